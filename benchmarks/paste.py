@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from rtface.correct import CorrectionState, ShapingOptions, face_mask, shape
-from rtface.device.cpu.device import CpuDevice
+from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.frame import Frame
 from rtface.geometry.transforms import compose, scaling, translation
 
@@ -73,7 +73,7 @@ def main() -> None:
             counter = iter(range(10**6))
             results[f"{at}: composite"] = measure(
                 args.rounds, lambda f=frame, a=d, k=mask, m=matrix, n=counter:
-                device.composite(replace(f, pts=next(n)), a, k, m))
+                device.paste(replace(f, pts=next(n)), [HostCorrection(a[0], k[0], m[0])]))
 
     for size in (256, 512):
         c = np.clip(rng.normal(0.5, 0.02, (3, size, size)), 0, 1).astype(np.float32)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,14 @@ Bytes = NDArray[np.uint8]
 Matrix = Literal["bt601", "bt709", "bt2020", "smpte240m", "fcc", "ycgco", "rgb"]
 Transfer = Literal["sdr", "pq", "hlg", "linear"]
 Siting = Literal["left", "center", "topleft"]
+
+ColourMode = Literal["lock", "restore"]
+GrainMode = Literal["match", "none"]
+CorrectedRegion = Literal["face", "head"]
+"""The values of the options `colour`, `grain` and `region`."""
+
+Box = tuple[int, int, int, int]
+"""x0, y0, x1, y1 in pixels; x1 and y1 are the first ones outside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,17 +183,29 @@ class Packet:
     stream_index: int
 
 
+class Pixels(Protocol):
+    """Pixels of crops where a device keeps them: a numpy array on the host, a handle of GPU memory."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """N, 3, S, S."""
+        ...
+
+
+PixelsT = TypeVar("PixelsT", bound=Pixels)
+PixelsCo = TypeVar("PixelsCo", bound=Pixels, covariant=True)
+
+
 @dataclass(slots=True)
-class Crops:
+class Crops(Generic[PixelsCo]):
     """Aligned face crops of one frame or batch.
 
     Attributes:
-        pixels: float32 N×3×S×S, RGB, 0…1 as the engine sees it (SDR-like, full range); on a GPU, the place where it
-            keeps them.
+        pixels: float32 N×3×S×S, RGB, 0…1 as the engine sees it (SDR-like, full range), on the host or on a GPU.
         matrices: float64 N×2×3, display space → crop pixels (pixel-corner convention, see module).
     """
 
-    pixels: Any
+    pixels: PixelsCo
     matrices: Float
 
     @property

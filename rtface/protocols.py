@@ -10,12 +10,23 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Generic, Literal, Protocol
 
-from rtface.frame import Bytes, Crops, Face, Float, Float32, Frame, Packet
-
-if TYPE_CHECKING:
-    from rtface.correct import CorrectionState, ShapingOptions
+from rtface.frame import (
+    Bytes,
+    ColourMode,
+    CorrectedRegion,
+    Crops,
+    Face,
+    Float,
+    Float32,
+    Frame,
+    GrainMode,
+    Packet,
+    Pixels,
+    PixelsCo,
+    PixelsT,
+)
 
 Item = Frame | Packet
 
@@ -80,22 +91,35 @@ class Tracker(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class HeadMap:
+    """Where the map of an engine's head lies over the crop, while its values stay on a GPU.
+
+    Attributes:
+        shape: rows and columns of the map.
+        region: x, y, width and height in crop pixels that it covers.
+    """
+
+    shape: tuple[int, int]
+    region: tuple[int, int, int, int]
+
+
 @dataclass(slots=True)
-class Restored:
-    """What an engine made of a batch of crops; its arrays are where the crops were, on a GPU or on the host.
+class Restored(Generic[PixelsCo]):
+    """An engine's answer to a batch of crops; its arrays are where the crops were, on a GPU or on the host.
 
     Attributes:
         pixels: float32 N×3×S×S, RGB, 0…1.
-        state: for the next call, opaque; None for a stateless engine.
+        state: the engine's own, for its next call; None for a stateless engine.
         occlusion: float32 N×S×S, 1 = something lies in front of the face; None when the engine has no such head.
         log_scale: float32 N×rows×columns over the engine's region, log of the Laplace scale of the error (of values of
             0…1); None when the engine has no such head.
     """
 
-    pixels: Any
-    state: Any = None
-    occlusion: Any = None
-    log_scale: Any = None
+    pixels: PixelsCo
+    state: object = None
+    occlusion: Float32 | HeadMap | None = None
+    log_scale: Float32 | HeadMap | None = None
 
 
 class Engine(Protocol):
@@ -125,8 +149,9 @@ class Engine(Protocol):
         """Milliseconds that one crop takes where nothing else runs, as far as that was seen."""
         ...
 
-    def submit(self, crops: Any, after: Future[Restored] | None = None) -> Future[Restored]:
+    def submit(self, crops: PixelsT, after: Future[Restored[PixelsT]] | None = None) -> Future[Restored[PixelsT]]:
         """Restores `Crops.pixels`: float32 N×3×S×S RGB 0…1, where its device keeps them, or on the host (one crop).
+        The answer's arrays are where the crops were.
 
         `after` is what the last call for the same faces returned, done or not; None for faces that are new. Engines
         that do not remember ignore it."""
@@ -139,6 +164,40 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class ShapingOptions:
+    """Options of the correction of one face.
+
+    Attributes:
+        strength: 0…1 scales the correction; 0 is the identity.
+        colour: "lock" keeps the image's own low frequencies up to invisible differences; "restore" lets one smooth
+            curve a track in.
+        grain: "match" restores the texture of the skin around the face; "none" leaves the engine's.
+        average: take the gated average over time (for engines without recurrent state).
+        gate: fade out where engine and image disagree about what is there.
+        keep: remember this frame as a keyframe, for those that follow without an engine.
+        region: "face", or "head": also hair, ears and neck.
+        share: of this frame's engine in the correction; the rest is the engine's before it. With `keep`.
+    """
+
+    strength: float = 1.0
+    colour: ColourMode = "lock"
+    grain: GrainMode = "match"
+    average: bool = False
+    gate: bool = True
+    keep: bool = False
+    region: CorrectedRegion = "face"
+    share: float = 1.0
+
+
+class TrackMemory(Protocol):
+    """State of one track's correction from frame to frame (`rtface.correct.CorrectionState`)."""
+
+    def reset(self) -> None:
+        """Forgets the frames before."""
+        ...
+
+
 class ShapeTask(Protocol):
     """What `Device.shape` needs of one face (`rtface.enhance.tasks.FaceTask`).
 
@@ -147,10 +206,10 @@ class ShapeTask(Protocol):
             nothing yet.
     """
 
-    restored: Restored | None
+    restored: Restored[Pixels] | None
 
     @property
-    def crops(self) -> Crops:
+    def crops(self) -> Crops[Pixels]:
         """The crop of this one face."""
         ...
 
@@ -160,8 +219,8 @@ class ShapeTask(Protocol):
         ...
 
     @property
-    def state(self) -> CorrectionState:
-        """What its track's correction remembers; changed."""
+    def state(self) -> TrackMemory:
+        """State of its track's correction; changed."""
         ...
 
     @property
@@ -185,18 +244,13 @@ class ShapeTask(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Correction:
-    """What is to be added to a frame for one face, where the device keeps it.
+class Correction(Protocol):
+    """What is to be added to a frame for one face; only the device that shaped it knows where it is."""
 
-    Attributes:
-        pixels: on the CPU float32 S×S×3 RGB, −1…1, masked; `mask`: float32 S×S, 0…1.
-        matrix: float64 2×3, display → crop pixels.
-    """
-
-    pixels: Any
-    mask: Any
-    matrix: Float
+    @property
+    def matrix(self) -> Float:
+        """Float64 2×3, display → crop pixels."""
+        ...
 
 
 class Device(Protocol):
@@ -213,16 +267,16 @@ class Device(Protocol):
 
     def view(self, frame: Frame) -> View: ...
 
-    def cut(self, frame: Frame, places: Sequence[tuple[Float, int]]) -> list[Crops]:
+    def cut(self, frame: Frame, places: Sequence[tuple[Float, int]]) -> Sequence[Crops[Pixels]]:
         """One crop for each place of a frame (or field): `matrix`, 2×3, display → crop pixels, and the crop's side."""
         ...
 
-    def to_host(self, crops: Sequence[Crops]) -> list[Crops]:
+    def to_host(self, crops: Sequence[Crops[Pixels]]) -> Sequence[Crops[Float32]]:
         """Crops of one frame with their pixels in memory of the host, float32 1×3×S×S; waited for. They stay as they
         are whatever becomes of the frame."""
         ...
 
-    def shape(self, faces: Sequence[ShapeTask]) -> list[Correction]:
+    def shape(self, faces: Sequence[ShapeTask]) -> Sequence[Correction]:
         """Restored crops of one frame → corrections (`rtface.correct`). An answer may lie where the device keeps its
         crops, or in memory of the host."""
         ...
@@ -234,11 +288,11 @@ class Device(Protocol):
         """
         ...
 
-    def drop(self, crops: Sequence[Crops]) -> None:
+    def drop(self, crops: Sequence[Crops[Pixels]]) -> None:
         """Gives up crops of a frame that will not be pasted, or not soon (`cut_again`)."""
         ...
 
-    def cut_again(self, frame: Frame, crops: Sequence[Crops]) -> list[Crops]:
+    def cut_again(self, frame: Frame, crops: Sequence[Crops[Pixels]]) -> Sequence[Crops[Pixels]]:
         """Crops of one frame that were dropped, to be shaped after all. The frame is as it was."""
         ...
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -24,7 +23,7 @@ def as_input(crop: Bytes) -> Float32:
     return np.ascontiguousarray(crop.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
 
 
-def detail_gain_of(crop: Bytes, answer: Any, face_width: float) -> float | None:
+def detail_gain_of(crop: Bytes, answer: Float32, face_width: float) -> float | None:
     """The ratio of what both hold of the finest octave on about the frame's own grid, noise left out: below 1 the
     answer is softer. None for a face too small, or an answer that holds no numbers.
 
@@ -33,7 +32,7 @@ def detail_gain_of(crop: Bytes, answer: Any, face_width: float) -> float | None:
         answer: what it said, float32 3×S×S.
         face_width: in the frame that the crop was cut from, pixels.
     """
-    said = np.clip(np.asarray(answer, np.float32), 0, 1)
+    said = np.clip(answer, 0, 1)
     before, after = patch_of_crop(crop, face_width), patch_of_crop(np.ascontiguousarray(said), face_width)
     if before is None or after is None or not np.isfinite(said).all():
         return None

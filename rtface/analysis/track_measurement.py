@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from rtface.analysis.analyzer import Analyzer, analyze_face
 from rtface.analysis.detail_gain import as_input, crop_of, detail_gain_of
-from rtface.frame import Bytes, Face, Frame
+from rtface.frame import Bytes, Face, Float32, Frame
 from rtface.protocols import Engine, Restored, Runtime, View
 from rtface.stats import Stats
 
@@ -23,7 +23,7 @@ _LIVE_MS = 40.0
 class _Question:
     """What an engine was asked in a live run, which does not wait for the answer."""
 
-    answer: Future[Restored]
+    answer: Future[Restored[Float32]]
     crop: Bytes
     width: float
     time: float
@@ -44,18 +44,18 @@ class TrackMeasurement:
 
     def __call__(self, frame: Frame, faces: Sequence[Face], runtime: Runtime) -> list[Analyzer]:
         """The analyzers of these faces, which have learnt from this frame where that was due."""
-        found: list[Analyzer] = []
+        found, view = list[Analyzer](), None
         for face in faces:
             analyzer = self._analyzer_of(face, frame.time)
             self._hear(face.track_id, analyzer)
             if frame.new or analyzer.due(frame.time):
                 with self._stats.time("analyze"):
-                    self._look(frame, face, analyzer, runtime)
+                    view = view or runtime.device.view(frame)
+                    self._measure(view, frame.time, face, analyzer, runtime)
             found.append(analyzer)
         return found
 
-    def _look(self, frame: Frame, face: Face, analyzer: Analyzer, runtime: Runtime) -> None:
-        view, time = runtime.device.view(frame), frame.time
+    def _measure(self, view: View, time: float, face: Face, analyzer: Analyzer, runtime: Runtime) -> None:
         scores, gain = analyze_face(view, face), None
         if analyzer.asks(scores, face.width, time, only_off=self._live) and face.track_id not in self._open:
             engine = runtime.engines.pick(face.width)
@@ -83,7 +83,7 @@ class TrackMeasurement:
             analyzer.weigh(gain, question.time)
 
 
-def _gain(crop: Bytes, answer: Future[Restored], width: float) -> float | None:
+def _gain(crop: Bytes, answer: Future[Restored[Float32]], width: float) -> float | None:
     """Waits for the answer; None where there is none: the scores decide alone then, and a correction that meets the
     same fault counts it and says it."""
     try:

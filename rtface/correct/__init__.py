@@ -1,7 +1,7 @@
 """The operations on a restored crop `r` and the correction `d = r − c`, in canonical face space (numpy and OpenCV)."""
 
 from rtface.correct.colour import ExposureCurve, cells_of, lock_colour, low_frequencies, luma_of
-from rtface.correct.controls import Controls, CorrectionState, Measures, ShapingOptions, decide
+from rtface.correct.controls import Controls, CorrectionState, Measures, decide, state_of
 from rtface.correct.eyes import irises
 from rtface.correct.face_region import FaceRegion, face_region_of
 from rtface.correct.grain import GrainMatcher
@@ -10,6 +10,7 @@ from rtface.correct.reproject import Reprojection
 from rtface.correct.shape import carried, shape
 from rtface.correct.shape_cpu import CpuShaper
 from rtface.correct.temporal import TemporalAverage
+from rtface.protocols import ShapingOptions
 
 __all__ = [
            "FACE_OVAL",
@@ -35,5 +36,6 @@ __all__ = [
            "residual_gate",
            "shape",
            "small_mask",
+           "state_of",
            "support_box",
 ]

@@ -11,13 +11,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtface.frame import Float, Float32
+from rtface.frame import Box, Float, Float32
 
 GRID, CELLS = 32, 64
 LUMA_LIMIT = 6.0 / 255.0
 CHROMA_LIMIT = 1.0 / 255.0
 COLOURLESS = 0.2  # of its own mean chroma an image's chroma may be moved: a grey film keeps its grey
-Box = tuple[int, int, int, int]  # x0, y0, x1, y1
 LUMA = (0.299, 0.587, 0.114)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,7 +16,6 @@ import numpy as np
 from rtface.correct.colour import (
     GRID,
     LUMA,
-    Box,
     ExposureCurve,
     chroma_limit,
     enlarging,
@@ -27,37 +26,12 @@ from rtface.correct.colour import (
 from rtface.correct.eyes import Iris, lost_colour, means_of_cells
 from rtface.correct.face_region import FaceRegion
 from rtface.correct.grain import Grain, GrainMatcher, Texture, highpass
-from rtface.correct.mask import Region, residual_gate
+from rtface.correct.mask import residual_gate
 from rtface.correct.reproject import Reprojection
 from rtface.correct.temporal import TemporalAverage
 from rtface.errors import EngineError
-from rtface.frame import Float, Float32
-
-
-@dataclass(frozen=True, slots=True)
-class ShapingOptions:
-    """Options of the correction of one face.
-
-    Attributes:
-        strength: 0…1 scales the correction; 0 is the identity.
-        colour: "lock" keeps the image's own low frequencies up to invisible differences; "restore" lets one smooth
-            curve a track in.
-        grain: "match" brings the texture of the skin beside the face back; "none" leaves the engine's.
-        average: take the gated average over time (for engines without a memory of their own).
-        gate: fade out where engine and image disagree about what is there.
-        keep: remember this frame as a keyframe, for those that follow without an engine.
-        region: "face", or "head": also hair, ears and neck.
-        share: of this frame's engine in the correction; the rest is the engine's before it. With `keep`.
-    """
-
-    strength: float = 1.0
-    colour: Literal["lock", "restore"] = "lock"
-    grain: Literal["match", "none"] = "match"
-    average: bool = False
-    gate: bool = True
-    keep: bool = False
-    region: Region = "face"
-    share: float = 1.0
+from rtface.frame import Box, Float, Float32
+from rtface.protocols import ShapeTask, ShapingOptions
 
 
 @dataclass(slots=True)
@@ -78,6 +52,12 @@ class CorrectionState:
         self.grain.reset()
         self.key.reset()
         self.gate = None
+
+
+def state_of(task: ShapeTask) -> CorrectionState:
+    """The state of a face's track, as the correction made it."""
+    assert isinstance(task.state, CorrectionState)
+    return task.state
 
 
 @dataclass(frozen=True, slots=True)

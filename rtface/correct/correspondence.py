@@ -15,10 +15,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtface.correct.colour import Box, luma_of
+from rtface.correct.colour import luma_of
 from rtface.correct.mask import median_of
 from rtface.correct.motion import reliable_flow, sampling_coordinates, shifted
-from rtface.frame import Float32
+from rtface.frame import Box, Float32
 
 SIDE = 128
 """Side in samples of the images on which optical flow and agreement are computed."""

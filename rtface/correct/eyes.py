@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from rtface.correct.colour import LUMA, Box, enlarging
-from rtface.frame import Float, Float32
+from rtface.correct.colour import LUMA, enlarging
+from rtface.frame import Box, Float, Float32
 from rtface.geometry.transforms import FFHQ_512
 
 # MediaPipe's iris points: centre, then four on its rim.

@@ -8,10 +8,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtface.correct.colour import CELLS, Box
+from rtface.correct.colour import CELLS
 from rtface.correct.eyes import Iris, irises_in
 from rtface.correct.mask import enlarged_mask, support_box
-from rtface.frame import Float, Float32
+from rtface.frame import Box, Float, Float32
 
 
 @dataclass(frozen=True, slots=True)

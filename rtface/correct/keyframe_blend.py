@@ -37,10 +37,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtface.correct.colour import Box, low_frequencies
+from rtface.correct.colour import low_frequencies
 from rtface.correct.correspondence import SIDE, FaceFeatures, Warp, energy, resized
 from rtface.correct.motion import shifted
-from rtface.frame import Float32
+from rtface.frame import Box, Float32
 
 AVERAGED, SHOWN = 3, 2
 """Half widths, in frames, of the temporal averages of the light engine's answers and of the output."""

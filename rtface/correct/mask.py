@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rtface.frame import Float, Float32
+from rtface.frame import CorrectedRegion, Float, Float32
 
 # MediaPipe's FACEMESH_FACE_OVAL, in order round the face, from the top of the forehead over the image's right.
 FACE_OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
@@ -45,10 +45,7 @@ def _template_mask(size: int) -> Float32:
     return mask
 
 
-Region = Literal["face", "head"]
-
-
-def face_mask(size: int, mesh: Float | None = None, region: Region = "face") -> Float32:
+def face_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "face") -> Float32:
     """The feathered face oval in a crop: 1 inside, exactly 0 from a little (1/20 of the side) outside the oval on.
 
     Args:
@@ -72,7 +69,7 @@ def enlarged_mask(mask: Float32, size: int) -> Float32:
     return out
 
 
-def small_mask(size: int, mesh: Float | None = None, region: Region = "face") -> Float32:
+def small_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "face") -> Float32:
     """`face_mask` as it is drawn: S×S, or smaller and to be enlarged bilinearly to that."""
     if region == "head":
         if mesh is None:
@@ -144,7 +141,7 @@ def support_box(mask: Float32) -> tuple[int, int, int, int] | None:
     return (x, y, x + w, y + h) if w else None
 
 
-def shown_box(side: int, mesh: Float | None, size: int, region: Region = "face") -> tuple[int, int, int, int]:
+def shown_box(side: int, mesh: Float | None, size: int, region: CorrectedRegion = "face") -> tuple[int, int, int, int]:
     """x0, y0, x1, y1, on `side` samples a side, outside of which `face_mask(size, mesh, region)` is 0; as fast as can
     be, and a little too large."""
     if mesh is None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from rtface.correct.controls import CorrectionState, ShapingOptions, decide
+from rtface.correct.controls import CorrectionState, decide
 from rtface.correct.eyes import irises
 from rtface.correct.face_region import face_region_of
 from rtface.correct.shape_cpu import CpuShaper
 from rtface.frame import Float, Float32
+from rtface.protocols import ShapingOptions
 
 
 def shape(r: Float32, c: Float32, mask: Float32, state: CorrectionState, options: ShapingOptions, *, time: float,

@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 
 from rtface.correct.colour import GRID, cells_of, enlarged, luma_of, subtract_low_frequencies
-from rtface.correct.controls import Controls, Measures, ShapingOptions
+from rtface.correct.controls import Controls, Measures
 from rtface.correct.eyes import iris_means, restore_iris_colour
 from rtface.correct.face_region import FaceRegion
 from rtface.correct.grain import OwnGrain, OwnTexture, Texture, highpass, sheet_part
 from rtface.frame import Float32
+from rtface.protocols import ShapingOptions
 
 
 class CpuShaper:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import cv2
 import numpy as np
@@ -14,6 +14,7 @@ from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import CropRegion
 from rtface.errors import EngineError
 from rtface.frame import Float32
+from rtface.protocols import Restored
 
 
 class Network(Protocol):
@@ -37,17 +38,6 @@ class FaceMemory:
     state: Float32 | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a recurrent engine makes of one crop: float32 3×S×S, 0…1; what it remembers; and of an engine with heads
-    `occlusion` (0…1), float32 S×S, and `log_scale`, float32 rows×columns over the engine's region."""
-
-    pixels: Float32
-    memory: FaceMemory
-    occlusion: Float32 | None = None
-    log_scale: Float32 | None = None
-
-
 class CropRunner:
     """Runs crops through a plan. Not for use from several threads."""
 
@@ -58,14 +48,34 @@ class CropRunner:
         self._given, self._answer = np.empty((2, 1, 3, h, w), np.float32)
         self._constants = {name: np.full((1, 1), value, np.float32) for name, value in recipe.constants.items()}
 
-    def restore(self, crops: Float32) -> Float32:
-        """Restores `crops` (float32 N×3×S×S, 0…1) one by one; a new array, clipped to 0…1.
+    def restore(self, crops: Float32, before: Restored[Float32] | None = None) -> Restored[Float32]:
+        """Restores crops one by one.
 
-        Raises EngineError when the answer holds NaN or infinity.
+        Args:
+            crops: float32 N×3×S×S, 0…1.
+            before: the answer to the same faces' last crops, for a recurrent engine; None for new faces.
+
+        Returns:
+            New arrays, clipped to 0…1; `state` is one `FaceMemory` a crop, None for an engine without.
+
+        Raises:
+            EngineError: an answer holds NaN or infinity.
         """
         # One crop at a time: a larger batch gains nothing on a CPU (measured), and each size would be one more plan.
-        answers = [self._ask(crop, {}, {}) for crop in crops]
-        return answers[0][None] if len(answers) == 1 else np.stack(answers) if answers else crops.copy()
+        if not len(crops):
+            return Restored(crops.copy())
+        if not self.recipe.recurrent:
+            return Restored(_stack([self._ask(crop, {}, {}) for crop in crops]))
+        known = cast("list[FaceMemory]", before.state) if before is not None and before.state else []
+        if len(known) != len(crops):
+            return self._joined([self._next(crop, None) for crop in crops])
+        return self._joined([self._next(crop, memory) for crop, memory in zip(crops, known, strict=True)])
+
+    @staticmethod
+    def _joined(answers: list[tuple[Float32, FaceMemory, Float32 | None, Float32 | None]]) -> Restored[Float32]:
+        pixels, memories, *heads = zip(*answers, strict=True)
+        maps = [[m for m in head if m is not None] for head in heads]
+        return Restored(_stack(pixels), [*memories], *(_stack(head) if head else None for head in maps))
 
     def _ask(self, crop: Float32, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> Float32:
         """Runs one crop (float32 3×S×S, 0…1), beside `inputs` and for `outputs`; the restored one, a new array."""
@@ -94,11 +104,13 @@ class CropRunner:
         np.clip(answer[0], 0.0, 1.0, out=picture[:, y:y + h, x:x + w])
         return picture
 
-    def restore_next(self, crop: Float32, memory: FaceMemory | None) -> Answer:
-        """Restores one crop (float32 3×S×S, 0…1) of a face of which `memory` is known (None: nothing), by a recurrent
-        engine.
+    def _next(self, crop: Float32, memory: FaceMemory | None) -> tuple[
+            Float32, FaceMemory, Float32 | None, Float32 | None]:
+        """Restores one crop (float32 3×S×S) by a recurrent engine; `memory` of the face is None for a new one.
 
-        Raises EngineError as `restore`.
+        Returns:
+            The restored crop, the memory for the next one, and of an engine with heads the occlusion (S×S, 0…1) and
+            the log of the error's scale (rows×columns over the engine's region).
         """
         recipe, ports = self.recipe, self.recipe.memory
         assert ports is not None
@@ -127,9 +139,14 @@ class CropRunner:
             kept = picture[:, y:y + h, x:x + w].copy()
         known_next = FaceMemory(kept, outputs[ports.next][0] if ports.shape else None)
         if not ports.heads:
-            return Answer(picture, known_next)
+            return picture, known_next, None, None
         hidden = spread(outputs[ports.occlusion][0, 0], recipe.input.size, recipe.region)
-        return Answer(picture, known_next, hidden, outputs[ports.log_scale][0, 0])
+        return picture, known_next, hidden, outputs[ports.log_scale][0, 0]
+
+
+def _stack(parts: Sequence[Float32]) -> Float32:
+    """np.stack, without the copy where there is one part only."""
+    return np.stack(parts) if len(parts) > 1 else parts[0][None]
 
 
 def shrunk(crop: Float32, region: CropRegion, factor: int) -> Float32:

@@ -8,17 +8,18 @@ import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any, cast
 from weakref import WeakSet
 
 import numpy as np
 
 from rtface.engine.backends.choose import open_engine
 from rtface.engine.base import EngineBase
-from rtface.engine.crop_runner import CropRunner, FaceMemory
+from rtface.engine.crop_runner import CropRunner
 from rtface.engine.plan import retime
 from rtface.engine.recipe import Recipe
 from rtface.errors import UsageError
-from rtface.frame import Float32
+from rtface.frame import Float32, PixelsT
 from rtface.protocols import Restored
 
 _CLOSE_S = 0.5
@@ -40,44 +41,36 @@ class HostEngine(EngineBase):
         self._verdict = verdict
         self._restorer = CropRunner(recipe, self._plan)
         grey = np.full((1, 3, self.size, self.size), 0.5, np.float32)
-        last: Restored | None = None
+        last: Restored[Float32] | None = None
         for _ in range(3):  # the first runs allocate; the first frame must not wait for that
             start = time.perf_counter()
-            last = self._restore(grey, last)
+            last = self._restorer.restore(grey, last)
             # Other work on the machine can only make it slower: the least is the truth.
             self.ms = min(self.ms, round(1e3 * (time.perf_counter() - start), 3))
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"rtface-engine-{recipe.name}")
-        self._asked = WeakSet[Future[Restored]]()
+        self._asked = WeakSet[Future[Restored[Float32]]]()
         self._freed: Future[None] | None = None
 
-    def submit(self, crops: Float32, after: Future[Restored] | None = None) -> Future[Restored]:
+    def submit(self, crops: PixelsT, after: Future[Restored[PixelsT]] | None = None) -> Future[Restored[PixelsT]]:
         """Restores float32 N×3×S×S RGB 0…1; `after` is what was promised for the same faces' frame before.
 
         `crops` is read until the future is done, so it must not change before. The answer's `pixels` are a new array
         each time and the caller's to keep. The future raises EngineError when the network fails; what comes after a
         failure begins without memory.
         """
-        if crops.dtype != np.float32 or crops.ndim != 4 or crops.shape[1:] != (3, self.size, self.size):
+        given: Any = crops
+        dtype = given.dtype if isinstance(given, np.ndarray) else type(given).__name__
+        if dtype != np.float32 or len(crops.shape) != 4 or crops.shape[1:] != (3, self.size, self.size):
             raise UsageError(f"engine {self.name} takes float32 crops N×3×{self.size}×{self.size}, "
-                             f"got {crops.dtype} {'×'.join(map(str, crops.shape))}")
-        answer = self._worker.submit(self._answer, crops, after)
+                             f"got {dtype} {'×'.join(map(str, crops.shape))}")
+        answer = self._worker.submit(self._answer, given, cast("Any", after))
         self._asked.add(answer)
-        return answer
+        return cast("Any", answer)
 
-    def _answer(self, crops: Float32, after: Future[Restored] | None) -> Restored:
+    def _answer(self, crops: Float32, after: Future[Restored[Float32]] | None) -> Restored[Float32]:
         # One worker, in order: what was promised before is kept by now.
         before = after.result() if after is not None and self.recurrent and after.exception() is None else None
-        return self._restore(crops, before)
-
-    def _restore(self, crops: Float32, before: Restored | None) -> Restored:
-        if not self.recurrent:
-            return Restored(self._restorer.restore(crops))
-        known: list[FaceMemory] | None = before.state if before is not None else None
-        memories: list[FaceMemory | None] = [*known] if known and len(known) == len(crops) else [None] * len(crops)
-        answers = [self._restorer.restore_next(crop, memory) for crop, memory in zip(crops, memories, strict=True)]
-        return Restored(_stack([a.pixels for a in answers]), [a.memory for a in answers],
-                        *(_stack([m for m in maps if m is not None]) if maps[0] is not None else None
-                          for maps in ([a.occlusion for a in answers], [a.log_scale for a in answers])))
+        return self._restorer.restore(crops, before)
 
     def stand_back(self) -> None:
         """Its worker's thread yields to others, where the system (Linux) has a priority for threads."""
@@ -89,7 +82,7 @@ class HostEngine(EngineBase):
         `list_engines`."""
         crop = np.random.default_rng(0).random((1, 3, self.size, self.size), np.float32)
         times: list[float] = []
-        last: Future[Restored] | None = None
+        last: Future[Restored[Float32]] | None = None
         for _ in range(runs):
             start = time.perf_counter()
             last = self.submit(crop, last)
@@ -110,11 +103,6 @@ class HostEngine(EngineBase):
             self._freed = self._worker.submit(self._plan.close)
             self._worker.shutdown(wait=False)
         wait([self._freed], _CLOSE_S)
-
-
-def _stack(parts: list[Float32]) -> Float32:
-    """np.stack, without the copy where there is one part only."""
-    return np.stack(parts) if len(parts) > 1 else parts[0][None]
 
 
 def _cores() -> int:

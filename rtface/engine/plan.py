@@ -190,8 +190,7 @@ def gate(recipe: Recipe, plan: Plan) -> GoldenResult:
         for i in range(max(6, len(crops))):
             k = i % len(crops)
             start = time.perf_counter()
-            answer = restorer.restore_next(crops[k], None).pixels if recipe.recurrent else restorer.restore(
-                crops[k:k + 1])[0]
+            answer = restorer.restore(crops[k:k + 1]).pixels[0]
             times.append(time.perf_counter() - start)
             worst = min(worst, psnr(answer, answers[k]))
     except (OutOfDeviceMemory, DeviceLost):  # says nothing about the plan
@@ -208,8 +207,8 @@ def _second_frames(restorer: CropRunner, crops: Float32) -> float:
     worst = 200.0
     for crop in crops:
         k = firsts[crop.tobytes()]
-        memory = restorer.restore_next(crop, None).memory
-        worst = min(worst, psnr(restorer.restore_next(following[k], memory).pixels, answers[k]))
+        second = restorer.restore(following[k:k + 1], restorer.restore(crop[None]))
+        worst = min(worst, psnr(second.pixels[0], answers[k]))
     return worst
 
 

@@ -225,7 +225,7 @@ def write_golden(recipe: Recipe, threads: int) -> None:
     crops = pictures.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
     plan = OpenVinoPlan(recipe, "f32", threads)
     try:
-        answers = CropRunner(recipe, plan).restore(crops)
+        answers = CropRunner(recipe, plan).restore(crops).pixels
     finally:
         plan.close()
     likeness = min(psnr(crop, answer) for crop, answer in zip(crops, answers, strict=True))

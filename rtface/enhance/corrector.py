@@ -18,10 +18,8 @@ from typing import ClassVar
 
 from rtface.analysis.track_measurement import TrackMeasurement
 from rtface.analysis.treatment import Treatment
-from rtface.correct import ShapingOptions
-from rtface.correct.colour import Box
 from rtface.correct.correspondence import SIDE
-from rtface.correct.mask import Region, shown_box
+from rtface.correct.mask import shown_box
 from rtface.enhance.engine_selection import EngineSelector
 from rtface.enhance.face_filter import FaceFilter
 from rtface.enhance.keyframes.sample import FaceSample
@@ -30,10 +28,10 @@ from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.tasks import FaceTask, FrameTask
 from rtface.enhance.track_store import TrackStore
 from rtface.errors import DeviceLost
-from rtface.frame import Crops, Face, Frame
+from rtface.frame import Box, CorrectedRegion, Crops, Face, Float32, Frame, Pixels, PixelsT
 from rtface.geometry.alignment import crop_matrix
 from rtface.options import EnhanceOptions
-from rtface.protocols import MEMORY_S, Engine, Restored, Runtime
+from rtface.protocols import MEMORY_S, Engine, Restored, Runtime, ShapingOptions
 from rtface.quality.governor import UNSEEN
 from rtface.stats import Stats
 
@@ -119,11 +117,11 @@ class FaceCorrector(ABC):
         places = [(crop_matrix(face.face, size), size) for face in task.faces for size in face.sizes]
         with self._stats.time("crop"):
             task.crops = device.cut(frame, places)
-            cut, keyed = iter(task.crops), list[Crops]()
+            cut, with_keyframes = iter(task.crops), list[Crops[Pixels]]()
             for face in task.faces:
                 face.crops, *light = (next(cut) for _ in face.sizes)
-                keyed += [face.crops, *light] if light else []
-            on_host = iter(device.to_host(keyed))
+                with_keyframes += [face.crops, *light] if light else []
+            on_host = iter(device.to_host(with_keyframes))
         for face in task.faces:
             if face.light is None:
                 self._ask_one(face)
@@ -140,8 +138,8 @@ class FaceCorrector(ABC):
             track.answer = None
         face.answer = self._ask(face, engine, face.crops)
 
-    def _ask_both(self, task: FrameTask, face: FaceTask, light: Engine, crops: Crops,
-                  light_crops: Crops) -> None:
+    def _ask_both(self, task: FrameTask, face: FaceTask, light: Engine, crops: Crops[Float32],
+                  light_crops: Crops[Float32]) -> None:
         """The light engine, and on a keyframe the heavy one too.
 
         Args:
@@ -155,14 +153,15 @@ class FaceCorrector(ABC):
             engine, size, last = face.engine, face.engine.size, track.keys.last
             self._stats.count(f"crops:{engine.name}")
             if face.half:
-                sample.large = task.device.cut(task.frame, [(crop_matrix(face.face, size), size)])[0]
+                (sample.large,) = task.device.to_host(
+                    task.device.cut(task.frame, [(crop_matrix(face.face, size), size)]))
             # A recurrent engine goes on from its last answer, where that is recent.
             after = last.key if last and face.time - last.time <= MEMORY_S else None
             sample.ask = partial(engine.submit, after=after)
         track.keys.add(sample)
 
     @staticmethod
-    def _ask(face: FaceTask, engine: Engine, crops: Crops) -> Future[Restored]:
+    def _ask(face: FaceTask, engine: Engine, crops: Crops[PixelsT]) -> Future[Restored[PixelsT]]:
         """Asks an engine about a crop, with its answer to the track's last frame where that is recent."""
         answer = engine.submit(crops.pixels, face.track.last_answer(engine.name, face.time))
         face.track.keep_answer(answer, engine.name, face.time)
@@ -176,7 +175,7 @@ class FaceCorrector(ABC):
                               region=self._region(face.engine),
                               share=face.share if face.light is None else 1.0)
 
-    def _region(self, engine: Engine) -> Region:
+    def _region(self, engine: Engine) -> CorrectedRegion:
         """Where corrections may act: an engine that restores the face only never changes the head."""
         return self._options.region if engine.whole else "face"
 
@@ -211,7 +210,7 @@ class FaceCorrector(ABC):
                 face.track.apply(face.strength)
         with stats.time("composite"):
             frame = task.device.paste(before, corrections)
-        task.crops = []
+        task.crops = ()
         if not shown:  # only invisible trials of a quality level (`rtface.quality.governor`)
             return replace(frame, touched=before.touched)
         if frame.touched:
@@ -219,7 +218,7 @@ class FaceCorrector(ABC):
             return replace(frame, corrected=True)
         return frame
 
-    def _restored(self, task: FrameTask, face: FaceTask) -> Restored | None:
+    def _restored(self, task: FrameTask, face: FaceTask) -> Restored[Pixels] | None:
         """The answer to be shown; None where the engine was not asked, or is late."""
         if face.sample is not None:
             box = self._box(face)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from time import monotonic
+from typing import Any
 
 from rtface.enhance.engine_selection import EngineSelector, GovernedSelector
 from rtface.enhance.keyframes.sample import FaceSample
@@ -13,7 +14,7 @@ from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.tasks import FaceTask, FrameTask
 from rtface.enhance.track_store import TrackState
-from rtface.frame import Frame
+from rtface.frame import Frame, Pixels
 from rtface.options import EnhanceOptions
 from rtface.protocols import Restored, Runtime
 from rtface.quality.governor import QualityGovernor
@@ -59,7 +60,7 @@ class LiveEnhancer(FrameEnhancer):
     def _is_keyframe(self, face: FaceTask, sample: FaceSample) -> bool:
         return face.key and face.track.keys.free(face.time, face.every, self._governor.period)
 
-    def _restored(self, task: FrameTask, face: FaceTask) -> Restored | None:
+    def _restored(self, task: FrameTask, face: FaceTask) -> Restored[Pixels] | None:
         track = face.track
         if face.sample is not None:
             box = self._box(face)
@@ -94,6 +95,6 @@ class LiveEnhancer(FrameEnhancer):
             self._fault(error, task)
 
 
-def _in_time(answer: Future[Restored], deadline: float) -> bool:
+def _in_time(answer: Future[Restored[Any]], deadline: float) -> bool:
     """Waits for an answer until the deadline (monotonic clock); whether it is there."""
     return bool(wait_for([answer], max(0.0, deadline - monotonic())).done)

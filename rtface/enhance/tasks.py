@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from rtface.correct import CorrectionState, ShapingOptions
+from rtface.correct import CorrectionState
 from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.track_store import TrackState, seed_of
-from rtface.frame import Crops, Face, Float, Frame
+from rtface.frame import Crops, Face, Float, Frame, Pixels
 from rtface.geometry.transforms import apply
-from rtface.protocols import Device, Engine, Restored
+from rtface.protocols import Device, Engine, Restored, ShapingOptions
 
 
 @dataclass(slots=True, eq=False)
@@ -27,8 +29,8 @@ class FaceTask:
         engine: restores the crop; with `light`, on keyframes only.
         key: whether `engine` runs on this frame.
         share: 0…1 of `engine` in the correction; the rest is that of the engine before it.
-        light: the engine that runs on every frame between keyframes of `engine`; None without keyframes
-            .
+        light: the engine that runs on every frame between keyframes of `engine`; None without
+            keyframes.
         every: frames from one keyframe to the next.
         side: pixels of the crop's side, where that is not the engine's own.
         shaping: how the answer is shaped.
@@ -49,10 +51,10 @@ class FaceTask:
     every: int = 1
     side: int | None = None
     shaping: ShapingOptions = field(init=False)
-    crops: Crops = field(init=False)
-    answer: Future[Restored] | None = field(default=None, init=False)
+    crops: Crops[Pixels] = field(init=False)
+    answer: Future[Restored[Any]] | None = field(default=None, init=False)
     sample: FaceSample | None = field(default=None, init=False)
-    restored: Restored | None = field(default=None, init=False)
+    restored: Restored[Pixels] | None = field(default=None, init=False)
 
     @property
     def half(self) -> bool:
@@ -108,12 +110,12 @@ class FrameTask:
     seconds: float = 0.0
     deadline: float = math.inf
     faces: list[FaceTask] = field(default_factory=list[FaceTask])
-    crops: list[Crops] = field(default_factory=list[Crops])
+    crops: Sequence[Crops[Pixels]] = ()
     parked: bool = False
 
     def park(self) -> None:
         """Gives its crops back until `resume`: frames that wait for a keyframe hold no GPU memory."""
-        crops, self.crops, self.parked = self.crops, [], True
+        crops, self.crops, self.parked = self.crops, (), True
         self.device.drop(crops)
 
     def resume(self) -> None:
@@ -126,7 +128,7 @@ class FrameTask:
 
     def give_up(self) -> None:
         """The frame passes through as it is: its crops go back to the device."""
-        crops, self.crops = self.crops, []
+        crops, self.crops = self.crops, ()
         for face in self.faces:  # what the engine remembers of this frame may be as wrong as its answer
             if face.answer is not None:
                 face.track.answer = face.track.late = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -44,10 +44,10 @@ class TrackState:
     keys: KeyframeTrack = field(default_factory=lambda: KeyframeTrack(Mode.FILM))
     correction: CorrectionState = field(default_factory=CorrectionState)
     engine: str | None = None
-    answer: Future[Restored] | None = None
+    answer: Future[Restored[Any]] | None = None
     answered: tuple[float, str] = (0.0, "")
     chosen: str | None = None
-    late: tuple[Future[Restored], ShapeTask] | None = None
+    late: tuple[Future[Restored[Any]], ShapeTask] | None = None
     last_s: float = 0.0
     frames: int = 0
     width_sum: float = 0.0
@@ -109,12 +109,12 @@ class TrackState:
         self.strength_range = (min(a for a, _ in ranges), max(b for _, b in ranges)) if ranges else None
         self._add(later.spans)
 
-    def last_answer(self, engine: str, time: float) -> Future[Restored] | None:
+    def last_answer(self, engine: str, time: float) -> Future[Restored[Any]] | None:
         """The last answer of an engine of this name, done or not; None where that is too old."""
         last, name = self.answered
         return self.answer if name == engine and time - last <= MEMORY_S else None
 
-    def keep_answer(self, answer: Future[Restored], engine: str, time: float) -> None:
+    def keep_answer(self, answer: Future[Restored[Any]], engine: str, time: float) -> None:
         """Keeps an answer of an engine of this name for the next frame; a recurrent engine's memory lies in it."""
         self.answer, self.answered = answer, (time, engine)
 

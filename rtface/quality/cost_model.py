@@ -19,7 +19,8 @@ _SETTLED = 20  # measurements after which what an engine costs is known better t
 _BELIEVED = 3.0  # … up to so many times that: the computer may have been busy all the time
 _KEY_S, _BETWEEN_S = 0.0045, 0.0025  # a crop of 256 on one core, without its engine; between keyframes
 
-Kind = tuple[str, bool]  # engine, whether it runs
+EngineUse = tuple[str, bool]
+"""Engine, and whether it runs on the frame or its last correction is carried."""
 
 
 @dataclass(slots=True)
@@ -45,7 +46,7 @@ class CostModel:
 
     period: float
     share: float = _SHARE
-    _costs: dict[Kind, _Cost] = field(default_factory=dict[Kind, _Cost])
+    _costs: dict[EngineUse, _Cost] = field(default_factory=dict[EngineUse, _Cost])
     _slow: float = 1.0  # recent costs divided by the least ones
     _episodes: deque[float] = field(default_factory=lambda: deque[float](maxlen=_EPISODES))  # when each began
     _since_late: int = _GAP  # frames
@@ -83,7 +84,7 @@ class CostModel:
             return min(known.least, known.said)
         return known.lately if known.count and known.since < 30 else known.least * self.slow
 
-    def spent(self, seconds: float, done: Sequence[Kind]) -> None:
+    def spent(self, seconds: float, done: Sequence[EngineUse]) -> None:
         """A frame took so long for faces of these kinds."""
         for cost in self._costs.values():
             cost.since += 1

@@ -29,7 +29,7 @@ _ENOUGH = 0.7  # share of the points that must be left
 
 
 @dataclass(slots=True)
-class Patch:
+class FlowPatch:
     """What a face looked like when its mesh was read: gray `_SIDE`², where it was cut, the mesh, and when (seconds)."""
 
     gray: Bytes
@@ -38,7 +38,7 @@ class Patch:
     time: float = 0.0
 
     @classmethod
-    def cut(cls, view: View, mesh: Float, time: float = 0.0) -> Patch:
+    def cut(cls, view: View, mesh: Float, time: float = 0.0) -> FlowPatch:
         """Remembers the face at `mesh` (478, 3) on this frame."""
         region = region_of_mesh(mesh)
         return cls(_gray(view, region), region, mesh, time)

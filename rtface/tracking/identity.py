@@ -13,7 +13,7 @@ import numpy as np
 from rtface.frame import Float
 from rtface.tracking.appearance import likeness
 from rtface.tracking.facemesh import Mesh, box_of
-from rtface.tracking.flow_carry import Patch
+from rtface.tracking.flow_carry import FlowPatch
 
 MEMORY = 1.2
 """Seconds after which a face that was lost is forgotten."""
@@ -42,7 +42,7 @@ class Track:
     appearance: Float
     speed: Float
     hits: int = 1
-    patch: Patch | None = None
+    patch: FlowPatch | None = None
 
     @classmethod
     def start(cls, mesh: Mesh, time: float) -> Track:

@@ -20,7 +20,7 @@ from rtface.tracking.appearance import likeness
 from rtface.tracking.detector import Detection
 from rtface.tracking.detector_search import MAX_DETECTIONS, DetectorSearch
 from rtface.tracking.facemesh import Mesh, Region, box_of, five_points, region_of_detection, region_of_mesh
-from rtface.tracking.flow_carry import Patch
+from rtface.tracking.flow_carry import FlowPatch
 from rtface.tracking.identity import MEMORY, Track, nearness, same_place
 
 SEEN = 0.5
@@ -159,7 +159,7 @@ class MediaPipeTracker:
             track.meet(mesh, time, learn=read and mesh.score > SURE_MESH)
             old = patches[id(track)]
             if self._carries and read and mesh.score > SURE_MESH:
-                track.patch = Patch.cut(view, mesh.points, time)
+                track.patch = FlowPatch.cut(view, mesh.points, time)
             else:  # every carrying begins at a reading, so nothing drifts
                 track.patch = old if self.sparing and not read and old and time - old.time < SPARED else None
             if not track.id and track.hits >= TRIAL:

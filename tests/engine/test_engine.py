@@ -115,10 +115,10 @@ def test_closing_does_not_wait_for_a_slow_crop(make_engine: Maker, monkeypatch: 
     begun, go_on = threading.Event(), threading.Event()
     restore = engine._restorer.restore
 
-    def slow(crops: np.ndarray) -> np.ndarray:
+    def slow(*given: Any) -> Any:
         begun.set()
         go_on.wait(30)
-        return restore(crops)
+        return restore(*given)
 
     monkeypatch.setattr(engine._restorer, "restore", slow)
     crops = np.zeros((1, 3, 64, 64), np.float32)

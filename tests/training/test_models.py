@@ -35,11 +35,11 @@ def worst(name: str, plan: Plan) -> float:
     restorer = CropRunner(recipe(name), plan)
     crops, answers = load_golden(restorer.recipe)
     if not restorer.recipe.recurrent:
-        return min(psnr(restorer.restore(c[None])[0], a) for c, a in zip(crops, answers, strict=True))
+        return min(psnr(restorer.restore(c[None]).pixels[0], a) for c, a in zip(crops, answers, strict=True))
     found: list[float] = []
     for c, a, c2, a2 in zip(crops, answers, *load_golden(restorer.recipe, "next_"), strict=True):
-        first = restorer.restore_next(c, None)
-        found += [psnr(first.pixels, a), psnr(restorer.restore_next(c2, first.memory).pixels, a2)]
+        first = restorer.restore(c[None])
+        found += [psnr(first.pixels[0], a), psnr(restorer.restore(c2[None], first).pixels[0], a2)]
     return min(found)
 
 

@@ -56,6 +56,7 @@ class Doubt:
         said = restore.said and restore.said.log_scale
         if said is None:
             return
+        said = said[0]
         x, y, w, h = roi(restore.side)
         part = np.s_[y : y + h, x : x + w]
         inside = oval_mask(restore.side)[part] > 0.5
@@ -134,7 +135,7 @@ def object_rows(
             changes.append(255 * float(np.abs(ours - seen)[hidden].mean()))
             if restore.said and restore.said.occlusion is not None:
                 free = (cover < 0.01) & (oval_mask(side) > 0.5)
-                said = restore.said.occlusion
+                said = restore.said.occlusion[0]
                 heads.append((float(said[hidden].mean()), float(said[free].mean())))
         on, off = np.mean(heads, 0) if heads else (np.nan, np.nan)
         yield {"change": float(np.mean(changes)), "head_on": float(on), "head_off": float(off)}

@@ -10,8 +10,9 @@ import numpy as np
 
 from rtface.correct.colour import chroma_limit, lock_colour
 from rtface.engine.backends.openvino import OpenVinoPlan, supported
-from rtface.engine.crop_runner import Answer, CropRunner
+from rtface.engine.crop_runner import CropRunner
 from rtface.engine.recipe import load_recipe
+from rtface.protocols import Restored
 from training.crop_space import F32, U8, oval_mask, planes
 
 
@@ -37,7 +38,7 @@ class Network:
     → float32 S×S×3, 0..1.
 
     ``begin`` comes before every film and still: a network with memory forgets then. ``times`` are its milliseconds.
-    ``said`` is the run time's last answer of a network with memory.
+    ``said`` is the run time's last answer.
     """
 
     def __init__(self, folder: Path, threads: int = 2) -> None:
@@ -45,7 +46,7 @@ class Network:
         self.side = self.recipe.input.size
         plan = OpenVinoPlan(self.recipe, "bf16" if "bf16" in supported() else "f32", threads)
         self.restorer = CropRunner(self.recipe, plan)
-        self.said: Answer | None = None
+        self.said: Restored[F32] | None = None
         self.times: list[float] = []
 
     def begin(self) -> None:
@@ -55,12 +56,8 @@ class Network:
     def __call__(self, crop: U8) -> F32:
         x = planes(crop)
         start = time.perf_counter()
-        if self.recipe.recurrent:
-            memory = None if self.said is None else self.said.memory
-            self.said = self.restorer.restore_next(x, memory)
-            restored = self.said.pixels
-        else:
-            restored = self.restorer.restore(x[None])[0]
+        self.said = self.restorer.restore(x[None], self.said)
+        restored = self.said.pixels[0]
         self.times.append((time.perf_counter() - start) * 1e3)
         return restored.transpose(1, 2, 0)
 

@@ -24,6 +24,7 @@ import openvino as ov
 from rtface.engine.backends.openvino import read_network
 from rtface.engine.crop_runner import CropRunner, FaceMemory, shrunk
 from rtface.engine.recipe import Recipe, load_recipe
+from rtface.protocols import Restored
 from training.crop_space import F32, planes, whole
 from training.data.shards import Pairs
 from training.export.recipe_text import EXACT
@@ -74,15 +75,15 @@ class Probe:
 
         A network with memory is also shown ``following`` (else the same again), knowing what it made of the first.
         """
-        memory: FaceMemory | None = None
+        known: Restored[F32] | None = None
         steps = (crop,) if not self.recipe.recurrent else (crop, crop if following is None else following)
         plan: Any = self
         restorer = CropRunner(self.recipe, plan)
         for shown in steps:
             if self.recipe.recurrent:
                 # On a first frame the run time gives zeros. Nothing comes of them, so they must not widen the ranges.
-                memory = memory or first(self.recipe, shown)
-                memory = restorer.restore_next(shown, memory).memory
+                known = known or Restored(shown[None], [first(self.recipe, shown)])
+                known = restorer.restore(shown[None], known)
             else:
                 restorer.restore(shown[None])
             yield [self.request.get_output_tensor(i).data for i in self.which]

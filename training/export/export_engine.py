@@ -101,13 +101,13 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     goldens: dict[str, Any] = {"crops": crops}
     if memory:
         goldens["next_crops"] = golden_crops(size, following=True)
-        firsts = [restorer.restore_next(x, None) for x in as_floats(crops)]
-        nexts = [restorer.restore_next(x, a.memory).pixels
+        firsts = [restorer.restore(x[None]) for x in as_floats(crops)]
+        nexts = [restorer.restore(x[None], a).pixels[0]
                  for x, a in zip(as_floats(goldens["next_crops"]), firsts, strict=True)]  # fmt: skip
-        restored = np.stack([a.pixels for a in firsts])
+        restored = np.concatenate([a.pixels for a in firsts])
         goldens["next_restored"] = in_steps(np.stack(nexts), goldens["next_crops"])
     else:
-        restored = restorer.restore(as_floats(crops))
+        restored = restorer.restore(as_floats(crops)).pixels
     goldens["restored"] = in_steps(restored, crops)
     if not plan.worst < 2e-3:
         raise RuntimeError(f"ONNX differs from torch by {plan.worst}")

@@ -27,12 +27,11 @@ from numpy.typing import NDArray
 
 from rtface.device.cpu.crop import BLUR_FROM, full_range, lowpass
 from rtface.errors import EngineError
-from rtface.frame import Bytes, Color, Float, Float32
+from rtface.frame import Box, Bytes, Color, Float, Float32
 from rtface.geometry.color_curves import code_range, ycbcr_from_rgb
 from rtface.geometry.planes import Layout, Role, Samples
 from rtface.geometry.transforms import bounds, clip_box, compose, footprint, invert, scaling, to_cv2, translation
 
-Box = tuple[int, int, int, int]
 SMOOTH_FROM = 2.0  # magnification above which a correction is interpolated with a cubic
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
 
-from rtface.correct import carried, face_mask, irises, shape
-from rtface.device.cpu.composite import Dither, Placement, cut_patch, neutral, overlapping, rows, write
+from rtface.correct import carried, face_mask, irises, shape, state_of
+from rtface.device.cpu.composite import Dither, Patch, Placement, cut_patch, neutral, overlapping, rows, write
 from rtface.device.cpu.crop import from_planes, full_range, sample_bytes, sample_rgb
 from rtface.device.cpu.swscale import Swscale
 from rtface.device.view import FrameView
 from rtface.errors import InputError, UsageError
-from rtface.frame import Bytes, Color, Crops, Float, Float32, Frame
+from rtface.frame import Bytes, Color, Crops, Float, Float32, Frame, Pixels
 from rtface.geometry.color_curves import code_range, curve_of
 from rtface.geometry.planes import Layout, Role, Samples, fallback, layout, planes
 from rtface.geometry.transforms import apply, field_parity, plane_matrix
@@ -113,6 +113,28 @@ def _contains(quad: Float, size: tuple[int, int]) -> bool:
                for x in (0, size[0]) for y in (0, size[1]))
 
 
+@dataclass(frozen=True, slots=True)
+class HostCorrection:
+    """What is to be added to a frame for one face (`protocols.Correction`), in the host's memory.
+
+    Attributes:
+        pixels: float32 S×S×3, RGB, −1…1 (1 = white), masked.
+        mask: float32 S×S, 0…1.
+        matrix: float64 2×3, display → crop pixels.
+    """
+
+    pixels: Float32
+    mask: Float32
+    matrix: Float
+
+
+def host_array(pixels: Pixels) -> Float32:
+    """Pixels in the host's memory as an array. Raises UsageError for those of another device."""
+    if not isinstance(pixels, np.ndarray):
+        raise UsageError(f"the CPU cannot work on {type(pixels).__name__}, which is on another device")
+    return cast(Float32, pixels)
+
+
 class CpuDevice:
     """Crops and composites on the CPU (`protocols.Device`).
 
@@ -144,7 +166,7 @@ class CpuDevice:
         """The frame (or field) for a tracker; made on demand, valid until the frame is written to."""
         return CpuView(frame, self._swscale)
 
-    def crops(self, frame: Frame, matrices: Float, size: int) -> Crops:
+    def crops(self, frame: Frame, matrices: Float, size: int) -> Crops[Float32]:
         """Crops of one frame or field.
 
         Args:
@@ -158,36 +180,31 @@ class CpuDevice:
         return self._crops(self.view(frame), matrices, size)
 
     @staticmethod
-    def _crops(view: CpuView, matrices: Float, size: int) -> Crops:
+    def _crops(view: CpuView, matrices: Float, size: int) -> Crops[Float32]:
         pixels = np.empty((len(matrices), 3, size, size), np.float32)
         for n, matrix in enumerate(matrices):
             pixels[n] = view.rgb(matrix, (size, size))
         return Crops(pixels, np.array(matrices, np.float64).reshape(-1, 2, 3))
 
-    def cut(self, frame: Frame, places: Sequence[tuple[Float, int]]) -> list[Crops]:
+    def cut(self, frame: Frame, places: Sequence[tuple[Float, int]]) -> list[Crops[Float32]]:
         """One `crops` for each matrix and size, from one view of the frame."""
         view = self.view(frame) if places else None
         return [self._crops(view, matrix[None], size) for matrix, size in places] if view else []
 
-    def shape(self, faces: Sequence[ShapeTask]) -> list[Correction]:
+    def shape(self, faces: Sequence[ShapeTask]) -> list[HostCorrection]:
         """`rtface.correct.shape` of each face."""
         return [_shaped(face) for face in faces]
 
-    def paste(self, frame: Frame, corrections: Sequence[Correction]) -> Frame:
-        """`composite` of all corrections."""
-        return self.composite(frame, [c.pixels for c in corrections], [c.mask for c in corrections],
-                              [c.matrix for c in corrections])
+    def to_host(self, crops: Sequence[Crops[Pixels]]) -> list[Crops[Float32]]:
+        """The same crops: they are in the host's memory."""
+        return [Crops(host_array(c.pixels), c.matrices) for c in crops]
 
-    def to_host(self, crops: Sequence[Crops]) -> list[Crops]:
-        """They are there."""
-        return list(crops)
+    def drop(self, crops: Sequence[Crops[Pixels]]) -> None:
+        """Nothing: crops hold no memory of the device."""
 
-    def drop(self, crops: Sequence[Crops]) -> None:
-        """Nothing is held."""
-
-    def cut_again(self, frame: Frame, crops: Sequence[Crops]) -> list[Crops]:
-        """They are still there."""
-        return list(crops)
+    def cut_again(self, frame: Frame, crops: Sequence[Crops[Pixels]]) -> Sequence[Crops[Pixels]]:
+        """The same crops: `drop` left them."""
+        return crops
 
     def say_converted(self, frame: Frame) -> None:
         """Warns that frames of this pixel format are converted."""
@@ -195,29 +212,26 @@ class CpuDevice:
         self._warn("pixel_format", f"frames with faces are converted from {name} to {fallback(name)}: the frame path "
                    "does not work in it")
 
-    def composite(self, frame: Frame, corrections: Sequence[Float32] | Float32, masks: Sequence[Float32] | Float32,
-                  matrices: Sequence[Float] | Float) -> Frame:
+    def paste(self, frame: Frame, corrections: Sequence[Correction]) -> Frame:
         """Adds corrections to the frame's own planes; samples where every mask is 0 stay bit for bit.
 
         Args:
             frame: its image is written to after `make_writable()`, and only where there is something to write.
-            corrections: N float32 arrays S×S×3, RGB, already masked, engine units (1 = white); each has its own S.
-            masks: N float32 arrays S×S, 0…1.
-            matrices: N float64 arrays 2×3, display → crop pixels.
+            corrections: `HostCorrection` objects, each with its own side S.
 
         Returns:
             The frame itself where nothing changes, else the frame marked `touched`. A frame whose pixel format has to
             be converted first comes back with another image, and a warning is counted.
 
         Raises:
-            UsageError: shapes that do not belong together.
+            UsageError: a correction and its mask differ in size, or it is another device's.
             EngineError: a correction holds NaN or infinity; nothing was written then.
         """
-        shapes = [(np.shape(d), np.shape(m)) for d, m in zip(corrections, masks, strict=False)]
-        if not len(corrections) == len(masks) == len(matrices) or any(d != (*m, 3) for d, m in shapes):
-            raise UsageError(f"composite wants N corrections S×S×3, N masks S×S and N matrices 2×3, not {shapes} and "
-                             f"{len(matrices)} matrices")
-        found = [cut_patch(d, m, matrix) for d, m, matrix in zip(corrections, masks, matrices, strict=True)]
+        found: list[Patch | None] = []
+        for c in corrections:
+            if not isinstance(c, HostCorrection) or c.pixels.shape != (*c.mask.shape, 3):
+                raise UsageError(f"a correction has pixels S×S×3 and a mask S×S, not {c}")
+            found.append(cut_patch(c.pixels, c.mask, c.matrix))
         patches = [patch for patch in found if patch is not None]
         if not patches:
             return frame
@@ -265,15 +279,16 @@ class CpuDevice:
         return replace(frame, touched=True)
 
 
-def _shaped(face: ShapeTask) -> Correction:
-    matrix, size, restored = face.crops.matrices[0], face.crops.size, face.restored
-    crop = face.crops.pixels[0]
+def _shaped(face: ShapeTask) -> HostCorrection:
+    matrix, size, restored, state = face.crops.matrices[0], face.crops.size, face.restored, state_of(face)
+    crop = host_array(face.crops.pixels)[0]
     if restored is None:
-        pixels, mask = carried(crop, face.state, face.shaping, time=face.time, scale=face.scale)
+        pixels, mask = carried(crop, state, face.shaping, time=face.time, scale=face.scale)
     else:
         mask = face_mask(size, face.mesh, face.shaping.region)
-        pixels, mask = shape(restored.pixels[0], crop, mask, face.state, face.shaping,
+        occlusion = restored.occlusion
+        pixels, mask = shape(host_array(restored.pixels)[0], crop, mask, state, face.shaping,
                              time=face.time, seed=face.seed, scale=face.scale,
-                             occlusion=None if restored.occlusion is None else restored.occlusion[0],
+                             occlusion=occlusion[0] if isinstance(occlusion, np.ndarray) else None,
                              eyes=irises(size, face.mesh))
-    return Correction(pixels, mask, matrix)
+    return HostCorrection(pixels, mask, matrix)

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 
 import numpy as np
 
-from rtface.correct.colour import Box
+from rtface.correct import state_of
 from rtface.correct.motion import FINE, SHRINK
 from rtface.correct.temporal import Blend, low_box
 from rtface.device.cuda import shaping
@@ -21,7 +21,7 @@ from rtface.device.cuda.face_slots import FaceSlot
 from rtface.device.cuda.frame_slots import HeldSlots, SlotPools
 from rtface.device.cuda.state_pool import FaceState, StatePool
 from rtface.device.cuda.stream_thread import StreamThread
-from rtface.frame import Bytes, Float32
+from rtface.frame import Box, Bytes, Float32
 from rtface.protocols import ShapeTask
 
 _AT_ONCE = 4  # averages that are reserved at a time
@@ -48,7 +48,7 @@ class GpuAverager:
         small, kept = self._look(held, faces)
         blends: list[Blend | None] = []
         for (face, place, _), keep in zip(faces, kept, strict=True):
-            average = face.state.average
+            average = state_of(face).average
             now, rows = shaping.small_of(small[id(place)], place.size)
             blends.append(average.follow(now, rows, face.time, face.scale, known=average.kept is keep))
             average.kept = keep
@@ -77,7 +77,7 @@ class GpuAverager:
         size = place.size
         if size not in self._places:
             self._places[size] = StatePool(self._owner, 12 * size * size, at_once=_AT_ONCE)
-        kept = face.state.average.kept
+        kept = state_of(face).average.kept
         if isinstance(kept, FaceState) and kept.home is self._places[size]:
             return kept
         return self._places[size].take()
@@ -124,4 +124,4 @@ class GpuAverager:
 def _forget(faces: Sequence[Averaged]) -> None:
     """Nothing was kept of these."""
     for face, *_ in faces:
-        face.state.average.reset()
+        state_of(face).average.reset()

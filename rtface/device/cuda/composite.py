@@ -14,8 +14,8 @@ from rtface.device.cpu.crop import BLUR_FROM, from_planes, full_range
 from rtface.device.cuda.affine_batch import Boxes, between_centres, footprints, inverse, joined, reach, union
 from rtface.device.cuda.filtering import Filters, Image, Lowpass, plan_lowpass
 from rtface.device.cuda.kernels import PASTE_JOB, PATCH, TINT, TINT_JOB, TINT_TILE, LaunchList, Scratch, Struct
-from rtface.device.cuda.staging import Box, SampleMap, grids, plane_shape
-from rtface.frame import Float, Frame
+from rtface.device.cuda.staging import SampleMap, grids, plane_shape
+from rtface.frame import Box, Float, Frame
 from rtface.geometry.color_curves import code_range
 from rtface.geometry.planes import Layout, Role
 from rtface.geometry.transforms import field_parity

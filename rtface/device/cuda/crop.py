@@ -12,8 +12,8 @@ from rtface.device.cpu.crop import BLUR_FROM, from_planes, full_range, halved, r
 from rtface.device.cuda.affine_batch import Boxes, between_centres, footprints, inverse, joined, reach, union
 from rtface.device.cuda.filtering import Filters, Image, Lowpass, plan_lowpass
 from rtface.device.cuda.kernels import CROP_COLUMNS, CROP_FACE, CROP_JOB, CROP_ROWS, LaunchList, Scratch
-from rtface.device.cuda.staging import Box, SampleMap, grids, plane_shape
-from rtface.frame import Float, Float32, Frame
+from rtface.device.cuda.staging import SampleMap, grids, plane_shape
+from rtface.frame import Box, Float, Float32, Frame
 from rtface.geometry.color_curves import curve_of
 from rtface.geometry.planes import Layout, Role
 

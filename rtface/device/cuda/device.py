@@ -20,18 +20,18 @@ from rtface.device.cpu.device import CpuDevice, CpuView, native_image
 from rtface.device.cuda.composite import PastePlan
 from rtface.device.cuda.crop import CropPlan
 from rtface.device.cuda.face_slots import FaceSlot
-from rtface.device.cuda.frame_slots import FrameSlot, GpuCrops, GpuFrame, HeldSlots
+from rtface.device.cuda.frame_slots import FrameSlot, GpuCorrection, GpuCrops, GpuFrame, HeldSlots
 from rtface.device.cuda.gpu import Stream
 from rtface.device.cuda.host_fallback import cut_on_host, paste_on_host
 from rtface.device.cuda.kernels import LaunchList, uncurve_job
 from rtface.device.cuda.shaper import GpuShaper
-from rtface.device.cuda.staging import Box, GpuSamples, StagedSamples, drawable
+from rtface.device.cuda.staging import GpuSamples, StagedSamples, drawable
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.device.cuda.submission import Submission
 from rtface.device.cuda.transfers import crops_to_host
 from rtface.device.cuda.view import GpuView, RegionReader
 from rtface.errors import EngineError
-from rtface.frame import Crops, Float, Frame
+from rtface.frame import Box, Crops, Float, Float32, Frame, Pixels
 from rtface.geometry.planes import Layout, Role, Samples, layout, planes
 from rtface.geometry.transforms import field_parity
 from rtface.protocols import Correction, ShapeTask
@@ -78,7 +78,7 @@ class CudaDevice:
         return (av_gpu.on_gpu(image) and av_gpu.native_format(image) in av_gpu.FORMATS
                 and av_gpu.surface_of(image).device == self._owner.gpu.ordinal)
 
-    def cut(self, frame: Frame, places: Sequence[tuple[Float, int]]) -> list[Crops]:
+    def cut(self, frame: Frame, places: Sequence[tuple[Float, int]]) -> list[GpuCrops]:
         """One crop for each matrix and size; put on its way, not waited for."""
         if not places:
             return []
@@ -138,20 +138,20 @@ class CudaDevice:
 
         return GpuFrame(frame.image, form, surface, block.address, (block,)), upload
 
-    def to_host(self, crops: Sequence[Crops]) -> list[Crops]:
+    def to_host(self, crops: Sequence[Crops[Pixels]]) -> list[Crops[Float32]]:
         """Copies; see `Device.to_host`. Raises EngineError and DeviceLost."""
         if not crops:
             return []
         held = _held(crops[0])
-        pixels = crops_to_host(self._steps, held, [c.pixels for c in crops])
+        pixels = crops_to_host(self._steps, held, [c.pixels for c in crops if isinstance(c.pixels, FaceSlot)])
         self._steps.check(held.slot)
         return [Crops(p[None], c.matrices) for p, c in zip(pixels, crops, strict=True)]
 
-    def cut_again(self, frame: Frame, crops: Sequence[Crops]) -> list[Crops]:
+    def cut_again(self, frame: Frame, crops: Sequence[Crops[Pixels]]) -> list[GpuCrops]:
         """`cut`, at the same places."""
         return self.cut(frame, [(c.matrices[0], c.size) for c in crops])
 
-    def shape(self, faces: Sequence[ShapeTask]) -> list[Correction]:
+    def shape(self, faces: Sequence[ShapeTask]) -> list[GpuCorrection]:
         """`rtface.correct` of each face of one frame."""
         if not faces:
             return []
@@ -166,10 +166,11 @@ class CudaDevice:
         """
         if not corrections:
             return frame
-        held: HeldSlots = corrections[0].pixels.held
+        here = [c for c in corrections if isinstance(c, GpuCorrection)]
+        held = here[0].held
         try:
             self._steps.check(held.slot)
-            seen = [c for c in corrections if c.mask is not None]
+            seen = [c for c in here if c.box is not None]
             if not seen:
                 return frame
             if held.canvas is None:
@@ -178,13 +179,13 @@ class CudaDevice:
         finally:
             self._steps.release(held)
 
-    def _paste(self, frame: Frame, corrections: Sequence[Correction], held: HeldSlots, canvas: GpuFrame) -> Frame:
+    def _paste(self, frame: Frame, corrections: Sequence[GpuCorrection], held: HeldSlots, canvas: GpuFrame) -> Frame:
         slot, form, lies, owner = held.slot, canvas.form, canvas.lies, self._owner
-        faces: list[FaceSlot] = [c.pixels.face for c in corrections]
+        faces = [c.face for c in corrections]
         native = replace(frame, image=canvas.image)
         gray = partial(_gray, _views(frame, canvas.image, form), form) if isinstance(lies, StagedSamples) else None
         plan = PastePlan(native, form, np.stack([c.matrix for c in corrections]), [face.size for face in faces],
-                         [c.mask for c in corrections], gray, ask=isinstance(lies, GpuSamples))
+                         [c.box for c in corrections], gray, ask=isinstance(lies, GpuSamples))
         if not plan.boxes:
             return frame
         tables, scratch = self._steps.tables_of(frame.color), self._steps.scratch(slot, plan.scratch)
@@ -216,7 +217,7 @@ class CudaDevice:
         lies.store(_views(frame, frame.image, form), slot.block.on_host().bytes(), plan.boxes)
         return replace(frame, touched=True)
 
-    def drop(self, crops: Sequence[Crops]) -> None:
+    def drop(self, crops: Sequence[Crops[Pixels]]) -> None:
         """Gives their slots back when the GPU has done with them."""
         for held in {id(c.frame): c.frame for c in crops if isinstance(c, GpuCrops) and c.frame}.values():
             self._steps.release(held)
@@ -238,7 +239,7 @@ class CudaDevice:
             log.debug("the GPU's memory was not freed: %s", error)
 
 
-def _held(crops: Crops) -> HeldSlots:
+def _held(crops: Crops[Pixels]) -> HeldSlots:
     assert isinstance(crops, GpuCrops) and crops.frame is not None
     return crops.frame
 

@@ -10,7 +10,7 @@ from rtface.device.cuda.face_slots import FaceSlot
 from rtface.device.cuda.gpu import Gpu, Memory
 from rtface.device.cuda.staging import GpuSamples, StagedSamples
 from rtface.device.cuda.stream_thread import StreamThread
-from rtface.frame import Crops
+from rtface.frame import Box, Crops, Float
 from rtface.geometry.planes import Layout
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class FrameSlot:
 
 
 @dataclass(slots=True)
-class GpuCrops(Crops):
-    """Crops on a GPU: `pixels` is a `FaceSlot`; `frame` is what holds it."""
+class GpuCrops(Crops[FaceSlot]):
+    """Crops on a GPU; `frame` holds their slots."""
 
     frame: HeldSlots | None = None
 
@@ -92,11 +92,18 @@ class HeldSlots:
 
 @dataclass(frozen=True, slots=True)
 class GpuCorrection:
-    """A correction on the GPU (`Correction.pixels`); `Correction.mask` is then the box of its mask, or None where that
-    is 0 all over."""
+    """A correction on the GPU (`protocols.Correction`).
+
+    Attributes:
+        held, face: the slots that it lies in.
+        box: of its mask; None where that is 0 all over.
+        matrix: float64 2×3, display → crop pixels.
+    """
 
     held: HeldSlots
     face: FaceSlot
+    box: Box | None
+    matrix: Float
 
 
 class SlotPools:

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rtface.device.cpu.device import CpuDevice
+from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.device.cuda.face_slots import FaceSlot
-from rtface.device.cuda.frame_slots import HeldSlots
+from rtface.device.cuda.frame_slots import GpuCorrection, HeldSlots
 from rtface.device.cuda.gpu import Stream
 from rtface.device.cuda.kernels import LaunchList
 from rtface.device.cuda.submission import Submission
 from rtface.device.cuda.transfers import corrections_to_host
 from rtface.frame import Float, Frame
-from rtface.protocols import Correction
 
 
 def cut_on_host(cpu: CpuDevice, steps: Submission, frame: Frame, places: Sequence[tuple[Float, int]],
@@ -38,9 +37,9 @@ def cut_on_host(cpu: CpuDevice, steps: Submission, frame: Frame, places: Sequenc
     steps.put_crops(held, LaunchList(), before=upload)
 
 
-def paste_on_host(cpu: CpuDevice, steps: Submission, frame: Frame, corrections: Sequence[Correction],
+def paste_on_host(cpu: CpuDevice, steps: Submission, frame: Frame, corrections: Sequence[GpuCorrection],
                   held: HeldSlots) -> Frame:
     """Brings corrections down; the CPU adds them to the frame."""
-    brought = corrections_to_host(steps, held, [c.pixels.face for c in corrections])
-    return cpu.paste(frame, [Correction(pixels, mask, c.matrix)
+    brought = corrections_to_host(steps, held, [c.face for c in corrections])
+    return cpu.paste(frame, [HostCorrection(pixels, mask, c.matrix)
                              for (pixels, mask), c in zip(brought, corrections, strict=True)])

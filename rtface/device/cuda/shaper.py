@@ -13,9 +13,10 @@ from functools import partial
 
 import numpy as np
 
-from rtface.correct import FaceRegion, decide, face_region_of, irises
+from rtface.correct import FaceRegion, decide, face_region_of, irises, state_of
 from rtface.correct.grain import SHEET, sheet
 from rtface.correct.mask import small_mask
+from rtface.device.cpu.device import host_array
 from rtface.device.cuda import shaping
 from rtface.device.cuda.averaging import GpuAverager
 from rtface.device.cuda.constants import Constants
@@ -26,7 +27,7 @@ from rtface.device.cuda.kernels import KernelCall
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.device.cuda.transfers import answers_to_gpu
 from rtface.frame import Bytes, Float32
-from rtface.protocols import Correction, ShapeTask
+from rtface.protocols import HeadMap, ShapeTask
 
 
 class GpuShaper:
@@ -44,9 +45,9 @@ class GpuShaper:
         self._owner, self._slots, self._constants, self._put = owner, slots, constants, put
         self._averager = GpuAverager(owner, slots, put)
 
-    def shape(self, held: HeldSlots, faces: Sequence[ShapeTask]) -> list[Correction]:
+    def shape(self, held: HeldSlots, faces: Sequence[ShapeTask]) -> list[GpuCorrection]:
         """Corrections of the faces of one frame. Raises EngineError where an answer holds NaN or infinity."""
-        places: list[FaceSlot] = [face.crops.pixels for face in faces]
+        places = [slot_of(face) for face in faces]
         areas = [_area(face) for face in faces]
         averaged = [(face, place, area.box if area else (0, 0, place.size, place.size))
                     for face, place, area in zip(faces, places, areas, strict=True) if face.shaping.average]
@@ -57,8 +58,8 @@ class GpuShaper:
         if seen:
             self._shape(held, seen)
         shaped = {id(face) for face, *_ in seen}
-        return [Correction(GpuCorrection(held, place), area.box if area and id(face) in shaped else None,
-                           face.crops.matrices[0]) for face, place, area in zip(faces, places, areas, strict=True)]
+        return [GpuCorrection(held, place, area.box if area and id(face) in shaped else None,
+                              face.crops.matrices[0]) for face, place, area in zip(faces, places, areas, strict=True)]
 
     def _shape(self, held: HeldSlots, seen: Sequence[tuple[ShapeTask, FaceSlot, FaceRegion]]) -> None:
         slot, memories = held.slot, list({id(place.memory): place.memory for _, place, _ in seen}.values())
@@ -70,7 +71,8 @@ class GpuShaper:
         masks, data, steps = self._masks(seen), [np.zeros(0, np.uint8)], count * shaping.FACE.itemsize
         made = [face.restored if face.restored and not isinstance(face.restored.pixels, FaceSlot) else None
                 for face, *_ in seen]  # on the host
-        hidden = [None if answer is None else answer.occlusion for answer in made]
+        hidden = [answer.occlusion if answer and isinstance(answer.occlusion, np.ndarray) else None
+                  for answer in made]
         self._slots.grow(slot.steps["measure"], steps + sum(m.nbytes for m in (*masks, *hidden) if m is not None))
         base = slot.steps["measure"].on_gpu().address
         rows = np.zeros(count, shaping.FACE)
@@ -94,10 +96,11 @@ class GpuShaper:
                                    region=(0, 0, place.size, place.size))
                     data.append(np.ascontiguousarray(occlusion, np.float32).reshape(-1).view(np.uint8))
                     steps += occlusion.nbytes
-            elif face.restored is not None and (head := face.restored.occlusion) is not None:
+            elif face.restored is not None and isinstance(head := face.restored.occlusion, HeadMap):
                 lies = replace(lies, occlusion=place.occlusion, maps=head.shape, region=head.region)
             rows[n] = shaping.face_of(area, face.shaping, lies)[0]
-        answers = [(place, answer.pixels[0]) for (_, place, _), answer in zip(seen, made, strict=True) if answer]
+        answers = [(place, host_array(answer.pixels)[0]) for (_, place, _), answer in zip(seen, made, strict=True)
+                   if answer]
         self._measure(slot, np.concatenate([rows.view(np.uint8), *data]), shaping.measure_launches(
             largest, count, base, match=match), memories, constants, sum(measured),
             answers_to_gpu(self._slots, slot, answers) if answers else None)
@@ -105,8 +108,8 @@ class GpuShaper:
         controls = np.zeros(count, shaping.CONTROL)
         for n, (face, _, area) in enumerate(seen):
             got: Float32 = values[sum(measured[:n]):sum(measured[:n + 1])].view(np.float32)
-            decided = decide(shaping.unpack(got, area, face.shaping), area, face.state, face.shaping, time=face.time,
-                             seed=face.seed)
+            decided = decide(shaping.unpack(got, area, face.shaping), area, state_of(face), face.shaping,
+                             time=face.time, seed=face.seed)
             controls[n] = shaping.control_of(decided, self._sheets(decided.grain.coarseness if decided.grain and
                                                                    decided.grain.made else None, constants))[0]
         self._slots.grow(slot.steps["apply"], controls.nbytes)
@@ -148,6 +151,13 @@ class GpuShaper:
         kept = self._constants.of(("grain", coarseness), lambda: sheet(coarseness)[:SHEET, :SHEET])
         constants.append(kept)
         return {coarseness: kept.address}
+
+
+def slot_of(face: ShapeTask) -> FaceSlot:
+    """The slot that a face's crop lies in."""
+    pixels = face.crops.pixels
+    assert isinstance(pixels, FaceSlot)
+    return pixels
 
 
 def _area(face: ShapeTask) -> FaceRegion | None:

@@ -32,7 +32,7 @@ from rtface.correct.face_region import middle_rows
 from rtface.correct.grain import OwnTexture, Texture, cell_rows, gaussian
 from rtface.correct.motion import ROWS, SHRINK
 from rtface.device.cuda.gpu import Shape3
-from rtface.device.cuda.kernels import KernelCall, LaunchList
+from rtface.device.cuda.kernels import KernelCall, LaunchList, Struct
 from rtface.errors import UsageError
 from rtface.frame import Float32
 
@@ -45,7 +45,6 @@ KERNELS: dict[str, tuple[type[np.generic], ...]] = {
 BLOCK: Shape3 = (32, 8, 1)
 LEAST = 64  # pixels: the least side of a crop
 
-Struct = np.ndarray[Any, np.dtype[np.void]]
 _INT, _FLOAT, _ADDRESS = np.int32, np.float32, np.uint64
 _LINES, _TAPS, _MIDDLE = 64, 13, 16
 _RESULTS = ("cells", "crop_cells", "samples", "texture", "change", "irises", "grain", "middle", "above", "below")

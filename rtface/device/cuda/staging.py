@@ -10,12 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtface.errors import InputError
-from rtface.frame import Bytes, Frame
+from rtface.frame import Box, Bytes, Frame
 from rtface.geometry.planes import Layout, Role, Samples
 from rtface.geometry.transforms import field_parity
 from rtface.util import av_gpu
 
-Box = tuple[int, int, int, int]
 _ROW = 64  # bytes that the pitch of a piece is a multiple of
 _PIECE = 256  # and where a piece begins
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import numpy as np
 
@@ -25,31 +26,21 @@ from rtface.engine.cuda.golden import GoldenBatch, row_of
 from rtface.engine.cuda.hosted import Given, Hosted, known
 from rtface.engine.plan import GoldenResult
 from rtface.engine.recipe import Recipe
-from rtface.engine.recipe_tables import CropRegion
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, UsageError
-from rtface.frame import Float32
-from rtface.protocols import Restored
+from rtface.frame import PixelsT
+from rtface.protocols import HeadMap, Restored
 
 log = logging.getLogger("rtface")
 
 _AT_ONCE = 16  # places for what is remembered that are reserved at a time
 
 
-@dataclass(frozen=True, slots=True)
-class HeadMap:
-    """How the maps of an engine's heads lie over the crop: `shape` (rows, columns) over the `region`. Where they lie on
-    the GPU, each face's `FaceSlot` says."""
-
-    shape: tuple[int, int]
-    region: CropRegion
-
-
 @dataclass(slots=True)
 class _Request:
     network: GpuEngine
     face: FaceSlot
-    after: Future[Restored] | None
-    answer: Future[Restored] = field(default_factory=Future[Restored])
+    after: Future[Restored[FaceSlot]] | None
+    answer: Future[Restored[FaceSlot]] = field(default_factory=Future[Restored[FaceSlot]])
 
     @property
     def ready(self) -> bool:
@@ -88,25 +79,26 @@ class GpuEngine(EngineBase):
             self.close()
             raise
 
-    def submit(self, crops: FaceSlot | Float32, after: Future[Restored] | None = None) -> Future[Restored]:
+    def submit(self, crops: PixelsT, after: Future[Restored[PixelsT]] | None = None) -> Future[Restored[PixelsT]]:
         """Restores the crop of a face where it lies. The future is done when that is on its way: what comes after it
         on the GPU's compute stream finds the answer there.
 
         A crop of the host's, float32 1×3×S×S, is answered in the host's memory; the future is done when it is there.
         """
+        given: Any = crops
         shape = (1, 3, self.size, self.size)
-        if getattr(crops, "shape", None) != shape or not (isinstance(crops, FaceSlot) or crops.dtype == np.float32):
-            got = f"{getattr(crops, 'dtype', '')} {getattr(crops, 'shape', type(crops).__name__)}".strip()
+        if getattr(given, "shape", None) != shape or not (isinstance(given, FaceSlot) or given.dtype == np.float32):
+            got = f"{getattr(given, 'dtype', '')} {getattr(given, 'shape', type(given).__name__)}".strip()
             raise UsageError(f"engine {self.name} takes crops of {self.size} that lie on the GPU, or a crop of the "
                              f"host's in float32, got {got}")
         if self._closed:
             raise EngineError(f"engine {self.name} is closed")
-        after = after if self.recurrent else None
-        if not isinstance(crops, FaceSlot):
-            return self.hosted.submit(crops, after)
-        request = _Request(self, crops, after)
+        before: Any = after if self.recurrent else None
+        if not isinstance(given, FaceSlot):
+            return cast("Any", self.hosted.submit(given, before))
+        request = _Request(self, given, before)
         self._owner.submit(request)
-        return request.answer
+        return cast("Any", request.answer)
 
     def stand_back(self) -> None:
         """Crops of the host's give way on the GPU to all that frames wait for; called before the first of them."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ Run = Callable[[Sequence[Given], Stream], None]
 """Puts the network on a stream, over so many crops. Any thread."""
 
 
-def known(after: Future[Restored] | None, places: StatePool | None) -> FaceState | None:
+def known(after: Future[Restored[Any]] | None, places: StatePool | None) -> FaceState | None:
     """What is remembered of a face after an answer, where these are the places. What comes after a failure, or after an
     answer that is not there, begins without memory."""
     if after is None or not after.done() or after.cancelled() or after.exception() is not None:
@@ -45,8 +46,8 @@ def known(after: Future[Restored] | None, places: StatePool | None) -> FaceState
 @dataclass(slots=True)
 class _Request:
     crop: Float32
-    after: Future[Restored] | None
-    answer: Future[Restored] = field(default_factory=Future[Restored])
+    after: Future[Restored[Float32]] | None
+    answer: Future[Restored[Float32]] = field(default_factory=Future[Restored[Float32]])
 
 
 @dataclass(slots=True)
@@ -80,7 +81,7 @@ class Hosted:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"rtface-GPU-{recipe.name}")
         self.kept: _Kept | None = None
 
-    def submit(self, crop: Float32, after: Future[Restored] | None) -> Future[Restored]:
+    def submit(self, crop: Float32, after: Future[Restored[Float32]] | None) -> Future[Restored[Float32]]:
         """Restores a crop, float32 1×3×S×S, 0…1, which is read until the answer is there. The answer's arrays are the
         caller's to keep. The future raises EngineError, OutOfDeviceMemory and DeviceLost."""
         request = _Request(crop, after)
@@ -177,7 +178,7 @@ class Hosted:
             stream.copy(pinned, face.memory, part, to_at=at, source_at=head - face.memory.address)
             at += part
 
-    def _restored(self, values: Float32, shape: tuple[int, ...], state: FaceState | None) -> Restored:
+    def _restored(self, values: Float32, shape: tuple[int, ...], state: FaceState | None) -> Restored[Float32]:
         count, recipe = math.prod(shape), self._recipe
         pixels, maps = values[:count].reshape(shape).copy(), values[count:].copy()
         if not math.isfinite(float(pixels.sum()) + float(maps.sum())):

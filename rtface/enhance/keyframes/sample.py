@@ -8,15 +8,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from rtface.correct.colour import Box
 from rtface.correct.correspondence import SIDE, FaceFeatures, Warp, energy, resized
 from rtface.correct.keyframe_blend import base_image, take_key_answer
 from rtface.correct.mask import face_mask
 from rtface.errors import EngineError
-from rtface.frame import Crops, Float32
+from rtface.frame import Box, Crops, Float32
 from rtface.protocols import Restored
 
-Ask = Callable[[Float32], Future[Restored]]
+Ask = Callable[[Float32], Future[Restored[Float32]]]
 
 
 @dataclass(slots=True, eq=False)
@@ -41,11 +40,11 @@ class FaceSample:
     """
 
     time: float
-    crops: Crops
-    light_crops: Crops
-    light: Future[Restored]
-    large: Crops | None = None
-    key: Future[Restored] | None = None
+    crops: Crops[Float32]
+    light_crops: Crops[Float32]
+    light: Future[Restored[Float32]]
+    large: Crops[Float32] | None = None
+    key: Future[Restored[Float32]] | None = None
     ask: Ask | None = None
     number: int = 0
     shown: float | None = None

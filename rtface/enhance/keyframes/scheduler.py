@@ -9,19 +9,17 @@ its answer fades in when it comes, carried by optical flow from the frame that w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
 
-from rtface.correct.colour import Box
 from rtface.correct.correspondence import SIDE, Warp, WarpEstimator
 from rtface.correct.keyframe_blend import AVERAGED, SHOWN, Key, blended_with_keys
 from rtface.enhance.keyframes.sample import FaceSample, inside
 from rtface.enhance.keyframes.smoothing import NeighbourSmoother
 from rtface.enhance.mode import Mode
-from rtface.frame import Float32
-from rtface.protocols import Engine, Restored
+from rtface.frame import Box, Float32
+from rtface.protocols import Engine, HeadMap, Restored
 
 MOST = 12
 """Frames from one keyframe to the next, at most: so many are held in a film."""
@@ -110,7 +108,7 @@ class KeyframeTrack:
         if not self._film:  # whose frames are joined with their neighbours
             self._prepare(sample, box)
 
-    def restored(self, sample: FaceSample, box: Box, weight: float = 1.0) -> Restored:
+    def restored(self, sample: FaceSample, box: Box, weight: float = 1.0) -> Restored[Float32]:
         """What is shown of a face, once it is prepared; waits for the light engine.
 
         Args:
@@ -224,7 +222,7 @@ def _within(box: Box, other: Box) -> bool:
     return box[0] >= other[0] and box[1] >= other[1] and box[2] <= other[2] and box[3] <= other[3]
 
 
-def _enlarged(occlusion: Any, size: int) -> Any:
-    if occlusion is None:
+def _enlarged(occlusion: Float32 | HeadMap | None, size: int) -> Float32 | None:
+    if not isinstance(occlusion, np.ndarray):
         return None
-    return cv2.resize(np.asarray(occlusion[0]), (size, size), interpolation=cv2.INTER_LINEAR)[None]
+    return cv2.resize(occlusion[0], (size, size), interpolation=cv2.INTER_LINEAR)[None]

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rtface.correct.colour import Box
 from rtface.correct.correspondence import SIDE, FaceFeatures, Warp, WarpEstimator, energy, resized
 from rtface.correct.keyframe_blend import AVERAGED, SHOWN, flicker_ratio, temporally_averaged
 from rtface.enhance.keyframes.sample import FaceSample, inside
-from rtface.frame import Float32
+from rtface.frame import Box, Float32
 
 
 class NeighbourSmoother:

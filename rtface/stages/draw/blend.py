@@ -9,11 +9,10 @@ import numpy as np
 
 from rtface.device.cpu.composite import rows
 from rtface.device.cpu.crop import full_range
-from rtface.frame import Color, Float32
+from rtface.frame import Box, Color, Float32
 from rtface.geometry.color_curves import code_range, graphics
 from rtface.geometry.planes import Layout, Role, Samples
 
-Box = tuple[int, int, int, int]
 _STRIP = 96  # rows at a time stay in the core's own cache
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rtface.errors import UsageError
-from rtface.frame import Float, Float32, Frame
+from rtface.frame import Box, Float, Float32, Frame
 from rtface.geometry.planes import Layout, Role, Samples, layout, planes
 from rtface.geometry.transforms import compose, display_size, plane_matrix
-from rtface.stages.draw.blend import Box, blend, codes
+from rtface.stages.draw.blend import blend, codes
 from rtface.stages.draw.sprite import Sprite
 from rtface.stages.draw.veil import blur, pixelate, veiled
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from rtface.device.cpu.crop import lowpass
 from rtface.errors import UsageError
-from rtface.frame import Bytes, Color, Float, Float32
+from rtface.frame import Box, Bytes, Color, Float, Float32
 from rtface.geometry.planes import Layout, Role, Samples
 from rtface.geometry.transforms import bounds, clip_box, compose, footprint, invert, to_cv2, translation
-from rtface.stages.draw.blend import Box, blend, codes
+from rtface.stages.draw.blend import blend, codes
 
 Roles = tuple[Role, ...]
 

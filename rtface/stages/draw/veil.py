@@ -8,11 +8,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtface.frame import Face, Float, Float32
+from rtface.frame import Box, Face, Float, Float32
 from rtface.geometry.alignment import TEMPLATE_SIZE, crop_matrix
 from rtface.geometry.planes import Layout, Samples
 from rtface.geometry.transforms import apply, bounds, clip_box, compose, invert, scaling, to_cv2, translation
-from rtface.stages.draw.blend import Box, blend, native
+from rtface.stages.draw.blend import blend, native
 
 INNER = 0.85
 """Share of an ellipse's radius inside which nothing of the frame is left; from there on it fades in."""

@@ -13,6 +13,7 @@ from rtface.errors import EngineError, InputError, UsageError
 from rtface.frame import Color, Display
 from rtface.geometry.planes import layout
 from rtface.geometry.transforms import apply, compose, display_size, invert, plane_matrix, scaling, translation
+from tests.device.corrections import composite
 from tests.pairs import pairs
 
 YUV = ["yuv420p", "yuv422p", "yuv444p", "yuv411p", "yuv440p", "yuv410p", "yuvj420p", "yuv420p10le", "yuv422p10le",
@@ -91,7 +92,7 @@ def test_samples_outside_the_mask_stay_bit_for_bit(name, display, noise_frame):
         frame = noise_frame(name, display=display, field=field)
         before = plane_bytes(frame.image)
         matrix = face_matrix(*display_size(frame.image.width, frame.image.height, display))
-        out = CpuDevice().composite(frame, d[None], mask[None], matrix[None])
+        out = composite(CpuDevice(), frame, d[None], mask[None], matrix[None])
         after = plane_bytes(out.image)
         assert out.touched
         form = layout(name)
@@ -119,7 +120,7 @@ def test_no_correction_is_the_identity(name, noise_frame):
     frame = noise_frame(name)
     before = plane_bytes(frame.image)
     mask = disc()
-    out = CpuDevice().composite(frame, np.zeros((1, S, S, 3), np.float32), mask[None], face_matrix(160, 96)[None])
+    out = composite(CpuDevice(), frame, np.zeros((1, S, S, 3), np.float32), mask[None], face_matrix(160, 96)[None])
     assert out is frame
     for a, b in zip(before, plane_bytes(out.image), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -138,7 +139,7 @@ def test_a_known_correction_lands_with_its_value(name, shift, flat_frame, mean_r
         before = mean_rgb(frame, box)
         mask = disc()
         d = np.array(shift, np.float32) / 255 * mask[..., None]
-        out = CpuDevice().composite(frame, d[None], mask[None], face_matrix(160, 96)[None])
+        out = composite(CpuDevice(), frame, d[None], mask[None], face_matrix(160, 96)[None])
         tolerance = 0.8 if layout(name).bits == 8 else 0.2  # swscale rounds a flat colour by half a code of its own
         np.testing.assert_allclose(mean_rgb(out, box) - before, shift, atol=tolerance)
 
@@ -159,7 +160,7 @@ def test_a_dot_lands_in_its_place(name, display, flat_frame):
     before = plane_bytes(frame.image)
     where = apply(invert(matrix), dot)
     for field in (None,) if display.fields == "progressive" else (0, 1):
-        frame = CpuDevice().composite(replace(frame, field=field), d[None], mask[None], matrix[None])
+        frame = composite(CpuDevice(), replace(frame, field=field), d[None], mask[None], matrix[None])
     after = plane_bytes(frame.image)
     for role in form.components:
         old, new = (component_bytes(name, raw, role, *size).astype(np.int64) for raw in (before, after))
@@ -184,7 +185,7 @@ def test_siting_moves_chroma_against_luma(flat_frame):
         blob = np.exp(-((a[None] - 32) ** 2 + (a[:, None] - 32) ** 2) / (2 * 8.0**2)).astype(np.float32)
         d = blob[..., None] * np.array([0.3, -0.1, -0.1], np.float32)
         before = plane_bytes(frame.image)
-        out = CpuDevice().composite(frame, d[None], np.ones((1, S, S), np.float32),
+        out = composite(CpuDevice(), frame, d[None], np.ones((1, S, S), np.float32),
                                     face_matrix(160, 96, angle=0.0)[None])
         for role in "yv":
             moved = np.abs(component_bytes("yuv420p16le", plane_bytes(out.image), role, 160, 96).astype(float)
@@ -207,7 +208,7 @@ def test_what_was_cut_out_and_not_changed_changes_nothing(name, side, noise_fram
     before = plane_bytes(frame.image)
     crops = device.crops(frame, matrix, S)
     d = (crops.pixels - crops.pixels).transpose(0, 2, 3, 1) * disc()[None, ..., None]
-    out = device.composite(frame, np.ascontiguousarray(d), disc()[None], matrix)
+    out = composite(device, frame, np.ascontiguousarray(d), disc()[None], matrix)
     for a, b in zip(before, plane_bytes(out.image), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -222,7 +223,7 @@ def test_dither_is_unbiased(value, flat_frame):
     patterns = []
     for pts in (5, 6):
         copy = replace(flat_frame("gray", (120, 120, 120), width=320, height=180, color=frame.color), pts=pts)
-        out = CpuDevice().composite(copy, d, np.ones((1, 64, 64), np.float32), matrix)
+        out = composite(CpuDevice(), copy, d, np.ones((1, 64, 64), np.float32), matrix)
         inner = (plane_bytes(out.image)[0].astype(float) - before)[8:172, 8:312]
         patterns.append(inner)
         assert inner.mean() == pytest.approx(value, abs=0.012)
@@ -235,7 +236,7 @@ def test_dither_differs_between_components(flat_frame):
     frame = flat_frame("gbrp", (120, 120, 120), color=Color("rgb", full_range=True))
     d = np.full((1, S, S, 3), 0.5 / 255, np.float32)
     matrix = scaling(S / 160, S / 96)[None]
-    red, green, blue = plane_bytes(CpuDevice().composite(frame, d, np.ones((1, S, S), np.float32), matrix).image)
+    red, green, blue = plane_bytes(composite(CpuDevice(), frame, d, np.ones((1, S, S), np.float32), matrix).image)
     assert (red != green).any() and (green != blue).any() and (red != blue).any()
 
 
@@ -246,7 +247,7 @@ def test_film_without_colour_keeps_its_chroma_planes(noise_frame):
     before = plane_bytes(frame.image)
     mask = disc()
     d = (np.array([0.2, -0.1, 0.1], np.float32) * mask[..., None])[None]
-    after = plane_bytes(CpuDevice().composite(frame, d, mask[None], face_matrix(160, 96)[None]).image)
+    after = plane_bytes(composite(CpuDevice(), frame, d, mask[None], face_matrix(160, 96)[None]).image)
     assert (before[0] != after[0]).any()
     np.testing.assert_array_equal(before[1], after[1])
     np.testing.assert_array_equal(before[2], after[2])
@@ -259,12 +260,12 @@ def test_clips_to_the_wider_of_legal_range_and_source(flat_frame):
     before = plane_bytes(frame.image)[0]
     one = np.ones((1, S, S), np.float32)
     matrix = scaling(S / 160, S / 96)[None]
-    after = plane_bytes(CpuDevice().composite(frame, np.full((1, S, S, 3), 0.3, np.float32), one, matrix).image)[0]
+    after = plane_bytes(composite(CpuDevice(), frame, np.full((1, S, S, 3), 0.3, np.float32), one, matrix).image)[0]
     inner = (slice(8, 88), slice(8, 152))
     assert (after[inner][before[inner] == 230] == 235).all()
     assert (after[inner][before[inner] == 250] == 250).all()
     before = after
-    after = plane_bytes(CpuDevice().composite(frame, np.full((1, S, S, 3), -1.2, np.float32), one, matrix).image)[0]
+    after = plane_bytes(composite(CpuDevice(), frame, np.full((1, S, S, 3), -1.2, np.float32), one, matrix).image)[0]
     assert (after[inner][before[inner] >= 16] == 16).all()
 
 
@@ -273,7 +274,7 @@ def test_two_overlapping_faces_do_not_correct_twice(flat_frame, mean_rgb):
     mask = np.stack([disc(), disc()])
     d = np.float32(20 / 255) * mask[..., None].repeat(3, axis=3)
     matrices = np.stack([face_matrix(160, 96), face_matrix(160, 96, at=(0.48, 0.52))])
-    out = CpuDevice().composite(frame, d, mask, matrices)
+    out = composite(CpuDevice(), frame, d, mask, matrices)
     np.testing.assert_allclose(mean_rgb(out, (70, 46, 78, 54)), 120, atol=0.6)
     luma = np.frombuffer(out.image.planes[0], np.uint8)
     assert luma.max() <= luma.min() + 19, "nowhere more than one correction"
@@ -284,7 +285,7 @@ def test_faces_of_two_engines_do_not_correct_twice_either(flat_frame):
     masks = [disc(S), disc(2 * S)]
     corrections = [np.float32(20 / 255) * m[..., None].repeat(3, axis=2) for m in masks]
     fine = face_matrix(160, 96, at=(0.48, 0.52))
-    out = CpuDevice().composite(frame, corrections, masks, [face_matrix(160, 96), 2 * fine])
+    out = composite(CpuDevice(), frame, corrections, masks, [face_matrix(160, 96), 2 * fine])
     luma = np.frombuffer(out.image.planes[0], np.uint8)
     assert luma.min() + 10 < luma.max() <= luma.min() + 19
 
@@ -296,7 +297,7 @@ def test_no_seam_at_the_edge_of_the_mask(flat_frame):
     d = np.float32(30 / 255) * mask[..., None].repeat(3, axis=2)
     before = plane_bytes(frame.image)[0].astype(int)
     matrix = face_matrix(320, 240, side=128.0, size=128, angle=0.3)
-    out = CpuDevice().composite(frame, d[None], mask[None], matrix[None])
+    out = composite(CpuDevice(), frame, d[None], mask[None], matrix[None])
     step = np.diff(plane_bytes(out.image)[0].astype(int) - before, axis=1)
     assert np.abs(step).max() <= 2  # the ramp is 0.9 codes a pixel; one more for dither
 
@@ -309,7 +310,7 @@ def test_shrinking_a_correction_does_not_alias(flat_frame):
     d = np.broadcast_to(stripes[None, None, :, None], (1, size, size, 3)).copy()
     before = plane_bytes(frame.image)[0].view(np.uint16).astype(float)
     matrix = face_matrix(160, 96, side=61.0, size=size)
-    out = CpuDevice().composite(frame, d, np.ones((1, size, size), np.float32), matrix[None])
+    out = composite(CpuDevice(), frame, d, np.ones((1, size, size), np.float32), matrix[None])
     left = np.abs(plane_bytes(out.image)[0].view(np.uint16) - before)[36:62, 58:86] / 65535
     assert left.max() < 0.02
 
@@ -329,7 +330,7 @@ def test_a_decoded_frame_is_not_written_through(noise_frame):
     before = plane_bytes(theirs)
     mask = disc()
     d = (np.float32(0.2) * mask[..., None].repeat(3, axis=2))[None]
-    out = CpuDevice().composite(replace(frame, image=ours), d, mask[None], face_matrix(160, 96)[None])
+    out = composite(CpuDevice(), replace(frame, image=ours), d, mask[None], face_matrix(160, 96)[None])
     assert (plane_bytes(out.image)[0][:, :160] != before[0][:, :160]).any()
     for x, y in zip(before, plane_bytes(theirs), strict=True):
         np.testing.assert_array_equal(x, y)
@@ -341,7 +342,7 @@ def test_pixel_formats_that_need_conversion_are_said(noise_frame):
     mask = disc()
     d = (np.float32(0.2) * mask[..., None].repeat(3, axis=2))[None]
     device = CpuDevice(warn=lambda key, message: said.append((key, message)))
-    out = device.composite(frame, d, mask[None], face_matrix(160, 96)[None])
+    out = composite(device, frame, d, mask[None], face_matrix(160, 96)[None])
     assert out.image.format.name == "rgb24"
     assert said and said[0][0] == "pixel_format" and "bgr565le" in said[0][1]
 
@@ -353,9 +354,9 @@ def test_bad_corrections_are_refused_before_anything_is_written(noise_frame):
     d = np.zeros((1, S, S, 3), np.float32)
     d[0, 30, 30] = np.nan
     with pytest.raises(EngineError, match="not finite"):
-        CpuDevice().composite(frame, d, mask, face_matrix(160, 96)[None])
-    with pytest.raises(UsageError, match="composite wants"):
-        CpuDevice().composite(frame, d, mask[:, :8], face_matrix(160, 96)[None])
+        composite(CpuDevice(), frame, d, mask, face_matrix(160, 96)[None])
+    with pytest.raises(UsageError, match="a mask S×S"):
+        composite(CpuDevice(), frame, d, mask[:, :8], face_matrix(160, 96)[None])
     np.testing.assert_array_equal(before[0], plane_bytes(frame.image)[0])
 
 
@@ -374,7 +375,7 @@ def test_odd_sizes(name, size, noise_frame):
         before = plane_bytes(frame.image)
         crops = CpuDevice().crops(frame, matrix[None], S)
         assert np.isfinite(crops.pixels).all()
-        after = plane_bytes(CpuDevice().composite(frame, d, np.ones((1, S, S), np.float32), matrix[None]).image)
+        after = plane_bytes(composite(CpuDevice(), frame, d, np.ones((1, S, S), np.float32), matrix[None]).image)
         if size == (161, 97):
             for role in layout(name).components:
                 old, new = (component_bytes(name, raw, role, *size).astype(int) for raw in (before, after))
@@ -393,7 +394,7 @@ def test_a_face_outside_the_picture_is_ignored(noise_frame):
     before = plane_bytes(frame.image)
     mask = disc()[None]
     d = np.float32(0.2) * mask[..., None].repeat(3, axis=3)
-    out = CpuDevice().composite(frame, d, mask, face_matrix(160, 96, at=(9.0, 9.0))[None])
+    out = composite(CpuDevice(), frame, d, mask, face_matrix(160, 96, at=(9.0, 9.0))[None])
     np.testing.assert_array_equal(before[0], plane_bytes(out.image)[0])
 
 
@@ -411,6 +412,6 @@ def test_hdr_corrections_go_back_through_the_slope(transfer, noise_frame):
         np.frombuffer(plane, np.uint16)[...] = 32768 + 600
     before = device.crops(frame, matrix, S).pixels
     d = (np.array([0.02, 0.01, -0.01], np.float32) * disc()[..., None])[None]
-    after = device.crops(device.composite(frame, d, disc()[None], matrix), matrix, S).pixels
+    after = device.crops(composite(device, frame, d, disc()[None], matrix), matrix, S).pixels
     moved = (after - before)[0, :, 26:38, 26:38].mean(axis=(1, 2))
     np.testing.assert_allclose(moved, (0.02, 0.01, -0.01), atol=0.003)

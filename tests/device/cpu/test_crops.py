@@ -14,6 +14,7 @@ from rtface.frame import Color, Display, Frame
 from rtface.geometry.planes import fallback, layout, supported
 from rtface.geometry.transforms import compose, display_size, scaling, translation
 from rtface.protocols import Device, View
+from tests.device.corrections import composite
 
 FORMATS = ["yuv420p", "yuv422p", "yuv444p", "yuv411p", "yuv440p", "yuv410p", "yuvj420p", "yuv420p10le", "yuv422p10le",
            "yuv444p12le", "yuv420p16le", "yuv420p10be", "yuva420p", "nv12", "nv21", "nv16", "nv24", "p010le", "p016le",
@@ -208,7 +209,7 @@ def test_bottom_up_pictures_are_read_and_written_in_place():
     crop = CpuDevice().crops(frame, translation(-16.0, -16.0)[None], 64).pixels[0].transpose(1, 2, 0) * 255
     assert np.abs(crop - rgb[::-1][16:80, 16:80]).max() < 4
     d = np.full((1, 64, 64, 3), 20 / 255, np.float32)
-    out = CpuDevice().composite(frame, d, np.ones((1, 64, 64), np.float32), translation(-16.0, -16.0)[None])
+    out = composite(CpuDevice(), frame, d, np.ones((1, 64, 64), np.float32), translation(-16.0, -16.0)[None])
     after = CpuDevice().crops(out, translation(-16.0, -16.0)[None], 64).pixels[0].transpose(1, 2, 0) * 255
     np.testing.assert_allclose((after - crop)[8:56, 8:56].mean(axis=(0, 1)), 20, atol=0.6)
 

@@ -13,6 +13,7 @@ from rtface.device.cuda.crop import CropPlan
 from rtface.frame import Color, Frame
 from rtface.geometry.planes import planes
 from rtface.geometry.transforms import apply, compose, field_parity, invert, plane_matrix
+from tests.device.corrections import composite
 from tests.device.cuda.host_kernels import HostKernels, Runner
 from tests.device.cuda.kernel_runs import (
     Block,
@@ -41,7 +42,7 @@ def both(host: Runner, frame: Frame, matrices: np.ndarray, masks: list[np.ndarra
     ds = [correction(size, mask, seed=seeds + n, strength=strength) for n, mask in enumerate(masks)]
     mine, theirs, before = again(frame), again(frame), codes(frame)
     kernel_paste(host, mine, ds, masks, matrices, supports=supports, ask=ask)
-    theirs = CpuDevice().composite(theirs, ds, masks, list(matrices))
+    theirs = composite(CpuDevice(), theirs, ds, masks, list(matrices))
     got, wanted = codes(mine), codes(theirs)
     shift = form_of(frame).shift
     changed = sum(int((wanted[role] != before[role]).sum()) for role in wanted)
@@ -218,7 +219,7 @@ def test_hdr_corrections_go_back_through_the_slope(name, color, host):
     ds = [correction(S, oval(S), seed=n) for n in (1, 2)]
     mine, theirs = again(frame), again(frame)
     kernel_paste(host, mine, ds, [oval(S)] * 2, matrices)
-    theirs = CpuDevice().composite(theirs, ds, [oval(S)] * 2, list(matrices))
+    theirs = composite(CpuDevice(), theirs, ds, [oval(S)] * 2, list(matrices))
     got, wanted, before = codes(mine), codes(theirs), codes(frame)
     for role in got:
         assert np.square(got[role] - wanted[role]).sum() < 0.06**2 * np.square(wanted[role] - before[role]).sum(), role
@@ -232,7 +233,7 @@ def test_a_support_box_that_is_too_large_does_no_harm(host):
         mine, theirs = again(frame), again(frame)
         ds = [correction(S, oval(S))]
         kernel_paste(host, mine, ds, [oval(S)], matrix, supports=False)
-        CpuDevice().composite(theirs, ds, [oval(S)], list(matrix))
+        composite(CpuDevice(), theirs, ds, [oval(S)], list(matrix))
         for role, samples in codes(mine).items():
             wanted = codes(theirs)[role]
             moved = np.square(wanted - codes(frame)[role]).sum()
@@ -312,7 +313,7 @@ def test_faces_of_different_sizes_go_together(host):
     ds = [correction(len(m), m, seed=n) for n, m in enumerate(masks)]
     mine, theirs = again(frame), again(frame)
     kernel_paste(host, mine, ds, masks, matrices)
-    CpuDevice().composite(theirs, ds, masks, list(matrices))
+    composite(CpuDevice(), theirs, ds, masks, list(matrices))
     for role, samples in codes(mine).items():
         assert np.abs(samples - codes(theirs)[role]).max() <= 1
         assert (samples != codes(theirs)[role]).sum() < 0.005 * (samples != codes(frame)[role]).sum()
