@@ -7,6 +7,7 @@ import tracemalloc
 import zlib
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -28,7 +29,7 @@ ICC = b"\0\0\2\x0cnone" + bytes(range(256)) * 300  # 75 kB: two JPEG segments
 TAGS = describe("rtface-s", "0.1", 0.5, {"colour": "lock", "none": None})
 
 
-def png(array: np.ndarray, pix_fmt: str = "rgb24") -> bytes:
+def png(array: Any, pix_fmt: str = "rgb24") -> bytes:
     """A PNG by FFmpeg's encoder."""
     return encode(av.VideoFrame.from_ndarray(array, pix_fmt), "png")
 
@@ -84,13 +85,9 @@ def test_samples_of_an_image_stay_the_same(tmp_path: Path, pix_fmt: str, shape: 
 
 
 def test_palette_one_bit_and_gray_with_alpha(tmp_path: Path):
-    index = random((20, 30)) % 4
-    palette = random((4, 3))
-    data = b"".join(b"\0" + row.tobytes() for row in index)
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 30, 20, 8, 3, 0, 0, 0)), (b"PLTE", palette.tobytes()),
-              (b"IDAT", zlib.compress(data)), (b"IEND", b"")]
-    (tmp_path / "p.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(b)) + k + b + struct.pack(">I", zlib.crc32(k + b)) for k, b in chunks))
+    index, palette = random((20, 30)) % 4, random((256, 3))
+    argb = np.hstack([np.full((256, 1), 255, np.uint8), palette])
+    (tmp_path / "p.png").write_bytes(png((index, argb), "pal8"))
     through(tmp_path / "p.png", tmp_path / "p-out.png")
     assert (pixels(tmp_path / "p-out.png") == palette[index]).all()
 

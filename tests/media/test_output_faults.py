@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,16 +16,17 @@ from rtface.media.leftovers import clear_leftovers
 from rtface.media.outputs import check_target
 from rtface.media.stream_plan import plan_output
 
-# Runs source → sink in a process of its own; argv: input, output, seconds a frame, file size limit (0 none).
+# Runs source → sink in another process; argv: input, output, number of the frame after which it waits to be killed
+# (0: none), file size limit (0: none).
 PROGRAM = """
-import resource, signal, sys, time
+import resource, sys
 from rtface.errors import RtfaceError
 from rtface.frame import Frame
 from rtface.media.file_sink import FileSink
 from rtface.media.source import FileSource
 from rtface.media.stream_plan import plan_output
 
-source, output, pause, limit = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
+source, output, last, limit = *sys.argv[1:3], *map(int, sys.argv[3:])
 if limit:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 try:
@@ -34,9 +34,10 @@ try:
     sink = FileSink(plan_output(opened.info, output, crf=1, preset="ultrafast", overwrite=True), threads=1)
     for item in opened:
         sink.write(item)
-        if isinstance(item, Frame):
-            print("frame", flush=True)
-            time.sleep(pause)
+        last -= isinstance(item, Frame)
+        if not last:
+            print("waits", flush=True)
+            sys.stdin.read()
     sink.finish()
 except RtfaceError as error:
     sys.exit(f"{type(error).__name__}: {error}; kept={sink.kept}")
@@ -187,14 +188,11 @@ def test_a_killed_run_leaves_a_part_that_plays(media, tmp_path: Path, suffix: st
     output = tmp_path / "out" / f"o{suffix}"
     output.write_bytes(b"old but good")
     source = noisy(media, tmp_path / "in.mkv", 75)
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, source, output, "0.01", "0"], stdout=subprocess.PIPE,
-                               text=True)
-    assert process.stdout is not None
-    for _ in range(55):
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, source, output, "55", "0"],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with process:
         process.stdout.readline()
-    process.send_signal(signal.SIGKILL)
-    process.wait(timeout=30)
-    process.stdout.close()
+        process.kill()
     assert output.read_bytes() == b"old but good"
     (left,) = (p for p in (tmp_path / "out").iterdir() if p != output)
     assert left.name.startswith(".o.") and left.suffix == suffix

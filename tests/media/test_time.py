@@ -24,8 +24,9 @@ def test_variable_times_come_out_as_they_went_in(media, tmp_path: Path, suffix: 
     assert [round(1000 * t) for t, _ in media.decoded(output)] == UNEVEN
 
 
-@pytest.mark.parametrize("rate", [Fraction(30000, 1001), Fraction(24000, 1001), 120, 1, 25])
-@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+@pytest.mark.parametrize(("rate", "suffix"), [
+    (Fraction(30000, 1001), ".mp4"), (Fraction(24000, 1001), ".mov"), (120, ".mp4"), (1, ".mov"),
+])
 def test_rates_stay_exact_fractions(media, tmp_path: Path, rate: Fraction | int, suffix: str):
     source = media.make_film(tmp_path / "in.mp4", rate=rate)
     media.passthrough(source, tmp_path / f"out{suffix}")
@@ -43,31 +44,26 @@ def test_pictures_that_depend_on_later_ones_are_all_there(media, tmp_path: Path,
     assert all(abs(a - b) < Fraction(1, 1000) for (a, _), (b, _) in zip(after, before, strict=True))
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
-def test_the_last_picture_is_there_whatever_the_length(media, tmp_path: Path, suffix: str):
+def test_the_last_frame_is_there_whatever_the_length(media, tmp_path: Path):
     """FFmpeg ends the edit list too soon when the picture shown last is coded before a fragment's border."""
     sent = media.decoded(media.make_film(tmp_path / "in.mkv", frames=40, codec="ffv1"))
     for length in range(10, 41):
-        output = tmp_path / f"{length}{suffix}"
+        output = tmp_path / f"{length}.mp4"
         media.passthrough(tmp_path / "in.mkv", output, crf=30, end=length / 25)
-        with av.open(str(output)) as box:
-            shown = [frame.pts * frame.time_base for frame in box.decode(video=0)]
-        assert shown == [t for t, _ in sent[:length]]
+        assert [t for t, _ in media.decoded(output)] == [t for t, _ in sent[:length]]
         with av.open(str(output)) as box:
             assert box.duration == length * 40_000
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])
-@pytest.mark.parametrize("codec", ["h264", "h265", "ffv1"])
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize(("codec", "suffix"), [("h264", ".mp4"), ("h265", ".mp4"), ("h265", ".mkv"), ("ffv1", ".mkv")])
 def test_the_shortest_films(media, tmp_path: Path, length: int, codec: str, suffix: str):
     source = media.make_film(tmp_path / "in.mkv", frames=length, codec="ffv1")
     media.passthrough(source, tmp_path / f"out{suffix}", codec=codec)
     assert [t for t, _ in media.decoded(tmp_path / f"out{suffix}")] == [Fraction(n, 25) for n in range(length)]
 
 
-@pytest.mark.parametrize("late", [500, -500])
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+@pytest.mark.parametrize(("late", "suffix"), [(500, ".mp4"), (-500, ".mkv"), (500, ".webm"), (-500, ".mp4")])
 def test_an_offset_between_sound_and_picture_is_kept(media, tmp_path: Path, late: int, suffix: str):
     source = media.make_film(tmp_path / "in.mp4", frames=25, sound="aac", start_ms=max(0, -late),
                              sound_start_ms=max(0, late), sound_ms=600)
@@ -145,8 +141,10 @@ def test_counting_does_not_drift():
     assert [clock.next(None)[0] for _ in range(31)][-1] == 1001
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
-@pytest.mark.parametrize(("start", "end"), [(0.6, 1.0), (0.5, None), (None, 0.8), (1.9, None)])
+@pytest.mark.parametrize(("start", "end", "suffix"), [
+    (0.6, 1.0, ".mp4"), (0.6, 1.0, ".mkv"), (0.6, 1.0, ".ts"), (0.5, None, ".mkv"),
+    (None, 0.8, ".mp4"), (1.9, None, ".ts"), (1.9, None, ".mp4"),
+])
 def test_cuts(media, tmp_path: Path, suffix: str, start: float | None, end: float | None):
     source = media.make_film(tmp_path / f"in{suffix}", frames=50, sound="aac", options={"preset": "medium", "g": "20"})
     every = media.decoded(source)

@@ -180,12 +180,6 @@ def test_nothing_names_a_registry_or_an_index():
     assert not re.search(r"^#\s*(syntax|escape)=|index-url|find-links|trusted-host", text, re.M | re.I)
 
 
-@pytest.mark.parametrize("path", COMPOSE, ids=lambda path: path.name)
-def test_our_reader_reads_compose_files_as_yaml_does(path):
-    yaml = pytest.importorskip("yaml")
-    assert read(path) == yaml.safe_load(path.read_text(encoding="utf-8"))
-
-
 @pytest.mark.parametrize("name", ["file", "stream"])
 def test_the_examples_write_only_to_films_and_cache(name):
     whole = read(ROOT / f"docker/compose.{name}.yaml")

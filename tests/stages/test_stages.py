@@ -41,8 +41,7 @@ def forget() -> None:
 
 
 @pytest.mark.parametrize(("text", "name", "values"), [
-    ("label", "label", {}),
-    ("label:", "label", {}),
+    ("label", "label", {}), ("label:", "label", {}), ("label:help", "label", None),
     ("label:text=AI", "label", {"text": "AI"}),
     ("label:text=Hello, world,size=0.1", "label", {"text": "Hello, world", "size": "0.1"}),
     ("label:text=a=b, size=1", "label", {"text": "a=b", "size": "1"}),
@@ -51,12 +50,8 @@ def forget() -> None:
     ("lower-third:sub-title=C:/x", "lower-third", {"sub_title": "C:/x"}),
     ("mine.Frame:a=1", "mine.Frame", {"a": "1"}),
 ])
-def test_a_spec_is_read(text: str, name: str, values: dict[str, str]) -> None:
+def test_a_spec_is_read(text: str, name: str, values: dict[str, str] | None) -> None:
     assert Spec.parse(text) == Spec(name, values)
-
-
-def test_help_has_no_values() -> None:
-    assert Spec.parse("label:help") == Spec("label", None)
 
 
 @pytest.mark.parametrize(("text", "said"), [
