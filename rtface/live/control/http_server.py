@@ -83,7 +83,7 @@ Routes = Mapping[tuple[str, str], Callable[[HttpRequest], HttpResponse]]
 
 
 class LocalHttpServer(ThreadingHTTPServer):
-    """Answers on 127.0.0.1 from threads of its own until `close`.
+    """HTTP server on 127.0.0.1 with a thread for each connection, until `close`.
 
     A request must name this machine as its host (a foreign DNS name that points here does not), and none is answered
     that a page of another site makes in a browser. Bodies, connections and waits are limited. Where all connections
@@ -113,7 +113,7 @@ class LocalHttpServer(ThreadingHTTPServer):
         try:
             super().__init__((ADDRESS, port), _Handler)
         except OSError as error:
-            raise UsageError(f"{option} {port}: the port cannot be had on {ADDRESS} ({error.strerror}); "
+            raise UsageError(f"{option} {port}: the port is not available on {ADDRESS} ({error.strerror}); "
                              "give another, or 0 for a free one") from None
         self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), name="rtface-http", daemon=True)
         self._thread.start()
@@ -180,7 +180,7 @@ def check_port(port: int | None, option: str) -> None:
 
 
 class _TimedReader(io.RawIOBase):
-    """Reads from a connection within a total time, so that a peer that sends byte by byte gets no more."""
+    """Reader of a connection with a limit for the total time, also for a peer that sends byte by byte."""
 
     def __init__(self, connection: socket.socket, seconds: float) -> None:
         self._connection, self._until = connection, time.monotonic() + seconds

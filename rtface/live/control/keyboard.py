@@ -20,16 +20,16 @@ HELP = "keys: space on/off, + - strength, l L light down/up, q end, ? this"
 _UP, _DOWN = "\x1b[A", "\x1b[B"
 _KEY = re.compile(r"\x1b[\[O][0-9;]*[A-Za-z~]|.", re.DOTALL)
 _UNFINISHED = re.compile(r"\x1b([\[O][0-9;]*)?$")
-# A lone Esc is told from the beginning of an arrow's sequence by what does not follow it in this time.
+# Seconds without another character after which Esc is a key of its own, not the start of an arrow key's sequence.
 _ESCAPE_S = 0.05
-# How often a process in the background looks whether it has the terminal again, and Windows for a key.
+# Seconds between checks of a background process for the terminal, and of Windows for a key.
 _BACKGROUND_S = 0.3
 _WINDOWS_S = 0.05
 _WINDOWS_ARROWS = {"H": _UP, "P": _DOWN}
 
 
 class KeyBindings:
-    """What each key does.
+    """The actions of the keys.
 
     Args:
         controls: what is changed.
@@ -46,7 +46,7 @@ class KeyBindings:
             self._actions[key] = lambda: controls.nudge(-1)
 
     def press(self, typed: str) -> str:
-        """Does what the keys of `typed` stand for; returns the beginning of a sequence that is not whole yet."""
+        """Runs the actions of the keys in `typed`; returns the beginning of an incomplete escape sequence."""
         unfinished = _UNFINISHED.search(typed)
         whole = typed[: unfinished.start()] if unfinished else typed
         for key in _KEY.findall(whole):
@@ -145,7 +145,7 @@ class _PosixTerminal(_Terminal):
         os.close(self._wake_in)
 
     def _in_front(self) -> bool:
-        """Whether the terminal is this process's to change; SIGTTOU and SIGTTIN would stop it otherwise."""
+        """Whether this process is in the terminal's foreground; else SIGTTOU and SIGTTIN would stop it."""
         try:
             return os.tcgetpgrp(self._fd) == os.getpgrp()
         except OSError:  # no controlling terminal: one that was handed to us
@@ -191,7 +191,7 @@ class _PosixTerminal(_Terminal):
                 return
 
     def _leave(self, number: int, frame: FrameType | None) -> None:
-        """The run is to end, maybe at once: first the terminal, then what the signal meant before."""
+        """Handles a signal that ends the run: restores the terminal, then calls the earlier handler."""
         self._over = True
         self._give_back()
         before = self._before[signal.Signals(number)]
@@ -211,5 +211,5 @@ class _PosixTerminal(_Terminal):
         self._over = over
 
     def _resume(self, number: int, frame: FrameType | None) -> None:
-        """After SIGSTOP nothing could be given back, and the shell has set the terminal since."""
+        """Handles SIGCONT: after SIGSTOP the settings could not be restored, and the shell has set the terminal."""
         self._taken = False

@@ -1,4 +1,4 @@
-"""Before|after in a browser: the newest pair as JPEG, made only while somebody looks."""
+"""Preview in a browser: the newest frame before and after enhancement as JPEG, made only while there are viewers."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ AGAIN_S = 2.0
 
 
 class Preview:
-    """Pairs of the untouched and the finished frame.
+    """Pairs of the untouched and the finished frame, as JPEG.
 
-    The loop keeps a copy of a frame as it came where one is `wanted`, which is 15 times a second at most and only
-    while somebody looks, and gives both to `show`. Scaling and JPEG are done on a thread that has only ever the
+    The loop keeps a copy of the untouched frame where one is `wanted`, which is 15 times a second at most and only
+    while there are viewers, and gives both to `show`. Scaling and JPEG are done on a thread that has only ever the
     newest pair.
     """
 
@@ -43,11 +43,11 @@ class Preview:
 
     @property
     def wanted(self) -> bool:
-        """Whether somebody looks, and it is time for another frame."""
+        """Whether there are viewers, and it is time for another frame."""
         return self._viewers > 0 and self._clock() >= self._due
 
     def show(self, before: Frame, after: Frame) -> None:
-        """Takes a frame as it came and finished, where one is wanted. The samples of neither must change any more."""
+        """Takes an untouched and a finished frame, where one is wanted. Their samples must not change any more."""
         if self.wanted:
             self._due = max(self._due + 1.0 / FPS, self._clock() - 1.0 / FPS)
             self._pairs.put((before, after))
@@ -93,7 +93,7 @@ class Preview:
 
 
 def encoded(before: Bytes, after: Bytes) -> bytes:
-    """Two frames (RGB uint8 h×w×3) beside each other as one JPEG; the second gets the size of the first."""
+    """Two frames (RGB uint8 h×w×3) side by side as one JPEG; the second gets the size of the first."""
     if before.shape != after.shape:
         after = np.asarray(cv2.resize(after, before.shape[1::-1], interpolation=cv2.INTER_AREA), np.uint8)
     pair = cv2.cvtColor(np.concatenate([before, after], axis=1), cv2.COLOR_RGB2BGR)

@@ -1,4 +1,4 @@
-"""How a live run is: filled by the loop, read by the terminal, the control endpoint and Prometheus."""
+"""Status of a live run: written by the frame loop, shown on the terminal, over HTTP and in Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Paint = Callable[[str, str], str]
 
 PASS_THROUGH = "pass-through"
 """How the ladder names a face that is left as it is."""
-# Share of its frames that an output gives up from which it is said.
+# Share of dropped frames from which an output is reported.
 _LOSS = 0.02
-# The same of frames that come too late to be enhanced: enhancement stands still then.
+# Share of frames that come too late to be enhanced from which enhancement counts as paused.
 _MOSTLY = 0.9
 
 
@@ -37,7 +37,7 @@ class ReportedEndpoint(Protocol):
 
 
 class DropShares:
-    """What share of its frames an output gave up in the last ten seconds, by cause, from counts that only rise."""
+    """Share of an output's frames that were dropped in the last ten seconds, by cause, from counts that only rise."""
 
     SECONDS = 10.0
 
@@ -59,7 +59,7 @@ class DropShares:
 class LatencyWindow:
     """Durations of the last ten seconds, and how many a second there were in the last three.
 
-    Each second has a histogram of its own; the ten that are kept are summed when somebody asks. Safe to use from
+    Each second has a histogram of its own; the ten that are kept are summed on request. Safe to use from
     several threads.
     """
 
@@ -110,14 +110,14 @@ class LatencyWindow:
 
 
 class LiveStatus:
-    """The one place that knows how the run is. Every text in it is without secrets.
+    """Rates, latency, drops and endpoint states of a live run. All its texts are without secrets.
 
     Args:
         stats: of the run; `latency`, `frames_in`, `frames_out`, `dropped:…`, `passed:…` and `faults` are read.
         controls: their values.
         source, sinks: each with the name that messages and metrics know it by, as ``camera:0``.
         ladder: gives in a few words how faces are done now, "" where nothing is left out.
-        unwatched: whether nobody looks at any output, so that faces are left as they are.
+        unwatched: whether no output has a viewer, so that faces are not enhanced.
         delay: seconds from capture to output that the run holds constant, None where it is as soon as possible.
         clock: seconds, of the kind that `EndpointHealth.since` counts.
     """
@@ -153,7 +153,7 @@ class LiveStatus:
         return sum(self._late.update(self._clock(), counters["frames_out"] - late, {"late": late}).values())
 
     def _lost_lately(self) -> dict[str, dict[str, float]]:
-        """What the outputs gave up lately."""
+        """Shares of dropped frames of each output."""
         now = self._clock()
         return {name: self._losses[name].update(now, end.health.frames, end.health.causes) for name, end in self.sinks}
 

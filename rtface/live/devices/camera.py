@@ -1,4 +1,4 @@
-"""Opens a camera of the platform, in the mode that suits, and says why it cannot be."""
+"""Opening of cameras: V4L2, AVFoundation and DirectShow, each in the most suitable mode."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def _open_dshow(request: SourceRequest) -> InputContainer:
 
 
 def _first(request: SourceRequest, url: str, kind: str, attempts: list[dict[str, str]]) -> InputContainer:
-    """Opens a device in the first way that it takes; these devices refuse a mode that they do not have."""
+    """Opens a device with the first options that it accepts; devices refuse modes that they do not have."""
     for number, options in enumerate(attempts, 1):
         try:
             return av.open(url, "r", format=kind, options=options)

@@ -29,7 +29,7 @@ def even(size: float | Fraction) -> int:
 
 
 class CameraBuffer:
-    """Room for one frame.
+    """Buffer for one frame.
 
     Attributes:
         width, height: even.
@@ -55,8 +55,7 @@ class CameraBuffer:
             plane[:] = 128
 
     def draw(self, image: av.VideoFrame, color: Color, aspect: Fraction = Fraction(1)) -> None:
-        """Puts a frame on it: as it is where it fits, an odd side lengthened by one sample, and otherwise as large as
-        it goes, in the middle of black.
+        """Writes a frame: unchanged where it fits, an odd side padded by one sample, else scaled to fit on black.
 
         Args:
             image: in any format that swscale reads.
@@ -67,7 +66,7 @@ class CameraBuffer:
         if (color.matrix in _SWS and not color.full_range and aspect == 1 and image.format.name == self.pix_fmt
                 and (image.width, image.height) == (self.width, self.height)):
             self._place = None
-            self._turn(image, color.matrix)
+            self._change_matrix(image, color.matrix)
             return
         place = self._fit(image.width * aspect, image.height)
         if place != self._place:
@@ -87,8 +86,8 @@ class CameraBuffer:
             inner[:rows, columns:] = inner[:rows, columns - 1 : columns]  # of luma only: chroma is rounded up already
             inner[rows:] = inner[rows - 1]
 
-    def _turn(self, image: av.VideoFrame, matrix: str) -> None:
-        """A frame that only its matrix keeps from being copied. swscale goes over RGB for that: five times the time,
+    def _change_matrix(self, image: av.VideoFrame, matrix: str) -> None:
+        """Converts the matrix alone. swscale goes over RGB for that: five times the time,
         and less exact."""
         (_, yu, yv), (_, uu, uv), (_, vu, vv) = ycbcr_from_rgb("bt601") @ np.linalg.inv(ycbcr_from_rgb(matrix))
         yu, yv = yu * 219 / 224, yv * 219 / 224  # of code values

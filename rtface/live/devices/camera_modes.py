@@ -1,4 +1,4 @@
-"""What a V4L2 camera can do, asked of an open device, and which of it suits a run.
+"""Modes of a V4L2 camera, enumerated from an open device, and the choice of one for a run.
 
 The ioctls are those of linux/videodev2.h; nothing here starts, stops or changes a device.
 """
@@ -30,7 +30,7 @@ USUAL_SIZE, USUAL_RATE = (1280, 720), Fraction(30)
 
 @dataclass(frozen=True, slots=True)
 class CameraMode:
-    """One way in which a camera gives frames.
+    """A format, size and frame rates of a camera.
 
     Attributes:
         format: FFmpeg's name for `input_format`: a pixel format, or "mjpeg".

@@ -1,4 +1,4 @@
-"""What ``rtface doctor`` says of cameras, virtual cameras and streams."""
+"""Findings of ``rtface doctor`` about cameras, virtual cameras and streams."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""What of cameras, virtual cameras and microphones is here, and what each is called on the command line."""
+"""List of cameras, virtual cameras and microphones, and how each is addressed on the command line."""
 
 from __future__ import annotations
 
 import platform
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,7 +36,7 @@ class MediaDevice:
     node: str = ""
     state: str = ""
     users: tuple[str, ...] = ()
-    modes: tuple[str, ...] = field(default=())
+    modes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """All attributes as a table."""
@@ -44,7 +44,7 @@ class MediaDevice:
 
 
 def devices() -> list[MediaDevice]:
-    """Everything that is here; what cannot be asked is left out. Opens devices for a moment, never starts one."""
+    """All devices; those that cannot be queried are left out. Opens devices for the query, never starts one."""
     if platform.system() == "Linux":
         return [*_linux_video(), *microphones()]
     return [*_outside()]
@@ -59,12 +59,8 @@ def _linux_video() -> list[MediaDevice]:
         elif found := _camera(node):
             cameras.append(found)
     labels = [device.name for device in virtual]
-    return cameras + [device if labels.count(device.name) == 1 else _by_node(device) for device in virtual]
-
-
-def _by_node(device: MediaDevice) -> MediaDevice:
-    """Of several with the same label."""
-    return MediaDevice(device.kind, f"vcam:{device.node}", device.name, device.node, device.state, device.users)
+    return cameras + [device if labels.count(device.name) == 1 else replace(device, address=f"vcam:{device.node}")
+                      for device in virtual]
 
 
 def _camera(node: Path) -> MediaDevice | None:
@@ -93,7 +89,7 @@ def shown(offered: Iterable[CameraMode]) -> tuple[str, ...]:
 
 
 def loopback(node: Path) -> MediaDevice:
-    """What state a loopback device is in, as it is: nothing is repaired."""
+    """State of a loopback device; repairs nothing."""
     name = v4l2.label(node)
     users = tuple(map(str, v4l2.users(node)))
     try:

@@ -1,4 +1,4 @@
-"""Opens a microphone of the platform, and says why it cannot be."""
+"""Opening of microphones: ALSA, AVFoundation and DirectShow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rtface.live.messages import SourceRequest
 from rtface.live.sources.open_stream import OpenedInput
 
 _LIST = "rtface devices lists them"
-# PyAV's wheel looks for ALSA's configuration and plugins where it was built.
+# PyAV's wheel searches ALSA's configuration and plugins in the folders of its build machine.
 _ALSA = {"ALSA_CONFIG_PATH": "/usr/share/alsa/alsa.conf", "ALSA_CONFIG_DIR": "/usr/share/alsa"}
 
 

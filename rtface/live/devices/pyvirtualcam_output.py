@@ -34,10 +34,10 @@ class PyvirtualcamOutput:
     def __init__(self, name: str, width: int, height: int, pix_fmt: str, rate: Fraction) -> None:
         """
         Args:
-            name: "obs", "unitycapture", the name of a camera, or "" for the first that can be had.
+            name: "obs", "unitycapture", the name of a camera, or "" for the first that is available.
 
         Raises:
-            MissingComponent, OutputError: it cannot be had; the message says why and what to do.
+            MissingComponent, OutputError: it is not available; the message says why and what to do.
         """
         system = platform.system()
         try:

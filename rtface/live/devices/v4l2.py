@@ -1,4 +1,4 @@
-"""What Linux's video devices say of themselves, and who holds them. Elsewhere there are none, and nothing is found."""
+"""Queries of Linux video devices: capabilities, and the processes that use them. On other systems none are found."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ JOIN = "sudo usermod -aG video $USER, then log in again"
 
 @dataclass(frozen=True, slots=True)
 class DeviceCapability:
-    """What a device says of itself.
+    """Answer of VIDIOC_QUERYCAP.
 
     Attributes:
         driver, label, bus: names; programs show the label.
@@ -230,7 +230,7 @@ def readers(node: Path, own: int) -> bool:
     held = [path for _, path in _open_files() if path in labels]
     if str(node) in held or opens is None:
         return str(node) in held
-    return len(held) < opens - own  # somebody's whom this process may not see
+    return len(held) < opens - own  # held by a process that this one may not see
 
 
 def is_loopback(node: Path) -> bool:

@@ -35,7 +35,7 @@ _LATER = 5.0
 
 
 def open_output(name: str, width: int, height: int, pix_fmt: str, rate: Fraction) -> CameraOutput:
-    """Opens the first virtual camera of that name that can be had.
+    """Opens the first virtual camera of that name that is available.
 
     Raises:
         MissingComponent, UsageError, OutputError: there is none, none of that name, or it is in use.
@@ -82,7 +82,7 @@ class VirtualCamera:
     def __init__(self, name: str = "") -> None:
         """
         Args:
-            name: a label, ``/dev/videoN``, "obs", "unitycapture", a camera's name, or "" for the first that can be had.
+            name: a label, ``/dev/videoN``, "obs", "unitycapture", a camera's name, or "" for the first available one.
         """
         self._name = name
         self._lock = threading.Lock()  # never held while a device is opened, closed or waited for
@@ -121,14 +121,14 @@ class VirtualCamera:
         """Makes it ready; readers see black until the first frame. Sound has no place in a virtual camera.
 
         Raises:
-            MissingComponent, UsageError, OutputError: it cannot be had; the message says what to do.
+            MissingComponent, UsageError, OutputError: it is not available; the message says what to do.
         """
         self._form = form
         output = self._connect()
         self._described = f"virtual camera {output.name}, {output.width}×{output.height}"
         self._notes = [*self._differences(form), *output.notes]
         if sound:
-            self._notes.append("a virtual camera carries no sound; the microphone goes to the call on its own way")
+            self._notes.append("a virtual camera carries no sound; choose the microphone in the call itself")
         with self._lock:
             self._take(output)
         self._thread = threading.Thread(target=self._watch, name="rtface-vcam", daemon=True)

@@ -108,11 +108,11 @@ class ChildSink:
         if child is not None and seconds >= 0:
             child.send(WriteSound(seconds, packet))
 
-    def _since(self, moment: float) -> float:
+    def _since(self, at: float) -> float:
         """Seconds since the first frame or sound."""
         if self._began is None:
-            self._began = moment
-        return moment - self._began
+            self._began = at
+        return at - self._began
 
     def _open(self, form: VideoFormat, job: object) -> SinkOpened:
         """Starts the child and waits until its sink is open.

@@ -1,4 +1,4 @@
-"""The child process of a recording: encodes for quality and writes the file."""
+"""Child process of a recording: encodes for quality and writes the file."""
 
 from __future__ import annotations
 

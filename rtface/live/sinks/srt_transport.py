@@ -11,7 +11,7 @@ from rtface.errors import MissingComponent, RtfaceError, UsageError
 from rtface.live.backoff import retry_delay
 from rtface.live.messages import TransportStatus
 from rtface.live.sinks.tcp_channel import ConnectionLost
-from rtface.live.sinks.transport import LATE, Transport
+from rtface.live.sinks.transports import LATE, Transport
 from rtface.live.sources.srt import MESSAGE, SrtConnection
 from rtface.redaction import shown
 

@@ -23,7 +23,7 @@ DATAGRAM = 1316
 _WAIT_US = 200_000
 _OPTIONS = {
     "flv": {"flvflags": "no_duration_filesize"},
-    # Seconds between tables, beside those in front of every I-frame; milliseconds between clocks: TR 101 290 allows
+    # Seconds between tables, besides those before every I-frame; milliseconds between clocks: TR 101 290 allows
     # half a second and 100 ms.
     "mpegts": {"pes_payload_size": "0", "pat_period": "0.2", "sdt_period": "0.5", "pcr_period": "40"},
 }

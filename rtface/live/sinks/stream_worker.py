@@ -1,4 +1,4 @@
-"""The child process of a stream's sink: encodes, muxes, and passes the bytes to a transport.
+"""Child process of a stream's sink: encodes, muxes, and passes the bytes to a transport.
 
 Frames come in slots of shared memory (`WriteFrame`), sound in messages (`WriteSound`). Frames that come in a burst
 are encoded one after the other; none are encoded while no peer takes them.
@@ -21,8 +21,7 @@ from rtface.live.protocols import SoundFormat, SoundPacket
 from rtface.live.sinks.live_encoder import LiveEncoder
 from rtface.live.sinks.stream_mux import StreamMux
 from rtface.live.sinks.tcp_channel import ConnectionLost
-from rtface.live.sinks.transport import Transport
-from rtface.live.sinks.transports import open_transport
+from rtface.live.sinks.transports import Transport, open_transport
 from rtface.redaction import redacted
 
 _STATUS_S = 0.25
@@ -54,15 +53,15 @@ class StreamWriter:
         self.dropped: Counter[str] = Counter()
 
     def write_frame(self, image: Callable[[], av.VideoFrame], seconds: float) -> None:
-        """Encodes and sends a frame, unless nobody takes it; `image` is asked for it only then."""
+        """Encodes and sends a frame where a peer takes it; `image` is called only then."""
         transport = self._transport
         generation, key = transport.generation, transport.wants_key()
         if not generation or transport.behind:
-            if transport.status.viewers != 0:  # a server of ours that nobody watches gives nothing up
+            if transport.status.viewers != 0:  # a server of ours without viewers drops nothing
                 self.dropped["network" if generation else "away"] += 1
             return
         if generation != self._generation:
-            self._end()
+            self.close()
         fresh = self._mux is None
         packets = self._encoder.encode(image(), seconds, key=key or fresh)
         self.frames += 1
@@ -75,15 +74,12 @@ class StreamWriter:
                 self._mux.write_frame(packet)
 
     def sound(self, sound: SoundPacket, seconds: float) -> None:
-        """Sends sound beside the frames."""
+        """Sends a packet of sound."""
         if self._mux is not None and self._generation == self._transport.generation:
             self._mux.sound(sound, seconds)
 
     def close(self) -> None:
-        """Hands on what waits in the container."""
-        self._end()
-
-    def _end(self) -> None:
+        """Sends what waits in the container."""
         mux, self._mux = self._mux, None
         if mux is not None:
             mux.close()

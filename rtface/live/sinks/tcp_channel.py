@@ -10,7 +10,7 @@ import time
 from collections import deque
 from contextlib import suppress
 
-# What the kernel may hold that is not yet on its way: more would only be old when it goes.
+# Most unsent bytes in the kernel: more would only be late when they are sent.
 _UNSENT = 32 << 10
 _AT_ONCE = 64 << 10
 

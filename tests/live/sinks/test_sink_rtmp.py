@@ -12,8 +12,7 @@ import pytest
 from rtface.live.sinks import rtmp_wire as wire
 from rtface.live.sinks.rtmp import RtmpAddress
 from rtface.live.sinks.tcp_channel import TcpChannel
-from rtface.live.sinks.transport import STALLED
-from rtface.live.sinks.transports import ServerTransport
+from rtface.live.sinks.transports import STALLED, ServerTransport
 from tests.live.live_fakes import SteppedClock
 
 

@@ -19,8 +19,7 @@ from rtface.live.protocols import SoundFormat, SoundPacket, VideoFormat
 from rtface.live.sinks.live_encoder import EncoderScaler, LiveEncoder, tags_for
 from rtface.live.sinks.stream_mux import DATAGRAM
 from rtface.live.sinks.stream_worker import StreamWriter, take_all
-from rtface.live.sinks.transport import Transport
-from rtface.live.sinks.transports import tables
+from rtface.live.sinks.transports import Transport, tables
 from tests.live.feed import Voice, form
 from tests.live.publish import picture
 from tests.live.sinks.ts_packets import gaps, ts_packets
