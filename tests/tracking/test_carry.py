@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from rtface.tracking.flow_carry import Patch
+from rtface.tracking.flow_carry import FlowPatch
 
 
 class Picture:
@@ -40,7 +40,7 @@ def moved(shift: tuple[float, float], angle: float = 0.0, zoom: float = 1.0) -> 
 def test_follows_shift_turn_and_zoom_to_a_fraction_of_a_pixel(shift, angle, zoom) -> None:
     picture, matrix = moved(shift, angle, zoom)
     noise = np.random.default_rng(1).normal(0, 4, picture.shape)
-    patch = Patch.cut(Picture(data.astronaut()), mesh())
+    patch = FlowPatch.cut(Picture(data.astronaut()), mesh())
     found = patch.carry(Picture(np.clip(picture + noise, 0, 255).astype(np.uint8)), np.zeros(2))
     assert found is not None
     centre = np.array([0.5, 0.5])  # cv2's matrix is about pixel centres
@@ -49,7 +49,7 @@ def test_follows_shift_turn_and_zoom_to_a_fraction_of_a_pixel(shift, angle, zoom
 
 
 def test_occlusion_another_image_and_a_jump_are_not_followed() -> None:
-    patch = Patch.cut(Picture(data.astronaut()), mesh())
+    patch = FlowPatch.cut(Picture(data.astronaut()), mesh())
     covered = data.astronaut().copy()
     cv2.rectangle(covered, (180, 60), (270, 190), (180, 140, 120), -1)
     for other in (covered, data.astronaut()[::-1].copy(), moved((60, 0))[0], moved((0, 0), 15)[0]):
