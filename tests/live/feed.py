@@ -186,7 +186,7 @@ class Feed:
 
 
 class Watcher:
-    """`watch.py` on a URL, and what it saw."""
+    """`watch.py` on a URL, and what it saw; it leaves at the end of the block."""
 
     def __init__(self, url: str, folder: Path, *options: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -194,8 +194,10 @@ class Watcher:
         self._process = subprocess.Popen([sys.executable, str(Path(__file__).with_name("watch.py")), url,
                                           str(self._out), *options], stderr=(folder / "watch.log").open("ab"))
 
-    def stop(self) -> None:
-        """Leaves."""
+    def __enter__(self) -> Watcher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
 
@@ -205,16 +207,6 @@ class Watcher:
             return []
         lines = self._out.read_text().splitlines(keepends=True)
         return [e for e in (json.loads(line) for line in lines if line.endswith("\n")) if e["kind"] == kind]
-
-
-@contextmanager
-def watching(url: str, folder: Path, *options: str) -> Iterator[Watcher]:
-    """A watcher that leaves in the end."""
-    watcher = Watcher(url, folder, *options)
-    try:
-        yield watcher
-    finally:
-        watcher.stop()
 
 
 def at_once(*calls: Callable[[], object]) -> None:

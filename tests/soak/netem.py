@@ -23,7 +23,7 @@ from rtface.live.sources import read_process
 from rtface.live.sources.reconnecting_source import open_live_source
 from rtface.options import Options
 from rtface.stats import Stats
-from tests.live.feed import watching
+from tests.live.feed import Watcher
 from tests.live.servers import Nginx, Publisher, running
 from tests.soak.rig import came, windows
 
@@ -45,7 +45,7 @@ def main() -> None:
         sink.open(source.video_format, sound=source.sound_format)
         presenter = OutputScheduler([sink], source.video_format, stats)
         presenter.start()
-        with watching(b.url("out"), folder / "watch") as watcher:
+        with Watcher(b.url("out"), folder / "watch") as watcher:
             came(watcher, 10, 120)
             subprocess.run(["tc", "qdisc", "add", "dev", "lo", "root", "netem", *network.split()], check=True)
             time.sleep(length)

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from tests.live.command import Command
-from tests.live.feed import Watcher, watching
+from tests.live.feed import Watcher
 from tests.live.servers import Nginx, NodeMediaServer, Publisher, program, running
 from tests.soak.rig import came, report, resident, seconds, windows
 
@@ -28,6 +28,7 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(7200),
               pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")]
 SERVERS = [Nginx, NodeMediaServer]
 GOP_S = 1.0
+ENDS = {"input": lambda status: status["source"], "output": lambda status: status["sinks"][0]}
 
 
 @pytest.fixture(autouse=True)
@@ -59,11 +60,11 @@ def finish(run: Command) -> dict[str, Any]:
 @pytest.mark.parametrize("server", SERVERS)
 def test_sound_and_pictures_stay_in_step(server, tmp_path):
     length = seconds("STEP", 600)
-    with relay(tmp_path, server) as (a, b, run), watching(b.url("out"), tmp_path / "watch") as watcher:
+    with relay(tmp_path, server) as (a, b, run), Watcher(b.url("out"), tmp_path / "watch") as watcher:
         came(watcher, 25)
         time.sleep(length)
         found = list(windows(watcher, min(30.0, length / 4)))
-        with watching(a.url("in"), tmp_path / "source") as source:
+        with Watcher(a.url("in"), tmp_path / "source") as source:
             came(source, 25 * 8)
             before = list(windows(source, 8))
         done = finish(run)
@@ -90,55 +91,45 @@ def resumed(watcher: Watcher, after: float, within: float) -> float:
     pytest.fail(f"no picture within {within} s")
 
 
-@pytest.mark.parametrize("server", SERVERS)
-def test_an_output_server_is_killed_and_comes_back(server, tmp_path):
-    with relay(tmp_path, server) as (_, b, run):
-        before = run.status()
-        killed = time.monotonic()
-        b.kill()
-        run.until_status(lambda s: s["sinks"][0]["state"] == "away", 5)
-        report(f"{server.__name__}: loss noticed after s", time.monotonic() - killed)
-        time.sleep(max(0.0, killed + seconds("AWAY", 5) - time.monotonic()))
-        meanwhile = run.status()
-        b.start()
-        back = time.monotonic()
-        run.until_status(lambda s: s["sinks"][0]["state"] == "live", 10)
-        live = time.monotonic() - back
-        with watching(b.url("out"), tmp_path / "watch") as watcher:
-            picture = resumed(watcher, back, 20)
-        report("back: connected after s", live, "a viewer who comes then sees a picture after s", picture)
-        assert live < 3
-        # Frames went on meanwhile at their pace.
-        rate = (meanwhile["frames_out"] - before["frames_out"]) / (meanwhile["seconds"] - before["seconds"])
-        report("pictures/s meanwhile", rate)
-        assert rate > 20
-        done = finish(run)
-    assert done["ends"][1]["reopened"] == 1
-    assert done["faults"] == 0
+def lost(run: Command, server: Any, end: str) -> dict[str, Any]:
+    """Kills the server at an end of the run; the status some seconds later, while the server is away."""
+    killed = time.monotonic()
+    server.kill()
+    run.until_status(lambda s: ENDS[end](s)["state"] == "away", 5)
+    report(f"{type(server).__name__}, {end}: loss noticed after s", time.monotonic() - killed)
+    time.sleep(max(0.0, killed + seconds("AWAY", 5) - time.monotonic()))
+    return run.status()
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_an_input_server_is_killed_and_comes_back(server, tmp_path):
-    with relay(tmp_path, server) as (a, b, run), watching(b.url("out"), tmp_path / "watch") as watcher:
+def test_servers_that_are_killed_come_back(server, tmp_path):
+    with relay(tmp_path, server) as (a, b, run), Watcher(b.url("out"), tmp_path / "watch") as watcher:
         came(watcher, 50)
-        killed = time.monotonic()
-        a.kill()
-        run.until_status(lambda s: s["source"]["state"] == "away", 5)
-        noticed = time.monotonic() - killed
-        time.sleep(max(0.0, killed + seconds("AWAY", 5) - time.monotonic()))
+        lost(run, a, "input")
         a.start()
-        back = time.monotonic()
-        picture = resumed(watcher, back, 20)
-        report(f"{server.__name__}: loss noticed after s", noticed, "new picture at the far end s", picture)
-        assert picture < 3 + GOP_S + 0.5  # half a second on the way to the far end
+        frame = resumed(watcher, time.monotonic(), 20)
+        report("new frame at the far end after s", frame)
+        assert frame < 3 + GOP_S + 0.5  # half a second on the way to the far end
         time.sleep(8)
         # The far end never lost its stream, and sound and frames are together as before.
         assert len(watcher.seen("open")) == 1
         found = list(windows(watcher, 5))
-        report("sound behind pictures ms, before and after", found[0][1], found[-1][1])
+        report("sound behind frames ms, before and after", found[0][1], found[-1][1])
+        before = run.status()
+        assert before["sinks"][0]["reopened"] == 0
+        meanwhile = lost(run, b, "output")
+        b.start()
+        back = time.monotonic()
+        run.until_status(lambda s: s["sinks"][0]["state"] == "live", 10)
+        assert time.monotonic() - back < 3
+        with Watcher(b.url("out"), tmp_path / "watch") as later:
+            report("a viewer who comes then sees a frame after s", resumed(later, back, 20))
+        # Frames went out meanwhile at their pace.
+        rate = (meanwhile["frames_out"] - before["frames_out"]) / (meanwhile["seconds"] - before["seconds"])
+        report("frames/s meanwhile", rate)
+        assert rate > 20
         done = finish(run)
-    assert done["ends"][0]["reopened"] >= 1
-    assert done["ends"][1]["reopened"] == 0
+    assert done["ends"][0]["reopened"] >= 1 and done["ends"][1]["reopened"] == 1
     assert done["faults"] == 0
 
 
@@ -146,8 +137,7 @@ def test_an_input_server_is_killed_and_comes_back(server, tmp_path):
 def test_a_stalled_server_is_noticed_and_holds_up_nothing(end, tmp_path):
     length = seconds("STALL", 20)
     with relay(tmp_path, Nginx) as (a, b, run):
-        server = a if end == "input" else b
-        find = (lambda s: s["source"]) if end == "input" else (lambda s: s["sinks"][0])
+        server, find = a if end == "input" else b, ENDS[end]
         server.stall()
         began = time.monotonic()
         run.until_status(lambda s: find(s)["state"] == "away", 10)
@@ -177,7 +167,7 @@ def test_a_stalled_server_is_noticed_and_holds_up_nothing(end, tmp_path):
 def test_memory_stays_flat(tmp_path):
     length = seconds("MEMORY", 1800)
     with relay(tmp_path, Nginx, "--also", str(tmp_path / "also.mkv")) as (_, b, run), \
-            watching(b.url("out"), tmp_path / "watch") as watcher:
+            Watcher(b.url("out"), tmp_path / "watch") as watcher:
         came(watcher, 25)
         held: list[float] = []
         began = time.monotonic()

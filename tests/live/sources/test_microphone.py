@@ -58,7 +58,7 @@ def test_a_microphone_that_is_not_there_is_named():
 @pytest.mark.soak
 @pytest.mark.timeout(400)
 def test_alsa_in_a_machine_with_a_sound_card():
-    cases = Path(__file__).with_name("sound_cases.py")
+    cases = Path(__file__).parents[1] / "whole" / "sound_cases.py"
     done = subprocess.run([program("VM_RUN"), "--timeout", "380", "--no-vivid", "--module", "snd-aloop index=0", "--",
                            sys.executable, str(cases), "plughw:0,0"], capture_output=True, text=True, check=False)
     results = dict(json.loads(line) for line in done.stdout.splitlines())

@@ -16,7 +16,7 @@ from rtface.errors import OutputError
 from rtface.live.addresses import parse_address
 from rtface.live.sinks.stream_sink import open_live_sink
 from rtface.options import Options
-from tests.live.feed import Feed, form, watching
+from tests.live.feed import Feed, Watcher, form
 from tests.live.servers import Nginx
 
 
@@ -71,7 +71,7 @@ def test_rtmps_publishes_and_looks_at_the_certificate(nginx: Nginx, tmp_path: Pa
         sink = open_live_sink(parse_address(url), Options(encode="software"))
         sink.open(form(), sound=None)
         feed = Feed(sink, form(), sound=False, texture=True)
-        with watching(nginx.url("topsecret"), tmp_path) as watcher:
+        with Watcher(nginx.url("topsecret"), tmp_path) as watcher:
             feed.until_seen(watcher, 0)
         assert sink.health.state == "live" and not sink.health.reopened
         sink.close()

@@ -13,7 +13,7 @@ import pytest
 from rtface.live.addresses import parse_address
 from rtface.live.sinks.stream_sink import open_live_sink
 from rtface.options import Options
-from tests.live.feed import MONO, Feed, form, offsets, watching
+from tests.live.feed import MONO, Feed, Watcher, form, offsets
 from tests.live.servers import Nginx, running
 
 MINUTES = float(os.environ.get("RTFACE_TEST_MINUTES", "10"))
@@ -34,7 +34,7 @@ def test_a_stream_neither_drifts_nor_grows(tmp_path: Path):
         sink.open(form(), sound=MONO)
         feed = Feed(sink, form(), texture=True)
         memory: list[tuple[float, float]] = []
-        with watching(nginx.url("soak"), tmp_path) as watcher:
+        with Watcher(nginx.url("soak"), tmp_path) as watcher:
             until = time.monotonic() + 60 * MINUTES
             turns = 0
             while time.monotonic() < until:

@@ -12,7 +12,7 @@ from rtface.errors import OutputError
 from rtface.live.addresses import parse_address
 from rtface.live.sinks.stream_sink import open_live_sink
 from rtface.options import Options
-from tests.live.feed import MONO, Feed, at_once, form, watching
+from tests.live.feed import MONO, Feed, Watcher, at_once, form
 from tests.live.servers import Process, Srt, free_port, program, running
 
 
@@ -29,7 +29,7 @@ def _a_listener_that_is_lost_is_called_again(tmp_path: Path) -> None:
         sink.open(form(), sound=MONO)
         assert "topsecret99" not in sink.described + sink.health.detail
         feed = Feed(sink, form())
-        with watching(f"udp://127.0.0.1:{server.udp}", tmp_path) as watcher:
+        with Watcher(f"udp://127.0.0.1:{server.udp}", tmp_path) as watcher:
             feed.until_seen(watcher, 0, 10)
             assert watcher.seen("open")[0]["streams"] == ["aac", "h264"]
             taken = sink.health.bytes
@@ -75,7 +75,7 @@ def _viewers_call(tmp_path: Path) -> None:
     assert sink.health.state == "live" and not sink.wanted
     caller = Process([program("SRT"), "-loglevel:error", f"srt://127.0.0.1:{port}", f"udp://127.0.0.1:{udp}"],
                      tmp_path / "caller.log")
-    with watching(f"udp://127.0.0.1:{udp}", tmp_path) as watcher:
+    with Watcher(f"udp://127.0.0.1:{udp}", tmp_path) as watcher:
         for _ in range(2):
             with running(caller):
                 feed.until_seen(watcher, time.monotonic(), 10)

@@ -18,7 +18,7 @@ from rtface.live.addresses import parse_address
 from rtface.live.protocols import LiveSink, SoundFormat
 from rtface.live.sinks.stream_sink import open_live_sink
 from rtface.options import Options
-from tests.live.feed import MONO, Feed, at_once, form, offsets, watching
+from tests.live.feed import MONO, Feed, Watcher, at_once, form, offsets
 from tests.live.servers import Nginx, free_port, running
 
 Opener = Callable[..., LiveSink]
@@ -52,7 +52,7 @@ def test_a_published_stream_plays_as_it_went_in(nginx: Nginx, opened: Opener, tm
     sink = opened(url, bitrate=1_500_000)
     assert "key-that-nobody-sees" not in sink.described + sink.health.detail + str(sink.notes)
     feed = Feed(sink, form())
-    with watching(url, tmp_path) as watcher:
+    with Watcher(url, tmp_path) as watcher:
         feed.until_seen(watcher, 0, 1)
         feed.run(6.6)
         seen = watcher.seen()
@@ -103,7 +103,7 @@ def _lost_and_found(opened: Opener, tmp_path: Path, *, stalled: bool) -> None:
             (nginx.go_on if stalled else nginx.start)()
 
         try:
-            with watching(nginx.url("again"), tmp_path) as watcher:
+            with Watcher(nginx.url("again"), tmp_path) as watcher:
                 feed.until_seen(watcher, 0, 40)
                 feed.run(10 if stalled else 7, {0.2: lose, (8.2 if stalled else 5.2): find})
                 feed.until_seen(watcher, times["back"] + stalled, 40)
@@ -208,7 +208,7 @@ def _viewers_come_leave_and_return(opened: Opener, tmp_path: Path) -> None:
     feed.run(0.5)
     assert sink.health.state == "live" and not sink.wanted
     for turn in range(2):
-        with watching(url, tmp_path / str(turn)) as watcher:
+        with Watcher(url, tmp_path / str(turn)) as watcher:
             feed.until_seen(watcher, 0, 30)
             assert sink.wanted
             seen = watcher.seen()
@@ -226,7 +226,7 @@ def _a_slow_viewer_holds_up_nobody(opened: Opener, tmp_path: Path) -> None:
     sink = opened(f"tcp://127.0.0.1:{port}?listen", bitrate=6_000_000)
     feed = Feed(sink, form())
     with socket.create_connection(("127.0.0.1", port)) as slow, \
-            watching(f"tcp://127.0.0.1:{port}", tmp_path) as watcher:
+            Watcher(f"tcp://127.0.0.1:{port}", tmp_path) as watcher:
         assert slow.fileno() > 0  # it never reads
         feed.until_seen(watcher, 0, 20)
         feed.run(3)
@@ -240,7 +240,7 @@ def _datagrams_arrive(opened: Opener, tmp_path: Path) -> None:
     url = f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
     sink = opened(url)
     feed = Feed(sink, form())
-    with watching(url, tmp_path) as watcher:
+    with Watcher(url, tmp_path) as watcher:
         feed.until_seen(watcher, 0, 45)
         seen = watcher.seen()
     assert sink.health.state == "live" and sink.wanted

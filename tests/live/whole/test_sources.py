@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
+import pytest
 
 from rtface.live.messages import SourceRequest
+from rtface.live.protocols import SoundPacket
 from rtface.live.sources.reconnecting_source import ReconnectingSource
+from rtface.live.sources.sound_sources import open_sound_source
 from rtface.stats import Stats
 from tests.live.publish import film
-from tests.live.watching import Watched, reader_of
+from tests.live.watching import Watched, decoded, reader_of
 
 
 def test_a_film_is_played_in_real_time_to_its_end(tmp_path: Path):
@@ -83,3 +87,21 @@ def test_one_that_is_faster_than_the_machine_does_not_queue_up():
         watched.more(50, 10)
         time.sleep(1)
         assert max(at - (f.captured_at or 0) for at, f in watched.frames[5:]) < 1.0
+
+
+def test_a_device_is_heard_in_time_and_encoded():
+    # A stand-in for the platform's device: FFmpeg's own tone, by the code that reads microphones.
+    source = open_sound_source("sine=frequency=1000:sample_rate=44100,arealtime", format="lavfi")
+    sounds: list[tuple[float, SoundPacket]] = []
+    source.start(lambda sound: sounds.append((time.monotonic(), sound)))
+    assert source.health.state == "live" and "sound pcm" in source.described
+    time.sleep(3)
+    began = time.monotonic()
+    source.close()
+    assert time.monotonic() - began < 1 and source.health.state == "closed"
+    assert {(s.rate, s.channels) for _, s in sounds} == {(48_000, 1)}
+    assert len(sounds) == pytest.approx(3 * 46.875, abs=12)
+    assert all(abs(at - s.time) < 0.3 for at, s in sounds)
+    assert np.abs(np.diff([s.time for _, s in sounds]) - 1024 / 48_000).max() < 0.001
+    samples = decoded([s for _, s in sounds])
+    assert np.abs(np.fft.rfft(samples)).argmax() * 48_000 / len(samples) == pytest.approx(1000, abs=2)

@@ -112,7 +112,7 @@ def test_it_goes_on_when_nobody_reads_what_it_says(published, tmp_path):
     reader, writer = os.pipe()
     environ = {**os.environ, "RTFACE_CONFIG_DIR": os.devnull}
     process = subprocess.Popen([sys.executable, "-m", "rtface", "run", published, "null:", "--tracker", "none",
-                                "--control", "0"], cwd=Path(__file__).parents[2], stdin=subprocess.DEVNULL,
+                                "--control", "0"], cwd=Path(__file__).parents[3], stdin=subprocess.DEVNULL,
                                stderr=writer, env=environ)
     os.close(writer)
     try:
