@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from rtface.engine.host_engine import HostEngine
 from tests.engine.tiny_onnx import convolutions, faithful
 
 Maker = Callable[..., Path]
@@ -61,6 +62,22 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes this user's settings and cache."""
     monkeypatch.setenv("RTFACE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path / "config"))
+
+
+@pytest.fixture(autouse=True)
+def close_engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Closes the engines that a test opens."""
+    opened: list[HostEngine] = []
+    real = HostEngine.__init__
+
+    def init(self: HostEngine, *args: Any, **options: Any) -> None:
+        real(self, *args, **options)
+        opened.append(self)
+
+    monkeypatch.setattr(HostEngine, "__init__", init)
+    yield
+    for engine in opened:
+        engine.close()
 
 
 @pytest.fixture

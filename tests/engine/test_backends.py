@@ -154,8 +154,7 @@ def test_openvinos_other_devices_compute_in_fp16(make_engine: Maker, other: Othe
     assert "thread" not in engine.reason
     crops = _crops(2)
     np.testing.assert_allclose(engine.submit(crops).result().pixels, 0.5 * crops + 0.25, atol=1e-5)
-    engine.close()
-    load_engine("tiny", device=device).close()
+    load_engine("tiny", device=device)
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f16"}
     assert other.asked == [("compile", name, options), ("import", name, options)]
     row = next(row for row in list_engines(device=device) if row.name == "tiny")
@@ -168,7 +167,7 @@ def test_each_device_passes_its_own_gate(make_engine: Maker, other: OtherCore, m
     real = plans.gate
     monkeypatch.setattr(plans, "gate", lambda r, p: (ran.append(p.identity.device), real(r, p))[1])
     for device in ("openvino:gpu.0", "openvino:gpu.1", "openvino:npu", "cpu", "openvino:gpu.1"):
-        load_engine("tiny", device=device, threads=1).close()
+        load_engine("tiny", device=device, threads=1)
     assert ran[:3] == ["GPU.0: Intel GPU.0", "GPU.1: Intel GPU.1", "NPU: Intel NPU"]
     assert len(ran) == 4
 
@@ -180,7 +179,6 @@ def test_without_fp16_a_gpu_runs_fp32_and_an_npu_nothing(make_engine: Maker,
     assert engine.precision == "f32"
     assert "the engine does not allow fp16" in engine.reason
     assert other.asked[0][2]["INFERENCE_PRECISION_HINT"] == "f32"
-    engine.close()
     with pytest.raises(EngineError, match="no precision that it allows"):
         load_engine("tiny", device="openvino:npu")
 
@@ -195,10 +193,8 @@ def test_a_calibrated_engine_runs_in_int8_beside_fp16(make_engine: Maker, other:
     assert "this GPU computes in int8, and the engine is calibrated for it" in engine.reason
     assert other.asked[0][2]["INFERENCE_PRECISION_HINT"] == "f16"
     assert sum(op.get_type_name() == "FakeQuantize" for op in other.model.get_ops()) == 2
-    engine.close()
     engine = load_engine("tiny", device="openvino:gpu.1")  # without instructions for it
     assert engine.precision == "fp16"
-    engine.close()
 
 
 def test_a_device_that_openvino_does_not_find(make_engine: Maker, other: OtherCore) -> None:
@@ -257,11 +253,9 @@ def test_other_providers_get_fixed_shapes_and_their_options(make_engine: Maker, 
     assert (engine.device, engine.precision) == (device, "f32")
     crops = _crops(2)
     restored = engine.submit(crops).result().pixels
-    engine.close()
     cpu = load_engine("tiny", device="onnx", threads=1)
     np.testing.assert_array_equal(restored, cpu.submit(crops).result().pixels)
     assert cpu.reason.startswith("tiny: onnxruntime 1.") and "1 thread" in cpu.reason
-    cpu.close()
 
 
 @pytest.mark.parametrize(("device", "provider", "system"), PROVIDERS)
@@ -412,7 +406,6 @@ def test_a_plan_that_fails_leads_to_the_next_device(make_engine: Maker, monkeypa
     engine = load_engine("tiny", threads=1)
     assert engine.device == "onnx"
     assert "device cpu gave no usable answer" in engine.reason
-    engine.close()
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(EngineError, match="no room"):
         load_engine("tiny", threads=1)

@@ -22,7 +22,6 @@ def test_a_control_is_given_to_the_network(make_faithful: Callable[..., Path], d
     engines = EngineSet(EngineRequest("faithful", fidelity), device=device, threads=1)
     crops = np.random.default_rng(0).random((2, 3, 64, 64), np.float32)
     np.testing.assert_allclose(engines.pick(200).submit(crops).result().pixels, gain * crops, atol=6e-3)
-    engines.close()
 
 
 def test_goldens_are_checked_with_default_options(make_faithful: Callable[..., Path]) -> None:
@@ -30,7 +29,6 @@ def test_goldens_are_checked_with_default_options(make_faithful: Callable[..., P
     engines = EngineSet(EngineRequest("faithful", 1.0), device="cpu", threads=1)
     engine = engines.named("faithful")
     assert isinstance(engine, HostEngine) and engine.psnr > 35
-    engines.close()
 
 
 def test_fidelity_without_such_an_engine_is_refused(make_faithful: Callable[..., Path]) -> None:
@@ -44,7 +42,6 @@ def test_the_smaller_engine_of_a_run_need_not_have_it(make_faithful: Callable[..
     make_faithful()
     engines = EngineSet(EngineRequest("faithful", 0.5), device="cpu", threads=1)
     assert engines.named("rtface-s").size == 256
-    engines.close()
 
 
 @pytest.mark.parametrize(("old", "new", "message"), [
@@ -82,4 +79,3 @@ def test_commercial_use_holds_for_every_engine_of_a_run(make_engine: Maker) -> N
     engines = EngineSet(EngineRequest("rtface-m", commercial_use=True), device="cpu", threads=1)
     with pytest.raises(UsageError, match="engine rtface-s may not be used commercially"):  # the ladder's step
         engines.named("rtface-s")
-    engines.close()

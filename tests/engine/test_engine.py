@@ -43,7 +43,6 @@ def test_crops_are_restored_in_order(make_engine: Maker, device: str) -> None:
     assert whole.pixels.dtype == np.float32
     assert whole.state is None
     np.testing.assert_array_equal(crops, kept)
-    engine.close()
 
 
 def test_an_answer_belongs_to_the_caller(make_engine: Maker) -> None:
@@ -54,7 +53,6 @@ def test_an_answer_belongs_to_the_caller(make_engine: Maker) -> None:
     engine.submit(_crops(1, seed=5)).result()
     np.testing.assert_array_equal(first, kept)
     assert (engine.name, engine.size, engine.recurrent) == ("tiny", 64, False)
-    engine.close()
 
 
 def test_the_networks_own_range_is_kept_inside(make_engine: Maker) -> None:
@@ -63,7 +61,6 @@ def test_the_networks_own_range_is_kept_inside(make_engine: Maker) -> None:
     engine = load_engine("tiny", threads=1)
     crops = _crops(1)
     np.testing.assert_allclose(engine.submit(crops).result().pixels, 0.5 * crops + 0.25, atol=4e-3)
-    engine.close()
 
 
 def test_answers_are_clipped(make_engine: Maker) -> None:
@@ -72,7 +69,6 @@ def test_answers_are_clipped(make_engine: Maker) -> None:
     answer = engine.submit(_crops(1)).result().pixels
     assert answer.min() == 0
     assert answer.max() == 1
-    engine.close()
 
 
 def test_strided_and_read_only_crops(make_engine: Maker) -> None:
@@ -85,7 +81,6 @@ def test_strided_and_read_only_crops(make_engine: Maker) -> None:
     frozen.flags.writeable = False
     np.testing.assert_allclose(engine.submit(frozen).result().pixels, 0.5 * flipped + 0.25, atol=4e-3)
     assert engine.submit(_crops(0)).result().pixels.shape == (0, 3, 64, 64)
-    engine.close()
 
 
 @pytest.mark.parametrize("crops", [_crops(1, 32), _crops(1).astype(np.float64), _crops(1)[0]])
@@ -94,7 +89,6 @@ def test_wrong_crops_are_named(make_engine: Maker, crops: np.ndarray) -> None:
     engine = load_engine("tiny", threads=1)
     with pytest.raises(UsageError, match="takes float32 crops N×3×64×64"):
         engine.submit(crops)
-    engine.close()
 
 
 @pytest.mark.parametrize("device", ["cpu", "onnx"])
@@ -106,7 +100,6 @@ def test_what_is_not_a_number_is_an_error(make_engine: Maker, device: str) -> No
     with pytest.raises(EngineError, match="not numbers"):
         engine.submit(crops).result()
     engine.submit(_crops(1)).result()  # and the engine lives on
-    engine.close()
 
 
 def test_closing_does_not_wait_for_a_slow_crop(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +149,6 @@ def test_a_network_that_collapses_in_bf16_runs_in_f32(make_engine: Maker, monkey
     assert "too far from the reference" in engine.reason
     crops = _crops(1)
     np.testing.assert_allclose(engine.submit(crops).result().pixels, crops, atol=1e-4)
-    engine.close()
 
     verdicts = {path.name.split("-")[1]: json.loads(path.read_text())["verdict"]
                 for path in (Path(plans.cache_dir()) / "engines").glob("*.json")}
@@ -166,30 +158,29 @@ def test_a_network_that_collapses_in_bf16_runs_in_f32(make_engine: Maker, monkey
 
 def test_the_gate_runs_once(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     make_engine()
-    load_engine("tiny", threads=1).close()
+    load_engine("tiny", threads=1)
 
     def forbidden(*_: object) -> plans.GoldenResult:
         raise AssertionError("the gate ran again")
     monkeypatch.setattr(plans, "gate", forbidden)
     engine = load_engine("tiny", threads=1)
     assert engine.psnr > 35
-    engine.close()
 
 
 def test_a_changed_recipe_or_damaged_cache_reruns_the_check(
         make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_engine()
-    load_engine("tiny", device="cpu", threads=1).close()
+    load_engine("tiny", device="cpu", threads=1)
     ran: list[object] = []
     real = plans.gate
     monkeypatch.setattr(plans, "gate", lambda *a: (ran.append(a), real(*a))[1])
     recipe = folder / "recipe.toml"
     recipe.write_text(recipe.read_text().replace('version = "1.0"', 'version = "1.1"'))
-    load_engine("tiny", device="cpu", threads=1).close()
+    load_engine("tiny", device="cpu", threads=1)
     assert len(ran) == 1
     for path in (plans.cache_dir() / "engines").glob("*.json"):
         path.write_text("{damaged")
-    load_engine("tiny", device="cpu", threads=1).close()
+    load_engine("tiny", device="cpu", threads=1)
     assert len(ran) == 2
 
 
@@ -200,7 +191,6 @@ def test_a_cache_that_cannot_be_written_is_no_error(make_engine: Maker, tmp_path
     monkeypatch.setenv("RTFACE_CACHE", str(tmp_path / "file"))
     engine = load_engine("tiny", threads=1)
     assert engine.name == "tiny" and (tmp_path / "file").read_text() == ""
-    engine.close()
 
 
 def test_a_network_that_is_wrong_everywhere_is_refused(make_engine: Maker) -> None:
@@ -272,7 +262,6 @@ def test_a_recurrent_engine_remembers_each_face(make_engine: Maker, device: str)
     for answer, value in ((first, 0.2), (second, 0.3), (other, 0.8), (third, 0.375)):
         np.testing.assert_allclose(answer.result().pixels, value, atol=4e-3)
     assert [float(f.result().state[0].state[0, 0, 0]) for f in (first, second, other, third)] == [1, 2, 1, 3]
-    engine.close()
 
 
 @pytest.mark.parametrize("device", ["cpu", "onnx"])
@@ -304,7 +293,6 @@ def test_a_network_may_see_a_region_and_remember_less(make_engine: Maker, device
         memory = answer.result().state[0].kept
         assert memory.shape == (3, h // 2, w // 2)
         np.testing.assert_allclose(memory, kept, atol=2e-3)
-    engine.close()
 
 
 def test_heads_are_spread_over_the_crop(make_engine: Maker) -> None:
@@ -317,7 +305,6 @@ def test_heads_are_spread_over_the_crop(make_engine: Maker) -> None:
         assert answer.occlusion.shape == (2, 64, 64) and answer.log_scale.shape == (2, 1, 1)
         np.testing.assert_allclose(answer.occlusion, hidden, atol=4e-3)
         np.testing.assert_allclose(answer.log_scale, scale, atol=4e-3)
-    engine.close()
     part = spread(np.array([[0.0, 1.0], [0.0, 1.0]], np.float32), 64, (8, 16, 32, 40))
     assert np.all(np.diff(part[16:56, 8:40], axis=1) >= 0) and part[16:56, 39].min() == 1
     assert not part[:16].any() and not part[56:].any() and not part[:, :8].any() and not part[:, 40:].any()
@@ -331,7 +318,6 @@ def test_a_fault_is_not_remembered(make_engine: Maker, monkeypatch: pytest.Monke
     with pytest.raises(EngineError, match="not numbers"):
         bad.result()
     np.testing.assert_allclose(after.result().pixels, 0.5, atol=4e-3)
-    engine.close()
 
 
 def test_the_gate_looks_at_second_frames_too(make_engine: Maker) -> None:
@@ -345,7 +331,7 @@ def test_without_onnxruntime_the_line_that_repairs_it(make_engine: Maker, monkey
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingComponent, match=r"pip install .*\[onnx\]'"):
         load_engine("tiny", device="onnx")
-    load_engine("tiny", device="auto", threads=1).close()
+    load_engine("tiny", device="auto", threads=1)
 
 
 def test_without_openvino_auto_takes_onnxruntime(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -360,7 +346,6 @@ def test_without_openvino_auto_takes_onnxruntime(make_engine: Maker, monkeypatch
     engine = load_engine("tiny", threads=1)
     assert engine.device == "onnx"
     assert "OpenVINO is not installed" in engine.reason
-    engine.close()
 
 
 def test_engines_are_listed_with_their_faults(make_engine: Maker) -> None:
@@ -420,7 +405,6 @@ def test_auto_has_both_and_says_so(make_engine: Maker, monkeypatch: pytest.Monke
     names, device = engines.described
     assert names == "rtface-m+rtface-s"
     assert device.startswith("cpu (openvino 20")
-    engines.close()
 
 
 def test_a_slow_computer_changes_no_film_under_auto(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -429,7 +413,6 @@ def test_a_slow_computer_changes_no_film_under_auto(make_engine: Maker, monkeypa
     assert [engines.pick(width).name for width in (300, 100)] == ["rtface-m", "rtface-s"]
     assert engines.pick(300, 1).name == "rtface-s"
     assert not engines.pick(300).heavy
-    engines.close()
 
 
 def test_a_set_of_one_and_one_more_by_name(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -443,8 +426,6 @@ def test_a_set_of_one_and_one_more_by_name(make_engine: Maker, monkeypatch: pyte
     assert engines.described[0] == "tiny"
     with pytest.raises(UsageError, match="unknown engine"):
         engines.named("none")
-    engines.close()
-    engines.close()
 
 
 def test_a_set_that_cannot_be_whole_leaves_nothing_open(make_engine: Maker, tmp_path: Path,

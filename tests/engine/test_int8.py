@@ -75,7 +75,6 @@ def test_a_calibrated_engine_runs_in_int8(calibrated: Calibrated) -> None:
     crops = np.random.default_rng(5).random((1, 3, 64, 64), np.float32)
     error = engine.submit(crops).result().pixels - _reference(crops)
     assert 1e-4 < float(np.abs(error).max()) < 0.02
-    engine.close()
     ms = measure("tiny", device="cpu", threads=1)
     row = next(row for row in list_engines(device="cpu") if row.name == "tiny")
     assert (row.precision, row.ms) == ("int8", ms)
@@ -88,18 +87,16 @@ def test_wrong_ranges_are_refused_and_the_next_precision_runs(calibrated: Calibr
     assert engine.precision in ("bf16", "f32")
     crops = np.random.default_rng(5).random((1, 3, 64, 64), np.float32)
     np.testing.assert_allclose(engine.submit(crops).result().pixels, _reference(crops), atol=1e-2)
-    engine.close()
 
 
 @pytest.mark.usefixtures("int8")
 def test_new_ranges_are_checked_anew(calibrated: Calibrated) -> None:
     folder = calibrated(high=0.4)
-    load_engine("tiny", device="cpu", threads=1).close()
+    load_engine("tiny", device="cpu", threads=1)
     path = folder / "int8.json"
     path.write_text(path.read_text().replace("0.4", "1.0"))
     engine = load_engine("tiny", device="cpu", threads=1)
     assert engine.precision == "int8"
-    engine.close()
 
 
 @pytest.mark.usefixtures("int8")
@@ -118,7 +115,6 @@ def test_ranges_of_no_use_cost_speed_only(calibrated: Calibrated, caplog: pytest
     with caplog.at_level(logging.WARNING, "rtface"):
         engine = load_engine("tiny", device="cpu", threads=1)
     assert engine.precision in ("bf16", "f32")
-    engine.close()
     assert "without int8" in caplog.text
     assert re.search(line, caplog.text)
 
@@ -130,7 +126,6 @@ def test_a_torn_file_costs_speed_only(calibrated: Calibrated, caplog: pytest.Log
     engine = load_engine("tiny", device="cpu", threads=1)
     assert engine.precision in ("bf16", "f32")
     assert "is damaged" in caplog.text
-    engine.close()
 
 
 @pytest.mark.usefixtures("int8")
@@ -138,7 +133,6 @@ def test_golden_crops_that_are_not_there_pass_nothing(calibrated: Calibrated) ->
     calibrated(crops=[7, -1])
     engine = load_engine("tiny", device="cpu", threads=1)
     assert engine.precision in ("bf16", "f32")
-    engine.close()
 
 
 def test_a_cpu_without_the_instructions_is_not_asked(calibrated: Calibrated, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +142,6 @@ def test_a_cpu_without_the_instructions_is_not_asked(calibrated: Calibrated, mon
     assert "int8" not in backend.supported()
     engine = load_engine("tiny", device="cpu", threads=1)
     assert engine.precision in ("bf16", "f32")
-    engine.close()
 
 
 def test_weights_use_7_bits_where_sums_have_16_bits(
@@ -184,4 +177,3 @@ def test_ours_are_calibrated_for_the_weights_they_ship_with(name: str) -> None:
     assert [k for k, kind in learnt.items() if not kind.lower().endswith("i8")] == []
     engine = load_engine(name, device="cpu", threads=1)
     assert engine.precision == "int8"
-    engine.close()

@@ -107,7 +107,6 @@ def test_shipped_recipes_are_whole_and_true(path: Path) -> None:
     engine = HostEngine(recipe, threads=1)
     crops, answers = load_golden(recipe)
     assert psnr(engine.submit(crops[:1]).result().pixels, answers[:1]) > 38
-    engine.close()
 
 
 def test_a_users_engine_is_found(make_engine: Maker) -> None:

@@ -224,9 +224,9 @@ def test_names():
         create_tracker(max_faces=0)
 
 
-def test_is_a_tracker_and_closes_twice(networks):
-    tracker: Tracker = MediaPipeTracker(networks.reader, DetectorSearch(networks.detector))
-    tracker.close()
+def test_is_a_tracker_and_closes_twice(tracker):
+    used: Tracker = tracker
+    used.close()
     tracker.close()
     assert tracker.unfollowed == ()
 
