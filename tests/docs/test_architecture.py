@@ -23,10 +23,7 @@ ALLOWED = {
     "rtface/pipeline/film.py": "loads the engine while the film is opened",
     "rtface/pipeline/runtime.py": "prepares the GPU while the CPU already works",
     "rtface/pipeline/segments.py": "works on several segments of a film at once",
-    "rtface/live/control/": "keyboard, HTTP and preview must never block the frame loop",
-    "rtface/live/devices/": "as above",
     "rtface/live/session.py": "loads engine and tracker while source and sinks are opened",
-    "rtface/live/sinks/": "a slow network must never block the frame loop",
     "rtface/cli/demo.py": "runs the demonstration's steps as commands",
 }
 

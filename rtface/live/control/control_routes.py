@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import webbrowser
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -12,6 +11,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from rtface.concurrency.threads import start_thread
 from rtface.errors import UsageError
 from rtface.live.control.http_server import HttpError, HttpRequest, HttpResponse, Routes, json_response
 from rtface.live.control.preview import Preview
@@ -74,7 +74,7 @@ def open_in_browser(url: str) -> bool:
         return False
     if type(browser) is webbrowser.GenericBrowser:  # a browser in the terminal would take ours, and wait
         return False
-    threading.Thread(target=browser.open, args=(url,), name="rtface-browser", daemon=True).start()
+    start_thread("browser", browser.open, url)
     return True
 
 

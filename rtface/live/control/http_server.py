@@ -23,6 +23,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlsplit
 
+from rtface.concurrency.threads import start_thread
 from rtface.errors import UsageError
 
 log = logging.getLogger("rtface")
@@ -115,8 +116,7 @@ class LocalHttpServer(ThreadingHTTPServer):
         except OSError as error:
             raise UsageError(f"{option} {port}: the port is not available on {ADDRESS} ({error.strerror}); "
                              "give another, or 0 for a free one") from None
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), name="rtface-http", daemon=True)
-        self._thread.start()
+        self._thread = start_thread("http", self.serve_forever, 0.05)
 
     @property
     def address(self) -> str:

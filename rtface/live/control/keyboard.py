@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, TextIO
 
+from rtface.concurrency.threads import start_thread
 from rtface.live.controls import LiveControls
 
 HELP = "keys: space on/off, + - strength, l L light down/up, q end, ? this"
@@ -84,9 +85,10 @@ def read_keys(controls: LiveControls, say: Callable[[str], None], stream: TextIO
 class _Terminal:
     """A thread that reads keys until it is closed."""
 
+    _thread: threading.Thread
+
     def __init__(self) -> None:
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._read, name="rtface-keyboard", daemon=True)
 
     def _read(self) -> None:
         raise NotImplementedError
@@ -101,7 +103,7 @@ class WindowsTerminal(_Terminal):
         super().__init__()
         self._keys = keys
         self._msvcrt: Any = importlib.import_module("msvcrt")
-        self._thread.start()
+        self._thread = start_thread("keyboard", self._read)
 
     def _read(self) -> None:
         while not self._closed.wait(_WINDOWS_S):
@@ -132,7 +134,7 @@ class _PosixTerminal(_Terminal):
                     self._before[signal.Signals[name]] = signal.signal(signal.Signals[name], self._leave)
             self._before[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, self._suspend)
             self._before[signal.SIGCONT] = signal.signal(signal.SIGCONT, self._resume)
-        self._thread.start()
+        self._thread = start_thread("keyboard", self._read)
 
     def close(self) -> None:
         os.write(self._wake_in, b"x")

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from rtface.concurrency import Mailbox
+from rtface.concurrency.threads import start_thread
 from rtface.device.cpu.device import CpuView
 from rtface.device.cpu.swscale import Swscale
 from rtface.frame import Bytes, Frame
@@ -60,8 +61,7 @@ class Preview:
                 return
             self._viewers += 1
             if self._thread is None:
-                self._thread = threading.Thread(target=self._make, name="rtface-preview", daemon=True)
-                self._thread.start()
+                self._thread = start_thread("preview", self._make)
             seen = self._number  # what was made for another viewer, maybe long ago, is not shown
         try:
             while True:

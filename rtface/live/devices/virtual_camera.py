@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from av.error import FFmpegError
 
+from rtface.concurrency.threads import start_thread
 from rtface.errors import OutputError, RtfaceError
 from rtface.frame import Frame
 from rtface.live.addresses import LiveAddress
@@ -131,8 +132,7 @@ class VirtualCamera:
             self._notes.append("a virtual camera carries no sound; choose the microphone in the call itself")
         with self._lock:
             self._take(output)
-        self._thread = threading.Thread(target=self._watch, name="rtface-vcam", daemon=True)
-        self._thread.start()
+        self._thread = start_thread("vcam", self._watch)
 
     def write(self, frame: Frame) -> None:
         """Hands over a frame; while the device is away it is given up. Never raises for the device's sake."""

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from rtface.concurrency.threads import start_thread
 from rtface.errors import MissingComponent, RtfaceError, UsageError
 from rtface.live.backoff import retry_delay
 from rtface.live.messages import TransportStatus
@@ -37,7 +38,6 @@ class SrtTransport(Transport):
         self._waiting: deque[tuple[float, bytes]] = deque()
         self._there = threading.Condition()
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="rtface-srt", daemon=True)
 
     @property
     def behind(self) -> bool:
@@ -49,7 +49,7 @@ class SrtTransport(Transport):
             self._set(state="live", detail="nobody watches")
         elif not patient:
             self._begin()
-        self._thread.start()
+        start_thread("srt", self._run)
 
     def write(self, generation: int, data: bytes) -> None:
         if generation != self.generation:

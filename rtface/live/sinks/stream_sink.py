@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import replace
 
+from rtface.concurrency.threads import start_thread
 from rtface.errors import OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.live.addresses import LiveAddress
@@ -45,9 +46,7 @@ class StreamSink(ChildSink):
             raise
         except OutputError as error:
             raise OutputError(f"{error}; start the server, or correct the address") from None
-        self._keeper = threading.Thread(target=self._keep, args=(replace(job, patient=True),),
-                                        name="rtface-sink-keeper", daemon=True)
-        self._keeper.start()
+        self._keeper = start_thread("sink-keeper", self._keep, replace(job, patient=True))
 
     def close(self) -> None:
         """Sends what waits, and ends within a second; safe to call twice."""

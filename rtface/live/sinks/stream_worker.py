@@ -15,6 +15,7 @@ import av
 
 from rtface.concurrency.child_main import ParentProcess
 from rtface.concurrency.shared_frames import FrameRing
+from rtface.concurrency.threads import start_thread
 from rtface.errors import MissingComponent, UsageError
 from rtface.live.messages import SinkOpened, SinkRefused, SinkReport, StreamJob, WorkerStarted, WriteFrame, WriteSound
 from rtface.live.protocols import SoundFormat, SoundPacket
@@ -115,7 +116,7 @@ def stream(parent: ParentProcess, job: StreamJob) -> None:
         while not stop.wait(_STATUS_S):
             report()
 
-    threading.Thread(target=tick, name="rtface-report", daemon=True).start()
+    start_thread("report", tick)
     assert parent.frames is not None
     take_all(parent, parent.frames, writer)
     stop.set()

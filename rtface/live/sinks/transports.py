@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
+from rtface.concurrency.threads import start_thread
 from rtface.errors import UsageError
 from rtface.live.backoff import retry_delay
 from rtface.live.messages import TransportStatus
@@ -167,7 +168,6 @@ class ServerTransport(Transport):
         self._given = 0  # bytes of the container in all
         self._closing = threading.Event()
         self._wake = SelectWaker()
-        self._thread = threading.Thread(target=self._run, name="rtface-server", daemon=True)
 
     @property
     def behind(self) -> bool:
@@ -177,7 +177,7 @@ class ServerTransport(Transport):
     def start(self, *, patient: bool) -> None:
         if not patient:
             self._begin()
-        self._thread.start()
+        self._thread = start_thread("server", self._run)
 
     def write(self, generation: int, data: bytes) -> None:
         link = self._link
@@ -279,7 +279,6 @@ class ListenTransport(Transport):
         self._bytes = 0
         self._closing = threading.Event()
         self._wake = SelectWaker()
-        self._thread = threading.Thread(target=self._run, name="rtface-viewers", daemon=True)
 
     def start(self, *, patient: bool) -> None:
         family = socket.AF_INET6 if ":" in self._place[0] else socket.AF_INET
@@ -289,7 +288,7 @@ class ListenTransport(Transport):
             raise ConnectionLost(f"cannot listen there: {reason(error)}") from None
         self._listener.setblocking(False)
         self._say()
-        self._thread.start()
+        self._thread = start_thread("viewers", self._run)
 
     def wants_key(self) -> bool:
         wanted, self._key = self._key, False
