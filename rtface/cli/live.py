@@ -10,7 +10,7 @@ from rtface.cli.console import Console, print_json
 from rtface.cli.signals import StopRequest
 from rtface.errors import Interrupted, UsageError
 from rtface.live.addresses import LiveAddress, is_live, parse_address, resolve_address
-from rtface.options import Options
+from rtface.options import LiveOptions, Options
 
 if TYPE_CHECKING:
     from rtface.live.control.status import StatusLine
@@ -84,7 +84,7 @@ class LiveMonitor:
         stack: closes them.
     """
 
-    def __init__(self, console: Console, options: Options, stack: ExitStack) -> None:
+    def __init__(self, console: Console, options: LiveOptions, stack: ExitStack) -> None:
         self._console, self._options, self._stack = console, options, stack
         self._meter: StatusLine | None = None
         self._said: list[str] = []

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from rtface import plugins
 from rtface.errors import UsageError
-from rtface.options import Options, Scope
+from rtface.options import LiveOptions, Scope
 from rtface.redaction import is_url, keep_secret, shown
 from rtface.util.paths import expanded
 from rtface.util.urls import check_slashes
@@ -99,7 +99,7 @@ def is_live(source: LiveAddress, sink: LiveAddress) -> bool:
     return any(end.kind not in ("stream", "file") or end.scheme in LIVE_SCHEMES for end in (source, sink))
 
 
-def live_scope(source: LiveAddress, sink: LiveAddress, options: Options) -> Scope:
+def live_scope(source: LiveAddress, sink: LiveAddress, options: LiveOptions) -> Scope:
     """What a live run between the two is and has."""
     scope = Scope.LIVE
     if source.kind == "camera":

@@ -12,7 +12,7 @@ from rtface.live.slate import Slate
 from rtface.media.leftovers import clear_leftovers
 from rtface.media.outputs import OutputPath, check_outputs
 from rtface.media.provenance import describe
-from rtface.options import Options
+from rtface.options import LiveOptions, Options, OutputOptions
 from rtface.pipeline.build import live_engine
 from rtface.report import metadata_options
 from rtface.stats import Stats
@@ -52,7 +52,7 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
                      slate=Slate(options.slate))
 
 
-def buffer_of(source: LiveAddress, options: Options) -> float | None:
+def buffer_of(source: LiveAddress, options: LiveOptions) -> float | None:
     """Seconds of the source's jitter buffer; None for as long as its jitter needs.
 
     With `--delay` frames wait in any case: all of that which is not kept for the work on a frame is the buffer's.
@@ -74,7 +74,8 @@ def buffer_of(source: LiveAddress, options: Options) -> float | None:
     return None if options.delay is None else max(0.0, options.delay - options.latency) / 1e3
 
 
-def _check_files(source: LiveAddress, sink: LiveAddress, also: str | None, options: Options, stats: Stats) -> None:
+def _check_files(source: LiveAddress, sink: LiveAddress, also: str | None, options: OutputOptions,
+                 stats: Stats) -> None:
     """Checks every file that the run writes against the others and the input; says what killed runs left there."""
     written = [OutputPath(sink.name)] if sink.kind == "file" else []
     written += [OutputPath(path, name) for path, name in ((also, "--also"), (options.report, "--report")) if path]

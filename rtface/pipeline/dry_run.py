@@ -7,7 +7,7 @@ from rtface.media.coding import CLASSES
 from rtface.media.encoders import FAMILIES, VideoPlan
 from rtface.media.probe import MediaInfo
 from rtface.media.stream_plan import OutputPlan, StreamPlan
-from rtface.options import Options
+from rtface.options import QualityOptions
 from rtface.pipeline.runtime import may_take_gpu
 from rtface.util.parse import format_time
 
@@ -18,7 +18,7 @@ _FACE_S, _MEGAPIXEL_S = 0.010, 0.035
 _X264_BITS, _NEWER_BITS, _EDITING_BITS, _LOSSLESS_BITS = 0.12, 0.08, 3.5, 5.0
 
 
-def describe_plan(info: MediaInfo, plan: OutputPlan | None, options: Options) -> list[str]:
+def describe_plan(info: MediaInfo, plan: OutputPlan | None, options: QualityOptions) -> list[str]:
     """The lines; `plan` is None for a folder of stills."""
     lines = [_input(info)]
     if plan is not None:
@@ -51,7 +51,7 @@ def _fate(plan: StreamPlan) -> str:
                          "attach": "is attached", "cover": "becomes the cover", "drop": "is left out"}[plan.action]
 
 
-def _engine_and_cost(info: MediaInfo, plan: OutputPlan | None, options: Options) -> list[str]:
+def _engine_and_cost(info: MediaInfo, plan: OutputPlan | None, options: QualityOptions) -> list[str]:
     rows = {row.name: row for row in list_engines(measure=False)}
     default = next((row.name for row in rows.values() if row.default), options.engine)
     name = default if options.engine in ("default", "auto") else options.engine

@@ -25,7 +25,7 @@ from rtface.concurrency import buffer, close_with
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.track_store import TrackStore
 from rtface.frame import Frame
-from rtface.options import Options
+from rtface.options import EnhanceOptions
 from rtface.pipeline.build import RunParts, open_tracker, segment_parts
 from rtface.pipeline.chain import WAITING, bytes_of, timed, track_and_enhance
 from rtface.pipeline.segment_plan import LEAST, SegmentPlan, Sight, cuts_found, same_tracks
@@ -40,7 +40,7 @@ log = logging.getLogger("rtface")
 PACKET_BYTES = 64 << 20
 
 
-def in_segments(source: Iterator[Item], parts: RunParts[FilmEnhancer], options: Options, stats: Stats,
+def in_segments(source: Iterator[Item], parts: RunParts[FilmEnhancer], options: EnhanceOptions, stats: Stats,
                 plan: SegmentPlan, stop: Callable[[], bool] | None = None) -> Generator[Item, None, None]:
     """What `chain` gives, from several chains: frames in order of pts and packets in demux order.
 
@@ -94,7 +94,7 @@ class _Piece:
 class _Dealer:
     """Deals a film out and takes it in again, in one thread; the chains have theirs."""
 
-    def __init__(self, source: Iterator[Item], parts: RunParts[FilmEnhancer], options: Options, stats: Stats,
+    def __init__(self, source: Iterator[Item], parts: RunParts[FilmEnhancer], options: EnhanceOptions, stats: Stats,
                  plan: SegmentPlan, stop: Callable[[], bool] | None, stack: ExitStack) -> None:
         self._runtime, self._tracks = parts.runtime, parts.enhance.tracks
         self._options, self._stats, self._plan = options, stats, plan

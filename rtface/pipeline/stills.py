@@ -17,7 +17,7 @@ from rtface.media.images import IMAGE_KINDS, ImagePlan, Still, list_images, plan
 from rtface.media.outputs import names_folder
 from rtface.media.provenance import describe
 from rtface.media.workfile import full
-from rtface.options import Options, Scope
+from rtface.options import InputOptions, Options, Scope
 from rtface.pipeline.build import RunParts, Threads, film_parts
 from rtface.pipeline.chain import chain, end_at_faults
 from rtface.pipeline.compare import Comparison
@@ -30,7 +30,7 @@ from rtface.stats import Stats
 from rtface.util.urls import Address
 
 
-def is_stills_job(input: Path | Address, output: Path | str, options: Options) -> bool:
+def is_stills_job(input: Path | Address, output: Path | str, options: InputOptions) -> bool:
     """Whether a job is about separate stills: a folder that is not to be a film, or a picture that stays one.
 
     Raises:

@@ -9,7 +9,6 @@ from typing import Any
 
 import av
 import cv2
-import numpy as np
 import pytest
 
 import rtface
@@ -18,6 +17,7 @@ from rtface.errors import InputError, Interrupted, OutputError, UsageError
 from rtface.options import Options
 from rtface.pipeline.runtime import check_region
 from tests.pipeline.fakes import portrait
+from tests.pipeline.run_media import write_film
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,15 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def film(tmp_path: Path) -> Path:
     """The portrait for 20 frames, 320×180."""
-    path = tmp_path / "film.mp4"
-    picture, _ = portrait()
-    with av.open(str(path), "w") as output:
-        stream = output.add_stream("libx264", 20)
-        stream.width, stream.height, stream.pix_fmt = picture.shape[1], picture.shape[0], "yuv420p"
-        for _ in range(20):
-            output.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")))
-        output.mux(stream.encode(None))
-    return path
+    return write_film(tmp_path / "film.mp4", [portrait()[0]] * 20, codec="libx264", rate=20)
 
 
 def test_progress_is_told_after_every_frame(film: Path, tmp_path: Path) -> None:

@@ -6,12 +6,10 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 
@@ -19,38 +17,19 @@ import rtface
 from rtface.errors import InputError, Interrupted
 from rtface.media.source import FileSource
 from rtface.options import Options
-from rtface.pipeline import runtime
 from rtface.pipeline.analysis import analyze_file
 from rtface.pipeline.film import run_file
 from rtface.pipeline.stills import is_picture
-from tests.pipeline.fakes import FakeEngine, FakeEngines
+from tests.pipeline.run_media import decoded, write_film
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="no FIFO there")
-
-
-class Engines(FakeEngines):
-    described = ("fake", "cpu f32")
-
-
-@pytest.fixture(autouse=True)
-def engines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "EngineSet", lambda *a, **k: Engines(FakeEngine()))
+pytestmark = [pytest.mark.skipif(os.name == "nt", reason="no FIFO there"), pytest.mark.usefixtures("engines")]
 
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """60 frames, every one an I-frame, so that each can be decoded without what comes behind it."""
-    path = tmp_path_factory.mktemp("film") / "in.mkv"
-    with av.open(str(path), "w") as out:
-        video = out.add_stream("mjpeg", rate=25)
-        video.width, video.height, video.pix_fmt = 128, 96, "yuvj420p"
-        for n in range(60):
-            noise = np.random.default_rng(n).integers(0, 255, (96, 128, 3)).astype(np.uint8)
-            frame = av.VideoFrame.from_ndarray(noise, "rgb24")
-            frame.pts, frame.time_base = n, Fraction(1, 25)
-            out.mux(video.encode(frame))
-        out.mux(video.encode(None))
-    return path
+    noise = (np.random.default_rng(n).integers(0, 255, (96, 128, 3)).astype(np.uint8) for n in range(60))
+    return write_film(tmp_path_factory.mktemp("film") / "in.mkv", noise, codec="mjpeg", pix_fmt="yuvj420p")
 
 
 @contextmanager
@@ -76,8 +55,7 @@ def fifo(path: Path, data: bytes) -> Iterator[Path]:
 
 def frames_in(path: str | None) -> int:
     assert path is not None
-    with av.open(path) as container:
-        return sum(1 for _ in container.decode(video=0))
+    return len(decoded(path))
 
 
 def until_quiet(stop: threading.Event) -> Callable[[Any], None]:

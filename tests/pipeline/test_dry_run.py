@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
 import rtface
 from rtface.engine.listing import EngineInfo
 from rtface.pipeline import dry_run
+from tests.pipeline.run_media import write_film
 
 
 @pytest.fixture
 def film(tmp_path: Path) -> Path:
     """Grey, 320×180, 25 fps, two seconds, with sound."""
-    path = tmp_path / "film.mkv"
-    with av.open(str(path), "w") as output:
-        stream, sound = output.add_stream("libx264", 25), output.add_stream("pcm_s16le", 48_000, layout="mono")
-        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
-        for number in range(50):
-            frame = av.VideoFrame.from_ndarray(np.full((180, 320, 3), 90, np.uint8), "rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, 25)
-            output.mux(stream.encode(frame))
-        wave = av.AudioFrame.from_ndarray(np.zeros((1, 96_000), np.int16), "s16", "mono")
-        wave.sample_rate, wave.pts = 48_000, 0
-        output.mux(sound.encode(wave))
-        output.mux(stream.encode(None)), output.mux(sound.encode(None))
-    return path
+    return write_film(tmp_path / "film.mkv", [np.full((180, 320), 90, np.uint8)] * 50, codec="libx264", sound=True)
 
 
 @pytest.fixture(autouse=True)
@@ -49,8 +36,8 @@ def test_codec_size_engine_sound_time_and_size_are_said(film: Path) -> None:
     said = notes(film, "out.mp4")
     assert "input: h264, 320x180, 25 fps, 0:00:02.000" in said
     assert "become lossy (libx264 crf 18, 320x180, 25 fps, yuv420p)" in said
-    assert "stream 1: sound (pcm_s16le) is copied" in said
-    assert "stream 1: sound (pcm_s16le) becomes libopus" in notes(film, "out.webm")
+    assert "stream 1: sound (aac) is copied" in said
+    assert "stream 1: sound (aac) becomes libopus" in notes(film, "out.webm")
     assert "engine: rtface-m on the CPU" in said
     assert "50 frames: about 2 s with one face on every frame; about 1 MB" in said
 

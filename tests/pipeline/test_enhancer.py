@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -16,13 +15,7 @@ import rtface
 from rtface.errors import Closed, UsageError
 from rtface.pipeline import runtime
 from tests.pipeline.fakes import FakeEngine, FakeEngines, face_at, portrait
-
-
-@pytest.fixture
-def engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngines]:
-    made = FakeEngines()
-    monkeypatch.setattr(runtime, "EngineSet", lambda *a, **k: made)
-    yield made
+from tests.pipeline.run_media import Engines
 
 
 @pytest.mark.usefixtures("engines")
@@ -52,7 +45,7 @@ def test_bgr_is_rgb_with_its_channels_turned() -> None:
     assert not np.array_equal(rgb, picture)
 
 
-def test_strength_and_enabled_change_between_frames(engines: FakeEngines) -> None:
+def test_strength_and_enabled_change_between_frames(engines: Engines) -> None:
     picture, points = portrait()
     with rtface.Enhancer(grain="none", analysis=False) as e:
         assert not np.array_equal(e(picture, faces=[points]), picture)

@@ -17,14 +17,9 @@ from rtface.options import Options
 from rtface.pipeline import runtime
 from rtface.pipeline.film import run_file
 from rtface.pipeline.progress import Progress
-from tests.pipeline.fakes import FakeEngine
-from tests.pipeline.run_media import Engines, film, still
+from tests.pipeline.run_media import film, still
 
-
-@pytest.fixture(autouse=True)
-def engines(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = Engines(FakeEngine(amount=0.15))
-    monkeypatch.setattr(runtime, "EngineSet", lambda *a, **k: made)
+pytestmark = pytest.mark.usefixtures("engines")
 
 
 def names(folder: Path) -> list[str]:

@@ -8,7 +8,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 import pytest
@@ -19,48 +18,26 @@ from rtface.errors import EngineError, Interrupted, OutputError
 from rtface.media.file_sink import FileSink
 from rtface.media.source import FileSource
 from rtface.options import Options
-from rtface.pipeline import chain, runtime
+from rtface.pipeline import chain
 from rtface.pipeline.film import run_file
 from rtface.pipeline.progress import Progress
 from rtface.util.parse import format_start, parse_time
-from tests.pipeline.fakes import FakeEngine, FakeEngines
+from tests.pipeline.run_media import decoded, write_film
 
-
-class Engines(FakeEngines):
-    described = ("fake", "cpu f32")
-
-
-@pytest.fixture(autouse=True)
-def engines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "EngineSet", lambda *a, **k: Engines(FakeEngine()))
+pytestmark = pytest.mark.usefixtures("engines")
 
 
 def numbered(path: Path, frames: int, rate: Fraction | int = 25, pts_ms: list[int] | None = None) -> Path:
     """A film whose frame n shows n as eight black or white bars."""
-    with av.open(str(path), "w") as out:
-        base = Fraction(1, 1000) if pts_ms else 1 / Fraction(rate)
-        video = out.add_stream("libx264", rate=rate, options={"preset": "ultrafast", "bf": "2"})
-        video.width, video.height, video.pix_fmt = 128, 96, "yuv420p"
-        video.codec_context.time_base = base
-        if pts_ms:
-            video.time_base = base
-        for n in range(frames):
-            bars = np.repeat([235 if n >> bit & 1 else 16 for bit in range(8)], 16).astype(np.uint8)
-            frame = av.VideoFrame.from_ndarray(np.tile(bars, (96, 1)), "gray").reformat(format="yuv420p")
-            frame.pts, frame.time_base = pts_ms[n] if pts_ms else n, base
-            out.mux(video.encode(frame))
-        out.mux(video.encode(None))
-    return path
+    bars = ([235 if n >> bit & 1 else 16 for bit in range(8)] for n in range(frames))
+    return write_film(path, (np.tile(np.repeat(row, 16).astype(np.uint8), (96, 1)) for row in bars), rate=rate,
+                      codec="libx264", options={"preset": "ultrafast", "bf": "2"}, pts=pts_ms,
+                      base=Fraction(1, 1000) if pts_ms else None)
 
 
 def numbers(path: Path) -> list[int]:
     """The numbers that a film's frames show."""
-    found = []
-    with av.open(str(path)) as film:
-        for frame in film.decode(video=0):
-            row = frame.to_ndarray(format="gray")[48, 8::16]
-            found.append(sum(1 << bit for bit in range(8) if row[bit] > 128))
-    return found
+    return [sum(1 << bit for bit in range(8) if picture[48, 8::16][bit] > 128) for picture in decoded(path)]
 
 
 def stopped(source: Path, target: Path, after: int, **options: Any) -> Interrupted:
@@ -238,15 +215,13 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch, name: str, after: int) -> None:
 
 
 def test_a_full_disk_says_one_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fill_disk(monkeypatch, "out.mp4", 45)
     source = numbered(tmp_path / "in.mkv", 60, 30)
-    with pytest.raises(OutputError, match="disk is full") as caught:
+    with monkeypatch.context() as full, pytest.raises(OutputError, match="disk is full") as caught:
+        fill_disk(full, "out.mp4", 45)
         rtface.run(source, tmp_path / "out.mp4", tracker="none", preset="ultrafast",
                    compare=tmp_path / "pair.mp4")
     assert str(caught.value).count("start=") == 1
     done = numbers(Path(str(caught.value.partial)))
-    monkeypatch.undo()
-    monkeypatch.setattr(runtime, "EngineSet", lambda *a, **k: Engines(FakeEngine()))
     rtface.run(source, tmp_path / "rest.mp4", tracker="none", start=caught.value.resume_at)
     assert done + numbers(tmp_path / "rest.mp4") == list(range(60))
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 import rtface
+from rtface.engine import EngineSet
+from rtface.engine.host_engine import HostEngine
 from rtface.errors import InputError, Interrupted, OutputError, UsageError
 from rtface.media.provenance import DIGITAL_SOURCE_TYPE
 from rtface.options import Options
@@ -24,25 +26,14 @@ from rtface.pipeline.film import run_file
 from rtface.pipeline.progress import Progress
 from rtface.report import Report
 from rtface.stats import Stats
-from tests.pipeline.fakes import FakeEngine
-from tests.pipeline.run_media import Engines, film, still
+from tests.pipeline.fakes import FakeEngine, portrait
+from tests.pipeline.run_media import Engines, decoded, film, still, write_film
 
-
-@pytest.fixture(autouse=True)
-def engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engines]:
-    made = Engines(FakeEngine(amount=0.15))
-    monkeypatch.setattr(runtime, "EngineSet", lambda *a, **k: made)
-    yield made
+pytestmark = pytest.mark.usefixtures("engines")
 
 
 def pictures(path: Path) -> list[np.ndarray]:
-    with av.open(str(path)) as container:
-        return [f.to_ndarray(format="rgb24").astype(int) for f in container.decode(video=0)]
-
-
-def luma(path: Path) -> list[np.ndarray]:
-    with av.open(str(path)) as container:
-        return [f.to_ndarray(format="gray").astype(int) for f in container.decode(video=0)]
+    return decoded(path, "rgb24")
 
 
 def test_a_report_adds_up_dropped_frames_of_all_causes() -> None:
@@ -67,7 +58,7 @@ def test_a_film_with_sound_a_comparison_and_a_report(tmp_path: Path) -> None:
     assert set(track) >= {"id", "first_s", "last_s", "mean_width_px", "analysis", "treatment", "strength"}
     with av.open(str(target)) as container:
         assert [s.type for s in container.streams] == ["video", "audio"]
-    before, after, both = luma(source), luma(target), luma(pair)
+    before, after, both = decoded(source), decoded(target), decoded(pair)
     assert len(after) == len(both) == 20
     for a, b, ab in zip(before, after, both, strict=True):
         assert np.abs(ab - np.hstack([a, b])).mean() < 2  # the pair is an ordinary, lossy film
@@ -285,3 +276,22 @@ def test_what_a_stage_draws_is_not_called_ai(tmp_path: Path, suffix: str) -> Non
         said = {name.lower(): text for name, text in container.metadata.items()}
     assert "digital_source_type" not in said and "rtface_engine" not in said
     assert said["enhanced_by"].startswith("rtface ") and "stages=label" in said["rtface_options"]
+
+
+def test_a_slow_measurement_changes_no_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A face that is wide enough for the large engine.
+    source = write_film(tmp_path / "in.mkv",
+                        (portrait(480, 360, blur=3.0, scale=2.2, shift=(k, 0.0))[0] for k in range(6)))
+    real, made = HostEngine.__init__, list[list[np.ndarray]]()
+    monkeypatch.setattr(runtime, "EngineSet", EngineSet)
+    for ms in (5.0, 900.0):
+        def init(self: HostEngine, *args: Any, ms: float = ms, **options: Any) -> None:
+            real(self, *args, **options)
+            self.ms = ms
+
+        monkeypatch.setattr(HostEngine, "__init__", init)
+        out = tmp_path / f"{ms:.0f}.mkv"
+        report = rtface.run(source, out, engine="auto", codec="ffv1", device="cpu")
+        assert report.engine == "rtface-m" and report.frames_corrected == 6
+        made.append(decoded(out, "yuv420p"))
+    assert np.array_equal(made[0], made[1]) and not np.array_equal(made[0], decoded(source, "yuv420p"))

@@ -11,9 +11,12 @@ import pytest
 import rtface
 from rtface.engine.cuda import driver
 from rtface.errors import EngineError, MissingComponent, UsageError
+from rtface.options import Options
+from rtface.pipeline.film import run_file
 from rtface.pipeline.runtime import codec_device, open_cpu_then_gpu, open_runtime
 from tests.device.cuda.gpu_rig import FakeGpu, engine_on
 from tests.pipeline.fakes import portrait
+from tests.pipeline.run_media import write_film
 
 
 class Machine:
@@ -138,18 +141,7 @@ def test_without_a_gpu_nothing_is_coming():
 
 @pytest.mark.slow
 def test_a_film_on_the_gpu_and_the_loss_of_it(machine, tmp_path, monkeypatch):
-    import av
-    import numpy as np
-
-    from rtface.options import Options
-    from rtface.pipeline.film import run_file
-    source = tmp_path / "in.mp4"
-    with av.open(str(source), "w") as out:
-        stream = out.add_stream("libx264", 25)
-        stream.width, stream.height, stream.pix_fmt = 480, 300, "yuv420p"
-        for picture in pictures(6):
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")))
-        out.mux(stream.encode())
+    source = write_film(tmp_path / "in.mp4", pictures(6), codec="libx264")
     report = run_file(source, tmp_path / "out.mp4", Options(engine="rtface-s", device="cuda"))
     assert report.device == "cuda (fake 1.0, f32)"
     assert report.frames_out == report.frames_corrected == 6

@@ -35,49 +35,19 @@ from rtface.protocols import Runtime
 from rtface.stats import Stats
 from rtface.tracking import NoTracker
 from tests.pipeline.fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
+from tests.pipeline.run_media import Engines, decoded, write_film
 
 
-class Engines(FakeEngines):
-    described = ("fake", "cpu f32")
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Engines:
-    made = Engines(FakeEngine(amount=0.15))
-    monkeypatch.setattr(runtime, "EngineSet", lambda *a, **k: made)
-    return made
-
-
-def film(path: Path, frames: int = 75, *, codec: str = "ffv1", options: dict[str, str] | None = None,
-         face: bool = True, cuts: tuple[int, ...] = (), pts: list[int] | None = None, sound: bool = False) -> Path:
+def film(path: Path, frames: int = 75, *, face: bool = True, cuts: tuple[int, ...] = (),
+         pts: list[int] | None = None, **how: Any) -> Path:
     """320×180, 25 frames a second: the portrait moving and nodding, in another place after each cut."""
-    with av.open(str(path), "w") as out:
-        video = out.add_stream(codec, rate=25, options=options or {})
-        video.width, video.height, video.pix_fmt = 320, 180, "yuv420p"
-        video.codec_context.time_base = Fraction(1, 100)
-        audio = out.add_stream("aac", rate=48000) if sound else None
-        for t in range(frames):
-            scene = sum(t >= cut for cut in cuts)
-            picture, _ = portrait(shift=(0.7 * t - 25, 6 * np.sin(t / 5)), scale=(0.9, 0.6, 1.1)[scene % 3])
-            picture = picture if face else np.ascontiguousarray(picture[:, ::-1] // 4 + t)
-            frame = av.VideoFrame.from_ndarray(picture[::-1] if scene % 2 and not face else picture, "rgb24")
-            frame.pts, frame.time_base = 4 * t if pts is None else pts[t], Fraction(1, 100)
-            out.mux(video.encode(frame))
-        out.mux(video.encode(None))
-        if audio is not None:
-            first = 0 if pts is None else 480 * pts[0]
-            for k in range(frames * 1920 // 1024):
-                wave = np.sin(np.arange(1024) / (20 + k % 7)).astype(np.float32)[None] * 0.1
-                block = av.AudioFrame.from_ndarray(wave, "fltp", "mono")
-                block.sample_rate, block.pts, block.time_base = 48000, first + k * 1024, Fraction(1, 48000)
-                out.mux(audio.encode(block))
-            out.mux(audio.encode(None))
-    return path
+    def picture(t: int) -> np.ndarray:
+        scene = sum(t >= cut for cut in cuts)
+        shown, _ = portrait(shift=(0.7 * t - 25, 6 * np.sin(t / 5)), scale=(0.9, 0.6, 1.1)[scene % 3])
+        return shown if face else shown[:: -1 if scene % 2 else 1, ::-1] // 4 + t
 
-
-def luma(path: Path) -> list[np.ndarray]:
-    with av.open(str(path)) as container:
-        return [f.to_ndarray(format="gray").astype(int) for f in container.decode(video=0)]
+    return write_film(path, map(picture, range(frames)), base=Fraction(1, 100),
+                      pts=pts or range(0, 4 * frames, 4), **how)
 
 
 def packets(path: Path) -> dict[int, list[tuple[Any, ...]]]:
@@ -114,7 +84,7 @@ VARIABLE = [0, 4, 9, 10, 40, 44, 45, 46, 90, *range(100, 364, 4)]
     pytest.param("cut_out.mp4", {"codec": "libx264", "options": {"bf": "3", "g": "250"}}, {"start": 0.3, "end": 2.6},
                  marks=pytest.mark.slow)])
 def test_times_pictures_and_sound_are_those_of_one_chain(name: str, made: dict[str, Any], asked: dict[str, Any],
-                                                         tmp_path: Path, fake: Engines) -> None:
+                                                         tmp_path: Path, engines: Engines) -> None:
     source = film(tmp_path / name, face=False, sound=True, **made)
     # Lossless; what x264 makes of the same pictures is not the same every time.
     how = {"tracker": "none", **({"codec": "ffv1"} if source.suffix == ".mkv" else {"crf": 0}), **asked}
@@ -122,7 +92,7 @@ def test_times_pictures_and_sound_are_those_of_one_chain(name: str, made: dict[s
         output = tmp_path / f"out{count}{source.suffix}"
         report = rtface.run(source, output, segments=count, **how)
         assert not [note for note in report.notes if "segments" in note]
-        found, pictures = packets(output), luma(output)
+        found, pictures = packets(output), decoded(output)
         video = sorted((pts, duration) for pts, _, duration, _ in found.pop(0))
         if count == 1:
             alone, times, seen = found, video, pictures
@@ -132,7 +102,7 @@ def test_times_pictures_and_sound_are_those_of_one_chain(name: str, made: dict[s
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-def test_what_cannot_be_sought_is_dealt_out_too(tmp_path: Path, fake: Engines) -> None:
+def test_what_cannot_be_sought_is_dealt_out_too(tmp_path: Path, engines: Engines) -> None:
     whole = film(tmp_path / "in.mkv", face=False, sound=True)
     pipe = tmp_path / "pipe.mkv"
     os.mkfifo(pipe)
@@ -144,7 +114,7 @@ def test_what_cannot_be_sought_is_dealt_out_too(tmp_path: Path, fake: Engines) -
     assert packets(tmp_path / "piped.mkv") == packets(tmp_path / "out.mkv")
 
 
-def test_a_folder_of_stills_as_a_film_is_dealt_out_too(tmp_path: Path, fake: Engines) -> None:
+def test_a_folder_of_stills_as_a_film_is_dealt_out_too(tmp_path: Path, engines: Engines) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     for k in range(40):
@@ -158,7 +128,7 @@ def test_a_folder_of_stills_as_a_film_is_dealt_out_too(tmp_path: Path, fake: Eng
 # -- how far from one chain -------------------------------------------------------------------------------------------
 
 @pytest.mark.slow
-def test_a_moving_face_differs_little_and_keeps_its_id(tmp_path: Path, fake: Engines) -> None:
+def test_a_moving_face_differs_little_and_keeps_its_id(tmp_path: Path, engines: Engines) -> None:
     source = film(tmp_path / "in.mkv", cuts=(25,))
     one, three = (rtface.run(source, tmp_path / f"{n}.mkv", codec="ffv1", segments=n) for n in (1, 3))
     assert three.frames_out == three.frames_in == three.frames_with_faces == three.frames_corrected == 75
@@ -169,8 +139,8 @@ def test_a_moving_face_differs_little_and_keeps_its_id(tmp_path: Path, fake: Eng
         assert mine.mean_width_px == pytest.approx(other.mean_width_px, abs=0.5)
         assert mine.treatment["engine"] == "fake" and mine.strength == pytest.approx(other.strength, abs=0.02)
         assert mine.analysis == pytest.approx(other.analysis, abs=0.05)
-    likeness = [psnr(a, b) for a, b in zip(luma(tmp_path / "1.mkv"), luma(tmp_path / "3.mkv"), strict=True)]
-    moved = [psnr(a, b) for a, b in zip(luma(source), luma(tmp_path / "1.mkv"), strict=True)]
+    likeness = [psnr(a, b) for a, b in zip(decoded(tmp_path / "1.mkv"), decoded(tmp_path / "3.mkv"), strict=True)]
+    moved = [psnr(a, b) for a, b in zip(decoded(source), decoded(tmp_path / "1.mkv"), strict=True)]
     print(f"PSNR to one chain {np.mean(likeness):.1f}, least {min(likeness):.1f}; of the film {np.mean(moved):.1f}")
     assert likeness[:25] == [99.0] * 25  # the first piece is what one chain makes of it
     assert min(likeness) > max(moved) + 6
@@ -183,7 +153,7 @@ def test_with_a_shipped_engine_differences_are_below_one_code(tmp_path: Path) ->
     for n in (1, 3):
         report = rtface.run(source, tmp_path / f"{n}.mkv", segments=n, **how)
         assert report.frames_corrected == 75 and [t.id for t in report.tracks] == [1]
-    likeness = [psnr(a, b) for a, b in zip(luma(tmp_path / "1.mkv"), luma(tmp_path / "3.mkv"), strict=True)]
+    likeness = [psnr(a, b) for a, b in zip(decoded(tmp_path / "1.mkv"), decoded(tmp_path / "3.mkv"), strict=True)]
     print(f"PSNR to one chain {np.mean(likeness):.1f}, least {min(likeness):.1f}")
     assert min(likeness) > 48.2  # an error of one code value everywhere
 
@@ -222,13 +192,13 @@ def test_an_engine_is_asked_from_all_places_at_once(tmp_path: Path, monkeypatch:
     assert most[1] <= 2 and most[4] >= 4
 
 
-def test_segments_cut_at_scene_changes_equal_one_chain(tmp_path: Path, fake: Engines) -> None:
+def test_segments_cut_at_scene_changes_equal_one_chain(tmp_path: Path, engines: Engines) -> None:
     source = film(tmp_path / "in.mkv", 60, cuts=(20, 40))
     one, two = (rtface.run(source, tmp_path / f"{n}.mkv", codec="ffv1", grain="none", segments=n) for n in (1, 2))
     assert [(t.id, t.frames, t.first_s) for t in one.tracks] == [(1, 20, 0.0), (2, 20, 0.8), (3, 20, 1.6)]
     assert two.tracks == one.tracks
     assert two.frames_corrected == 60
-    assert all(np.array_equal(a, b) for a, b in zip(luma(tmp_path / "1.mkv"), luma(tmp_path / "2.mkv"), strict=True))
+    assert np.array_equal(decoded(tmp_path / "1.mkv"), decoded(tmp_path / "2.mkv"))
 
 
 @pytest.mark.parametrize("name", ["rtface-s"])
@@ -343,7 +313,7 @@ def test_sound_after_all_frames_of_the_file_ends_nothing(monkeypatch: pytest.Mon
 
 # -- ends -------------------------------------------------------------------------------------------------------------
 
-def test_stopped_it_leaves_a_whole_part_and_says_where_to_go_on(tmp_path: Path, fake: Engines) -> None:
+def test_stopped_it_leaves_a_whole_part_and_says_where_to_go_on(tmp_path: Path, engines: Engines) -> None:
     source, target = film(tmp_path / "in.mp4", codec="libx264", sound=True), tmp_path / "out.mp4"
     stop, seen = threading.Event(), list[Progress]()
 
@@ -356,13 +326,13 @@ def test_stopped_it_leaves_a_whole_part_and_says_where_to_go_on(tmp_path: Path, 
         run_file(source, target, Options(segments=3), progress=after_thirty, stop=stop)
     assert [p.frames for p in seen] == list(range(1, 31)) and {p.faces for p in seen} == {1}
     assert not target.exists() and info.value.partial is not None
-    assert len(luma(Path(info.value.partial))) == 30
+    assert len(decoded(Path(info.value.partial))) == 30
     assert info.value.resume_at == pytest.approx(1.2)
     assert rtface.run(source, tmp_path / "rest.mp4", start=info.value.resume_at, segments=2).frames_out == 45
     assert not of_segments()
 
 
-def test_a_lost_device_is_said_once_behind_all_that_came_before(tmp_path: Path, fake: Engines,
+def test_a_lost_device_is_said_once_behind_all_that_came_before(tmp_path: Path, engines: Engines,
                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     cut, lost = CpuDevice.cut, list[int]()
 
@@ -378,7 +348,7 @@ def test_a_lost_device_is_said_once_behind_all_that_came_before(tmp_path: Path, 
         match = rf"stopped answering; what was done is in .*{count}\.partial\.mkv; go on with start=0:00:01\.560"
         with pytest.raises(DeviceLost, match=match):
             rtface.run(source, tmp_path / f"{count}.mkv", codec="ffv1", segments=count)
-        assert len(luma(tmp_path / f"{count}.partial.mkv")) == 39 and lost
+        assert len(decoded(tmp_path / f"{count}.partial.mkv")) == 39 and lost
         assert not of_segments()
 
 
@@ -454,7 +424,7 @@ def test_what_is_held_follows_the_size_of_a_picture(picture: tuple[Any, ...], si
         assert plan.length == 4 * picture[3] or picture[0] > 1280
 
 
-def test_stills_are_not_dealt_out(tmp_path: Path, fake: Engines) -> None:
+def test_stills_are_not_dealt_out(tmp_path: Path, engines: Engines) -> None:
     picture, _ = portrait()
     cv2.imwrite(str(tmp_path / "in.png"), picture[..., ::-1])
     report = rtface.run(tmp_path / "in.png", tmp_path / "out.png", segments=2)
