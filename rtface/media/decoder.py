@@ -11,12 +11,10 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from rtface.errors import InputError
-from rtface.frame import Color, Display, Frame
-from rtface.media import network_options
+from rtface.frame import Color, Display, Frame, Packet
 from rtface.media.color import color_of, display_matrix, display_of, orientation
 from rtface.media.cuda.decoder import GpuDecoder
-from rtface.media.other_streams import OtherStreams
-from rtface.media.probe import details_of, rate_of
+from rtface.media.probe import details_of, error_text, rate_of
 from rtface.media.timeline import RisingTimestamps
 from rtface.protocols import Item
 from rtface.stats import Stats
@@ -30,6 +28,8 @@ _AFTER_END = 5
 # Containers whose own duration can be trusted to tell that the end of the file is missing.
 _KNOW_DURATION = ("matroska", "mov", "avi", "asf")
 _PLAYLISTS = ("hls", "dash")
+# Seconds of sound before the beginning that a decoder needs to warm up.
+_PRIMING = Fraction(1, 10)
 
 
 class Decoder:
@@ -159,7 +159,7 @@ class Decoder:
                 failed += 1
                 self._stats.count("read_errors")
                 if self._remote and not isinstance(error, av.InvalidDataError):
-                    self._broke_off(network_options.error_text(error))
+                    self._broke_off(error_text(error))
                     return
                 self._fault("read_error", f"a part could not be read ({error.strerror}); it is left out")
 
@@ -304,3 +304,50 @@ class Decoder:
             raise InputError(f"{self._name}: {message.split(';')[0]} (--strict)")
         if not self._silent:
             self._stats.warn(key, f"{self._name}: {message}")
+
+
+class OtherStreams:
+    """Gives packets rising timestamps and leaves out those that lie outside the cut.
+
+    Args:
+        clock_start: beginning of the input's clock in seconds.
+        start, end: the cut in seconds of that clock, None for none.
+
+    Attributes:
+        reached: end of the last packet, in seconds of the input's clock.
+    """
+
+    def __init__(self, clock_start: Fraction, start: Fraction | None, end: Fraction | None) -> None:
+        self._clock_start, self._start, self._end = clock_start, start, end
+        self._clocks: dict[int, RisingTimestamps] = {}
+        self.reached = Fraction(0)
+
+    def cut(self, packet: av.Packet[Stream], stats: Stats) -> Packet | None:
+        """The packet with rising timestamps, or None where it lies outside the cut."""
+        base = packet.time_base
+        stamp = packet.dts if packet.dts is not None else packet.pts
+        duration = packet.duration or 0
+        if stamp is not None:
+            clock = self._clocks.get(packet.stream_index)
+            if clock is None:
+                step = Fraction(max(1, duration))
+                clock = self._clocks[packet.stream_index] = RisingTimestamps(step, max(2 * step, Fraction(1, 2) / base))
+            moved = clock.next(stamp)[0] - stamp
+            if moved:
+                stats.count("packet_times_repaired")
+                packet.dts = None if packet.dts is None else packet.dts + moved
+                packet.pts = None if packet.pts is None else packet.pts + moved
+            begin = (packet.pts if packet.pts is not None else stamp + moved) * base
+            end = begin + duration * base
+            self.reached = max(self.reached, end)
+            if self._end is not None and begin >= self._end:
+                return None
+            if packet.is_discard and end < self._clock_start - _PRIMING:
+                return None  # an edit list cuts this away; only what the decoder needs to warm up stays
+            if self._start is not None and begin < self._start:
+                if packet.stream.type != "subtitle" or end <= self._start:
+                    return None
+                cut = round(self._start / base)  # a subtitle that is on screen at the cut stays there
+                packet.pts = packet.dts = cut
+                packet.duration = max(1, round(end / base) - cut)
+        return Packet(packet, packet.stream_index)

@@ -13,7 +13,7 @@ from av.container.core import Flags
 
 from rtface.errors import OutputError
 from rtface.frame import Frame
-from rtface.media.encoder_input import fit
+from rtface.media.encoders import fit
 from rtface.media.leftovers import make_playable
 from rtface.media.mp4 import hide_cover_track, reach_last_frame
 from rtface.media.muxer import AnyPacket, muxer_options

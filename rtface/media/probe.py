@@ -20,7 +20,6 @@ from av.video.stream import VideoStream
 
 from rtface.errors import InputError, InputMissing
 from rtface.frame import Color, Display
-from rtface.media import network_options
 from rtface.media.coding import Coding
 from rtface.media.color import ColorTags, HdrMetadata
 from rtface.media.image_meta import kind_of, unpacks_large
@@ -34,6 +33,13 @@ MAX_PIXELS = 100_000_000
 # Formats whose files name other files to be read, and the extensions that say so. Under a film's name such a file would
 # bring films into the output that the user did not name.
 _PLAYLISTS = {"hls": (".m3u8", ".m3u"), "concat": (".ffconcat", ".txt"), "dash": (".mpd",), "imf": (".xml",)}
+
+# Seconds within which a network source has to answer, and that one packet may take with all attempts to reconnect.
+_OPEN_S, _READ_S = 15.0, 60.0
+# Where a connection ends or stalls before the Content-Length is reached, FFmpeg asks for the rest (a byte range), after
+# 0, 1 and 3 seconds. Protocols and formats that do not know an option ignore it.
+NETWORK_OPTIONS = {"reconnect": "1", "reconnect_on_network_error": "1", "reconnect_delay_max": "3",
+                   "rw_timeout": "5000000", "seg_max_retry": "3"}
 
 _log_lock = threading.Lock()
 
@@ -184,8 +190,8 @@ def open_container(path: str | os.PathLike[str], pipe: PipeReader | None = None)
         url = f"file:{url}"  # keeps "a:b.mp4" from being read as a protocol
     try:
         container = av.open(url if pipe is None else pipe, "r", metadata_errors="replace",
-                            container_options=network_options.OPTIONS if is_url(path) else {},
-                            timeout=(network_options.OPEN_S, network_options.READ_S) if is_url(path) else None)
+                            container_options=NETWORK_OPTIONS if is_url(path) else {},
+                            timeout=(_OPEN_S, _READ_S) if is_url(path) else None)
     except av.FFmpegError as error:
         if isinstance(error, PermissionError | FileNotFoundError):
             raise InputMissing(f"{name}: cannot be opened ({error.strerror}); check name and permissions") from error
@@ -230,7 +236,12 @@ def _why(path: str | os.PathLike[str], error: av.FFmpegError) -> str:
                     "copy it again, or repair it with a tool such as untrunc")
     if isinstance(error, av.InvalidDataError):
         return "is neither a film nor an image that can be read; check that it is the right file"
-    return f"cannot be opened ({network_options.error_text(error)})"
+    return f"cannot be opened ({error_text(error)})"
+
+
+def error_text(error: av.FFmpegError) -> str:
+    """An error of a source as text; FFmpeg calls a network time-out of ours "Immediate exit requested"."""
+    return "it gives no answer" if isinstance(error, av.ExitError) else error.strerror or "unknown error"
 
 
 def streams_of(container: InputContainer, enhanced: Stream) -> list[StreamInfo]:

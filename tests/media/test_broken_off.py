@@ -16,7 +16,7 @@ import pytest
 import rtface
 from rtface.errors import InputError
 from rtface.frame import Frame
-from rtface.media import network_options
+from rtface.media import probe
 from rtface.media.source import FileSource
 from rtface.stats import Stats
 
@@ -59,7 +59,7 @@ class Server:
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Server]]:
     quick = {"reconnect_delay_max": "0", "rw_timeout": "500000"}
-    monkeypatch.setattr(network_options, "OPTIONS", network_options.OPTIONS | quick)
+    monkeypatch.setattr(probe, "NETWORK_OPTIONS", probe.NETWORK_OPTIONS | quick)
     servers: list[Server] = []
 
     def make(*args: object, **more: bool) -> Server:
@@ -117,7 +117,7 @@ def test_a_cut_before_the_break_is_whole(film: Path, tmp_path: Path, serve) -> N
 @pytest.mark.parametrize(("lost", "says"), [(2, "2.0 s are missing at 0:00:04"), (4, "broke off after 0:00:08")])
 def test_a_segment_that_cannot_be_fetched(media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: int,
                                           says: str) -> None:
-    monkeypatch.setattr(network_options, "OPTIONS", {"seg_max_retry": "0"})
+    monkeypatch.setattr(probe, "NETWORK_OPTIONS", {"seg_max_retry": "0"})
     media.make_film(tmp_path / "v.m3u8", frames=250, format="hls", options={"g": "50"},
                     mux={"hls_time": "2", "hls_playlist_type": "vod"})
     (tmp_path / f"v{lost}.ts").unlink()

@@ -12,7 +12,7 @@ import pytest
 
 from rtface.errors import OutputError, UsageError
 from rtface.frame import Color
-from rtface.media import encoder_input
+from rtface.media import encoders
 from rtface.media.color import HdrMetadata
 from rtface.media.cuda import driver, nvenc
 from rtface.media.cuda.nvenc import Encoding, encoding
@@ -155,11 +155,11 @@ def test_pictures_on_the_gpu_are_handed_over_as_they_are(info, willing, tmp_path
     assert accel(replace(plan, on_gpu=False)) is None
     there: Any = SimpleNamespace(format=SimpleNamespace(name="cuda"), width=plan.width, height=plan.height)
     here = av.VideoFrame(plan.width, plan.height, "yuv420p")
-    assert encoder_input.fit(there, plan) is there
-    assert encoder_input.fit(here, plan).format.name == "nv12"  # PyAV uploads it
-    monkeypatch.setattr(encoder_input, "software", lambda image: here if image is there else image)
+    assert encoders.fit(there, plan) is there
+    assert encoders.fit(here, plan).format.name == "nv12"  # PyAV uploads it
+    monkeypatch.setattr(encoders, "software", lambda image: here if image is there else image)
     software = plan_output(info(pix_fmt="nv12", on_gpu=True), tmp_path / "o.mkv", encode=Encoding("software")).video
-    assert encoder_input.fit(there, replace(software, pix_fmt="yuv420p")) is here
+    assert encoders.fit(there, replace(software, pix_fmt="yuv420p")) is here
 
 
 def test_a_gpu_that_would_have_to_pad_gets_pictures_of_the_host(info, willing, tmp_path):

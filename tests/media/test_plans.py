@@ -15,7 +15,7 @@ from rtface.errors import OutputError
 from rtface.frame import Color, Display
 from rtface.media.color import ColorTags, color_of, orientation
 from rtface.media.cuda import nvenc
-from rtface.media.encoder_input import pad
+from rtface.media.encoders import pad
 from rtface.media.file_sink import FileSink
 from rtface.media.pixel_format import nearest, pixel_format_info
 from rtface.media.provenance import DIGITAL_SOURCE_TYPE, describe

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rtface.errors import UsageError
-from rtface.media.codec import ALIASES, default_encoder, plan_video
+from rtface.media.codec import ALIASES, default_encoder, lossy_notes, plan_video
 from rtface.media.cuda import driver
 from rtface.media.encoders import SPEEDS, EncoderRefused, VideoPlan, check
 from rtface.media.hardware import gpu_number
-from rtface.media.lossless_class import lossy_notes
 from rtface.media.pixel_format import pixel_format_info
 from rtface.media.probe import MediaInfo
 from rtface.util.av_gpu import FORMATS
