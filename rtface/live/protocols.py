@@ -187,4 +187,6 @@ class LiveSink(Endpoint, Protocol):
         """Takes a frame of the format given. It is the caller's again when this returns."""
         ...
 
-    def sound(self, packet: SoundPacket) -> None: ...
+    def sound(self, packet: SoundPacket) -> None:
+        """Takes a packet of sound; an output without sound ignores it."""
+        return

@@ -215,5 +215,5 @@ def test_a_port_in_use_is_said_before_anything_is_opened(monkeypatch):
         port = taken.getsockname()[1]
         for option in ("control", "metrics"):
             options = Options.of({option: port})
-            with pytest.raises(UsageError, match=f"--{option} {port}: the port cannot be had"):
+            with pytest.raises(UsageError, match=f"--{option} {port}: the port is not available"):
                 live.run_live_job(parse_address("film.mkv"), parse_address("null:"), options, None, None, json=False)

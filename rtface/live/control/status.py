@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from rtface.live.controls import LiveControls
-from rtface.live.protocols import EndpointHealth
+from rtface.live.protocols import Endpoint
 from rtface.pipeline.progress import PLAIN_INTERVAL, TERMINAL_INTERVAL, LineOutput
 from rtface.redaction import redacted
 from rtface.stats import Histogram, Stats
@@ -24,16 +24,6 @@ PASS_THROUGH = "pass-through"
 _LOSS = 0.02
 # Share of frames that come too late to be enhanced from which enhancement counts as paused.
 _MOSTLY = 0.9
-
-
-class ReportedEndpoint(Protocol):
-    """As much of a `LiveSource` or `LiveSink` as is shown."""
-
-    @property
-    def described(self) -> str: ...
-
-    @property
-    def health(self) -> EndpointHealth: ...
 
 
 class DropShares:
@@ -122,13 +112,13 @@ class LiveStatus:
         clock: seconds, of the kind that `EndpointHealth.since` counts.
     """
 
-    def __init__(self, stats: Stats, controls: LiveControls, *, source: tuple[str, ReportedEndpoint],
-                 sinks: Sequence[tuple[str, ReportedEndpoint]], ladder: Callable[[], str] = str,
+    def __init__(self, stats: Stats, controls: LiveControls, *, source: tuple[str, Endpoint],
+                 sinks: Sequence[tuple[str, Endpoint]], ladder: Callable[[], str] = str,
                  delay: float | None = None, unwatched: Callable[[], bool] = bool,
                  clock: Callable[[], float] = time.monotonic) -> None:
         self.stats, self.controls = stats, controls
         self.source = (redacted(source[0]), source[1])
-        self.sinks: list[tuple[str, ReportedEndpoint]] = []
+        self.sinks: list[tuple[str, Endpoint]] = []
         for name, sink in sinks:
             taken = sum(other.split(" #")[0] == redacted(name) for other, _ in self.sinks)
             self.sinks.append((f"{redacted(name)} #{taken + 1}" if taken else redacted(name), sink))
@@ -229,7 +219,7 @@ class LiveStatus:
             "warnings": [redacted(text) for text in self.stats.warned()],
         }
 
-    def _end(self, name: str, end: ReportedEndpoint) -> dict[str, Any]:
+    def _end(self, name: str, end: Endpoint) -> dict[str, Any]:
         health = asdict(end.health)
         return {"name": name, "described": redacted(end.described), "state": health["state"],
                 "detail": redacted(health["detail"]), "for_s": round(max(0.0, self._clock() - health["since"]), 1),

@@ -142,22 +142,25 @@ def _open_avfoundation(request: SourceRequest) -> InputContainer:
 
 
 def _open_dshow(request: SourceRequest) -> InputContainer:
-    name = request.name or "0"
-    from av.device import enumerate_input_devices
-
-    found = [d for d in enumerate_input_devices("dshow") if "video" in d.media_types]
-    if name.isdigit():
-        if int(name) >= len(found):
-            raise InputMissing(f"camera {name} is not there; {_LIST}")
-        name = found[int(name)].description
-    else:
-        name = next((d.description for d in found if name.lower() in d.description.lower()), name)
+    name = direct_show_name(request.name or "0", "video", "camera")
     width, height = request.size or USUAL_SIZE
     size, rate = f"{width}x{height}", str(float(request.fps or USUAL_RATE))
     buffer = {"rtbufsize": "100M"}
     return _first(request, f"video={name}", "dshow", [
         buffer | {"video_size": size, "framerate": rate}, buffer | {"video_size": size, "vcodec": "mjpeg"},
         buffer | {"video_size": size}, buffer])
+
+
+def direct_show_name(name: str, media: str, device: str) -> str:
+    """DirectShow's name of a device by number or part of its name; InputMissing where no device has the number."""
+    from av.device import enumerate_input_devices
+
+    found = [entry.description for entry in enumerate_input_devices("dshow") if media in entry.media_types]
+    if not name.isdigit():
+        return next((known for known in found if name.lower() in known.lower()), name)
+    if int(name) >= len(found):
+        raise InputMissing(f"{device} {name} is not there; {_LIST}")
+    return found[int(name)]
 
 
 def _first(request: SourceRequest, url: str, kind: str, attempts: list[dict[str, str]]) -> InputContainer:

@@ -13,6 +13,7 @@ import av
 from av.container import InputContainer
 
 from rtface.errors import InputError, InputMissing
+from rtface.live.devices.camera import direct_show_name
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.open_stream import OpenedInput
 
@@ -35,7 +36,9 @@ def open_microphone(request: SourceRequest) -> OpenedInput:
     elif sys.platform == "darwin":
         container = _open(request.name, f":{request.name or 0}", "avfoundation", {})
     else:
-        container = _open(request.name, f"audio={_direct_show(request.name)}", "dshow", {"audio_buffer_size": "20"})
+        asked = "0" if request.name in ("", "default") else request.name
+        device = direct_show_name(asked, "audio", "microphone")
+        container = _open(request.name, f"audio={device}", "dshow", {"audio_buffer_size": "20"})
     sound = container.streams.audio[0]
     return OpenedInput(container, None, sound, Fraction(0))
 
@@ -74,18 +77,6 @@ def _open_alsa(name: str) -> InputContainer:
         return _open(name, device, "alsa", {"channels": "2", "sample_rate": "48000"})
     except InputError:
         return _open(name, device, "alsa", {"channels": "1", "sample_rate": "48000"})  # hw: converts nothing
-
-
-def _direct_show(name: str) -> str:
-    from av.device import enumerate_input_devices
-
-    found = [d.description for d in enumerate_input_devices("dshow") if "audio" in d.media_types]
-    if name in ("", "default") or name.isdigit():
-        number = int(name) if name.isdigit() else 0
-        if number >= len(found):
-            raise InputMissing(f"microphone {name or 0} is not there; {_LIST}")
-        return found[number]
-    return next((d for d in found if name.lower() in d.lower()), name)
 
 
 def _open(name: str, device: str, kind: str, options: dict[str, str]) -> InputContainer:

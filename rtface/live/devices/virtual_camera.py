@@ -17,7 +17,7 @@ from rtface.errors import OutputError, RtfaceError
 from rtface.frame import Frame
 from rtface.live.addresses import LiveAddress
 from rtface.live.devices.camera_buffer import CameraBuffer, even
-from rtface.live.protocols import EndpointHealth, SoundFormat, SoundPacket, VideoFormat
+from rtface.live.protocols import EndpointHealth, LiveSink, SoundFormat, VideoFormat
 from rtface.options import Options
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def why_unusable(name: str) -> str | None:
     return None
 
 
-class VirtualCamera:
+class VirtualCamera(LiveSink):
     """A virtual camera as a `LiveSink`; `rtface.live.devices.camera_buffer` converts the colours.
 
     A device that fails later is opened again until `close`; frames are dropped meanwhile.
@@ -156,9 +156,6 @@ class VirtualCamera:
     def _drop(self, cause: str) -> None:
         self._dropped += 1
         self._causes[cause] += 1
-
-    def sound(self, packet: SoundPacket) -> None:
-        """Nothing: there is no place for it."""
 
     def close(self) -> None:
         """Lets the device go, usable for the next."""

@@ -11,7 +11,7 @@ from rtface.errors import OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.live.addresses import LiveAddress
 from rtface.live.messages import EncoderSettings, SinkReport, StreamJob, TransportStatus
-from rtface.live.protocols import EndpointHealth, LiveSink, SoundFormat, SoundPacket, VideoFormat
+from rtface.live.protocols import EndpointHealth, LiveSink, SoundFormat, VideoFormat
 from rtface.live.sinks.child_sink import STARTING, ChildSink
 from rtface.live.sinks.record_sink import RecordSink
 from rtface.options import Options
@@ -88,34 +88,29 @@ class StreamSink(ChildSink):
             self._stop(0)
 
 
-class NullSink:
+class NullSink(LiveSink):
     """Discards frames: for measurements and previews."""
 
-    described = "null:"
-    wanted = True
-
     def __init__(self) -> None:
-        self.notes: list[str] = []
         self._health = EndpointHealth("opening", "", time.monotonic())
 
     @property
+    def described(self) -> str:
+        return "null:"
+
+    @property
     def health(self) -> EndpointHealth:
-        """As `rtface.live.protocols.LiveSink.health`."""
         return self._health
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
-        """Nothing to make ready."""
+        """Opens nothing."""
         self._health = EndpointHealth("live", "takes everything", time.monotonic())
 
     def write(self, frame: Frame) -> None:
         """Counts a frame."""
         self._health = replace(self._health, frames=self._health.frames + 1)
 
-    def sound(self, packet: SoundPacket) -> None:
-        """Nothing."""
-
     def close(self) -> None:
-        """Ends."""
         self._health = replace(self._health, state="closed", detail="closed", since=time.monotonic())
 
 
