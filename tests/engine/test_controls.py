@@ -76,6 +76,7 @@ def test_commercial_use_holds_for_every_engine_of_a_run(make_engine: Maker) -> N
     make_engine("rtface-s", edit=forbidden)
     with pytest.raises(UsageError, match="engine rtface-s may not be used commercially"):
         EngineSet(EngineRequest("auto", commercial_use=True), device="cpu", threads=1)
-    engines = EngineSet(EngineRequest("rtface-m", commercial_use=True), device="cpu", threads=1)
+    make_engine("free")
+    engines = EngineSet(EngineRequest("free", commercial_use=True), device="cpu", threads=1)
     with pytest.raises(UsageError, match="engine rtface-s may not be used commercially"):  # the ladder's step
         engines.named("rtface-s")

@@ -162,7 +162,7 @@ def test_weights_use_7_bits_where_sums_have_16_bits(
     assert 2 * 255 * np.ceil(half) < 2**15
 
 
-@pytest.mark.parametrize("name", ["rtface-s", "rtface-m"])
+@pytest.mark.parametrize("name", ["rtface-s", pytest.param("rtface-m", marks=pytest.mark.slow)])
 def test_ours_are_calibrated_for_the_weights_they_ship_with(name: str) -> None:
     recipe = load_recipe(find_recipes()[name])
     calibration = load_calibration(recipe)
