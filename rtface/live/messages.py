@@ -18,7 +18,7 @@ from rtface.live.protocols import SoundFormat, SoundPacket, VideoFormat
 from rtface.media.workfile import Target
 
 SOUND_BEGAN = "its sound has begun"
-"""Reason for which a read worker ends: the stream had no sound when it was opened, and has some now."""
+"""Reason of a read worker's end: a stream that was opened without sound has some now."""
 
 
 # -- sources: the run sends a SourceRequest, the worker answers with a SourceMessage ---------------------------------

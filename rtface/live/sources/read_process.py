@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rtface.concurrency.child_process import ChildProcess
@@ -64,9 +65,7 @@ class ReadProcess:
         over: whether a film came to its end.
         noted: conversions that its frames need, a line each.
         frames, sounds: how many came.
-        dropped, errors, bytes: frames dropped before they got here, packets that could not be decoded, and bytes
-            that the source gave in all.
-        buffer: seconds that the jitter buffer adds now.
+        beat: the last heartbeat.
     """
 
     def __init__(self, request: SourceRequest, frame: Callable[[VideoFrameReady, av.VideoFrame], None],
@@ -79,12 +78,11 @@ class ReadProcess:
         self.refusal: RtfaceError | None = None
         self.over = False
         self.noted: list[str] = []
-        self.frames = self.sounds = self.dropped = self.errors = self.bytes = 0
-        self.buffer = 0.0
+        self.frames = self.sounds = 0
+        self.beat = Heartbeat(0.0, 0, 0, 0)
         self._ring = FrameRing(_SLOTS, _BYTES) if request.video else None
         self._word_at = self._frame_at = clock()
         self._began: float | None = None  # when the process was ready to open it
-        self._quiet = 0.0
         self._reason: str | None = None
         self._ended = threading.Event()
         self._abandoned = False
@@ -119,22 +117,22 @@ class ReadProcess:
         patience = START_S if self._began is None else OPENING if self.opened is None else MUTE_S
         if now - self._word_at > patience:
             return "the process that reads it does not answer"
-        came = self.frames if self._request.video else self.sounds
         if self._began is None:
             return ""
-        if not came:
+        quiet = self.beat.quiet
+        if not (self.frames if self._request.video else self.sounds):
             waited = now - self._began
-            flows = self.opened is not None and self._quiet < 2 and self.bytes > 0
+            flows = self.opened is not None and quiet < 2 and self.beat.bytes > 0
             if waited > (_FIRST_FRAME if flows else OPENING):
                 what = "frame" if self._request.video else "sound"
                 return f"no {what} came within {waited:.0f} s; check that something is sent there"
             return ""
         pieces = self._request.name.lower().startswith("http")
         patience = _QUIET_PIECES if pieces else _QUIET[self._request.kind]
-        if _HUSH < self._quiet <= patience == _QUIET_PIECES:
-            self._hush(f"nothing came for {self._quiet:.1f} s")
-        if self._quiet > patience:
-            return f"nothing came for {self._quiet:.1f} s"
+        if _HUSH < quiet <= patience == _QUIET_PIECES:
+            self._hush(f"nothing came for {quiet:.1f} s")
+        if quiet > patience:
+            return f"nothing came for {quiet:.1f} s"
         if self._request.video and now - self._frame_at > max(_NO_FRAME, patience):
             return f"no frame came for {now - self._frame_at:.0f} s"
         return ""
@@ -154,10 +152,9 @@ class ReadProcess:
                 self.sounds += 1
                 self._sound(message)
             case Heartbeat():
-                self._quiet, self.bytes = message.quiet, message.bytes
-                self.dropped, self.errors, self.buffer = message.dropped, message.errors, message.buffer
+                self.beat = message
             case SourceOpened():
-                self.opened, self._quiet = message, 0.0  # opening it does not count
+                self.opened, self.beat = message, replace(self.beat, quiet=0.0)  # opening it does not count
             case SourceRefused():
                 self.refusal = _ERRORS[message.kind](message.text)
             case SourceNote():

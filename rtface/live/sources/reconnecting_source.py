@@ -179,12 +179,13 @@ class ReconnectingSource:
             connection = self._connection
             if connection is None:
                 return
-            now = (connection.dropped, connection.errors, connection.bytes)
+            beat = connection.beat
+            now = (beat.dropped, beat.errors, beat.bytes)
             dropped, failed, size = (a - b for a, b in zip(now, self._seen, strict=True))
             self._seen = now
             self._dropped += dropped
             self._bytes += size
-            self._buffer = connection.buffer
+            self._buffer = beat.buffer
         if dropped:
             self._stats.count("dropped:source", dropped)
         if failed:
