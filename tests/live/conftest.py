@@ -1,4 +1,4 @@
-"""Fixtures of the tests of virtual cameras and the keyboard, fast and whole."""
+"""Fixtures that fast and whole live tests share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
+from rtface.errors import MissingComponent
 from rtface.live.devices.virtual_camera import VirtualCamera
+from rtface.live.sources import srt
 
 
 @pytest.fixture
@@ -59,3 +61,12 @@ def terminal():
         yield ours, stream
     os.close(ours)
     os.close(theirs)
+
+
+@pytest.fixture(scope="session")
+def srt_library() -> None:
+    """The system's libsrt is there; else the test is skipped."""
+    try:
+        srt.library()
+    except MissingComponent as missing:
+        pytest.skip(str(missing))

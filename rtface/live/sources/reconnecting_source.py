@@ -19,7 +19,7 @@ from rtface.live.messages import SOUND_BEGAN, SoundPacketReady, SourceOpened, So
 from rtface.live.protocols import TIME_BASE, EndpointHealth, LiveSource, SoundFormat, SoundPacket, VideoFormat
 from rtface.live.rotate import Rotation
 from rtface.live.sources.read_process import ReadProcess
-from rtface.live.sources.source_clock import MonotonicMicroseconds, SourceClock
+from rtface.live.sources.source_clock import SourceClock
 from rtface.stats import Stats
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class ReconnectingSource:
         self._connection: ReadProcess | None = None
         self._opened: SourceOpened | None = None
         self._form: VideoFormat | None = None
-        self._clock, self._rising, self._sound_end = SourceClock(), MonotonicMicroseconds(), 0.0
+        self._clock, self._pts, self._sound_end = SourceClock(), -(1 << 62), 0.0
         self._over = self._lost = False
         self._noted: list[str] = []
         self._upright = Rotation()
@@ -221,7 +221,8 @@ class ReconnectingSource:
                            display.aspect)
         self._form = form
         self._live()
-        pts = self._rising.next(self._clock.time("video", shot.stamp, shot.captured))
+        pts = round(1e6 * self._clock.time("video", shot.stamp, shot.captured))
+        self._pts = pts = max(pts, self._pts + 1)  # it rises always
         duration = round(1e6 / form.rate)
         image.pts, image.time_base, image.duration = pts, TIME_BASE, duration
         if self._opened.film and shot.stamp is not None:

@@ -84,18 +84,3 @@ class SourceClock:
             most = _SLEW * max(0.0, arrived - epoch.moved)
             epoch.offset += min(most, max(-most, off))
         epoch.moved = arrived
-
-
-class MonotonicMicroseconds:
-    """Makes times rise strictly: one that does not becomes a microsecond later than the one before."""
-
-    def __init__(self) -> None:
-        self.last: int | None = None
-
-    def next(self, seconds: float) -> int:
-        """The time in microseconds."""
-        value = round(seconds * 1e6)
-        if self.last is not None and value <= self.last:
-            value = self.last + 1
-        self.last = value
-        return value

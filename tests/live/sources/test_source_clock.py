@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from rtface.live.sources.source_clock import MonotonicMicroseconds, SourceClock
+from rtface.live.sources.source_clock import SourceClock
 
 
 def test_pictures_and_sound_keep_their_distance():
@@ -69,8 +69,3 @@ def test_a_source_that_stood_still_is_taken_as_late_for_good():
 
 def test_without_a_stamp_it_is_the_arrival():
     assert SourceClock().time("video", None, 7.5) == 7.5
-
-
-def test_times_rise():
-    rising = MonotonicMicroseconds()
-    assert [rising.next(t) for t in (1.0, 1.0, 0.5, 1.04)] == [1_000_000, 1_000_001, 1_000_002, 1_040_000]

@@ -10,13 +10,7 @@ from rtface.errors import MissingComponent, UsageError
 from rtface.live.sources import srt
 from rtface.live.sources.srt import SrtConnection
 
-
-@pytest.fixture(scope="module", autouse=True)
-def library() -> None:
-    try:
-        srt.library()
-    except MissingComponent as missing:
-        pytest.skip(str(missing))
+pytestmark = pytest.mark.usefixtures("srt_library")
 
 
 @pytest.mark.parametrize(("url", "why"), [

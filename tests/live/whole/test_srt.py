@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from rtface.errors import InputError, InputMissing, MissingComponent
-from rtface.live.sources import srt
-from rtface.live.sources.srt import SrtConnection
+from rtface.errors import InputError, InputMissing
+from rtface.live.sources.srt import MESSAGE, SrtConnection
 from tests.live.servers import Publisher, free_port, program, running
 from tests.live.servers import Srt as Tool
 from tests.live.watching import Watched
@@ -20,12 +19,7 @@ from tests.live.watching import Watched
 SECRET = "sesame-open-now"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def library() -> None:
-    try:
-        srt.library()
-    except MissingComponent as missing:
-        pytest.skip(str(missing))
+pytestmark = pytest.mark.usefixtures("srt_library")
 
 
 @pytest.mark.parametrize("killed", [False, pytest.param(True, marks=pytest.mark.soak)])
@@ -79,7 +73,7 @@ def test_both_ends_are_ours_one_listening():
     thread.start()
     time.sleep(0.2)
     sender = SrtConnection(f"srt://127.0.0.1:{port}?passphrase={SECRET}&latency=50", sending=True)
-    data = os.urandom(5 * srt.MESSAGE + 100)
+    data = os.urandom(5 * MESSAGE + 100)
     sender.write(data)
     until = time.monotonic() + 5
     while sum(map(len, got)) < len(data) and time.monotonic() < until:
