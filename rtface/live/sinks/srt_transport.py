@@ -27,7 +27,7 @@ class SrtTransport(Transport):
 
     Args:
         url: with its passphrase.
-        changed: as for `rtface.live.sinks.transports.open_transport`.
+        changed: as for `rtface.live.sinks.stream_worker.open_transport`.
     """
 
     def __init__(self, url: str, changed: Callable[[], None]) -> None:

@@ -6,10 +6,13 @@ are encoded one after the other; none are encoded while no peer takes them.
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
+from typing import Any
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import av
 
@@ -20,9 +23,10 @@ from rtface.errors import MissingComponent, UsageError
 from rtface.live.messages import SinkOpened, SinkRefused, SinkReport, StreamJob, WorkerStarted, WriteFrame, WriteSound
 from rtface.live.protocols import SoundFormat, SoundPacket
 from rtface.live.sinks.live_encoder import LiveEncoder
-from rtface.live.sinks.stream_mux import StreamMux
-from rtface.live.sinks.tcp_channel import ConnectionLost
-from rtface.live.sinks.transports import Transport, open_transport
+from rtface.live.sinks.rtmp import ANSWER, RtmpAddress, RtmpPublisher
+from rtface.live.sinks.stream_mux import DATAGRAM, StreamMux
+from rtface.live.sinks.tcp_channel import ConnectionLost, TcpChannel, reason
+from rtface.live.sinks.transports import ListenTransport, ServerTransport, Transport, UdpTransport
 from rtface.redaction import redacted
 
 _STATUS_S = 0.25
@@ -84,6 +88,60 @@ class StreamWriter:
         mux, self._mux = self._mux, None
         if mux is not None:
             mux.close()
+
+
+def open_transport(url: str, changed: Callable[[], None]) -> Transport:
+    """The transport for a URL, not yet started.
+
+    Args:
+        url: with its secrets.
+        changed: called on threads of the transport when its status has changed.
+
+    Raises:
+        UsageError: nothing can be sent there.
+    """
+    parts = urlsplit(url)
+    scheme = parts.scheme.lower()
+    if scheme in ("rtmp", "rtmps"):
+        server = RtmpAddress.of(url)
+        return ServerTransport("flv", lambda: RtmpPublisher(server), changed)
+    if scheme == "srt":
+        from rtface.live.sinks.srt_transport import SrtTransport
+
+        return SrtTransport(url, changed)
+    if scheme not in ("tcp", "udp"):
+        raise UsageError(f"nothing can be sent over {scheme}")
+    place, query = _place(parts), parse_qs(parts.query, keep_blank_values=True)
+    if scheme == "udp":
+        size = max(188, _number(query, "pkt_size", DATAGRAM) // 188 * 188)
+        return UdpTransport(place, size, _number(query, "ttl", 0) or None, changed)
+    if query.get("listen", ["0"])[0] != "0":
+        return ListenTransport(place, changed)
+    return ServerTransport("mpegts", lambda: _connect(place), changed)
+
+
+def _place(parts: SplitResult) -> tuple[str, int]:
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if port is None:
+        raise UsageError(f"the address needs a port: {parts.scheme}://HOST:PORT")
+    return parts.hostname or "127.0.0.1", port
+
+
+def _number(query: dict[str, list[Any]], name: str, otherwise: int) -> int:
+    try:
+        return int(query[name][0]) if name in query else otherwise
+    except ValueError:
+        raise UsageError(f"{name} of the address is a whole number") from None
+
+
+def _connect(place: tuple[str, int]) -> TcpChannel:
+    try:
+        return TcpChannel(socket.create_connection(place, ANSWER))
+    except OSError as error:
+        raise ConnectionLost(reason(error)) from None
 
 
 def stream(parent: ParentProcess, job: StreamJob) -> None:

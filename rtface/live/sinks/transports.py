@@ -1,4 +1,4 @@
-"""Transports of a stream: a published TCP connection, a TCP server and UDP datagrams, chosen by URL.
+"""Transports of a stream: a published TCP connection, a TCP server and UDP datagrams.
 
 A transport carries a container's bytes: to a server that is connected again whenever it is lost, to viewers that
 connect and leave, or in datagrams. Its `write` never waits: a thread of the transport sends the bytes.
@@ -14,14 +14,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
-from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from rtface.concurrency.threads import start_thread
-from rtface.errors import UsageError
 from rtface.live.backoff import retry_delay
 from rtface.live.messages import TransportStatus
-from rtface.live.sinks.rtmp import ANSWER, RtmpAddress, RtmpPublisher
-from rtface.live.sinks.stream_mux import DATAGRAM
 from rtface.live.sinks.tcp_channel import ConnectionLost, TcpChannel, reason
 
 # Seconds without the peer taking a byte after which it counts as away, and after which it is connected again.
@@ -98,60 +94,6 @@ class SelectWaker:
     def clear(self) -> None:
         with suppress(OSError):
             self.reader.recv(4096)
-
-
-def open_transport(url: str, changed: Callable[[], None]) -> Transport:
-    """The transport for a URL, not yet started.
-
-    Args:
-        url: with its secrets.
-        changed: called on threads of the transport when its status has changed.
-
-    Raises:
-        UsageError: nothing can be sent there.
-    """
-    parts = urlsplit(url)
-    scheme = parts.scheme.lower()
-    if scheme in ("rtmp", "rtmps"):
-        server = RtmpAddress.of(url)
-        return ServerTransport("flv", lambda: RtmpPublisher(server), changed)
-    if scheme == "srt":
-        from rtface.live.sinks.srt_transport import SrtTransport
-
-        return SrtTransport(url, changed)
-    if scheme not in ("tcp", "udp"):
-        raise UsageError(f"nothing can be sent over {scheme}")
-    place, query = _place(parts), parse_qs(parts.query, keep_blank_values=True)
-    if scheme == "udp":
-        size = max(188, _number(query, "pkt_size", DATAGRAM) // 188 * 188)
-        return UdpTransport(place, size, _number(query, "ttl", 0) or None, changed)
-    if query.get("listen", ["0"])[0] != "0":
-        return ListenTransport(place, changed)
-    return ServerTransport("mpegts", lambda: _connect(place), changed)
-
-
-def _place(parts: SplitResult) -> tuple[str, int]:
-    try:
-        port = parts.port
-    except ValueError:
-        port = None
-    if port is None:
-        raise UsageError(f"the address needs a port: {parts.scheme}://HOST:PORT")
-    return parts.hostname or "127.0.0.1", port
-
-
-def _number(query: dict[str, list[Any]], name: str, otherwise: int) -> int:
-    try:
-        return int(query[name][0]) if name in query else otherwise
-    except ValueError:
-        raise UsageError(f"{name} of the address is a whole number") from None
-
-
-def _connect(place: tuple[str, int]) -> TcpChannel:
-    try:
-        return TcpChannel(socket.create_connection(place, ANSWER))
-    except OSError as error:
-        raise ConnectionLost(reason(error)) from None
 
 
 class ServerTransport(Transport):

@@ -13,8 +13,8 @@ from rtface.live.addresses import parse_address
 from rtface.live.sinks.live_encoder import usual_bitrate
 from rtface.live.sinks.rtmp import RtmpAddress, RtmpPublisher
 from rtface.live.sinks.stream_sink import NullSink, open_live_sink
+from rtface.live.sinks.stream_worker import open_transport
 from rtface.live.sinks.tcp_channel import ConnectionLost
-from rtface.live.sinks.transports import open_transport
 from rtface.options import Options
 from tests.live.feed import MONO, form
 from tests.live.live_fakes import frame
