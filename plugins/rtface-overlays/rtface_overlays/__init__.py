@@ -1,4 +1,4 @@
-"""Overlays for rtface: stages that draw over a film or a live picture after its faces were enhanced."""
+"""Overlays for rtface: stages that draw over a film or a live stream after its faces were enhanced."""
 
 import importlib.util
 

@@ -1,4 +1,4 @@
-"""``label``: a disclosure that stands in the picture, such as "AI-enhanced"."""
+"""``label``: a disclosure that stands in the frame, such as "AI-enhanced"."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rtface_overlays.text import Rgba, check_colour, font_for, panel
 
 @dataclass
 class Label:
-    """A text that stands in the picture, such as "AI-enhanced"."""
+    """A text that stands in the frame, such as "AI-enhanced"."""
 
     api = 1
     text: str = option("AI-enhanced", "what it says")
     place: str = option("bottom-right", "top-left, top, top-right, left, center, … bottom-right", check_place)
-    size: float = option(0.03, "height of the text, share of the picture's height", number(0.005, 0.5))
-    margin: float = option(0.025, "to the picture's edge, share of its height", number(0, 0.5))
+    size: float = option(0.03, "height of the text, share of the frame's height", number(0.005, 0.5))
+    margin: float = option(0.025, "to the frame's edge, share of its height", number(0, 0.5))
     opacity: float = option(0.85, "0…1", number(0, 1))
     colour: Rgba = option("#ffffff", "of the text", check_colour)
     background: Rgba = option("#0000008c", "of the panel; none for no panel", check_colour)

@@ -1,4 +1,4 @@
-"""``lower-third``: a name and what somebody is, low in the picture, for a while."""
+"""``lower-third``: a name and what somebody is, low in the frame, for a while."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Template:
     """What a lower third looks like. Lengths are shares of the title's height, but for `size`.
 
     Attributes:
-        size: height of the title, share of the picture's height.
+        size: height of the title, share of the frame's height.
         subtitle_size: of the title's.
         title, subtitle, background, accent: colours.
         bar: width of a bar in the accent colour on the side of the text.
@@ -80,7 +80,7 @@ def check_template(value: object, shown: str) -> object:
 
 @dataclass
 class LowerThird:
-    """A title and a subtitle, low in the picture, from a template, for a while."""
+    """A title and a subtitle, low in the frame, from a template, for a while."""
 
     api = 1
     title: str = option(help="the upper line")
@@ -90,7 +90,7 @@ class LowerThird:
     start: float = option(0.0, "when it comes: seconds or MM:SS", time)
     end: float | None = option(None, "when it has gone; without, it stays", time)
     fade: float = option(0.4, "seconds in which it comes and goes", number(0, 10))
-    margin: float = option(0.07, "to the edges, share of the picture's height", number(0, 0.5))
+    margin: float = option(0.07, "to the edges, share of the frame's height", number(0, 0.5))
     _made: dict[tuple[float, float], Sprite] = state(dict)
     _run: Run = state(Run)
 

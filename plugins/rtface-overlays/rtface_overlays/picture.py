@@ -1,4 +1,4 @@
-"""``picture``: a picture with alpha, moving or not, that follows a face or stands in the picture."""
+"""``picture``: an image with alpha, moving or not, that follows a face or stands in the frame."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from rtface.util.parse import boolean, choice, number, path
 from rtface_overlays.follow import Choice, Fade, Spot, Steady, check_faces
 from rtface_overlays.places import PLACES, stand
 
-# Points of the face's square of 512 on which a picture is put, and which of its own points lies there.
+# Points of the face's square of 512 on which an image is put, and which of its own points lies there.
 _ANCHORS = {"eyes": ((256.0, 240.0), (0.5, 0.5)), "nose": ((257.0, 314.0), (0.5, 0.5)),
             "mouth": ((257.0, 371.0), (0.5, 0.5)), "face": ((256.0, 270.0), (0.5, 0.5)),
             "above": ((256.0, 40.0), (0.5, 1.0)), "below": ((256.0, 490.0), (0.5, 0.0))}
 _SIDE = {False: 2048, True: 512}  # longest side that is kept, of a still and of one that moves
-_MOST = 600  # pictures of an animation
+_MOST = 600  # images of an animation
 _FADE_S, _GONE_S = 0.15, 1.0
 
 
@@ -43,21 +43,21 @@ class Picture:
     file: Path = option(help="PNG, animated PNG, GIF or WebP", check=path)
     at: str = option("above", "eyes, nose, mouth, face, above, below; or without a face top-left … bottom-right",
                      choice(*_ANCHORS, *PLACES))
-    size: float = option(0.0, "width: on a face share of the face's (1), else of the picture's height (0.2)",
+    size: float = option(0.0, "width: on a face share of the face's (1), else of the frame's height (0.2)",
                          number(0, 20))
     x: float = option(0.0, "moved to the right by so many of these widths", number(-20, 20))
     y: float = option(0.0, "moved down by so many of these widths", number(-20, 20))
     roll: bool = option(True, "tilts with the head", boolean)
     faces: str = option("all", "all, largest, 1,3 or all but 2", check_faces)
-    margin: float = option(0.025, "of one in a corner: to the edge, share of the picture's height", number(0, 0.5))
+    margin: float = option(0.025, "of one in a corner: to the edge, share of the frame's height", number(0, 0.5))
     opacity: float = option(1.0, "0…1", number(0, 1))
     _worn: dict[int, _Worn] = state(dict)
     _run: Run = state(Run)
 
     def __post_init__(self) -> None:
         self._choose = Choice(self.faces)
-        self._pictures, self._ends = load(self.file)
-        self._shown, self._sprite = 0, Sprite(self._pictures[0])
+        self._images, self._ends = load(self.file)
+        self._shown, self._sprite = 0, Sprite(self._images[0])
 
     def begin(self, run: Run) -> None:
         """Takes the clock."""
@@ -77,12 +77,12 @@ class Picture:
         return canvas.frame
 
     def _turn(self, seconds: float) -> None:
-        """Turns to the picture that is due."""
+        """Selects the image that is due."""
         if self._ends:
-            # Times of pictures are rounded: what is due within a tenth of a millisecond is due.
-            due = bisect_right(self._ends, max(seconds + 1e-4, 0.0) % self._ends[-1]) % len(self._pictures)
+            # Times of images are rounded: what is due within a tenth of a millisecond is due.
+            due = bisect_right(self._ends, max(seconds + 1e-4, 0.0) % self._ends[-1]) % len(self._images)
             if due != self._shown:
-                self._shown, self._sprite = due, Sprite(self._pictures[due])
+                self._shown, self._sprite = due, Sprite(self._images[due])
 
     def _follow(self, canvas: Canvas, frame: Frame) -> None:
         now = frame.time
@@ -101,7 +101,7 @@ class Picture:
                 del self._worn[track]
 
     def _place(self, spot: Spot, steady: Steady) -> Float:
-        """Sprite → display. What trembles is the far corner of the picture, so it is the corners that are steadied."""
+        """Sprite → display. What trembles is the far corner of the image, so it is the corners that are steadied."""
         (ax, ay), (own_x, own_y) = _ANCHORS[self.at]
         wide = (self.size or 1.0) * spot.width
         high = wide * self._sprite.height / self._sprite.width
@@ -115,15 +115,15 @@ class Picture:
 
 
 def load(file: Path) -> tuple[list[Bytes], list[float]]:
-    """The pictures of a file, uint8 h×w×4, and when each ends, seconds; no times for a single one.
+    """The images of a file, uint8 h×w×4, and when each ends, seconds; no times for a single one.
 
     Raises:
-        UsageError: it is not there, or no picture that Pillow reads.
+        UsageError: it is not there, or no image that Pillow reads.
     """
     try:
         with Image.open(file) as image:
             moving = getattr(image, "n_frames", 1) > 1
-            pictures: list[Bytes] = []
+            images: list[Bytes] = []
             seconds: list[float] = []
             for one in ImageSequence.Iterator(image):
                 rgba = one.convert("RGBA")  # only now does a WebP know its duration
@@ -131,11 +131,11 @@ def load(file: Path) -> tuple[list[Bytes], list[float]]:
                 wait = float(one.info.get("duration", 100)) / 1000
                 seconds.append(wait if wait > 0.01 else 0.1)
                 rgba.thumbnail((_SIDE[moving], _SIDE[moving]), reducing_gap=3.0)
-                pictures.append(np.array(rgba))
-                if len(pictures) > _MOST:
-                    raise UsageError(f"file={file} has more than {_MOST} pictures: make it shorter")
+                images.append(np.array(rgba))
+                if len(images) > _MOST:
+                    raise UsageError(f"file={file} has more than {_MOST} images: make it shorter")
     except UsageError:
         raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UsageError(f"file={file} cannot be read as a picture: {error}") from None
-    return pictures, list(accumulate(seconds)) if moving else []
+        raise UsageError(f"file={file} cannot be read as an image: {error}") from None
+    return images, list(accumulate(seconds)) if moving else []

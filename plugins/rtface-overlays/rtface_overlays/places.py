@@ -8,10 +8,10 @@ PLACES = ("top-left", "top", "top-right", "left", "center", "right", "bottom-lef
 check_place = choice(*PLACES)
 
 
-def stand(where: str, size: tuple[float, float], picture: tuple[float, float], margin: float) -> tuple[float, float]:
-    """The upper left corner of something of a size in a picture, whole and even, so that it stays sharp."""
-    x = margin if "left" in where else picture[0] - size[0] - margin if "right" in where else (picture[0] - size[0]) / 2
-    y = margin if "top" in where else picture[1] - size[1] - margin if "bottom" in where else (picture[1] - size[1]) / 2
+def stand(where: str, size: tuple[float, float], frame: tuple[float, float], margin: float) -> tuple[float, float]:
+    """The upper left corner of something of a size in a frame, whole and even, so that it stays sharp."""
+    x = margin if "left" in where else frame[0] - size[0] - margin if "right" in where else (frame[0] - size[0]) / 2
+    y = margin if "top" in where else frame[1] - size[1] - margin if "bottom" in where else (frame[1] - size[1]) / 2
     return 2.0 * round(x / 2), 2.0 * round(y / 2)
 
 

@@ -35,7 +35,7 @@ class _Veil:
 
 
 class _Veils:
-    """The faces that are to be covered on each picture, those just lost among them."""
+    """The faces that are to be covered on each frame, those just lost among them."""
 
     def __init__(self, chosen: str, margin: float, hold: float) -> None:
         self._choose, self._margin, self._hold = Choice(chosen), margin, hold

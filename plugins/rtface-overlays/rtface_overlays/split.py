@@ -1,4 +1,4 @@
-"""``split``: the picture as it came, a line, and the enhanced one."""
+"""``split``: the frame as it came, a line, and the enhanced one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SWEEP = 0.35  # share of the width by which a moving line goes to either side
 
 @dataclass
 class Split:
-    """Before and after in one picture, with a line between them."""
+    """Before and after in one frame, with a line between them."""
 
     api = 1
     needs_before = True
@@ -23,8 +23,8 @@ class Split:
     period: float = option(0.0, "seconds in which the line goes there and back; 0 stands", number(0, 600))
     before: str = option("before", "what the left side is called; empty for no label")
     after: str = option("after", "what the right side is called")
-    width: float = option(0.004, "of the line, share of the picture's height", number(0, 0.1))
-    size: float = option(0.03, "height of the labels, share of the picture's height", number(0.005, 0.5))
+    width: float = option(0.004, "of the line, share of the frame's height", number(0, 0.1))
+    size: float = option(0.03, "height of the labels, share of the frame's height", number(0.005, 0.5))
     colour: Rgba = option("#ffffff", "of line and labels", check_colour)
     background: Rgba = option("#0000008c", "of the labels; none for no panel", check_colour)
     font: Path | None = option(None, "a .ttf or .otf file", path)
@@ -55,7 +55,7 @@ class Split:
         for sprite, left in zip(self._labels(canvas), (True, False), strict=True):
             room = line if left else canvas.width - line
             if sprite is not None and room > sprite.width + 2 * margin:
-                # Beside the line: the picture's corners are where labels stand.
+                # Beside the line: the frame's corners are where labels stand.
                 x = 2.0 * round((line - margin - sprite.width if left else line + margin) / 2)
                 y = 2.0 * round(margin / 2)
                 canvas.draw(sprite, (x, y, x + sprite.width, y + sprite.height))

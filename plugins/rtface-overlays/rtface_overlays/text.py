@@ -1,4 +1,4 @@
-"""Texts and panels as pictures with alpha."""
+"""Texts and panels as images with alpha."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def panel(lines: Sequence[tuple[str, Font, Rgba]], background: Rgba, *, padding:
     y = padding / 2
     for (text, font, fill), wide, (up, down) in zip(lines, widths, metrics, strict=True):
         x = {"left": bar + padding, "right": width - bar - padding - wide}.get(align, (width - wide) / 2)
-        if not background[3]:  # without a panel a soft shadow keeps it readable on any picture
+        if not background[3]:  # without a panel a soft shadow keeps it readable on any frame
             shade = Image.new("L", out.size, 0)
             ImageDraw.Draw(shade).text((x, y), text, font=font, fill=230, stroke_width=max(1.0, 0.03 * (up + down)))
             blurred = shade.filter(ImageFilter.GaussianBlur(0.06 * (up + down)))

@@ -25,13 +25,13 @@ def main(arguments: list[str]) -> int:
     except RtfaceError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    pictures: list[np.ndarray] = []
+    images: list[np.ndarray] = []
     for seed in range(first, first + 16):
-        picture = cv2.resize(generator.face(seed), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+        image = cv2.resize(generator.face(seed), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
         for colour, thick in (((0, 0, 0), 4), ((255, 255, 255), 1)):
-            cv2.putText(picture, str(seed), (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.7, colour, thick, cv2.LINE_AA)
-        pictures.append(picture)
-    sheet = np.vstack([np.hstack(pictures[k:k + 4]) for k in range(0, 16, 4)])
+            cv2.putText(image, str(seed), (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.7, colour, thick, cv2.LINE_AA)
+        images.append(image)
+    sheet = np.vstack([np.hstack(images[k:k + 4]) for k in range(0, 16, 4)])
     done, data = cv2.imencode(".png", sheet[..., ::-1])
     try:
         Path(arguments[0]).write_bytes(data.tobytes() if done else b"")

@@ -64,8 +64,8 @@ def cast(generator: Generator, tracker: Tracker, seed: int, truncation: float) -
     """
     device = CpuDevice(1)
     for number in range(seed, seed + _TRIES):
-        picture = generator.face(number, truncation)
-        frame = Frame(av.VideoFrame.from_ndarray(picture, "rgb24"), 0, Fraction(1, 25))  # pyright: ignore[reportArgumentType]
+        image = generator.face(number, truncation)
+        frame = Frame(av.VideoFrame.from_ndarray(image, "rgb24"), 0, Fraction(1, 25))  # pyright: ignore[reportArgumentType]
         view = device.view(frame)
         faces = tracker.update(view, 0.0, cut=True)
         found = max(faces, key=lambda face: face.width, default=None)

@@ -18,7 +18,7 @@ _STEP = 4  # what is smooth is worked out so much smaller
 def relight(skin: Bytes, scene: Bytes, mask: Float32) -> Bytes:
     """A skin in the light, and of the complexion, of the face that it replaces.
 
-    The smooth part of one picture is what is left after a Gaussian within the mask; their ratio, per channel, is
+    The smooth part of one image is what is left after a Gaussian within the mask; their ratio, per channel, is
     what the other is multiplied with.
 
     Args:
@@ -33,8 +33,8 @@ def relight(skin: Bytes, scene: Bytes, mask: Float32) -> Bytes:
     return np.clip(skin * full + 0.5, 0, 255).astype(np.uint8)
 
 
-def _smooth(picture: Bytes, weight: Float32, few: int) -> Float32:
-    small: Any = cv2.resize(picture, (few, few), interpolation=cv2.INTER_AREA)
+def _smooth(image: Bytes, weight: Float32, few: int) -> Float32:
+    small: Any = cv2.resize(image, (few, few), interpolation=cv2.INTER_AREA)
     sum_: Any = cv2.GaussianBlur(small.astype(np.float32) * weight[..., None], (0, 0), _SIGMA * few)
     share: Any = cv2.GaussianBlur(weight, (0, 0), _SIGMA * few)
     return sum_ / np.maximum(share, 1e-3)[..., None]

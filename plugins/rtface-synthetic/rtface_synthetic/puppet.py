@@ -14,7 +14,7 @@ from rtface_synthetic.topology import Triangles
 
 @dataclass(frozen=True, slots=True)
 class Skin:
-    """A picture, and where the mesh lies on it.
+    """An image, and where the mesh lies on it.
 
     Attributes:
         pixels: uint8 h×w×3.

@@ -18,7 +18,7 @@ from rtface.frame import Float
 
 Triangles = NDArray[np.int32]
 
-# MediaPipe's inner lips, from the right mouth corner of the person (left in the picture) to the left one.
+# MediaPipe's inner lips, from the right mouth corner of the person (left in the frame) to the left one.
 UPPER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 LOWER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
 INNER_LIPS = UPPER + LOWER[1:-1][::-1]
