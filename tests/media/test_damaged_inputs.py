@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -15,6 +14,7 @@ from rtface.errors import InputError, InputMissing
 from rtface.media import probe
 from rtface.media.source import FileSource
 from rtface.stats import Stats
+from tests.media.encoded import encoded
 
 
 def cut(source: Path, target: Path, part: float = 0.6) -> Path:
@@ -123,10 +123,7 @@ def test_names_say_nothing(media, tmp_path: Path, name: str):
 
 def test_a_picture_called_a_film(media, tmp_path: Path):
     picture = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
-    context = av.CodecContext.create("png", "w")
-    context.width, context.height, context.pix_fmt, context.time_base = 60, 40, "rgb24", Fraction(1, 25)
-    frame = av.VideoFrame.from_ndarray(picture)
-    (tmp_path / "x.mp4").write_bytes(b"".join(bytes(p) for p in [*context.encode(frame), *context.encode(None)]))
+    (tmp_path / "x.mp4").write_bytes(encoded(av.VideoFrame.from_ndarray(picture), "png"))
     opened = media.open(tmp_path / "x.mp4")
     assert opened.info.is_still and opened.info.expected_frames == 1
     (only,) = list(opened)
@@ -186,18 +183,12 @@ def test_one_frame(media, tmp_path: Path):
 
 def test_a_cover_is_not_the_film(media, tmp_path: Path):
     """Streams marked as attached picture are never taken for the film, even where they come first."""
+    cover = encoded(media.picture(0, "rgb24", 16, 16), "png")
     source = media.make_film(tmp_path / "in.mkv", extra=lambda box: box.add_attachment(
-        "cover.png", "image/png", _png(tmp_path)) and None)
+        "cover.png", "image/png", cover) and None)
     opened = media.open(source)
     assert (opened.info.width, opened.info.height) == (128, 96)
     assert [s.cover is not None for s in opened.info.streams] == [False, True]
-
-
-def _png(tmp_path: Path) -> bytes:
-    context = av.CodecContext.create("png", "w")
-    context.width, context.height, context.pix_fmt, context.time_base = 16, 16, "rgb24", Fraction(1, 25)
-    frame = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8))
-    return b"".join(bytes(p) for p in [*context.encode(frame), *context.encode(None)])
 
 
 def test_passwords_never_show():

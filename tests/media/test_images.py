@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 import tracemalloc
 import zlib
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from rtface.media.pixel_format import pixel_format_info
 from rtface.media.provenance import DIGITAL_SOURCE_TYPE, describe, xmp
 from rtface.media.stream_plan import plan_output
 from rtface.stats import Stats
+from tests.media.encoded import encoded
 from tests.pairs import pairs
 
 ICC = b"\0\0\2\x0cnone" + bytes(range(256)) * 300  # 75 kB: two JPEG segments
@@ -31,16 +31,7 @@ TAGS = describe("rtface-s", "0.1", 0.5, {"colour": "lock", "none": None})
 
 def png(array: Any, pix_fmt: str = "rgb24") -> bytes:
     """A PNG by FFmpeg's encoder."""
-    return encode(av.VideoFrame.from_ndarray(array, pix_fmt), "png")
-
-
-def encode(frame: av.VideoFrame, encoder: str, options: dict[str, str] | None = None) -> bytes:
-    context = av.CodecContext.create(encoder, "w")
-    context.width, context.height, context.pix_fmt = frame.width, frame.height, frame.format.name
-    context.time_base, context.options = Fraction(1, 25), options or {}
-    if encoder == "mjpeg":
-        context.qmin = context.qmax = 2
-    return b"".join(bytes(p) for p in [*context.encode(frame), *context.encode(None)])
+    return encoded(av.VideoFrame.from_ndarray(array, pix_fmt), "png")
 
 
 def random(shape: tuple[int, ...], dtype: type = np.uint8) -> np.ndarray:
@@ -93,7 +84,7 @@ def test_palette_one_bit_and_gray_with_alpha(tmp_path: Path):
 
     bits = (random((16, 24)) & 1) * 255
     frame = av.VideoFrame.from_ndarray(bits, "gray").reformat(format="monob", src_color_range=2, dst_color_range=2)
-    (tmp_path / "m.png").write_bytes(encode(frame, "png"))
+    (tmp_path / "m.png").write_bytes(encoded(frame, "png"))
     before = read_image(tmp_path / "m.png").frame.image.to_ndarray()
     through(tmp_path / "m.png", tmp_path / "m-out.png")
     assert (pixels(tmp_path / "m-out.png") == before).all() and set(np.unique(before)) == {0, 255}
@@ -101,7 +92,7 @@ def test_palette_one_bit_and_gray_with_alpha(tmp_path: Path):
     rgba = np.repeat(random((20, 20, 1)), 4, axis=2)
     rgba[..., 3] = random((20, 20))
     ya = av.VideoFrame.from_ndarray(rgba, "rgba").reformat(format="ya8", src_color_range=2, dst_color_range=2)
-    (tmp_path / "a.png").write_bytes(encode(ya, "png"))
+    (tmp_path / "a.png").write_bytes(encoded(ya, "png"))
     through(tmp_path / "a.png", tmp_path / "a-out.png")
     both = [read_image(tmp_path / n).frame.image.reformat(format="rgba").to_ndarray() for n in ("a.png", "a-out.png")]
     assert (both[0] == both[1]).all()
@@ -122,7 +113,7 @@ def test_other_lossless_kinds(tmp_path: Path, suffix: str):
 def test_a_jpeg_keeps_its_subsampling_and_loses_next_to_nothing(tmp_path: Path, pix_fmt: str):
     frame = av.VideoFrame.from_ndarray(smooth(), "rgb24").reformat(format=pix_fmt, dst_colorspace="ITU601",
                                                                   dst_color_range=2)
-    (tmp_path / "in.jpg").write_bytes(encode(frame, "mjpeg"))
+    (tmp_path / "in.jpg").write_bytes(encoded(frame, "mjpeg"))
     still = read_image(tmp_path / "in.jpg")
     assert still.frame.image.format.name == pix_fmt
     assert still.frame.color.matrix == "bt601" and still.frame.color.full_range and still.frame.new
@@ -214,7 +205,7 @@ def test_xmp_that_is_there_already_is_added_to():
 @pytest.mark.parametrize("compression", ["lzw", "deflate", "packbits", "raw"])
 def test_tiff_compressions(tmp_path: Path, compression: str):
     frame = av.VideoFrame.from_ndarray(smooth(), "rgb24")
-    (tmp_path / "in.tif").write_bytes(encode(frame, "tiff", {"compression_algo": compression}))
+    (tmp_path / "in.tif").write_bytes(encoded(frame, "tiff", compression_algo=compression))
     assert (read_image(tmp_path / "in.tif").frame.image.to_ndarray() == smooth()).all()
 
 

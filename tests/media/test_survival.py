@@ -21,7 +21,7 @@ from rtface.media import source as source_module
 from rtface.media.file_sink import FileSink
 from rtface.media.stream_plan import StreamPlan, plan_output
 from rtface.stats import Stats
-from tests.media.fields import interlaced_film
+from tests.media.encoded import encoded, interlaced_film
 from tests.pairs import pairs
 
 TURNS = {  # display matrices: a b u, c d v, x y w
@@ -174,16 +174,9 @@ def test_fonts_and_bitmap_subtitles_stop_an_unfit_output(media, tmp_path: Path):
     assert not (tmp_path / "out.mp4").exists()
 
 
-def jpeg() -> bytes:
-    context = av.CodecContext.create("mjpeg", "w")
-    context.width, context.height, context.pix_fmt, context.time_base = 32, 32, "yuvj420p", Fraction(1, 25)
-    frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 90, np.uint8)).reformat(format="yuvj420p")
-    return b"".join(bytes(p) for p in [*context.encode(frame), *context.encode(None)])
-
-
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_a_cover_picture_comes_along(media, tmp_path: Path, suffix: str):
-    cover = jpeg()
+    cover = encoded(media.picture(0, "yuvj420p", 32, 32), "mjpeg")
     source = media.make_film(tmp_path / "in.mkv", sound="aac",
                              extra=lambda box: box.add_attachment("cover.jpg", "image/jpeg", cover) and None)
     plan = media.passthrough(source, tmp_path / f"out{suffix}", tags={"enhanced_by": "rtface"})

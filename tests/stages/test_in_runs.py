@@ -27,7 +27,7 @@ from rtface.pipeline import runtime
 from rtface.protocols import Runtime
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
-from tests.media.fields import interlaced_film
+from tests.media.encoded import interlaced_film
 from tests.pipeline.fakes import FakeEngine, FakeEngines, frame_of, portrait
 from tests.pipeline.run_media import Engines, film
 from tests.stages import trial_stages

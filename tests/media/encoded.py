@@ -1,4 +1,4 @@
-"""An interlaced film."""
+"""Encoded stills and an interlaced film, made with PyAV alone."""
 
 from __future__ import annotations
 
@@ -26,3 +26,13 @@ def interlaced_film(path: Path, frames: Sequence[av.VideoFrame], order: str = "t
             box.mux(stream.encode(graph.pull()))
         box.mux(stream.encode(None))
     return path
+
+
+def encoded(frame: av.VideoFrame, encoder: str, **options: str) -> bytes:
+    """A frame as the file of an image encoder."""
+    context = av.CodecContext.create(encoder, "w")
+    context.width, context.height, context.pix_fmt = frame.width, frame.height, frame.format.name
+    context.time_base, context.options = Fraction(1, 25), options
+    if encoder == "mjpeg":
+        context.qmin = context.qmax = 2
+    return b"".join(bytes(p) for p in [*context.encode(frame), *context.encode(None)])
