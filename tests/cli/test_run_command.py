@@ -208,8 +208,8 @@ def test_dry_run_says_that_nothing_was_written(pipeline, tmp_path):
         return Report(str(input), None, __version__, "rtface-m", "cpu", notes=["sound: copied"])
 
     pipeline(plan)
-    result = invoke("run", "a.mp4", tmp_path / "b.mp4", "--dry-run")
-    assert result.exit_code == 0
+    result = invoke("run", "a.mp4", tmp_path / "b.mp4", "--dry-run", "--json")
+    assert result.exit_code == 0 and json.loads(result.stdout)["status"] == "planned"
     assert "sound: copied" in result.stderr
     assert "not written" in result.stderr
 

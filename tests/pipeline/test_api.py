@@ -22,20 +22,22 @@ from tests.pipeline.run_media import write_film
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def film(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The portrait for 20 frames, 320×180."""
-    return write_film(tmp_path / "film.mp4", [portrait()[0]] * 20, codec="libx264", rate=20)
+    return write_film(tmp_path_factory.mktemp("film") / "film.mp4", [portrait()[0]] * 20, codec="libx264", rate=20)
 
 
+@pytest.mark.usefixtures("engines")
 def test_progress_is_told_after_every_frame(film: Path, tmp_path: Path) -> None:
     told: list[rtface.Progress] = []
-    report = rtface.run(film, tmp_path / "out.mp4", engine="rtface-s", progress=told.append)
+    report = rtface.run(film, tmp_path / "out.mp4", progress=told.append)
     assert [p.frames for p in told] == list(range(1, 21))
     assert told[-1].seconds_done == pytest.approx(1.0) and told[-1].duration_s == pytest.approx(1.0)
     assert report.frames_out == 20
 
 
+@pytest.mark.usefixtures("engines")
 def test_cancel_leaves_a_playable_part(film: Path, tmp_path: Path) -> None:
     cancel = threading.Event()
 
@@ -44,7 +46,7 @@ def test_cancel_leaves_a_playable_part(film: Path, tmp_path: Path) -> None:
             cancel.set()
 
     with pytest.raises(Interrupted) as caught:
-        rtface.run(film, tmp_path / "out.mp4", engine="rtface-s", progress=stop, cancel=cancel)
+        rtface.run(film, tmp_path / "out.mp4", progress=stop, cancel=cancel)
     assert not (tmp_path / "out.mp4").exists()
     assert caught.value.partial is not None and caught.value.resume_at is not None
     assert "go on with start=0:00:00." in str(caught.value)

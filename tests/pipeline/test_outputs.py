@@ -22,6 +22,12 @@ from tests.pipeline.run_media import film, still
 pytestmark = pytest.mark.usefixtures("engines")
 
 
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Three frames without a face."""
+    return film(tmp_path / "in.mkv", frames=3, face=False)
+
+
 def names(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir())
 
@@ -41,8 +47,8 @@ def stopped(source: Path, output: Path | str, after: int, **options: object) -> 
 
 @pytest.mark.parametrize("option", ["report", "compare"])
 @pytest.mark.parametrize("place", ["input", "output", "existing", "folder"])
-def test_report_and_comparison_never_destroy_a_film(tmp_path: Path, option: str, place: str) -> None:
-    source, output = film(tmp_path / "in.mkv", frames=3, face=False), tmp_path / "out.mkv"
+def test_report_and_comparison_never_destroy_a_film(source: Path, tmp_path: Path, option: str, place: str) -> None:
+    output = tmp_path / "out.mkv"
     (tmp_path / "existing.mkv").write_bytes(b"old")
     path = {"input": source, "output": output, "existing": tmp_path / "existing.mkv",
             "folder": tmp_path / "none" / "r.mkv"}[place]
@@ -53,15 +59,14 @@ def test_report_and_comparison_never_destroy_a_film(tmp_path: Path, option: str,
     assert names(tmp_path) == old  # before any work
 
 
-def test_comparison_and_report_must_differ(tmp_path: Path) -> None:
-    source = film(tmp_path / "in.mkv", frames=3, face=False)
+def test_comparison_and_report_must_differ(source: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"report .* is the same file as compare"):
         rtface.run(source, tmp_path / "out.mkv", compare=tmp_path / "c.mkv", report=tmp_path / "c.mkv")
     assert names(tmp_path) == ["in.mkv"]
 
 
-def test_a_report_is_replaced_only_with_overwrite(tmp_path: Path) -> None:
-    source, report = film(tmp_path / "in.mkv", frames=3, face=False), tmp_path / "r.json"
+def test_a_report_is_replaced_only_with_overwrite(source: Path, tmp_path: Path) -> None:
+    report = tmp_path / "r.json"
     report.write_text("notes")
     with pytest.raises(OutputError, match="exists already; overwrite"):
         rtface.run(source, tmp_path / "out.mkv", report=report)
@@ -70,9 +75,8 @@ def test_a_report_is_replaced_only_with_overwrite(tmp_path: Path) -> None:
     assert json.loads(report.read_text())["frames_out"] == 3 and names(tmp_path) == ["in.mkv", "out.mkv", "r.json"]
 
 
-def test_no_hidden_comparison_stays_when_the_output_fails(tmp_path: Path,
+def test_no_hidden_comparison_stays_when_the_output_fails(source: Path, tmp_path: Path,
                                                           monkeypatch: pytest.MonkeyPatch) -> None:
-    source = film(tmp_path / "in.mkv", frames=3, face=False)
     finish = FileSink.finish
 
     def refused(self: FileSink) -> None:
@@ -94,8 +98,7 @@ def half_written(path: Path) -> None:
 # -- a film into a folder ---------------------------------------------------------------------------------------------
 
 
-def test_a_folder_has_to_be_meant(tmp_path: Path) -> None:
-    source = film(tmp_path / "in.mkv", frames=3, face=False)
+def test_a_folder_has_to_be_meant(source: Path, tmp_path: Path) -> None:
     (tmp_path / "plain").write_bytes(b"text")
     for output in ("better", "plain", "-"):
         with pytest.raises(UsageError):
@@ -108,8 +111,7 @@ def test_a_folder_has_to_be_meant(tmp_path: Path) -> None:
     assert len(names(tmp_path / "there")) == 3
 
 
-def test_a_users_own_partial_folder_stays(tmp_path: Path) -> None:
-    source = film(tmp_path / "in.mkv", frames=3, face=False)
+def test_a_users_own_partial_folder_stays(source: Path, tmp_path: Path) -> None:
     for name in ("st.partial", ".st.partial"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "thesis.txt").write_text("mine")

@@ -22,6 +22,7 @@ from rtface.pipeline import chain
 from rtface.pipeline.film import run_file
 from rtface.pipeline.progress import Progress
 from rtface.util.parse import format_start, parse_time
+from tests.pairs import pairs
 from tests.pipeline.run_media import decoded, write_film
 
 pytestmark = pytest.mark.usefixtures("engines")
@@ -53,18 +54,17 @@ def stopped(source: Path, target: Path, after: int, **options: Any) -> Interrupt
     return caught.value
 
 
-@pytest.mark.parametrize("rate", [24, Fraction(24000, 1001), 25, Fraction(30000, 1001), 30, 50, Fraction(60000, 1001),
-                                  60, 120], ids=str)
-def test_a_start_that_is_printed_begins_with_its_frame(tmp_path: Path, rate: Fraction | int) -> None:
-    for kind in ("mp4", "mkv"):
-        source = numbered(tmp_path / f"in.{kind}", 20, rate)
-        opened = FileSource(source)
-        times = [item.pts * item.time_base - opened.info.clock_start for item in opened]  # type: ignore[union-attr]
-        opened.close()
-        for n in (1, 2, 7, 13, 19):
-            rest = FileSource(source, start=parse_time(format_start(times[n])))
-            assert next(iter(rest)).pts * opened.info.time_base - opened.info.clock_start == times[n]  # type: ignore
-            rest.close()
+@pytest.mark.parametrize(("rate", "kind"), pairs(
+    [24, Fraction(24000, 1001), 25, Fraction(30000, 1001), 30, 50, Fraction(60000, 1001), 60, 120], ["mp4", "mkv"]))
+def test_a_start_that_is_printed_begins_with_its_frame(tmp_path: Path, rate: Fraction | int, kind: str) -> None:
+    source = numbered(tmp_path / f"in.{kind}", 20, rate)
+    opened = FileSource(source)
+    times = [item.pts * item.time_base - opened.info.clock_start for item in opened]  # type: ignore[union-attr]
+    opened.close()
+    for n in (1, 2, 7, 13, 19):
+        rest = FileSource(source, start=parse_time(format_start(times[n])))
+        assert next(iter(rest)).pts * opened.info.time_base - opened.info.clock_start == times[n]  # type: ignore
+        rest.close()
 
 
 UNEVEN = [0, 40, 41, 120, 127, 500, 533, 567, 600, 1600, 1610, 1640, 1641, 1700]
