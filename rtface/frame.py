@@ -1,7 +1,7 @@
 """What travels through the pipeline: frames, packets of the other streams, faces, crops.
 
-Two spaces are used everywhere. **Sample space** is the picture as it is stored (maybe turned, interlaced, with
-non-square pixels). **Display space** is the picture as a viewer sees it: upright, square pixels, origin at the
+Two spaces are used everywhere. **Sample space** is the frame as it is stored (maybe rotated, interlaced, with
+non-square pixels). **Display space** is the frame as a viewer sees it: upright, square pixels, origin at the
 top-left *corner* of the top-left pixel, so the centre of pixel (i, j) lies at (i + 0.5, j + 0.5). All faces live in
 display space. `rtface.geometry.transforms` builds every matrix between the two.
 """
@@ -59,8 +59,8 @@ class Display:
     """How stored samples become what a viewer sees.
 
     Attributes:
-        quarter_turns: clockwise quarter turns (0…3) applied to the stored picture to make it upright.
-        mirror: whether the turned picture is then flipped left-right.
+        quarter_turns: clockwise quarter turns (0…3) applied to the stored samples to make it upright.
+        mirror: whether the rotated frame is then flipped left-right.
         aspect: sample aspect ratio (width/height of one stored sample), 1 for square.
         fields: "progressive", or which field comes first in time: "tff" or "bff".
     """
@@ -79,11 +79,11 @@ class Face:
         track_id: positive, the same for the same face as long as it is tracked; new after a cut. 0 for a detection
             that belongs to no track (`Frame.unfollowed` only).
         box: x0, y0, x1, y1; float64 of shape (4,).
-        points: eye centre left in the picture, eye centre right, nose tip, mouth corner left, right; float64 (5, 2).
+        points: eye centre left in the frame, eye centre right, nose tip, mouth corner left, right; float64 (5, 2).
         mesh: MediaPipe's 478 points x, y, z (z in the same pixels, negative towards the camera); float64 (478, 3),
             or None.
         score: confidence 0…1.
-        pose: yaw, pitch, roll in degrees (0 = frontal; yaw > 0 turned to the picture's right), or None.
+        pose: yaw, pitch, roll in degrees (0 = frontal; yaw > 0 turned to the right of the frame), or None.
         raw_points: `points` before smoothing, (5, 2), or None.
     """
 
@@ -103,16 +103,16 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture on its way.
+    """A decoded video frame with its time, colour, display and faces.
 
     Attributes:
-        image: the decoded picture in its native format; the pipeline owns it once it left the source.
+        image: the decoded samples in their native format; the pipeline owns it once it left the source.
         pts: presentation time in `time_base` units, never renumbered.
         time_base: seconds of one unit.
         duration: in `time_base` units, 0 when unknown.
         color, display: how to read `image`.
         faces: what the tracker found, display space.
-        tracked: False where tracking failed on this frame: `faces` is empty then, but nobody knows whether there are
+        tracked: False where tracking failed on this frame: `faces` is empty then, though there may be
             faces. Stages that hide something cover the whole frame. Faces that were carried over from an earlier frame
             on purpose (a live run under load tracks only some frames) count as tracked.
         unfollowed: faces that the detector sees and the tracker does not follow (a profile whose mesh is lost, a face
@@ -120,16 +120,16 @@ class Frame:
             enhanced; stages that hide faces cover them. `track_id` is that of the lost track at that place, or 0.
             Empty unless a stage of the run hides something.
         faces_age: seconds since `faces` and `unfollowed` were seen; 0 where they were seen on this frame.
-        captured_at: `time.monotonic()` when the source had the picture (latency clock), None for files.
-        field: None for a whole picture; 0 or 1 for the field that comes first or second in time.
+        captured_at: `time.monotonic()` when the source had the frame (latency clock), None for files.
+        field: None for a whole frame; 0 or 1 for the field that comes first or second in time.
         cut: True on the first frame after a scene change (or a seek).
         touched: True once anything was changed: a correction was added, or a stage has drawn something.
         corrected: True once a face's correction was added.
-        new: True when this is a picture unrelated to the one before (separate stills).
-        lead_in: True on a picture that is worked on only so that what follows finds everything settled
+        new: True when this is an image unrelated to the one before (separate stills).
+        lead_in: True on a frame before a segment that is processed only to settle its state
             (`rtface.pipeline.segments`); it is neither counted nor written.
-        before: the picture as it came, in memory of its own, where a stage needs it; None otherwise.
-        failed: True where the enhancement failed on this frame: the picture is as it came.
+        before: a copy of the image as decoded, where a stage needs it; None otherwise.
+        failed: True where the enhancement failed on this frame: the image is as decoded.
     """
 
     image: av.VideoFrame
@@ -166,7 +166,7 @@ class Frame:
         return t
 
     def with_faces(self, faces: tuple[Face, ...], *, cut: bool | None = None) -> Frame:
-        """The same picture with other faces."""
+        """The same frame with other faces."""
         return replace(self, faces=faces, cut=self.cut if cut is None else cut)
 
 

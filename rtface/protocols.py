@@ -62,13 +62,13 @@ class View(Protocol):
     def height(self) -> float: ...
 
     def thumbnail(self, max_side: int) -> tuple[Bytes, float, float]:
-        """Whole picture as RGB uint8 h×w×3, longer side ≤ max_side; display pixels per thumbnail pixel in x and y."""
+        """Whole frame as RGB uint8 h×w×3, longer side ≤ max_side; display pixels per thumbnail pixel in x and y."""
         ...
 
     def crop(self, matrix: Float, size: tuple[int, int]) -> Bytes:
         """RGB uint8 h×w×3 of the region that `matrix` (2×3, display → crop pixels) maps to `size` (w, h).
 
-        Area-filtered when it shrinks; black outside the picture.
+        Area-filtered when it shrinks; black outside the frame.
         """
         ...
 
@@ -77,14 +77,14 @@ class Tracker(Protocol):
     """Finds faces, keeps their identity over time, and steadies their points."""
 
     sparing: bool
-    """Set where there is little time: it may do with less."""
+    """Set where time is short: the tracker may then read fewer faces a frame."""
     watchful: bool
     """Set where a stage hides faces: `unfollowed` is filled, and the detector runs on every frame unless `sparing`."""
     unfollowed: tuple[Face, ...]
     """After `update`: detections on this frame that no returned face covers (`Frame.unfollowed`)."""
 
     def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
-        """Faces on this picture; `time` in seconds, rising; `cut` forgets all tracks."""
+        """Faces on this frame; `time` in seconds, rising; `cut` forgets all tracks."""
         ...
 
     def reset(self) -> None: ...
@@ -123,7 +123,7 @@ class Restored(Generic[PixelsCo]):
 
 
 class Engine(Protocol):
-    """A restoration network behind one call."""
+    """A restoration network, ready to run."""
 
     @property
     def name(self) -> str: ...
@@ -158,7 +158,7 @@ class Engine(Protocol):
         ...
 
     def stand_back(self) -> None:
-        """From now on it runs with what others leave of the processor, as far as can be had: nobody waits for it."""
+        """Lowers its priority, where the system can: from now on no frame waits for it."""
         ...
 
     def close(self) -> None: ...
@@ -202,8 +202,7 @@ class ShapeTask(Protocol):
     """What `Device.shape` needs of one face (`rtface.enhance.tasks.FaceTask`).
 
     Attributes:
-        restored: what its engine made of it; None between keyframes, where the device carries, or
-            nothing yet.
+        restored: the engine's answer; None between keyframes, where the device carries, or while there is none.
     """
 
     restored: Restored[Pixels] | None
@@ -235,7 +234,7 @@ class ShapeTask(Protocol):
 
     @property
     def seed(self) -> int:
-        """A number of its own for every track and frame (synthetic grain)."""
+        """A number for each track and frame (synthetic grain)."""
         ...
 
     @property
@@ -262,7 +261,7 @@ class Device(Protocol):
     def carries(self) -> bool:
         """Whether `shape` moves the last keyframe's correction to faces that no engine has seen
         (`rtface.correct.reproject`), so that an engine may rest between keyframes. Keyframes over a light engine's
-        answers (`rtface.enhance.keyframes.scheduler`), which are joined on the host, need no such thing."""
+        answers (`rtface.enhance.keyframes.scheduler`) are joined on the host and do not need it."""
         ...
 
     def view(self, frame: Frame) -> View: ...
@@ -299,14 +298,14 @@ class Device(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ImageNetwork:
-    """A small network that a tracker runs on one square picture at a time.
+    """A small network that a tracker runs on one square image at a time.
 
     Attributes:
         name: for messages and file names.
-        path, sha256: of its ONNX file, which takes one picture.
-        size: side of the picture in pixels.
-        input: tensor name of the picture, float32.
-        layout: of the picture, 1×S×S×3 or 1×3×S×S.
+        path, sha256: of its ONNX file, which takes one image.
+        size: side of the image in pixels.
+        input: tensor name of the image, float32.
+        layout: of the image, 1×S×S×3 or 1×3×S×S.
         bgr: whether it wants BGR.
         divisor: what the samples are divided by.
         outputs: shapes without the batch, float32, by tensor name in the order in which they are wanted.
@@ -324,10 +323,10 @@ class ImageNetwork:
 
 
 class ImageNetworkRunner(Protocol):
-    """Such a network, ready on some device. Not for use from several threads."""
+    """An `ImageNetwork` ready to run on a device. Not for use from several threads."""
 
     def __call__(self, rgb: Bytes) -> Sequence[Float32]:
-        """The outputs for a uint8 S×S×3 picture; valid until the next call."""
+        """The outputs for a uint8 S×S×3 image; valid until the next call."""
         ...
 
     def close(self) -> None: ...
@@ -355,7 +354,7 @@ class Runtime:
     Attributes:
         ahead: frames that may be in the engines' hands while the next is prepared.
         networks: makes a tracker's networks ready where the crops are, on a GPU; None on the CPU.
-        close: releases what belongs to it, where nobody else does; safe to call twice.
+        close: releases device and engines, where the runtime owns them; safe to call twice.
     """
 
     device: Device

@@ -26,20 +26,20 @@ def luma_of(rgb: Float32) -> Float32:
     return cv2.scaleAdd(rgb[2], LUMA[2], out, dst=out)
 
 
-def cells_of(picture: Float32, side: int = CELLS) -> Float32:
+def cells_of(image: Float32, side: int = CELLS) -> Float32:
     """3×side×side: area averages of 3×S×S."""
     out = np.empty((3, side, side), np.float32)
-    for plane, cells in zip(picture, out, strict=True):
+    for plane, cells in zip(image, out, strict=True):
         cv2.resize(plane, (side, side), dst=cells, interpolation=cv2.INTER_AREA)
     return out
 
 
-def low_frequencies(picture: Float32) -> Float32:
+def low_frequencies(image: Float32) -> Float32:
     """3×32×32: area average onto the grid, then a 5-tap Gaussian of sigma 1 with the border replicated.
 
-    `picture` is 3×S×S, or `cells_of` it: area averages of area averages are the same.
+    `image` is 3×S×S, or `cells_of` it: area averages of area averages are the same.
     """
-    small = cells_of(picture, GRID)
+    small = cells_of(image, GRID)
     for plane in small:
         cv2.GaussianBlur(plane, (5, 5), 1.0, dst=plane, borderType=cv2.BORDER_REPLICATE)
     return small

@@ -78,15 +78,15 @@ class Warp:
     flow: Float32 | None
     gate: Float32
 
-    def fetch(self, picture: Float32, box: Box = (0, 0, SIDE, SIDE)) -> Float32:
+    def fetch(self, image: Float32, box: Box = (0, 0, SIDE, SIDE)) -> Float32:
         """The part `box` (samples of SIDE×SIDE) of an image, float32 3×m×m, of the frame that the warp leads to, moved
         to the frame that it begins at."""
-        k, (x0, y0, x1, y1) = picture.shape[1] // SIDE, box
+        k, (x0, y0, x1, y1) = image.shape[1] // SIDE, box
         if self.flow is None:
-            return picture[:, y0 * k:y1 * k, x0 * k:x1 * k]
+            return image[:, y0 * k:y1 * k, x0 * k:x1 * k]
         x, y = sampling_coordinates(self.flow, (slice(y0, y1), slice(x0, x1)), k)
         out: Any = np.stack([cv2.remap(plane, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-                             for plane in picture])
+                             for plane in image])
         return out
 
 
@@ -152,11 +152,11 @@ class WarpEstimator:
         return out
 
 
-def resized(picture: Float32, side: int) -> Float32:
+def resized(image: Float32, side: int) -> Float32:
     """An image, c×n×n, at side×side."""
-    shrinks = picture.shape[1] > side
+    shrinks = image.shape[1] > side
     return np.stack([cv2.resize(plane, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-                     for plane in picture])
+                     for plane in image])
 
 
 def energy(difference: Sequence[Float32] | Float32, size: tuple[int, int] = (SIDE, SIDE)) -> Float32:

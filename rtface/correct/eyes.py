@@ -57,10 +57,10 @@ class Iris:
     square: Float32
     share: Float32
 
-    def of(self, picture: Float32) -> Float32:
+    def of(self, image: Float32) -> Float32:
         """The window of an image 3×S×S."""
         x0, y0, x1, y1 = self.window
-        return picture[:, y0:y1, x0:x1]
+        return image[:, y0:y1, x0:x1]
 
 
 def irises_in(eyes: Float, box: Box) -> tuple[Iris | None, ...]:
@@ -81,10 +81,10 @@ def irises_in(eyes: Float, box: Box) -> tuple[Iris | None, ...]:
     return tuple(found)
 
 
-def iris_means(picture: Float32, places: tuple[Iris | None, ...]) -> Float32:
+def iris_means(image: Float32, places: tuple[Iris | None, ...]) -> Float32:
     """The mean colour of each iris of an image 3×S×S: float32 2×3, 0 for one that lies outside."""
     return np.stack([np.zeros(3, np.float32) if place is None else
-                     place.of(picture).reshape(3, -1) @ place.share.ravel() for place in places])
+                     place.of(image).reshape(3, -1) @ place.share.ravel() for place in places])
 
 
 def means_of_cells(cells: Float32, size: int, places: tuple[Iris | None, ...]) -> Float32:

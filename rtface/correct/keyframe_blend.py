@@ -74,7 +74,7 @@ class Key:
     moved: Float32 | None = None
 
 
-def temporally_averaged(picture: Float32, others: Sequence[tuple[int, Float32, Warp]], error: Float32,
+def temporally_averaged(image: Float32, others: Sequence[tuple[int, Float32, Warp]], error: Float32,
              box: Box = (0, 0, SIDE, SIDE)) -> Float32:
     """float32 3×n×n: an image of a face, averaged with those of the frames around it.
 
@@ -87,14 +87,14 @@ def temporally_averaged(picture: Float32, others: Sequence[tuple[int, Float32, W
         error: float32 SIDE×SIDE, mean square, how wrong the image is as far as is known.
         box: x0, y0, x1, y1 in samples of SIDE×SIDE: the part that matters; the rest stays as it is.
     """
-    (x0, y0, x1, y1), k = box, picture.shape[1] // SIDE
+    (x0, y0, x1, y1), k = box, image.shape[1] // SIDE
     few, size = (x1 - x0, y1 - y0), (k * (x1 - x0), k * (y1 - y0))
     part, inner = np.s_[y0:y1, x0:x1], np.s_[:, y0 * k:y1 * k, x0 * k:x1 * k]
-    out = picture.copy()
+    out = image.copy()
     total, weights = out[inner], np.ones(size[::-1], np.float32)
     for distance, other, warp in others:
         share, moved = np.float32(np.exp(-0.5 * (distance / _SPREAD) ** 2)), warp.fetch(other, box)
-        change = [cv2.subtract(there, here) for there, here in zip(moved, picture[inner], strict=True)]
+        change = [cv2.subtract(there, here) for there, here in zip(moved, image[inner], strict=True)]
         gate = warp.gate[part] * _explained(2.0 * error[part], energy(change, few))
         weight: Any = cv2.resize(gate, size, interpolation=cv2.INTER_LINEAR) * share
         cv2.add(weights, weight, dst=weights)
@@ -213,15 +213,15 @@ def _explained(expected: Float32, found: Float32) -> Float32:
     return out
 
 
-def _bands(picture: Float32) -> list[Float32]:
+def _bands(image: Float32) -> list[Float32]:
     """Low and middle frequencies of an image."""
-    low, middle = (_lowpass(picture, cells) for cells in _BANDS)
+    low, middle = (_lowpass(image, cells) for cells in _BANDS)
     return [low, middle - low]
 
 
-def _lowpass(picture: Float32, cells: int) -> Float32:
-    few = [cv2.GaussianBlur(plane, (5, 5), 1.0, borderType=cv2.BORDER_REPLICATE) for plane in resized(picture, cells)]
-    return resized(np.stack(few), picture.shape[1])
+def _lowpass(image: Float32, cells: int) -> Float32:
+    few = [cv2.GaussianBlur(plane, (5, 5), 1.0, borderType=cv2.BORDER_REPLICATE) for plane in resized(image, cells)]
+    return resized(np.stack(few), image.shape[1])
 
 
 def _around(values: Float32) -> Float32:

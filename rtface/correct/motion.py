@@ -90,10 +90,10 @@ def _rms(difference: Float32) -> Float32:
     return out
 
 
-def warped(picture: Float32, flow: Float32, low: tuple[slice, slice], interpolation: int) -> Float32:
+def warped(image: Float32, flow: Float32, low: tuple[slice, slice], interpolation: int) -> Float32:
     """The part `low` (in samples of the flow) of an image 3×n×n, fetched from where the flow says it was."""
-    x, y = sampling_coordinates(flow, low, picture.shape[1] // flow.shape[0])
-    out: Any = np.stack([cv2.remap(plane, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE) for plane in picture])
+    x, y = sampling_coordinates(flow, low, image.shape[1] // flow.shape[0])
+    out: Any = np.stack([cv2.remap(plane, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE) for plane in image])
     return out
 
 

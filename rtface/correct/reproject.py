@@ -176,18 +176,18 @@ class Reprojection:
         target: Any = cv2.remap(key.target, x - np.float32(x0), y - np.float32(y0),
                                 cv2.INTER_LINEAR if scale >= FINE else cv2.INTER_CUBIC,
                                 borderMode=cv2.BORDER_CONSTANT, borderValue=0.0)
-        *pictures, weight = cv2.split(target)
+        *images, weight = cv2.split(target)
         np.maximum(weight, 0.0, out=weight)  # a cubic may go below
         full: Any = cv2.resize(gate[low], (width, height), interpolation=cv2.INTER_LINEAR)
         light = low_frequencies(change)
         factor = size // light.shape[1]
         planes: list[Float32] = []
-        for plane, picture, wandered in zip(c, pictures, light, strict=True):
+        for plane, image, wandered in zip(c, images, light, strict=True):
             e: Any = cv2.resize(wandered, (light.shape[2] * factor, light.shape[1] * factor),
                                 interpolation=cv2.INTER_LINEAR)
             d: Any = cv2.subtract(plane[rows, columns], e[rows, columns])
             cv2.multiply(d, weight, dst=d)
-            cv2.subtract(picture, d, dst=d)
+            cv2.subtract(image, d, dst=d)
             cv2.multiply(d, full, dst=d, scale=strength)
             planes.append(d)
         cv2.mixChannels(planes, [out[rows, columns]], [0, 0, 1, 1, 2, 2])

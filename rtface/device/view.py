@@ -27,7 +27,7 @@ class FrameView(ABC):
         return self._size[1]
 
     def thumbnail(self, max_side: int) -> tuple[Bytes, float, float]:
-        """Whole picture as RGB uint8 h×w×3, longer side ≤ max_side, and display pixels per thumbnail pixel in x and y.
+        """Whole frame as RGB uint8 h×w×3, longer side ≤ max_side, and display pixels per thumbnail pixel in x and y.
 
         Never enlarged. The array is kept for the next call with the same size: do not write into it.
         """
@@ -38,12 +38,12 @@ class FrameView(ABC):
         return self._thumbnails[max_side]
 
     def _whole(self, width: int, height: int) -> Bytes:
-        """The whole picture so large."""
+        """The whole frame at this size."""
         return self.crop(scaling(width / self._size[0], height / self._size[1]), (width, height))
 
     @abstractmethod
     def crop(self, matrix: Float, size: tuple[int, int]) -> Bytes:
         """RGB uint8 h×w×3 of the region that `matrix` (2×3, display → region) maps to `size` (w, h).
 
-        Area-filtered where it shrinks, black outside the picture.
+        Area-filtered where it shrinks, black outside the frame.
         """

@@ -100,9 +100,9 @@ class CropRunner:
             answer *= np.float32(1 / (high - low))
         if recipe.output.residual:
             answer += part
-        picture = crop.copy() if recipe.input.region else np.empty_like(crop)
-        np.clip(answer[0], 0.0, 1.0, out=picture[:, y:y + h, x:x + w])
-        return picture
+        image = crop.copy() if recipe.input.region else np.empty_like(crop)
+        np.clip(answer[0], 0.0, 1.0, out=image[:, y:y + h, x:x + w])
+        return image
 
     def _next(self, crop: Float32, memory: FaceMemory | None) -> tuple[
             Float32, FaceMemory, Float32 | None, Float32 | None]:
@@ -129,19 +129,19 @@ class CropRunner:
         if k > 1:
             inputs[ports.shrunk] = shrunk(crop, recipe.region, k)[None]
             outputs[ports.kept] = np.empty((1, 3, h, w), np.float32)
-        picture = self._ask(crop, inputs, outputs)
+        image = self._ask(crop, inputs, outputs)
         if k > 1:
             kept = outputs[ports.kept][0]
             if recipe.output.residual:
                 kept += inputs[ports.shrunk][0]
             np.clip(kept, 0.0, 1.0, out=kept)
         else:  # a copy: the caller may write into what it is given
-            kept = picture[:, y:y + h, x:x + w].copy()
+            kept = image[:, y:y + h, x:x + w].copy()
         known_next = FaceMemory(kept, outputs[ports.next][0] if ports.shape else None)
         if not ports.heads:
-            return picture, known_next, None, None
+            return image, known_next, None, None
         hidden = spread(outputs[ports.occlusion][0, 0], recipe.input.size, recipe.region)
-        return picture, known_next, hidden, outputs[ports.log_scale][0, 0]
+        return image, known_next, hidden, outputs[ports.log_scale][0, 0]
 
 
 def _stack(parts: Sequence[Float32]) -> Float32:

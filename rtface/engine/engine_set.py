@@ -112,7 +112,7 @@ def _readable() -> list[Recipe]:
 # A face's box is about 2.26 times as wide as its eyes are apart, and in the FFHQ template they are 126/512 of the crop
 # apart: a face up to 142 px wide fits into a 256 crop without being made smaller. A little more is not seen.
 _SMALL_FACE = 160.0
-# What engines may take of a frame under "auto": twenty pictures a second with everything else beside it.
+# What engines may take of a frame under "auto": twenty frames a second, with everything else that runs.
 _BUDGET_S = 0.05
 
 

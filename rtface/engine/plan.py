@@ -1,7 +1,7 @@
 """Plans: a network made ready for one device in one precision, and the gate that a plan has to pass.
 
 A plan can be wrong without failing: reduced precision has been seen to collapse restorers to one grey, finite
-picture, so looking for NaN is not enough. A plan that has not been seen here before therefore restores the recipe's
+image, so looking for NaN is not enough. A plan that has not been seen here before therefore restores the recipe's
 golden crops, and is refused below the recipe's PSNR; the next safer precision is tried then. What came out is
 remembered in the cache folder under the plan's identity, so that a second start does not repeat it.
 """
@@ -44,7 +44,7 @@ class Plan(Protocol):
     def identity(self) -> PlanIdentity: ...
 
     def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
-        """Computes `outputs` (written to) from `inputs`: C-contiguous float32 of batch 1 by tensor name, pictures
+        """Computes `outputs` (written to) from `inputs`: C-contiguous float32 of batch 1 by tensor name, images
         RGB in the network's own value ranges."""
         ...
 
@@ -56,7 +56,7 @@ P = TypeVar("P", bound=Plan)
 
 @dataclass(frozen=True, slots=True)
 class PlanIdentity:
-    """All that decides what a plan computes; two plans with the same identity give the same picture."""
+    """All that decides what a plan computes; two plans with the same identity give the same image."""
 
     engine: str
     version: str
@@ -105,7 +105,7 @@ class GoldenResult:
 
 
 def psnr(a: Float32, b: Float32) -> float:
-    """Peak signal-to-noise ratio in dB of two pictures of range 0…1; -inf when either holds NaN or infinity."""
+    """Peak signal-to-noise ratio in dB of two images of range 0…1; -inf when either holds NaN or infinity."""
     error = float(np.mean(np.square(a.astype(np.float64) - b.astype(np.float64))))
     if not math.isfinite(error):
         return -math.inf

@@ -43,7 +43,7 @@ CropRegion = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """The picture that the network takes: tensor name, side of the crop in pixels, layout, value range, colour order;
+    """The image that the network takes: tensor name, side of the crop in pixels, layout, value range, colour order;
     and the `region` of the crop that it is given and answers for, where that is not all of it."""
 
     name: str
@@ -57,7 +57,7 @@ class Port:
 @dataclass(frozen=True, slots=True)
 class Output:
     """What the network gives: tensor name and value range; size and colour are the input's. `residual`: not the
-    restored picture, but what is to be added to the input."""
+    restored image, but what is to be added to the input."""
 
     name: str
     range: tuple[float, float] = (0.0, 1.0)

@@ -9,7 +9,7 @@ Dither. Before rounding, a sample at column x, row y of its plane (of its field'
     t = (T[(y + oy) & 255, (x + ox) & 255] + 0.5) / 128 − 0.5      T[j, i] = mix(i + 256·j) >> 25
     h = mix(mix(pts mod 2³²) + 8·p + component)                    ox = h & 255, oy = (h >> 8) & 255
 
-component is 0, 1, 2 for y, u, v and for r, g, b; p is 0 for a whole picture, 1 + the field's parity for a field; mix
+component is 0, 1, 2 for y, u, v and for r, g, b; p is 0 for a whole frame, 1 + the field's parity for a field; mix
 is MurmurHash3's 32-bit finaliser of its argument + 0x9E3779B9. |t| < 0.5, so that a sample whose correction is 0
 rounds to itself.
 """
@@ -155,7 +155,7 @@ class Placement:
 
     @property
     def empty(self) -> bool:
-        """Whether the patches lie outside the picture."""
+        """Whether the patches lie outside the frame."""
         return self.box[2] <= self.box[0]
 
     def gate(self) -> Bytes:
@@ -210,7 +210,7 @@ def _dither_sheet(width: int) -> Float32:
 
 
 class Dither:
-    """Rounding offsets of one component of one picture; see the module's text.
+    """Rounding offsets of one component of one frame; see the module's text.
 
     Attributes:
         offset: ox and oy.

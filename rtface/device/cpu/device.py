@@ -175,7 +175,7 @@ class CpuDevice:
             size: S.
 
         Returns:
-            float32 N×3×S×S RGB 0…1; the picture's edge is replicated outside it.
+            float32 N×3×S×S RGB 0…1; the frame's edge is replicated outside it.
         """
         return self._crops(self.view(frame), matrices, size)
 

@@ -1,4 +1,4 @@
-"""Whole pictures in RGB, at another size, by FFmpeg's swscale."""
+"""Whole frames in RGB, at another size, by FFmpeg's swscale."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Swscale:
         self._context: VideoReformatter | None = None
 
     def rgb(self, image: av.VideoFrame, size: tuple[int, int], matrix: str, *, full: bool, area: bool) -> av.VideoFrame:
-        """The picture in rgb24.
+        """The frame in rgb24.
 
         Args:
             image: any format that swscale reads.

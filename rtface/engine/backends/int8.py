@@ -36,7 +36,7 @@ class Calibration:
 
     Attributes:
         weights: SHA-256 (hex) of the network that was measured.
-        crops: numbers of the golden crops that the ranges hold. A picture that is no face drives a network far
+        crops: numbers of the golden crops that the ranges hold. An image that is no face drives a network far
             beyond them; wide enough for it, they would be too coarse for faces.
         convolutions: those to run in int8; all others stay in the precision of the rest.
         digest: SHA-256 (hex) of the file.

@@ -51,14 +51,14 @@ class NeighbourSmoother:
             draft: what would be shown of a sample, float32 3×S×S.
             box: as for `temporally_averaged`.
         """
-        picture, around = draft(sample), list[tuple[int, Float32, Warp]]()
-        here = [resized(sample.light_crops.pixels[0], SIDE), resized(picture, SIDE)]
+        image, around = draft(sample), list[tuple[int, Float32, Warp]]()
+        here = [resized(sample.light_crops.pixels[0], SIDE), resized(image, SIDE)]
         for n, m in self._near(sample, SHOWN):
             warp, other = self.warp(sample, m), draft(m)
             seen, left = (energy(a - warp.fetch(resized(b, SIDE)))
                           for a, b in zip(here, (m.light_crops.pixels[0], other), strict=True))
             around.append((n, other, Warp(warp.flow, warp.gate * flicker_ratio(seen, left))))
-        return temporally_averaged(picture, around, sample.error(), box)
+        return temporally_averaged(image, around, sample.error(), box)
 
     def _near(self, sample: FaceSample, reach: int) -> list[tuple[int, FaceSample]]:
         """Distances in frames, and samples."""
