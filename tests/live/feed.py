@@ -21,7 +21,7 @@ from av.audio.codeccontext import AudioCodecContext
 from rtface.frame import Color, Frame
 from rtface.live.protocols import TIME_BASE, LiveSink, SoundFormat, SoundPacket, VideoFormat
 from rtface.util.av_arrays import plane_rows
-from tests.live.publish import picture, tone
+from tests.live.publish import stamped_image, tone
 
 RATE = 48_000
 MONO = SoundFormat(RATE, 1)
@@ -77,8 +77,8 @@ class Feed:
     """Gives a sink frames at an even pace, on the caller's thread.
 
     Args:
-        texture: covers the pictures with grain that moves, so that they fill a file.
-        corrected: whether the pictures say that a face was corrected on them.
+        texture: covers the frames with grain that moves, so that they fill a file.
+        corrected: whether the frames say that a face was corrected on them.
 
     Attributes:
         calls: seconds of every call of the sink, 0 for those that waited for nothing.
@@ -112,7 +112,7 @@ class Feed:
                 due = self._began + self._frames / rate
                 if now < due:
                     time.sleep(due - now)
-                image = picture(self._form.width, self._form.height, due)
+                image = stamped_image(self._form.width, self._form.height, due)
                 self._frames += 1
                 if self._grain is not None:
                     luma = plane_rows(image.planes[0])[16:, :self._form.width]
@@ -171,7 +171,7 @@ class Feed:
         """Feeds until a watcher has got so many frames after a time."""
         until = time.monotonic() + 20
         while sum(e["at"] > after for e in watcher.seen()) < count:
-            assert time.monotonic() < until, f"{len(watcher.seen())} pictures were seen, the last ones too early"
+            assert time.monotonic() < until, f"{len(watcher.seen())} frames were seen, the last ones too early"
             self.run(0.2)
 
     def check_that_no_call_waited(self) -> None:
@@ -219,6 +219,6 @@ def at_once(*calls: Callable[[], object]) -> None:
 def offsets(watcher: Watcher) -> list[tuple[float, float]]:
     """By second of the stream: when a frame lies on the feed's clock, and when its tones do, each as the clock's
     time minus the stream's, in seconds modulo 1."""
-    pictures = {round(e["pts"]): (e["stamp"] - e["pts"]) for e in watcher.seen() if e["stamp"] is not None}
+    stamps = {round(e["pts"]): (e["stamp"] - e["pts"]) for e in watcher.seen() if e["stamp"] is not None}
     tones = {round(e["onset"]): -e["onset"] for e in watcher.seen("tone")}
-    return [(pictures[k] % 1, tones[k] % 1) for k in sorted(pictures.keys() & tones.keys())]
+    return [(stamps[k] % 1, tones[k] % 1) for k in sorted(stamps.keys() & tones.keys())]

@@ -17,7 +17,7 @@ from rtface.live.protocols import TIME_BASE, EndpointHealth, SoundFormat, SoundP
 FORM = VideoFormat(64, 48, "yuv420p", Fraction(30), Color("bt601"))
 
 
-def picture(luma: int = 100, form: VideoFormat = FORM) -> av.VideoFrame:
+def flat_image(luma: int = 100, form: VideoFormat = FORM) -> av.VideoFrame:
     """A flat frame."""
     image = av.VideoFrame(form.width, form.height, form.pix_fmt)
     for plane, value in zip(image.planes, (luma, 128, 128), strict=False):
@@ -33,7 +33,7 @@ def luma_of(frame: Frame) -> int:
 def frame(number: int, *, luma: int | None = None, at: float | None = None, form: VideoFormat = FORM) -> Frame:
     """The frame captured `at` (now), with its number as pts."""
     captured = time.monotonic() if at is None else at
-    return Frame(picture(number % 256 if luma is None else luma, form), number, TIME_BASE, color=form.color,
+    return Frame(flat_image(number % 256 if luma is None else luma, form), number, TIME_BASE, color=form.color,
                  display=Display(), captured_at=captured)
 
 

@@ -1,6 +1,6 @@
 """Publishes frames that carry the time, with sound, in real time: ``publish.py URL FORMAT [KEY=VALUE…]``.
 
-Every picture has the monotonic clock's milliseconds in its first rows, a bit a block (`read_stamp`), and flashes in the
+Every frame has the monotonic clock's milliseconds in its first rows, a bit a block (`read_stamp`), and flashes in the
 first tenth of each second of that clock, in which the sound has its tone. Where the server goes away, it tries again.
 """
 
@@ -33,7 +33,7 @@ def read_stamp(image: av.VideoFrame) -> float:
     return int("".join("1" if bit else "0" for bit in bits), 2) / 1000
 
 
-def picture(width: int, height: int, now: float) -> av.VideoFrame:
+def stamped_image(width: int, height: int, now: float) -> av.VideoFrame:
     """A gradient with the time in it."""
     image = av.VideoFrame(width, height, "yuv420p")
     rows = [np.frombuffer(p, np.uint8).reshape(p.height, p.line_size) for p in image.planes]
@@ -75,7 +75,7 @@ def publish(url: str, kind: str, options: dict[str, str]) -> None:
             due = began + frames / fps
             if now < due:
                 time.sleep(due - now)
-            image = picture(width, height, due)
+            image = stamped_image(width, height, due)
             image.pts, image.time_base = round((due - began) * 1000), Fraction(1, 1000)
             for packet in video.encode(image):
                 box.mux(packet)

@@ -42,7 +42,7 @@ def test_a_lift_brings_a_luma_to_its_target_and_has_an_end():
     assert lift_for(0.0, 0.46) == lift_for(0.02, 0.46) == MAX_LIFT
 
 
-def picture(pix_fmt, *, level=0.2, noise=0.05, size=(98, 62), full=False, seed=0, pts=0, **more):
+def dark_frame(pix_fmt, *, level=0.2, noise=0.05, size=(98, 62), full=False, seed=0, pts=0, **more):
     """A dark frame with every code in it somewhere."""
     image = av.VideoFrame(*size, pix_fmt)
     form = layout(image.format.name)
@@ -72,7 +72,7 @@ FORMATS = ["yuv420p", "yuvj420p", "yuvj422p", "yuv444p", "nv12", "nv21", "nv24",
 @pytest.mark.parametrize("full", [False, True])
 def test_every_layout_goes_through_one_rising_table(pix_fmt, full):
     packed_pairs = pix_fmt[:4] in ("yuyv", "uyvy", "yvyu", "y210")  # these have even widths
-    frame = picture(pix_fmt, full=full, size=(98, 62) if full or packed_pairs else (97, 61))
+    frame = dark_frame(pix_fmt, full=full, size=(98, 62) if full or packed_pairs else (97, 61))
     form = layout(pix_fmt)
     before = values(frame)
     others = other_bytes(frame.image, form)
@@ -131,14 +131,14 @@ def test_no_holes_at_eight_bits_beyond_the_gain(lift, full):
 @pytest.mark.parametrize(("pix_fmt", "level", "amount"), [
     ("yuv420p", 0.2, 0.0), ("yuv420p10le", 0.2, 0.0), ("rgb24", 0.2, 0.0), ("yuv420p", 0.6, 1.0)])
 def test_without_light_and_where_it_is_bright_nothing_changes(pix_fmt, level, amount):
-    frame = picture(pix_fmt, level=level)
+    frame = dark_frame(pix_fmt, level=level)
     before = [bytes(plane) for plane in frame.image.planes]
     assert Brightening().apply(frame, amount, ()) is frame
     assert [bytes(plane) for plane in frame.image.planes] == before
 
 
 def test_gray_stays_gray():
-    frame = picture("yuv420p")
+    frame = dark_frame("yuv420p")
     for plane in frame.image.planes[1:]:
         np.frombuffer(plane, np.uint8)[:] = 128
     after = values(Brightening().apply(frame, 1.0, ()))
@@ -178,7 +178,7 @@ def test_the_face_decides_where_there_is_one(display):
     size = (200, 100)
 
     def made(face_level, seed=1):
-        frame = picture("yuv420p", level=0.6, noise=0.01, size=size, full=True, display=display, seed=seed)
+        frame = dark_frame("yuv420p", level=0.6, noise=0.01, size=size, full=True, display=display, seed=seed)
         view = planes(frame.image, layout("yuv420p"))["y"]
         view[10:50, 20:60] = int(255 * face_level)
         return frame
@@ -264,7 +264,7 @@ def lifts_of(faces):
     """The lift of each frame of a bright scene with a dark face, where `faces` says whether it was found."""
     light, lifts = Brightening(), []
     for n, found in enumerate(faces):
-        frame = picture("yuv420p", level=0.6, noise=0.01, size=(200, 100), full=True, pts=n * 33_333)
+        frame = dark_frame("yuv420p", level=0.6, noise=0.01, size=(200, 100), full=True, pts=n * 33_333)
         planes(frame.image, layout("yuv420p"))["y"][10:50, 20:60] = 60
         light.apply(frame, 1.0, (face_at(20, 10, 60, 50),) if found else ())
         lifts.append(light.adaptation.lift)
@@ -286,7 +286,7 @@ def test_the_first_face_is_followed_quickly():
 
 def test_it_takes_little_time_at_720p():
     """1.5 ms is the aim; a loaded machine gets four times as long."""
-    frame = picture("yuv420p", size=(1280, 720))
+    frame = dark_frame("yuv420p", size=(1280, 720))
     light = Brightening()
     faces = (face_at(400, 100, 700, 500),)
     spent = []

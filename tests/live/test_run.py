@@ -140,10 +140,10 @@ def test_a_film_starts_when_its_outputs_are_open():
     given = threading.Event()
 
     class Film(FakeSource):
-        def start(self, picture, sound) -> None:
-            super().start(picture, sound)
+        def start(self, give, sound) -> None:
+            super().start(give, sound)
             for number in (1, 2, 3):
-                picture(frame(number))
+                give(frame(number))
             given.set()
 
     class Slow(FakeSink):

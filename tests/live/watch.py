@@ -1,6 +1,6 @@
 """Watches a stream and notes what comes, a line of JSON each: ``watch.py URL FILE [KEY=VALUE…]``.
 
-``video``: a packet with its picture. ``tone``: where a tone of `publish.tone` begins. ``open``: what the stream is.
+``video``: a packet with its frame. ``tone``: where a tone of `publish.tone` begins. ``open``: what the stream is.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ class Watched:
     """Opens a source, keeps what comes, and closes it.
 
     Attributes:
-        frames: when each came, and the frame with its picture taken out but for the last.
-        made: when the publisher made it, as its picture says, where `stamped`.
+        frames: when each came, and the frame.
+        made: when the publisher made it, as its frame says, where `stamped`.
         sounds: all.
     """
 

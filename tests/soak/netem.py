@@ -1,7 +1,7 @@
 """Server to server over a bad network: ``netem.py NETWORK SECONDS``, as root in a throw-away machine whose loopback it
 makes bad. The last line is what was seen, as JSON.
 
-Source, presenter and sink of a run without its engine, and small pictures: such a machine may be emulated, where
+Source, presenter and sink of a run without its engine, and small frames: such a machine may be emulated, where
 opening an engine takes minutes.
 """
 

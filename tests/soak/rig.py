@@ -20,7 +20,7 @@ def came(watcher: Watcher, count: int, patience: float = 40) -> None:
     """Waits until so many frames were watched."""
     until = time.monotonic() + patience
     while (now := len(watcher.seen())) < count:
-        assert time.monotonic() < until, f"only {now} pictures came"
+        assert time.monotonic() < until, f"only {now} frames came"
         time.sleep(0.1)
 
 
@@ -29,9 +29,9 @@ def windows(watcher: Watcher, length: float) -> Iterator[tuple[float, float, flo
     milliseconds, how old the frames were when they came in milliseconds, and frames a second."""
     videos = [e for e in watcher.seen() if e["stamp"] is not None]
     # By second of the stream: the feed's clock at its frame, and at its tone, each less the stream's time.
-    pictures = {round(e["pts"]): e["stamp"] - e["pts"] for e in videos}
+    stamps = {round(e["pts"]): e["stamp"] - e["pts"] for e in videos}
     tones = {round(e["onset"]): -e["onset"] for e in watcher.seen("tone")}
-    apart = {k: ((pictures[k] - tones[k] + 0.5) % 1 - 0.5) * 1000 for k in pictures.keys() & tones.keys()}
+    apart = {k: ((stamps[k] - tones[k] + 0.5) % 1 - 0.5) * 1000 for k in stamps.keys() & tones.keys()}
     start = videos[0]["pts"]
     while start + length / 2 < videos[-1]["pts"]:
         inside = [e for e in videos if start <= e["pts"] < start + length]

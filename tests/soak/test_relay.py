@@ -68,7 +68,7 @@ def test_sound_and_pictures_stay_in_step(server, tmp_path):
             came(source, 25 * 8)
             before = list(windows(source, 8))
         done = finish(run)
-    report(f"{server.__name__}: seconds, sound behind pictures ms, age ms, pictures/s; before rtface: ",
+    report(f"{server.__name__}: seconds, sound behind frames ms, age ms, frames/s; before rtface: ",
            *(w[1] for w in before))
     for window in found:
         report(*window)
@@ -76,7 +76,7 @@ def test_sound_and_pictures_stay_in_step(server, tmp_path):
     report("sound moved by ms", max(steps) - min(steps), "latency", done["latency_ms"], "dropped", done["dropped"])
     assert len(found) >= 3
     assert max(steps) - min(steps) < 40
-    assert abs(found[-1][2] - found[0][2]) < 250, "pictures grew old on the way"
+    assert abs(found[-1][2] - found[0][2]) < 250, "frames grew old on the way"
     assert done["faults"] == 0
 
 
@@ -88,7 +88,7 @@ def resumed(watcher: Watcher, after: float, within: float) -> float:
             if seen["at"] > after and seen["stamp"] is not None and seen["stamp"] > after - 0.5:
                 return seen["at"] - after
         time.sleep(0.1)
-    pytest.fail(f"no picture within {within} s")
+    pytest.fail(f"no frame within {within} s")
 
 
 def lost(run: Command, server: Any, end: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from rtface.media.stream_plan import FORMATS
 from rtface.media.workfile import work_name
 from rtface.options import Options
 from tests.live.feed import MONO, Voice, form
-from tests.live.publish import picture, read_stamp
+from tests.live.publish import read_stamp, stamped_image
 
 TAGS = describe("rtface-s 0.1", "9.9", 0.8)
 
@@ -33,7 +33,7 @@ def begun(path: Path, **options: object) -> Recording:
 def feed(recording: Recording, seconds: float = 1.0, *, corrected: bool = False, grain: bool = False) -> None:
     voice, noise = Voice(0.0), np.random.default_rng(1)
     for number in range(round(seconds * 30)):
-        image = picture(320, 180, number / 30)
+        image = stamped_image(320, 180, number / 30)
         if grain:
             noisy = image.to_ndarray()
             noisy[16:] += noise.integers(0, 60, noisy[16:].shape, np.uint8)

@@ -21,7 +21,7 @@ from rtface.live.sinks.stream_mux import DATAGRAM
 from rtface.live.sinks.stream_worker import StreamWriter, take_all
 from rtface.live.sinks.transports import Transport, tables
 from tests.live.feed import Voice, form
-from tests.live.publish import picture
+from tests.live.publish import stamped_image
 from tests.live.sinks.ts_packets import gaps, ts_packets
 
 MONO = SoundFormat(48_000, 1)
@@ -66,7 +66,7 @@ def show(writer: StreamWriter, *moments: float) -> list[int]:
     for number, moment in enumerate(moments):
         def image(number: int = number, moment: float = moment) -> av.VideoFrame:
             asked.append(number)
-            return picture(320, 180, moment)
+            return stamped_image(320, 180, moment)
         writer.write_frame(image, moment)
     return asked
 
@@ -210,7 +210,7 @@ def test_frames_do_not_wait_for_sound_one_container_header():
 
 def test_times_that_stand_still_are_moved():
     made = encoder()
-    stamps = [p.pts for t in (1.0, 1.0, 0.5, 1.1) for p in made.encode(picture(320, 180, t), t, key=False)]
+    stamps = [p.pts for t in (1.0, 1.0, 0.5, 1.1) for p in made.encode(stamped_image(320, 180, t), t, key=False)]
     assert stamps == [90_000, 90_001, 90_002, 99_000]
 
 
@@ -232,7 +232,7 @@ def test_frames_come_out_in_limited_range_with_their_matrix(pix_fmt: str, full: 
 def test_odd_sizes_and_encoders_that_are_not_there_are_said():
     odd = LiveEncoder(form(321, 181), EncoderSettings(encode="software"))
     assert (odd.width, odd.height) == (320, 180) and "321×181 becomes 320×180" in odd.notes[0]
-    assert odd.encode(picture(322, 182, 0.0), 0.0, key=True)
+    assert odd.encode(stamped_image(322, 182, 0.0), 0.0, key=True)
     from rtface.media.cuda import driver
     if driver.absent():
         gpu = LiveEncoder(form(), EncoderSettings(encode="cuda"))
@@ -244,7 +244,7 @@ def test_samples_that_are_not_square_stay_so_in_the_stream():
     like = form(320, 240, aspect=Fraction(16, 15))
     writer = StreamWriter(LiveEncoder(like, EncoderSettings(encode="software")), ear, sound=None)
     for number in range(5):
-        writer.write_frame(lambda number=number: picture(320, 240, number / 30), number / 30)
+        writer.write_frame(lambda number=number: stamped_image(320, 240, number / 30), number / 30)
     writer.close()
     with av.open(io.BytesIO(bytes(ear.got[1])), format="flv") as box:
         next(box.decode(video=0))

@@ -25,10 +25,10 @@ from rtface.live.protocols import SoundFormat
 from rtface.live.sources.read_process import OPENING, ReadProcess
 from rtface.live.sources.reconnecting_source import ReconnectingSource
 from rtface.stats import Stats
-from tests.live.live_fakes import SteppedClock, picture
+from tests.live.live_fakes import SteppedClock, flat_image
 
 OPENED = SourceOpened("h264, 30 fps", Fraction(30), Fraction(1), (), SoundFormat(), film=False)
-LAYOUT = FrameLayout.of(picture())
+LAYOUT = FrameLayout.of(flat_image())
 
 
 class StandInProcess:
@@ -54,7 +54,7 @@ class StandInProcess:
 
     def show(self, at: float, stamp: float | None = None) -> None:
         self.opened, self.frames = OPENED, self.frames + 1
-        self.frame(VideoFrameReady(0, LAYOUT, stamp, at, Color(), Display()), picture())
+        self.frame(VideoFrameReady(0, LAYOUT, stamp, at, Color(), Display()), flat_image())
 
     def hear(self, at: float, stamp: float) -> None:
         self.sound(SoundPacketReady(b"aac", stamp, at, 1024 / 48_000, 48_000, 2))

@@ -15,11 +15,11 @@ def test_pictures_and_sound_keep_their_distance():
     for n in range(500):
         stamp = 100 + n / 25
         arrived = stamp + 5000 + noise.random() * 0.05
-        picture = clock.time("video", stamp, arrived)
+        video = clock.time("video", stamp, arrived)
         sound = clock.time("sound", stamp - 0.3, arrived + 0.001)
-        assert picture - sound == pytest.approx(0.3, abs=1e-3)
+        assert video - sound == pytest.approx(0.3, abs=1e-3)
     # A network only ever delays: the quickest arrivals tell the offset.
-    assert picture == pytest.approx(stamp + 5000, abs=0.015)
+    assert video == pytest.approx(stamp + 5000, abs=0.015)
 
 
 def test_a_slow_drift_is_followed_without_a_jump():

@@ -50,7 +50,7 @@ def looping(film: Path, url: str, log: Path) -> Process:
                     "-f", "flv", url], log)
 
 
-def watched(url: str, pictures: int, timeout: float = 20) -> tuple[list[av.VideoFrame], set[str]]:
+def watched(url: str, count: int, timeout: float = 20) -> tuple[list[av.VideoFrame], set[str]]:
     """So many frames of a stream, and the codecs that came."""
     frames: list[av.VideoFrame] = []
     codecs: set[str] = set()
@@ -60,9 +60,9 @@ def watched(url: str, pictures: int, timeout: float = 20) -> tuple[list[av.Video
             codecs.add(packet.stream.codec_context.name)
             if packet.stream.type == "video":
                 frames += packet.decode()
-            if len(frames) >= pictures and len(codecs) == len(box.streams):
+            if len(frames) >= count and len(codecs) == len(box.streams):
                 break
-            assert time.monotonic() < until, f"only {len(frames)} pictures came"
+            assert time.monotonic() < until, f"only {len(frames)} frames came"
     return frames, codecs
 
 

@@ -85,8 +85,8 @@ def test_rtsp_goes_to_two_viewers_who_come_and_leave(rtface, tmp_path):
 def test_sound_may_come_from_elsewhere(audio, published, nginx, rtface, tmp_path):
     """Frames of one stream, sound of another, or of nobody."""
     with running(Publisher(nginx.url("mute"), "flv", tmp_path / "mute", size="320x180", fps="15", sound="none")):
-        pictures, sound = (published, "none") if audio == "none" else (nginx.url("mute"), audio)
-        run = rtface(pictures, nginx.url("out"), *PASSING, "--audio", published if audio == "stream" else sound)
+        video, sound = (published, "none") if audio == "none" else (nginx.url("mute"), audio)
+        run = rtface(video, nginx.url("out"), *PASSING, "--audio", published if audio == "stream" else sound)
         run.runs()
         _, codecs = watched(nginx.url("out"), 10)
         assert codecs == {"h264"} | ({"aac"} if audio != "none" else set())

@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from tests.live.publish import picture
+from tests.live.publish import stamped_image
 from tests.live.watching import Watched
 
 RATE = 30
@@ -24,7 +24,7 @@ def encoded(path: Path, seconds: float, kind: str, b_frames: int = 0) -> Path:
             "preset": "ultrafast", "bf": str(b_frames), "b_strategy": "0", "g": str(RATE)})
         stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
         for number in range(round(seconds * RATE)):
-            image = picture(320, 180, number / RATE)
+            image = stamped_image(320, 180, number / RATE)
             image.pts, image.time_base = number, Fraction(1, RATE)
             out.mux(stream.encode(image))
         out.mux(stream.encode(None))

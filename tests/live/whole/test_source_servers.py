@@ -198,10 +198,10 @@ def test_long_waits_for_a_key_frame_are_no_loss(tmp_path: Path):
     with running(Nginx(tmp_path)) as nginx, running(Publisher(nginx.url("a"), "flv", tmp_path, gop="100")), \
             running(Publisher(nginx.url("b"), "flv", tmp_path, gop="100", sound="none")):
         time.sleep(1.5)
-        with Watched(nginx.url("a")) as both, Watched(nginx.url("b")) as pictures:
+        with Watched(nginx.url("a")) as both, Watched(nginx.url("b")) as mute:
             assert both.source.sound_format
-            assert pictures.source.sound_format == SoundFormat()  # it may begin later
-            for watched in (both, pictures):
+            assert mute.source.sound_format == SoundFormat()  # it may begin later
+            for watched in (both, mute):
                 watched.more(20, 5)
                 assert watched.source.health.reopened == 0
 
