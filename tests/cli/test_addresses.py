@@ -11,11 +11,13 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import av
+import numpy as np
 import pytest
 
+import rtface
 from rtface.util.urls import Address, place
 from tests.cli.test_end_to_end import write_clip
+from tests.pipeline.run_media import decoded
 
 
 @pytest.fixture(scope="module")
@@ -43,17 +45,12 @@ def _rtface(*args: object, code: int = 0) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def _frames(path: Path) -> list[bytes]:
-    with av.open(str(path)) as film:
-        return [frame.to_ndarray().tobytes() for frame in film.decode(video=0)]
-
-
 def test_an_address_is_read_like_a_file(served: tuple[Path, str], tmp_path: Path) -> None:
     file, url = served
-    for source, name in ((file, "file"), (url, "address")):
-        _rtface("run", source, tmp_path / f"{name}.mkv", "--codec", "ffv1", "--report", tmp_path / f"{name}.json",
-                "--engine", "rtface-s")
-    assert _frames(tmp_path / "address.mkv") == _frames(tmp_path / "file.mkv")
+    rtface.run(file, tmp_path / "file.mkv", codec="ffv1", engine="rtface-s")
+    _rtface("run", url, tmp_path / "address.mkv", "--codec", "ffv1", "--report", tmp_path / "address.json",
+            "--engine", "rtface-s")
+    assert np.array_equal(decoded(tmp_path / "address.mkv", "yuv420p"), decoded(tmp_path / "file.mkv", "yuv420p"))
     text = (tmp_path / "address.json").read_text()
     assert "secret" not in text and "hidden" not in text
     assert json.loads(text)["frames_out"] == 8
@@ -72,7 +69,6 @@ def test_what_is_not_there_is_said_in_one_line(served: tuple[Path, str], tmp_pat
     assert "404" in error and len(error.splitlines()) == 1
     error = _rtface("run", "http://127.0.0.1:9/film.mp4", tmp_path / "out.mkv", code=1).stderr.strip()
     assert "refused" in error and len(error.splitlines()) == 1
-    assert "publishes over rtmp" in _rtface("run", served[0], "https://127.0.0.1/live", code=2).stderr
     assert not list(tmp_path.iterdir())
 
 
