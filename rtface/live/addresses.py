@@ -1,4 +1,4 @@
-"""What INPUT and OUTPUT of a live run mean: ``camera:0``, ``/dev/video0``, ``vcam:``, ``rtmp://…``, ``null:``."""
+"""Parses INPUT and OUTPUT of a live run: ``camera:0``, ``/dev/video0``, ``vcam:``, ``rtmp://…``, ``null:``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _READ_BY_FFMPEG = (*LIVE_SCHEMES, "http", "https", "ftp", "ftps", "sftp", "file"
 
 @dataclass(frozen=True, slots=True)
 class LiveAddress:
-    """One end of a live run.
+    """Address of a source or sink of a live run.
 
     Attributes:
         kind: "camera", "vcam", "null", "stream" (a URL), "file", or the name of a plugin's source or sink.
@@ -52,8 +52,8 @@ class LiveAddress:
 
 
 def resolve_address(text: str, environ: Mapping[str, str] = os.environ) -> str:
-    """What was named, where ``env:NAME`` stands for an environment variable and ``@FILE`` for a file's first line: a
-    URL with a key in it need not stand in the process list.
+    """The name itself, or the value of an environment variable (``env:NAME``), or the first line of a file
+    (``@FILE``): a URL with a key in it need not stand in the process list.
 
     Raises:
         UsageError: the variable or file is not there, or empty.
@@ -76,7 +76,7 @@ def resolve_address(text: str, environ: Mapping[str, str] = os.environ) -> str:
 
 
 def parse_address(text: str) -> LiveAddress:
-    """What a name that was `unwrapped` means. Anything that is no device and no URL is a file; raises as
+    """Parses a name from `resolve_address`. A name of no device and no URL is a file; raises as
     `rtface.util.urls.check_slashes`."""
     match = re.match(r"([a-z][a-z0-9-]+):(.*)", text, re.DOTALL)
     if match and _is_device(match[1]):
@@ -100,7 +100,7 @@ def is_live(source: LiveAddress, sink: LiveAddress) -> bool:
 
 
 def live_scope(source: LiveAddress, sink: LiveAddress, options: LiveOptions) -> Scope:
-    """What a live run between the two is and has."""
+    """Kinds of options that apply to a live run between the two."""
     scope = Scope.LIVE
     if source.kind == "camera":
         scope |= Scope.CAMERA
@@ -112,7 +112,7 @@ def live_scope(source: LiveAddress, sink: LiveAddress, options: LiveOptions) -> 
 
 
 def check_addresses(source: LiveAddress, sink: LiveAddress) -> None:
-    """UsageError for ends that cannot be what they are given as."""
+    """Raises UsageError for a source that is an output, and the other way round."""
     if not plugins.known("source", source.kind):
         raise UsageError(f"{source} is an output; give a camera (camera:0), a stream's URL or a film as INPUT")
     if sink.kind == "camera":

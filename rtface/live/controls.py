@@ -39,7 +39,7 @@ class LiveControls:
         return float(self._values["light"])
 
     def values(self) -> dict[str, float | bool]:
-        """All by name."""
+        """All settings by name."""
         with self._lock:
             return dict(self._values)
 
@@ -47,7 +47,7 @@ class LiveControls:
         """Changes one value.
 
         Raises:
-            UsageError: there is none of that name, or it does not go that far.
+            UsageError: an unknown name, or a value of another type or out of range.
         """
         with self._lock:
             if name not in self._values:
@@ -62,13 +62,13 @@ class LiveControls:
             listener(name, value)
 
     def toggle(self) -> None:
-        """Enhancement off or on."""
+        """Turns enhancement off or on."""
         self.set("enabled", not self.enabled)
 
     def nudge(self, steps: int, name: str = "strength") -> None:
-        """Strength (or light) up or down by tenths, no further than it goes."""
+        """Changes strength (or light) by so many tenths, within 0…1."""
         self.set(name, min(1.0, max(0.0, round(float(self._values[name]) + steps * STEP, 3))))
 
     def listen(self, listener: Callable[[str, float | bool], None]) -> None:
-        """Has `listener` called with every change, on the thread that makes it."""
+        """Calls `listener` with the name and value of every change, on the thread that makes it."""
         self._listeners.append(listener)

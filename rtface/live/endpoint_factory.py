@@ -1,4 +1,4 @@
-"""Makes the two ends of a live run from what a user named. Nothing is opened yet."""
+"""Creates source and sinks of a live run from addresses and options, without opening them."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def buffer_of(source: LiveAddress, options: LiveOptions) -> float | None:
 
 def _check_files(source: LiveAddress, sink: LiveAddress, also: str | None, options: OutputOptions,
                  stats: Stats) -> None:
-    """Checks every file that the run writes against the others and the input; says what killed runs left there."""
+    """Checks every file that the run writes against the others and the input; warns of what killed runs left."""
     written = [OutputPath(sink.name)] if sink.kind == "file" else []
     written += [OutputPath(path, name) for path, name in ((also, "--also"), (options.report, "--report")) if path]
     targets = check_outputs(written, inputs=[source.name] if source.kind == "file" else [], overwrite=options.overwrite)

@@ -1,4 +1,4 @@
-"""What a live run does to frames before and after the enhancement: brightening, stages, the preview."""
+"""Filters of a live run before and after the enhancement: brightening, stages, the preview."""
 
 from __future__ import annotations
 

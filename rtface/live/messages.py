@@ -26,7 +26,7 @@ SOUND_BEGAN = "its sound has begun"
 
 @dataclass(frozen=True, slots=True)
 class SourceRequest:
-    """What a read worker opens.
+    """Request to a read worker: the source to open.
 
     Attributes:
         kind: "camera", "stream", "file", or "microphone".
@@ -156,7 +156,7 @@ SourceMessage = SourceOpened | SourceNote | VideoFrameReady | SoundPacketReady |
 
 @dataclass(frozen=True, slots=True)
 class EncoderSettings:
-    """What the user asked of a stream's encoder.
+    """The user's settings of a stream's encoder.
 
     Attributes:
         bitrate: bits a second, None chooses by size and rate.
@@ -173,7 +173,7 @@ class EncoderSettings:
 
 @dataclass(frozen=True, slots=True)
 class StreamJob:
-    """What a stream's worker does.
+    """Job of a stream's worker: encode and publish.
 
     Attributes:
         url: with its secrets.
@@ -192,7 +192,7 @@ class StreamJob:
 
 @dataclass(frozen=True, slots=True)
 class RecordJob:
-    """What a recording's worker does.
+    """Job of a recording's worker: encode into a file.
 
     Attributes:
         work: the file to write.

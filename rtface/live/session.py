@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from time import perf_counter
 
@@ -101,7 +101,7 @@ class LiveSession:
         loop, enhance, scheduler: the steps.
         governor: how faces are done under load.
         filters: brightening, stages, preview.
-        status: how it is.
+        status: state and figures for the status line and the control endpoint.
 
     Raises:
         UsageError, InputError, OutputError, MissingComponent, EngineError: something cannot be used at the beginning.
@@ -183,7 +183,7 @@ class LiveSession:
         return (self.ends.sound or self.ends.source).health.state == "away"
 
     def _levels(self) -> str:
-        """How faces are done, "" where each is done fully."""
+        """Quality levels of the faces, "" where all are on the highest."""
         levels = self.governor.summary().partition(": ")[2]
         return levels if set(levels.split(", ")) - {"", "full"} else ""
 
@@ -201,7 +201,7 @@ class LiveSession:
                 monitor(self)
 
     def fill(self, report: Report) -> None:
-        """The run's figures."""
+        """Writes the figures of the run into a report."""
         report.engine, report.device = self.enhance.runtime.engines.described
         report.frames_out = self.stats.counters["frames_out"]
         report.tracks = self.enhance.tracks.reports(self.stats.started)  # frames carry the monotonic clock
@@ -258,13 +258,12 @@ def run_live(ends: Endpoints, options: Options, *, stats: Stats | None = None, s
 
 
 def _begun(ends: Endpoints, options: Options, stats: Stats, controls: LiveControls) -> LiveSession:
-    """A run that has begun. Opening may take ten seconds and loading as long; who stops it does not wait for that."""
+    """Starts a run. Opening may take ten seconds and loading as long; a stop does not wait for either."""
     promise = call_in_thread("begin", LiveSession, ends, options, stats, controls)
-    while True:
-        with suppress(TimeoutError):
-            return promise.result(0.05)
+    while not wait([promise], 0.05).done:
         if controls.stop.is_set():
             ends.close()
             promise.add_done_callback(lambda done: done.exception() or done.result().close())
             raise Interrupted("stopped before the first frame")
+    return promise.result()
 

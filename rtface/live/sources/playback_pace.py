@@ -1,4 +1,4 @@
-"""When packets of a film or playlist are due, and when a stream's initial burst is over."""
+"""Paces packets of films and playlists, and detects the end of a stream's initial burst."""
 
 from __future__ import annotations
 

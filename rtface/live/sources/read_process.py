@@ -1,4 +1,4 @@
-"""The run's side of a child process that reads a source: starts it, watches it, passes on what it sends."""
+"""Starts and watches the child process that reads a source, and passes on its messages."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""The child process that reads a camera, stream, film or microphone: it sends frames through shared memory, and sound
-as AAC.
+"""The child process that reads a camera, stream, film or microphone.
+
+It sends frames through shared memory, and sound as AAC.
 
 One thread takes packets as they arrive; they wait in the jitter buffer until they are due. The main thread decodes. A
 third thread sends a heartbeat several times a second.
@@ -247,8 +248,8 @@ class ReadWorker:
             self._heard_at = time.monotonic()
 
     def _catch_up(self, packet: av.Packet[Any], due: float) -> av.Packet[Any] | None:
-        """The packet to decode next: one that is overdue for too long gives way to the newest that can be begun with,
-        and if there is none, all of them up to the next."""
+        """The packet to decode next, None for none: from one that is overdue for too long, all up to the newest
+        I-frame that is due are dropped, and where there is none, all up to the next."""
         if self._need_key and not packet.is_keyframe:
             self._dropped += 1
             return None

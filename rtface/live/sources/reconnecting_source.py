@@ -1,4 +1,4 @@
-"""Live sources: read in a child process, watched, and opened again after every loss."""
+"""Live sources that are read in a child process and opened again after every loss."""
 
 from __future__ import annotations
 
