@@ -1,63 +1,64 @@
-"""Before|after: the untouched and the enhanced picture side by side, in the frame's own format.
+"""Before|after (`--compare`): the untouched and the enhanced image side by side, in the frame's own format.
 
-Two stages around the correction. `remember` copies each picture into the first half of a frame twice as large before
-anything is written; `complete` fills the other half afterwards and hands the pair to a sink of its own. Rows are
-copied as bytes, so the pair holds exactly the samples of both pictures.
+`Comparison.remember` copies each image into the first half of a frame twice as large before anything
+is written; `complete` fills the other half afterwards. Rows are copied as bytes, so the pair holds
+exactly the samples of both. Pairs go to a film (`FileSink`) or become one image (`BestPair`).
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 
 import av
+import numpy as np
 
+from rtface.errors import OutputError
 from rtface.frame import Frame
-from rtface.protocols import Item
+from rtface.media.file_sink import FileSink
+from rtface.media.images import IMAGE_KINDS, ImagePlan, plan_image, write_image
+from rtface.media.probe import MediaInfo
+from rtface.media.stream_plan import plan_output
+from rtface.options import EncodeOptions
+from rtface.protocols import Item, Sink
+from rtface.stats import Stats
 from rtface.util.av_arrays import plane_rows, sample_bytes
 
-
-@dataclass(slots=True)
-class _Half:
-    pts: int
-    pair: av.VideoFrame
+PICTURES = tuple(IMAGE_KINDS)
 
 
 class Comparison:
     """Makes before|after pairs while the frames pass.
 
     Args:
-        take: receives each finished pair: a Frame twice as wide as seen by a viewer (twice as high in storage where
-            the picture is stored turned by 90°).
+        take: receives each finished pair: a Frame twice as wide as seen by a viewer (twice as high in
+            storage where the image is stored turned by 90°).
     """
 
     def __init__(self, take: Callable[[Frame], None]) -> None:
         self._take = take
-        self._halves: deque[_Half] = deque()
+        self._begun: deque[tuple[int, av.VideoFrame]] = deque()  # pts, and a pair with one half
 
     def remember(self, items: Iterator[Item]) -> Iterator[Item]:
-        """Copies each whole picture before it is corrected."""
+        """Copies each whole image before it is corrected."""
         for item in items:
             if isinstance(item, Frame) and item.field != 1:
-                self._halves.append(_Half(item.pts, _first_half(item)))
+                self._begun.append((item.pts, _first_half(item)))
             yield item
 
     def complete(self, items: Iterator[Item]) -> Iterator[Item]:
-        """Fills the second half from each corrected picture and hands the pair over."""
+        """Fills the second half from each corrected image and hands the pair over."""
         for item in items:
             if isinstance(item, Frame):
-                while self._halves and self._halves[0].pts != item.pts:
-                    self._halves.popleft()  # that frame was dropped on the way
-                if self._halves:
-                    pair = self._halves.popleft().pair
-                    _copy_half(item, pair, first=_upright_first(item) is False)
+                while self._begun and self._begun[0][0] != item.pts:
+                    self._begun.popleft()  # that frame was dropped
+                if self._begun:
+                    _, pair = self._begun.popleft()
+                    _copy_half(item, pair, first=not _upright_first(item))
                     self._take(replace(item, image=pair))
             yield item
-
-
-def _side_by_side(frame: Frame) -> bool:
-    return frame.display.quarter_turns % 2 == 0
 
 
 def _upright_first(frame: Frame) -> bool:
@@ -67,14 +68,14 @@ def _upright_first(frame: Frame) -> bool:
     return (turns in (0, 3)) != mirror
 
 
-def pair_size(width: int, height: int, quarter_turns: int) -> tuple[int, int]:
+def _pair_size(width: int, height: int, quarter_turns: int) -> tuple[int, int]:
     """Stored width and height of a before|after pair."""
     return (2 * width, height) if quarter_turns % 2 == 0 else (width, 2 * height)
 
 
 def _first_half(frame: Frame) -> av.VideoFrame:
     image = frame.image
-    width, height = pair_size(image.width, image.height, frame.display.quarter_turns)
+    width, height = _pair_size(image.width, image.height, frame.display.quarter_turns)
     pair = av.VideoFrame(width, height, image.format.name)
     pair.pts, pair.time_base, pair.duration = frame.pts, frame.time_base, frame.duration
     pair.colorspace, pair.color_range = image.colorspace, image.color_range
@@ -84,13 +85,67 @@ def _first_half(frame: Frame) -> av.VideoFrame:
 
 
 def _copy_half(frame: Frame, pair: av.VideoFrame, *, first: bool) -> None:
+    side_by_side = frame.display.quarter_turns % 2 == 0
     for source, target in zip(frame.image.planes, pair.planes, strict=True):
-        rows_in, rows_out = plane_rows(source), plane_rows(target)
-        if _side_by_side(frame):
-            used = source.width * sample_bytes(frame.image, source)
-            start = 0 if first else used
-            rows_out[: source.height, start : start + used] = rows_in[: source.height, :used]
-        else:
-            used = source.width * sample_bytes(frame.image, source)
-            start = 0 if first else source.height
-            rows_out[start : start + source.height, :used] = rows_in[: source.height, :used]
+        height, used = source.height, source.width * sample_bytes(frame.image, source)
+        top, left = (0, 0) if first else (0, used) if side_by_side else (height, 0)
+        plane_rows(target)[top : top + height, left : left + used] = plane_rows(source)[:height, :used]
+
+
+def open_pairs(path: Path, info: MediaInfo, encode: EncodeOptions, *, overwrite: bool, threads: int,
+               stats: Stats) -> Sink:
+    """Checks that `path` can be written, and opens the sink of pairs that its extension names.
+
+    Raises as `plan_output`.
+    """
+    if path.suffix.lower() in PICTURES:
+        return BestPair(path, overwrite=overwrite)
+    width, height = _pair_size(info.width, info.height, info.display.quarter_turns)
+    wide = replace(info, width=width, height=height, display_width=2 * info.display_width)
+    plan = plan_output(wide, path, crf=encode.crf, preset=encode.preset, overwrite=overwrite,
+                       video_only=True)
+    return FileSink(plan, stats=stats, threads=threads)
+
+
+class BestPair:
+    """A `Sink` of pairs that writes the one whose halves differ most, as an image."""
+
+    kept = 0
+
+    def __init__(self, path: Path, *, overwrite: bool) -> None:
+        self._plan = plan_image(path, overwrite=overwrite)
+        self._best: Frame | None = None
+        self._change = -1.0
+
+    def write(self, item: Item) -> None:
+        change = _change(item) if isinstance(item, Frame) and item.touched else 0.0
+        if isinstance(item, Frame) and change > self._change:
+            self._best, self._change = item, change
+
+    def finish(self) -> None:
+        if self._best is not None:
+            write_image(self._best, self._plan)
+
+    def abort(self, *, keep_partial: bool) -> str | None:
+        best, self._best = self._best, None
+        if best is None or not keep_partial:
+            return None
+        plan = ImagePlan(self._plan.target.partial(), self._plan.kind)
+        try:
+            write_image(best, plan)
+        except OutputError:
+            return None  # what ended the run is said
+        return str(plan.target.path)
+
+
+def _change(pair: Frame) -> float:
+    """How much the halves differ: mean absolute difference of every fourth sample of the first plane."""
+    plane = pair.image.planes[0]
+    rows = plane_rows(plane)[::4]
+    if pair.display.quarter_turns % 2 == 0:
+        used = rows.shape[1] // 2
+        a, b = rows[:, : used : 4], rows[:, used : 2 * used : 4]
+    else:
+        half = rows.shape[0] // 2
+        a, b = rows[:half, ::4], rows[half : 2 * half, ::4]
+    return float(np.abs(a.astype(np.int16) - b).mean())

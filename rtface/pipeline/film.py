@@ -33,9 +33,8 @@ from rtface.media.workfile import Target
 from rtface.options import Options
 from rtface.pipeline.build import Threads, film_parts, open_film
 from rtface.pipeline.chain import chain, end_at_faults
-from rtface.pipeline.compare import Comparison
+from rtface.pipeline.compare import Comparison, open_pairs
 from rtface.pipeline.dry_run import describe_plan
-from rtface.pipeline.pairs import PairSink, open_pairs
 from rtface.pipeline.progress import Progress, Show, SpeedMeter
 from rtface.pipeline.runtime import BuildProgress, codec_device
 from rtface.pipeline.segment_plan import plan_segments
@@ -218,7 +217,7 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
 class _FilmOutputs:
     """The sink of a film, and that of its before|after pairs where they are wanted."""
 
-    def __init__(self, sink: Sink, pairs: PairSink | None, stats: Stats) -> None:
+    def __init__(self, sink: Sink, pairs: Sink | None, stats: Stats) -> None:
         self.sink, self._pairs, self._stats = sink, pairs, stats
         self._pair_error: OutputError | None = None
 
@@ -227,7 +226,7 @@ class _FilmOutputs:
         if self._pair_error is not None or self._pairs is None:
             return
         try:
-            self._pairs.take(pair)
+            self._pairs.write(pair)
         except OutputError as error:
             self._pair_error = error
             self._stats.warn("compare", f"{error}; the film goes on without the comparison")

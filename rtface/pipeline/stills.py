@@ -20,8 +20,7 @@ from rtface.media.workfile import full
 from rtface.options import InputOptions, Options, Scope
 from rtface.pipeline.build import RunParts, Threads, film_parts
 from rtface.pipeline.chain import chain, end_at_faults
-from rtface.pipeline.compare import Comparison
-from rtface.pipeline.pairs import PICTURES, BestPair
+from rtface.pipeline.compare import PICTURES, BestPair, Comparison
 from rtface.pipeline.progress import Progress, Show
 from rtface.pipeline.runtime import BuildProgress
 from rtface.report import Report, metadata_options
@@ -143,7 +142,7 @@ class _Stills:
     def run(self) -> None:
         """Reads, enhances and writes every picture."""
         began = perf_counter()
-        comparison = Comparison(self.pair.take) if self.pair else None
+        comparison = Comparison(self.pair.write) if self.pair else None
         read = self.stages.remember(self._read())
         items = chain(read, self.parts, self.stats, comparison=comparison, waiting=1,  # photos are large
                       stop=self.stop.is_set)
