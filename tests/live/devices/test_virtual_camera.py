@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-import time
+import threading
 
 import numpy as np
 import pytest
@@ -96,7 +96,7 @@ def test_a_foreign_writer_is_named(video, what, flags):
     assert f"rtface ({path}) is in use by another writer: obs (pid 4711); end that" in str(refusal())
 
 
-def test_our_own_second_writer_is_refused_with_its_pid(video):
+def test_our_own_second_writer_is_refused_with_its_pid(video, opened):
     path = video.add(10, "rtface")
     fd = locked(path)
     (video.folder / "proc" / "locks").write_text(
@@ -104,7 +104,7 @@ def test_our_own_second_writer_is_refused_with_its_pid(video):
         f"2: FLOCK  ADVISORY  WRITE 4242 00:05:{path.stat().st_ino} 0 EOF\n")
     assert "in use by another rtface (pid 4242); end that one" in str(refusal())
     os.close(fd)
-    VirtualCamera().open(form(), sound=None)
+    assert opened().health.state == "live"
 
 
 def test_a_stuck_device_is_repaired_before_and_after(video):
@@ -153,10 +153,9 @@ def test_it_ends_at_once_though_the_device_is_away(video, opened):
     os.dup2(full, sink._output._fd)
     os.close(full)
     sink.write(frame())
-    begin = time.monotonic()
     sink.close()
     sink.close()
-    assert time.monotonic() - begin < 1
+    assert "rtface-vcam" not in [thread.name for thread in threading.enumerate()]
     assert sink.health.state == "closed"
     sink.write(frame())  # after the end it is only given up
     assert sink.health.dropped == 2
