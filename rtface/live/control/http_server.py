@@ -180,7 +180,7 @@ def check_port(port: int | None, option: str) -> None:
 
 
 class _TimedReader(io.RawIOBase):
-    """Reader of a connection with a limit for the total time, also for a peer that sends byte by byte."""
+    """Reader of a connection that limits the total time, whatever size the pieces have."""
 
     def __init__(self, connection: socket.socket, seconds: float) -> None:
         self._connection, self._until = connection, time.monotonic() + seconds

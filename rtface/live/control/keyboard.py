@@ -1,4 +1,4 @@
-"""Keyboard control of a live run in a terminal, without Enter: enhancement on and off, strength, light, end."""
+"""Keyboard control of a live run: enhancement on and off, strength, light, end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HELP = "keys: space on/off, + - strength, l L light down/up, q end, ? this"
 _UP, _DOWN = "\x1b[A", "\x1b[B"
 _KEY = re.compile(r"\x1b[\[O][0-9;]*[A-Za-z~]|.", re.DOTALL)
 _UNFINISHED = re.compile(r"\x1b([\[O][0-9;]*)?$")
-# Seconds without another character after which Esc is a key of its own, not the start of an arrow key's sequence.
+# Seconds without another character after which Esc is a key, not the start of a sequence.
 _ESCAPE_S = 0.05
 # Seconds between checks of a background process for the terminal, and of Windows for a key.
 _BACKGROUND_S = 0.3
@@ -47,7 +47,7 @@ class KeyBindings:
             self._actions[key] = lambda: controls.nudge(-1)
 
     def press(self, typed: str) -> str:
-        """Runs the actions of the keys in `typed`; returns the beginning of an incomplete escape sequence."""
+        """Runs the actions of the keys in `typed`; returns an incomplete escape sequence."""
         unfinished = _UNFINISHED.search(typed)
         whole = typed[: unfinished.start()] if unfinished else typed
         for key in _KEY.findall(whole):
@@ -147,7 +147,7 @@ class _PosixTerminal(_Terminal):
         os.close(self._wake_in)
 
     def _in_front(self) -> bool:
-        """Whether this process is in the terminal's foreground; else SIGTTOU and SIGTTIN would stop it."""
+        """Whether this process is in the foreground; else SIGTTOU and SIGTTIN would stop it."""
         try:
             return os.tcgetpgrp(self._fd) == os.getpgrp()
         except OSError:  # no controlling terminal: one that was handed to us
@@ -193,7 +193,7 @@ class _PosixTerminal(_Terminal):
                 return
 
     def _leave(self, number: int, frame: FrameType | None) -> None:
-        """Handles a signal that ends the run: restores the terminal, then calls the earlier handler."""
+        """Handles a fatal signal: restores the terminal, then calls the earlier handler."""
         self._over = True
         self._give_back()
         before = self._before[signal.Signals(number)]
@@ -213,5 +213,5 @@ class _PosixTerminal(_Terminal):
         self._over = over
 
     def _resume(self, number: int, frame: FrameType | None) -> None:
-        """Handles SIGCONT: after SIGSTOP the settings could not be restored, and the shell has set the terminal."""
+        """Handles SIGCONT; after SIGSTOP the shell has set the terminal."""
         self._taken = False

@@ -51,26 +51,24 @@ class _Run(Collector):
         status = self._status
         counters, values = status.stats.counters, status.controls.values()
         yield Info("rtface", "The program that runs", {"version": __version__})
-        yield Counter("rtface_frames_received", "Frames that came from the source", value=counters["frames_in"])
-        yield Counter("rtface_frames_written", "Frames handed to the sinks", value=counters["frames_out"])
-        yield _causes("rtface_frames_dropped", "Frames given up, by cause", status.dropped)
-        yield _causes("rtface_frames_passed", "Frames with faces that went through as they came, by cause",
-                      status.passed)
-        yield Counter("rtface_faults", "Steps that failed; their frames went on without them", value=counters["faults"])
+        yield Counter("rtface_frames_received", "Frames from the source", counters["frames_in"])
+        yield Counter("rtface_frames_written", "Frames to the sinks", counters["frames_out"])
+        yield _causes("rtface_frames_dropped", "Dropped frames, by cause", status.dropped)
+        yield _causes("rtface_frames_passed", "Frames with faces that were not enhanced, by cause", status.passed)
+        yield Counter("rtface_faults", "Steps that failed and were left out", counters["faults"])
         stages = dict(status.stats.stages)
         yield _histogram("rtface_latency_seconds", "From capture to the hand-over to the sinks",
                          stages.get("latency", Histogram()))
-        yield Gauge("rtface_frames_per_second", "Frames handed to the sinks, lately", status.window.rate)
+        yield Gauge("rtface_frames_per_second", "Frame rate of the output", status.window.rate)
         yield Gauge("rtface_faces", "Faces on the last frame", status.faces)
         yield Gauge("rtface_enabled", "Whether faces are enhanced", float(values["enabled"]))
-        yield Gauge("rtface_strength_ratio", "How much of the correction is added", float(values["strength"]))
-        yield Gauge("rtface_light_ratio", "How much a dark frame is lightened", float(values["light"]))
+        yield Gauge("rtface_strength_ratio", "Share of the correction that is added", float(values["strength"]))
+        yield Gauge("rtface_light_ratio", "Lightening of dark frames", float(values["light"]))
         if (offset := status.audio_offset) is not None:
-            yield Gauge("rtface_audio_offset_seconds", "How long other sound has to wait for the frames", offset)
+            yield Gauge("rtface_audio_offset_seconds", "Delay that other sound needs", offset)
         yield from _ends("source", [(status.source[0], status.source[1].health)])
         yield from _ends("sink", [(name, sink.health) for name, sink in status.sinks])
-        lost = Counter("rtface_sink_drops", "Frames that a sink gave up, by cause",
-                                   labels=["sink", "cause"])
+        lost = Counter("rtface_sink_drops", "Frames that a sink dropped, by cause", labels=["sink", "cause"])
         for name, sink in status.sinks:
             for cause, n in sink.health.causes.items():
                 lost.add_metric([name, cause], n)
@@ -119,7 +117,7 @@ def _ends(end: str, healths: list[tuple[str, EndpointHealth]]) -> Iterable[Metri
             state.add_metric([name, one], float(health.state == one))
         since.add_metric([name], max(0.0, now - health.since))
     return (up, state, since,
-            counter("reconnects", "How often it was lost and came back", ((n, h.reopened) for n, h in healths)),
-            counter("frames", "Frames that went through it", ((n, h.frames) for n, h in healths)),
-            counter("frames_dropped", "Frames given up on the way to or from it", ((n, h.dropped) for n, h in healths)),
-            counter("bytes", "What a network peer took or gave", ((n, h.bytes) for n, h in healths)))
+            counter("reconnects", "Reconnects", ((n, h.reopened) for n, h in healths)),
+            counter("frames", "Frames that it gave or took", ((n, h.frames) for n, h in healths)),
+            counter("frames_dropped", "Dropped frames", ((n, h.dropped) for n, h in healths)),
+            counter("bytes", "Bytes of the network connection", ((n, h.bytes) for n, h in healths)))

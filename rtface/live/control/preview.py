@@ -1,4 +1,4 @@
-"""Preview in a browser: the newest frame before and after enhancement as JPEG, made only while there are viewers."""
+"""Preview in a browser: the newest frame before and after enhancement, as JPEG."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Preview:
         return self._viewers > 0 and self._clock() >= self._due
 
     def show(self, before: Frame, after: Frame) -> None:
-        """Takes an untouched and a finished frame, where one is wanted. Their samples must not change any more."""
+        """Takes an untouched and a finished frame, whose samples must not change any more."""
         if self.wanted:
             self._due = max(self._due + 1.0 / FPS, self._clock() - 1.0 / FPS)
             self._pairs.put((before, after))
@@ -93,7 +93,7 @@ class Preview:
 
 
 def encoded(before: Bytes, after: Bytes) -> bytes:
-    """Two frames (RGB uint8 h×w×3) side by side as one JPEG; the second gets the size of the first."""
+    """JPEG of two RGB frames (uint8 h×w×3) side by side; the second is scaled to the first."""
     if before.shape != after.shape:
         after = np.asarray(cv2.resize(after, before.shape[1::-1], interpolation=cv2.INTER_AREA), np.uint8)
     pair = cv2.cvtColor(np.concatenate([before, after], axis=1), cv2.COLOR_RGB2BGR)

@@ -1,4 +1,4 @@
-"""Status of a live run: written by the frame loop, shown on the terminal, over HTTP and in Prometheus metrics."""
+"""Status of a live run, for the terminal, HTTP and Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MOSTLY = 0.9
 
 
 class DropShares:
-    """Share of an output's frames that were dropped in the last ten seconds, by cause, from counts that only rise."""
+    """Shares of an output's frames dropped in the last ten seconds, by cause."""
 
     SECONDS = 10.0
 
@@ -130,14 +130,14 @@ class LiveStatus:
         self.faces = 0
 
     def wrote(self, latency: float, faces: int) -> None:
-        """A frame was handed to the sinks, `latency` seconds after it was captured, with so many faces."""
+        """Counts a frame handed to the sinks `latency` seconds after its capture."""
         self.window.add(latency)
         self.faces = faces
         self._lost_lately()
         self._late_share()
 
     def _late_share(self) -> float:
-        """Share of the last ten seconds' frames that came too late for their faces to be worked on."""
+        """Share of the frames of the last ten seconds that came too late to be enhanced."""
         counters = self.stats.counters
         late = counters["passed:late"]
         return sum(self._late.update(self._clock(), counters["frames_out"] - late, {"late": late}).values())
@@ -149,7 +149,7 @@ class LiveStatus:
 
     @property
     def alerts(self) -> list[str]:
-        """Connected outputs whose viewers miss frames, a line each: "rtmp://…: 52 % dropped (network)"."""
+        """Connected outputs that drop frames, a line each: "rtmp://…: 52 % dropped (network)"."""
         return [f"{name}: {100 * share:.0f} % dropped ({cause})" for name, losses in self._lost_lately().items()
                 for cause, share in losses.items() if cause != "away" and share >= _LOSS]
 
@@ -189,7 +189,7 @@ class LiveStatus:
 
     @property
     def audio_offset(self) -> float | None:
-        """Seconds by which the sound of another program has to wait for these frames; None before the first."""
+        """Seconds by which to delay the sound of another program; None before the first frame."""
         if self._delay is not None:
             return self._delay
         recent = self.window.histogram()

@@ -152,7 +152,7 @@ def _open_dshow(request: SourceRequest) -> InputContainer:
 
 
 def direct_show_name(name: str, media: str, device: str) -> str:
-    """DirectShow's name of a device by number or part of its name; InputMissing where no device has the number."""
+    """DirectShow's name of a device by number or part of its name; raises InputMissing."""
     from av.device import enumerate_input_devices
 
     found = [entry.description for entry in enumerate_input_devices("dshow") if media in entry.media_types]
@@ -164,7 +164,7 @@ def direct_show_name(name: str, media: str, device: str) -> str:
 
 
 def _first(request: SourceRequest, url: str, kind: str, attempts: list[dict[str, str]]) -> InputContainer:
-    """Opens a device with the first options that it accepts; devices refuse modes that they do not have."""
+    """Opens a device with the first options that it accepts."""
     for number, options in enumerate(attempts, 1):
         try:
             return av.open(url, "r", format=kind, options=options)

@@ -55,7 +55,7 @@ class CameraBuffer:
             plane[:] = 128
 
     def draw(self, image: av.VideoFrame, color: Color, aspect: Fraction = Fraction(1)) -> None:
-        """Writes a frame: unchanged where it fits, an odd side padded by one sample, else scaled to fit on black.
+        """Writes a frame: as it is or an odd side padded by one sample, else scaled, on black.
 
         Args:
             image: in any format that swscale reads.

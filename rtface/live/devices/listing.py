@@ -1,4 +1,4 @@
-"""List of cameras, virtual cameras and microphones, and how each is addressed on the command line."""
+"""List of cameras, virtual cameras and microphones with their addresses."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class MediaDevice:
 
 
 def devices() -> list[MediaDevice]:
-    """All devices; those that cannot be queried are left out. Opens devices for the query, never starts one."""
+    """All devices that can be queried. Opens devices for the query, never starts one."""
     if platform.system() == "Linux":
         return [*_linux_video(), *microphones()]
     return [*_outside()]

@@ -1,4 +1,4 @@
-"""Queries of Linux video devices: capabilities, and the processes that use them. On other systems none are found."""
+"""Queries of Linux video devices and of the processes that use them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class DeviceCapability:
 
     @property
     def outputs(self) -> bool:
-        """Frames can be written to it; of a loopback device with exclusive_caps=1: there is no writer."""
+        """Frames can be written to it; with exclusive_caps=1: there is no writer."""
         return bool(self.bits & OUTPUT)
 
 

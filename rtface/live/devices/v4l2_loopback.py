@@ -1,4 +1,4 @@
-"""A v4l2loopback device as a virtual camera's output (docs/design.md says why not through pyvirtualcam)."""
+"""Output to a v4l2loopback device (docs/design.md says why not through pyvirtualcam)."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ class V4l2LoopbackOutput:
             return self._known[2] if self._known else None
         stop.wait(seconds)
         opens, now = v4l2.loopback_opens(), time.monotonic()
-        # To search all processes costs some milliseconds: only when the number of openers has changed.
+        # A search of all processes costs milliseconds: only when the number of openers changed.
         if self._known is None or self._known[0] != opens or now - self._known[1] > (_RESCAN if opens else 0.5):
             self._known = (opens, now, v4l2.readers(self._node, own=1))
         return self._known[2]

@@ -119,7 +119,7 @@ class VirtualCamera(LiveSink):
         return self._wanted
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
-        """Makes it ready; readers see black until the first frame. Sound has no place in a virtual camera.
+        """Opens the device; readers see black until the first frame, and hear nothing.
 
         Raises:
             MissingComponent, UsageError, OutputError: it is not available; the message says what to do.
@@ -135,7 +135,7 @@ class VirtualCamera(LiveSink):
         self._thread = start_thread("vcam", self._watch)
 
     def write(self, frame: Frame) -> None:
-        """Hands over a frame; while the device is away it is given up. Never raises for the device's sake."""
+        """Writes a frame, or drops it while the device is away. Never raises."""
         with self._lock:
             self._frames += 1
             if self._output is None or self._canvas is None or self._state != "live":

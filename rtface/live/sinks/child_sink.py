@@ -1,4 +1,4 @@
-"""Base class of outputs that a child process writes: copies frames into shared memory and never blocks."""
+"""Base class of the sinks that encode and write in a child process."""
 
 from __future__ import annotations
 

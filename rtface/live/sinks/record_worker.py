@@ -109,7 +109,7 @@ class Recording:
         self.file.publish(sync=job.target.path.exists())
 
     def give_up(self) -> str | None:
-        """Closes the file without writing more frames to it, and leaves the part that plays; its path, or None."""
+        """Closes the file early and leaves the part that plays; its path, or None."""
         self.file.seal()  # keeps PyAV from writing the trailer
         with suppress(OSError, av.FFmpegError, ValueError):
             self._container.close()

@@ -30,7 +30,7 @@ from rtface.live.sinks.transports import ListenTransport, ServerTransport, Trans
 from rtface.redaction import redacted
 
 _STATUS_S = 0.25
-# Seconds of frames that may wait for the encoder: those of a live run come in a burst after a stall.
+# Seconds of frames that may wait for the encoder, as after a stall they come in a burst.
 BEHIND_S = 0.15
 # Seconds in which what waits may still go out at the end.
 CLOSING = 0.6

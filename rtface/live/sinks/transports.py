@@ -20,7 +20,7 @@ from rtface.live.backoff import retry_delay
 from rtface.live.messages import TransportStatus
 from rtface.live.sinks.tcp_channel import ConnectionLost, TcpChannel, reason
 
-# Seconds without the peer taking a byte after which it counts as away, and after which it is connected again.
+# Seconds without a byte taken after which a peer counts as away, and is connected again.
 STALLED, GIVEN_UP = 2.0, 6.0
 # Seconds that bytes may wait. While some wait longer, frames are dropped before they are encoded.
 LATE = 0.5
@@ -61,7 +61,7 @@ class Transport:
         raise NotImplementedError
 
     def wants_key(self) -> bool:
-        """Whether a viewer waits for an I-frame; asked before each frame, true once for each request."""
+        """Whether a viewer waits for an I-frame; true once for each request."""
         return False  # every generation begins with one
 
     def write(self, generation: int, data: bytes) -> None:
@@ -97,7 +97,7 @@ class SelectWaker:
 
 
 class ServerTransport(Transport):
-    """Publishes to one server, and connects again when it is lost or takes nothing for some seconds."""
+    """Publishes to one server, and connects again when it is lost or stalls."""
 
     def __init__(self, format: str, connect: Callable[[], TcpChannel], changed: Callable[[], None], *,
                  clock: Callable[[], float] = time.monotonic) -> None:
@@ -158,7 +158,7 @@ class ServerTransport(Transport):
             except (ConnectionLost, OSError, ValueError, RuntimeError) as error:
                 now = self._clock()
                 if self._link is not None:
-                    if now - began > 5:  # a server that ends the stream at once does not count as reached
+                    if now - began > 5:  # a server that ends the stream at once is not reached
                         tries = 0
                     lost = now
                     self._end()
