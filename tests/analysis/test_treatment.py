@@ -20,8 +20,8 @@ from rtface.analysis.analyzer import (
     read_treatments,
     treatments_table,
 )
-from rtface.analysis.detail_gain import as_input, crop_of, detail_gain_of
 from rtface.analysis.look_ahead import look_ahead
+from rtface.analysis.track_measurement import as_input, crop_of, detail_gain_of
 from rtface.analysis.treatment import made_for_another
 from rtface.errors import InputMissing, UsageError
 from rtface.frame import Bytes, Face, Frame

@@ -8,18 +8,7 @@ import pytest
 from skimage import data
 
 from rtface.tracking.flow_carry import FlowPatch
-
-
-class Picture:
-    """The least a View has to do."""
-
-    def __init__(self, rgb: np.ndarray) -> None:
-        self.rgb = rgb
-
-    def crop(self, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        shifted = matrix.copy()
-        shifted[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
-        return cv2.warpAffine(self.rgb, shifted, size, flags=cv2.INTER_LINEAR)
+from tests.tracking.scenes import ArrayView
 
 
 def mesh() -> np.ndarray:
@@ -40,8 +29,8 @@ def moved(shift: tuple[float, float], angle: float = 0.0, zoom: float = 1.0) -> 
 def test_follows_shift_turn_and_zoom_to_a_fraction_of_a_pixel(shift, angle, zoom) -> None:
     picture, matrix = moved(shift, angle, zoom)
     noise = np.random.default_rng(1).normal(0, 4, picture.shape)
-    patch = FlowPatch.cut(Picture(data.astronaut()), mesh())
-    found = patch.carry(Picture(np.clip(picture + noise, 0, 255).astype(np.uint8)), np.zeros(2))
+    patch = FlowPatch.cut(ArrayView(data.astronaut()), mesh())
+    found = patch.carry(ArrayView(np.clip(picture + noise, 0, 255).astype(np.uint8)), np.zeros(2))
     assert found is not None
     centre = np.array([0.5, 0.5])  # cv2's matrix is about pixel centres
     truth = (mesh()[:, :2] - centre) @ matrix[:, :2].T + matrix[:, 2] + centre
@@ -49,8 +38,8 @@ def test_follows_shift_turn_and_zoom_to_a_fraction_of_a_pixel(shift, angle, zoom
 
 
 def test_occlusion_another_image_and_a_jump_are_not_followed() -> None:
-    patch = FlowPatch.cut(Picture(data.astronaut()), mesh())
+    patch = FlowPatch.cut(ArrayView(data.astronaut()), mesh())
     covered = data.astronaut().copy()
     cv2.rectangle(covered, (180, 60), (270, 190), (180, 140, 120), -1)
     for other in (covered, data.astronaut()[::-1].copy(), moved((60, 0))[0], moved((0, 0), 15)[0]):
-        assert patch.carry(Picture(np.ascontiguousarray(other)), np.zeros(2)) is None
+        assert patch.carry(ArrayView(np.ascontiguousarray(other)), np.zeros(2)) is None
