@@ -194,17 +194,17 @@ class RtmpPublisher(TcpChannel):
                 if values[:1] == ["_error"] and values[1:2] in ([2.0], [3.0]):
                     continue  # servers may not know releaseStream and FCPublish
                 self._refused(values)
-                if transaction is None and _code(values).endswith("Publish.Start"):
+                if transaction is None and str(_information(values).get("code")).endswith("Publish.Start"):
                     return values
         raise ConnectionLost("it does not answer")
 
     def _refused(self, values: list[Any]) -> None:
-        """Lost where a command says that the server will not, or no more, take the stream."""
-        told = values[3] if len(values) > 3 and isinstance(values[3], dict) else {}
+        """Raises ConnectionLost where a command refuses or ends the stream."""
+        told = _information(values)
         if values[:1] == ["_error"] or values[:1] == ["close"] or told.get("level") == "error":
             words = self._place.scrubbed(str(told.get("description") or told.get("code") or "without a reason"))
             raise ConnectionLost(f"it refuses the stream: {words}; check application and key")
-        if _code(values).endswith(("UnpublishNotify", "Unpublish.Success", "Connect.Closed")):
+        if str(told.get("code")).endswith(("UnpublishNotify", "Unpublish.Success", "Connect.Closed")):
             raise ConnectionLost("it ended the stream")
 
     def _service(self, kind: int, body: bytes) -> bytes:
@@ -214,6 +214,6 @@ class RtmpPublisher(TcpChannel):
         return b""
 
 
-def _code(values: list[Any]) -> str:
-    told = values[3] if len(values) > 3 and isinstance(values[3], dict) else {}
-    return str(told.get("code", ""))
+def _information(values: list[Any]) -> dict[str, Any]:
+    """The information object of a command: level, code and description."""
+    return values[3] if len(values) > 3 and isinstance(values[3], dict) else {}
