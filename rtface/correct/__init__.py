@@ -4,38 +4,15 @@ from rtface.correct.colour import ExposureCurve, cells_of, lock_colour, low_freq
 from rtface.correct.controls import Controls, CorrectionState, Measures, decide, state_of
 from rtface.correct.eyes import irises
 from rtface.correct.face_region import FaceRegion, face_region_of
-from rtface.correct.grain import GrainMatcher
-from rtface.correct.mask import FACE_OVAL, face_mask, residual_gate, small_mask, support_box
-from rtface.correct.reproject import Reprojection
+from rtface.correct.mask import FACE_OVAL, face_mask, residual_gate, support_box
 from rtface.correct.shape import carried, shape
 from rtface.correct.shape_cpu import CpuShaper
 from rtface.correct.temporal import TemporalAverage
 from rtface.protocols import ShapingOptions
 
 __all__ = [
-           "FACE_OVAL",
-           "Controls",
-           "CorrectionState",
-           "CpuShaper",
-           "ExposureCurve",
-           "FaceRegion",
-           "GrainMatcher",
-           "Measures",
-           "Reprojection",
-           "ShapingOptions",
-           "TemporalAverage",
-           "carried",
-           "cells_of",
-           "decide",
-           "face_mask",
-           "face_region_of",
-           "irises",
-           "lock_colour",
-           "low_frequencies",
-           "luma_of",
-           "residual_gate",
-           "shape",
-           "small_mask",
-           "state_of",
-           "support_box",
+    "FACE_OVAL", "Controls", "CorrectionState", "CpuShaper", "ExposureCurve", "FaceRegion",
+    "Measures", "ShapingOptions", "TemporalAverage", "carried", "cells_of", "decide",
+    "face_mask", "face_region_of", "irises", "lock_colour", "low_frequencies", "luma_of",
+    "residual_gate", "shape", "state_of", "support_box",
 ]

@@ -14,14 +14,8 @@ if TYPE_CHECKING:
     from rtface.engine.listing import EngineInfo, list_engines, measure
 
 __all__ = [
-    "EngineInfo",
-    "EngineRequest",
-    "EngineSet",
-    "HostEngine",
-    "choose_engine",
-    "list_engines",
-    "load_engine",
-    "measure",
+    "EngineInfo", "EngineRequest", "EngineSet", "HostEngine", "choose_engine", "list_engines",
+    "load_engine", "measure",
 ]
 
 _MODULES = {"EngineInfo": "listing", "list_engines": "listing", "measure": "listing", "HostEngine": "host_engine",
