@@ -13,10 +13,10 @@ from rtface_overlays.text import Rgba, check_colour, font_for, panel
 
 @dataclass
 class Label:
-    """A text that stands in the frame, such as "AI-enhanced"."""
+    """A fixed text, such as "AI-enhanced"."""
 
     api = 1
-    text: str = option("AI-enhanced", "what it says")
+    text: str = option("AI-enhanced", "the text")
     place: str = option("bottom-right", "top-left, top, top-right, left, center, … bottom-right", check_place)
     size: float = option(0.03, "height of the text, share of the frame's height", number(0.005, 0.5))
     margin: float = option(0.025, "to the frame's edge, share of its height", number(0, 0.5))

@@ -80,16 +80,16 @@ def check_template(value: object, shown: str) -> object:
 
 @dataclass
 class LowerThird:
-    """A title and a subtitle, low in the frame, from a template, for a while."""
+    """A title and a subtitle near the bottom of the frame, from a template, for a limited time."""
 
     api = 1
     title: str = option(help="the upper line")
     subtitle: str = option("", "the lower line")
     template: Template = option("bar", "bar, box, plain, or a .toml file", check_template)
     place: str = option("left", "left, center or right", choice(*_PLACES))
-    start: float = option(0.0, "when it comes: seconds or MM:SS", time)
-    end: float | None = option(None, "when it has gone; without, it stays", time)
-    fade: float = option(0.4, "seconds in which it comes and goes", number(0, 10))
+    start: float = option(0.0, "when it appears: seconds or MM:SS", time)
+    end: float | None = option(None, "when it disappears; never without it", time)
+    fade: float = option(0.4, "seconds of fading in and out", number(0, 10))
     margin: float = option(0.07, "to the edges, share of the frame's height", number(0, 0.5))
     _made: dict[tuple[float, float], Sprite] = state(dict)
     _run: Run = state(Run)

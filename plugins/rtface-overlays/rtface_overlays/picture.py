@@ -37,19 +37,19 @@ class _Worn:
 
 @dataclass
 class Picture:
-    """A PNG, GIF or WebP with alpha, animated or not, on a face or in a corner."""
+    """An image on a face or at a fixed place: PNG, GIF or WebP, animated or not."""
 
     api = 1
     file: Path = option(help="PNG, animated PNG, GIF or WebP", check=path)
     at: str = option("above", "eyes, nose, mouth, face, above, below; or without a face top-left … bottom-right",
                      choice(*_ANCHORS, *PLACES))
-    size: float = option(0.0, "width: on a face share of the face's (1), else of the frame's height (0.2)",
+    size: float = option(0.0, "width: share of the face's width (1), without a face of the frame's height (0.2)",
                          number(0, 20))
-    x: float = option(0.0, "moved to the right by so many of these widths", number(-20, 20))
-    y: float = option(0.0, "moved down by so many of these widths", number(-20, 20))
-    roll: bool = option(True, "tilts with the head", boolean)
+    x: float = option(0.0, "shift to the right, in units of that width", number(-20, 20))
+    y: float = option(0.0, "shift down, in units of that width", number(-20, 20))
+    roll: bool = option(True, "rotate with the head", boolean)
     faces: str = option("all", "all, largest, 1,3 or all but 2", check_faces)
-    margin: float = option(0.025, "of one in a corner: to the edge, share of the frame's height", number(0, 0.5))
+    margin: float = option(0.025, "at a fixed place: distance to the edge, share of the frame's height", number(0, 0.5))
     opacity: float = option(1.0, "0…1", number(0, 1))
     _worn: dict[int, _Worn] = state(dict)
     _run: Run = state(Run)

@@ -95,7 +95,7 @@ class Blur:
     hides = True
     faces: str = option("all", "all, largest, 1,3 or all but 2", check_faces)
     strength: float = option(1.0, "1 leaves a patch of skin colour; less shows more", number(0.3, 4))
-    margin: float = option(0.2, "how much more than the face is covered", number(0, 2))
+    margin: float = option(0.2, "enlargement of the covered ellipse, share of its radius", number(0, 2))
     hold: float = option(0.5, "seconds for which a lost face stays covered", number(0, 10))
 
     def __post_init__(self) -> None:
@@ -110,13 +110,13 @@ class Blur:
 
 @dataclass
 class Pixelate:
-    """Lays a mosaic over faces."""
+    """Covers faces with a mosaic."""
 
     api = 1
     hides = True
     faces: str = option("all", "all, largest, 1,3 or all but 2", check_faces)
     cells: float = option(5.0, "tiles across a face; fewer show less", number(1, 32))
-    margin: float = option(0.2, "how much more than the face is covered", number(0, 2))
+    margin: float = option(0.2, "enlargement of the covered ellipse, share of its radius", number(0, 2))
     hold: float = option(0.5, "seconds for which a lost face stays covered", number(0, 10))
 
     def __post_init__(self) -> None:

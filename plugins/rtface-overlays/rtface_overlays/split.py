@@ -20,9 +20,9 @@ class Split:
     api = 1
     needs_before = True
     position: float = option(0.5, "of the line, share of the width", number(0, 1))
-    period: float = option(0.0, "seconds in which the line goes there and back; 0 stands", number(0, 600))
-    before: str = option("before", "what the left side is called; empty for no label")
-    after: str = option("after", "what the right side is called")
+    period: float = option(0.0, "seconds in which the line moves across and back; 0: it does not move", number(0, 600))
+    before: str = option("before", "label of the left side; empty for none")
+    after: str = option("after", "label of the right side; empty for none")
     width: float = option(0.004, "of the line, share of the frame's height", number(0, 0.1))
     size: float = option(0.03, "height of the labels, share of the frame's height", number(0.005, 0.5))
     colour: Rgba = option("#ffffff", "of line and labels", check_colour)

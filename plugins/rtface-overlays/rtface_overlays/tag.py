@@ -44,10 +44,10 @@ class Tag:
     """Name tags that follow faces."""
 
     api = 1
-    name: str = option("", "for the faces that `faces` names, where they have none of their own")
-    names: str = option("", "by track: 1=Anna;2=Ben")
-    file: Path | None = option(None, "TOML file with such a table: [names], then 1 = \"Anna\"", path)
-    faces: str = option("largest", "largest, all, 1,3 or all but 2: who gets `name`", check_faces)
+    name: str = option("", "name for the faces in `faces` that `names` and `file` do not name")
+    names: str = option("", "names by track number: 1=Anna;2=Ben")
+    file: Path | None = option(None, "TOML file with names by track number: [names], then 1 = \"Anna\"", path)
+    faces: str = option("largest", "largest, all, 1,3 or all but 2: the faces that get `name`", check_faces)
     place: str = option("below", "below, above, left or right of the face", choice(*_ANCHORS))
     size: float = option(0.13, "height of the text, share of the face's width", number(0.02, 1))
     colour: Rgba = option("#ffffff", "of the text", check_colour)

@@ -57,10 +57,11 @@ class Synthetic:
     licence = "NVIDIA Source Code License (StyleGAN2, from which the generator is distilled), CC BY-NC-SA (FFHQ)"
     commercial_use = False
     faces: str = option("all", "all, largest, or track numbers as 1,3", faces)
-    seed: int = option(1, "which faces; python -m rtface_synthetic SHEET.png shows some", number(0, 10**9, whole=True))
-    actors: int = option(4, "how many different ones", number(1, 16, whole=True))
-    shape: float = option(0.8, "0 keeps the wearer's bones, 1 takes the actor's", number(0, 1))
-    truncation: float = option(0.6, "0 is the mean face, 1 also odd ones", number(0, 1))
+    seed: int = option(1, "selects the faces; python -m rtface_synthetic SHEET.png shows some",
+                       number(0, 10**9, whole=True))
+    actors: int = option(4, "number of different faces", number(1, 16, whole=True))
+    shape: float = option(0.8, "0 keeps the shape of the real face, 1 uses that of the synthetic one", number(0, 1))
+    truncation: float = option(0.6, "0 is the mean face, 1 allows unusual ones", number(0, 1))
     _cast: list[Actor] = state(list)
     _worn: dict[int, _Worn] = state(dict)
 
