@@ -14,9 +14,9 @@ PRIVATE = 97
 """How often a test may still use a private name of another module. Lower it when it has fallen; never raise it."""
 
 # How often a word may still stand in rtface/, docs/ and README.md. Lower a number when it has fallen; never raise one.
-WORDS = {"anew": 17, "beside": 84, "nobody": 23, "be had": 5, "is told": 3, "are told": 3,
-         "goes on": 24, "go on": 17, "workshop": 0, "moment": 28, "rung": 0, "ladder": 15,
-         "stranger": 0, "desk": 0, "sealed": 2, "of its own": 27, "of their own": 7, "for ever": 5,
+WORDS = {"anew": 17, "beside": 82, "nobody": 20, "be had": 4, "is told": 3, "are told": 3,
+         "goes on": 23, "go on": 17, "workshop": 0, "moment": 25, "rung": 0, "ladder": 15,
+         "stranger": 0, "desk": 0, "sealed": 2, "of its own": 23, "of their own": 6, "for ever": 5,
          "gone up": 0}
 
 
