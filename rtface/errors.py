@@ -8,7 +8,7 @@ RtfaceError
 ├── OutputError (OSError)              the output cannot be opened, written or finished
 ├── DownloadError (OSError)            a file cannot be fetched, or what came is not what was published
 ├── MissingComponent (ImportError)     a package, model file or device that this job needs is not there
-└── EngineError (RuntimeError)         an engine gave no usable answer (fails its golden check)
+└── EngineError (RuntimeError)         an engine gave no usable answer (fails its golden gate)
     ├── OutOfDeviceMemory (MemoryError) the GPU has no room for what was asked
     └── DeviceLost                     the GPU stopped answering; nothing more can be had from it in this process
 Interrupted (KeyboardInterrupt)        stopped by a signal; what was done is on disk; not an Exception
@@ -88,7 +88,7 @@ class MissingComponent(RtfaceError, ImportError):
 
 
 class EngineError(RtfaceError, RuntimeError):
-    """An engine gave no usable answer: golden check failed, wrong shape."""
+    """An engine gave no usable answer: golden gate failed, wrong shape."""
 
 
 class OutOfDeviceMemory(EngineError, MemoryError):

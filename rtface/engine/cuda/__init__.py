@@ -1,1 +1,1 @@
-"""Engines on an NVIDIA GPU: batching, graphs, golden check."""
+"""Engines on an NVIDIA GPU: batching, graphs, golden gate."""
