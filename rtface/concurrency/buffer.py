@@ -119,7 +119,7 @@ def close_with(stack: ExitStack, items: Generator[T, None, None]) -> Generator[T
 
 
 def call_until_stopped(work: Callable[[], T], stop: Callable[[], bool], *, name: str = "work") -> T | None:
-    """Runs `work` in a thread of its own and gives what it returns; None where `stop` has become true and `work` still
+    """Runs `work` in another thread and returns what it returns; None where `stop` has become true and `work` still
     has not returned after `PATIENCE_S`: it is blocked, and its thread is left behind.
 
     The main thread keeps answering signals meanwhile, which it cannot do inside a library's read.

@@ -1,4 +1,4 @@
-"""Runs a function in a child process: one that blocks for ever or crashes can be killed there without harm.
+"""Runs a function in a child process: one that blocks without end or crashes can be killed there without harm.
 
 Not multiprocessing: its fresh processes import the main module of whoever uses this library again. Everything that the
 function is given goes through a pipe, so that no URL shows in the process list.
@@ -32,7 +32,7 @@ _KILLED = 0.3
 
 
 class ChildProcess:
-    """Runs ``function(parent: rtface.concurrency.child_main.ParentProcess, arguments)`` in a process of its own.
+    """Runs ``function(parent: rtface.concurrency.child_main.ParentProcess, arguments)`` in another process.
 
     Args:
         target: "module:function".

@@ -14,7 +14,7 @@ class Mailbox(Generic[T]):
     """A bounded queue whose producer never waits: where it is full, the oldest item is dropped.
 
     Args:
-        dropped: told of every item that nobody took, on the thread that put a newer one.
+        dropped: called with every item that was not taken, on the thread that put a newer one.
         size: items that may wait.
     """
 
@@ -61,7 +61,7 @@ class Mailbox(Generic[T]):
             return True
 
     def close(self, failure: BaseException | None = None) -> None:
-        """No more items come; who waits goes on. `failure` is raised where items are taken. Safe to call twice."""
+        """No more items come; waiting calls return. `failure` is raised where items are taken. Safe to call twice."""
         with self._changed:
             self._closed = True
             self._failure = self._failure or failure
@@ -74,7 +74,7 @@ class Mailbox(Generic[T]):
 
     @property
     def waiting(self) -> int:
-        """Items that nobody has taken yet."""
+        """Items that have not been taken yet."""
         return len(self._items)
 
     def __iter__(self) -> Iterator[T]:

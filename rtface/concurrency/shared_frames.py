@@ -147,7 +147,7 @@ class FrameRing:
 
 
 def _unlinked(size: int) -> int:
-    """A file without a name, as large as asked for; pages that nobody writes take no room."""
+    """A file without a name, as large as asked for; pages that are not written take no room."""
     if sys.platform == "linux":
         file = os.memfd_create("rtface-frames")
     else:

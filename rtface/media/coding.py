@@ -121,7 +121,7 @@ def _h264_bypass(extradata: bytes) -> bool:
 
 def _hevc_bypass(extradata: bytes) -> bool:
     """Whether a frame parameter set has transquant_bypass_enabled_flag. x265 sets it too where only some blocks are
-    lossless, and says so in a message of its own."""
+    lossless, and says so in its own message."""
     if b" no-lossless" in extradata:
         return False
     for unit in _units(extradata, "hvc"):

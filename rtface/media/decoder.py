@@ -133,7 +133,7 @@ class Decoder:
         self._check_end()
 
     def _packets(self) -> Iterator[av.Packet[Stream]]:
-        """All packets; where the demuxer itself fails, reading goes on behind the fault.
+        """All packets; where the demuxer itself fails, reading continues behind the fault.
 
         Raises:
             InputError: a network source broke off.
@@ -207,7 +207,7 @@ class Decoder:
             self._fault("pts_repaired", "its timestamps go back; they were made to rise")
         gap = pts * self.time_base - self.reached
         if self._remote and self.frames and gap > 1 and self._container.format.name.startswith(_PLAYLISTS):
-            self._stats.count("gaps")  # FFmpeg goes on with the next segment where one cannot be fetched
+            self._stats.count("gaps")  # FFmpeg continues with the next segment where one cannot be fetched
             at = format_time(float(self.reached - self._clock_start))
             self._fault("gap", f"{float(gap):.1f} s are missing at {at}: a segment could not be fetched, or the stream "
                         "jumps there")

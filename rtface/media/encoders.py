@@ -214,7 +214,7 @@ def _display_text(hdr: HdrMetadata, encoder: str) -> str:
 
 
 def accel(plan: VideoPlan) -> HWAccel | None:
-    """What an encoder that takes frames on the GPU has to be made with; None for every other."""
+    """Hardware acceleration for an encoder that takes frames on the GPU; None for every other."""
     return HWAccel("cuda", plan.device, options={"primary_ctx": "1"}) if plan.on_gpu else None
 
 

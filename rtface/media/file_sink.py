@@ -33,7 +33,7 @@ _SAME_TIME = Fraction(1, 500)
 class FileSink:
     """Encodes frames, copies or transcodes the packets of the other streams, and interleaves them.
 
-    Until `finish`, everything goes into a hidden file beside the output that can be played at any moment: Matroska as
+    Until `finish`, everything goes into a hidden file next to the output that can be played at any time: Matroska as
     it is, MP4 and MOV in fragments of half a second that become an ordinary file at the end. What the encoder holds
     back (libx264 about 40 frames) is not in it yet. Memory is bounded whatever the length: packets of other streams
     wait for their frames in at most 32 MB, and the muxer holds about as much.
@@ -157,7 +157,7 @@ class FileSink:
         if frame.time_base != base:
             scale = frame.time_base / base
             pts, duration = round(pts * scale), max(1, round(duration * scale))
-        if self._last is not None and pts <= self._last:  # two moments of a finer clock
+        if self._last is not None and pts <= self._last:  # two times of a finer clock
             self._stats.count("pts_moved")
             pts = self._last + 1
         self._last = pts
@@ -245,8 +245,8 @@ class FileSink:
         else:
             length = self._plan.info.duration_s
             what += f" after {written / 1e6:.1f} MB"
-            if length and self._streams.muxer.moment > 0.1:
-                need = written * length / min(length, self._streams.muxer.moment)
+            if length and self._streams.muxer.reached > 0.1:
+                need = written * length / min(length, self._streams.muxer.reached)
                 what += f" of about {max(need, written) / 1e6:.1f} MB"
             advice = "make room; "
         if self._partial:

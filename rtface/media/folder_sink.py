@@ -27,8 +27,8 @@ _LATER_S = 1.0
 class FolderSink:
     """Writes every frame as ``000001.png``, ``000002.png`` …, upright, at the film's own depth.
 
-    Until `finish` the stills lie in a hidden folder of this run beside the output; an interrupted run leaves them in
-    ``NAME.partial``. A run with `start` at the end of such a part of the same film goes on in it, numbers included.
+    Until `finish` the stills lie in a hidden folder of this run next to the output; an interrupted run leaves them in
+    ``NAME.partial``. A run with `start` at the end of such a part of the same film continues in it, numbers included.
     Packets of other streams are left out.
 
     Args:
@@ -79,7 +79,7 @@ class FolderSink:
                 self.notes.append(f"{self._target.shown}: the {part.count} stills of {folder} are gone on with")
                 return part
             self.notes.append(f"{folder}: holds the first {part.count} stills of an interrupted run; "
-                              f"with --start {format_time(part.end)} a run goes on there")
+                              f"with --start {format_time(part.end)} a run continues there")
         return None
 
     @property

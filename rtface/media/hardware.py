@@ -78,7 +78,7 @@ def open_on_gpu(stream: VideoStream, wanted: Decoding, refused: Callable[[str], 
 
 
 def _context(stream: VideoStream, device: int) -> VideoCodecContext:
-    """A decoder beside the stream's own, which stays as it is for software. Raises av.FFmpegError."""
+    """A decoder besides the stream's own, which stays as it is for software. Raises av.FFmpegError."""
     source = stream.codec_context
     # Frames share the primary context with every other library, and stay where they are until asked for.
     accel = HWAccel("cuda", device, options={"primary_ctx": "1"}, is_hw_owned=True, allow_software_fallback=True)

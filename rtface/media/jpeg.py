@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -42,7 +41,7 @@ def encode_jpeg(planes: Sequence[Bytes], sampling: tuple[int, int], tables: Tabl
     out += [segment(0xDB, bytes((kind, *tables[kind]))) for kind in sorted(set(kinds))]
     parts = [bytes((n + 1, h << 4 | v, kind)) for n, ((h, v), kind) in enumerate(zip(factors, kinds, strict=True))]
     out.append(segment(0xC0, struct.pack(">BHHB", 8, height, width, len(planes)) + b"".join(parts)))
-    out += [segment(0xC4, body) for body in _standard(95).huffman if body[0] & 15 in kinds]
+    out += [segment(0xC4, body) for body in _standard(95)[1] if body[0] & 15 in kinds]
     scan = b"".join(bytes((n + 1, kind << 4 | kind)) for n, kind in enumerate(kinds))
     out.append(segment(0xDA, bytes((len(planes),)) + scan + b"\0\x3f\0"))
     packer = _Packer()
@@ -53,7 +52,7 @@ def encode_jpeg(planes: Sequence[Bytes], sampling: tuple[int, int], tables: Tabl
 
 def tables_of_quality(quality: int) -> Tables:
     """The tables that libjpeg takes for a quality of 1 to 100."""
-    return _standard(quality).tables
+    return _standard(quality)[0]
 
 
 def finer(a: Tables, b: Tables) -> Tables:
@@ -61,20 +60,14 @@ def finer(a: Tables, b: Tables) -> Tables:
     return tuple(map(min, a[0], b[0])), tuple(map(min, a[1], b[1]))
 
 
-@dataclass(frozen=True, slots=True)
-class _Standard:
-    tables: Tables
-    huffman: list[bytes]
-
-
 @lru_cache(maxsize=8)
-def _standard(quality: int) -> _Standard:
-    """libjpeg's tables, as OpenCV writes them: T.81 annex K."""
+def _standard(quality: int) -> tuple[Tables, list[bytes]]:
+    """libjpeg's quantisation and Huffman tables, as OpenCV writes them: T.81 annex K."""
     done, data = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done
     found = list(segments(data.tobytes()))
     luma, chroma = (tuple(body[1:]) for marker, body in found if marker == 0xDB)
-    return _Standard((luma, chroma), [body for marker, body in found if marker == 0xC4])
+    return (luma, chroma), [body for marker, body in found if marker == 0xC4]
 
 
 def _bands(planes: Sequence[Bytes], factors: Sequence[tuple[int, int]],
@@ -108,7 +101,7 @@ class _Packer:
     """Codes blocks as one stream of bits."""
 
     def __init__(self) -> None:
-        self._codes = {body[0]: _codes(body) for body in _standard(95).huffman}
+        self._codes = {body[0]: _codes(body) for body in _standard(95)[1]}
         self._last = [0, 0, 0]  # first coefficient of each plane's last block
         self._rest, self._rest_bits = 0, 0  # bits that fill no byte yet
 

@@ -31,16 +31,16 @@ _REORDERED = 32
 
 
 def clear_leftovers(target: Target, *, live: bool = False) -> list[str]:
-    """Looks after what killed runs left beside an output: what plays becomes NAME.partial.EXT, empty files go.
+    """Handles what killed runs left next to an output: what plays becomes NAME.partial.EXT, empty files are removed.
 
     Args:
         target: the output.
-        live: whether it is a recording: nothing can go on behind it, and a live run does not wait until a long one
+        live: whether it is a recording: nothing can continue it, and a live run does not wait until a long one
             has been read to its end.
 
     Returns:
-        One line for each that the user should know of: where a part is and how to go on, or that another run writes
-        this output now.
+        One line for each that the user should know of: where a part is and how to continue, or that another run
+        writes this output now.
     """
     lines = [_looked_after(path, target, live) for path in _found(target)]
     return [line for line in lines if line]

@@ -17,11 +17,11 @@ from rtface.stats import Stats
 
 AnyPacket: TypeAlias = "av.Packet[Any]"
 
-# Packets of other streams that wait for the frames they belong beside.
+# Packets of other streams that wait for the frames of the same time.
 WAITING_BYTES = 32 << 20
 # Encoded frames that may lie in the muxer while a stream with nothing to say holds it up.
 _MUXER_BYTES = 32 << 20
-# What a crash can cost beside the frames that the encoder still holds (its look-ahead: some 40 with libx264): half a
+# What a crash can cost besides the frames that the encoder still holds (its look-ahead: some 40 with libx264): half a
 # second, or this much.
 _PIECE_BYTES = 1 << 20
 # MP4 writes its header when every stream has spoken; one that is silent for longer is not waited for.
@@ -30,7 +30,7 @@ _BLANK_CUE = b"\0\0"  # a mov_text event without text: an empty string after its
 
 
 def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
-    """Options that keep the working file readable at any moment, and memory bounded.
+    """Options that keep the working file readable at any time, and memory bounded.
 
     Args:
         plan: what is written.
@@ -40,7 +40,7 @@ def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
     options = {"max_interleave_delta": str(round(1e6 * seconds))}
     if plan.format in ("mp4", "mov"):
         # delay_moov writes the header when all streams have begun, with their exact start times. Where a stream keeps
-        # silent it would wait, and hold everything in memory, for ever; then the start times come at the end.
+        # silent it would wait, and hold everything in memory; then the start times come at the end.
         # Of AC-3 the header says what only a packet tells, so that there is no choice.
         early = silent and not any(s.action == "copy" and s.stream.codec in ("ac3", "eac3") for s in plan.streams)
         flags = ["hybrid_fragmented", "empty_moov" if early else "delay_moov"]
@@ -82,23 +82,23 @@ class Muxer:
         self._covers, self._cued, self._unheard = covers, cued, set(unheard)
         self._last: dict[int, int] = {}
         self.waiting_bytes = 0
-        self.moment = 0.0  # seconds of the output that the frames have come to
+        self.reached = 0.0  # seconds of the output that the frames have come to
 
     def frame(self, packet: AnyPacket) -> None:
         """Muxes an encoded frame behind everything that comes before it in time."""
         stamp = packet.dts if packet.dts is not None else packet.pts
-        moment = float((stamp or 0) * packet.time_base)
-        self._release(moment)
-        self.moment = max(self.moment, moment)
+        time = float((stamp or 0) * packet.time_base)
+        self._release(time)
+        self.reached = max(self.reached, time)
         self._mux(packet)
 
     def wait(self, target: Stream, packets: Iterable[AnyPacket]) -> None:
-        """Takes packets of another stream, to be muxed beside the frames of their time."""
+        """Takes packets of another stream, to be muxed with the frames of their time."""
         for packet in packets:
             packet.stream = target
             stamp = packet.dts if packet.dts is not None else packet.pts
-            moment = self.moment if stamp is None else float(stamp * packet.time_base)
-            heapq.heappush(self._waiting, (moment, next(self._order), packet))
+            time = self.reached if stamp is None else float(stamp * packet.time_base)
+            heapq.heappush(self._waiting, (time, next(self._order), packet))
             self.waiting_bytes += packet.size
         while self.waiting_bytes > WAITING_BYTES:
             self._stats.count("interleave_overflow")
@@ -110,8 +110,8 @@ class Muxer:
         if self._held:
             self._begin(silent=False)
 
-    def _release(self, moment: float) -> None:
-        while self._waiting and self._waiting[0][0] <= moment:
+    def _release(self, time: float) -> None:
+        while self._waiting and self._waiting[0][0] <= time:
             packet = heapq.heappop(self._waiting)[2]
             self.waiting_bytes -= packet.size
             self._mux(packet)
@@ -124,7 +124,7 @@ class Muxer:
         self._held_bytes += packet.size
         self._unheard.discard(packet.stream_index)
         ready = (not self._delayed or not self._unheard or self._held_bytes > SILENT_BYTES
-                 or self.moment > _SILENT_S)
+                 or self.reached > _SILENT_S)
         if ready and packet.stream_index == self._video:
             self._begin(silent=bool(self._unheard))
         elif self._held_bytes > SILENT_BYTES:  # the first frame comes late

@@ -40,7 +40,6 @@ class OutputStreams:
         self._copies: dict[int, Stream] = {}
         self._sounds: dict[int, tuple[Stream, AudioTranscoder]] = {}
         self._rewrites: dict[int, SubtitleTranscoder | AdtsRewriter] = {}
-        self._shifts: dict[Fraction, int] = {}
         covers: list[AnyPacket] = []
         cued: list[Stream] = []
         unheard: list[int] = []
@@ -59,10 +58,8 @@ class OutputStreams:
                            delayed=plan.format in ("mp4", "mov"), begin=self._set_options, stats=stats)
 
     def shift(self, base: Fraction) -> int:
-        """The output's first moment in units of a time base."""
-        if base not in self._shifts:
-            self._shifts[base] = round(self._plan.info.origin / base)
-        return self._shifts[base]
+        """The output's start time in units of a time base."""
+        return round(self._plan.info.origin / base)
 
     def take(self, item: Packet) -> None:
         """Sends a packet of the input where the plan says."""

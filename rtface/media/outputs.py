@@ -139,7 +139,7 @@ def _check_folder(one: OutputPath, path: Path, overwrite: bool) -> None:
 
 
 def _check_writable(one: OutputPath, path: Path) -> None:
-    """Makes and removes a file beside `path`, as the run will."""
+    """Makes and removes a file in the folder of `path`, as the run will."""
     probe = work_name(path)
     try:
         os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -147,7 +147,7 @@ def _check_writable(one: OutputPath, path: Path) -> None:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise OutputError(f"{one}: the name is too long for this folder ({len(os.fsencode(path.name))} bytes, and "
-                              f"the working file beside it needs {len(probe.name) - len(path.name)} more); choose a "
+                              f"the working file next to it needs {len(probe.name) - len(path.name)} more); choose a "
                               "shorter one") from error
         raise OutputError(f"{one}: the folder {path.parent} cannot be written to ({error.strerror}); "
                           "choose another place or change its permissions") from error

@@ -26,7 +26,7 @@ def is_pipe(path: str | os.PathLike[str]) -> bool:
 
 
 class PipeReader:
-    """A pipe for FFmpeg to read from, through Python: its own read of a pipe waits for ever, deaf to everything.
+    """A pipe for FFmpeg to read through Python: a read by FFmpeg itself could not be interrupted.
 
     Opening does not wait for a writer; the first `read` does.
 

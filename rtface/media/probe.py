@@ -121,9 +121,9 @@ class MediaInfo:
         expected_frames: estimate for progress, or None.
         hdr: static HDR metadata, or None.
         captions: whether closed captions ride on the first frame.
-        clock_start: first moment of the input's own clock in seconds; --start and --end count from here.
+        clock_start: start of the input's own clock in seconds; --start and --end count from here.
         start, end: the cut in seconds of the input's own clock, None where there is none.
-        origin: the moment of the input's clock that becomes 0 in an output.
+        origin: the time of the input's clock that becomes 0 in an output.
         size: bytes of the file, None when it is not a file.
         notes: what a user should know about choices made here, one line each.
         decoder: what decodes the frames, and why it is not the GPU where the GPU was wanted.
@@ -249,9 +249,7 @@ def streams_of(container: InputContainer, enhanced: Stream) -> list[StreamInfo]:
     found: list[StreamInfo] = []
     for stream in container.streams:
         context: Any = stream.codec_context
-        codec = context.name if context is not None else getattr(stream, "name", None)
-        if context is not None:
-            codec = context.codec.canonical_name
+        codec = getattr(stream, "name", None) if context is None else context.codec.canonical_name
         found.append(StreamInfo(stream.index, stream.type, codec or "", stream.language, stream.disposition,
                                 dict(stream.metadata), stream.index == enhanced.index, stream))
     return found

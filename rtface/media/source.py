@@ -29,7 +29,7 @@ from rtface.stats import Stats
 from rtface.util.av_gpu import native_format, on_gpu
 from rtface.util.parse import format_time
 
-# Seconds before --start from which decoding begins when a seek to the moment itself lands behind it.
+# Seconds before --start from which decoding begins when a seek to that time lands behind it.
 _EARLIER = (0, 5, 30)
 # Packets before the first frame that are kept in memory; a file with more of them is read a second time.
 HELD_BYTES = 32 << 20
@@ -108,12 +108,12 @@ class FileSource:
             with self._reading:
                 item = next(self._items, None)
             if item is None:
-                self._look_for_growth()
+                self._check_growth()
                 return
             yield item
 
-    def _look_for_growth(self) -> None:
-        """Says of a file that is still being written that its end is missing."""
+    def _check_growth(self) -> None:
+        """Warns where a file is still being written, so that its end is missing."""
         if self._end is not None or self.pipe is not None or is_url(self._path):
             return
         try:
@@ -175,7 +175,7 @@ class FileSource:
             return
         since = format_time(float(self._now.reached - self._clock_start))
         self.info.decoder += f", software from {since}"
-        self._stats.warn("decode_gpu", f"{self._name}: the GPU no longer decodes it ({why}); software goes on from "
+        self._stats.warn("decode_gpu", f"{self._name}: the GPU no longer decodes it ({why}); software continues from "
                          f"{since}")
 
     def _begin(self) -> tuple[Decoder, Iterator[Item]]:

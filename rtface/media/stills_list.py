@@ -21,7 +21,7 @@ class UnfinishedFolder:
         path: the folder.
         film: the input as the list names it.
         count: number of its last still.
-        begin, end: of that still, seconds from the film's first moment; 0 without one.
+        begin, end: of that still, seconds from the film's beginning; 0 without one.
     """
 
     path: Path
@@ -41,7 +41,7 @@ class StillsList:
 
     Args:
         folder: the unfinished folder.
-        film: the input, for a folder that has no list yet; None to go on with a list.
+        film: the input, for a folder that has no list yet; None to continue a list.
 
     Raises:
         OSError: the list cannot be made.

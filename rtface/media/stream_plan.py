@@ -105,7 +105,7 @@ def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str |
         overwrite: whether an existing output may be replaced.
         video_only: leave every other stream out, without a word (comparison films).
         encode: whether a GPU's encoder is wanted (`nvenc.encoding`); None leaves it to where the frames lie.
-        stats: receives the warning where it was and cannot be had.
+        stats: receives the warning where it was wanted and cannot be used.
 
     Raises:
         UsageError: an extension, codec or option that cannot be used.

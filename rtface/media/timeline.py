@@ -19,7 +19,7 @@ Change = Literal["", "missing", "repeated", "nudged", "jumped"]
 class RisingTimestamps:
     """Turns the timestamps of one stream into strictly rising ones.
 
-    A stamp that repeats the one before goes on one `step` later. A step back of up to `near` units (a jitter) moves
+    A stamp that repeats the one before is moved one `step` later. A step back of up to `near` units (a jitter) moves
     that one stamp just behind the last; a longer one is a splice, and everything after it is shifted likewise.
 
     Args:

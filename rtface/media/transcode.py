@@ -117,7 +117,7 @@ class AdtsRewriter:
 
     @staticmethod
     def needed(source: AudioStream) -> bool:
-        """Whether a stream is AAC without a header of its own."""
+        """Whether a stream is AAC without a header for the whole stream."""
         context = source.codec_context
         return context.codec.canonical_name == "aac" and not context.extradata
 
@@ -156,7 +156,7 @@ class SubtitleTranscoder:
             events = self._source.codec_context.decode2(packet)
             if events is None or packet.pts is None:
                 return
-            # The encoder writes text only; when it is shown goes on the packet.
+            # The encoder writes text only; its time of display is set on the packet.
             text = self._target.codec_context.encode_subtitle(events)
         except av.FFmpegError:
             self._stats.count("subtitles_lost")

@@ -31,7 +31,7 @@ def full(error: BaseException | None) -> str | None:
 
 
 def work_name(path: Path) -> Path:
-    """A new hidden name beside `path` to write under; it says which process of which host writes."""
+    """A new hidden name in the folder of `path` to write under; it says which process of which host writes."""
     return path.with_name(f".{path.stem}.{HOST}-{os.getpid()}-{secrets.token_hex(3)}.partial{path.suffix}")
 
 
@@ -86,7 +86,7 @@ class Target:
         return [self.path.with_name(f"{self.path.stem}{tail}{self.path.suffix}") for tail in tails]
 
     def _too_many(self) -> OutputError:
-        return OutputError(f"{self.shown}: there are 999 partial files beside it already; remove them")
+        return OutputError(f"{self.shown}: there are 999 partial files in its folder already; remove them")
 
 
 def _made(path: Path) -> tuple[Path, int]:

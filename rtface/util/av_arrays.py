@@ -56,12 +56,12 @@ def image_from_array(image: Any, format: ArrayFormat) -> av.VideoFrame:
 
 
 def array_from_image(image: av.VideoFrame) -> Bytes:
-    """The H×W×3 uint8 image of a packed RGB or BGR frame, in memory of its own."""
+    """The H×W×3 uint8 image of a packed RGB or BGR frame, in new memory."""
     return image.to_ndarray()  # type: ignore[return-value]
 
 
 def copy_image(image: av.VideoFrame) -> av.VideoFrame:
-    """A frame with the same samples, times and colour tags in memory of its own (side data stays with the original)."""
+    """A frame with the same samples, times and colour tags in new memory (side data stays with the original)."""
     copy = av.VideoFrame(image.width, image.height, image.format.name)
     for source, target in zip(image.planes, copy.planes, strict=True):
         rows_in = plane_rows(source)

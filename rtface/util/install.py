@@ -38,9 +38,9 @@ class Origin:
 
 def origin() -> Origin:
     """The clone or wheel, if it still exists: by the package's own place, else by pip's record of it."""
-    beside = Path(__file__).resolve().parents[2]
-    if _is_clone(beside):
-        return Origin(clone=beside, editable=True)
+    folder = Path(__file__).resolve().parents[2]
+    if _is_clone(folder):
+        return Origin(clone=folder, editable=True)
     try:
         record = json.loads(metadata.distribution("rtface").read_text("direct_url.json") or "{}")
         url = urlparse(str(record.get("url", "")))

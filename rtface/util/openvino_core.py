@@ -62,7 +62,7 @@ def _load(kept: Path, options: dict[str, Any], device: str) -> ov.CompiledModel 
     try:
         return core().import_model(BytesIO(blob), device, options)
     except RuntimeError as error:
-        log.info("the kept network %s cannot be used and is made anew: %s", kept, str(error).strip().splitlines()[-1])
+        log.info("the kept network %s cannot be used and is made again: %s", kept, str(error).strip().splitlines()[-1])
         return None
 
 

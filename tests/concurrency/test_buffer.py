@@ -16,9 +16,6 @@ from rtface.concurrency import buffer, call_until_stopped, close_with
 
 def test_hands_on_everything_in_order() -> None:
     assert list(buffer(range(1000), 3)) == list(range(1000))
-
-
-def test_chained_buffers_keep_order() -> None:
     assert list(buffer(buffer(buffer(range(200), 2), 2), 2)) == list(range(200))
 
 

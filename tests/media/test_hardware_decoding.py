@@ -291,7 +291,7 @@ def test_a_gpu_that_fails_in_the_middle_costs_no_frame(film, gpu, name, after, h
     same(there, here)
     assert len({frame.image.format.name for frame in there[3]}) == 1
     assert there[2].counters["warn:decode_gpu"] == 1 and not there[2].counters["packets_lost"]
-    assert "software goes on from 0:00:0" in there[2].warnings["decode_gpu"]
+    assert "software continues from 0:00:0" in there[2].warnings["decode_gpu"]
     assert there[1].decoder.startswith("NVDEC on cuda:0, software from 0:00:0")
 
 

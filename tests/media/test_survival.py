@@ -309,13 +309,6 @@ def test_av1_makes_no_thread_real_time(media, tmp_path: Path, monkeypatch: pytes
     assert policies == {os.SCHED_OTHER}
 
 
-def test_hdr_metadata_that_a_codec_cannot_carry_is_said(media, tmp_path: Path):
-    source = media.make_film(tmp_path / "in.mp4", frames=6, pix_fmt="yuv420p10le", codec="libx265", options={
-        "x265-params": "log-level=error:hdr10=1:max-cll=1000,400"})
-    plan = media.passthrough(source, tmp_path / "out.mkv", codec="ffv1")
-    assert len(plan.video.warnings) == 1 and "libx265" in plan.video.warnings[0]
-
-
 @pytest.mark.parametrize(("suffix", "codec", "order"), [
     (".mp4", None, "tff"), (".mp4", None, "bff"), (".mkv", "ffv1", "bff"), (".mov", "prores", "bff"),
 ])

@@ -64,7 +64,6 @@ class _Veils:
                 grown = 1.0 + _GROWS * age
                 yield compose(veil.disc, scaling(grown, grown)), veil.width
 
-
     def _key(self, face: Face) -> int:
         """Of a face that is not followed: its lost track's, else that of the veil where it is, else a new one."""
         if face.track_id:

@@ -36,7 +36,7 @@ class GpuDecoder:
 
     The first frame is decoded both ways. Where they differ, in a sample, a tag or a time, the GPU is not used:
     that catches cropping at the left and top, which FFmpeg leaves out for GPUs, and whatever else may be wrong with
-    GPU or driver. Later the last packets are kept; when the GPU fails, software decodes them again and goes on.
+    GPU or driver. Later the last packets are kept; when the GPU fails, software decodes them again and continues.
 
     Args:
         stream: what is decoded; its own decoder is the software one.
@@ -44,7 +44,7 @@ class GpuDecoder:
         format: of their samples, "nv12" or "p010le"; frames that software decodes instead get it too.
         keep: whether frames stay on the GPU; else they come out in memory of the host.
         settle: waits until the GPU has done what was asked for.
-        refused: told once, in a few words, why software goes on.
+        refused: called once with the reason, in a few words, why software continues.
 
     Attributes:
         state: "proving" until the first frame, then "gpu" or "software".
@@ -145,7 +145,7 @@ class GpuDecoder:
         if packet.is_keyframe and self._kept[-1]:
             self._kept.append([])
         self._count += 1
-        packet.opaque = (self._count,)  # an object of its own: PyAV 18 finds it by its address
+        packet.opaque = (self._count,)  # a separate object: PyAV 18 finds it by its address
         self._kept[-1].append(packet)
         self._kept_bytes += packet.size
         while len(self._kept) > 2 and (self._kept_bytes > KEPT_BYTES

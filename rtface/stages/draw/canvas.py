@@ -91,7 +91,7 @@ class Canvas:
         if opacity <= 0.0:
             return
         (x0, y0, x1, y1), (w, h) = box, self._size
-        # A chroma sample at the frame's edge reaches past it, and there the colour goes on.
+        # A chroma sample at the frame's edge reaches past it, and the colour continues there.
         box = (x0 - 8 * (x0 <= 0), y0 - 8 * (y0 <= 0), x1 + 8 * (x1 >= w), y1 + 8 * (y1 >= h))
         values = codes(np.array(rgb, np.float32) / np.float32(255.0), self._form, self._frame.color)
         for role, view in self._writable().items():

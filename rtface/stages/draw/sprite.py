@@ -96,7 +96,6 @@ class Sprite:
                 for roles in grids.values()}
         return self._coded[1]
 
-
     def _place(self, roles: Roles, values: Float32, forward: Float, shape: tuple[int, ...],
                opacity: float) -> _Placed | None:
         """`values` (h×w×n, alpha last) on the samples of a plane (`forward`: sprite → plane), low-passed where it
