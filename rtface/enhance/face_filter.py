@@ -1,4 +1,4 @@
-"""Which of the faces on a picture are enhanced: all of them, the largest, or those named by track id."""
+"""Selects the faces of a frame to enhance (`--faces`): all, the largest, or those named by track id."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class FaceFilter:
     """A parsed `--faces`.
 
     Attributes:
-        largest: only the widest face of each picture.
+        largest: only the widest face of each frame.
         ids: only these track ids; None for every id.
-        most: at most so many faces on one picture, the widest first.
+        most: largest number of faces of a frame, the widest first.
     """
 
     largest: bool = False
@@ -44,7 +44,7 @@ class FaceFilter:
         return cls(ids=frozenset(int(part) for part in parts), most=most)
 
     def __call__(self, faces: tuple[Face, ...]) -> tuple[Face, ...]:
-        """The chosen faces, in their order on the picture's list."""
+        """The chosen faces, in the frame's order."""
         chosen = [f for f in faces if self.ids is None or f.track_id in self.ids]
         keep = 1 if self.largest else self.most
         if len(chosen) > keep:
@@ -55,7 +55,7 @@ class FaceFilter:
 
 
 def missing_tracks(faces: str, treated: Iterable[int], found: Iterable[int]) -> list[str]:
-    """What to say, a line each, of tracks that a finished run was told about and that never came.
+    """One line for each option that named tracks which the finished run never saw.
 
     Args:
         faces: ``--faces``.

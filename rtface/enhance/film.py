@@ -1,4 +1,4 @@
-"""The enhancement of a film: looks ahead, and keeps several frames in the engines' hands."""
+"""The enhancement of a film: looks ahead, and has several frames in work at the engines."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class FilmEnhancer(FaceCorrector):
     def __call__(self, items: Iterable[Item]) -> Iterator[Item]:
         """The items in order, with their faces corrected.
 
-        A frame is held until every face on it has a treatment; then as many frames are in the
-        engines' hands as the runtime allows, or as the next keyframe needs.
+        A frame is held until every face on it has a treatment; then as many frames are in
+        work as the runtime allows, or as the next keyframe needs.
         """
         waiting: deque[FrameTask | Item] = deque()
         tasks = 0

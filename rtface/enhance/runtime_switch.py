@@ -18,7 +18,7 @@ _RETRY_S = 10.0
 
 
 class RuntimeSwitch:
-    """Holds the runtime that the next frame is worked on with. Not for use from several threads.
+    """Holds the runtime of the next frame. Not for use from several threads.
 
     Args:
         runtime: the first one.

@@ -19,7 +19,7 @@ from rtface.report import Span, TrackReport
 
 # Spans kept for each track; then the shortest is taken into a neighbour.
 _SPANS = 64
-# A track that was not seen for this long keeps its figures for the report, but not the pictures it remembers.
+# A track that was not seen for this long keeps its figures for the report, but not the images it remembers.
 _FORGET_S = 5.0
 
 
@@ -57,14 +57,14 @@ class TrackState:
     spans: list[Span] = field(default_factory=list[Span])
 
     def see(self, face: Face, time: float) -> None:
-        """Counts one picture of the face."""
+        """Counts one frame with the face."""
         self.first_s = self.first_s if self.frames else time
         self.last_s = time
         self.frames += 1
         self.width_sum += face.width
 
     def decide(self, time: float, *, counted: bool) -> float:
-        """How much of the correction the picture of this time gets, 0…1; notes what was decided where that counts."""
+        """Strength of the correction at this time, 0…1; the decision is noted where `counted`."""
         strength, treatment = self.analyzer.advance(time), self.analyzer.treatment
         if counted:
             last = self.spans[-1] if self.spans else None
@@ -77,7 +77,7 @@ class TrackState:
         return strength
 
     def apply(self, strength: float) -> None:
-        """Counts one picture on which the face was corrected, and by how much."""
+        """Counts one frame on which the face was corrected, with this strength."""
         self.corrected += 1
         self.strength_sum += strength
         low, high = self.strength_range or (strength, strength)
@@ -125,7 +125,7 @@ class TrackState:
         self.answer = self.late = None
 
     def change_engine(self) -> None:
-        """Another engine goes on from what is shown now (live)."""
+        """Another engine continues from the correction that is shown now (live)."""
         self.answer = self.late = None
         self.correction.average.reset()
         self.correction.key.switch()
@@ -183,7 +183,7 @@ class TrackStore:
         return self.track_of(face, time).analyzer
 
     def see(self, face: Face, time: float, *, counted: bool = True) -> TrackState:
-        """The state of a face's track with this picture counted, and what is decided for it noted."""
+        """The state of a face's track, with this frame counted."""
         track = self.track_of(face, time)
         if counted:
             track.see(face, time)
@@ -204,7 +204,7 @@ class TrackStore:
                 mine.merge(track)
 
     def sweep(self, time: float) -> None:
-        """Drops the pictures of tracks not seen for a while, so that memory follows the faces in view."""
+        """Drops the images of tracks not seen for a while, so that memory follows the faces in view."""
         if abs(time - self._swept) < _FORGET_S:
             return
         self._swept = time

@@ -103,7 +103,7 @@ def timed(items: Iterator[Item], stats: Stats) -> Iterator[Item]:
 def end_at_faults(items: Iterable[Item], stats: Stats, *, hold: bool = True) -> Iterator[Item]:
     """Ends a run in which frame after frame fails, in the tracker or in the enhancement.
 
-    Failed frames are counted in order of presentation, whatever chain worked on them. They are held back until one
+    Failed frames are counted in order of presentation, whatever chain processed them. They are held back until one
     succeeds, so that what was written before the error ends where the first of them begins.
 
     Args:

@@ -63,7 +63,7 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
         stats: receives counters, stage times and warnings; a new one without.
         progress: called after every frame.
         stop: ends the run when set: what was done is left as a whole, playable file whose name says partial.
-        building: told what is being built for a GPU before the first frame, and how far it is (0…1).
+        building: called with what is built for a GPU before the first frame, and the share done (0…1).
 
     Raises:
         UsageError, InputError, OutputError, MissingComponent, EngineError: see `rtface.errors`.
@@ -131,7 +131,7 @@ def _save(report: Report, target: Target, failure: BaseException | None, stats: 
 
 
 def _into_folder(input: Path | Address, output: Path | str, stills: bool) -> bool:
-    """Whether pictures are written into a folder; UsageError for a name that is no output's."""
+    """Whether stills are written into a folder; UsageError for a name that is no output's."""
     if stills:
         return input.is_dir()
     if Path(output).suffix.lower() in IMAGE_KINDS and not names_folder(output):

@@ -1,5 +1,4 @@
-"""How a film is cut into pieces that are worked on at once (`rtface.pipeline.segments`), and how their tracks are
-joined."""
+"""Plans the segments of a film (`rtface.pipeline.segments`), finds scene changes, and joins tracks."""
 
 from __future__ import annotations
 
@@ -19,29 +18,29 @@ from rtface.pipeline.chain import WAITING
 from rtface.protocols import Device, Item
 from rtface.tracking.identity import same_place
 
-# Seconds of a piece: of a long one little is spent on its lead-in, a short one holds less memory. A film shorter than
-# two of the shortest stays in one piece.
+# Seconds of a segment: a long one spends little on its lead-in, a short one holds less memory. A film
+# shorter than two of the shortest is not divided.
 _LONGEST_S, _SHORTEST_S = 4, 1
-# Seconds of film before a piece that are worked on twice.
+# Seconds of a lead-in.
 _LEAD_IN_S = Fraction(3, 5)
-# Pictures that are under work or wait for the sink may take so much.
+# Bytes that frames in work, or waiting for the sink, may take.
 _BYTES = 3 << 30
-# Frames without which a chain may have nothing to give: it holds some back.
+# Frames that a chain needs before it may give one: it holds some back.
 LEAST = 8
 
 Sight = tuple[int, tuple[Face, ...]]
-"""A picture's pts and its faces."""
+"""A frame's pts and its faces."""
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentPlan:
-    """How a film is dealt out.
+    """The segments of a film.
 
     Attributes:
-        chains: pieces that are worked on at once, at least 2.
-        length: frames of a piece at most.
-        lead_in: frames before a piece that are worked on twice, fewer behind a scene change.
-        window: frames that are dealt out and not yet taken in, with the copies for lead-ins.
+        chains: segments that are processed at the same time, at least 2.
+        length: frames of a segment at most.
+        lead_in: frames of a lead-in, which are processed twice; fewer after a scene change.
+        window: frames that are distributed and not yet collected, with the copies for lead-ins.
     """
 
     chains: int
@@ -51,17 +50,17 @@ class SegmentPlan:
 
     @property
     def shortest(self) -> int:
-        """Frames from which on a piece ends at a scene change."""
+        """Frames from which on a segment ends at a scene change."""
         return max(1, self.length // 4)
 
     @property
     def most(self) -> int:
-        """Frames that are held at most: the window, what the decoder is ahead, and what is in somebody's hand."""
-        return self.window + _beside(self.chains)
+        """Frames that are held at most: the window, the decoder's buffer, and one for each step."""
+        return self.window + _outside(self.chains)
 
 
 def plan_segments(options: Options, info: MediaInfo) -> tuple[SegmentPlan | None, str | None]:
-    """How `--segments` deals out a film, None for one chain; and one line where that is less than was asked for."""
+    """The plan of `--segments`, None for one chain; and one line where that is less than was asked for."""
     wanted = options.segments or 1
     if wanted == 1:
         return None, None
@@ -73,29 +72,30 @@ def plan_segments(options: Options, info: MediaInfo) -> tuple[SegmentPlan | None
     elif options.compare is not None:
         why = "--compare would hold three times the memory"
     if why:
-        return None, f"--segments {wanted}: the film is worked on in one place, because {why}"
+        return None, f"--segments {wanted}: the film is processed as one segment, because {why}"
     lead_in, most = math.ceil(_LEAD_IN_S * info.rate), wanted
     longest = max(LEAST, round(_LONGEST_S * info.rate))
     if info.expected_frames is not None:  # a short film is shared out, too
         most = min(wanted, info.expected_frames // max(LEAST, round(_SHORTEST_S * info.rate)))
         if most < 2:
-            return None, f"--segments {wanted}: the film is worked on in one place, because it is short"
+            return None, f"--segments {wanted}: the film is processed as one segment, because it is short"
         longest = min(longest, math.ceil(info.expected_frames / most))
     size = f"{info.width}×{info.height}"
     for chains in range(most, 1, -1):
-        window = _BYTES // _picture_bytes(info) - _beside(chains)
+        window = _BYTES // _frame_bytes(info) - _outside(chains)
         length = min(longest, (window - 2 * lead_in) // chains)
         if length >= max(LEAST, lead_in):
-            less = None if chains == most else f"--segments {wanted}: pictures of {size} leave memory for {chains}"
+            less = None if chains == most else f"--segments {wanted}: frames of {size} leave memory for {chains}"
             return SegmentPlan(chains, length, lead_in, min(window, chains * length + 2 * lead_in)), less
-    return None, f"--segments {wanted}: pictures of {size} leave memory for one place only"
+    return None, f"--segments {wanted}: frames of {size} leave memory for one only"
 
 
-def _beside(chains: int) -> int:
+def _outside(chains: int) -> int:
+    """Frames outside the window."""
     return WAITING + chains + 3
 
 
-def _picture_bytes(info: MediaInfo) -> int:
+def _frame_bytes(info: MediaInfo) -> int:
     shape = pixel_format_info(info.pix_fmt)
     planes = 1.0 if shape.model == "gray" else 1 + 2 / (shape.sampling[0] * shape.sampling[1])
     return max(1, round(info.width * info.height * (planes + shape.alpha) * (1 if shape.bits <= 8 else 2)))
@@ -115,7 +115,7 @@ def cuts_found(items: Iterator[Item], device: Device) -> Iterator[Item]:
 
 
 def same_tracks(before: Iterable[Sight], after: Iterable[Sight]) -> dict[int, int]:
-    """The ids before by those after: tracks whose boxes lie in one place on the most of the pictures that both saw."""
+    """The ids before by those after, of tracks whose boxes overlap on most frames that both saw."""
     seen = dict(before)
     together: Counter[tuple[int, int]] = Counter()
     for pts, faces in after:

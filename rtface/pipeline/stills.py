@@ -1,4 +1,4 @@
-"""Separate stills: one photo, or a folder of them; each is a picture of its own, with no memory of the one before."""
+"""Enhances separate stills: one photo or a folder of them, each without memory of the one before."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from rtface.util.urls import Address
 
 
 def is_stills_job(input: Path | Address, output: Path | str, options: InputOptions) -> bool:
-    """Whether a job is about separate stills: a folder that is not to be a film, or a picture that stays one.
+    """Whether a job is about separate stills: a folder without `--sequence`, or an image to an image.
 
     Raises:
         UsageError: the input is a folder of stills and the output a single file.
@@ -124,23 +124,20 @@ def _make_folder(folder: Path) -> None:
 
 
 class _Stills:
-    """One run over a list of pictures."""
+    """One run over a list of images."""
 
     def __init__(self, jobs: list[tuple[Path, Path]], options: Options, parts: RunParts[FilmEnhancer],
                  stages: Stages, stats: Stats, progress: Show | None, stop: threading.Event, tags: dict[str, str],
                  pair: BestPair | None, folder: bool) -> None:
         self.jobs, self.options, self.parts, self.stages, self.stats = jobs, options, parts, stages, stats
-        self.progress, self.stop, self.tags, self.pair = progress, stop, tags, pair
-        self.folder = folder
-        self.done = 0
-        self.skipped = 0
+        self.progress, self.stop, self.tags, self.pair, self.folder = progress, stop, tags, pair, folder
+        self.done = self.skipped = 0
         self.failed: list[str] = []
         self.notes: list[str] = []
-        # What has been read and is on its way through the chain, in order.
-        self._on_the_way: list[tuple[Still, ImagePlan]] = []
+        self._waiting: list[tuple[Still, ImagePlan]] = []  # read, and now in the chain, in order
 
     def run(self) -> None:
-        """Reads, enhances and writes every picture."""
+        """Reads, enhances and writes every image."""
         began = perf_counter()
         comparison = Comparison(self.pair.write) if self.pair else None
         read = self.stages.remember(self._read())
@@ -181,11 +178,11 @@ class _Stills:
                 self._lost(error)
                 continue
             self.stats.count("frames_in")
-            self._on_the_way.append((still, plan))
+            self._waiting.append((still, plan))
             yield still.frame
 
     def _write(self, frame: Frame) -> None:
-        still, plan = self._on_the_way.pop(0)
+        still, plan = self._waiting.pop(0)
         try:
             write_image(frame, plan, still=still, tags=self.tags if frame.corrected else None)
         except OutputError as error:
@@ -196,7 +193,7 @@ class _Stills:
         self.done += 1
 
     def _lost(self, error: RtfaceError) -> None:
-        """Counts a picture that cannot be done; of a folder the others go on, a single one ends the run."""
+        """Counts an image that cannot be read or written; a single one ends the run."""
         if len(self.jobs) == 1:
             raise error
         self.failed.append(str(error))
@@ -204,8 +201,11 @@ class _Stills:
 
 
 def frames_of_stills(paths: Sequence[Path], stats: Stats) -> Iterator[Frame]:
-    """The pictures as frames, for `rtface analyze`. A picture that cannot be read is warned of, counted as
-    "unreadable" and left out; InputError where that is all of them."""
+    """The images as frames, for `rtface analyze`.
+
+    One that cannot be read is warned of, counted as "unreadable" and left out; InputError where that
+    is all of them.
+    """
     errors: list[RtfaceError] = []
     for path in paths:
         try:
