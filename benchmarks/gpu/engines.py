@@ -100,25 +100,25 @@ class Ours:
         bench.run(lambda: self._make(most))
 
     def _make(self, most: int) -> None:
-        owner, recipe = self._bench.owner, self._recipe
-        self._batches = Batches(owner, recipe, self._plan, most)
-        self._faces = [FaceSlot.reserve(owner.gpu, recipe.input.size) for _ in range(most)]
-        self._places = places_of(owner, recipe) if recipe.recurrent else None
+        streams, recipe = self._bench.streams, self._recipe
+        self._batches = Batches(streams, recipe, self._plan, most)
+        self._faces = [FaceSlot.reserve(streams.gpu, recipe.input.size) for _ in range(most)]
+        self._places = places_of(streams, recipe) if recipe.recurrent else None
         known = [self._places.take() if self._places else None for _ in range(2 * most)]
         self._memories = [*(face.memory for face in self._faces), *(place.memory for place in known if place)]
         self._known = known
         crops, _ = load_golden(recipe)
-        pinned = owner.gpu.pin(crops[0].nbytes)
+        pinned = streams.gpu.pin(crops[0].nbytes)
         for n, face in enumerate(self._faces):
             pinned.bytes().view(np.float32)[:] = crops[n % len(crops)].ravel()
-            owner.compute.copy(face.memory, pinned, pinned.nbytes)
+            streams.compute.copy(face.memory, pinned, pinned.nbytes)
             self._wait()
         pinned.close()
         first, second = (np.concatenate([row_of(face, *more) for face, *more in zip(self._faces, *pair, strict=True)])
                          for pair in ((known[:most], known[most:]), (known[most:], known[:most])))
         self._rows = [first, second]
         precision = self._plan.identity.precision
-        golden = GoldenBatch(owner, recipe, precision, getattr(recipe.golden.psnr, precision), most, self._places)
+        golden = GoldenBatch(streams, recipe, precision, getattr(recipe.golden.psnr, precision), most, self._places)
         self._batches.warm_up(golden)
         golden.close()
         self._batches.run(self._without_memory(first), [], self._memories).synchronize()  # something to remember
@@ -131,8 +131,8 @@ class Ours:
         return rows
 
     def _wait(self) -> None:
-        event = self._bench.owner.gpu.event()
-        self._bench.owner.compute.record(event)
+        event = self._bench.streams.gpu.event()
+        self._bench.streams.compute.record(event)
         event.synchronize()
 
     def milliseconds(self, batch: int, *, graphs: bool) -> float:

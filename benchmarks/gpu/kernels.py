@@ -39,21 +39,21 @@ class Room:
         self.pieces: list[Memory] = []
 
     def take(self, nbytes: int) -> Memory:
-        piece = self._bench.run(lambda: self._bench.owner.gpu.allocate(max(nbytes, 256)))
+        piece = self._bench.run(lambda: self._bench.streams.gpu.allocate(max(nbytes, 256)))
         self.pieces.append(piece)
         return piece
 
     def put(self, array: np.ndarray) -> Memory:
         """A copy of an array."""
         data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        memory, owner = self.take(len(data)), self._bench.owner
+        memory, streams = self.take(len(data)), self._bench.streams
 
         def go() -> None:
-            pinned, done = owner.gpu.pin(max(len(data), 1)), owner.gpu.event()
+            pinned, done = streams.gpu.pin(max(len(data), 1)), streams.gpu.event()
             pinned.bytes()[:len(data)] = data
             if len(data):
-                owner.compute.copy(memory, pinned, len(data))
-            owner.compute.record(done)
+                streams.compute.copy(memory, pinned, len(data))
+            streams.compute.record(done)
             done.synchronize()
             pinned.close()
 
@@ -75,9 +75,9 @@ def timed(bench: Bench, room: Room, steps: Sequence[KernelCall]) -> Callable[[],
     def build() -> None:
         for _ in range(inner):
             for k in steps:
-                bench.owner.compute.launch(k.kernel, k.grid, k.block, *k.args, reads=memories, writes=memories)
+                bench.streams.compute.launch(k.kernel, k.grid, k.block, *k.args, reads=memories, writes=memories)
 
-    graph = bench.run(lambda: bench.owner.compute.capture(build))
+    graph = bench.run(lambda: bench.streams.compute.capture(build))
     return lambda: bench.milliseconds(lambda stream: stream.replay(graph), repeats) / inner
 
 

@@ -99,9 +99,9 @@ class Loop:
         recipe = engine_recipe(engine if not bench.dry else "rtface-s", most)
         plan, verdict, why = bench.plan(recipe)
         self._bench = bench
-        self.engine = GpuEngine(bench.owner, recipe, plan, verdict, why)
+        self.engine = GpuEngine(bench.streams, recipe, plan, verdict, why)
         self.plan = self.engine.reason
-        self.device = CudaDevice(bench.owner)
+        self.device = CudaDevice(bench.streams)
 
     def step(self) -> FilmEnhancer:
         """A new one, which remembers no face yet."""
@@ -129,28 +129,28 @@ class Watch:
 
     def __enter__(self) -> Watch:
         self._bench.settle()
-        owner = self._bench.owner
+        streams = self._bench.streams
 
         def mark() -> None:
-            self._first = owner.gpu.event(timed=True)
-            owner.compute.record(self._first)
+            self._first = streams.gpu.event(timed=True)
+            streams.compute.record(self._first)
             self._first.synchronize()
-            self._marked = {name: Marked(owner.gpu, getattr(owner, name)) for name in STREAMS}
+            self._marked = {name: Marked(streams.gpu, getattr(streams, name)) for name in STREAMS}
             for name, stream in self._marked.items():
-                setattr(owner, name, stream)
+                setattr(streams, name, stream)
 
         self._bench.run(mark)
         self._started = time.perf_counter()
         return self
 
     def __exit__(self, *_: object) -> None:
-        owner = self._bench.owner
+        streams = self._bench.streams
         self._bench.settle()
         self.seconds = time.perf_counter() - self._started
 
         def unmark() -> None:
             for name, stream in self._marked.items():
-                setattr(owner, name, stream._stream)
+                setattr(streams, name, stream._stream)
                 self.spans[name] = [(b.milliseconds_since(self._first), e.milliseconds_since(self._first))
                                     for b, e in stream.spans if e.done()]
 

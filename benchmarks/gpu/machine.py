@@ -35,7 +35,7 @@ class Bench:
         dry: on the tests' own GPU, with small counts: shows that everything runs, and nothing else.
         out: folder for the result files.
         command: as it was given.
-        owner: of the GPU.
+        streams: of the GPU.
     """
 
     dry: bool
@@ -44,7 +44,7 @@ class Bench:
     _folder: Any = field(default_factory=lambda: tempfile.TemporaryDirectory(prefix="rtface-bench-"))
 
     def __post_init__(self) -> None:
-        self.owner = StreamThread(self._open)
+        self.streams = StreamThread(self._open)
 
     def _open(self) -> Any:
         if not self.dry:
@@ -66,14 +66,14 @@ class Bench:
 
     def run(self, step: Callable[[], Any]) -> Any:
         """On the thread that owns the GPU."""
-        return self.owner.run(step).result()
+        return self.streams.run(step).result()
 
     def settle(self) -> None:
         """Waits for all that is on the GPU's streams."""
 
         def go() -> None:
-            for stream in (self.owner.up, self.owner.compute, self.owner.down):
-                event = self.owner.gpu.event()
+            for stream in (self.streams.up, self.streams.compute, self.streams.down):
+                event = self.streams.gpu.event()
                 stream.record(event)
                 event.synchronize()
 
@@ -83,8 +83,8 @@ class Bench:
         """Of one of `repeats` runs of `work(stream)` on the compute stream, by the GPU's own clock."""
 
         def go() -> float:
-            begin, end = (self.owner.gpu.event(timed=True) for _ in range(2))
-            stream = self.owner.compute
+            begin, end = (self.streams.gpu.event(timed=True) for _ in range(2))
+            stream = self.streams.compute
             stream.record(begin)
             for _ in range(repeats):
                 work(stream)
@@ -100,16 +100,16 @@ class Bench:
         def make() -> tuple[Any, GoldenResult, str]:
             if self.dry:
                 from tests.device.cuda.gpu_rig import FakePlan
-                plan = FakePlan(recipe, self.owner.gpu, max_batch=recipe.batch.max)
+                plan = FakePlan(recipe, self.streams.gpu, max_batch=recipe.batch.max)
                 return plan, GoldenResult(100.0, 50.0, 0.0), "dry"
             from rtface.engine.tensorrt import open_tensorrt
-            return *open_tensorrt(recipe, self.owner.gpu, precision=precision), "TensorRT takes the GPU"
+            return *open_tensorrt(recipe, self.streams.gpu, precision=precision), "TensorRT takes the GPU"
 
         return self.run(make)
 
     def describe(self) -> dict[str, Any]:
         """Date, GPU, driver, versions, command."""
-        gpu = self.owner.gpu
+        gpu = self.streams.gpu
         versions: dict[str, str] = {}
         for name in _PACKAGES:
             try:
@@ -128,7 +128,7 @@ class Bench:
         print(text, flush=True)
 
     def close(self) -> None:
-        self.owner.close()
+        self.streams.close()
         self._folder.cleanup()
 
 

@@ -67,7 +67,7 @@ def _films(bench: Bench, loop: Loop, films: int, beside: dict[str, Any]) -> dict
                 errors.append(error)
 
         threads = [threading.Thread(target=go, args=(n,)) for n in range(films)]
-        owner = bench.run(time.thread_time)
+        streams = bench.run(time.thread_time)
         start = time.perf_counter()
         for thread in threads:
             thread.start()
@@ -76,7 +76,7 @@ def _films(bench: Bench, loop: Loop, films: int, beside: dict[str, Any]) -> dict
         seconds = time.perf_counter() - start
         if errors:
             raise errors[0]
-        cpu["owner"] = 1e3 * (bench.run(time.thread_time) - owner) / (films * count)
+        cpu["owner"] = 1e3 * (bench.run(time.thread_time) - streams) / (films * count)
         cpu["loop"] = 1e3 * max(spent) / count / films  # the loops run beside each other
         return seconds, steps[0]
 

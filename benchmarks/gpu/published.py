@@ -136,7 +136,7 @@ def _backend(bench: Bench) -> tuple[tuple[Precision, ...], Callable[[Recipe, Pre
     """TensorRT's precisions, what makes a plan in one of them on the GPU's thread, and why this library."""
     from rtface.engine import tensorrt
     from rtface.engine.tensorrt.library import choose, installed, precisions
-    gpu = bench.owner.gpu
+    gpu = bench.streams.gpu
     choice = choose(gpu.capability, installed(), gpu=gpu.name)
     return precisions(gpu.capability), lambda recipe, p: tensorrt.open_network(recipe, gpu, p), choice.reason
 

@@ -129,9 +129,9 @@ def _speed_on_gpu(recipe: Recipe, device: str) -> tuple[float, str, str]:
     """Opens the GPU for it: the kernels, the engine's plan (built where there is none kept), and a warm-up."""
     from rtface.engine.cuda.open import open_gpu_engine
     with ExitStack() as stack:
-        owner, number = driver.take(device)
-        stack.callback(owner.close)
-        engine = open_gpu_engine(owner, recipe, number)
+        streams, number = driver.take(device)
+        stack.callback(streams.close)
+        engine = open_gpu_engine(streams, recipe, number)
         stack.callback(engine.close)
         return engine.ms, engine.device, engine.precision
 

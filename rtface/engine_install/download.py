@@ -39,7 +39,7 @@ class Timeouts:
 
     Attributes:
         stall_s: seconds without a byte after which a connection is given up.
-        pauses_s: seconds before each further attempt; they begin anew after one that brought something.
+        pauses_s: seconds before each further attempt; they start again after one that brought something.
         sleep: waits.
     """
 
@@ -137,7 +137,7 @@ class _Download:
             if not resumed:
                 raise DownloadError(f"{self._shown} is not the published file: {fault}; nothing of it was kept. Try "
                                     "again later, or get the file elsewhere and give it with --from")
-            log.warning("what had been fetched of %s before does not fit; fetching it anew", self._shown)
+            log.warning("what had been fetched of %s before does not fit; fetching it again", self._shown)
             resumed = False
         self._part.finish()
 

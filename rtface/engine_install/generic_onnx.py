@@ -221,8 +221,8 @@ def write_golden(recipe: Recipe, threads: int) -> None:
     """Computes the golden crops' answers by OpenVINO in fp32. Raises EngineError where it cannot run the network."""
     from rtface.engine.backends.openvino import OpenVinoPlan  # takes 0.2 s
 
-    pictures = golden_crops(recipe.input.size)
-    crops = pictures.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+    images = golden_crops(recipe.input.size)
+    crops = images.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
     plan = OpenVinoPlan(recipe, "f32", threads)
     try:
         answers = CropRunner(recipe, plan).restore(crops).pixels
@@ -233,4 +233,4 @@ def write_golden(recipe: Recipe, threads: int) -> None:
         low, high = recipe.input.range
         log.warning("the answers of %s hardly resemble the crops (%.1f dB): does it restore faces, from values of "
                     "%g…%g?", recipe.name, likeness, low, high)
-    np.savez_compressed(recipe.golden_path, crops=pictures, restored=answers.astype(np.float16))
+    np.savez_compressed(recipe.golden_path, crops=images, restored=answers.astype(np.float16))

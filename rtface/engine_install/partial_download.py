@@ -38,7 +38,7 @@ class PartialDownload:
         return cast(dict[str, Any], found) if isinstance(found, dict) else {}
 
     def begin(self, headers: Message) -> None:
-        """Starts anew, with the version that the server's answer names, where it does that firmly enough."""
+        """Starts again, with the version that the server's answer names, where it does that firmly enough."""
         tag = headers.get("ETag", "")
         tag = tag if tag.startswith('"') else headers.get("Last-Modified")
         self.path.unlink(missing_ok=True)

@@ -155,18 +155,18 @@ def _on_gpu(engine: EngineRequest, device: str, stack: ExitStack, warn: Warn | N
     from rtface.engine.cuda.open import open_gpu_engine
 
     with ExitStack() as own:
-        owner, number = driver.take(device)
-        own.callback(owner.close)
-        free = owner.run(owner.gpu.free_bytes).result()
+        streams, number = driver.take(device)
+        own.callback(streams.close)
+        free = streams.run(streams.gpu.free_bytes).result()
         if free < _LEAST_BYTES:
-            raise MissingComponent(f"the GPU {owner.gpu.name} has {free >> 20} MiB of memory free, and "
+            raise MissingComponent(f"the GPU {streams.gpu.name} has {free >> 20} MiB of memory free, and "
                                    f"{_LEAST_BYTES >> 20} are needed; close what else uses it")
-        gpu = CudaDevice(owner, warn=warn)
+        gpu = CudaDevice(streams, warn=warn)
         own.callback(gpu.close)
         engines = EngineSet(engine, device=device,
-                            opener=lambda recipe: open_gpu_engine(owner, recipe, number, progress=progress))
+                            opener=lambda recipe: open_gpu_engine(streams, recipe, number, progress=progress))
         own.callback(engines.close)
         closing = own.pop_all()
     stack.callback(closing.close)
     # Two frames ahead: one whose crops are on the GPU's way, one that the GPU works on.
-    return Runtime(gpu, engines, ahead=2, networks=open_on(owner), close=closing.close)
+    return Runtime(gpu, engines, ahead=2, networks=open_on(streams), close=closing.close)

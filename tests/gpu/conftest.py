@@ -49,29 +49,29 @@ def cuda_python(gpu_name: str) -> None:
 
 
 @pytest.fixture
-def owner(cuda_python: None) -> Iterator[Any]:
-    """The owner of GPU 0 with every kernel; memory that is left fails the test."""
-    from tests.gpu.real_gpu import open_owner
+def streams(cuda_python: None) -> Iterator[Any]:
+    """The stream thread of GPU 0 with every kernel; memory that is left fails the test."""
+    from tests.gpu.real_gpu import open_streams
 
-    owner = open_owner()
-    yield owner
-    owner.run(owner.gpu.close).result()  # raises where memory is left
-    owner.close()
+    streams = open_streams()
+    yield streams
+    streams.run(streams.gpu.close).result()  # raises where memory is left
+    streams.close()
 
 
 @pytest.fixture
-def device(owner: Any) -> Iterator[Any]:
+def device(streams: Any) -> Iterator[Any]:
     """A CUDA device on GPU 0."""
     from rtface.device.cuda.device import CudaDevice
 
-    device = CudaDevice(owner)
+    device = CudaDevice(streams)
     yield device
     device.close()
 
 
 @pytest.fixture
 def engine_on() -> Callable[..., Any]:
-    """Opens a shipped engine on an owner's GPU, in fp32, whose answers are those of the CPU: (owner, name="rtface-s")
+    """Opens a shipped engine on a GPU, in fp32, whose answers are those of the CPU: (streams, name="rtface-s")
     → the engine, and what notes its `batches`."""
     from tests.gpu.real_gpu import open_engine
 

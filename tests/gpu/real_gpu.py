@@ -54,8 +54,8 @@ class CountedGpu:
         assert not left, f"{len(left)} pieces of memory were never freed: {left}"
 
 
-def open_owner() -> StreamThread:
-    """The owner of GPU 0 with every kernel."""
+def open_streams() -> StreamThread:
+    """The stream thread of GPU 0 with every kernel."""
     return StreamThread(lambda: CountedGpu(modules.open_gpu()))
 
 
@@ -101,8 +101,8 @@ class GpuKernels:
         self._gpu.close()
 
 
-def gpu_plan(owner: StreamThread, recipe: Recipe, precision: Precision | None = None) -> tuple[GpuPlan, GoldenResult]:
-    """A TensorRT plan on the owner's GPU; without a `precision` the fastest that passes the gate.
+def gpu_plan(streams: StreamThread, recipe: Recipe, precision: Precision | None = None) -> tuple[GpuPlan, GoldenResult]:
+    """A TensorRT plan on the stream thread's GPU; without a `precision` the fastest that passes the gate.
 
     Skips the test where TensorRT is not installed, or does not take a GPU that it does not name among its targets. A
     TensorRT that takes the GPU and gives wrong answers is a failure.
@@ -111,16 +111,16 @@ def gpu_plan(owner: StreamThread, recipe: Recipe, precision: Precision | None = 
     def make() -> tuple[Any, GoldenResult]:
         if REHEARSAL:
             from tests.gpu.host_plan import HostPlan
-            return HostPlan(recipe, owner.gpu), GoldenResult(100.0, 50.0, 0.0)
+            return HostPlan(recipe, streams.gpu), GoldenResult(100.0, 50.0, 0.0)
         from rtface.engine.tensorrt import open_tensorrt
-        return open_tensorrt(recipe, owner.gpu, precision=precision)
+        return open_tensorrt(recipe, streams.gpu, precision=precision)
 
     try:
-        return owner.run(make).result()
+        return streams.run(make).result()
     except MissingComponent as error:
         pytest.skip(str(error))
     except EngineError as error:
-        if takes_gpu(owner.gpu) or "reference's answers" in str(error):
+        if takes_gpu(streams.gpu) or "reference's answers" in str(error):
             raise
         pytest.skip(f"TensorRT does not take this GPU: {error}")
 
@@ -132,14 +132,14 @@ def takes_gpu(gpu: NvidiaGpu) -> bool:
     return choice.target is not None or choice.library.kind == "full"
 
 
-def open_engine(owner: StreamThread, name: str = "rtface-s", *, precision: Precision | None = None,
+def open_engine(streams: StreamThread, name: str = "rtface-s", *, precision: Precision | None = None,
                 plan: tuple[GpuPlan, GoldenResult] | None = None, most: int | None = None) -> tuple[GpuEngine, Any]:
     """A shipped engine, and what notes its `batches`; `most` crops in one run."""
     recipe = load_recipe(find_recipes()[name])
-    made, verdict = plan or gpu_plan(owner, recipe, precision)
+    made, verdict = plan or gpu_plan(streams, recipe, precision)
     if most is not None:
         made.max_batch = most
-    engine = GpuEngine(owner, recipe, made, verdict, "for a test")
+    engine = GpuEngine(streams, recipe, made, verdict, "for a test")
     noted = SimpleNamespace(batches=[])
     batches = engine._batches
     assert batches is not None

@@ -21,7 +21,7 @@ from tests.device.cuda.test_cuda_device import (
     run,
     test_a_film_is_the_same_as_on_the_cpu,
     test_a_format_that_has_to_be_converted_says_so,
-    test_crops_that_nobody_pastes_give_their_slots_back,
+    test_crops_that_are_not_pasted_give_their_slots_back,
     test_engines_of_different_sizes_share_a_frame,
     test_samples_beside_the_faces_stay_bit_for_bit,
     test_the_loop_reserves_nothing_after_its_first_frames,
@@ -33,10 +33,10 @@ from tests.gpu.real_gpu import REHEARSAL, gpu_plan, open_engine
 
 
 @pytest.fixture
-def engine(owner: Any, recipe: Any) -> Iterator[tuple[GpuEngine, Any]]:
+def engine(streams: Any, recipe: Any) -> Iterator[tuple[GpuEngine, Any]]:
     """An engine without memory, in fp32, as `test_stateless_engines` has one."""
-    plan, verdict = gpu_plan(owner, recipe, "f32")
-    engine = GpuEngine(owner, recipe, plan, verdict, "for a test")
+    plan, verdict = gpu_plan(streams, recipe, "f32")
+    engine = GpuEngine(streams, recipe, plan, verdict, "for a test")
     yield engine, plan
     engine.close()
 
@@ -44,10 +44,10 @@ def engine(owner: Any, recipe: Any) -> Iterator[tuple[GpuEngine, Any]]:
 @pytest.mark.parametrize(("fmt", "more"), [
     ("nv12", {}), ("p010le", {"color": Color("bt2020", transfer="pq", primaries=9)})], ids=["nv12", "pq"])
 @pytest.mark.parametrize("name", ["rtface-s", "rtface-m"])
-def test_the_fastest_precision_is_near_the_cpus_picture(owner: Any, device: Any, on_cpu: Any, name: str, fmt: str,
+def test_the_fastest_precision_is_near_the_cpus_frame(streams: Any, device: Any, on_cpu: Any, name: str, fmt: str,
                                                         more: dict[str, Any]) -> None:
     """In half precision some samples round the other way, and none goes far."""
-    engine, _ = open_engine(owner, name)
+    engine, _ = open_engine(streams, name)
     mine = run(device, Only(engine), film(fmt, **more))
     theirs = run(CpuDevice(), Only(on_cpu[name]), film(fmt, **more))
     worst, share = compare(mine, theirs)

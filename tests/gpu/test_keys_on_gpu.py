@@ -32,26 +32,14 @@ from tests.gpu.real_gpu import gpu_plan, open_engine
 
 
 @pytest.fixture
-def open_plain(owner: Any, recipe: Any) -> Iterator[Callable[[], GpuEngine]]:
+def open_plain(streams: Any, recipe: Any) -> Iterator[Callable[[], GpuEngine]]:
     """Opens an engine without memory on the GPU, for crops of 128, in fp32."""
     made: list[GpuEngine] = []
 
     def opened() -> GpuEngine:
-        made.append(GpuEngine(owner, recipe, *gpu_plan(owner, recipe, "f32"), "for a test"))
+        made.append(GpuEngine(streams, recipe, *gpu_plan(streams, recipe, "f32"), "for a test"))
         return made[-1]
 
     yield opened
-    for engine in made:
-        engine.close()
-
-
-def test_the_fastest_precision_is_near_the_cpus_picture(owner: Any, device: Any, on_cpu: Any) -> None:
-    """In half precision some samples round the other way, and none goes far."""
-    made = [open_engine(owner, name)[0] for name in ("rtface-m", "rtface-s")]
-    mine = list(enhance(device, Engines(*made))(film("nv12", frames=5)))
-    theirs = list(enhance(CpuDevice(), Engines(on_cpu["rtface-m"], on_cpu["rtface-s"]))(film("nv12", frames=5)))
-    worst, share = compare(mine, theirs)
-    print(f"{made[0].reason}: {worst} code values at most, {100 * share:.2f} % of the samples")
-    assert worst <= 4 and share < 0.05
     for engine in made:
         engine.close()

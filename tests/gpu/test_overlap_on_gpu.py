@@ -20,7 +20,7 @@ def bench(cuda_python: None, tmp_path: Path, monkeypatch: Any) -> Any:
     if REHEARSAL:
         monkeypatch.setattr(bench, "count", lambda real, dry=2: dry)
     monkeypatch.setattr(Bench, "plan", lambda self, recipe, precision=None: (
-        *gpu_plan(self.owner, load_recipe(find_recipes()[recipe.name]), precision), "for a test"))
+        *gpu_plan(self.streams, load_recipe(find_recipes()[recipe.name]), precision), "for a test"))
     yield bench
     bench.close()
 

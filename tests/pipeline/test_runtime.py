@@ -31,13 +31,13 @@ class Machine:
         self.gpus.append(FakeGpu(self.kernels, memory=self.memory))
         return self.gpus[-1]
 
-    def open_engine(self, owner, recipe, number, *, progress=None):
+    def open_engine(self, streams, recipe, number, *, progress=None):
         self.gate.wait(20)
         if self.grey or recipe.name == self.lacks:
             raise EngineError(f"engine {recipe.name} does not give its reference's answers on this machine")
         if progress:
             progress(f"engine {recipe.name}", 0.5)
-        return engine_on(owner, recipe.name)[0]
+        return engine_on(streams, recipe.name)[0]
 
 
 @pytest.fixture

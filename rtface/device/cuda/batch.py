@@ -1,4 +1,4 @@
-"""What `batch.cu` is told: the rows of a batch, and what is fixed for an engine."""
+"""Descriptors of the kernels in `batch.cu`: the rows of a batch, and the constants of an engine."""
 
 from __future__ import annotations
 

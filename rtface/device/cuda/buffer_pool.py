@@ -34,7 +34,7 @@ class GrowingBuffer:
         self.nbytes = 0
 
     def need(self, nbytes: int) -> None:
-        """Makes it at least so large; what it held is lost where it grows. The owner's thread only."""
+        """Makes it at least so large; what it held is lost where it grows. The stream thread only."""
         if nbytes <= self.nbytes:
             return
         self.close()
@@ -68,23 +68,23 @@ class SlotPool(Generic[S]):
     """A pool of slots of one kind, for any thread; return one when no GPU work uses it any more.
 
     Args:
-        owner: of the GPU; it may free what is idle when memory runs out.
-        make, free: of one slot; the owner's thread calls them.
+        streams: of the GPU; it may free what is idle when memory runs out.
+        make, free: of one slot; the stream thread calls them.
     """
 
-    def __init__(self, owner: StreamThread, make: Callable[[], S], free: Callable[[S], None]) -> None:
-        self._owner, self._make, self._free = owner, make, free
+    def __init__(self, streams: StreamThread, make: Callable[[], S], free: Callable[[S], None]) -> None:
+        self._streams, self._make, self._free = streams, make, free
         self._idle: list[S] = []
         self._all: list[S] = []
         self._lock = threading.Lock()
-        owner.idle.append(self.trim)
+        streams.idle.append(self.trim)
 
     def take(self) -> S:
         """An idle slot, or a new one. Raises OutOfDeviceMemory."""
         with self._lock:
             if self._idle:
                 return self._idle.pop()
-        made = self._owner.reserve(self._make)
+        made = self._streams.reserve(self._make)
         with self._lock:
             self._all.append(made)
         return made
@@ -95,7 +95,7 @@ class SlotPool(Generic[S]):
             self._idle.append(slot)
 
     def trim(self) -> None:
-        """Frees what is idle. The owner's thread only."""
+        """Frees what is idle. The stream thread only."""
         with self._lock:
             idle, self._idle = self._idle, []
             self._all = [slot for slot in self._all if slot not in idle]
@@ -103,9 +103,9 @@ class SlotPool(Generic[S]):
             self._free(slot)
 
     def close(self) -> None:
-        """Frees all, in use or not; the GPU must be idle. The owner's thread only."""
-        if self.trim in self._owner.idle:
-            self._owner.idle.remove(self.trim)
+        """Frees all, in use or not; the GPU must be idle. The stream thread only."""
+        if self.trim in self._streams.idle:
+            self._streams.idle.remove(self.trim)
         with self._lock:
             slots, self._all, self._idle = self._all, [], []
         for slot in slots:

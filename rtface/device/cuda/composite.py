@@ -191,14 +191,14 @@ class PastePlan:
 
     def _ask(self, job: LaunchList, surface: SampleMap, base: int, scratch: int) -> None:
         """Has the GPU find out which boxes of chroma are gray: tile by tile, then all tiles of a box."""
-        form, held = self._form, surface.held["u"]
+        form, component = self._form, surface.maps["u"]
         unit = 1 << (form.bits - 8)
         head, rows = np.zeros(1, TINT_JOB), np.zeros(len(self._tints), TINT)
         head["count"] = len(rows)
         for row, tint in zip(rows, self._tints, strict=True):
             x0, y0, x1, y1 = tint.box
             row["at"] = [surface.address(role, base, x0, y0) for role in ("u", "v")]
-            row["pitch"], row["step"] = held.pitch, form.components["u"][2]
+            row["pitch"], row["step"] = component.pitch, form.components["u"][2]
             row["word"], row["shift"] = form.dtype.itemsize, form.shift
             row["width"], row["height"], row["low"], row["high"] = x1 - x0, y1 - y0, 127 * unit, 129 * unit
             row["tiles"], row["across"], row["down"] = scratch + tint.tiles, *tint.count
@@ -228,8 +228,8 @@ class PastePlan:
     def _aim(self, row: Any, surface: SampleMap, base: int, roles: tuple[Role, ...]) -> None:
         form, frame = self._form, self._frame
         x, y, *_ = self.boxes[roles[0]]
-        held = surface.held[roles[0]]
-        row["pitch"], row["step"], row["word"] = held.pitch, form.components[roles[0]][2], form.dtype.itemsize
+        component = surface.maps[roles[0]]
+        row["pitch"], row["step"], row["word"] = component.pitch, form.components[roles[0]][2], form.dtype.itemsize
         row["shift"], row["parts"], row["x"], row["y"] = form.shift, len(roles), x, y
         parity = field_parity(frame.display, frame.field)
         for n, role in enumerate(roles):

@@ -44,7 +44,7 @@ class CropPlan:
     Attributes:
         boxes: per component the samples that crops are made of and that pastes inside them change, over all faces; not
             empty. Fit for `Surface`.
-        scratch: bytes of scratch memory that `job` wants; 0 unless a crop shrinks the picture.
+        scratch: bytes of scratch memory that `job` wants; 0 unless a crop shrinks the frame.
     """
 
     def __init__(self, frame: Frame, form: Layout, matrices: Float, size: int) -> None:
@@ -68,7 +68,7 @@ class CropPlan:
 
         Args:
             surface: holds `boxes`.
-            base: address of its block on the GPU, 0 for a picture that lies there.
+            base: address of its block on the GPU, 0 for a frame in GPU memory.
             pixels: where each crop goes; multiples of 8.
             native: where the same goes with HDR values as they are coded; None: nowhere.
             tables: address of `curve_tables` of the frame's colour.
@@ -125,19 +125,19 @@ def _cuts(forward: Float, size: int, shape: tuple[int, int], form: Layout, roles
 
 
 def _describe(rows: Any, cuts: _Cuts, surface: SampleMap, base: int, filters: Filters) -> None:
-    form, held = surface.form, surface.held[cuts.roles[0]]
+    form, component = surface.form, surface.maps[cuts.roles[0]]
     step, item = form.components[cuts.roles[0]][2], form.dtype.itemsize
     sides = cuts.boxes[:, 2:] - cuts.boxes[:, :2]
-    rows["pitch"], rows["step"], rows["word"], rows["shift"] = held.pitch, step, item, form.shift
+    rows["pitch"], rows["step"], rows["word"], rows["shift"] = component.pitch, step, item, form.shift
     rows["width"], rows["height"] = sides.T
     for k, role in enumerate(cuts.roles):
         start = surface.address(role, base, 0, 0)
-        rows["at"][:, k] = start + cuts.boxes[:, 1] * held.pitch + cuts.boxes[:, 0] * step * item
+        rows["at"][:, k] = start + cuts.boxes[:, 1] * component.pitch + cuts.boxes[:, 0] * step * item
     for n, how in enumerate(cuts.lowpass):
         if how is not None:
             width, height = sides[n].tolist()
             found = filters.add(how, rows["at"][n][:len(cuts.roles)].tolist(),
-                                Image(held.pitch, step, item, form.shift, width, height))
+                                Image(component.pitch, step, item, form.shift, width, height))
             rows["at"][n][:len(found)] = found
             to = how.result
             for name in ("pitch", "step", "word", "width", "height"):

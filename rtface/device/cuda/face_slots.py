@@ -1,4 +1,4 @@
-"""Where a face lies on a GPU while it is worked on: its crop, what an engine made of it, and its correction."""
+"""GPU memory of one face in progress: its crop, the engine's answer and its correction."""
 
 from __future__ import annotations
 
@@ -55,5 +55,5 @@ class FaceSlot:
 
 def _parts(size: int) -> list[int]:
     """Bytes of each array of a slot, in order."""
-    picture, plane, head = (aligned(4 * n) for n in (3 * size * size, size * size, MAP_VALUES))
-    return [picture] * 4 + [plane] + [head] * 2 + [aligned(4 * scratch_floats(size))]
+    image, plane, head = (aligned(4 * n) for n in (3 * size * size, size * size, MAP_VALUES))
+    return [image] * 4 + [plane] + [head] * 2 + [aligned(4 * scratch_floats(size))]

@@ -26,9 +26,9 @@ class FrameSlot:
         scratch: what its kernels have in between.
         exchange: pinned memory for crops that the host cuts or looks at, or corrections that it pastes; `answers`: for
             what it makes of them.
-        small: small pictures of its crops (`shaping.small_job`), in the order of its faces.
-        uploaded, computed, done: events of its own; `cropped`: its crops and small pictures are there,
-            `looked`: the small pictures are on the host.
+        small: reduced copies of its crops (`shaping.small_job`), in the order of its faces.
+        uploaded, computed, done: events of its streams; `cropped`: its crops and their reduced copies are there,
+            `fetched`: the reduced copies are on the host.
         failure: what a step met on its way, until someone asks.
     """
 
@@ -40,7 +40,7 @@ class FrameSlot:
         self.exchange, self.answers = (GrowingBuffer(gpu, pinned=True, device=False) for _ in range(2))
         self.small = GrowingBuffer(gpu, pinned=True)
         self.scratch = GrowingBuffer(gpu)
-        self.uploaded, self.cropped, self.looked, self.computed, self.done = (gpu.event() for _ in range(5))
+        self.uploaded, self.cropped, self.fetched, self.computed, self.done = (gpu.event() for _ in range(5))
         self.failure: BaseException | None = None
 
     def close(self) -> None:
@@ -51,9 +51,9 @@ class FrameSlot:
 
 @dataclass(slots=True)
 class GpuCrops(Crops[FaceSlot]):
-    """Crops on a GPU; `frame` holds their slots."""
+    """Crops on a GPU; `slots` holds them."""
 
-    frame: HeldSlots | None = None
+    slots: FrameSlots | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,33 +61,33 @@ class GpuFrame:
     """A frame whose samples, or those around its faces, are on the GPU.
 
     Attributes:
-        image: the picture; kept until the GPU has done with it.
+        image: the frame's image; kept until the GPU no longer uses it.
         form: how it is laid out.
-        lies: where its samples are, counted from address `base`.
+        samples: where its samples are, counted from address `base`.
         memory: that they are in.
     """
 
     image: av.VideoFrame
     form: Layout
-    lies: StagedSamples | GpuSamples
+    samples: StagedSamples | GpuSamples
     base: int
     memory: tuple[Memory, ...]
 
 
 @dataclass(slots=True, eq=False)
-class HeldSlots:
+class FrameSlots:
     """The slots of one frame in progress, and of its faces, until they are released.
 
     Attributes:
-        canvas: None where the host cuts and pastes.
+        gpu_frame: None where the host cuts and pastes.
         settled: whether the host has waited for the last work with them.
     """
 
-    slot: FrameSlot
+    frame: FrameSlot
     faces: list[FaceSlot] = field(default_factory=list[FaceSlot])
-    canvas: GpuFrame | None = None
+    gpu_frame: GpuFrame | None = None
     settled: bool = False
-    given: bool = False
+    released: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +95,12 @@ class GpuCorrection:
     """A correction on the GPU (`protocols.Correction`).
 
     Attributes:
-        held, face: the slots that it lies in.
+        slots, face: that hold it.
         box: of its mask; None where that is 0 all over.
         matrix: float64 2×3, display → crop pixels.
     """
 
-    held: HeldSlots
+    slots: FrameSlots
     face: FaceSlot
     box: Box | None
     matrix: Float
@@ -109,42 +109,42 @@ class GpuCorrection:
 class SlotPools:
     """All slots of a GPU: what a run has seen most of stays reserved, so that its loop reserves nothing."""
 
-    def __init__(self, owner: StreamThread) -> None:
-        self._owner = owner
-        self._frames = SlotPool(owner, lambda: FrameSlot(owner.gpu), FrameSlot.close)
+    def __init__(self, streams: StreamThread) -> None:
+        self._streams = streams
+        self._frames = SlotPool(streams, lambda: FrameSlot(streams.gpu), FrameSlot.close)
         self._faces: dict[int, SlotPool[FaceSlot]] = {}
 
-    def take(self, sizes: list[int]) -> HeldSlots:
+    def take(self, sizes: list[int]) -> FrameSlots:
         """Slots for one frame with faces of these sides. Raises OutOfDeviceMemory."""
-        held = HeldSlots(self._frames.take())
+        slots = FrameSlots(self._frames.take())
         try:
             for size in sizes:
-                held.faces.append(self._of(size).take())
+                slots.faces.append(self._of(size).take())
         except BaseException:
-            self.give(held)
+            self.give(slots)
             raise
-        return held
+        return slots
 
     def _of(self, size: int) -> SlotPool[FaceSlot]:
-        owner = self._owner
+        streams = self._streams
         if size not in self._faces:  # of two threads that come at once, one pool stays
-            self._faces.setdefault(size, SlotPool(owner, lambda: FaceSlot.reserve(owner.gpu, size),
+            self._faces.setdefault(size, SlotPool(streams, lambda: FaceSlot.reserve(streams.gpu, size),
                                               lambda slot: slot.memory.close()))
         return self._faces[size]
 
-    def give(self, held: HeldSlots) -> None:
+    def give(self, slots: FrameSlots) -> None:
         """Gives a frame's slots back; everything on the GPU that uses them must have ended."""
-        faces, held.faces = held.faces, []
+        faces, slots.faces = slots.faces, []
         for face in faces:
             self._faces[face.size].give(face)
-        self._frames.give(held.slot)
+        self._frames.give(slots.frame)
 
     def grow(self, piece: GrowingBuffer, nbytes: int) -> None:
         """Makes a piece at least so large; nothing on the GPU may use it. Raises OutOfDeviceMemory."""
         if nbytes > piece.nbytes:
-            self._owner.reserve(lambda: piece.need(nbytes))
+            self._streams.reserve(lambda: piece.need(nbytes))
 
     def close(self) -> None:
-        """Frees all. The owner's thread only."""
+        """Frees all. The stream thread only."""
         for pool in (self._frames, *self._faces.values()):
             pool.close()

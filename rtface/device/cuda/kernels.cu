@@ -235,10 +235,10 @@ struct SeenJob {
     u64 pixels, to;     // float32 3 x size x size; uint8 height x width x 3
     int width, height;
     float m[6];         // from pixels to display space
-    float low[2], high[2];  // the picture there
+    float low[2], high[2];  // the frame there
 };
 
-// The upper left of a crop as bytes, black outside the picture.
+// The upper left of a crop as bytes, black outside the frame.
 extern "C" __global__ void seen(const SeenJob* __restrict__ job) {
     int x = column(), y = line();
     if (x >= job->width || y >= job->height || blockIdx.z > 0) return;

@@ -118,14 +118,6 @@ class _Event:
             return float(self.event - cast(_Event, earlier).event)
 
 
-class _Graph:
-    def __init__(self, graph: Any) -> None:
-        self.graph = graph
-
-    def close(self) -> None:
-        self.graph.close()
-
-
 class _Stream:
     def __init__(self, stream: Any, kernels: Mapping[str, Any]) -> None:
         self._stream, self._kernels = stream, kernels
@@ -168,20 +160,20 @@ class _Stream:
                 finally:
                     self._into = self._stream
                     builder.end_building()
-                return _Graph(builder.complete())
+                return builder.complete()
             finally:
                 builder.close()
 
     def replay(self, graph: Graph, *, reads: Sequence[Memory] = (), writes: Sequence[Memory] = ()) -> None:
         with _doing("run a graph"):
-            cast(_Graph, graph).graph.launch(self._stream)
+            cast(Any, graph).launch(self._stream)
 
     def close(self) -> None:
         self._stream.close()
 
 
 class NvidiaGpu:
-    """See `gpu.Gpu`.
+    """An NVIDIA GPU through cuda-python (`gpu.Gpu`).
 
     Args:
         ordinal: which one, as the driver counts.

@@ -1,7 +1,7 @@
-"""`rtface.correct` of faces that lie on a GPU: measured there, decided on the host, done there.
+"""Shapes corrections (`rtface.correct`) on a GPU: measured there, decided on the host, applied there.
 
-Of a face some 100 kB of figures come down and 30 kB of what was decided go up; its pictures stay. Answers that were
-made on the host (`rtface.enhance.keyframes.scheduler`) go up first.
+Of each face some 100 kB of measures are downloaded and 30 kB of controls uploaded; its images stay on the GPU. Answers
+that were made on the host (`rtface.enhance.keyframes.scheduler`) are uploaded first.
 """
 
 from __future__ import annotations
@@ -19,61 +19,61 @@ from rtface.correct.mask import small_mask
 from rtface.device.cpu.device import host_array
 from rtface.device.cuda import shaping
 from rtface.device.cuda.averaging import GpuAverager
-from rtface.device.cuda.constants import Constants
 from rtface.device.cuda.face_slots import FaceSlot
-from rtface.device.cuda.frame_slots import FrameSlot, GpuCorrection, HeldSlots, SlotPools
+from rtface.device.cuda.frame_slots import FrameSlot, FrameSlots, GpuCorrection, SlotPools
 from rtface.device.cuda.gpu import Memory, Stream
 from rtface.device.cuda.kernels import KernelCall
 from rtface.device.cuda.stream_thread import StreamThread
+from rtface.device.cuda.submission import Constants
 from rtface.device.cuda.transfers import answers_to_gpu
 from rtface.frame import Bytes, Float32
 from rtface.protocols import HeadMap, ShapeTask
 
 
 class GpuShaper:
-    """See the module.
+    """Shapes the corrections of a frame's faces.
 
     Args:
-        owner: of the GPU.
-        slots: of the device.
+        streams: of the GPU.
+        pools: of the device.
         constants: of the device.
-        put: has a step's data copied up and its kernels run (`Steps.put`).
+        put: has a step's data copied up and its kernels run (`Submission.put`).
     """
 
-    def __init__(self, owner: StreamThread, slots: SlotPools, constants: Constants,
+    def __init__(self, streams: StreamThread, pools: SlotPools, constants: Constants,
                  put: Callable[..., Future[None]]) -> None:
-        self._owner, self._slots, self._constants, self._put = owner, slots, constants, put
-        self._averager = GpuAverager(owner, slots, put)
+        self._streams, self._pools, self._constants, self._put = streams, pools, constants, put
+        self._averager = GpuAverager(streams, pools, put)
 
-    def shape(self, held: HeldSlots, faces: Sequence[ShapeTask]) -> list[GpuCorrection]:
+    def shape(self, slots: FrameSlots, faces: Sequence[ShapeTask]) -> list[GpuCorrection]:
         """Corrections of the faces of one frame. Raises EngineError where an answer holds NaN or infinity."""
         places = [slot_of(face) for face in faces]
         areas = [_area(face) for face in faces]
         averaged = [(face, place, area.box if area else (0, 0, place.size, place.size))
                     for face, place, area in zip(faces, places, areas, strict=True) if face.shaping.average]
         if averaged:
-            self._averager.average(held, averaged)
+            self._averager.average(slots, averaged)
         seen = [(face, place, area) for face, place, area in zip(faces, places, areas, strict=True)
                 if area is not None and face.shaping.strength > 0.0 and face.restored is not None]
         if seen:
-            self._shape(held, seen)
+            self._shape(slots, seen)
         shaped = {id(face) for face, *_ in seen}
-        return [GpuCorrection(held, place, area.box if area and id(face) in shaped else None,
+        return [GpuCorrection(slots, place, area.box if area and id(face) in shaped else None,
                               face.crops.matrices[0]) for face, place, area in zip(faces, places, areas, strict=True)]
 
-    def _shape(self, held: HeldSlots, seen: Sequence[tuple[ShapeTask, FaceSlot, FaceRegion]]) -> None:
-        slot, memories = held.slot, list({id(place.memory): place.memory for _, place, _ in seen}.values())
+    def _shape(self, slots: FrameSlots, seen: Sequence[tuple[ShapeTask, FaceSlot, FaceRegion]]) -> None:
+        slot, memories = slots.frame, list({id(place.memory): place.memory for _, place, _ in seen}.values())
         largest, count = max(place.size for _, place, _ in seen), len(seen)
         match = any(face.shaping.grain == "match" for face, *_ in seen)
         measured = [4 * shaping.measure_floats(place.size) for _, place, _ in seen]
-        self._slots.grow(slot.measures, sum(measured))
+        self._pools.grow(slot.measures, sum(measured))
         figures = slot.measures.on_gpu()
         masks, data, steps = self._masks(seen), [np.zeros(0, np.uint8)], count * shaping.FACE.itemsize
         made = [face.restored if face.restored and not isinstance(face.restored.pixels, FaceSlot) else None
                 for face, *_ in seen]  # on the host
         hidden = [answer.occlusion if answer and isinstance(answer.occlusion, np.ndarray) else None
                   for answer in made]
-        self._slots.grow(slot.steps["measure"], steps + sum(m.nbytes for m in (*masks, *hidden) if m is not None))
+        self._pools.grow(slot.steps["measure"], steps + sum(m.nbytes for m in (*masks, *hidden) if m is not None))
         base = slot.steps["measure"].on_gpu().address
         rows = np.zeros(count, shaping.FACE)
         constants: list[Memory] = []
@@ -88,22 +88,22 @@ class GpuShaper:
                 at, side = base + steps, len(mask)
                 data.append(mask.reshape(-1).view(np.uint8))
                 steps += mask.nbytes
-            lies = shaping.FaceAddresses(place.restored, place.crop, place.correction, place.mask, at, side,
+            addresses = shaping.FaceAddresses(place.restored, place.crop, place.correction, place.mask, at, side,
                                   figures.address + sum(measured[:n]), place.scratch)
             if made[n] is not None:
                 if (occlusion := hidden[n]) is not None:
-                    lies = replace(lies, occlusion=base + steps, maps=occlusion.shape[1:],
+                    addresses = replace(addresses, occlusion=base + steps, maps=occlusion.shape[1:],
                                    region=(0, 0, place.size, place.size))
                     data.append(np.ascontiguousarray(occlusion, np.float32).reshape(-1).view(np.uint8))
                     steps += occlusion.nbytes
             elif face.restored is not None and isinstance(head := face.restored.occlusion, HeadMap):
-                lies = replace(lies, occlusion=place.occlusion, maps=head.shape, region=head.region)
-            rows[n] = shaping.face_of(area, face.shaping, lies)[0]
+                addresses = replace(addresses, occlusion=place.occlusion, maps=head.shape, region=head.region)
+            rows[n] = shaping.face_of(area, face.shaping, addresses)[0]
         answers = [(place, host_array(answer.pixels)[0]) for (_, place, _), answer in zip(seen, made, strict=True)
                    if answer]
         self._measure(slot, np.concatenate([rows.view(np.uint8), *data]), shaping.measure_launches(
             largest, count, base, match=match), memories, constants, sum(measured),
-            answers_to_gpu(self._slots, slot, answers) if answers else None)
+            answers_to_gpu(self._pools, slot, answers) if answers else None)
         values = slot.measures.on_host().bytes()
         controls = np.zeros(count, shaping.CONTROL)
         for n, (face, _, area) in enumerate(seen):
@@ -112,7 +112,7 @@ class GpuShaper:
                              time=face.time, seed=face.seed)
             controls[n] = shaping.control_of(decided, self._sheets(decided.grain.coarseness if decided.grain and
                                                                    decided.grain.made else None, constants))[0]
-        self._slots.grow(slot.steps["apply"], controls.nbytes)
+        self._pools.grow(slot.steps["apply"], controls.nbytes)
         launches = shaping.apply_launches(largest, count, base, slot.steps["apply"].on_gpu().address)
         self._put(slot, "apply", controls.view(np.uint8), launches,
                   reads=[slot.steps["measure"].on_gpu(), *constants], writes=memories)
@@ -120,13 +120,13 @@ class GpuShaper:
     def _measure(self, slot: FrameSlot, data: Bytes, launches: Sequence[KernelCall], memories: Sequence[Memory],
                  constants: Sequence[Memory], nbytes: int, before: Callable[[Stream], None] | None) -> None:
         """Runs the measuring and waits for its figures; `before` goes up with it."""
-        owner, figures = self._owner, slot.measures.on_gpu()
+        streams, figures = self._streams, slot.measures.on_gpu()
 
         def bring_down() -> None:
-            owner.compute.record(slot.computed)
-            owner.down.wait(slot.computed)
-            owner.down.copy(slot.measures.on_host(), figures, nbytes)
-            owner.down.record(slot.done)
+            streams.compute.record(slot.computed)
+            streams.down.wait(slot.computed)
+            streams.down.copy(slot.measures.on_host(), figures, nbytes)
+            streams.down.record(slot.done)
 
         done = self._put(slot, "measure", data, launches, before=before,
                          reads=constants, writes=[figures, *memories], after=bring_down)
@@ -134,7 +134,7 @@ class GpuShaper:
         slot.done.synchronize()
 
     def close(self) -> None:
-        """Frees what is remembered of faces; the GPU must be idle. The owner's thread only."""
+        """Frees what is remembered of faces; the GPU must be idle. The stream thread only."""
         self._averager.close()
 
     @staticmethod
@@ -154,7 +154,7 @@ class GpuShaper:
 
 
 def slot_of(face: ShapeTask) -> FaceSlot:
-    """The slot that a face's crop lies in."""
+    """The slot that a face's crop addresses in."""
     pixels = face.crops.pixels
     assert isinstance(pixels, FaceSlot)
     return pixels

@@ -1,4 +1,4 @@
-"""What the kernels of `shape.cu` are told and what they say: the full-resolution steps of `correct.shape` on a GPU.
+"""Descriptors, launches and results of the kernels in `shape.cu`: the full-resolution steps of `correct.shape`.
 
 For a batch of faces, each with its own side S:
 
@@ -9,7 +9,7 @@ For a batch of faces, each with its own side S:
 
 and for engines without memory, before all that, their average over time:
 
-    small_job(…)                    # a small picture of each crop; to the host, for `TemporalAverage.follow`
+    small_job(…)                    # a reduced copy of each crop; to the host, for `TemporalAverage.follow`
     blends, average_launches(…)     # what that says, to the GPU; answers become averages
 
 All of it has sizes that are known ahead: `FACE.itemsize` and `CONTROL.itemsize` a face, `measure_floats(S)` and
@@ -72,7 +72,7 @@ STRUCTS = {"ShapeFace": FACE, "ShapeControl": CONTROL, "ShapeSmall": SMALL, "Sha
 
 @dataclass(frozen=True, slots=True)
 class FaceAddresses:
-    """Where a face's pictures lie on the GPU; addresses.
+    """Addresses of a face's images on the GPU.
 
     Attributes:
         r, c: float32 3×S×S, the engine's answer and its crop.
@@ -226,12 +226,12 @@ def apply_launches(size: int, count: int, faces: int, controls: int) -> list[Ker
 
 
 def small_floats(size: int) -> int:
-    """Floats of the small picture of a crop of side S: 3×n×n, n = S/4, and every 16th row of its green."""
+    """Floats of the reduced copy of a crop of side S: 3×n×n, n = S/4, and every 16th row of its green."""
     return 3 * (size // SHRINK) ** 2 + -(-size // ROWS) * size
 
 
 def small_job(crops: Sequence[tuple[int, int]], to: int) -> LaunchList:
-    """Makes the small pictures of crops (address and side), one behind the other from address `to` on."""
+    """Makes the reduced copies of crops (address and side), one behind the other from address `to` on."""
     job, rows = LaunchList(), np.zeros(len(crops), SMALL)
     for row, (crop, size) in zip(rows, crops, strict=True):
         row["c"], row["to"], row["size"] = crop, to, size
@@ -243,7 +243,7 @@ def small_job(crops: Sequence[tuple[int, int]], to: int) -> LaunchList:
 
 
 def small_of(values: Float32, size: int) -> tuple[Float32, Float32]:
-    """A small picture, 3×n×n, and the rows, as they were brought down; copies."""
+    """A reduced crop, 3×n×n, and the rows, as they were downloaded; copies."""
     cells = size // SHRINK
     return (values[:3 * cells * cells].reshape(3, cells, cells).copy(),
             values[3 * cells * cells:small_floats(size)].reshape(-1, size).copy())

@@ -1,5 +1,4 @@
-"""Maps from a frame's samples to memory: rectangles of its planes staged in one block for a copy to
-the GPU and back, or the whole planes of a frame that is in GPU memory already.
+"""Addresses of a frame's samples in GPU memory: rectangles of its planes staged in one block, or whole planes in place.
 """
 
 from __future__ import annotations
@@ -65,16 +64,17 @@ class SampleMap:
 
     Attributes:
         form: the layout.
-        held: per component.
+        maps: per component.
     """
 
     form: Layout
-    held: dict[Role, ComponentMap]
+    maps: dict[Role, ComponentMap]
 
     def address(self, role: Role, base: int, x: int, y: int) -> int:
         """Of a sample of a plane, where the memory begins at address `base`."""
-        held, step = self.held[role], self.form.components[role][2]
-        return base + held.at + (y - held.box[1]) * held.pitch + (x - held.box[0]) * step * self.form.dtype.itemsize
+        component, step = self.maps[role], self.form.components[role][2]
+        x0, y0, *_ = component.box
+        return base + component.at + (y - y0) * component.pitch + (x - x0) * step * self.form.dtype.itemsize
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,23 +96,23 @@ class GpuSamples(SampleMap):
         memory: its planes.
 
     Raises:
-        InputError: the picture has too few rows for a field.
+        InputError: the frame has too few rows for a field.
     """
 
     def __init__(self, frame: Frame, form: Layout) -> None:
-        lies = av_gpu.surface_of(frame.image)
+        surface = av_gpu.surface_of(frame.image)
         parity = field_parity(frame.display, frame.field)
         skip, every = (0, 1) if parity is None else (parity, 2)
-        self.form, self.held = form, {}
+        self.form, self.maps = form, {}
         memory: dict[int, ExternalMemory] = {}
         for role, (plane, first, _) in form.components.items():
-            start, pitch = (lies.chroma, lies.chroma_pitch) if plane else (lies.luma, lies.luma_pitch)
+            start, pitch = (surface.chroma, surface.chroma_pitch) if plane else (surface.luma, surface.luma_pitch)
             height, width = plane_shape(frame, form, role)
             if height < 1:
-                raise InputError(f"a picture of {frame.image.height} rows is too low to be interlaced; treat it as "
+                raise InputError(f"a frame of {frame.image.height} rows is too low to be interlaced; treat it as "
                                  "progressive")
             start += skip * pitch
-            self.held[role] = ComponentMap(start + first * form.dtype.itemsize, every * pitch, (0, 0, width, height))
+            self.maps[role] = ComponentMap(start + first * form.dtype.itemsize, every * pitch, (0, 0, width, height))
             memory[plane] = ExternalMemory(start, ((height - 1) * every + 1) * pitch, frame.image)
         self.memory = tuple(memory.values())
 
@@ -125,14 +125,14 @@ class StagedSamples(SampleMap):
         boxes: per component x0, y0, x1, y1 in samples of its plane (of the field's rows, for a field), not empty.
 
     Attributes:
-        held: per component.
+        maps: per component.
         pieces: per native plane.
         nbytes: of the block.
     """
 
     def __init__(self, form: Layout, boxes: Mapping[Role, Box]) -> None:
         self.form = form
-        self.held: dict[Role, ComponentMap] = {}
+        self.maps: dict[Role, ComponentMap] = {}
         self.pieces: list[PlaneRect] = []
         self.nbytes = 0
         planes: dict[int, list[Role]] = {}
@@ -147,7 +147,7 @@ class StagedSamples(SampleMap):
             self.pieces.append(PlaneRect(tuple(roles), top, bottom, left, right, self.nbytes, pitch))
             for role, (start, _) in zip(roles, spans, strict=True):
                 at = self.nbytes + (boxes[role][1] - top) * pitch + start - left
-                self.held[role] = ComponentMap(at, pitch, boxes[role])
+                self.maps[role] = ComponentMap(at, pitch, boxes[role])
             self.nbytes += -(-(bottom - top) * pitch // _PIECE) * _PIECE
 
     def _bytes(self, role: Role, lowest: Role, box: Box) -> tuple[int, int]:

@@ -30,34 +30,34 @@ class StatePool:
     """A pool of face states of one size. The stream thread takes states; any thread may drop them.
 
     Args:
-        owner: of the GPU; it may free what is idle when memory runs out.
+        streams: of the GPU; it may free what is idle when memory runs out.
         arrays: bytes of each array of a place.
         at_once: how many are reserved at a time.
     """
 
-    def __init__(self, owner: StreamThread, *arrays: int, at_once: int) -> None:
-        self._owner, self._at_once = owner, at_once
+    def __init__(self, streams: StreamThread, *arrays: int, at_once: int) -> None:
+        self._streams, self._at_once = streams, at_once
         self._arrays = [aligned(nbytes) for nbytes in arrays]
         self._all: list[Memory] = []
         self._free: list[Memory] = []
-        owner.idle.append(self.trim)
+        streams.idle.append(self.trim)
 
     def take(self) -> FaceState:
         """A free place, or a new one. Raises OutOfDeviceMemory."""
         if not self._free:
             self._reserve()
         memory = self._free.pop()
-        held = FaceState(self, memory, tuple(memory.address + sum(self._arrays[:n]) for n in range(len(self._arrays))))
+        state = FaceState(self, memory, tuple(memory.address + sum(self._arrays[:n]) for n in range(len(self._arrays))))
         # It is written again by work that comes later on the same stream: no need to wait for the GPU. A list, not a
         # `Pool`: this may run wherever the interpreter clears up, also where this thread holds a lock.
-        weakref.finalize(held, self._free.append, memory).atexit = False
-        return held
+        weakref.finalize(state, self._free.append, memory).atexit = False
+        return state
 
     def _reserve(self) -> None:
         """As many as there is room for; one at the least."""
         for n in range(self._at_once):
             try:
-                memory = self._owner.gpu.allocate(sum(self._arrays))
+                memory = self._streams.gpu.allocate(sum(self._arrays))
             except OutOfDeviceMemory:
                 if n:
                     return
@@ -73,9 +73,9 @@ class StatePool:
             memory.close()
 
     def close(self) -> None:
-        """Frees all; nothing on the GPU may use them any more. The owner's thread only."""
-        if self.trim in self._owner.idle:
-            self._owner.idle.remove(self.trim)
+        """Frees all; nothing on the GPU may use them any more. The stream thread only."""
+        if self.trim in self._streams.idle:
+            self._streams.idle.remove(self.trim)
         for memory in self._all:
             memory.close()
         self._all.clear()

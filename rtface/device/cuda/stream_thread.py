@@ -1,12 +1,13 @@
 """The thread that owns a GPU: all work on the GPU's streams is enqueued by this thread, in order.
 
 Three streams: `up` copies to the GPU, `compute` runs kernels and networks, `down` copies from it; events order them,
-so that the copies of neighbouring frames overlap with the computing. A fourth, `look`, is for whoever waits for a small
-picture (trackers, the average over time): what is put there does not queue behind the networks. Crops for networks wait
-here until the GPU has room for another batch, and go in batches of whatever is waiting then: nobody waits for a batch
-to fill. For room another thread waits, so that nothing else that is asked of the owner meanwhile does: copies, looks,
-corrections of frames whose networks have run. All that a batch waits for on the GPU was put there before it, so that
-wait has an end. Engines whose answers go to the host have streams and threads of their own (`engine.cuda.hosted`).
+so that the copies of neighbouring frames overlap with the computing. A fourth, `urgent`, is for small downloads that
+someone waits for (trackers, the average over time): they do not queue behind the networks.
+
+Crops for networks wait here until the GPU has room for another batch. A batch is made of all crops that wait then; no
+crop waits for a batch to fill. A second thread waits for room on the GPU, so that this one goes on with copies and
+corrections. All that a batch waits for on the GPU was enqueued before it, so the wait ends. Engines whose answers go to
+the host have their own streams and threads (`engine.cuda.hosted`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ log = logging.getLogger("rtface")
 T = TypeVar("T")
 
 USUAL, URGENT = 1, 2
-"""Priorities of streams: of what frames go through, and of looks. Below them is 0, for what no frame waits for."""
+"""Priorities of streams: of frames, and of small downloads. Below them is 0, for what no frame waits for."""
 
 # Batches on the GPU at a time: one that runs, one that is ready to. More would only make small batches.
 _IN_FLIGHT = 2
@@ -64,8 +65,8 @@ class StreamThread:
 
     Attributes:
         gpu: the GPU.
-        up, compute, down, look: its streams, for functions that run on this thread only.
-        idle: each frees what is reserved and not in use (`reserve`); called on the owner's thread.
+        up, compute, down, urgent: its streams, for functions that run on this thread only.
+        idle: each frees what is reserved and not in use (`reserve`); called on the stream thread.
     """
 
     def __init__(self, open_gpu: Callable[[], Gpu]) -> None:
@@ -86,12 +87,12 @@ class StreamThread:
         self.up: Stream
         self.compute: Stream
         self.down: Stream
-        self.look: Stream
+        self.urgent: Stream
 
         def start() -> None:
             self.gpu = open_gpu()
             self.up, self.compute, self.down = (self.gpu.stream(USUAL) for _ in range(3))
-            self.look = self.gpu.stream(URGENT)
+            self.urgent = self.gpu.stream(URGENT)
 
         try:
             self.run(start).result()
@@ -113,8 +114,8 @@ class StreamThread:
         return promise
 
     def reserve(self, step: Callable[[], T]) -> T:
-        """Has the owner do something that reserves memory, and waits for it; where there is none left it is tried once
-        more, after all that is idle on the GPU has been freed. Raises OutOfDeviceMemory."""
+        """Runs a step that reserves memory on this thread and waits for it; without memory once more, after all idle
+        buffers on the GPU have been freed. Raises OutOfDeviceMemory."""
         try:
             return self.run(step).result()
         except OutOfDeviceMemory as error:
@@ -123,12 +124,12 @@ class StreamThread:
             return self.run(step).result()
 
     def _trim(self) -> None:
-        self.settle(self.compute)  # what nobody remembers any more may still be read there
+        self.settle(self.compute)  # states without a reference may still be read there
         for free in tuple(self.idle):
             free()
 
     def settle(self, stream: Stream) -> None:
-        """Waits for all that is on a stream. The owner's thread only, and never while frames go through."""
+        """Waits for all that is on a stream. The stream thread only, and never while frames go through."""
         done = self.gpu.event()
         stream.record(done)
         done.synchronize()
@@ -181,12 +182,12 @@ class StreamThread:
                 return
 
     def _wait(self) -> None:
-        """The other thread: tells the owner when a batch has ended."""
+        """The other thread: tells the stream thread when a batch has ended."""
         while (event := self._marks.get()) is not None:
             failure: BaseException | None = None
             try:
                 event.synchronize()
-            except BaseException as error:  # noqa: BLE001 - handed to the owner
+            except BaseException as error:  # noqa: BLE001 - handed to the stream thread
                 failure = error
             self._inbox.put(partial(self._has_room, failure))
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from rtface.device.cuda.constants import Constants
-from rtface.device.cuda.frame_slots import FrameSlot, HeldSlots, SlotPools
+import numpy as np
+from numpy.typing import NDArray
+
+from rtface.device.cuda.buffer_pool import GrowingBuffer
+from rtface.device.cuda.frame_slots import FrameSlot, FrameSlots, SlotPools
 from rtface.device.cuda.gpu import Memory, Stream
 from rtface.device.cuda.kernels import KernelCall, LaunchList, curve_tables
 from rtface.device.cuda.shaping import small_floats, small_job
@@ -17,29 +20,27 @@ from rtface.errors import EngineError
 from rtface.frame import Bytes, Color
 from rtface.geometry.color_curves import curve_of
 
-log = logging.getLogger("rtface")
-
 
 class Submission:
     """Submits kernels for the frames of one device, and owns their buffers and constant tables.
 
     Attributes:
-        owner: of the GPU.
-        slots: of the device's frames.
+        streams: of the GPU.
+        pools: of the device's frames.
         constants: tables on the GPU.
     """
 
-    def __init__(self, owner: StreamThread) -> None:
-        self.owner, self.slots, self.constants = owner, SlotPools(owner), Constants(owner)
+    def __init__(self, streams: StreamThread) -> None:
+        self.streams, self.pools, self.constants = streams, SlotPools(streams), Constants(streams)
 
-    def put_crops(self, held: HeldSlots, job: LaunchList, *, reads: Sequence[Memory] = (),
+    def put_crops(self, slots: FrameSlots, job: LaunchList, *, reads: Sequence[Memory] = (),
                   writes: Sequence[Memory] = (), before: Callable[[Stream], None] | None = None) -> Future[None]:
-        """`put_job` of what makes a frame's crops; their small pictures, and `slot.cropped`, come after that.
+        """`put_job` of what makes a frame's crops; their reduced copies, and the event `slot.cropped`, follow.
 
-        Whether an engine will want the average over time is not known yet; a small picture costs one read of its crop.
+        Whether an engine will want the average over time is not known yet; a reduced copy costs one read of its crop.
         """
-        slot, faces, compute = held.slot, held.faces, self.owner.compute
-        self.slots.grow(slot.small, sum(4 * small_floats(face.size) for face in faces))
+        slot, faces, compute = slots.frame, slots.faces, self.streams.compute
+        self.pools.grow(slot.small, sum(4 * small_floats(face.size) for face in faces))
         small = slot.small.on_gpu()
         job.extend(small_job([(face.crop, face.size) for face in faces], small.address))
         return self.put_job(slot, "crop", job, before=before, reads=reads, after=lambda: compute.record(slot.cropped),
@@ -47,7 +48,7 @@ class Submission:
 
     def put_job(self, slot: FrameSlot, step: str, job: LaunchList, **more: Any) -> Future[None]:
         """Submits a launch list as `put` does."""
-        self.slots.grow(slot.steps[step], max(job.nbytes, 1))
+        self.pools.grow(slot.steps[step], max(job.nbytes, 1))
         return self.put(slot, step, job.descriptors, job.steps(slot.steps[step].on_gpu().address), **more)
 
     def put(self, slot: FrameSlot, step: str, data: Bytes, kernels: Sequence[KernelCall], *, reads: Sequence[Memory],
@@ -58,7 +59,7 @@ class Submission:
         Where a step of the frame failed before this one, nothing is put: it would work on what the slot's memory holds
         of another frame. The future then carries that failure.
         """
-        owner, stage = self.owner, slot.steps[step]
+        streams, stage = self.streams, slot.steps[step]
         memory = stage.on_gpu()
         if len(data):
             stage.on_host().bytes()[:len(data)] = data
@@ -66,7 +67,7 @@ class Submission:
         def put() -> None:
             if slot.failure is not None:
                 raise slot.failure
-            up, compute = owner.up, owner.compute
+            up, compute = streams.up, streams.compute
             if before is not None:
                 before(up)
             if len(data):
@@ -78,7 +79,7 @@ class Submission:
             if after is not None:
                 after()
 
-        promise = owner.run(put)
+        promise = streams.run(put)
         promise.add_done_callback(lambda done: _note(slot, done.exception()))
         return promise
 
@@ -88,33 +89,33 @@ class Submission:
         if failure is not None:
             raise failure
 
-    def release(self, held: HeldSlots) -> None:
-        """Gives a frame's slots back, and its picture free, when the GPU has done with them; once more does no harm.
-        """
-        if held.given:
+    def release(self, slots: FrameSlots) -> None:
+        """Returns a frame's slots, and lets go of its image, once the GPU no longer uses them; safe to call twice."""
+        if slots.released:
             return
-        held.given = True
-        owner, slot = self.owner, held.slot
+        slots.released = True
+        streams, slot = self.streams, slots.frame
 
         def settle() -> None:
-            for stream, event in ((owner.up, slot.uploaded), (owner.compute, slot.computed), (owner.down, slot.done)):
-                stream.record(event)
+            streams.up.record(slot.uploaded)
+            streams.compute.record(slot.computed)
+            streams.down.record(slot.done)
 
         try:
-            if not held.settled:
-                owner.run(settle).result()
+            if not slots.settled:
+                streams.run(settle).result()
                 for event in (slot.uploaded, slot.computed, slot.done):
                     event.synchronize()
         except EngineError:  # a lost GPU: its slots are lost with it
             return
-        held.canvas, slot.failure = None, None
-        self.slots.give(held)
+        slots.gpu_frame, slot.failure = None, None
+        self.pools.give(slots)
 
     def scratch(self, slot: FrameSlot, nbytes: int) -> Memory | None:
         """A frame's memory for what its kernels have in between; nothing on the GPU may use it now."""
         if not nbytes:
             return None
-        self.slots.grow(slot.scratch, nbytes)
+        self.pools.grow(slot.scratch, nbytes)
         return slot.scratch.on_gpu()
 
     def tables_of(self, color: Color) -> Memory | None:
@@ -124,13 +125,48 @@ class Submission:
         return self.constants.of((color.transfer, color.primaries == 9), lambda: curve_tables(color))
 
     def close(self) -> None:
-        """Frees all, frames in hand too. The owner's thread only."""
-        for stream in (self.owner.up, self.owner.compute, self.owner.down, self.owner.look):
-            self.owner.settle(stream)
-        self.slots.close()
+        """Frees all, frames in hand too. The stream thread only."""
+        for stream in (self.streams.up, self.streams.compute, self.streams.down, self.streams.urgent):
+            self.streams.settle(stream)
+        self.pools.close()
         self.constants.close()
 
 
 def _note(slot: FrameSlot, error: BaseException | None) -> None:
     if error is not None and slot.failure is None:
         slot.failure = error
+
+
+class Constants:
+    """Arrays by name, copied to the GPU when they are first asked for, by any thread."""
+
+    def __init__(self, streams: StreamThread) -> None:
+        self._streams, self._lock = streams, threading.Lock()
+        self._pieces: dict[Hashable, GrowingBuffer] = {}
+
+    def of(self, name: Hashable, make: Callable[[], NDArray[Any]]) -> Memory:
+        """The array's place on the GPU; waits for the copy the first time. Raises OutOfDeviceMemory."""
+        with self._lock:
+            if name not in self._pieces:
+                self._pieces[name] = self._bring(np.ascontiguousarray(make()).reshape(-1).view(np.uint8))
+            return self._pieces[name].on_gpu()
+
+    def _bring(self, values: Bytes) -> GrowingBuffer:
+        streams = self._streams
+
+        def put() -> GrowingBuffer:
+            piece = GrowingBuffer(streams.gpu, pinned=True)
+            piece.need(max(len(values), 1))
+            if len(values):
+                piece.on_host().bytes()[:len(values)] = values
+                streams.compute.copy(piece.on_gpu(), piece.on_host(), len(values))
+            streams.settle(streams.compute)
+            return piece
+
+        return streams.reserve(put)
+
+    def close(self) -> None:
+        """Frees all; the GPU must be idle. The stream thread only."""
+        for piece in self._pieces.values():
+            piece.close()
+        self._pieces.clear()

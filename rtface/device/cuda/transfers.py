@@ -1,4 +1,7 @@
-"""Copies between a frame's slots on a GPU and the host: crops, corrections and restored crops."""
+"""Copies between a frame's slots on a GPU and the host: crops, corrections and restored crops.
+
+Frames that the kernels cannot read (big-endian samples) are cut and pasted by the CPU device.
+"""
 
 from __future__ import annotations
 
@@ -7,35 +10,38 @@ from itertools import pairwise
 
 import numpy as np
 
+from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.device.cuda.face_slots import FaceSlot
-from rtface.device.cuda.frame_slots import FrameSlot, HeldSlots, SlotPools
-from rtface.device.cuda.gpu import Event, Stream
+from rtface.device.cuda.frame_slots import FrameSlot, FrameSlots, GpuCorrection, SlotPools
+from rtface.device.cuda.gpu import Event, Memory, Pinned, Stream
+from rtface.device.cuda.kernels import LaunchList
 from rtface.device.cuda.submission import Submission
-from rtface.frame import Float32
+from rtface.frame import Float, Float32, Frame
 
 FaceFloats = tuple[FaceSlot, int, int]
 """A face, the address of some of its floats, and how many."""
 
 
-def crops_to_host(steps: Submission, held: HeldSlots, faces: Sequence[FaceSlot]) -> list[Float32]:
+def crops_to_host(steps: Submission, slots: FrameSlots, faces: Sequence[FaceSlot]) -> list[Float32]:
     """Crops of a frame, float32 3×S×S, copied; waits for them, and for no network."""
-    slot, look = held.slot, steps.owner.look
-    brought = _bring(steps, slot, [(face, face.crop, 3 * face.size**2) for face in faces], look,
-                     lambda: look.wait(slot.cropped), slot.looked)
+    slot, urgent = slots.frame, steps.streams.urgent
+    brought = _bring(steps, slot, [(face, face.crop, 3 * face.size**2) for face in faces], urgent,
+                     lambda: urgent.wait(slot.cropped), slot.fetched)
     return [values.reshape(3, face.size, face.size) for face, values in zip(faces, brought, strict=True)]
 
 
-def corrections_to_host(steps: Submission, held: HeldSlots, faces: Sequence[FaceSlot]) -> list[tuple[Float32, Float32]]:
+def corrections_to_host(steps: Submission, slots: FrameSlots,
+                        faces: Sequence[FaceSlot]) -> list[tuple[Float32, Float32]]:
     """Corrections, float32 S×S×3, and their masks, S×S; waits for them."""
-    slot, owner = held.slot, steps.owner
+    slot, streams = slots.frame, steps.streams
     slot.uploaded.synchronize()  # the same memory may still be on its way up
 
     def begin() -> None:
-        owner.compute.record(slot.computed)
-        owner.down.wait(slot.computed)
+        streams.compute.record(slot.computed)
+        streams.down.wait(slot.computed)
 
     brought = _bring(steps, slot, [piece for face in faces for piece in (
-        (face, face.correction, 3 * face.size**2), (face, face.mask, face.size**2))], owner.down, begin, slot.done)
+        (face, face.correction, 3 * face.size**2), (face, face.mask, face.size**2))], streams.down, begin, slot.done)
     return [(np.ascontiguousarray(pixels.reshape(3, face.size, face.size).transpose(1, 2, 0)),
              mask.reshape(face.size, face.size))
             for face, pixels, mask in zip(faces, brought[::2], brought[1::2], strict=True)]
@@ -44,7 +50,7 @@ def corrections_to_host(steps: Submission, held: HeldSlots, faces: Sequence[Face
 def _bring(steps: Submission, slot: FrameSlot, pieces: Sequence[FaceFloats], stream: Stream, begin: Callable[[], None],
            done: Event) -> list[Float32]:
     """Copies of pieces, made on a stream after what `begin` puts there."""
-    steps.slots.grow(slot.exchange, 4 * sum(count for *_, count in pieces))
+    steps.pools.grow(slot.exchange, 4 * sum(count for *_, count in pieces))
     pinned, ends = slot.exchange.on_host(), np.cumsum([0, *(count for *_, count in pieces)])
 
     def down() -> None:
@@ -53,26 +59,52 @@ def _bring(steps: Submission, slot: FrameSlot, pieces: Sequence[FaceFloats], str
             stream.copy(pinned, face.memory, 4 * count, to_at=4 * int(at), source_at=address - face.memory.address)
         stream.record(done)
 
-    steps.owner.run(down).result()
+    steps.streams.run(down).result()
     done.synchronize()
     values = pinned.bytes().view(np.float32)
     return [values[start:end].copy() for start, end in pairwise(ends)]
 
 
-def answers_to_gpu(slots: SlotPools, slot: FrameSlot, answers: Sequence[tuple[FaceSlot, Float32]]) -> Callable[
-        [Stream], None]:
-    """The step that brings answers of the host, float32 3×S×S, to where an engine's would lie."""
-    slots.grow(slot.answers, sum(answer.nbytes for _, answer in answers))
-    pinned, copies, at = slot.answers.on_host(), list[tuple[FaceSlot, int, int]](), 0
-    view = pinned.bytes()
-    for face, answer in answers:
-        view[at:at + answer.nbytes] = answer.reshape(-1).view(np.uint8)
-        copies.append((face, at, answer.nbytes))
-        at += answer.nbytes
+def answers_to_gpu(pools: SlotPools, slot: FrameSlot,
+                   answers: Sequence[tuple[FaceSlot, Float32]]) -> Callable[[Stream], None]:
+    """The step that uploads answers of the host, float32 3×S×S, to the addresses of an engine's answers."""
+    pools.grow(slot.answers, sum(answer.nbytes for _, answer in answers))
+    copy = _staged(slot.answers.on_host(), [(face, face.restored, answer) for face, answer in answers])
 
     def upload(up: Stream) -> None:
-        up.wait(slot.cropped)  # the crop lies in the same piece of memory
-        for face, start, nbytes in copies:
-            up.copy(face.memory, pinned, nbytes, to_at=face.restored - face.memory.address, source_at=start)
+        up.wait(slot.cropped)  # the crop is in the same piece of memory
+        copy(up)
 
     return upload
+
+
+def _staged(pinned: Pinned, arrays: Sequence[tuple[FaceSlot, int, Float32]]) -> Callable[[Stream], None]:
+    """Writes arrays to pinned memory; the step that copies each to its address in its face's slot."""
+    copies, view, at = list[tuple[Memory, int, int, int]](), pinned.bytes(), 0
+    for face, address, values in arrays:
+        view[at:at + values.nbytes] = values.reshape(-1).view(np.uint8)
+        copies.append((face.memory, address - face.memory.address, at, values.nbytes))
+        at += values.nbytes
+
+    def upload(up: Stream) -> None:
+        for memory, to_at, source_at, nbytes in copies:
+            up.copy(memory, pinned, nbytes, to_at=to_at, source_at=source_at)
+
+    return upload
+
+
+def cut_on_host(cpu: CpuDevice, steps: Submission, frame: Frame, places: Sequence[tuple[Float, int]],
+                slots: FrameSlots) -> None:
+    """Cuts crops on the CPU and enqueues their upload."""
+    crops, exchange = cpu.cut(frame, places), slots.frame.exchange
+    steps.pools.grow(exchange, sum(12 * size * size for _, size in places))
+    arrays = [(face, face.crop, crop.pixels) for face, crop in zip(slots.faces, crops, strict=True)]
+    steps.put_crops(slots, LaunchList(), before=_staged(exchange.on_host(), arrays))
+
+
+def paste_on_host(cpu: CpuDevice, steps: Submission, frame: Frame, corrections: Sequence[GpuCorrection],
+                  slots: FrameSlots) -> Frame:
+    """Downloads corrections; the CPU device adds them to the frame."""
+    brought = corrections_to_host(steps, slots, [c.face for c in corrections])
+    return cpu.paste(frame, [HostCorrection(pixels, mask, c.matrix)
+                             for (pixels, mask), c in zip(brought, corrections, strict=True)])

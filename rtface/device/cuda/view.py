@@ -1,7 +1,7 @@
 """Views of frames in GPU memory for trackers and analysers: only small RGB crops are downloaded.
 
-The same crops as an engine's, in 8 bits. Trackers run in a thread of their own, so everything here has its own slots
-and the owner's own stream: a look neither waits for the networks nor holds them up.
+The same crops as an engine's, in 8 bits. Trackers run in another thread, so there are separate slots for them, and the
+urgent stream: they neither wait for the networks nor delay them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Slot:
         return all(getattr(self, name).nbytes >= nbytes for name, nbytes in wanted.items())
 
     def grow(self, **wanted: int) -> None:
-        """Makes them so. The owner's thread only."""
+        """Makes them so. The stream thread only."""
         for name, nbytes in wanted.items():
             getattr(self, name).need(nbytes)
 
@@ -49,15 +49,15 @@ class RegionReader:
     """Renders regions of frames in GPU memory as small RGB images; for any thread.
 
     Args:
-        owner: of the GPU.
-        tables: gives the curve of a frame's colour (`Steps.tables_of`).
+        streams: of the GPU.
+        tables: gives the curve of a frame's colour (`Submission.tables_of`).
     """
 
-    def __init__(self, owner: StreamThread, tables: Callable[[Color], Memory | None]) -> None:
-        self._owner, self._tables = owner, tables
-        self._slots = SlotPool(owner, lambda: _Slot(owner.gpu), _Slot.close)
+    def __init__(self, streams: StreamThread, tables: Callable[[Color], Memory | None]) -> None:
+        self._streams, self._tables = streams, tables
+        self._slots = SlotPool(streams, lambda: _Slot(streams.gpu), _Slot.close)
 
-    def look(self, frame: Frame, matrix: Float, size: tuple[int, int]) -> Bytes:
+    def read(self, frame: Frame, matrix: Float, size: tuple[int, int]) -> Bytes:
         """RGB uint8 h×w×3 of the region that `matrix` (display → region) maps to `size` (w, h); waits for it.
 
         Raises EngineError and DeviceLost.
@@ -69,46 +69,46 @@ class RegionReader:
         if side % 2 == 0 and (w % 2 or h % 2):  # an odd one's chroma is sampled at full size
             side += 1
         plan = CropPlan(frame, form, matrix[None], side)
-        lies, tables = GpuSamples(frame, form), self._tables(frame.color)
+        samples, tables = GpuSamples(frame, form), self._tables(frame.color)
         slot = self._slots.take()
         try:
-            job = self._job(slot, frame, plan, lies, tables, matrix, side, size)
+            job = self._job(slot, frame, plan, samples, tables, matrix, side, size)
         except BaseException:
             self._slots.give(slot)
             raise
-        owner, nbytes = self._owner, 3 * w * h
+        streams, nbytes = self._streams, 3 * w * h
         step, pixels, out = slot.step.on_gpu(), slot.pixels.on_gpu(), slot.bytes
         slot.step.on_host().bytes()[:job.nbytes] = job.descriptors
-        reads = [step, *lies.memory, *([tables] if tables else [])]
+        reads = [step, *samples.memory, *([tables] if tables else [])]
         writes = [pixels, out.on_gpu(), *([slot.scratch.on_gpu()] if plan.scratch else [])]
 
         def put() -> None:
-            look = owner.look
-            look.copy(step, slot.step.on_host(), job.nbytes)
+            urgent = streams.urgent
+            urgent.copy(step, slot.step.on_host(), job.nbytes)
             for k in job.steps(step.address):
-                look.launch(k.kernel, k.grid, k.block, *k.args, reads=reads, writes=writes)
-            look.copy(out.on_host(), out.on_gpu(), nbytes)
-            look.record(slot.done)
+                urgent.launch(k.kernel, k.grid, k.block, *k.args, reads=reads, writes=writes)
+            urgent.copy(out.on_host(), out.on_gpu(), nbytes)
+            urgent.record(slot.done)
 
         # What fails here leaves its slot to `close`: the GPU may still use it.
-        owner.run(put).result()
+        streams.run(put).result()
         slot.done.synchronize()
         seen = out.on_host().bytes()[:nbytes].reshape(h, w, 3).copy()
         self._slots.give(slot)
         return seen
 
-    def _job(self, slot: _Slot, frame: Frame, plan: CropPlan, lies: GpuSamples, tables: Memory | None, matrix: Float,
+    def _job(self, slot: _Slot, frame: Frame, plan: CropPlan, samples: GpuSamples, tables: Memory | None, matrix: Float,
              side: int, size: tuple[int, int]) -> LaunchList:
         wanted = {"step": 4096, "bytes": 3 * size[0] * size[1], "pixels": 12 * side * side, "scratch": plan.scratch}
         if not slot.need(**wanted):
-            self._owner.reserve(lambda: slot.grow(**wanted))
+            self._streams.reserve(lambda: slot.grow(**wanted))
         scratch = slot.scratch.on_gpu().address if plan.scratch else 0
         pixels = slot.pixels.on_gpu().address
-        job = plan.job(lies, 0, [pixels], tables=tables.address if tables else 0, scratch=scratch)
+        job = plan.job(samples, 0, [pixels], tables=tables.address if tables else 0, scratch=scratch)
         head = np.zeros(1, SEEN_JOB)
         head["count"], head["size"], head["pixels"], head["to"] = 1, side, pixels, slot.bytes.on_gpu().address
         head["width"], head["height"] = size
-        # Whatever of a pixel lies on the picture shows.
+        # Every pixel that covers any part of the frame shows.
         back, (w, h) = invert(matrix), display_size(frame.image.width, frame.image.height, frame.display)
         reach = 0.5 * np.abs(back[:, :2]).sum(1)
         head["m"], head["low"], head["high"] = affine(compose(back, translation(0.5, 0.5))), -reach, (w, h) + reach
@@ -117,16 +117,16 @@ class RegionReader:
         return job
 
     def close(self) -> None:
-        """Frees all; the GPU must be idle. The owner's thread only."""
+        """Frees all; the GPU must be idle. The stream thread only."""
         self._slots.close()
 
 
 class GpuView(FrameView):
     """A frame whose samples are on the GPU."""
 
-    def __init__(self, looks: RegionReader, frame: Frame) -> None:
+    def __init__(self, regions: RegionReader, frame: Frame) -> None:
         super().__init__(frame)
-        self._looks = looks
+        self._regions = regions
 
     def crop(self, matrix: Float, size: tuple[int, int]) -> Bytes:
-        return self._looks.look(self._frame, matrix, size)
+        return self._regions.read(self._frame, matrix, size)

@@ -1,15 +1,15 @@
 """Batches of an engine on a GPU: buffers at fixed addresses, and a graph of everything for each batch size.
 
-A batch is: the rows' addresses go up, `gather` fills the network's input, the network runs, `scatter` takes its answers
-out (``device/batch.cu``). All but the first is captured once for every batch size, so that a batch costs one copy and
-one launch.
+A batch is: the rows' addresses are uploaded, `gather` fills the network's input, the network runs, `scatter` takes its
+answers out (``device/cuda/batch.cu``). All but the upload is captured once for every batch size, so that a batch costs
+one copy and one launch.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -22,10 +22,9 @@ from rtface.device.cuda.face_slots import MAP_VALUES
 from rtface.device.cuda.gpu import Event, Graph, Memory, Pinned, Stream
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.engine.cuda.golden import GoldenBatch
-from rtface.engine.cuda.graph import captured
 from rtface.engine.plan import PlanIdentity
 from rtface.engine.recipe import Recipe
-from rtface.errors import EngineError
+from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory
 
 log = logging.getLogger("rtface")
 
@@ -74,17 +73,17 @@ class Batches:
         most: crops in one run.
     """
 
-    def __init__(self, owner: StreamThread, recipe: Recipe, plan: GpuPlan, most: int) -> None:
+    def __init__(self, streams: StreamThread, recipe: Recipe, plan: GpuPlan, most: int) -> None:
         """Reserves. Raises EngineError where the plan lacks a tensor of the recipe, and OutOfDeviceMemory."""
         self.most = self._rows = most
-        self._owner, self._recipe, self._plan, self._ports = owner, recipe, plan, _ports_of(recipe)
+        self._streams, self._recipe, self._plan, self._ports = streams, recipe, plan, _ports_of(recipe)
         self._network = _network_of(recipe)
         self._buffers: dict[str, Memory] = {}
         self._graphs: dict[int, Graph] = {}
         self._rings: list[tuple[Pinned, Event]] = []
         self._turn = 0
         self._before: tuple[Stream, Event] | None = None
-        gpu, ports = owner.gpu, plan.ports
+        gpu, ports = streams.gpu, plan.ports
         self._constants = [*recipe.constants]
         wanted = {*self._ports[0].values(), *self._ports[1].values(), *self._constants}
         if missing := wanted - set(ports):
@@ -112,8 +111,8 @@ class Batches:
         """Fills a buffer, once and for all."""
         pinned, done = self._next_ring()
         pinned.bytes()[:values.nbytes] = np.frombuffer(values.tobytes(), np.uint8)
-        self._owner.compute.copy(self._buffers[name], pinned, values.nbytes)
-        self._owner.compute.record(done)
+        self._streams.compute.copy(self._buffers[name], pinned, values.nbytes)
+        self._streams.compute.record(done)
 
     def _next_ring(self) -> tuple[Pinned, Event]:
         pinned, done = self._rings[self._turn]
@@ -156,7 +155,7 @@ class Batches:
 
     def _capture(self, batch: int) -> bool:
         """Keeps a graph of a batch size whose last run was the one before; whether that can be captured."""
-        stream = self._owner.compute
+        stream = self._streams.compute
         graph = captured(self._recipe.name, stream, lambda: self._plan.capturable(stream.handle, batch),
                          lambda: self._steps(stream, batch, [], []))
         if graph is not None:
@@ -186,7 +185,7 @@ class Batches:
             reads, writes: the memory that the rows' addresses lie in.
             stream: see above.
         """
-        stream, (pinned, done) = stream or self._owner.compute, self._next_ring()
+        stream, (pinned, done) = stream or self._streams.compute, self._next_ring()
         if self._before is not None and self._before[0] is not stream:  # the buffers are the same
             stream.wait(self._before[1])
         self._before = stream, done
@@ -252,3 +251,26 @@ def _network_of(recipe: Recipe) -> np.ndarray[Any, np.dtype[Any]]:
         raise EngineError(f"engine {recipe.name}: its heads' maps are larger than 128×128")
     return np.array((recipe.input.size, x, y, w, h, recipe.shrink, int(np.prod(shape)) if shape else 0, maps,
                      recipe.output.residual, memory is not None, *recipe.input.range, *recipe.output.range), NETWORK)
+
+
+def captured(name: str, stream: Stream, capturable: Callable[[], bool], steps: Callable[[], None]) -> Graph | None:
+    """A graph of what `steps` puts on the stream; None where that cannot be captured.
+
+    A network without a graph is slower, no more: a capture that fails is logged and must not cost the GPU.
+
+    Args:
+        name: of the network, for the log.
+        stream: nothing else is put on it meanwhile.
+        capturable: asked first; see `GpuPlan.capturable`.
+        steps: puts the work on the stream, having done so once before.
+
+    Raises:
+        OutOfDeviceMemory, DeviceLost.
+    """
+    try:
+        return stream.capture(steps) if capturable() else None
+    except (OutOfDeviceMemory, DeviceLost):
+        raise
+    except EngineError as error:
+        log.warning("%s runs without CUDA graphs, which is slower: %s", name, error)
+        return None

@@ -86,7 +86,7 @@ def unusable(number: int) -> str | None:
 
 
 def take(device: str) -> tuple[StreamThread, int]:
-    """Opens the GPU that ``--device cuda`` or ``cuda:1`` names, with all kernels, and its number; close the owner.
+    """Opens the GPU that ``--device cuda`` or ``cuda:1`` names, with all kernels; the caller closes the thread.
 
     Raises MissingComponent where it cannot be used; EngineError: a kernel does not compile.
     """

@@ -1,7 +1,7 @@
 """Engines on a GPU: crops of many faces, frames and streams in one batch, and what is remembered of them kept there.
 
 What is remembered of a face never leaves the GPU; who holds its `Remembered` holds its place. Crops of the host are
-answered there (`gpu_hosted`), in batches of their own.
+answered there (`hosted`), in separate batches.
 """
 
 from __future__ import annotations
@@ -57,24 +57,24 @@ class GpuEngine(EngineBase):
         max_batch: crops in one run; halved when the GPU runs out of memory.
     """
 
-    def __init__(self, owner: StreamThread, recipe: Recipe, plan: GpuPlan, verdict: GoldenResult, why: str,
+    def __init__(self, streams: StreamThread, recipe: Recipe, plan: GpuPlan, verdict: GoldenResult, why: str,
                  device: str = "cuda") -> None:
-        """Reserves, warms up and captures; the GPU's owner does it. Raises EngineError, OutOfDeviceMemory."""
+        """Reserves, warms up and captures; the stream thread does it. Raises EngineError, OutOfDeviceMemory."""
         if recipe.input.size < LEAST or recipe.input.size % 4:
             raise EngineError(f"engine {recipe.name} takes crops of {recipe.input.size}, and on a GPU they have to be "
                               f"{LEAST} or more and a multiple of 4; use --device cpu for it")
-        super().__init__(recipe, plan.identity, verdict, device, f" on {owner.gpu.name}", why)
-        self._owner, self._plan, self._required = owner, plan, verdict.required
+        super().__init__(recipe, plan.identity, verdict, device, f" on {streams.gpu.name}", why)
+        self._streams, self._plan, self._required = streams, plan, verdict.required
         self.max_batch = max(1, min(plan.max_batch, recipe.batch.max))
         heads = recipe.memory.maps if recipe.memory and recipe.memory.heads else None
         self._head = HeadMap(heads, recipe.region) if heads else None
-        self._places = places_of(owner, recipe) if recipe.recurrent else None
+        self._places = places_of(streams, recipe) if recipe.recurrent else None
         self._batches: Batches | None = None
-        self._running = threading.RLock()  # `_batches`, by the owner's thread and by that of `hosted`
-        self.hosted = Hosted(owner, recipe, self._run_hosted, lambda: self.max_batch, self._places)
+        self._running = threading.RLock()  # `_batches`, by the stream thread and by that of `hosted`
+        self.hosted = Hosted(streams, recipe, self._run_hosted, lambda: self.max_batch, self._places)
         self._closed = False
         try:
-            owner.run(self._build).result()
+            streams.run(self._build).result()
         except BaseException:
             self.close()
             raise
@@ -97,7 +97,7 @@ class GpuEngine(EngineBase):
         if not isinstance(given, FaceSlot):
             return cast("Any", self.hosted.submit(given, before))
         request = _Request(self, given, before)
-        self._owner.submit(request)
+        self._streams.submit(request)
         return cast("Any", request.answer)
 
     def stand_back(self) -> None:
@@ -105,7 +105,7 @@ class GpuEngine(EngineBase):
         self.hosted.priority = 0
 
     def enqueue(self, batch: list[_Request]) -> Event:
-        """Puts a batch on the compute stream (the owner calls it); with no memory left, in halves."""
+        """Puts a batch on the compute stream (the stream thread calls it); with no memory left, in halves."""
         try:
             while len(batch) > self.max_batch:
                 self._run(batch[:self.max_batch])
@@ -135,7 +135,7 @@ class GpuEngine(EngineBase):
 
     def _run_hosted(self, given: Sequence[Given], stream: Stream) -> None:
         if self._batches is None:
-            self._owner.run(lambda: self._batches or self._build()).result()
+            self._streams.run(lambda: self._batches or self._build()).result()
         with self._running:
             assert self._batches is not None
             for k in range(0, len(given), self.max_batch):  # it may have been halved since they were taken
@@ -158,18 +158,18 @@ class GpuEngine(EngineBase):
                 self.max_batch //= 2
 
     def _reserved(self) -> Batches:
-        batches = Batches(self._owner, self.recipe, self._plan, self.max_batch)
+        batches = Batches(self._streams, self.recipe, self._plan, self.max_batch)
         golden = None
         try:
-            golden = GoldenBatch(self._owner, self.recipe, self._plan.identity.precision, self._required,
+            golden = GoldenBatch(self._streams, self.recipe, self._plan.identity.precision, self._required,
                                  self.max_batch, self._places)
             self.ms = round(batches.warm_up(golden), 3)
             room = 2 * FaceSlot.bytes_of(self.size)  # for each crop of a batch: one in work, one on its way
             golden.close()
-            if self._owner.gpu.free_bytes() < room * self.max_batch:
-                raise OutOfDeviceMemory("beside the engine the GPU has no memory left for faces")
+            if self._streams.gpu.free_bytes() < room * self.max_batch:
+                raise OutOfDeviceMemory("with the engine loaded the GPU has no memory left for faces")
         except BaseException:
-            self._owner.settle(self._owner.compute)
+            self._streams.settle(self._streams.compute)
             if golden is not None:
                 golden.close()
             batches.close()
@@ -186,7 +186,7 @@ class GpuEngine(EngineBase):
 
     def _free(self) -> None:
         """Frees what a batch needs, once that is done; memories of faces stay."""
-        self._owner.settle(self._owner.compute)
+        self._streams.settle(self._streams.compute)
         self.hosted.settle()
         batches, self._batches = self._batches, None
         if batches is not None:
@@ -203,7 +203,7 @@ class GpuEngine(EngineBase):
         self._closed = True
         self.hosted.end()
         try:
-            self._owner.run(self._end).result()
+            self._streams.run(self._end).result()
         except DeviceLost as error:  # its memory is gone with it
             log.debug("engine %s: %s", self.name, error)
 
@@ -215,8 +215,8 @@ class GpuEngine(EngineBase):
         self._plan.close()
 
 
-def places_of(owner: StreamThread, recipe: Recipe) -> StatePool:
+def places_of(streams: StreamThread, recipe: Recipe) -> StatePool:
     """Places for `engine.restore.FaceMemory`'s arrays, `kept` and `state`, float32."""
     *_, w, h = (v // recipe.shrink for v in recipe.region)
-    return StatePool(owner, 12 * w * h, 4 * int(np.prod((recipe.memory.shape if recipe.memory else None) or (0,))),
+    return StatePool(streams, 12 * w * h, 4 * int(np.prod((recipe.memory.shape if recipe.memory else None) or (0,))),
                   at_once=_AT_ONCE)

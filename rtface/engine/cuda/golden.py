@@ -28,12 +28,12 @@ class GoldenBatch:
         required: the PSNR in dB that each answer has to reach against its reference.
     """
 
-    def __init__(self, owner: StreamThread, recipe: Recipe, precision: Precision, required: float, count: int,
+    def __init__(self, streams: StreamThread, recipe: Recipe, precision: Precision, required: float, count: int,
                  places: StatePool | None) -> None:
         """Reserves and fills the slots.
 
         Args:
-            owner: of the GPU.
+            streams: of the GPU.
             recipe: the engine.
             precision: of its plan, which tells the crops to judge by.
             required: see the class.
@@ -48,17 +48,17 @@ class GoldenBatch:
         if not len(crops):
             raise EngineError(f"engine {recipe.name} has no golden crops for {precision}")
         self.required = required
-        self._owner, self._size = owner, recipe.input.size
+        self._streams, self._size = streams, recipe.input.size
         self._answers = [answers[k % len(answers)] for k in range(count)]
         self._faces: list[FaceSlot] = []
         self._remembered: list[FaceState] = []
-        self._pinned = owner.gpu.pin(12 * self._size ** 2)
+        self._pinned = streams.gpu.pin(12 * self._size ** 2)
         try:
             for k in range(count):
-                self._faces.append(face := FaceSlot.reserve(owner.gpu, self._size))
+                self._faces.append(face := FaceSlot.reserve(streams.gpu, self._size))
                 self._pinned.bytes().view(np.float32)[:] = crops[k % len(crops)].ravel()
-                owner.compute.copy(face.memory, self._pinned, self._pinned.nbytes)
-                owner.settle(owner.compute)
+                streams.compute.copy(face.memory, self._pinned, self._pinned.nbytes)
+                streams.settle(streams.compute)
                 if places is not None:
                     self._remembered.append(places.take())
         except BaseException:
@@ -66,15 +66,15 @@ class GoldenBatch:
             raise
         kept: Sequence[FaceState | None] = self._remembered or [None] * count
         self.rows = np.concatenate([row_of(face, None, new) for face, new in zip(self._faces, kept, strict=True)])
-        self.memories: list[Memory] = [held.memory for held in (*self._faces, *self._remembered)]
+        self.memories: list[Memory] = [piece.memory for piece in (*self._faces, *self._remembered)]
 
     def worst(self, count: int) -> float:
         """The least PSNR, in dB, of the answers of the first `count` rows, whose run has ended."""
-        worst, owner = 200.0, self._owner
+        worst, streams = 200.0, self._streams
         for face, answer in zip(self._faces[:count], self._answers, strict=False):
-            owner.compute.copy(self._pinned, face.memory, self._pinned.nbytes,
+            streams.compute.copy(self._pinned, face.memory, self._pinned.nbytes,
                                source_at=face.restored - face.memory.address)
-            owner.settle(owner.compute)
+            streams.settle(streams.compute)
             got = self._pinned.bytes().view(np.float32).reshape(3, self._size, self._size)
             worst = min(worst, psnr(got, answer))
         return worst

@@ -1,7 +1,7 @@
 """Crops of the host through an engine on a GPU: up, through the network, and down again.
 
 For keyframes (`rtface.enhance.keyframes.scheduler`), whose answers are joined on the host. Each
-engine has a stream and a thread for it, so that whatever else is on the GPU goes on meanwhile,
+engine has a stream and a thread for it, so that other work on the GPU does not wait for it,
 however long the network takes. Crops that wait by the time the thread is free make one batch: those
 of several faces, and of several keyframes where the engine does not remember.
 """
@@ -63,7 +63,7 @@ class Hosted:
     """See the module. It reserves with its first crops.
 
     Args:
-        owner: of the GPU.
+        streams: of the GPU.
         recipe: of the engine.
         run: see `Run`.
         most: how many crops a batch may have now.
@@ -73,9 +73,9 @@ class Hosted:
         priority: of its stream; may be changed before the first crop.
     """
 
-    def __init__(self, owner: StreamThread, recipe: Recipe, run: Run, most: Callable[[], int],
+    def __init__(self, streams: StreamThread, recipe: Recipe, run: Run, most: Callable[[], int],
                  places: StatePool | None) -> None:
-        self._owner, self._recipe, self.run, self._most, self._places = owner, recipe, run, most, places
+        self._streams, self._recipe, self.run, self._most, self._places = streams, recipe, run, most, places
         self.priority = USUAL
         self._waiting: deque[_Request] = deque()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"rtface-GPU-{recipe.name}")
@@ -108,17 +108,17 @@ class Hosted:
             if after is not None and not after.done():
                 if batch:
                     break
-                wait([after])  # of this worker's, so answered by now; or the owner's, who never waits for this one
+                wait([after])  # answered by this worker before, or by the stream thread, which never waits for this one
             batch.append(self._waiting.popleft())
             batch[-1].answer.set_running_or_notify_cancel()
         return batch
 
     def _reserve(self) -> _Kept:
-        gpu = self._owner.gpu
+        gpu = self._streams.gpu
         return _Kept(gpu.stream(self.priority), gpu.event())
 
     def _reserve_face(self) -> tuple[FaceSlot, Pinned]:
-        gpu, size = self._owner.gpu, self._recipe.input.size
+        gpu, size = self._streams.gpu, self._recipe.input.size
         memory = self._recipe.memory
         maps = 2 * int(np.prod(memory.maps)) if memory and memory.heads else 0
         pinned = gpu.pin(4 * (3 * size * size + maps))
@@ -131,18 +131,18 @@ class Hosted:
     def _room_for(self, count: int) -> _Kept:
         """With slots for so many crops, or for as many as there is memory for. Raises OutOfDeviceMemory for none."""
         if self.kept is None:
-            self.kept = self._owner.reserve(self._reserve)
+            self.kept = self._streams.reserve(self._reserve)
         kept = self.kept
         if not kept.faces:
-            kept.faces.append(self._owner.reserve(self._reserve_face))
+            kept.faces.append(self._streams.reserve(self._reserve_face))
         with suppress(OutOfDeviceMemory):
             while len(kept.faces) < count:
-                kept.faces.append(self._owner.run(self._reserve_face).result())
+                kept.faces.append(self._streams.run(self._reserve_face).result())
         return kept
 
     def _answer(self, batch: list[_Request]) -> None:
-        owner = self._owner
-        owner.gpu.enter()
+        streams = self._streams
+        streams.gpu.enter()
         kept = self._room_for(len(batch))
         while batch:
             part, batch = batch[:len(kept.faces)], batch[len(kept.faces):]
@@ -150,7 +150,7 @@ class Hosted:
 
     def _answer_at_once(self, batch: list[_Request], kept: _Kept) -> None:
         stream, places = kept.stream, self._places
-        given = [(face, known(request.after, places), self._owner.reserve(places.take) if places else None)
+        given = [(face, known(request.after, places), self._streams.reserve(places.take) if places else None)
                  for request, (face, _) in zip(batch, kept.faces, strict=False)]
         try:
             for request, (face, pinned) in zip(batch, kept.faces, strict=False):
@@ -190,18 +190,18 @@ class Hosted:
         return Restored(pixels, state, spread(occlusion, recipe.input.size, recipe.region)[None], log_scale[None])
 
     def end(self) -> None:
-        """Waits for the crops in hand and drops what waits; not on the owner's thread."""
+        """Waits for the crops in hand and drops what waits; not on the stream thread."""
         self._worker.shutdown(wait=True, cancel_futures=True)
         while self._waiting:
             self._waiting.popleft().answer.cancel()
 
     def settle(self) -> None:
-        """Waits for what is on its stream. The owner's thread only."""
+        """Waits for what is on its stream. The stream thread only."""
         if self.kept is not None:
-            self._owner.settle(self.kept.stream)
+            self._streams.settle(self.kept.stream)
 
     def close(self) -> None:
-        """Frees all, after `end` and `settle`. The owner's thread only."""
+        """Frees all, after `end` and `settle`. The stream thread only."""
         if self.kept is not None:
             for face, pinned in self.kept.faces:
                 face.memory.close()

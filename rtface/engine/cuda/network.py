@@ -1,6 +1,6 @@
-"""A tracker's small networks on a GPU: from a picture of the host and back to it, in one graph.
+"""A tracker's small networks on a GPU: an image of the host up, the network, its answers down, in one graph.
 
-They run on the owner's own stream for looks, so that a tracker, which waits for each answer, does not queue behind the
+They run on the urgent stream, so that a tracker, which waits for each answer, does not queue behind the
 engines.
 """
 
@@ -13,8 +13,7 @@ import numpy as np
 
 from rtface.device.cuda.gpu import Graph, Memory, Pinned
 from rtface.device.cuda.stream_thread import StreamThread
-from rtface.engine.cuda.batch import GpuPlan
-from rtface.engine.cuda.graph import captured
+from rtface.engine.cuda.batch import GpuPlan, captured
 from rtface.engine.spec import ImageNetworkSpec
 from rtface.errors import EngineError
 from rtface.frame import Bytes, Float32
@@ -25,7 +24,7 @@ class GpuNetwork:
     """See the module (`protocols.ImageNetworkRunner`).
 
     Args:
-        owner: of the GPU.
+        streams: of the GPU.
         network: what it is.
         plan: of it; taken over.
 
@@ -33,21 +32,21 @@ class GpuNetwork:
         EngineError, OutOfDeviceMemory: it cannot be run; everything is given back.
     """
 
-    def __init__(self, owner: StreamThread, network: ImageNetwork, plan: GpuPlan) -> None:
-        self._owner, self._network, self._plan = owner, network, plan
+    def __init__(self, streams: StreamThread, network: ImageNetwork, plan: GpuPlan) -> None:
+        self._streams, self._network, self._plan = streams, network, plan
         self._memory: dict[str, Memory] = {}
         self._pinned: dict[str, Pinned] = {}
         self._graph: Graph | None = None
         self._closed = False
         try:
-            owner.run(self._build).result()
+            streams.run(self._build).result()
         except BaseException:
             self.close()
             raise
 
     def _build(self) -> None:
         """Reserves, runs once, as libraries compile and allocate then, and captures the run."""
-        gpu, network, look = self._owner.gpu, self._network, self._owner.look
+        gpu, network, urgent = self._streams.gpu, self._network, self._streams.urgent
         if missing := {network.input, *network.outputs} - set(self._plan.ports):
             raise EngineError(f"network {network.name}: its plan has no tensor {min(missing)}")
         for name, (dtype, shape) in self._plan.ports.items():
@@ -59,39 +58,39 @@ class GpuNetwork:
         self._done = gpu.event()
         self._pinned[network.input].bytes()[:] = 0
         self._steps()
-        look.record(self._done)
+        urgent.record(self._done)
         self._done.synchronize()
-        self._graph = captured(network.name, look, lambda: self._plan.capturable(look.handle, 1), self._steps)
+        self._graph = captured(network.name, urgent, lambda: self._plan.capturable(urgent.handle, 1), self._steps)
 
     def _steps(self) -> None:
-        """The picture up, the network, the answers down."""
-        look, memory, given = self._owner.look, self._memory, self._network.input
+        """Enqueues the upload, the network and the downloads."""
+        urgent, memory, given = self._streams.urgent, self._memory, self._network.input
         own = [self._plan.scratch] if self._plan.scratch is not None else []
-        look.copy(memory[given], self._pinned[given], memory[given].nbytes)
-        look.call(lambda handle: self._plan.enqueue(handle, 1), reads=[memory[given]],
+        urgent.copy(memory[given], self._pinned[given], memory[given].nbytes)
+        urgent.call(lambda handle: self._plan.enqueue(handle, 1), reads=[memory[given]],
                   writes=[*(piece for name, piece in memory.items() if name != given), *own])
         for name in self._network.outputs:
-            look.copy(self._pinned[name], memory[name], memory[name].nbytes)
+            urgent.copy(self._pinned[name], memory[name], memory[name].nbytes)
 
     def __call__(self, rgb: Bytes) -> list[Float32]:
-        """The outputs for a uint8 S×S×3 picture, in the network's order. Raises EngineError and DeviceLost."""
-        network, owner = self._network, self._owner
+        """The outputs for a uint8 S×S×3 image, in the network's order. Raises EngineError and DeviceLost."""
+        network, streams = self._network, self._streams
         if self._closed:
             raise EngineError(f"network {network.name} is closed")
-        picture = rgb[:, :, ::-1] if network.bgr else rgb
+        image = rgb[:, :, ::-1] if network.bgr else rgb
         if network.layout == "NCHW":
-            picture = picture.transpose(2, 0, 1)
-        pinned = self._pinned[network.input].bytes().view(np.float32).reshape(picture.shape)
-        np.divide(picture, np.float32(network.divisor), out=pinned)
+            image = image.transpose(2, 0, 1)
+        pinned = self._pinned[network.input].bytes().view(np.float32).reshape(image.shape)
+        np.divide(image, np.float32(network.divisor), out=pinned)
 
         def put() -> None:
             if self._graph is not None:
-                owner.look.replay(self._graph)
+                streams.urgent.replay(self._graph)
             else:
                 self._steps()
-            owner.look.record(self._done)
+            streams.urgent.record(self._done)
 
-        owner.run(put).result()
+        streams.run(put).result()
         self._done.synchronize()
         return [self._pinned[name].bytes().view(np.float32).reshape(1, *shape).copy()
                 for name, shape in network.outputs.items()]
@@ -103,7 +102,7 @@ class GpuNetwork:
         self._closed = True
 
         def free() -> None:
-            self._owner.settle(self._owner.look)
+            self._streams.settle(self._streams.urgent)
             if self._graph is not None:
                 self._graph.close()
             self._plan.close()
@@ -111,12 +110,12 @@ class GpuNetwork:
                 piece.close()
 
         try:
-            self._owner.run(free).result()
+            self._streams.run(free).result()
         except EngineError:  # a lost GPU: what it held is lost with it
             return
 
 
-def open_on(owner: StreamThread) -> Callable[[ImageNetwork], GpuNetwork]:
+def open_on(streams: StreamThread) -> Callable[[ImageNetwork], GpuNetwork]:
     """What makes networks ready on a GPU, through TensorRT: `create_tracker(gpu=…)` takes it.
 
     It raises MissingComponent and EngineError as `rtface.engine.tensorrt.open_network` does.
@@ -124,9 +123,9 @@ def open_on(owner: StreamThread) -> Callable[[ImageNetwork], GpuNetwork]:
     def opened(network: ImageNetwork) -> GpuNetwork:
         from rtface.engine.tensorrt import open_network  # what it needs is an extra
 
-        plan = owner.run(lambda: open_network(ImageNetworkSpec(network), owner.gpu)).result()
-        made = GpuNetwork(owner, network, plan)
-        owner.run(plan.keep_kernels).result()
+        plan = streams.run(lambda: open_network(ImageNetworkSpec(network), streams.gpu)).result()
+        made = GpuNetwork(streams, network, plan)
+        streams.run(plan.keep_kernels).result()
         return made
 
     return opened

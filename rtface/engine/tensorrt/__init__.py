@@ -89,7 +89,7 @@ def _open(recipe: NetworkSpec, gpu: Gpu, choice: Choice, precision: Precision,
     except EngineError as error:
         if not kept:
             raise EngineError(f"engine {recipe.name}: {error}") from error
-        log.info("the kept plan %s cannot be used and is made anew: %s", store.plan_path(under), error)
+        log.info("the kept plan %s cannot be used and is built again: %s", store.plan_path(under), error)
         store.plan_path(under).unlink(missing_ok=True)
         blob, _ = store.fetch(under, made)
         execution = Execution(choice.library, blob, store.kernels_path(identity))

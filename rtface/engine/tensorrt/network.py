@@ -33,7 +33,7 @@ _EXACT = frozenset({
     "GridSample", "Div", "Pow", "Exp", "Log", "Sqrt", "Reciprocal", "Softmax", "LogSoftmax", "ReduceMean", "ReduceSum",
     "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSumExp", "ReduceProd", "GlobalAveragePool",
     "InstanceNormalization", "LayerNormalization", "GroupNormalization", "LpNormalization"})
-"""Operations that stay in fp32: places in a picture, sums of many values, quotients. They are small beside the
+"""Operations that stay in fp32: positions in an image, sums of many values, quotients. They are small beside the
 convolutions."""
 
 _OWN_TYPE = {"Resize": (1, 2), "Upsample": (1,), "Shape": (0,), "Size": (0,)}

@@ -36,30 +36,30 @@ def on_cpu():
 
 @pytest.fixture
 def engine_on():
-    """Opens a shipped engine on an owner's GPU: (owner, name="rtface-s") → it, and what notes its `batches`."""
+    """Opens a shipped engine on a GPU: (streams, name="rtface-s") → it, and what notes its `batches`."""
     from tests.device.cuda.gpu_rig import engine_on
 
     return engine_on
 
 
 @pytest.fixture
-def owner(host_kernels):
-    """The owner of a fake GPU that checks what kernels write; a leak fails the test."""
+def streams(host_kernels):
+    """The stream thread of a fake GPU that checks what kernels write; a leak fails the test."""
     from rtface.device.cuda.stream_thread import StreamThread
     from tests.device.cuda.gpu_rig import FakeGpu
 
-    owner = StreamThread(lambda: FakeGpu(host_kernels, strict=True))
-    yield owner
-    owner.close()
-    if not owner.gpu.lost:
-        owner.gpu.close()
+    streams = StreamThread(lambda: FakeGpu(host_kernels, strict=True))
+    yield streams
+    streams.close()
+    if not streams.gpu.lost:
+        streams.gpu.close()
 
 
 @pytest.fixture
-def device(owner):
+def device(streams):
     """A CUDA device on the fake GPU."""
     from rtface.device.cuda.device import CudaDevice
 
-    device = CudaDevice(owner)
+    device = CudaDevice(streams)
     yield device
     device.close()

@@ -85,7 +85,7 @@ class FakeMemory(_Watched):
 
 
 class LentMemory:
-    """Another library's memory on the GPU. Pieces of it that begin at different places (the fields of a picture) are
+    """Another library's memory on the GPU. Pieces of it that begin at different places (the fields of a frame) are
     watched apart."""
 
     pinned = False
@@ -113,11 +113,11 @@ class LentMemory:
                 part.access(HOST, gpu.clock[HOST], gpu.clock, write=True, what=what)
 
     def free(self) -> None:
-        """Its owner lets go, on whatever thread; what is wrong is said when the GPU is closed."""
+        """Its streams lets go, on whatever thread; what is wrong is said when the GPU is closed."""
         gpu = self.gpu
         with gpu.lock:
             try:
-                self.check("freeing a picture")
+                self.check("freeing a frame")
             except AssertionError as error:
                 gpu.faults.append(str(error))
             for part in self.parts.values():
@@ -322,7 +322,7 @@ class FakeGpu:
         for lent in self.lent:
             if lent.address <= memory.address < lent.address + len(lent.array):
                 return lent.part(memory)
-        raise AssertionError("memory of another library that nobody keeps")
+        raise AssertionError("memory of another library that is not kept")
 
     def check(self) -> None:
         if self.lost:

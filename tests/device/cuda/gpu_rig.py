@@ -45,11 +45,11 @@ class _Plane:
         return 2, self._device
 
 
-class GpuPicture:
+class FakeGpuFrame:
     """An av.VideoFrame whose samples lie on the fake GPU: what `rtface.util.av_gpu` asks of one.
 
-    Rows are longer than the picture is wide, and what lies between must stay as it is. Memory is lent to the GPU until
-    nobody has the picture any more.
+    Rows are longer than the frame is wide, and what lies between must stay as it is. Memory is lent to the GPU until
+    the image is no longer referenced.
     """
 
     def __init__(self, gpu: FakeGpu, image: Any, *, device: int = 0) -> None:
@@ -76,7 +76,7 @@ class GpuPicture:
         return self.host()
 
     def make_writable(self) -> None:
-        raise AssertionError("a picture on the GPU is written to as it is")
+        raise AssertionError("a frame on the GPU is written to in place")
 
     def host(self) -> av.VideoFrame:
         """What a sink would get now."""
@@ -150,25 +150,25 @@ class FakePlan:
         self.closed = True
 
 
-def hold(owner: StreamThread) -> threading.Event:
+def hold(streams: StreamThread) -> threading.Event:
     """Keeps the stream thread busy until the event is set, so that what is submitted meanwhile waits together."""
     begun, gate = threading.Event(), threading.Event()
-    owner.run(lambda: (begun.set(), gate.wait(10)))
+    streams.run(lambda: (begun.set(), gate.wait(10)))
     assert begun.wait(10)
     return gate
 
 
-def engine_on(owner: StreamThread, name: str = "rtface-s", **more: Any) -> tuple[GpuEngine, FakePlan]:
+def engine_on(streams: StreamThread, name: str = "rtface-s", **more: Any) -> tuple[GpuEngine, FakePlan]:
     """A shipped engine on the fake GPU, and its plan."""
     recipe = load_recipe(find_recipes()[name])
-    return open_with(owner, recipe, **more)
+    return open_with(streams, recipe, **more)
 
 
-def open_with(owner: StreamThread, recipe: Any, *, spoil: Callable[[str, np.ndarray], np.ndarray] | None = None,
+def open_with(streams: StreamThread, recipe: Any, *, spoil: Callable[[str, np.ndarray], np.ndarray] | None = None,
               **more: Any) -> tuple[GpuEngine, FakePlan]:
     """An engine on the fake GPU, and its plan; `spoil` begins after the engine has been judged by its golden crops."""
-    plan = FakePlan(recipe, owner.gpu, **more)
-    engine = GpuEngine(owner, recipe, plan, GoldenResult(100.0, 50.0, 0.0), "for a test")
+    plan = FakePlan(recipe, streams.gpu, **more)
+    engine = GpuEngine(streams, recipe, plan, GoldenResult(100.0, 50.0, 0.0), "for a test")
     plan.batches.clear()
     plan.spoil = spoil or plan.spoil
     return engine, plan

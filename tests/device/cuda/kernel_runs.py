@@ -58,7 +58,7 @@ def again(frame: Frame) -> Frame:
 
 def similarity(frame: Frame, side: float, size: int, *, angle: float = 0.2,
                at: tuple[float, float] = (0.45, 0.52)) -> np.ndarray:
-    """Display → crop: a square of `side` display pixels round a point of the picture (as parts of its size)."""
+    """Display → crop: a square of `side` display pixels round a point of the frame (as parts of its size)."""
     width, height = display_size(frame.image.width, frame.image.height, frame.display)
     s = size / side
     c, d = s * np.cos(angle), s * np.sin(angle)

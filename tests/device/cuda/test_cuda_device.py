@@ -1,4 +1,4 @@
-"""The enhance step on a GPU, against the same step on the CPU: pictures, faults, slots, and several films at once."""
+"""The enhance step on a GPU, against the same step on the CPU: frames, faults, slots, and several films at once."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def compare(mine, theirs):
     ("yuv420p", {}), pytest.param("rgb24", {}, marks=pytest.mark.slow),
     pytest.param("gray", {}, marks=pytest.mark.slow), ("yuv420p", {"display": Display(fields="tff")}),
     ("yuv420p10le", {"color": Color("bt2020", transfer="pq", primaries=9)})], ids=["420", "rgb", "gray", "tff", "pq"])
-def test_a_film_is_the_same_as_on_the_cpu(owner, device, on_cpu, fmt, more, engine_on, share_limit):
-    engine, plan = engine_on(owner)
+def test_a_film_is_the_same_as_on_the_cpu(streams, device, on_cpu, fmt, more, engine_on, share_limit):
+    engine, plan = engine_on(streams)
     before = [codes(f) for f in film(fmt, **more)]
     mine, stats = run(device, Only(engine), film(fmt, **more)), Stats()
     theirs = run(CpuDevice(), Only(on_cpu["rtface-s"]), film(fmt, **more), stats)
@@ -84,14 +84,14 @@ def test_a_film_is_the_same_as_on_the_cpu(owner, device, on_cpu, fmt, more, engi
     worst, share = compare(mine, theirs)
     assert worst <= 1
     assert share < share_limit
-    assert np.mean(codes(mine[0])[0] != before[0][0]) > 0.01  # no comparison of pictures that nobody touched
+    assert np.mean(codes(mine[0])[0] != before[0][0]) > 0.01  # no comparison of untouched frames
     assert max(plan.batches) == 2
     engine.close()
 
 
 @pytest.mark.slow
-def test_engines_of_different_sizes_share_a_frame(owner, device, on_cpu, engine_on, share_limit):
-    small, large = engine_on(owner)[0], engine_on(owner, "rtface-m")[0]
+def test_engines_of_different_sizes_share_a_frame(streams, device, on_cpu, engine_on, share_limit):
+    small, large = engine_on(streams)[0], engine_on(streams, "rtface-m")[0]
     mine = run(device, Only(small, large), film())
     theirs = run(CpuDevice(), Only(on_cpu["rtface-s"], on_cpu["rtface-m"]), film())
     worst, share = compare(mine, theirs)
@@ -100,8 +100,8 @@ def test_engines_of_different_sizes_share_a_frame(owner, device, on_cpu, engine_
     large.close()
 
 
-def test_what_the_kernels_cannot_do_is_done_by_the_cpu(owner, device, on_cpu, engine_on, share_limit):
-    engine, _ = engine_on(owner)
+def test_what_the_kernels_cannot_do_is_done_by_the_cpu(streams, device, on_cpu, engine_on, share_limit):
+    engine, _ = engine_on(streams)
     mine = run(device, Only(engine), film("yuv420p10be"))
     theirs = run(CpuDevice(), Only(on_cpu["rtface-s"]), film("yuv420p10be"))
     assert all(f.touched for f in mine)
@@ -110,10 +110,10 @@ def test_what_the_kernels_cannot_do_is_done_by_the_cpu(owner, device, on_cpu, en
     engine.close()
 
 
-def test_a_format_that_has_to_be_converted_says_so(owner, on_cpu, engine_on):
+def test_a_format_that_has_to_be_converted_says_so(streams, on_cpu, engine_on):
     said = []
-    device = CudaDevice(owner, warn=lambda key, text: said.append(text))
-    engine, _ = engine_on(owner)
+    device = CudaDevice(streams, warn=lambda key, text: said.append(text))
+    engine, _ = engine_on(streams)
     mine = run(device, Only(engine), film("rgb8"))
     assert [f.image.format.name for f in mine] == ["rgb24"] * 2
     assert said and "converted from rgb8 to rgb24" in said[0]
@@ -121,8 +121,8 @@ def test_a_format_that_has_to_be_converted_says_so(owner, on_cpu, engine_on):
     device.close()
 
 
-def test_samples_beside_the_faces_stay_bit_for_bit(owner, device, engine_on):
-    engine, _ = engine_on(owner)
+def test_samples_beside_the_faces_stay_bit_for_bit(streams, device, engine_on):
+    engine, _ = engine_on(streams)
     before = [planes(f) for f in film(faces=1)]
     for was, frame in zip(before, run(device, Only(engine), film(faces=1)), strict=True):
         x0, y0, x1, y1 = frame.faces[0].box
@@ -132,9 +132,9 @@ def test_samples_beside_the_faces_stay_bit_for_bit(owner, device, engine_on):
     engine.close()
 
 
-def test_answers_that_are_not_numbers_let_the_frame_through(owner, device, engine_on):
+def test_answers_that_are_not_numbers_let_the_frame_through(streams, device, engine_on):
     wrong = {"now": False}
-    engine, _ = engine_on(owner, capturable=False,
+    engine, _ = engine_on(streams, capturable=False,
                           spoil=lambda name, v: v * np.nan if wrong["now"] and name == "residual" else v)
     stats, frames = Stats(), film(frames=4)
     before = [planes(f) for f in film(frames=4)]
@@ -151,47 +151,47 @@ def test_answers_that_are_not_numbers_let_the_frame_through(owner, device, engin
 
 def test_a_lost_gpu_ends_a_film_and_live_goes_on_with_the_cpu(host_kernels, on_cpu, engine_on):
     for live in (False, True):
-        owner = StreamThread(lambda: FakeGpu(host_kernels))
-        device, stats = CudaDevice(owner), Stats()
-        engine, _ = engine_on(owner)
+        streams = StreamThread(lambda: FakeGpu(host_kernels))
+        device, stats = CudaDevice(streams), Stats()
+        engine, _ = engine_on(streams)
         fallback = (lambda: Runtime(CpuDevice(), Only(on_cpu["rtface-s"]))) if live else None
         switch = RuntimeSwitch(Runtime(device, Only(engine)), stats, fallback=fallback)
         step = FilmEnhancer(switch, Options(), stats, analysis=False)
         done = []
         try:
             for k, frame in enumerate(film(frames=5)):
-                owner.gpu.lost = k >= 2
+                streams.gpu.lost = k >= 2
                 done.append(step.collect(step.submit(frame)).touched)
         except DeviceLost:
             assert not live
         assert done == ([True, True, False, True, True] if live else [True, True])
         device.close()
-        owner.close()
+        streams.close()
 
 
-def test_the_loop_reserves_nothing_after_its_first_frames(owner, device, engine_on):
-    engine, _ = engine_on(owner)
+def test_the_loop_reserves_nothing_after_its_first_frames(streams, device, engine_on):
+    engine, _ = engine_on(streams)
     step = FilmEnhancer(Runtime(device, Only(engine)), Options(), Stats(), analysis=False)
-    reserved = [owner.gpu.allocations for _ in step(iter(film(frames=5)))]
+    reserved = [streams.gpu.allocations for _ in step(iter(film(frames=5)))]
     assert reserved[2:] == [reserved[2]] * 3
     engine.close()
 
 
-def test_crops_that_nobody_pastes_give_their_slots_back(owner, device):
+def test_crops_that_are_not_pasted_give_their_slots_back(streams, device):
     frame = film(frames=1)[0]
     matrix = np.array([[0.5, 0.0, -20.0], [0.0, 0.5, -10.0]])
     for _ in range(3):
         crops = device.cut(frame, [(matrix, 256), (matrix, 256)])
-        reserved = owner.gpu.allocations
+        reserved = streams.gpu.allocations
         device.drop(crops)
         device.drop(crops)  # once more does no harm
-    assert owner.gpu.allocations == reserved
+    assert streams.gpu.allocations == reserved
     assert device.cut(frame, []) == []
 
 
-def test_out_of_memory_frees_idle_buffers_and_retries(owner, device):
+def test_out_of_memory_frees_idle_buffers_and_retries(streams, device):
     frame = film(frames=1)[0]
-    matrix, gpu = np.array([[0.5, 0.0, -20.0], [0.0, 0.5, -10.0]]), owner.gpu
+    matrix, gpu = np.array([[0.5, 0.0, -20.0], [0.0, 0.5, -10.0]]), streams.gpu
     small = device.cut(frame, [(matrix, 256)])
     empty = gpu.used
     device.drop(device.cut(frame, [(matrix, 256)] * 3))
@@ -207,14 +207,14 @@ def test_out_of_memory_frees_idle_buffers_and_retries(owner, device):
         device.drop(crops)
 
 
-def test_a_frame_passes_through_where_not_even_that_gives_room(owner, device, engine_on):
+def test_a_frame_passes_through_where_not_even_that_gives_room(streams, device, engine_on):
     """The second frame is the first with two faces."""
-    engine, plan = engine_on(owner)
+    engine, plan = engine_on(streams)
     stats, frames = Stats(), film(frames=3)
     step = FilmEnhancer(Runtime(device, Only(engine)), Options(), stats, analysis=False)
-    before, whole, out = planes(frames[1]), owner.gpu.memory, []
+    before, whole, out = planes(frames[1]), streams.gpu.memory, []
     for k, frame in enumerate(frames):
-        owner.gpu.memory = 0 if k == 1 else whole
+        streams.gpu.memory = 0 if k == 1 else whole
         out.append(step.collect(step.submit(frame if k else replace(frame, faces=frame.faces[:1]))))
     assert [frame.touched for frame in out] == [True, False, True]
     assert all(np.array_equal(a, b) for a, b in zip(planes(out[1]), before, strict=True))
@@ -223,12 +223,12 @@ def test_a_frame_passes_through_where_not_even_that_gives_room(owner, device, en
     engine.close()
 
 
-def test_copies_of_one_frame_are_put_beside_the_work_of_another(owner, device, engine_on):
+def test_copies_of_one_frame_are_put_beside_the_work_of_another(streams, device, engine_on):
     """The order on the streams: the next frame's samples go up before the last one's corrections are computed."""
-    engine, _ = engine_on(owner)
-    owner.gpu.operations.clear()
+    engine, _ = engine_on(streams)
+    streams.gpu.operations.clear()
     run(device, Only(engine), film(frames=4, faces=1))
-    seen = owner.gpu.operations
+    seen = streams.gpu.operations
     up = [k for k, text in enumerate(seen) if text == "stream 0: copy"]
     paste = [k for k, text in enumerate(seen) if text.endswith(": paste")]
     assert len(paste) == 4
@@ -237,9 +237,9 @@ def test_copies_of_one_frame_are_put_beside_the_work_of_another(owner, device, e
     engine.close()
 
 
-def test_two_films_at_once_share_batches_and_get_their_own_faces(owner, device, on_cpu, engine_on, share_limit):
+def test_two_films_at_once_share_batches_and_get_their_own_faces(streams, device, on_cpu, engine_on, share_limit):
     """As the segments of a film do, whose threads share a device."""
-    engine, plan = engine_on(owner)
+    engine, plan = engine_on(streams)
     films = [film(frames=4, faces=1), film("nv12", frames=4)]
     wanted = [run(CpuDevice(), Only(on_cpu["rtface-s"]), f) for f in (film(frames=4, faces=1), film("nv12", frames=4))]
     got = [None, None]

@@ -1,4 +1,4 @@
-"""The stand-in for a GPU is itself proven: it has to fail where a real GPU would silently give wrong pictures."""
+"""The stand-in for a GPU is itself proven: it has to fail where a real GPU would silently give wrong frames."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_another_librarys_memory_is_watched_too():
     with pytest.raises(AssertionError, match="more than was lent"):
         stream.copy(Theirs(lent, 8, 32), gpu.pin(16), 16)
     lent.free()
-    with pytest.raises(AssertionError, match="memory of another library that nobody keeps"):
+    with pytest.raises(AssertionError, match="memory of another library that is not kept"):
         stream.launch("double", (1, 1, 1), (1, 1, 1), where, reads=[Theirs(lent)])
 
 
@@ -150,5 +150,5 @@ def test_undeclared_writes_and_early_releases_are_detected():
         event.synchronize()
     stream.launch("double", (1, 1, 1), (1, 1, 1), np.uint64(lent.address), reads=[Theirs(lent)])
     lent.free()
-    with pytest.raises(AssertionError, match="freeing a picture"):
+    with pytest.raises(AssertionError, match="freeing a frame"):
         gpu.close()

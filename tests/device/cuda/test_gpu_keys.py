@@ -22,7 +22,7 @@ from rtface.protocols import Runtime
 from rtface.stats import Stats
 from tests.device.cuda.gpu_rig import open_with
 from tests.device.cuda.test_cuda_device import codes, compare, film
-from tests.device.cuda.test_pictures_on_gpu import back, put
+from tests.device.cuda.test_frames_on_gpu import back, put
 from tests.engine.cuda.test_stateless_engines import recipe  # noqa: F401
 from tests.enhance.key_frames import Every
 
@@ -41,12 +41,12 @@ class Engines:
 
 
 @pytest.fixture
-def open_plain(owner, recipe):
+def open_plain(streams, recipe):
     """Opens an engine without memory on the GPU, for crops of 128; as `FakePlan`."""
     made = []
 
     def opened(**more):
-        made.append(open_with(owner, recipe, **more)[0])
+        made.append(open_with(streams, recipe, **more)[0])
         return made[-1]
 
     yield opened
@@ -55,9 +55,9 @@ def open_plain(owner, recipe):
 
 
 @pytest.fixture
-def engines(owner, open_plain, engine_on):
+def engines(streams, open_plain, engine_on):
     """That one over rtface-s."""
-    light = engine_on(owner)[0]
+    light = engine_on(streams)[0]
     yield Engines(open_plain(), light)
     light.close()
 
@@ -80,7 +80,7 @@ def enhance(device, engines, stats=None, governor=None, keyframe=3):
 
 def slots(device):
     """How many there are, in use or not: frames', and faces' by their side."""
-    made = device._steps.slots
+    made = device._steps.pools
     return {"frames": len(made._frames._all)} | {size: len(pool._all) for size, pool in made._faces.items()}
 
 
@@ -99,8 +99,8 @@ def test_a_film_is_the_same_as_on_the_cpu(device, engines, host, fmt, more, shar
     assert all(np.mean(codes(f)[0] != b[0]) > 0.01 for f, b in zip(mine, before, strict=True))
 
 
-def test_gpu_frames_are_cropped_twice_without_a_download(owner, device, engines, host, share_limit):
-    mine = list(enhance(device, engines)(put(frame, owner) for frame in film("nv12", frames=4)))
+def test_gpu_frames_are_cropped_twice_without_a_download(streams, device, engines, host, share_limit):
+    mine = list(enhance(device, engines)(put(frame, streams) for frame in film("nv12", frames=4)))
     assert not any(frame.image.downloads for frame in mine)
     theirs = list(enhance(CpuDevice(), host)(film("nv12", frames=4)))
     worst, share = compare(back(mine), theirs)
@@ -108,8 +108,8 @@ def test_gpu_frames_are_cropped_twice_without_a_download(owner, device, engines,
 
 
 @pytest.mark.slow
-def test_a_large_engine_that_remembers_may_have_key_frames_too(owner, device, on_cpu, engine_on, share_limit):
-    made = [engine_on(owner, name)[0] for name in ("rtface-m", "rtface-s")]
+def test_a_large_engine_that_remembers_may_have_key_frames_too(streams, device, on_cpu, engine_on, share_limit):
+    made = [engine_on(streams, name)[0] for name in ("rtface-m", "rtface-s")]
     frames = partial(film, "yuv420p10le", frames=4, faces=1, color=Color("bt2020", transfer="pq", primaries=9))
     mine = list(enhance(device, Engines(*made), keyframe=2)(frames()))
     theirs = list(enhance(CpuDevice(), Engines(on_cpu["rtface-m"], on_cpu["rtface-s"]), keyframe=2)(frames()))
@@ -177,16 +177,16 @@ def test_live_no_frame_waits_for_the_slow_engine(device, engines, host, share_li
     assert slots(device) == {"frames": 1, 128: 2, 256: 2}
 
 
-def test_live_the_slow_engine_has_a_stream_that_gives_way(owner, device, engines):
+def test_live_the_slow_engine_has_a_stream_that_gives_way(streams, device, engines):
     engines.named("plain").ms = 700.0
     step = enhance(device, engines, governor=Every(1), keyframe="auto")
     for frame in film(frames=2, faces=1):
         step.collect(step.submit(frame))
     step.tracks._tracks[1].keys.last.key.result(60)
     of = {name: engine.hosted.kept.stream for name, engine in engines.all.items()}
-    gpu = owner.gpu
-    assert of["plain"].priority < of["rtface-s"].priority == owner.compute.priority < owner.look.priority
-    assert len({*(stream.name for stream in of.values()), owner.compute.name}) == 3
+    gpu = streams.gpu
+    assert of["plain"].priority < of["rtface-s"].priority == streams.compute.priority < streams.urgent.priority
+    assert len({*(stream.name for stream in of.values()), streams.compute.name}) == 3
     assert all(f"{stream.name}: copy" in gpu.operations for stream in of.values())
 
 

@@ -66,7 +66,7 @@ def test_every_kernel_of_the_table_is_there(host: HostKernels):
 
 @pytest.mark.parametrize(("name", "color"), pairs(FORMATS, COLORS, ["yuv420p", "p010le"]), ids=color_id)
 def test_crops_are_those_of_the_cpu(name, color, host):
-    """Faces smaller than the crop, of about its size, larger (filtered), and over the picture's edge."""
+    """Faces smaller than the crop, of about its size, larger (filtered), and over the frame's edge."""
     frame = film(name, color=color)
     matrices = faces(frame, 40.0, 100.0, 150.0, 330.0)
     close(kernel_crops(host, frame, matrices, S), cpu_crops(frame, matrices, S))
@@ -85,7 +85,7 @@ def test_crops_are_turned_mirrored_and_of_one_field(name, display, host):
     ["yuv420p", "yuv410p", "yuv411p", "nv21", "p016le", "rgb24", "gbrp10le"],
     [(641, 359), (161, 97), (7, 5), (2, 2), (1, 1)], ["yuv420p"]), ids=str)
 def test_crops_of_odd_sizes(name, size, host):
-    """And pictures smaller than a crop; a crop's own side may be odd, too."""
+    """And frames smaller than a crop; a crop's own side may be odd, too."""
     frame = film(name, *size)
     for side in (S, 33):
         matrices = np.stack([*faces(frame, 30.0, 90.0, 260.0, size=side), scaling(side / size[0], side / size[1])])
@@ -101,7 +101,7 @@ def test_shrunk_crops_are_filtered_as_on_the_cpu(name, shrink, host):
 
 
 @pytest.mark.parametrize("name", ["yuv420p", "p010le"])
-def test_crops_outside_the_picture_repeat_its_edge(name, host):
+def test_crops_outside_the_frame_repeat_its_edge(name, host):
     frame = film(name)
     for x, y in ((5000.0, 0.0), (-4000.0, -4000.0), (0.0, 170.0)):
         matrices = translation(x, y)[None]
@@ -185,7 +185,7 @@ def test_big_endian_words_are_not_drawn():
     assert not any(drawable(form) for form in map(layout, ["yuv420p10be", "p010be", "gray16be", "gbrp16be"]) if form)
 
 
-def test_bottom_up_pictures_are_copied_in_place(host):
+def test_bottom_up_frames_are_copied_in_place(host):
     """As `vflip` and raw RGB in AVI hand them out: line sizes are negative."""
     graph = av.filter.Graph()
     source = graph.add_buffer(width=320, height=176, format="yuv420p", time_base=Fraction(1, 25))
@@ -205,8 +205,8 @@ def test_bottom_up_pictures_are_copied_in_place(host):
     before = {role: view.copy() for role, view in views.items()}
     for view in views.values():
         view[...] = 9
-    block.surface.store(views, block.block, {role: held.box for role, held in block.surface.held.items()})
-    for role, held in block.surface.held.items():
+    block.surface.store(views, block.block, {role: held.box for role, held in block.surface.maps.items()})
+    for role, held in block.surface.maps.items():
         x0, y0, x1, y1 = held.box
         np.testing.assert_array_equal(views[role][y0:y1, x0:x1], before[role][y0:y1, x0:x1])
         assert (views[role] == 9).sum() >= views[role].size - (y1 - y0) * (x1 - x0)

@@ -86,7 +86,7 @@ def outside(frame: Frame, role: str, matrices: np.ndarray, masks: list[np.ndarra
 
 @pytest.mark.parametrize(("name", "color"), pairs(FORMATS, COLORS, ["yuv420p", "p010le"]), ids=color_id)
 def test_pastes_are_those_of_the_cpu(name, color, host):
-    """Two faces apart, one smaller than its crop and one over the picture's edge."""
+    """Two faces apart, one smaller than its crop and one over the frame's edge."""
     frame = film(name, 322, 178, color=color)
     matrices = np.stack([similarity(frame, 70.0, S), similarity(frame, 110.0, S, angle=-0.7, at=(0.97, 0.15))])
     both(host, frame, matrices, [oval(S), oval(S, reach=0.95)])

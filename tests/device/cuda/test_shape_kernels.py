@@ -77,7 +77,7 @@ class Case:
 
 def case(size: int, options: ShapingOptions, *, mesh: bool = False, occluded: bool = False, covered: bool = False,
          green: bool = False, bare: bool = False, noise: float = 0.03, up: float = 2.0, seed: int = 0) -> Case:
-    """A face out of a picture enlarged by `up`, blurred, noisy and out of a JPEG; the answer sharper and warmer.
+    """A face out of an image enlarged by `up`, blurred, noisy and out of a JPEG; the answer sharper and warmer.
 
     covered: a bar over the mouth that the answer knows nothing of; green: so are the answer's eyes; bare: the noise is
     beside the mask only.
@@ -286,7 +286,7 @@ def test_what_comes_back_is_small():
     assert 4 * shaping.measure_floats(512) < 220_000
 
 
-def test_small_pictures_of_crops_of_several_sizes(shaper):
+def test_reduced_crops_of_several_sizes(shaper):
     rng = np.random.default_rng(0)
     crops = [shaper.hold(rng.random((3, size, size)).astype(np.float32)) for size in (64, 264, 512)]
     ends = np.cumsum([shaping.small_floats(len(c[0])) for c in crops])

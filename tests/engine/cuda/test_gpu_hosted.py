@@ -19,8 +19,8 @@ def crops_of(recipe, prefix=""):
     return [np.ascontiguousarray(crop, np.float32)[None] for crop in crops], answers
 
 
-def test_golden_crops_and_next_frames_equal_the_cpus(owner, on_cpu, engine_on):
-    engine, plan = engine_on(owner)
+def test_golden_crops_and_next_frames_equal_the_cpus(streams, on_cpu, engine_on):
+    engine, plan = engine_on(streams)
     firsts, answers = crops_of(engine.recipe)
     seconds, next_answers = crops_of(engine.recipe, "next_")
     first = [engine.submit(crop) for crop in firsts[:3]]
@@ -50,8 +50,8 @@ def held(engine):
 
 
 @pytest.mark.parametrize("short", [False, True])
-def test_waiting_crops_form_one_batch_but_one_per_face(owner, engine_on, short):
-    engine, plan = engine_on(owner)
+def test_waiting_crops_form_one_batch_but_one_per_face(streams, engine_on, short):
+    engine, plan = engine_on(streams)
     (firsts, answers), (seconds, next_answers) = crops_of(engine.recipe), crops_of(engine.recipe, "next_")
     plan.batches.clear()
     with held(engine) as alone:
@@ -59,7 +59,7 @@ def test_waiting_crops_form_one_batch_but_one_per_face(owner, engine_on, short):
         waiting.append(engine.submit(seconds[1], waiting[0]))  # has to know the answer before
         waiting.append(engine.submit(seconds[2], waiting[1]))
         if short:  # there is no memory for a second crop beside the first
-            owner.run(lambda: setattr(owner.gpu, "refuse", 1)).result()
+            streams.run(lambda: setattr(streams.gpu, "refuse", 1)).result()
     wanted = [*answers[1:3], *next_answers[1:3]]
     assert all(psnr(promise.result(20).pixels[0], answer) > engine.recipe.golden.psnr.f32
                for promise, answer in zip(waiting, wanted, strict=True))
@@ -68,8 +68,8 @@ def test_waiting_crops_form_one_batch_but_one_per_face(owner, engine_on, short):
     engine.close()
 
 
-def test_a_batch_failure_reaches_all_callers_and_the_next_works(owner, engine_on):
-    engine, _ = engine_on(owner)
+def test_a_batch_failure_reaches_all_callers_and_the_next_works(streams, engine_on):
+    engine, _ = engine_on(streams)
     crops, answers = crops_of(engine.recipe)
     with held(engine):
         waiting = [engine.submit(crop) for crop in crops[:2]]
@@ -83,9 +83,9 @@ def test_a_batch_failure_reaches_all_callers_and_the_next_works(owner, engine_on
     engine.close()
 
 
-def test_crops_of_the_host_and_of_the_gpu_may_come_by_turns(owner, bench, on_cpu, engine_on):  # noqa: F811
+def test_crops_of_the_host_and_of_the_gpu_may_come_by_turns(streams, bench, on_cpu, engine_on):  # noqa: F811
     """One memory and one set of buffers on two streams; nothing is waited for between them but the answer before."""
-    (engine, _), cpu = engine_on(owner), on_cpu["rtface-s"]
+    (engine, _), cpu = engine_on(streams), on_cpu["rtface-s"]
     (firsts, _), (seconds, _) = crops_of(engine.recipe), crops_of(engine.recipe, "next_")
     faces = bench(engine.size, 1)
     mine = theirs = None
@@ -98,14 +98,14 @@ def test_crops_of_the_host_and_of_the_gpu_may_come_by_turns(owner, bench, on_cpu
     engine.close()
 
 
-def test_a_nan_answer_is_an_error_and_clears_the_state(owner, engine_on):
+def test_a_nan_answer_is_an_error_and_clears_the_state(streams, engine_on):
     calls = []
 
     def spoil(name, values):
         calls.append(name)
         return values * np.nan if name == "residual" and calls.count(name) == 1 else values
 
-    engine, _ = engine_on(owner, capturable=False, spoil=spoil)
+    engine, _ = engine_on(streams, capturable=False, spoil=spoil)
     calls.clear()
     crops, answers = crops_of(engine.recipe)
     failed = engine.submit(crops[0])
@@ -116,18 +116,18 @@ def test_a_nan_answer_is_an_error_and_clears_the_state(owner, engine_on):
     engine.close()
 
 
-def test_without_memory_a_crop_fails_and_the_next_one_works(owner, engine_on):
-    engine, _ = engine_on(owner)
+def test_without_memory_a_crop_fails_and_the_next_one_works(streams, engine_on):
+    engine, _ = engine_on(streams)
     crops, answers = crops_of(engine.recipe)
-    owner.run(lambda: setattr(owner.gpu, "refuse", 2)).result()
+    streams.run(lambda: setattr(streams.gpu, "refuse", 2)).result()
     with pytest.raises(OutOfDeviceMemory):
         engine.submit(crops[0]).result(20)
     assert psnr(engine.submit(crops[0]).result(20).pixels[0], answers[0]) > engine.recipe.golden.psnr.f32
     engine.close()
 
 
-def test_a_slow_engine_blocks_no_other_and_all_can_be_closed(owner, bench, engine_on):  # noqa: F811
-    slow, quick = engine_on(owner)[0], engine_on(owner)[0]
+def test_a_slow_engine_blocks_no_other_and_all_can_be_closed(streams, bench, engine_on):  # noqa: F811
+    slow, quick = engine_on(streams)[0], engine_on(streams)[0]
     crops, answers = crops_of(slow.recipe)
     gate, begun, run = threading.Event(), threading.Event(), slow.hosted.run
     slow.hosted.run = lambda *given: (begun.set(), gate.wait(20), run(*given))
@@ -149,8 +149,8 @@ def test_a_slow_engine_blocks_no_other_and_all_can_be_closed(owner, bench, engin
     quick.close()
 
 
-def test_the_state_of_another_engine_is_not_used(owner, engine_on):
-    one, other = engine_on(owner)[0], engine_on(owner, "rtface-s-vivid")[0]
+def test_the_state_of_another_engine_is_not_used(streams, engine_on):
+    one, other = engine_on(streams)[0], engine_on(streams, "rtface-s-vivid")[0]
     crops, _ = crops_of(one.recipe)
     alone, own, others = one.submit(crops[0]), one.submit(crops[1]), other.submit(crops[1])
     for after, same in ((own, False), (others, True)):

@@ -20,20 +20,20 @@ from tests.device.cuda.gpu_rig import FakeGpu, FakePlan
 from tests.pipeline.fakes import frame_of, portrait
 
 
-def opener(owner, plans=None, **how):
+def opener(streams, plans=None, **how):
     """As `gpu_network.open_on`, with ONNX Runtime in TensorRT's place."""
     def opened(network):
-        plan = FakePlan(ImageNetworkSpec(network), owner.gpu, max_batch=1, **how)
+        plan = FakePlan(ImageNetworkSpec(network), streams.gpu, max_batch=1, **how)
         if plans is not None:
             plans.append(plan)
-        return GpuNetwork(owner, network, plan)
+        return GpuNetwork(streams, network, plan)
 
     return opened
 
 
 @pytest.mark.parametrize("capturable", [True, False], ids=["graph", "steps"])
-def test_answers_are_the_cpus(owner, capturable):
-    open_network = opener(owner, capturable=capturable)
+def test_answers_are_the_cpus(streams, capturable):
+    open_network = opener(streams, capturable=capturable)
     mesh, detector = FaceMesh(network=open_network(models.face_mesh())), Detector(network=open_network(models.yunet()))
     exact = Detector(network=Network("face_detection_yunet_2023mar.onnx", 384, 1, layout="NCHW", bgr=True))
     for turn in range(2):  # buffers are used again
@@ -45,8 +45,8 @@ def test_answers_are_the_cpus(owner, capturable):
     assert np.abs(a.points - b.points).max() < 0.01 and np.abs(a.box - b.box).max() < 0.01
     assert abs(a.score - b.score) < 1e-4
     golden.check_mesh(mesh), golden.check_detector(detector)
-    assert bool(owner.gpu.replays) == capturable
-    assert {text.split(":")[0] for text in owner.gpu.operations} == {"stream 3"}  # not the engines'
+    assert bool(streams.gpu.replays) == capturable
+    assert {text.split(":")[0] for text in streams.gpu.operations} == {"stream 3"}  # not the engines'
     mesh.close(), detector.close()
     mesh.close()
     with pytest.raises(EngineError, match="face-mesh is closed"):
@@ -59,9 +59,9 @@ def film(frames=5):
         yield frame_of(picture, t)
 
 
-def test_a_tracker_on_the_gpu_sees_the_same_faces(owner, caplog):
+def test_a_tracker_on_the_gpu_sees_the_same_faces(streams, caplog):
     plans = []
-    mine, theirs, device = create_tracker(device="cuda", gpu=opener(owner, plans)), create_tracker(), CpuDevice()
+    mine, theirs, device = create_tracker(device="cuda", gpu=opener(streams, plans)), create_tracker(), CpuDevice()
     for frame in film():
         ours, others = (tracker.update(device.view(frame), frame.time) for tracker in (mine, theirs))
         assert [f.track_id for f in ours] == [f.track_id for f in others] == [1]
@@ -77,10 +77,10 @@ def test_a_tracker_on_the_gpu_sees_the_same_faces(owner, caplog):
      ["the face mesh does not give", "the face detector finds 0 faces"]),
     ({"spoil": lambda name, v: v * np.nan}, ["the face mesh does not give", "the face detector finds 0 faces"])],
     ids=["off", "nan"])
-def test_wrong_answers_are_refused_and_the_cpu_takes_over(owner, caplog, how, says):
+def test_wrong_answers_are_refused_and_the_cpu_takes_over(streams, caplog, how, says):
     plans = []
     with caplog.at_level(logging.WARNING, "rtface"):
-        tracker = create_tracker(device="cuda", gpu=opener(owner, plans, **how))
+        tracker = create_tracker(device="cuda", gpu=opener(streams, plans, **how))
     assert [r.getMessage() for r in caplog.records if "runs on the CPU" in r.getMessage()]
     assert all(any(text in r.getMessage() for r in caplog.records) for text in says)
     assert all(plan.closed for plan in plans)
@@ -88,26 +88,26 @@ def test_wrong_answers_are_refused_and_the_cpu_takes_over(owner, caplog, how, sa
     assert len(tracker.update(CpuDevice().view(frame), 0.0)) == 1
 
 
-def test_a_full_gpu_and_a_plan_without_its_tensors_leave_nothing(owner):
-    plan = FakePlan(ImageNetworkSpec(models.face_mesh()), owner.gpu)
-    owner.gpu.refuse = 1
+def test_a_full_gpu_and_a_plan_without_its_tensors_leave_nothing(streams):
+    plan = FakePlan(ImageNetworkSpec(models.face_mesh()), streams.gpu)
+    streams.gpu.refuse = 1
     with pytest.raises(OutOfDeviceMemory):
-        GpuNetwork(owner, models.face_mesh(), plan)
+        GpuNetwork(streams, models.face_mesh(), plan)
     assert plan.closed
     with pytest.raises(EngineError, match="yunet: its plan has no tensor bbox_16"):
-        GpuNetwork(owner, models.yunet(), FakePlan(ImageNetworkSpec(models.face_mesh()), owner.gpu))
+        GpuNetwork(streams, models.yunet(), FakePlan(ImageNetworkSpec(models.face_mesh()), streams.gpu))
 
 
 def test_a_lost_gpu_is_no_reason_to_go_on_in_silence(host_kernels):
-    owner = StreamThread(lambda: FakeGpu(host_kernels))
-    mesh = FaceMesh(network=opener(owner)(models.face_mesh()))
-    owner.gpu.lost = True
+    streams = StreamThread(lambda: FakeGpu(host_kernels))
+    mesh = FaceMesh(network=opener(streams)(models.face_mesh()))
+    streams.gpu.lost = True
     with pytest.raises(DeviceLost):
         mesh.infer(golden.mesh_picture())
     with pytest.raises(DeviceLost):
-        create_tracker(gpu=opener(owner))
+        create_tracker(gpu=opener(streams))
     mesh.close()
-    owner.close()
+    streams.close()
 
 
 def test_a_device_that_openvino_does_not_have_is_done_without(caplog):

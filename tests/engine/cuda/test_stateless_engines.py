@@ -41,8 +41,8 @@ def recipe(tmp_path):
 
 
 @pytest.fixture
-def engine(owner, recipe):
-    made = open_with(owner, recipe)
+def engine(streams, recipe):
+    made = open_with(streams, recipe)
     yield made
     made[0].close()
 
@@ -66,7 +66,7 @@ def test_the_average_over_time_is_that_of_the_cpu(engine, recipe, device, fmt, s
     on_cpu.close()
 
 
-def test_the_host_waits_only_for_small_images(owner, engine, device, monkeypatch):
+def test_the_host_waits_only_for_small_images(streams, engine, device, monkeypatch):
     network, plan = engine
     step = FilmEnhancer(Runtime(device, Only(network)), Options(grain="none"), Stats(), analysis=False)
     for frame in film(frames=2, faces=1):
@@ -79,9 +79,9 @@ def test_the_host_waits_only_for_small_images(owner, engine, device, monkeypatch
         return follow(self, *given, **more)
 
     def counted(faces):
-        before = owner.gpu.copied["down"]
+        before = streams.gpu.copied["down"]
         out = shape(faces)
-        down.append(owner.gpu.copied["down"] - before)
+        down.append(streams.gpu.copied["down"] - before)
         return out
 
     monkeypatch.setattr(TemporalAverage, "follow", watched)
@@ -91,26 +91,26 @@ def test_the_host_waits_only_for_small_images(owner, engine, device, monkeypatch
     assert down == [4 * (small_floats(128) + measure_floats(128))]
 
 
-def test_the_loop_reserves_nothing_after_its_first_frames(owner, engine, device):
+def test_the_loop_reserves_nothing_after_its_first_frames(streams, engine, device):
     step = FilmEnhancer(Runtime(device, Only(engine[0])), Options(), Stats(), analysis=False)
-    reserved = [owner.gpu.allocations for _ in step(iter(film(frames=8)))]
+    reserved = [streams.gpu.allocations for _ in step(iter(film(frames=8)))]
     assert reserved[3:] == [reserved[3]] * 5
 
 
-def test_states_of_ended_tracks_are_reused(owner, engine, device):
+def test_states_of_ended_tracks_are_reused(streams, engine, device):
     step = FilmEnhancer(Runtime(device, Only(engine[0])), Options(), Stats(), analysis=False)
     for k, frame in enumerate(film(frames=12)):
         faces = tuple(replace(face, track_id=face.track_id + 10 * k) for face in frame.faces)
         step.collect(step.submit(replace(frame, faces=faces)))
         step.reset()
         if k == 3:
-            reserved = owner.gpu.allocations
-    assert owner.gpu.allocations == reserved
+            reserved = streams.gpu.allocations
+    assert streams.gpu.allocations == reserved
 
 
-def test_another_gpu_begins_anew(owner, engine, recipe, device, share_limit):
+def test_another_gpu_begins_anew(streams, engine, recipe, device, share_limit):
     """What is remembered of a face lies where nobody else may look."""
-    first, step = CudaDevice(owner), None
+    first, step = CudaDevice(streams), None
     out = []
     for k, frame in enumerate(film(frames=4)):
         if k == 0:
@@ -134,12 +134,12 @@ def test_another_gpu_begins_anew(owner, engine, recipe, device, share_limit):
     on_cpu.close()
 
 
-def test_a_step_that_fails_leaves_no_average_behind(owner, engine, device, monkeypatch):
+def test_a_step_that_fails_leaves_no_average_behind(streams, engine, device, monkeypatch):
     network, _ = engine
     stats = Stats()
     step = FilmEnhancer(Runtime(device, Only(network)), Options(), stats, analysis=False)
     frames = film(frames=4)
-    launch = type(owner.compute).launch
+    launch = type(streams.compute).launch
 
     def fails(self, kernel, *args, **more):
         if kernel == "shape_average":
@@ -148,35 +148,35 @@ def test_a_step_that_fails_leaves_no_average_behind(owner, engine, device, monke
 
     out = []
     for k, frame in enumerate(frames):
-        monkeypatch.setattr(type(owner.compute), "launch", fails if k == 1 else launch)
+        monkeypatch.setattr(type(streams.compute), "launch", fails if k == 1 else launch)
         out.append(step.collect(step.submit(frame)).touched)
         if k == 1:
             assert all(record.correction.average.kept is None for record in step.tracks._tracks.values())
     assert out == [True, False, True, True] and stats.counters["faults"] == 1
 
 
-def test_neighbouring_frames_share_a_batch(owner, engine, device):
+def test_neighbouring_frames_share_a_batch(streams, engine, device):
     step = FilmEnhancer(Runtime(device, Only(engine[0])), Options(), Stats(), analysis=False)
     jobs = [step.submit(frame) for frame in film(frames=1, faces=1)]  # what has to be reserved is reserved
     assert step.collect(jobs.pop()).touched
     engine[1].batches.clear()
     for job in [step.submit(frame) for frame in film(frames=3, faces=1)]:
         step.collect(job)
-    gate = hold(owner)
+    gate = hold(streams)
     jobs = [step.submit(frame) for frame in film(frames=3, faces=1)]
     gate.set()
     assert all(step.collect(job).touched for job in jobs)
     assert engine[1].batches[-1] == 3
 
 
-def test_a_crop_too_small_for_the_gpu_is_said_at_once(owner, recipe):
+def test_a_crop_too_small_for_the_gpu_is_said_at_once(streams, recipe):
     small = replace(recipe, input=replace(recipe.input, size=48))
     with pytest.raises(EngineError, match="takes crops of 48, and on a GPU they have to be 64 or more"):
-        GpuEngine(owner, small, FakePlan(recipe, owner.gpu), GoldenResult(100.0, 50.0, 0.0), "for a test")
+        GpuEngine(streams, small, FakePlan(recipe, streams.gpu), GoldenResult(100.0, 50.0, 0.0), "for a test")
 
 
 @pytest.mark.parametrize(("fidelity", "gain"), [(None, 0.5), (0.75, 0.75)])
-def test_a_control_is_the_same_for_every_crop_of_a_batch(owner, tmp_path, device, fidelity, gain):
+def test_a_control_is_the_same_for_every_crop_of_a_batch(streams, tmp_path, device, fidelity, gain):
     data = faithful(128)
     (tmp_path / "model.onnx").write_bytes(data)
     (tmp_path / "recipe.toml").write_text(TEMPLATE.format(
@@ -186,12 +186,12 @@ def test_a_control_is_the_same_for_every_crop_of_a_batch(owner, tmp_path, device
     answers = 0.5 * crops.astype(np.float32).transpose(0, 3, 1, 2) / 255  # with the control at its default
     np.savez(tmp_path / "golden.npz", crops=crops, restored=answers)
     recipe = replace(load_recipe(tmp_path / "recipe.toml"), fidelity=fidelity)
-    plan, seen = FakePlan(recipe, owner.gpu), []
+    plan, seen = FakePlan(recipe, streams.gpu), []
     session = plan.session.run
     plan.session = type("Session", (), {
         "get_inputs": plan.session.get_inputs, "get_outputs": plan.session.get_outputs,
         "run": lambda self, names, given: seen.append(given["w"].copy()) or session(names, given)})()
-    engine = GpuEngine(owner, recipe, plan, GoldenResult(100.0, 50.0, 0.0), "for a test")
+    engine = GpuEngine(streams, recipe, plan, GoldenResult(100.0, 50.0, 0.0), "for a test")
     assert {values.shape[0] for values in seen} == {1, 2, 3, 4}
     assert all((values == np.float32(0.5)).all() for values in seen)
     seen.clear()

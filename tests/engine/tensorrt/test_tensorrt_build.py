@@ -305,8 +305,8 @@ def test_weights_that_no_message_holds_go_beside_it(rtx: Library, monkeypatch: p
 
     def read() -> tuple[list[np.ndarray], int]:
         beside: list[np.ndarray] = []
-        owner = trt.Builder(logger(rtx))
-        network = owner.create_network(0)
+        streams = trt.Builder(logger(rtx))
+        network = streams.create_network(0)
         parser = trt.OnnxParser(network, logger(rtx))
         assert builder._parse(parser, builder.prepare(recipe, "f32"), beside)
         found: list[np.ndarray] = []

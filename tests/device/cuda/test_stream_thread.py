@@ -16,15 +16,15 @@ from tests.device.cuda.gpu_rig import hold
 class Network:
     """Makes batches of at most three, and notes them; each lasts until someone waits for its event."""
 
-    def __init__(self, owner, max_batch=3, fail=None):
-        self.owner, self.max_batch, self.fail, self.batches = owner, max_batch, fail, []
+    def __init__(self, streams, max_batch=3, fail=None):
+        self.streams, self.max_batch, self.fail, self.batches = streams, max_batch, fail, []
 
     def enqueue(self, batch):
         if self.fail:
             raise self.fail
         self.batches.append([r.number for r in batch])
-        event = self.owner.gpu.event()
-        self.owner.compute.record(event)
+        event = self.streams.gpu.event()
+        self.streams.compute.record(event)
         for request in batch:
             request.answer.set_result(request.number)
         return event
@@ -43,67 +43,67 @@ class Request:
 
 
 @pytest.fixture
-def owner():
-    owner = StreamThread(lambda: FakeGpu(lambda *_: None))
-    yield owner
-    owner.close()
+def streams():
+    streams = StreamThread(lambda: FakeGpu(lambda *_: None))
+    yield streams
+    streams.close()
 
 
-def test_all_work_is_done_by_one_thread_in_order(owner):
-    names = [owner.run(lambda k=k: (k, threading.current_thread().name)) for k in range(20)]
+def test_all_work_is_done_by_one_thread_in_order(streams):
+    names = [streams.run(lambda k=k: (k, threading.current_thread().name)) for k in range(20)]
     assert [f.result(10) for f in names] == [(k, "rtface-GPU") for k in range(20)]
 
 
-def test_waiting_crops_form_one_batch_and_one_never_waits(owner):
-    network = Network(owner)
+def test_waiting_crops_form_one_batch_and_one_never_waits(streams):
+    network = Network(streams)
     first = Request(network, 0)
-    owner.submit(first)
+    streams.submit(first)
     assert first.answer.result(10) == 0
     assert network.batches == [[0]]
-    gate = hold(owner)
+    gate = hold(streams)
     requests = [Request(network, k) for k in range(1, 6)]
     for request in requests:
-        owner.submit(request)
+        streams.submit(request)
     gate.set()
     assert [r.answer.result(10) for r in requests] == [1, 2, 3, 4, 5]
     assert network.batches == [[0], [1, 2, 3], [4, 5]]
 
 
-def test_crops_of_different_networks_never_share_a_batch(owner):
-    one, two = Network(owner), Network(owner)
-    gate = hold(owner)
+def test_crops_of_different_networks_never_share_a_batch(streams):
+    one, two = Network(streams), Network(streams)
+    gate = hold(streams)
     requests = [Request(one, 1), Request(two, 2), Request(one, 3), Request(two, 4)]
     for request in requests:
-        owner.submit(request)
+        streams.submit(request)
     gate.set()
     for request in requests:
         request.answer.result(10)
     assert (one.batches, two.batches) == ([[1, 3]], [[2, 4]])
 
 
-def test_a_face_s_next_frame_waits_for_the_one_before(owner):
-    network = Network(owner)
-    gate = hold(owner)
+def test_a_face_s_next_frame_waits_for_the_one_before(streams):
+    network = Network(streams)
+    gate = hold(streams)
     first, other = Request(network, 1), Request(network, 2)
     second = Request(network, 3, after=first.answer)
     third = Request(network, 4, after=second.answer)
     for request in (first, second, third, other):
-        owner.submit(request)
+        streams.submit(request)
     gate.set()
     for request in (first, second, third, other):
         request.answer.result(10)
     assert network.batches == [[1, 2], [3], [4]]
 
 
-def test_only_so_many_batches_are_on_the_gpu_at_a_time(owner):
-    network = Network(owner, max_batch=1)
-    gate = hold(owner)
+def test_only_so_many_batches_are_on_the_gpu_at_a_time(streams):
+    network = Network(streams, max_batch=1)
+    gate = hold(streams)
     requests = [Request(network, k) for k in range(8)]
     for request in requests:
-        owner.submit(request)
+        streams.submit(request)
     gate.set()
     requests[-1].answer.result(10)
-    assert owner.gpu.waits == 6  # the first two go at once, each later one waits for the one two before it
+    assert streams.gpu.waits == 6  # the first two go at once, each later one waits for the one two before it
 
 
 class Slow:
@@ -119,26 +119,26 @@ class Slow:
             raise self.error
 
 
-def crowded(owner, requests, error=None):
+def crowded(streams, requests, error=None):
     """Three crops one by one: two batches on the GPU, and one that waits for the first to end."""
-    network, first = Network(owner, max_batch=1), Slow(error)
+    network, first = Network(streams, max_batch=1), Slow(error)
     enqueue = network.enqueue
     network.enqueue = lambda batch: first if enqueue(batch) and network.batches == [[0]] else Slow()
     requests += [Request(network, k) for k in range(3)]
     for request in requests:
-        owner.submit(request)
+        streams.submit(request)
     assert first.asked.wait(10)
     return first
 
 
-def test_a_crop_waiting_for_memory_does_not_block_the_owner(owner):
+def test_a_crop_waiting_for_memory_does_not_block_the_owner(streams):
     requests = []
-    first = crowded(owner, requests)
-    assert owner.run(lambda: "a look").result(10) == "a look"
+    first = crowded(streams, requests)
+    assert streams.run(lambda: "a look").result(10) == "a look"
     assert [request.answer.done() for request in requests] == [True, True, False]
     late = Request(requests[0].network, 3)
     late.network.max_batch = 2
-    owner.submit(late)
+    streams.submit(late)
     first.gate.set()
     assert requests[2].answer.result(10) == 2
     assert late.answer.result(10) == 3
@@ -147,9 +147,9 @@ def test_a_crop_waiting_for_memory_does_not_block_the_owner(owner):
 
 @pytest.mark.parametrize(("error", "seen"), [
     (DeviceLost("gone"), DeviceLost), (EngineError("an odd one"), None), (AssertionError("a test's"), AssertionError)])
-def test_a_failed_batch_reports_and_blocks_no_one(owner, error, seen):
+def test_a_failed_batch_reports_and_blocks_no_one(streams, error, seen):
     requests = []
-    first = crowded(owner, requests, error)
+    first = crowded(streams, requests, error)
     first.gate.set()
     if seen is None:
         assert requests[2].answer.result(10) == 2
@@ -159,35 +159,35 @@ def test_a_failed_batch_reports_and_blocks_no_one(owner, error, seen):
 
 
 def test_closing_while_a_crop_waits_for_room_does_it_first():
-    owner, requests = StreamThread(lambda: FakeGpu(lambda *_: None)), []
+    streams, requests = StreamThread(lambda: FakeGpu(lambda *_: None)), []
     closed = []
-    owner.gpu.close = lambda: closed.append([request.answer.done() for request in requests])
-    first = crowded(owner, requests)
+    streams.gpu.close = lambda: closed.append([request.answer.done() for request in requests])
+    first = crowded(streams, requests)
     threading.Timer(0.05, first.gate.set).start()
-    owner.close()
+    streams.close()
     assert closed == [[True, True, True]]
     assert not [t for t in threading.enumerate() if t.name == "rtface-GPU"]
 
 
-def test_a_failure_reaches_who_asked_and_nobody_else(owner):
-    broken, whole = Network(owner, fail=EngineError("no such tensor")), Network(owner)
+def test_a_failure_reaches_the_caller_only(streams):
+    broken, whole = Network(streams, fail=EngineError("no such tensor")), Network(streams)
     requests = [Request(broken, 1), Request(whole, 2)]
     for request in requests:
-        owner.submit(request)
+        streams.submit(request)
     with pytest.raises(EngineError, match="no such tensor"):
         requests[0].answer.result(10)
     assert requests[1].answer.result(10) == 2
     with pytest.raises(ZeroDivisionError):
-        owner.run(lambda: 1 / 0).result(10)
+        streams.run(lambda: 1 / 0).result(10)
 
 
-def test_after_the_loss_of_the_gpu_everything_says_so(owner):
-    owner.gpu.lost = True
+def test_after_the_loss_of_the_gpu_everything_says_so(streams):
+    streams.gpu.lost = True
     with pytest.raises(DeviceLost, match="stopped answering"):
-        owner.run(lambda: owner.compute.record(owner.gpu.event())).result(10)
-    owner.gpu.lost = False  # whatever it says now: its contents are gone
-    request = Request(Network(owner), 1)
-    owner.submit(request)
+        streams.run(lambda: streams.compute.record(streams.gpu.event())).result(10)
+    streams.gpu.lost = False  # whatever it says now: its contents are gone
+    request = Request(Network(streams), 1)
+    streams.submit(request)
     with pytest.raises(DeviceLost):
         request.answer.result(10)
 
@@ -202,15 +202,15 @@ def test_a_gpu_that_fails_to_open_reports_why_and_has_no_thread():
 
 
 def test_what_waits_is_done_before_the_end():
-    owner = StreamThread(lambda: FakeGpu(lambda *_: None))
-    network = Network(owner)
-    gate = hold(owner)
+    streams = StreamThread(lambda: FakeGpu(lambda *_: None))
+    network = Network(streams)
+    gate = hold(streams)
     requests = [Request(network, k) for k in range(4)]
     for request in requests:
-        owner.submit(request)
+        streams.submit(request)
     threading.Timer(0.05, gate.set).start()
-    owner.close()
-    owner.close()
+    streams.close()
+    streams.close()
     assert [r.answer.result(0) for r in requests] == [0, 1, 2, 3]
     with pytest.raises(EngineError, match="closed"):
-        owner.run(lambda: None)
+        streams.run(lambda: None)

@@ -1,4 +1,4 @@
-"""Frames whose picture lies on the GPU: no sample of it leaves the GPU, and what comes out is the CPU's picture."""
+"""Frames in GPU memory: no sample leaves the GPU, and the output is the CPU's."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from rtface.protocols import Runtime
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
 from tests.device.cuda.fake_gpu import FakeStream
-from tests.device.cuda.gpu_rig import FakeGpu, GpuPicture, engine_on
+from tests.device.cuda.gpu_rig import FakeGpu, FakeGpuFrame, engine_on
 from tests.device.cuda.test_cuda_device import Only, codes, compare, film, run
 from tests.pipeline.fakes import face_at, frame_of, portrait
 
 PQ = Color("bt2020", transfer="pq", primaries=9)
 
 
-def put(frame, owner, **more):
-    """The frame with its picture on the GPU."""
-    return replace(frame, image=GpuPicture(owner.gpu, frame.image, **more))
+def put(frame, streams, **more):
+    """The frame in GPU memory."""
+    return replace(frame, image=FakeGpuFrame(streams.gpu, frame.image, **more))
 
 
 def back(frames):
     """The frames as a sink sees them."""
-    return [replace(f, image=f.image.host() if isinstance(f.image, GpuPicture) else f.image) for f in frames]
+    return [replace(f, image=f.image.host() if isinstance(f.image, FakeGpuFrame) else f.image) for f in frames]
 
 
 def chained(device, engines, frames, stats=None):
-    """`test_cuda_device.run`, for pictures that cannot be made writable."""
+    """`test_cuda_device.run`, for frames that cannot be made writable."""
     step = FilmEnhancer(Runtime(device, engines), Options(), stats or Stats(), analysis=False)
     out = []
     for frame in frames:
@@ -56,9 +56,9 @@ def chained(device, engines, frames, stats=None):
 @pytest.mark.parametrize(("fmt", "more"), [
     ("nv12", {}), pytest.param("p010le", {"color": PQ}, marks=pytest.mark.slow),
     pytest.param("nv12", {"display": Display(fields="bff")}, marks=pytest.mark.slow)], ids=["nv12", "pq", "bff"])
-def test_a_film_on_the_gpu_is_the_same_as_on_the_cpu(owner, device, on_cpu, fmt, more, share_limit):
-    engine, plan = engine_on(owner)
-    frames, stats = [put(f, owner) for f in film(fmt, **more)], Stats()
+def test_a_film_on_the_gpu_is_the_same_as_on_the_cpu(streams, device, on_cpu, fmt, more, share_limit):
+    engine, plan = engine_on(streams)
+    frames, stats = [put(f, streams) for f in film(fmt, **more)], Stats()
     images = [f.image for f in frames]
     out = chained(device, Only(engine), frames, stats)
     assert not stats.counters["faults"]
@@ -73,18 +73,18 @@ def test_a_film_on_the_gpu_is_the_same_as_on_the_cpu(owner, device, on_cpu, fmt,
 
 
 @pytest.mark.slow
-def test_frames_go_on_being_the_hosts_in_the_middle_of_a_film(owner, device, on_cpu, share_limit):
-    engine, _ = engine_on(owner)
-    mixed = [put(f, owner) if k % 2 else f for k, f in enumerate(film("nv12", frames=4))]
+def test_frames_go_on_being_the_hosts_in_the_middle_of_a_film(streams, device, on_cpu, share_limit):
+    engine, _ = engine_on(streams)
+    mixed = [put(f, streams) if k % 2 else f for k, f in enumerate(film("nv12", frames=4))]
     mine = back(run(device, Only(engine), mixed))
     worst, share = compare(mine, run(CpuDevice(), Only(on_cpu["rtface-s"]), film("nv12", frames=4)))
     assert worst <= 1 and share < share_limit
     engine.close()
 
 
-def test_a_picture_on_another_gpu_is_brought_to_the_host(owner, device, on_cpu):
-    engine, _ = engine_on(owner)
-    (frame,) = [put(f, owner, device=1) for f in film("nv12", frames=1)]
+def test_a_frame_on_another_gpu_is_brought_to_the_host(streams, device, on_cpu):
+    engine, _ = engine_on(streams)
+    (frame,) = [put(f, streams, device=1) for f in film("nv12", frames=1)]
     said = []
     device._cpu._warn = lambda key, text: said.append(text)
     assert isinstance(device.view(frame), CpuView)
@@ -95,23 +95,23 @@ def test_a_picture_on_another_gpu_is_brought_to_the_host(owner, device, on_cpu):
     engine.close()
 
 
-def test_only_figures_thumbnails_and_crops_leave_the_gpu(owner, device):
-    """Bytes by direction: nothing of a picture goes up, and down goes what was asked for and the faces' figures."""
-    engine, _ = engine_on(owner)
+def test_only_figures_thumbnails_and_crops_leave_the_gpu(streams, device):
+    """Bytes by direction: nothing of a frame goes up, and down goes what was asked for and the faces' figures."""
+    engine, _ = engine_on(streams)
     large = []
     for t in range(4):
         picture, points = portrait(1280, 720, scale=1.2, shift=(10.0 * t, 0.0))
-        large.append(put(replace(frame_of(picture, t, "nv12"), faces=(face_at(points),)), owner))
+        large.append(put(replace(frame_of(picture, t, "nv12"), faces=(face_at(points),)), streams))
     step = FilmEnhancer(Runtime(device, Only(engine)), Options(), Stats(), analysis=False)
-    copied, looked, look = [], [], device._looks.look
-    device._looks.look = lambda *how: looked.append(look(*how)) or looked[-1]
+    copied, looked, look = [], [], device._regions.read
+    device._regions.read = lambda *how: looked.append(look(*how)) or looked[-1]
     for frame in large:
-        before = dict(owner.gpu.copied)
+        before = dict(streams.gpu.copied)
         looked.clear()
         small, *_ = device.view(frame).thumbnail(64)
         crop = device.view(frame).crop(scaling(0.2, 0.2), (192, 128))
         step.collect(step.submit(frame))
-        copied.append({way: n - before[way] for way, n in owner.gpu.copied.items()}
+        copied.append({way: n - before[way] for way, n in streams.gpu.copied.items()}
                       | {"seen": sum(part.nbytes for part in looked)})
         assert (small.shape, crop.shape) == ((36, 64, 3), (128, 192, 3))
     from rtface.device.cuda.shaping import measure_floats
@@ -123,7 +123,7 @@ def test_only_figures_thumbnails_and_crops_leave_the_gpu(owner, device):
     engine.close()
 
 
-def test_gray_chroma_stays_bit_for_bit(owner, device, on_cpu, share_limit):
+def test_gray_chroma_stays_bit_for_bit(streams, device, on_cpu, share_limit):
     """A film in black and white: the GPU itself finds out, face by face."""
     def coloured(k):
         picture, points = portrait(480, 300, blur=1.2, scale=0.9, shift=(60.0, 30.0))
@@ -132,8 +132,8 @@ def test_gray_chroma_stays_bit_for_bit(owner, device, on_cpu, share_limit):
             gray[200:206, 300:306] = (200, 60, 60)
         return replace(frame_of(picture if k == 1 else gray, k, "nv12"), faces=(face_at(points),))
 
-    engine, _ = engine_on(owner)
-    mine = back(chained(device, Only(engine), [put(coloured(k), owner) for k in range(3)]))
+    engine, _ = engine_on(streams)
+    mine = back(chained(device, Only(engine), [put(coloured(k), streams) for k in range(3)]))
     theirs = run(CpuDevice(), Only(on_cpu["rtface-s"]), [coloured(k) for k in range(3)])
     worst, share = compare(mine, theirs)
     assert worst <= 1 and share < share_limit
@@ -142,32 +142,32 @@ def test_gray_chroma_stays_bit_for_bit(owner, device, on_cpu, share_limit):
     engine.close()
 
 
-def test_a_picture_is_kept_until_the_gpu_has_done_with_it(owner, device):
-    frame = put(film("nv12", frames=1)[0], owner)
+def test_a_frame_is_kept_until_the_gpu_has_done_with_it(streams, device):
+    frame = put(film("nv12", frames=1)[0], streams)
     crops = device.cut(frame, [(np.array([[0.5, 0.0, -20.0], [0.0, 0.5, -10.0]]), 256)])
     del frame
     gc.collect()
-    assert len(owner.gpu.lent) == 2  # both its planes
+    assert len(streams.gpu.lent) == 2  # both its planes
     device.drop(crops)
     gc.collect()
-    assert not owner.gpu.lent and not owner.gpu.faults
+    assert not streams.gpu.lent and not streams.gpu.faults
 
 
-def test_a_frame_that_passes_through_can_be_written_to_by_others(owner, device):
+def test_a_frame_that_passes_through_can_be_written_to_by_others(streams, device):
     """Its crops were cut; the sink gets it only when that has ended."""
-    engine, _ = engine_on(owner, capturable=False, spoil=lambda name, v: v * np.nan if name == "residual" else v)
+    engine, _ = engine_on(streams, capturable=False, spoil=lambda name, v: v * np.nan if name == "residual" else v)
     stats = Stats()
-    (out,) = chained(device, Only(engine), [put(f, owner) for f in film("nv12", frames=1)], stats)
+    (out,) = chained(device, Only(engine), [put(f, streams) for f in film("nv12", frames=1)], stats)
     assert stats.counters["faults"] == 1 and not out.touched
     assert all(np.array_equal(a, b) for a, b in zip(codes(back([out])[0]), codes(film("nv12", frames=1)[0]),
                                                     strict=True))
     engine.close()
 
 
-@pytest.mark.parametrize("place", [lambda frame, owner: frame, put], ids=["host", "gpu"])
-def test_a_frame_whose_correction_could_not_be_made_stays(owner, device, engine_on, monkeypatch, place):
+@pytest.mark.parametrize("place", [lambda frame, streams: frame, put], ids=["host", "gpu"])
+def test_a_frame_whose_correction_could_not_be_made_stays(streams, device, engine_on, monkeypatch, place):
     """Its slot holds the correction of another frame then, which must not be pasted."""
-    engine, _ = engine_on(owner)
+    engine, _ = engine_on(streams)
     stats = Stats()
     step = FilmEnhancer(Runtime(device, Only(engine)), Options(grain="none"), stats, analysis=False)
     frames, launch = film("nv12", frames=3, faces=1), FakeStream.launch
@@ -178,15 +178,15 @@ def test_a_frame_whose_correction_could_not_be_made_stays(owner, device, engine_
                 raise EngineError("CUDA_ERROR_INVALID_VALUE when rtface wanted to run shape_apply")
             return launch(self, kernel, *args, **more)
         monkeypatch.setattr(FakeStream, "launch", launched)
-        out.append(step.collect(step.submit(place(frame, owner))))
+        out.append(step.collect(step.submit(place(frame, streams))))
     assert [frame.touched for frame in out] == [True, False, True]
     assert all(np.array_equal(a, b) for a, b in zip(codes(back(out)[1]), before, strict=True))
     assert stats.counters["faults"] == 1
     engine.close()
 
 
-def test_a_field_of_one_row_is_refused(owner, device):
-    frame = put(frame_of(np.zeros((2, 64, 3), np.uint8), 0, "nv12", display=Display(fields="tff")), owner)
+def test_a_field_of_one_row_is_refused(streams, device):
+    frame = put(frame_of(np.zeros((2, 64, 3), np.uint8), 0, "nv12", display=Display(fields="tff")), streams)
     with pytest.raises(InputError, match="too low to be interlaced"):
         device.cut(replace(frame, field=1), [(np.eye(2, 3), 256)])
     assert np.asarray(device.view(replace(frame, field=0)).width) == 64
@@ -194,9 +194,9 @@ def test_a_field_of_one_row_is_refused(owner, device):
 
 # ---- what a tracker sees
 
-def both(owner, device, frame):
+def both(streams, device, frame):
     """The GPU's view and the CPU's."""
-    mine = device.view(put(frame, owner))
+    mine = device.view(put(frame, streams))
     assert isinstance(mine, GpuView)
     return mine, CpuDevice().view(frame)
 
@@ -221,8 +221,8 @@ TURN = compose(translation(80, 80), np.array([[0.31, 0.2, 0.0], [-0.2, 0.31, 0.0
     (np.array([[1.0, 0.0, -400.0], [0.0, 1.0, -200.0]]), (300, 221), "nv12"),
     (np.array([[2.2, 0.0, -1200.0], [0.0, 2.2, -500.0]]), (256, 256), "p010le")],
     ids=["turned", "shrunk", "shifted", "grown"])
-def test_crops_are_the_cpus(owner, device, fmt, matrix, size):
-    mine, theirs = both(owner, device, detailed(fmt))
+def test_crops_are_the_cpus(streams, device, fmt, matrix, size):
+    mine, theirs = both(streams, device, detailed(fmt))
     worst, mean = apart(mine.crop(matrix, size), theirs.crop(matrix, size))
     assert worst <= 2 and mean < 0.1
 
@@ -230,8 +230,8 @@ def test_crops_are_the_cpus(owner, device, fmt, matrix, size):
 @pytest.mark.parametrize("more", [
     {"display": Display(quarter_turns=1)}, {"display": Display(quarter_turns=2, mirror=True)},
     {"display": Display(fields="bff"), "field": 1}, {"color": PQ}], ids=["turned", "mirrored", "field", "pq"])
-def test_rotated_interlaced_and_hdr_crops_equal_the_cpus(owner, device, more):
-    mine, theirs = both(owner, device, detailed("p010le", **more))
+def test_rotated_interlaced_and_hdr_crops_equal_the_cpus(streams, device, more):
+    mine, theirs = both(streams, device, detailed("p010le", **more))
     assert (mine.width, mine.height) == (theirs.width, theirs.height)
     matrix = compose(scaling(0.4, 0.4), translation(-150, -100))
     worst, mean = apart(mine.crop(matrix, (192, 192)), theirs.crop(matrix, (192, 192)))
@@ -239,8 +239,8 @@ def test_rotated_interlaced_and_hdr_crops_equal_the_cpus(owner, device, more):
     assert apart(mine.thumbnail(256)[0], theirs.thumbnail(256)[0])[1] < 3.0
 
 
-def test_outside_the_picture_it_is_black(owner, device):
-    mine, theirs = both(owner, device, detailed())
+def test_outside_the_frame_it_is_black(streams, device):
+    mine, theirs = both(streams, device, detailed())
     matrix = compose(scaling(0.2, 0.2), translation(300, 200))
     a, b = mine.crop(matrix, (400, 300)), theirs.crop(matrix, (400, 300))
     assert np.mean((a == 0).all(-1) != (b == 0).all(-1)) < 0.01
@@ -250,9 +250,9 @@ def test_outside_the_picture_it_is_black(owner, device):
 
 
 @pytest.mark.parametrize("side", [64, 4000])
-def test_thumbnails_are_near_swscales(owner, device, side):
+def test_thumbnails_are_near_swscales(streams, device, side):
     """They are the CPU's crops to the last bit; swscale makes everything 1.4 darker, and repeats chroma."""
-    mine, theirs = both(owner, device, detailed())
+    mine, theirs = both(streams, device, detailed())
     a, b = mine.thumbnail(side), theirs.thumbnail(side)
     assert a[1:] == b[1:] and mine.thumbnail(side)[0] is a[0]
     height, width, _ = a[0].shape
@@ -268,11 +268,11 @@ def moving(frames=10):
         yield frame_of(picture, t, "nv12")
 
 
-def test_a_tracker_finds_the_same_faces(owner, device):
+def test_a_tracker_finds_the_same_faces(streams, device):
     mine, theirs = create_tracker(), create_tracker()
     cuts = CutDetector(), CutDetector()
     for frame in moving():
-        a, b = both(owner, device, frame)
+        a, b = both(streams, device, frame)
         ours, others = mine.update(a, frame.time), theirs.update(b, frame.time)
         assert [f.track_id for f in ours] == [f.track_id for f in others] == [1]
         for f, g in zip(ours, others, strict=True):
@@ -284,41 +284,41 @@ def test_a_tracker_finds_the_same_faces(owner, device):
 
 
 @pytest.mark.slow
-def test_a_tracker_looks_while_the_enhancement_works(owner, device, on_cpu):
+def test_a_tracker_looks_while_the_enhancement_works(streams, device, on_cpu):
     """Two threads, as in a run: races are the GPU's to find."""
-    engine, _ = engine_on(owner)
+    engine, _ = engine_on(streams)
     stats, trackers = Stats(), [create_tracker() for _ in range(2)]
 
     def go(device, engines, tracker, frames, stats):
         step = FilmEnhancer(Runtime(device, engines), Options(), stats, analysis=True)
         return list(step(buffer(track(split_fields(iter(frames)), tracker, device, stats), 2, name="track")))
 
-    mine = back(go(device, Only(engine), trackers[0], [put(f, owner) for f in moving()], stats))
+    mine = back(go(device, Only(engine), trackers[0], [put(f, streams) for f in moving()], stats))
     theirs = go(CpuDevice(), Only(on_cpu["rtface-s"]), trackers[1], moving(), Stats())
     assert not stats.counters["faults"] and all(f.touched for f in mine)
     assert compare(mine, theirs)[1] < 0.05  # the meshes are a little apart
-    streams = {name: {text.split(":")[0] for text in owner.gpu.operations if text.endswith(f": {name}")}
-               for name in ("seen", "paste")}
-    assert streams == {"seen": {"stream 3"}, "paste": {"stream 1"}}
+    used = {name: {text.split(":")[0] for text in streams.gpu.operations if text.endswith(f": {name}")}
+            for name in ("seen", "paste")}
+    assert used == {"seen": {"stream 3"}, "paste": {"stream 1"}}
     engine.close()
 
 
-def test_looking_reserves_nothing_after_the_first_frames(owner, device):
+def test_looking_reserves_nothing_after_the_first_frames(streams, device):
     reserved = []
     for frame in moving(6):
-        view = device.view(put(frame, owner))
+        view = device.view(put(frame, streams))
         view.thumbnail(64), view.thumbnail(384), view.crop(TURN, (256, 256))
-        reserved.append(owner.gpu.allocations)
+        reserved.append(streams.gpu.allocations)
     assert reserved[1:] == [reserved[1]] * 5
 
 
 def test_a_look_at_a_lost_gpu_says_so(host_kernels):
-    owner = StreamThread(lambda: FakeGpu(host_kernels))
-    device = CudaDevice(owner)
-    view = device.view(put(detailed(), owner))
+    streams = StreamThread(lambda: FakeGpu(host_kernels))
+    device = CudaDevice(streams)
+    view = device.view(put(detailed(), streams))
     view.thumbnail(64)
-    owner.gpu.lost = True
+    streams.gpu.lost = True
     with pytest.raises(DeviceLost):
         view.thumbnail(128)
     device.close()
-    owner.close()
+    streams.close()
