@@ -29,6 +29,7 @@ def on_cpu():
             return self[name]
 
     engines = Engines()
+    assert engines["rtface-s"].name == "rtface-s"  # now: tests/engine closes what a test opens
     yield engines
     for engine in engines.values():
         engine.close()
