@@ -54,7 +54,7 @@ class FaceResult:
 
 
 class Enhancer:
-    """Enhances the faces of pictures that arrive one by one, in order.
+    """Enhances the faces of frames that arrive one by one, in order.
 
     Args:
         engine: name of an engine, "default" or "auto" (`rtface engines` lists them).
@@ -73,8 +73,8 @@ class Enhancer:
 
     Example:
         >>> with rtface.Enhancer() as e:
-        ...     for picture in pictures:      # H×W×3 uint8, RGB
-        ...         show(e(picture))
+        ...     for frame in frames:          # H×W×3 uint8, RGB
+        ...         show(e(frame))
     """
 
     def __init__(self, engine: str = "default", strength: float = 1.0, device: str = "auto",
@@ -137,13 +137,13 @@ class Enhancer:
 
     def __call__(self, frame: Bytes | av.VideoFrame, faces: Sequence[Face | Float] | None = None, *,
                  still: bool = False, time: float | None = None) -> Bytes | av.VideoFrame:
-        """The enhanced picture, in memory of its own; the input is never written into.
+        """The enhanced frame, in new memory; the input is never written to.
 
         Args:
             frame: H×W×3 uint8 in the order that `format` names, or an av.VideoFrame in any format.
             faces: the caller's own faces instead of the tracker's: `Face` objects, or float arrays (5, 2) of eye
                 centres, nose tip and mouth corners in pixels; the same place in the list is the same face.
-            still: this picture has nothing to do with the one before.
+            still: the frame is unrelated to the one before.
             time: seconds, rising; None counts on at `fps`.
 
         Raises:
@@ -162,7 +162,7 @@ class Enhancer:
             if faces is None:
                 item = find_faces(item, self._tracker, self._enhance.runtime.device, self.stats)
                 if self._options.tracker == "none" and self._stages.hides:
-                    item = replace(item, tracked=False)  # nobody looked for faces
+                    item = replace(item, tracked=False)  # faces were not searched for
             else:
                 item = replace(item, faces=own_faces(faces))
             self._faces, self._results = item.faces, ()

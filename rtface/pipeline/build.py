@@ -19,6 +19,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -255,18 +256,17 @@ class _LateEngines:
         self._open = lambda: open_runtime(
             engine_request(options), options.device, stack, warn=stats.warn,
             threads=EngineThreads(threads.engines.engine)).engines
-        self._opened: Engines | None = None
 
+    @cached_property
     def _engines(self) -> Engines:
-        self._opened = self._opened or self._open()
-        return self._opened
+        return self._open()
 
     def pick(self, face_width: float, faces: int = 0, current: str | None = None) -> Engine:
-        return self._engines().pick(face_width, faces, current)
+        return self._engines.pick(face_width, faces, current)
 
     def named(self, name: str) -> Engine:
-        return self._engines().named(name)
+        return self._engines.named(name)
 
     @property
     def described(self) -> tuple[str, str]:
-        return self._engines().described
+        return self._engines.described

@@ -105,8 +105,8 @@ def open_cpu_then_gpu(engine: EngineRequest | str, device: str, stack: ExitStack
     device, engine = check_device(device), EngineRequest(engine) if isinstance(engine, str) else engine
     if not may_take_gpu(device):
         return open_runtime(engine, device, stack, threads=threads, warn=warn), None
-    small = replace(engine, name=LIGHT) if engine.name in ("default", "auto") else engine
-    now = _on_cpu(small, "auto", stack, threads, warn)
+    light = replace(engine, name=LIGHT) if engine.name in ("default", "auto") else engine
+    now = _on_cpu(light, "auto", stack, threads, warn)
     coming: Future[Runtime] = Future()
 
     def make() -> None:
