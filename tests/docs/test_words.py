@@ -14,9 +14,9 @@ PRIVATE = 97
 """How often a test may still use a private name of another module. Lower it when it has fallen; never raise it."""
 
 # How often a word may still stand in rtface/, docs/ and README.md. Lower a number when it has fallen; never raise one.
-WORDS = {"anew": 17, "beside": 82, "nobody": 20, "be had": 4, "is told": 3, "are told": 3,
-         "goes on": 23, "go on": 17, "workshop": 0, "moment": 25, "rung": 0, "ladder": 15,
-         "stranger": 0, "desk": 0, "sealed": 2, "of its own": 23, "of their own": 6, "for ever": 5,
+WORDS = {"anew": 12, "beside": 69, "nobody": 14, "be had": 3, "is told": 2, "are told": 2,
+         "goes on": 11, "go on": 13, "workshop": 0, "moment": 3, "rung": 0, "ladder": 15,
+         "stranger": 0, "desk": 0, "sealed": 2, "of its own": 14, "of their own": 3, "for ever": 1,
          "gone up": 0}
 
 
