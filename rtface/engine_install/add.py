@@ -1,4 +1,4 @@
-"""The whole of ``rtface engines add``: from a name or a file to an engine that has passed its golden gate."""
+"""``rtface engines add``: from an offer's name or a file to an engine that has passed its golden gate."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class AddRequest:
 
 @dataclass(frozen=True, slots=True)
 class AddCallbacks:
-    """How it speaks with its user: `tell` says lines, `progress` what is done and how far (0…1), `fetched` how many
+    """Callbacks to the user: `tell` shows lines, `progress` what is done and how far (0…1), `fetched` how many
     bytes have come and of how many, `accept` asks about a licence."""
 
     tell: SetupOutput
@@ -278,7 +278,7 @@ def _plain_table(name: str, network: GenericNetwork, offer: Offer | None, terms:
         "input": {"name": network.input.name, "size": network.size, "range": list(spans[0])},
         "output": {"name": network.output.name, "range": list(spans[1])},
         "batch": {"min": 1, "opt": 1, "max": network.max_batch},
-        # Which of its nodes would have to stay in fp32 nobody has said: fp16 is not tried.
+        # It is not known which of its nodes would have to stay in fp32: fp16 is not tried.
         "precision": {"default": "bf16", "fallback": "f32"}, "controls": controls,
         "golden": {"file": "golden.npz", "psnr": {"f32": f32, "bf16": bf16}}, "source": asdict(source)})
 

@@ -1,4 +1,4 @@
-"""Child processes that must not outlive us: a line at a time of what they say, and an end whatever happens."""
+"""Child processes whose output is read line by line, and that are killed when this process is interrupted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What needs torch, as child processes: the converter (``engines/convert``) and the joining of two files into one."""
+"""Programs that need torch, run as child processes: the converter (``engines/convert``) and the merger of two files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rtface.frame import Bytes
 from rtface.util.toml_dataclass import from_table, parse_json
 
 ConvertProgress = Callable[[str, float], None]
-"""Is told what is being done, and how much of that is done (0…1)."""
+"""Called with the step in progress and how much of it is done (0…1)."""
 
 _STAGES = {"load": "reading the weights", "export": "writing the network", "golden": "computing golden crops",
            "check": "checking the network against torch", "int8": "measuring ranges for int8"}
@@ -104,6 +104,6 @@ def _run(python: Path, module: str, words: Sequence[str | Path], heard: Callable
     """Runs a module of ``engines`` by a Python that has torch, as ``python -m`` does."""
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONSTARTUP")}
     with tempfile.TemporaryDirectory(prefix="rtface-") as stand:
-        # From a folder of its own: what lies where the user stands must not be imported.
+        # From an empty folder: files in the user's working directory must not be imported.
         return child.run([python, "-m", module, *words], heard, environment | {"PYTHONPATH": str(converter_root())},
                          Path(stand))

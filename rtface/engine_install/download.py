@@ -26,7 +26,7 @@ from rtface.redaction import redacted, shown
 log = logging.getLogger("rtface")
 
 ByteProgress = Callable[[int, int | None], None]
-"""Is told how many bytes are there, and of how many where that is known."""
+"""Called with the bytes that are there, and the size where it is known."""
 
 _CHUNK = 1 << 18
 _SPARE = 64 << 20  # what a disk shall have left

@@ -1,4 +1,4 @@
-"""Whose weights a file holds, told by the names and shapes of its tensors."""
+"""Recognises whose weights a file holds by the names and shapes of its tensors."""
 
 from __future__ import annotations
 

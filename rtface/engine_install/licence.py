@@ -1,4 +1,4 @@
-"""What a user is asked to accept before anything is fetched or converted, and the record of it."""
+"""The licence that a user accepts before anything is fetched or converted, and the record of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def words(name: str, licence: Licence) -> list[str]:
 
 
 def record(folder: Path, name: str, licence: Licence, how: str) -> None:
-    """Writes beside the recipe what was accepted, when (UTC) and how ("on a terminal" or the flag's name)."""
+    """Writes next to the recipe what was accepted, when (UTC) and how ("on a terminal" or the flag's name)."""
     said = {"engine": name, "licence": asdict(licence), "accepted": datetime.now(UTC).isoformat(timespec="seconds"),
             "how": how, "rtface": __version__}
     (folder / RECORD).write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -14,14 +14,14 @@ Boxes = NDArray[np.int64]
 
 
 def joined(first: Float, second: Float) -> Float:
-    """`second`, then `first`; each N×2×3 or 2×3."""
+    """The composition: `second`, then `first`; each N×2×3 or 2×3."""
     out: Float = first[..., :2] @ second
     out[..., 2] += first[..., 2]
     return out
 
 
 def inverse(maps: Float) -> Float:
-    """Raises numpy.linalg.LinAlgError where one has none."""
+    """Inverse maps, N×2×3. Raises numpy.linalg.LinAlgError where a map has none."""
     a, b, x, c, d, y = maps.reshape(-1, 6).T
     det = a * d - b * c
     if not (np.abs(det) > 0.0).all():
@@ -50,7 +50,7 @@ def between_centres(back: Float, source: Float | Boxes, target: Float | Boxes, s
 
     Args:
         back: target → source.
-        source, target: N×2, where the first sample of each lies.
+        source, target: N×2, the position of the first sample of each.
         scale: N×2, samples held for each of `back`'s source samples (below 1 where the source was shrunk).
     """
     linear, offset = back[:, :, :2], back[:, :, 2]
@@ -60,7 +60,7 @@ def between_centres(back: Float, source: Float | Boxes, target: Float | Boxes, s
 
 
 def union(boxes: Boxes) -> tuple[int, int, int, int]:
-    """Of one box or more."""
+    """The bounding box x0, y0, x1, y1 of one box or more."""
     x0, y0 = boxes[:, :2].min(0).tolist()
     x1, y1 = boxes[:, 2:].max(0).tolist()
     return x0, y0, x1, y1

@@ -177,7 +177,7 @@ class NvidiaGpu:
 
     Args:
         ordinal: which one, as the driver counts.
-        code: cubins by no name, each with kernels (`nvrtc.compile`), made for this GPU's capability.
+        compiled: gives cubins with the kernels (`nvrtc.compile`) for the GPU's compute capability.
         kernels: their names.
 
     Raises:

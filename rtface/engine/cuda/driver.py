@@ -1,4 +1,4 @@
-"""What there is for CUDA on this machine: the driver, its GPUs, and the packages that rtface's own path needs."""
+"""Finds the NVIDIA driver, its GPUs, and the packages that CUDA engines need."""
 
 from __future__ import annotations
 

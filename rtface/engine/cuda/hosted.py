@@ -60,7 +60,7 @@ class _Kept:
 
 
 class Hosted:
-    """See the module. It reserves with its first crops.
+    """Runs crops of the host through an engine on a GPU; reserves memory with the first crops.
 
     Args:
         streams: of the GPU.

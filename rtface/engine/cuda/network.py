@@ -21,7 +21,7 @@ from rtface.protocols import ImageNetwork
 
 
 class GpuNetwork:
-    """See the module (`protocols.ImageNetworkRunner`).
+    """A tracker's network on a GPU (`protocols.ImageNetworkRunner`).
 
     Args:
         streams: of the GPU.

@@ -34,7 +34,7 @@ def open_tensorrt(recipe: Recipe, gpu: Gpu, *, progress: BuildProgress | None = 
 
     Args:
         recipe: the engine.
-        GPU: current in this thread, as whenever the plan is used.
+        gpu: current in this thread, as whenever the plan is used.
         progress: told while a plan is built.
         precision: the one to try first, and safer ones after it; fp16 when None.
 

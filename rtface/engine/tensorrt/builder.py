@@ -1,4 +1,4 @@
-"""From a recipe to a serialised plan."""
+"""Builds a serialised TensorRT plan from a recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which TensorRT: the full one or TensorRT for RTX, by the GPU and by what is installed; and its log.
+"""Chooses the full TensorRT or TensorRT for RTX, by the GPU and by what is installed, and takes over its log.
 
 Both have nearly the same Python interface. The full one times its kernels on the GPU that it builds for, so it builds
 on that GPU alone. TensorRT for RTX compiles for named compute capabilities, with or without a GPU, and finishes the
@@ -99,7 +99,7 @@ def choose(capability: Capability, libraries: tuple[Library, ...], *, gpu: str =
     Args:
         capability: as (8, 9).
         libraries: see `installed`.
-        GPU: the GPU's name; "" where a plan is made for a GPU that is not here.
+        gpu: the GPU's name; "" where a plan is made for a GPU that is not here.
 
     Raises:
         MissingComponent: no library that is installed computes on such a GPU.
