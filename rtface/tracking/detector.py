@@ -13,7 +13,7 @@ import numpy as np
 
 from rtface.frame import Bytes, Float
 from rtface.protocols import ImageNetworkRunner
-from rtface.tracking.network import Network
+from rtface.tracking.network import TrackerNetwork
 
 SIZE = 384
 _STRIDES = (8, 16, 32)
@@ -72,8 +72,8 @@ class Detector:
     """
 
     def __init__(self, *, threads: int = 1, device: str = "CPU", network: ImageNetworkRunner | None = None) -> None:
-        self.network = network or Network("face_detection_yunet_2023mar.onnx", SIZE, threads, layout="NCHW", bgr=True,
-                                          exact=False, device=device)
+        self.network = network or TrackerNetwork(
+            "face_detection_yunet_2023mar.onnx", SIZE, threads, layout="NCHW", bgr=True, exact=False, device=device)
 
     def detect(self, rgb: Bytes, threshold: float) -> list[Detection]:
         """Candidates in uint8 384×384×3, in its pixels, strongest first."""

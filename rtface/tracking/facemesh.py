@@ -16,7 +16,7 @@ from rtface.geometry.alignment import similarity
 from rtface.protocols import ImageNetworkRunner, View
 from rtface.tracking.appearance import appearance_of
 from rtface.tracking.detector import Detection
-from rtface.tracking.network import Network
+from rtface.tracking.network import TrackerNetwork
 
 SIZE = 256
 MARGIN = 1.5
@@ -99,7 +99,8 @@ class FaceMesh:
     """
 
     def __init__(self, *, threads: int = 1, device: str = "CPU", network: ImageNetworkRunner | None = None) -> None:
-        self.network = network or Network("face_landmarks_detector.tflite", SIZE, threads, divisor=255.0, device=device)
+        self.network = network or TrackerNetwork(
+            "face_landmarks_detector.tflite", SIZE, threads, divisor=255.0, device=device)
 
     def read(self, view: View, region: Region) -> Mesh:
         """The mesh of the face in `region`; its score is the network's own belief that a face is there."""

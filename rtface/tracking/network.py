@@ -14,7 +14,7 @@ from rtface.tracking import models
 from rtface.util.openvino_core import compile_once, core
 
 
-class Network:
+class TrackerNetwork:
     """A model of `rtface.tracking.models`, one square frame at a time.
 
     Args:

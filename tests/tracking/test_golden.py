@@ -11,7 +11,7 @@ from rtface.errors import EngineError
 from rtface.tracking import golden, models, network
 from rtface.tracking.detector import Detector
 from rtface.tracking.facemesh import FaceMesh
-from rtface.tracking.network import Network
+from rtface.tracking.network import TrackerNetwork
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -52,7 +52,7 @@ def test_the_onnx_mesh_is_the_original():
 
 
 def test_the_detector_for_384_is_the_original():
-    exact = Network("face_detection_yunet_2023mar.onnx", 384, 1, layout="NCHW", bgr=True)
+    exact = TrackerNetwork("face_detection_yunet_2023mar.onnx", 384, 1, layout="NCHW", bgr=True)
     for rgb in pictures(384):
         outputs, theirs = run(models.yunet(), rgb), exact(rgb)
         assert len(outputs) == len(theirs) == 12
@@ -87,5 +87,5 @@ def test_each_device_is_asked_for_what_it_has(monkeypatch, device, exact, wanted
         return SimpleNamespace(outputs=[], create_infer_request=lambda: None)
 
     monkeypatch.setattr(network, "compile_once", compile_once)
-    Network("face_landmarks_detector.tflite", 256, 3, divisor=255.0, exact=exact, device=device)
+    TrackerNetwork("face_landmarks_detector.tflite", 256, 3, divisor=255.0, exact=exact, device=device)
     assert asked == [({"PERFORMANCE_HINT": "LATENCY", **wanted}, device)]

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from rtface.tracking import network
-from rtface.tracking.network import Network
+from rtface.tracking.network import TrackerNetwork
 
 MODEL = "face_detection_yunet_2023mar.onnx"
 
 
 def outputs() -> list[np.ndarray]:
-    net = Network(MODEL, 384, 1, layout="NCHW", bgr=True)
+    net = TrackerNetwork(MODEL, 384, 1, layout="NCHW", bgr=True)
     picture = np.random.default_rng(0).integers(0, 256, (384, 384, 3), dtype=np.uint8)
     return [o.copy() for o in net(picture)]
 

@@ -23,7 +23,7 @@ from rtface.tracking import models
 from rtface.tracking.detector import Detector
 from rtface.tracking.facemesh import SIZE, FaceMesh, Region
 from rtface.tracking.golden import FILE, detector_picture, mesh_picture
-from rtface.tracking.network import Network
+from rtface.tracking.network import TrackerNetwork
 
 SOURCE, MADE = "face_landmarks_detector.tflite", "face_landmarks_detector.onnx"
 YUNET, YUNET_384 = "face_detection_yunet_2023mar.onnx", "face_detection_yunet_384.onnx"
@@ -171,7 +171,7 @@ def main() -> None:
     (folder / YUNET_384).write_bytes(resized(folder / YUNET).SerializeToString())
     session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
     mesh = FaceMesh()
-    detector = Detector(network=Network(YUNET, 384, 1, layout="NCHW", bgr=True))  # in float32
+    detector = Detector(network=TrackerNetwork(YUNET, 384, 1, layout="NCHW", bgr=True))  # in float32
     picture = cv2.warpAffine(data.astronaut(), _cv2(FACE.matrix(SIZE // 2)), (SIZE // 2, SIZE // 2))
     models.SHA256[FILE] = _written(folder / FILE, picture=picture)
     rng, worst = np.random.default_rng(0), 0.0

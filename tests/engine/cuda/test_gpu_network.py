@@ -15,7 +15,7 @@ from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory
 from rtface.tracking import create_tracker, golden, models
 from rtface.tracking.detector import Detector
 from rtface.tracking.facemesh import FaceMesh
-from rtface.tracking.network import Network
+from rtface.tracking.network import TrackerNetwork
 from tests.device.cuda.gpu_rig import FakeGpu, FakePlan
 from tests.pipeline.fakes import frame_of, portrait
 
@@ -35,7 +35,7 @@ def opener(streams, plans=None, **how):
 def test_answers_are_the_cpus(streams, capturable):
     open_network = opener(streams, capturable=capturable)
     mesh, detector = FaceMesh(network=open_network(models.face_mesh())), Detector(network=open_network(models.yunet()))
-    exact = Detector(network=Network("face_detection_yunet_2023mar.onnx", 384, 1, layout="NCHW", bgr=True))
+    exact = Detector(network=TrackerNetwork("face_detection_yunet_2023mar.onnx", 384, 1, layout="NCHW", bgr=True))
     for turn in range(2):  # buffers are used again
         picture = golden.mesh_picture() if turn else np.ascontiguousarray(golden.mesh_picture()[:, ::-1])
         points, score = mesh.infer(picture)
