@@ -11,7 +11,7 @@ from rtface.protocols import Item
 from rtface.util.av_gpu import on_gpu
 
 FRAMES, BYTES = 48, 128 << 20
-"""So many frames, or frames of so many bytes, are held at most; then what is known decides."""
+"""So many frames, or frames of so many bytes, wait at most; then what is known decides."""
 _FRAMES_ON_GPU = 16  # where the decoder has so many surfaces to spare
 # A track that was not measured for so long has ended; what was measured of it decides.
 _GONE_S = 0.5
@@ -27,7 +27,7 @@ def look_ahead(items: Iterable[Item], examine: Callable[[Frame], Sequence[Analyz
         items: frames with their faces, and packets.
         examine: measures the chosen faces of a frame and gives their analyzers.
     """
-    held: deque[tuple[Item, Sequence[Analyzer]]] = deque()
+    waiting: deque[tuple[Item, Sequence[Analyzer]]] = deque()
     frames = size = 0
     failure: Exception | None = None
     iterator = iter(items)
@@ -40,22 +40,22 @@ def look_ahead(items: Iterable[Item], examine: Callable[[Frame], Sequence[Analyz
             failure = error
             break
         if not isinstance(item, Frame):
-            held.append((item, ()))
+            waiting.append((item, ()))
         else:
             if item.cut or item.new:
-                _settle(held)
-            held.append((item, _examined(item, examine)))
+                _settle(waiting)
+            waiting.append((item, _examined(item, examine)))
             frames, size = frames + 1, size + _bytes(item)
             most = _FRAMES_ON_GPU if on_gpu(item.image) else FRAMES
             full = frames > most or size > BYTES or item.new
-            _settle(held, None if full else item.time - _GONE_S)
-        while held and all(analyzer.decided for analyzer in held[0][1]):
-            first, _ = held.popleft()
+            _settle(waiting, None if full else item.time - _GONE_S)
+        while waiting and all(analyzer.decided for analyzer in waiting[0][1]):
+            first, _ = waiting.popleft()
             if isinstance(first, Frame):
                 frames, size = frames - 1, size - _bytes(first)
             yield first
-    _settle(held)
-    for first, _ in held:
+    _settle(waiting)
+    for first, _ in waiting:
         yield first
     if failure is not None:
         raise failure
@@ -68,9 +68,9 @@ def _examined(frame: Frame, examine: Callable[[Frame], Sequence[Analyzer]]) -> S
         return ()
 
 
-def _settle(held: Iterable[tuple[Item, Sequence[Analyzer]]], before: float | None = None) -> None:
+def _settle(waiting: Iterable[tuple[Item, Sequence[Analyzer]]], before: float | None = None) -> None:
     """Decides tracks that were last measured `before` this time; all of them without."""
-    for _, analyzers in held:
+    for _, analyzers in waiting:
         for analyzer in analyzers:
             if not analyzer.decided and (before is None or analyzer.last_s < before):
                 analyzer.settle()

@@ -85,7 +85,7 @@ class Controls:
     """Parameters of the full-resolution step: with m the mask, g the gate (bilinear) and o what lies in front,
 
         d ← (r − c) − up(excess) + gain·c + offset − c + the irises' colours + grain
-        final mask = m·g·(1 − o)        correction = strength·d·final mask        in the box; 0 beside it
+        final mask = m·g·(1 − o)        correction = strength·d·final mask        in the box; 0 outside it
 
     Attributes:
         size: S.

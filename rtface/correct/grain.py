@@ -1,4 +1,4 @@
-"""The film's texture: noise inside the mask brought back to the level of the skin beside it."""
+"""The film's texture: noise inside the mask brought back to the level of the skin around it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rtface.correct.mask import median_of
 from rtface.frame import Float32
 
 _VISIBLE = 0.6 / 255.0  # below this standard deviation there is no grain to match
-_SKIN = 0.14  # largest difference from the face's median colour that still counts as the skin beside it
+_SKIN = 0.14  # largest difference from the face's median colour that still counts as the skin around it
 _MAX_SYNTHETIC = 12.0 / 255.0
 SHEET = 512  # the side of a tile of synthetic grain
 
@@ -76,10 +76,10 @@ class GrainMatcher:
     """Returns to a correction the grain that the engine took away; the levels are smoothed over a track.
 
     Grain is what a high-pass leaves of the luma. Three figures are measured: σ_in of the crop inside the mask, σ_ref
-    of the skin beside it (outside the mask, of the face's own colour; σ_in where there is none), and how much of the
+    of the skin around it (outside the mask, of the face's own colour; σ_in where there is none), and how much of the
     crop's own grain survives the correction, f = 1 + ⟨hp(d), hp(c)⟩ / ⟨hp(c), hp(c)⟩. What lacks comes from the
     crop's own residual, faded out where that is an edge or an artefact. Where the crop itself holds less
-    than the skin beside it (a codec smoothed the face) synthetic grain fills up, spatially correlated like the
+    than the skin around it (a codec smoothed the face) synthetic grain fills up, spatially correlated like the
     source's and fixed by a seed. An engine that amplifies the noise is damped the same way (f > 1).
     """
 
@@ -148,11 +148,11 @@ def _levels_of(texture: Texture, samples: Float32,
     where, apart = np.flatnonzero(inside), np.zeros(face.shape, np.float32)
     for plane in samples:
         cv2.max(apart, np.abs(plane - np.float32(median_of(plane.ravel()[where]))), dst=apart)
-    beside = (apart < _SKIN) & (face == 0.0)
+    skin = (apart < _SKIN) & (face == 0.0)
     reference = sigma
-    if np.count_nonzero(beside) >= max(48, a.size // 8):
-        beside &= power <= median_of(power[beside])
-        reference = _deviation(np.abs(grid[beside]))
+    if np.count_nonzero(skin) >= max(48, a.size // 8):
+        skin &= power <= median_of(power[skin])
+        reference = _deviation(np.abs(grid[skin]))
     return (sigma, reference, float(np.clip(kept, 0.0, 2.0))), within
 
 

@@ -17,7 +17,7 @@ In a film h comes from the two keyframes before and the one after, by distance a
 which leaves no step at a keyframe; and both s and what the heavy engine is shown of a keyframe
 are averages of some frames before and after, along their motion and gated (`temporally_averaged`).
 Motion that is found again on those averages, which tremble less, is nearer to the truth, so r_k is
-carried along that; and r̂ itself is averaged once more along it with those of the frames beside, as
+carried along that; and r̂ itself is averaged once more along it with those of the neighbouring frames, as
 far as they differ less than the film itself does (`flicker_ratio`): what is left is what is wrong
 with each alone.
 

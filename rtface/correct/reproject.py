@@ -48,7 +48,7 @@ class _Carried:
     Attributes:
         small: float32 3×S/4×S/4, its crop.
         target: float32 h×w×4, p and a of the module's text in the box.
-        box: x0, y0, x1, y1, whole samples of the small crop; a is 0 beside it.
+        box: x0, y0, x1, y1, whole samples of the small crop; a is 0 outside it.
         inside: numbers of the samples of the small crop that are well inside the mask.
     """
 

@@ -55,7 +55,7 @@ class CpuShaper:
             controls: what was decided.
             mask: float32 S×S, the area's.
             occlusion: float32 S×S, 1 = something lies in front.
-            out: float32 S×S×3, 0 beside the box.
+            out: float32 S×S×3, 0 outside the box.
         """
         c, d, size = self._c, self._d, controls.size
         box = x0, y0, x1, y1 = controls.box

@@ -78,7 +78,7 @@ class CropRunner:
         return Restored(_stack(pixels), [*memories], *(_stack(head) if head else None for head in maps))
 
     def _ask(self, crop: Float32, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> Float32:
-        """Runs one crop (float32 3×S×S, 0…1), beside `inputs` and for `outputs`; the restored one, a new array."""
+        """Runs one crop (float32 3×S×S, 0…1), with further `inputs` and `outputs`; the restored one, a new array."""
         recipe, given, answer = self.recipe, self._given, self._answer
         x, y, w, h = recipe.region
         part = crop[None, :, y:y + h, x:x + w]

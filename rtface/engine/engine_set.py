@@ -157,11 +157,12 @@ class EngineSet:
     """
 
     def __init__(self, asked: EngineRequest | str = "default", *, device: str = "auto", threads: int | None = None,
-                 beside: int | None = None, opener: Callable[[Recipe], RunningEngine] | None = None) -> None:
+                 background_threads: int | None = None,
+                 opener: Callable[[Recipe], RunningEngine] | None = None) -> None:
         """Loads what `asked` needs, by `opener` where one is given (engines on a GPU).
 
-        On `threads` cores; engines without memory on `beside`, where that is given: they may be slow, and live then
-        work beside what a frame waits for.
+        On `threads` cores; engines that are not recurrent on `background_threads`, where given: live, a heavy one
+        works in the background.
 
         Raises as `load_engine`; UsageError also for an engine that may not be used commercially where that is asked
         for, and for `fidelity` where the engine has no such control.
@@ -170,7 +171,8 @@ class EngineSet:
         name = self._asked.name
 
         def load(recipe: Recipe) -> RunningEngine:
-            return HostEngine(recipe, device=device, threads=threads if recipe.recurrent else beside or threads)
+            cores = threads if recipe.recurrent else background_threads or threads
+            return HostEngine(recipe, device=device, threads=cores)
 
         self._opener = opener or load
         self.engines: dict[str, RunningEngine] = {}

@@ -121,8 +121,12 @@ class Precisions:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A number of 0…1 that the network takes beside the crop: the name of its float32 input, N×1, and the value that it
-    has where nobody turns it, which is also that of the goldens."""
+    """A number of 0…1 that the network takes besides the crop.
+
+    Attributes:
+        name: of its float32 input, N×1.
+        default: its value unless the user sets another; also that of the golden crops.
+    """
 
     name: str
     default: float

@@ -143,7 +143,7 @@ def open_cpu_then_gpu(engine: EngineRequest | str, device: str, stack: ExitStack
 def _on_cpu(engine: EngineRequest, device: str, stack: ExitStack, threads: EngineThreads | None,
             warn: Warn | None) -> Runtime:
     threads = threads or EngineThreads()
-    engines = EngineSet(engine, device=device, threads=threads.engine, beside=threads.background)
+    engines = EngineSet(engine, device=device, threads=threads.engine, background_threads=threads.background)
     stack.callback(engines.close)
     return Runtime(CpuDevice(threads.opencv, warn=warn), engines)
 

@@ -33,8 +33,8 @@ class FaceSample:
         number: of the frame, among those of its track.
         shown: time of the first frame that was shown with `key`.
         clear: features of `light`, averaged with that of the frames around; None until it is needed.
-        draft: what is shown before that is averaged with the frames beside, float32 3×S×S, and the box in which it is
-            worked out; None until it is needed, and when it is no longer.
+        draft: the output before it is averaged with the neighbouring frames, float32 3×S×S, and the box in which
+            it is computed; None until it is needed, and when it is no longer.
         shares, weight: what `KeyframeTrack.prepare` found: shares of keyframes, the warps there, and their answers
             moved; and how much of all that there is to be.
     """

@@ -1,4 +1,4 @@
-"""Schedules a heavy engine on keyframes beside a light engine on every frame: when the heavy engine
+"""Schedules a heavy engine on keyneighbouring frames a light engine on every frame: when the heavy engine
 runs, and which of a face's crops and answers are kept until then (`rtface.correct.keyframe_blend`).
 
 A film waits for both engines, and looks ahead as far as the next keyframe. A live run waits for the

@@ -44,7 +44,7 @@ class NeighbourSmoother:
         return self._between(self._fine, self.clear, here, there)
 
     def shown(self, sample: FaceSample, draft: Callable[[FaceSample], Float32], box: Box) -> Float32:
-        """float32 3×S×S: what is shown of a sample, averaged with what would be shown beside it.
+        """float32 3×S×S: what is shown of a sample, averaged with what would be shown on the neighbouring frames.
 
         Args:
             sample: one of those of the track.
