@@ -105,9 +105,9 @@ $(VENV)-train/.engines: $(VENV)-train/.train Makefile
 	$(VENV)-train/bin/python -m pip install -q --no-deps spandrel==0.4.2 spandrel_extra_arches==0.2.0
 	@touch $@
 
-# The last two are what `make test`, whose environment has no torch, skips in part or whole.
-test-engines: $(VENV)-train/.engines  ## test converter and architectures (engines/), with torch
-	$(VENV)-train/bin/python -m pytest tests/engines plugins/rtface-codeformer/tests plugins/rtface-hifacegan/tests \
+# `make test`, whose environment has no torch, skips these in part or whole.
+test-engines: $(VENV)-train/.engines  ## test training, converter and architectures (engines/), with torch
+	$(VENV)-train/bin/python -m pytest tests/engines tests/training plugins/rtface-codeformer/tests plugins/rtface-hifacegan/tests \
 	  tests/engine_install/test_with_torch.py tests/benchmarks/test_published_benchmark.py $(ARGS)
 
 clean:  ## take away what was made, not the set-ups
