@@ -76,7 +76,7 @@ def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False,
         on: whether it is being treated already: it is then let go at a lower score (hysteresis).
         exposure: whether exposure is a reason too; only ``--colour restore`` can do something about it.
         gain: finest detail of the engine's answer over that of the face
-            (`rtface.analysis.track_measurement`); None where no engine was asked.
+            (`rtface.enhance.track_measurement`); None where no engine was asked.
     """
     if face_width < _SMALLEST_FACE:
         return Treatment(False, 0.0, None, (f"too small ({face_width:.0f} px)",))

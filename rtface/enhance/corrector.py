@@ -16,22 +16,23 @@ from functools import partial
 from time import perf_counter
 from typing import ClassVar
 
-from rtface.analysis.track_measurement import TrackMeasurement
 from rtface.analysis.treatment import Treatment
 from rtface.correct.correspondence import SIDE
 from rtface.correct.mask import shown_box
+from rtface.enhance.engine_call import ask_engine
 from rtface.enhance.engine_selection import EngineSelector
 from rtface.enhance.face_filter import FaceFilter
 from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.mode import Mode
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.tasks import FaceTask, FrameTask
+from rtface.enhance.track_measurement import TrackMeasurement
 from rtface.enhance.track_store import TrackStore
 from rtface.errors import DeviceLost
 from rtface.frame import Box, CorrectedRegion, Crops, Face, Float32, Frame, Pixels, PixelsT
 from rtface.geometry.alignment import crop_matrix
 from rtface.options import EnhanceOptions
-from rtface.protocols import MEMORY_S, Engine, Restored, Runtime, ShapingOptions
+from rtface.protocols import Engine, Restored, Runtime, ShapingOptions
 from rtface.quality.governor import UNSEEN
 from rtface.stats import Stats
 
@@ -133,7 +134,6 @@ class FaceCorrector(ABC):
         if not face.key or track.late is not None:  # or it has not answered an earlier frame yet
             self._stats.count("crops:carried")
             return
-        self._stats.count(f"crops:{engine.name}")
         if face.frame.new:
             track.answer = None
         face.answer = self._ask(face, engine, face.crops)
@@ -146,7 +146,6 @@ class FaceCorrector(ABC):
             crops, light_crops: crops of the heavy and of the light engine, on the host.
         """
         track = face.track
-        self._stats.count(f"crops:{light.name}")
         face.answer = self._ask(face, light, light_crops)
         face.sample = sample = FaceSample(face.time, crops, light_crops, face.answer)
         if self._is_keyframe(face, sample):
@@ -155,15 +154,13 @@ class FaceCorrector(ABC):
             if face.half:
                 (sample.large,) = task.device.to_host(
                     task.device.cut(task.frame, [(crop_matrix(face.face, size), size)]))
-            # A recurrent engine goes on from its last answer, where that is recent.
-            after = last.key if last and face.time - last.time <= MEMORY_S else None
-            sample.ask = partial(engine.submit, after=after)
+            sample.ask = partial(ask_engine, engine, time=face.time, last=(last.key, last.time) if last else None)
         track.keys.add(sample)
 
-    @staticmethod
-    def _ask(face: FaceTask, engine: Engine, crops: Crops[PixelsT]) -> Future[Restored[PixelsT]]:
-        """Asks an engine about a crop, with its answer to the track's last frame where that is recent."""
-        answer = engine.submit(crops.pixels, face.track.last_answer(engine.name, face.time))
+    def _ask(self, face: FaceTask, engine: Engine, crops: Crops[PixelsT]) -> Future[Restored[PixelsT]]:
+        """Asks an engine about a crop, and keeps its answer for the track's next frame."""
+        self._stats.count(f"crops:{engine.name}")
+        answer = ask_engine(engine, crops.pixels, face.time, face.track.last_answer(engine.name))
         face.track.keep_answer(answer, engine.name, face.time)
         return answer
 

@@ -14,7 +14,7 @@ from rtface.correct import CorrectionState
 from rtface.enhance.keyframes.scheduler import KeyframeTrack
 from rtface.enhance.mode import Mode
 from rtface.frame import Face
-from rtface.protocols import MEMORY_S, Restored, ShapeTask
+from rtface.protocols import Restored, ShapeTask
 from rtface.report import Span, TrackReport
 
 # Spans kept for each track; then the shortest is taken into a neighbour.
@@ -109,10 +109,10 @@ class TrackState:
         self.strength_range = (min(a for a, _ in ranges), max(b for _, b in ranges)) if ranges else None
         self._add(later.spans)
 
-    def last_answer(self, engine: str, time: float) -> Future[Restored[Any]] | None:
-        """The last answer of an engine of this name, done or not; None where that is too old."""
-        last, name = self.answered
-        return self.answer if name == engine and time - last <= MEMORY_S else None
+    def last_answer(self, engine: str) -> tuple[Future[Restored[Any]] | None, float] | None:
+        """The last answer, done or not, and the time of its frame; None where another engine gave it."""
+        time, name = self.answered
+        return (self.answer, time) if name == engine else None
 
     def keep_answer(self, answer: Future[Restored[Any]], engine: str, time: float) -> None:
         """Keeps an answer of an engine of this name for the next frame; a recurrent engine's memory lies in it."""

@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from rtface.analysis.look_ahead import look_ahead
-from rtface.analysis.track_measurement import TrackMeasurement
 from rtface.concurrency import buffer, close_with
 from rtface.enhance.face_filter import FaceFilter
+from rtface.enhance.track_measurement import TrackMeasurement
 from rtface.enhance.track_store import TrackStore
 from rtface.errors import Interrupted
 from rtface.frame import Frame

@@ -21,8 +21,8 @@ from rtface.analysis.analyzer import (
     treatments_table,
 )
 from rtface.analysis.look_ahead import look_ahead
-from rtface.analysis.track_measurement import as_input, crop_of, detail_gain_of
 from rtface.analysis.treatment import made_for_another
+from rtface.enhance.track_measurement import as_input, crop_of, detail_gain_of
 from rtface.errors import InputMissing, UsageError
 from rtface.frame import Bytes, Face, Frame
 from tests.analysis.conftest import BOX, POINTS, PictureView

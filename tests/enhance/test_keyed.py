@@ -22,6 +22,7 @@ from rtface.correct.keyframe_blend import (
     temporally_averaged,
 )
 from rtface.device.cpu.device import CpuDevice
+from rtface.enhance.engine_call import ask_engine
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.keyframes.scheduler import MOST, spacing
@@ -497,7 +498,7 @@ def test_an_engine_is_not_given_what_another_remembers() -> None:
     track, crop = TrackState(1, 0.0, Analyzer()), np.zeros((1, 3, 256, 256), np.float32)
 
     def ask(engine: Remembering, time: float) -> None:
-        track.keep_answer(engine.submit(crop, track.last_answer(engine.name, time)), engine.name, time)
+        track.keep_answer(ask_engine(engine, crop, time, track.last_answer(engine.name)), engine.name, time)
 
     light, heavy = Remembering("small"), Remembering("heavy")
     for k, engine in enumerate((light, light, heavy, heavy, light)):

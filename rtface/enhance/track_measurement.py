@@ -13,6 +13,7 @@ import numpy as np
 from rtface.analysis.analyzer import Analyzer, analyze_face
 from rtface.analysis.measure import finest_octave
 from rtface.analysis.patch import patch_of_crop
+from rtface.enhance.engine_call import ask_engine
 from rtface.frame import Bytes, Face, Float32, Frame
 from rtface.geometry.alignment import crop_matrix
 from rtface.protocols import Engine, Restored, Runtime, View
@@ -72,7 +73,7 @@ class TrackMeasurement:
     def _ask(self, engine: Engine, view: View, face: Face, time: float) -> float | None:
         """The gain; None where the answer is not waited for, or there is none."""
         crop = crop_of(view, face, engine.size)
-        answer = engine.submit(as_input(crop))
+        answer = ask_engine(engine, as_input(crop))
         if self._live:
             self._open[face.track_id] = _Question(answer, crop, face.width, time)
             return None
