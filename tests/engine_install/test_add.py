@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -268,6 +270,27 @@ def test_a_second_addition_waits_and_finds_the_engine(published: Publisher, weig
         with pytest.raises(UsageError, match="engine tiny-1 is there already"):
             second.result(30)
     assert said == ["another rtface is downloading or converting tiny-1; waiting until it has ended"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as here are POSIX's")
+def test_a_killed_addition_is_resumed(published: Publisher, server: Server, tmp_path: Path) -> None:
+    def hold(request: Any) -> None:
+        server.send(request, upto=900_000)
+        killed.wait(60)
+
+    server.data = write_zip(tmp_path / "a.pth", {"params_ema": published.tensors}, bytes(1_000_000)).read_bytes()
+    killed, words = threading.Event(), ("add", "tiny-1", "--url", server.url, "--accept-license")
+    server.acts, end = [hold], time.monotonic() + 25
+    process = published.command(*words)
+    part = Path(os.environ["RTFACE_CACHE"]) / "downloads" / "tiny-1" / "tiny1.pth.part"
+    while not (part.is_file() and part.stat().st_size > 500_000) and time.monotonic() < end:
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    killed.set()
+    result = call(*words)
+    assert result.exit_code == 0, result.output
+    assert len(server.asked) == 2 and int(str(server.asked[1]).removeprefix("bytes=")[:-1]) > 500_000
 
 
 def test_over_http_what_is_no_weights_is_not_kept(published: Publisher, weights: Path, server: Server,

@@ -21,7 +21,7 @@ from rtface.pipeline.chain import join_fields, split_fields
 from rtface.protocols import Runtime
 from rtface.stats import Stats
 from tests.device.cuda.gpu_rig import open_with
-from tests.device.cuda.test_cuda_device import codes, compare, film
+from tests.device.cuda.test_cuda_device import codes, compare, film, planes
 from tests.device.cuda.test_frames_on_gpu import back, put
 from tests.engine.cuda.test_stateless_engines import recipe  # noqa: F401
 from tests.enhance.key_frames import Every
@@ -138,6 +138,25 @@ def test_auto_goes_by_the_engines_weights(device, engines, monkeypatch, heavy, k
     assert all(f.touched for f in enhance(device, engines, stats, keyframe=keyframe)(film(frames=4, faces=1)))
     assert stats.counters["crops:plain"] == asked and not stats.counters["faults"]
     assert stats.counters["crops:rtface-s"] == (0 if asked == 4 else 4)
+
+
+def test_frames_waiting_for_a_keyframe_hold_no_gpu_memory(streams, device, engines):
+    reserved = [streams.gpu.allocations for _ in enhance(device, engines)(film(frames=8, faces=1))]
+    assert slots(device) == {"frames": 1, 128: 1, 256: 1} and reserved[3:] == [reserved[3]] * 5
+
+
+def test_an_engine_that_fails_on_a_keyframe_costs_one_frame(device, engines, open_plain):
+    calls = []
+
+    def spoil(name, values):
+        calls.append(name)
+        return values * np.nan if len(calls) == 2 else values
+
+    heavy, stats = open_plain(capturable=False, spoil=spoil), Stats()
+    out = list(enhance(device, Engines(heavy, engines.named("rtface-s")), stats)(film(frames=7, faces=1)))
+    (passed,) = (k for k, frame in enumerate(out) if not frame.touched)
+    assert all(map(np.array_equal, planes(out[passed]), planes(film(frames=7)[passed])))
+    assert (len(calls), stats.counters["faults"]) == (3, 1) and slots(device)["frames"] == 1
 
 
 class Late:
