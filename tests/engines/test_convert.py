@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from tests.engines.common import ROOT, onnx, ort, torch
+from tests.engines.tiny_network import MODEL, OFFERS
 
 safetensors = pytest.importorskip("safetensors.torch", reason="safetensors is not installed: make test-engines")
 
@@ -24,59 +25,6 @@ from engines.convert import whole as steps  # noqa: E402
 from engines.convert.graph import fold  # noqa: E402
 from rtface.engine.backends.int8 import load_calibration  # noqa: E402
 from rtface.engine.plan import load_golden  # noqa: E402
-
-MODEL = '''
-import torch
-from torch import nn
-
-
-class Softened(nn.Module):
-    def forward(self, x):
-        return torch.softmax(x, 1)
-
-
-class Tiny(nn.Module):
-    def __init__(self, width):
-        super().__init__()
-        self.inward, self.softened = nn.Conv2d(3, width, 3, padding=1), Softened()
-        self.middle, self.outward = nn.Conv2d(width, width, 1), nn.Conv2d(width, 3, 3, padding=1)
-        self.register_buffer("count", torch.zeros((), dtype=torch.long))
-
-    def forward(self, crop, fidelity):
-        weight = self.outward.weight * self.outward.weight.square().sum((1, 2, 3), keepdim=True).rsqrt()
-        inner = self.softened(self.middle(self.inward(crop)))
-        return torch.conv2d(inner, weight, padding=1) * fidelity[:, :, None, None]
-
-
-def build(width=4):
-    return Tiny(width)
-
-
-def restate(state):
-    return {name.replace("encoder", "inward"): value for name, value in state.items()}
-'''
-OFFERS = '''
-[architecture]
-name = "tiny"
-[input]
-name = "crop"
-size = 32
-range = [-1, 1]
-[output]
-name = "restored"
-range = [-1, 1]
-[controls]
-fidelity = { name = "fidelity", default = 0.5 }
-[precision]
-default = "bf16"
-fp32_nodes = ["*/softened/*"]
-[[offers]]
-name = "tiny-1"
-version = "1"
-variant = { width = 16 }
-states = ["params_ema", "state_dict"]
-prefix = "net."
-'''
 
 
 class Case:
@@ -128,7 +76,8 @@ def test_a_network_is_written_whole_and_as_torch_computes_it(case: Case) -> None
     assert sorted(p.name for p in case.out.iterdir()) == ["golden.npz", "model.onnx"]
 
     model = onnx.load(case.out / "model.onnx")
-    assert {n.op_type for n in model.graph.node} == {"Conv", "Softmax", "Unsqueeze", "Mul"}, "constants are folded"
+    kinds = {n.op_type for n in model.graph.node}
+    assert kinds == {"Conv", "Softmax", "Unsqueeze", "Mul", "Add"}, "constants are folded"
     assert result["fp32_nodes"] == [n.name for n in model.graph.node if n.op_type == "Softmax"]
     session = ort.InferenceSession(model.SerializeToString())
     crops = (case.pixels.transpose(0, 3, 1, 2) / 127.5 - 1).astype(np.float32)[[0, 1, 0, 1]]
@@ -156,7 +105,7 @@ def test_goldens_are_read_by_the_run_time(case: Case, capsys: Any, monkeypatch: 
 def test_ranges_for_int8_come_from_all_crops_but_the_first(case: Case, capsys: Any, monkeypatch: Any) -> None:
     """Where the offer says how good int8 has to be; the run time reads them."""
     path = case.folder / "offers.toml"
-    path.write_text("[psnr]\nint8 = 30.0\n" + path.read_text())
+    path.write_text(OFFERS.replace("[psnr]", "[psnr]\nint8 = 30.0"))
     torch.save({"params_ema": case.state}, case.weights)
     code, said = case.run(capsys, monkeypatch)
     assert code == 0 and {"stage": "int8", "done": 1.0} in said
