@@ -60,7 +60,7 @@ def main() -> None:
     none = a.input or clip(frames=a.frames, faces=0)
     cases = {"rtface-s, one face": (one, "rtface-s"), "rtface-m, one face": (one, "rtface-m"),
              "auto, four faces": (four, "auto"), "rtface-m, no faces": (none, "rtface-m")}
-    result: dict[str, Any] = {"what": __doc__.splitlines()[0], "frames": a.frames, "rounds": a.rounds}
+    result: dict[str, Any] = {"what": (__doc__ or "").splitlines()[0], "frames": a.frames, "rounds": a.rounds}
     for name, (path, engine) in cases.items():
         options = Options(engine=engine)
         through_chain(path, options)  # warm-up: compiled engine, file cache

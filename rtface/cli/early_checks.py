@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rtface.errors import InputMissing, UsageError
@@ -38,14 +38,6 @@ def _check_engine(name: str) -> None:
     if offer is not None or name in PLUGINS:
         raise UsageError(f"engine {name} is not installed; for its state run: rtface engines add {name}")
     raise unknown_engine(name)
-
-
-def check_region(given: Container[str], options: Options) -> None:
-    """As `rtface.pipeline.runtime.check_region`, which is imported only where it is needed."""
-    if options.region == "head" and "region" in given:
-        from rtface.pipeline.runtime import check_region as check
-
-        check(given, options)
 
 
 def check_inputs(inputs: Sequence[Path | Address]) -> None:

@@ -174,10 +174,11 @@ def _scope(jobs: list[Job], loaded: LoadedOptions) -> Scope:
     # Live options are refused before anything heavy is imported.
     check_scope(loaded.given, loaded.options, Scope.FILM | Scope.SEQUENCE | Scope.ENCODED | Scope.STILLS)
     early_checks.check_names(loaded.options)
-    early_checks.check_region(loaded.given, loaded.options)
     early_checks.check_inputs([job.input for job in jobs])
+    from rtface.pipeline.runtime import check_region
     from rtface.pipeline.stills import scope_of
 
+    check_region(loaded.given, loaded.options)
     return functools.reduce(operator.or_, (scope_of(job.input, job.named, loaded.options) for job in jobs))
 
 
@@ -239,7 +240,9 @@ def run(
     ends = live.live_ends(paths) if output_dir is None else None
     if ends is not None:
         check_scope(loaded.given, options, live_scope(*ends, options) | Scope.CONSOLE)
-        early_checks.check_region(loaded.given, options)
+        from rtface.pipeline.runtime import check_region
+
+        check_region(loaded.given, options)
         raise typer.Exit(live.run_live_job(*ends, options, console, stop, json=json))
     jobs = plan_jobs(paths, output_dir, options)
     check_scope(loaded.given, options, _scope(jobs, loaded))

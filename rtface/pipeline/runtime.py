@@ -7,8 +7,9 @@ from collections.abc import Callable, Container
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from threading import Event, Lock, Thread
+from threading import Event, Lock
 
+from rtface.concurrency.threads import start_thread
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine import EngineRequest, EngineSet
 from rtface.engine.backends.choose import check_device
@@ -126,8 +127,7 @@ def open_cpu_then_gpu(engine: EngineRequest | str, device: str, stack: ExitStack
         coming.set_exception(EngineError("the run ended while its engine was made ready on the GPU"))
 
     closed, handing_over = Event(), Lock()
-    thread = Thread(target=make, name="rtface-to-GPU", daemon=True)
-    thread.start()
+    start_thread("to-GPU", make)
 
     def close() -> None:
         # A plan takes minutes to build and cannot be stopped: its thread is left behind, and releases the GPU.

@@ -21,7 +21,6 @@ ALLOWED = {
     "rtface/engine_install/child.py": "converts weights in another Python environment",
     "rtface/pipeline/build.py": "loads engine and tracker at the same time",
     "rtface/pipeline/film.py": "loads the engine while the film is opened",
-    "rtface/pipeline/runtime.py": "prepares the GPU while the CPU already works",
     "rtface/pipeline/segments.py": "works on several segments of a film at once",
     "rtface/live/session.py": "loads engine and tracker while source and sinks are opened",
     "rtface/cli/demo.py": "runs the demonstration's steps as commands",
