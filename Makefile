@@ -61,8 +61,8 @@ lint: $(VENV)/.dev  ## ruff over everything, pyright strict over the library, wh
 	$(VENV)/bin/lint-imports --no-logo --no-cache
 
 image: run  ## renew the README's picture from out/
-	$(PY) -c "from pathlib import Path; from rtface.cli.demo import make_picture; \
-	  make_picture(Path('out/demo-before-after.mp4'), Path('docs/images/before-after.jpg'))"
+	$(PY) -c "from pathlib import Path; from rtface.cli.demo import make_image; \
+	  make_image(Path('out/demo-before-after.mp4'), Path('docs/images/before-after.jpg'))"
 
 wheel: $(VENV)/.dev  ## build dist/rtface-*.whl with the models inside
 	PIP_CONSTRAINT=$(PIN) $(PY) -m build --wheel

@@ -5,8 +5,8 @@
     rtface.run("call.mp4", "clear.mp4", strength=0.8)
 
     with rtface.Enhancer() as e:
-        for picture in pictures:        # H×W×3 uint8
-            show(e(picture))
+        for image in images:            # H×W×3 uint8
+            show(e(image))
 
 docs/python.md describes all names. They are imported on first use, so that ``import rtface`` itself is quick.
 """

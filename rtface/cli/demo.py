@@ -1,7 +1,7 @@
 """``make run`` without INPUT: makes a clip like a bad video call, enhances it, and puts before and after side by side.
 
 The face is scikit-image's public-domain portrait of the astronaut Eileen Collins (NASA). It moves, turns and comes
-nearer; then the picture goes the way of a call: made small, sensor noise, a real codec at a low rate, made large again.
+nearer; then the film goes the way of a call: made small, sensor noise, a real codec at a low rate, made large again.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def portrait() -> Bytes:
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Scale of the portrait, where the face is (x, y), turn -1…1 and tilt in radians; pixels of the 720p picture."""
+    """Scale of the portrait, where the face is (x, y), turn -1…1 and tilt in radians; pixels of the 720p frame."""
 
     scale: float
     x: float
@@ -60,8 +60,8 @@ class Pose:
                     HEIGHT * (0.44 + 0.04 * math.sin(2 * phase)), math.sin(2 * phase), 0.07 * math.sin(phase + 1.0))
 
 
-def pictures(face: Bytes) -> Iterator[Bytes]:
-    """The clean pictures as the camera of the call takes them, RGB uint8 360×640×3."""
+def clean_frames(face: Bytes) -> Iterator[Bytes]:
+    """The clean frames as the camera of the call takes them, RGB uint8 360×640×3."""
     # Around the portrait its own colours go on, out of focus.
     around = cv2.GaussianBlur(face, (0, 0), 24, borderType=cv2.BORDER_REPLICATE)
     edge = np.zeros(face.shape[:2], np.float32)
@@ -87,14 +87,14 @@ def pictures(face: Bytes) -> Iterator[Bytes]:
 
 
 def call() -> Iterator[av.VideoFrame]:
-    """The pictures as the other side of a call sees them: 720p, through sensor noise and a codec at 360p."""
+    """The frames as the other side of a call sees them: 720p, through sensor noise and a codec at 360p."""
     rng = np.random.default_rng(7)
     wire = io.BytesIO()
     with av.open(wire, "w", format="matroska") as sent:
         stream = sent.add_stream("libx264", FPS, options={"preset": "veryfast", "tune": "zerolatency"})
         stream.width, stream.height, stream.pix_fmt = CALL_WIDTH, CALL_HEIGHT, "yuv420p"
         stream.bit_rate = CALL_BITRATE
-        for clean in pictures(portrait()):
+        for clean in clean_frames(portrait()):
             noisy = clean + NOISE * rng.standard_normal(clean.shape, np.float32)
             sent.mux(stream.encode(av.VideoFrame.from_ndarray(np.clip(noisy, 0, 255).astype(np.uint8), "rgb24")))
         sent.mux(stream.encode(None))
@@ -130,7 +130,7 @@ def make_clip(path: Path) -> None:
         film.mux(audio.encode(None))
 
 
-def make_picture(pair: Path, path: Path, time: float = 0.3 * SECONDS) -> None:
+def make_image(pair: Path, path: Path, time: float = 0.3 * SECONDS) -> None:
     """Cuts the face out of both halves of a before|after film at a time and writes them side by side."""
     pose = Pose.at(time)
     side = min(HEIGHT, 2 * round(95 * pose.scale))
@@ -164,13 +164,13 @@ def main() -> int:
         code = subprocess.run([sys.executable, "-m", "rtface", *command], check=False).returncode
         if code:
             return code
-        make_picture(pair, still)
+        make_image(pair, still)
     except (RtfaceError, OSError) as error:
         _say(f"error: {error}")
         return 1
     _say("there is now:")
     for path, what in ((clip, "the clip before"), (enhanced, "the enhanced film"), (pair, "before | after, a film"),
-                       (still, "before | after, a picture"), (folder / "report.json", "what was done, in figures")):
+                       (still, "before | after, an image"), (folder / "report.json", "what was done, in figures")):
         _say(f"  {path}  {what}")
     return 0
 

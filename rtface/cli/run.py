@@ -100,12 +100,12 @@ def output_name(path: Path | Address, *, sequence: bool = False) -> str:
         return f"{path.resolve().name}.mp4" if sequence else path.resolve().name
     from rtface.media.images import IMAGE_KINDS
     from rtface.media.stream_plan import FORMATS
-    from rtface.pipeline.stills import is_picture
+    from rtface.pipeline.stills import is_image
 
     if path.suffix.lower() in (FORMATS | IMAGE_KINDS):
         return path.name
     # A kind that cannot be written becomes PNG, or Matroska, which holds every codec.
-    return path.stem + (".png" if isinstance(path, Path) and is_picture(path) else ".mkv")
+    return path.stem + (".png" if isinstance(path, Path) and is_image(path) else ".mkv")
 
 
 def run_jobs(jobs: list[Job], options: Options, console: Console, stop: StopRequest, *, skip: bool,

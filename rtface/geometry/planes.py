@@ -180,7 +180,7 @@ def planes(image: av.VideoFrame, form: Layout, parity: int | None = None) -> dic
         if parity is not None:
             view = view[parity::2]
             if not view.size:
-                raise InputError(f"a picture of {image.height} rows is too low to be interlaced; treat it as "
+                raise InputError(f"a frame of {image.height} rows is too low to be interlaced; treat it as "
                                  "progressive")
         out[role] = view
     return out

@@ -32,7 +32,7 @@ MAX_LIFT = math.log2(3.0)
 """The largest lift: shadows at most three times as bright as they are coded."""
 
 # What a face, or a frame without one, is brought to; coded luma, 0…1. Low enough that dark skin stays dark.
-_FACE_TARGET, _PICTURE_TARGET = 0.46, 0.36
+_FACE_TARGET, _FRAME_TARGET = 0.46, 0.36
 # Below this the curve comes from the diagonal, so that black and its noise stay; above this it goes back to it.
 _SHADOW, _BRIGHT = 0.12, 0.6
 _MOST_CHROMA = 1.35
@@ -206,7 +206,7 @@ class Brightening:
             self._face_at = frame.time
         if self._face is not None and 0.0 <= frame.time - self._face_at < _HOLD_S and not (frame.cut and not levels):
             return lift_for(self._face, _FACE_TARGET), scene
-        return lift_for(scene, _PICTURE_TARGET), scene
+        return lift_for(scene, _FRAME_TARGET), scene
 
     def luma_table(self, form: Layout, color: Color, lift: float) -> NDArray[Any]:
         full = full_range(form, color)

@@ -26,7 +26,7 @@ from rtface.protocols import Item, Sink
 from rtface.stats import Stats
 from rtface.util.av_arrays import plane_rows, sample_bytes
 
-PICTURES = tuple(IMAGE_KINDS)
+IMAGES = tuple(IMAGE_KINDS)
 
 
 class Comparison:
@@ -98,7 +98,7 @@ def open_pairs(path: Path, info: MediaInfo, encode: EncodeOptions, *, overwrite:
 
     Raises as `plan_output`.
     """
-    if path.suffix.lower() in PICTURES:
+    if path.suffix.lower() in IMAGES:
         return BestPair(path, overwrite=overwrite)
     width, height = _pair_size(info.width, info.height, info.display.quarter_turns)
     wide = replace(info, width=width, height=height, display_width=2 * info.display_width)

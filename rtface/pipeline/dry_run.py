@@ -24,7 +24,7 @@ def describe_plan(info: MediaInfo, plan: OutputPlan | None, options: QualityOpti
     if plan is not None:
         video = plan.video
         quality = _quality(video)
-        lines.append(f"pictures: {info.coding.described} become {CLASSES[video.coding]} ({video.described}"
+        lines.append(f"frames: {info.coding.described} become {CLASSES[video.coding]} ({video.described}"
                      f"{f' {quality}' if quality else ''}, {video.width}x{video.height}, {float(video.rate):g} fps, "
                      f"{video.pix_fmt})")
         lines += [f"stream {each.stream.index}: {_fate(each)}" for each in plan.streams]

@@ -39,7 +39,7 @@ from rtface.pipeline.progress import Progress, Show, SpeedMeter
 from rtface.pipeline.runtime import BuildProgress, codec_device
 from rtface.pipeline.segment_plan import plan_segments
 from rtface.pipeline.segments import in_segments
-from rtface.pipeline.stills import is_picture, is_stills_job, run_stills
+from rtface.pipeline.stills import is_image, is_stills_job, run_stills
 from rtface.protocols import Item, Sink
 from rtface.report import Report, metadata_options, report_options
 from rtface.stages.runner import Stages
@@ -135,9 +135,9 @@ def _into_folder(input: Path | Address, output: Path | str, stills: bool) -> boo
     if stills:
         return input.is_dir()
     if Path(output).suffix.lower() in IMAGE_KINDS and not names_folder(output):
-        raise UsageError(f"{input} is a film: name a film ({', '.join(FORMATS)}) or a folder for its pictures, "
+        raise UsageError(f"{input} is a film: name a film ({', '.join(FORMATS)}) or a folder for its images, "
                          f"not {Path(output).name}")
-    return film_folder(output, FORMATS, input, still=isinstance(input, Path) and is_picture(input))
+    return film_folder(output, FORMATS, input, still=isinstance(input, Path) and is_image(input))
 
 
 def _run_film(input: Path | Address, output: Path | Target, options: Options, report: Report,

@@ -20,7 +20,7 @@ from rtface.media.workfile import full
 from rtface.options import InputOptions, Options, Scope
 from rtface.pipeline.build import RunParts, Threads, film_parts
 from rtface.pipeline.chain import chain, end_at_faults
-from rtface.pipeline.compare import PICTURES, BestPair, Comparison
+from rtface.pipeline.compare import IMAGES, BestPair, Comparison
 from rtface.pipeline.progress import Progress, Show
 from rtface.pipeline.runtime import BuildProgress
 from rtface.report import Report, metadata_options
@@ -43,7 +43,7 @@ def is_stills_job(input: Path | Address, output: Path | str, options: InputOptio
             raise UsageError(f"{input} is a folder of stills and {output} a single file: name a folder, or make a film "
                              "of them with --sequence --fps RATE")
         return True
-    return suffix.lower() in IMAGE_KINDS and not folder and is_picture(input)
+    return suffix.lower() in IMAGE_KINDS and not folder and is_image(input)
 
 
 def scope_of(input: Path | Address, output: Path | str, options: Options) -> Scope:
@@ -58,8 +58,8 @@ def scope_of(input: Path | Address, output: Path | str, options: Options) -> Sco
     return scope
 
 
-def is_picture(path: Path) -> bool:
-    """Whether a file's first bytes are those of a still picture."""
+def is_image(path: Path) -> bool:
+    """Whether a file's first bytes are those of a still image."""
     if not path.is_file():  # what is read from a pipe is gone
         return False
     try:
@@ -75,15 +75,15 @@ def run_stills(input: Path, output: Path, options: Options, report: Report, *, s
     """Enhances every still and fills the report's engine, device and notes; see `rtface.pipeline.film.run_file` for
     the rest.
 
-    In a folder, pictures that are there already are skipped (unless `overwrite`), a bad one does not stop the rest,
+    In a folder, images that are there already are skipped (unless `overwrite`), a bad one does not stop the rest,
     and at the end InputError names how many failed.
     """
     jobs = _jobs(input, output, options)
     if options.compare and input.is_dir():
         raise UsageError(f"--compare {options.compare}: {input} is a folder of stills, and before|after is made of one "
-                         "picture or film; give one of its pictures as INPUT")
-    if options.compare and options.compare.suffix.lower() not in PICTURES:
-        raise UsageError(f"--compare {options.compare}: of a still, name a picture ({', '.join(PICTURES)})")
+                         "image or film; give one of its images as INPUT")
+    if options.compare and options.compare.suffix.lower() not in IMAGES:
+        raise UsageError(f"--compare {options.compare}: of a still, name an image ({', '.join(IMAGES)})")
     pair = BestPair(options.compare, overwrite=options.overwrite) if options.compare else None
     if options.dry_run:
         report.notes += [f"{source} → {target}" for source, target in jobs]
@@ -156,13 +156,13 @@ class _Stills:
         finally:
             items.close()
         if self.stop.is_set() and self.done + self.skipped + len(self.failed) < len(self.jobs):
-            raise Interrupted(f"interrupted after {self.done} of {len(self.jobs)} pictures; the same command goes on "
+            raise Interrupted(f"interrupted after {self.done} of {len(self.jobs)} images; the same command goes on "
                               "from there")
         if self.skipped:
-            self.notes.append(f"{self.skipped} pictures were there already (--overwrite does them again)")
+            self.notes.append(f"{self.skipped} images were there already (--overwrite does them again)")
         if self.failed:
             raise InputError(self.failed[0] if len(self.jobs) == 1 else
-                             f"{len(self.failed)} of {len(self.jobs)} pictures failed: {'; '.join(self.failed[:3])}"
+                             f"{len(self.failed)} of {len(self.jobs)} images failed: {'; '.join(self.failed[:3])}"
                              f"{'; …' if len(self.failed) > 3 else ''} ({self.done} done, "
                              f"{self.skipped} there already)")
 
@@ -186,7 +186,7 @@ class _Stills:
         try:
             write_image(frame, plan, still=still, tags=self.tags if frame.corrected else None)
         except OutputError as error:
-            if full(error.__cause__):  # every other picture would meet it too
+            if full(error.__cause__):  # every other image would meet it too
                 raise
             self._lost(error)
             return
@@ -197,7 +197,7 @@ class _Stills:
         if len(self.jobs) == 1:
             raise error
         self.failed.append(str(error))
-        self.stats.warn(f"picture:{len(self.failed)}", str(error))
+        self.stats.warn(f"image:{len(self.failed)}", str(error))
 
 
 def frames_of_stills(paths: Sequence[Path], stats: Stats) -> Iterator[Frame]:
@@ -212,9 +212,9 @@ def frames_of_stills(paths: Sequence[Path], stats: Stats) -> Iterator[Frame]:
             frame = read_image(path).frame
         except RtfaceError as error:
             errors.append(error)
-            stats.warn(f"picture:{len(errors)}", str(error))
+            stats.warn(f"image:{len(errors)}", str(error))
             stats.count("unreadable")
             continue
         yield frame
     if errors and len(errors) == len(paths):
-        raise InputError(f"none of {len(paths)} pictures can be read: {errors[0]}") from errors[0]
+        raise InputError(f"none of {len(paths)} images can be read: {errors[0]}") from errors[0]

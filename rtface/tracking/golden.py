@@ -15,22 +15,22 @@ _MESH, _DETECTION = 0.5, 1.0  # pixels of the networks' own frames; float32 anyw
 _SCORE = 0.02
 
 
-def mesh_picture() -> Bytes:
+def mesh_image() -> Bytes:
     """A face, uint8 256×256×3."""
     with np.load(models.path(FILE)) as file:
         return np.ascontiguousarray(file["picture"].repeat(2, 0).repeat(2, 1))
 
 
-def detector_picture() -> Bytes:
+def detector_image() -> Bytes:
     """The same in a larger frame, uint8 384×384×3."""
-    picture, out = mesh_picture(), np.zeros((SIZE, SIZE, 3), np.uint8)
-    out[48:48 + len(picture), 80:80 + len(picture)] = picture
+    image, out = mesh_image(), np.zeros((SIZE, SIZE, 3), np.uint8)
+    out[48:48 + len(image), 80:80 + len(image)] = image
     return out
 
 
 def check_mesh(mesh: FaceMesh) -> None:
     """Raises EngineError, saying by how much its points or its score are off."""
-    points, score = mesh.infer(mesh_picture())
+    points, score = mesh.infer(mesh_image())
     with np.load(models.path(FILE)) as file:
         apart = float(np.abs(points - file["mesh"]).max())
         off = abs(score - float(file["mesh_score"]))
@@ -39,7 +39,7 @@ def check_mesh(mesh: FaceMesh) -> None:
 
 def check_detector(detector: Detector) -> None:
     """Likewise."""
-    found = detector.detect(detector_picture(), 0.5)
+    found = detector.detect(detector_image(), 0.5)
     if len(found) != 1:
         raise EngineError(f"the face detector finds {len(found)} faces on this device where there is one")
     with np.load(models.path(FILE)) as file:

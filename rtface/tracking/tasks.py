@@ -54,9 +54,9 @@ class TasksMesh:
         appearance = appearance_of(view.crop(region.matrix(), (SIZE, SIZE)))
         wide = Region(region.x, region.y, 2 * region.side, region.angle)
         size = 2 * SIZE
-        picture = self._mp.Image(image_format=self._mp.ImageFormat.SRGB,
-                                 data=np.ascontiguousarray(view.crop(wide.matrix(size), (size, size))))
-        faces = self._landmarker.detect(picture).face_landmarks
+        image = self._mp.Image(image_format=self._mp.ImageFormat.SRGB,
+                               data=np.ascontiguousarray(view.crop(wide.matrix(size), (size, size))))
+        faces = self._landmarker.detect(image).face_landmarks
         if not faces:
             return Mesh(np.zeros((478, 3)), 0.0, appearance)
         points = np.array([(p.x, p.y, p.z) for p in faces[0]], np.float64) * size

@@ -31,7 +31,7 @@ def test_clip_has_picture_and_sound_of_the_same_length(tmp_path, monkeypatch):
     assert len(frames) == 15
     assert 0.001 < loudness < 0.1
     # Damaged: the call's 360 lines cannot carry what the portrait holds at 720.
-    clean = next(demo.pictures(demo.portrait()))
+    clean = next(demo.clean_frames(demo.portrait()))
     assert clean.shape == (360, 640, 3)
     assert cv2.Laplacian(frames[0], cv2.CV_32F).std() < 0.5 * cv2.Laplacian(
         cv2.cvtColor(clean, cv2.COLOR_RGB2GRAY), cv2.CV_32F).std()
@@ -47,7 +47,7 @@ def test_picture_shows_the_same_place_of_both_halves(tmp_path, monkeypatch):
             frame = av.VideoFrame.from_ndarray(np.hstack([half, half[..., ::-1]]), "bgr24")
             film.mux(stream.encode(frame))
         film.mux(stream.encode(None))
-    demo.make_picture(pair, still, 0.0)
+    demo.make_image(pair, still, 0.0)
     picture = cv2.imread(str(still))
     side = picture.shape[0]
     assert (picture[:, :side] == picture[:, -side:, ::-1]).all()
@@ -71,7 +71,7 @@ def test_demo_runs_the_command_and_says_where(monkeypatch, tmp_path, capsys, cod
 
     monkeypatch.setattr(demo.subprocess, "run", lambda command, check: commands.append(command) or Done)
     monkeypatch.setattr(demo, "make_clip", lambda path: path.write_bytes(b""))
-    monkeypatch.setattr(demo, "make_picture", lambda pair, still: None)
+    monkeypatch.setattr(demo, "make_image", lambda pair, still: None)
     monkeypatch.setattr("sys.argv", ["demo", str(tmp_path / "out"), "--strength", "0.5"])
     assert demo.main() == code
     assert commands[0][-2:] == ["--strength", "0.5"]

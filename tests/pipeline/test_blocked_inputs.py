@@ -19,7 +19,7 @@ from rtface.media.source import FileSource
 from rtface.options import Options
 from rtface.pipeline.analysis import analyze_file
 from rtface.pipeline.film import run_file
-from rtface.pipeline.stills import is_picture
+from rtface.pipeline.stills import is_image
 from tests.pipeline.run_media import decoded, write_film
 
 pytestmark = [pytest.mark.skipif(os.name == "nt", reason="no FIFO there"), pytest.mark.usefixtures("engines")]
@@ -103,7 +103,7 @@ def test_a_pipe_that_is_no_film(tmp_path: Path) -> None:
 
 def test_a_pipe_is_read_once_from_its_beginning(film: Path, tmp_path: Path) -> None:
     with fifo(tmp_path / "in", b"") as pipe:
-        assert not is_picture(pipe)
+        assert not is_image(pipe)
     read, write = os.pipe()
     thread = threading.Thread(target=lambda: os.fdopen(write, "wb").write(film.read_bytes()))
     thread.start()

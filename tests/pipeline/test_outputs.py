@@ -201,7 +201,7 @@ def test_stills_are_not_written_into_their_own_folder(tmp_path: Path) -> None:
 def test_a_comparison_of_a_folder_says_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     still(tmp_path / "in" / "a.png", face=False)
-    with pytest.raises(UsageError, match=r"in is a folder of stills.*one of its pictures"):
+    with pytest.raises(UsageError, match=r"in is a folder of stills.*one of its images"):
         rtface.run(tmp_path / "in", tmp_path / "out", compare=tmp_path / "c.png")
 
 
@@ -211,5 +211,5 @@ def test_a_folder_with_a_bad_picture_sums_up(tmp_path: Path) -> None:
     (tmp_path / "in" / "b.png").write_bytes(b"")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.png").write_bytes(b"there")
-    with pytest.raises(InputError, match=r"1 of 3 pictures failed: .*b\.png.*1 done, 1 there already"):
+    with pytest.raises(InputError, match=r"1 of 3 images failed: .*b\.png.*1 done, 1 there already"):
         rtface.run(tmp_path / "in", tmp_path / "out")

@@ -167,7 +167,7 @@ def test_a_folder_continues_past_a_bad_image_and_skips_done(tmp_path: Path) -> N
     assert sorted(p.name for p in out.iterdir()) == ["a.png", "c.png"]
     (folder / "b.png").unlink()
     report = rtface.run(folder, out)
-    assert report.frames_out == 0 and any("2 pictures were there" in note for note in report.notes)
+    assert report.frames_out == 0 and any("2 images were there" in note for note in report.notes)
     with pytest.raises(UsageError, match="sequence=True"):
         rtface.run(folder, tmp_path / "film.mp4")
 
@@ -180,7 +180,7 @@ def test_a_folder_goes_on_past_a_picture_that_cannot_be_encoded(tmp_path: Path) 
     encoder = av.CodecContext.create("png", "w")
     encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = 16_400, 2, "rgb24", Fraction(1, 25)
     (folder / "b.webp").write_bytes(b"".join(bytes(p) for p in [*encoder.encode(wide), *encoder.encode(None)]))
-    with pytest.raises(InputError, match=r"1 of 3 pictures failed: .*b.webp.*at most 16383"):
+    with pytest.raises(InputError, match=r"1 of 3 images failed: .*b.webp.*at most 16383"):
         rtface.run(folder, out)
     assert [p.name for p in sorted(out.iterdir())] == ["a.png", "c.png"]
 

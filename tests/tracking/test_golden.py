@@ -39,7 +39,7 @@ def run(spec, rgb):
 
 
 def pictures(side):
-    yield golden.mesh_picture() if side == 256 else golden.detector_picture()
+    yield golden.mesh_image() if side == 256 else golden.detector_image()
     yield np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
 
 

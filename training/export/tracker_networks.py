@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 from rtface.tracking import models
 from rtface.tracking.detector import Detector
 from rtface.tracking.facemesh import SIZE, FaceMesh, Region
-from rtface.tracking.golden import FILE, detector_picture, mesh_picture
+from rtface.tracking.golden import FILE, detector_image, mesh_image
 from rtface.tracking.network import TrackerNetwork
 
 SOURCE, MADE = "face_landmarks_detector.tflite", "face_landmarks_detector.onnx"
@@ -175,13 +175,13 @@ def main() -> None:
     picture = cv2.warpAffine(data.astronaut(), _cv2(FACE.matrix(SIZE // 2)), (SIZE // 2, SIZE // 2))
     models.SHA256[FILE] = _written(folder / FILE, picture=picture)
     rng, worst = np.random.default_rng(0), 0.0
-    for pixels in (mesh_picture(), *(rng.integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8))):
+    for pixels in (mesh_image(), *(rng.integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8))):
         points, presence = session.run(list(OUTPUTS), {"picture": pixels[None].astype(np.float32) / 255})
         theirs = [o.copy() for o in mesh.network(pixels)]
         worst = max(worst, float(np.abs(points.ravel() - theirs[0].ravel()).max()),
                     float(np.abs(presence.ravel() - theirs[1].ravel()).max()))
-    points, score = mesh.infer(mesh_picture())
-    (found,) = detector.detect(detector_picture(), 0.5)
+    points, score = mesh.infer(mesh_image())
+    (found,) = detector.detect(detector_image(), 0.5)
     _written(folder / FILE, picture=picture, mesh=points.astype(np.float32), mesh_score=score, box=found.box,
              points=found.points, score=found.score)
     print(f"ONNX Runtime is {worst:.2e} from OpenVINO; mesh {score:.3f}, detector {found.score:.3f}")

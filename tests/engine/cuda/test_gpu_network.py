@@ -37,11 +37,11 @@ def test_answers_are_the_cpus(streams, capturable):
     mesh, detector = FaceMesh(network=open_network(models.face_mesh())), Detector(network=open_network(models.yunet()))
     exact = Detector(network=TrackerNetwork("face_detection_yunet_2023mar.onnx", 384, 1, layout="NCHW", bgr=True))
     for turn in range(2):  # buffers are used again
-        picture = golden.mesh_picture() if turn else np.ascontiguousarray(golden.mesh_picture()[:, ::-1])
+        picture = golden.mesh_image() if turn else np.ascontiguousarray(golden.mesh_image()[:, ::-1])
         points, score = mesh.infer(picture)
         wanted, other = FaceMesh().infer(picture)
         assert np.abs(points - wanted).max() < 0.01 and abs(score - other) < 1e-4
-    (a,), (b,) = (d.detect(golden.detector_picture(), 0.5) for d in (detector, exact))
+    (a,), (b,) = (d.detect(golden.detector_image(), 0.5) for d in (detector, exact))
     assert np.abs(a.points - b.points).max() < 0.01 and np.abs(a.box - b.box).max() < 0.01
     assert abs(a.score - b.score) < 1e-4
     golden.check_mesh(mesh), golden.check_detector(detector)
@@ -103,7 +103,7 @@ def test_a_lost_gpu_is_no_reason_to_go_on_in_silence(host_kernels):
     mesh = FaceMesh(network=opener(streams)(models.face_mesh()))
     streams.gpu.lost = True
     with pytest.raises(DeviceLost):
-        mesh.infer(golden.mesh_picture())
+        mesh.infer(golden.mesh_image())
     with pytest.raises(DeviceLost):
         create_tracker(gpu=opener(streams))
     mesh.close()
