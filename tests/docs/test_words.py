@@ -10,13 +10,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST_NAME = 60
-PRIVATE = 97
+PRIVATE = 95
 """How often a test may still use a private name of another module. Lower it when it has fallen; never raise it."""
 
 # How often a word may still stand in rtface/, docs/ and README.md. Lower a number when it has fallen; never raise one.
-WORDS = {"anew": 12, "beside": 69, "nobody": 14, "be had": 3, "is told": 2, "are told": 2,
-         "goes on": 11, "go on": 13, "workshop": 0, "moment": 3, "rung": 0, "ladder": 15,
-         "stranger": 0, "desk": 0, "sealed": 2, "of its own": 14, "of their own": 3, "for ever": 1,
+WORDS = {"anew": 12, "beside": 46, "nobody": 11, "be had": 3, "is told": 0, "are told": 2,
+         "goes on": 10, "go on": 13, "workshop": 0, "moment": 3, "rung": 0, "ladder": 15,
+         "stranger": 0, "desk": 0, "sealed": 2, "of its own": 12, "of their own": 3, "for ever": 1,
          "gone up": 0}
 
 
