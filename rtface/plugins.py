@@ -40,6 +40,7 @@ BUILT_IN: dict[str, dict[str, tuple[str, str]]] = {
     "source": {"camera": (_SOURCE, ""), "stream": (_SOURCE, ""), "file": (_SOURCE, "")},
     "sink": {"vcam": (f"{_VIRTUAL}:open_virtual_camera", f"{_VIRTUAL}:why_unusable"), "null": (_SINK, ""),
              "stream": (_SINK, ""), "file": (_SINK, "")},
+    # Stages come from distributions in plugins/, engines from folders (`rtface.engine.listing`) and plugins.
     "stage": {}, "engine": {},
 }
 """Kind → name → (factory, check), each "module:attribute". The check is called with the name and returns why the

@@ -147,7 +147,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise UsageError(f'{where}: key "tracks" is missing; make one with: rtface analyze INPUT --json')
     table = cast(dict[str, Any], table)
     if table.get("version") != VERSION:
-        raise UsageError(f'{where}: "version" is {brief(table.get("version"))}, this rtface reads {VERSION}')
+        raise UsageError(f'{where}: "version" is {brief(table.get("version"))}, this rtface reads {VERSION}; '
+                         "make it again with: rtface analyze INPUT --json")
     return table
 
 

@@ -79,7 +79,7 @@ class ChildProcess:
         return self._process.pid
 
     def send(self, message: object) -> bool:
-        """Hands a message to its `Parent.receive`; never waits. False when it is gone or too far behind.
+        """Hands a message to its `ParentProcess.receive`; never waits. False when it is gone or too far behind.
 
         Raises:
             TypeError, AttributeError, pickle.PicklingError: it cannot be pickled.

@@ -62,7 +62,7 @@ def state_of(task: ShapeTask) -> CorrectionState:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """Figures of an engine's answer r and its crop c, of side S, for one `Area`; d = r − c.
+    """Figures of an engine's answer r and its crop c, of side S, for one `FaceRegion`; d = r − c.
 
     Attributes:
         cells: float32 3×64×64, averages of d.
@@ -89,12 +89,12 @@ class Controls:
 
     Attributes:
         size: S.
-        box, part: x0, y0, x1, y1; own grain and synthetic grain are laid out in the part, see `Area`.
+        box, part: x0, y0, x1, y1; own grain and synthetic grain are laid out in the part, see `FaceRegion`.
         strength: 0…1.
         excess: float32 3×32×32, enlarged bilinearly.
         curve: float64 2×3, gain and offset a channel; None for none.
         irises: where they are.
-        colours: float32 2×3, what to add to them, see `eyes.give_back`.
+        colours: float32 2×3, what to add to them, see `eyes.lost_colour`.
         grain: None for none.
         gate: float32 64×64; None where it is open everywhere.
     """

@@ -1,6 +1,6 @@
 """Correspondence between two frames of one track: optical flow, and a gate where both frames agree.
 
-Dense flow counts only as far as it explains the change better than what was expected does (`motion.believed`); in a
+Dense flow counts only as far as it explains the change better than what was expected does (`motion.reliable_flow`); in a
 film that is that every sample goes on at its own speed (`WarpEstimator.speed`, a line through
 the flows to the frames around).
 A film's flow is found twice: on the answers as they are, and then, finer, on those averaged over some frames.

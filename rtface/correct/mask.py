@@ -50,7 +50,7 @@ def face_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "f
 
     Args:
         size: S.
-        mesh: MediaPipe's points in crop pixels, (468 or more)×2 or ×3 (`geometry.apply(W, face.mesh[:, :2])`); None for
+        mesh: MediaPipe's points in crop pixels, (468 or more)×2 or ×3 (`transforms.apply(W, face.mesh[:, :2])`); None for
             the oval of the alignment template.
         region: "head" is also hair, ears and neck, as far as the crop shows them: a wider, softer oval that ends well
             within the crop.

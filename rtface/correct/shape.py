@@ -12,17 +12,17 @@ from rtface.frame import Float, Float32
 from rtface.protocols import ShapingOptions
 
 
-def shape(r: Float32, c: Float32, mask: Float32, state: CorrectionState, options: ShapingOptions, *, time: float,
+def shape(r: Float32, c: Float32, mask: Float32, state: CorrectionState, shaping: ShapingOptions, *, time: float,
           seed: int = 0, scale: float = 1.0, occlusion: Float32 | None = None, eyes: Float | None = None,
           out: Float32 | None = None) -> tuple[Float32, Float32]:
-    """Shapes one restored crop into the correction for `Device.composite`: measures, decides and applies on the CPU.
+    """Shapes one restored crop into the correction for `Device.paste`: measures, decides and applies on the CPU.
 
     Args:
         r: float32 3×S×S, what the engine made; not changed.
-        c: float32 3×S×S, the crop it was made from; not changed, and with `options.keep` kept.
+        c: float32 3×S×S, the crop it was made from; not changed, and with `ShapingOptions.keep` kept.
         mask: float32 S×S, `face_mask(…)`.
         state: of the face's track, changed.
-        options: what the user asked for.
+        shaping: what the user asked for, strength included.
         time: seconds, rising within a track.
         seed: any number that belongs to this track and frame (synthetic grain).
         scale: crop pixels per image pixel, `sqrt(|det W|)`.
@@ -43,23 +43,23 @@ def shape(r: Float32, c: Float32, mask: Float32, state: CorrectionState, options
     else:
         out[...] = 0.0
     area = face_region_of(mask, size, irises(size) if eyes is None else eyes, scale)
-    if options.average:
+    if shaping.average:
         r = state.average.update(r, c, time, scale, None if area is None else area.box)
-    if area is None or options.strength <= 0.0:
+    if area is None or shaping.strength <= 0.0:
         return out, np.zeros((size, size), np.float32)
     pixels = CpuShaper(r, c, area)
-    controls = decide(pixels.measure(options), area, state, options, time=time, seed=seed)
+    controls = decide(pixels.measure(shaping), area, state, shaping, time=time, seed=seed)
     shaped = pixels.apply(controls, mask, occlusion, out)
-    if options.keep:
-        shaped = state.key.key(c, shaped, options.strength, time, scale, options.share)
+    if shaping.keep:
+        shaped = state.key.key(c, shaped, shaping.strength, time, scale, shaping.share)
     return shaped
 
 
-def carried(c: Float32, state: CorrectionState, options: ShapingOptions, *, time: float,
+def carried(c: Float32, state: CorrectionState, shaping: ShapingOptions, *, time: float,
             scale: float = 1.0) -> tuple[Float32, Float32]:
     """The correction of a crop that no engine has seen: that of the last keyframe (`ShapingOptions.keep`), moved to it
     (`rtface.correct.reproject`). Arguments and answer as for `shape`; 0 where there is no keyframe."""
-    if options.strength > 0.0 and state.key.ready(time):
-        return state.key.carry(c, options.strength, time, scale)
+    if shaping.strength > 0.0 and state.key.ready(time):
+        return state.key.carry(c, shaping.strength, time, scale)
     size = int(c.shape[1])
     return np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.float32)

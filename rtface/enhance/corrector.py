@@ -49,8 +49,8 @@ class FaceCorrector(ABC):
         stats: counters and step times.
         treatments: decisions of the file given by `--treatment`, by track id.
         analysis: False corrects every face fully; True decides by `options.correct`.
-        light: name of the engine that runs between the keyframes of a heavy one; None without keyframes
-            .
+        light: name of the engine that runs between the keyframes of a heavy one; None for no
+            keyframes.
 
     Attributes:
         strength: 0…1, may be changed between frames.

@@ -56,15 +56,15 @@ class EngineSelector:
         tasks: list[FaceTask] = []
         for face in faces:
             track = self._tracks.see(face, frame.time, counted=not frame.lead_in)
-            of_face = track.decide(frame.time, counted=not frame.lead_in) * strength
-            if of_face <= 0.0:
+            face_strength = track.decide(frame.time, counted=not frame.lead_in) * strength
+            if face_strength <= 0.0:
                 continue
             named = track.analyzer.treatment.engine
             engine = (runtime.engines.named(named) if named else
                       runtime.engines.pick(face.width, self._sharing(faces), track.chosen))
             track.chosen = engine.name
             light, every = self._key_frames(engine, frame, runtime)
-            tasks.append(FaceTask(track, face, frame, of_face, engine, light=light, every=every))
+            tasks.append(FaceTask(track, face, frame, face_strength, engine, light=light, every=every))
         return tasks
 
     def _key_frames(self, engine: Engine, frame: Frame, runtime: Runtime) -> tuple[Engine | None, int]:

@@ -7,7 +7,7 @@ want (sample centres at integers): `to_cv2` makes it, and nothing else does.
 Display size: the stored frame's height is kept and its width multiplied by the sample aspect ratio, then it is
 turned and mirrored. A 720×576 frame with 16:11 samples is 1047.27×576 in display space; the size is not rounded.
 
-Chroma siting follows H.273 `Chroma420SampleLocType`: "left" (type 0) is co-sited with luma horizontally and midway
+Chroma siting follows H.273 Chroma420SampleLocType: "left" (type 0) is co-sited with luma horizontally and midway
 vertically, "center" (1) is midway in both, "topleft" (2) co-sited in both. Without subsampling in an axis siting does
 not matter in it. A row of a field lies where it lies in the frame, for luma and for chroma; with "left" this
 is the interlaced 4:2:0 of MPEG-2 and H.264 (chroma 1/4 of a field row below luma in the top field, 3/4 in the bottom).

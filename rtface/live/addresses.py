@@ -94,7 +94,7 @@ def _is_device(name: str) -> bool:
 
 
 def is_live(source: LiveAddress, sink: LiveAddress) -> bool:
-    """Whether a run between the two is live: one end cannot wait. Also where they are the wrong way round (`check_ends`
+    """Whether a run between the two is live: one end cannot wait. Also where they are the wrong way round (a later check
     says so then)."""
     return any(end.kind not in ("stream", "file") or end.scheme in LIVE_SCHEMES for end in (source, sink))
 

@@ -22,7 +22,8 @@ _TEXT_SIZE, _TEXT_HEIGHT, _TEXT_WIDTH, _LINE = 0.07, 0.55, 0.86, 36
 
 
 class Slate:
-    """Neutral words, or the user's own text or image. It does not name the source, whose address is private.
+    """The image shown while the source is away: neutral words, or the user's text or image. It does not
+    name the source, whose address is private.
 
     Args:
         given: words, or the path of an image; None for the usual words.

@@ -1,4 +1,4 @@
-"""What was done to an image or film, in the words that other programs look for.
+"""Metadata that says how an image or film was enhanced, under the names that other programs read.
 
 An output in which a face was corrected says that parts of it were generated: the IPTC digital source type "composite
 with trained algorithmic media" (https://cv.iptc.org/newscodes/digitalsourcetype/), and which engine did it. Films carry

@@ -153,7 +153,7 @@ def _elements(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int
 
 
 def _cleaned(tags: bytes, names: set[str]) -> bytes:
-    """The body of `Tags` with the tags of these names turned into Void elements, and its checksum put right."""
+    """The body of the element Tags with the tags of these names turned into Void elements, and its checksum put right."""
     data, crc = bytearray(tags), None
     for kind, start, body, end in list(_elements(tags, 0, len(tags))):
         if kind == _CRC:

@@ -57,7 +57,7 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
     """Enhances the faces of one film, still or folder.
 
     Args:
-        input: whatever PyAV opens (`address.runtime`), a still, or a folder of stills.
+        input: whatever PyAV opens (`Address`), a still, or a folder of stills.
         output: file or folder; a file's extension names its kind, and a name that ends in a slash means a folder.
         options: see `rtface.Options`.
         stats: receives counters, stage times and warnings; a new one without.

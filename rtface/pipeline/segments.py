@@ -44,7 +44,7 @@ def in_segments(source: Iterator[Item], parts: RunParts[FilmEnhancer], options: 
                 plan: SegmentPlan, stop: Callable[[], bool] | None = None) -> Generator[Item, None, None]:
     """What `chain` gives, from several chains: frames in order of pts and packets in demux order.
 
-    Track ids go on from segment to segment, and `parts.enhance.tracks` gets the figures of all
+    Track ids go on from segment to segment, and `FilmEnhancer.tracks` of `parts` gets the figures of all
     tracks. Raises as `chain`: what a chain raised comes after everything before it.
     """
     log.info("%d segments of up to %d frames are processed at the same time", plan.chains, plan.length)

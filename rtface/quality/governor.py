@@ -1,7 +1,7 @@
 """Quality levels under load: which engine works on which face of a live run, and how often.
 
 Each face has its own level (`rtface.quality.levels`): the engine on every frame; the engine on keyframes
- (every 2nd, 4th or 8th frame), between which the last answer is moved along with the face
+(every 2nd, 4th or 8th frame), between which the last answer is moved along with the face
 (`rtface.correct.reproject`); the light engine on keyframes; or no correction. For a heavy engine,
 whose answers are not waited for, the cost of showing them is reduced first. The cost of a level is
 predicted from measured costs, so that a new face begins at a level there is time for, and one

@@ -53,7 +53,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """One sight of a face: points (478, 3) in display pixels, score 0…1, and its appearance (`appearance_of`)."""
+    """The mesh of a face on one frame: points (478, 3) in display pixels, score 0…1, and its appearance (`appearance_of`)."""
 
     points: Float
     score: float

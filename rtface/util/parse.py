@@ -31,7 +31,7 @@ class Check(Generic[T]):
         UsageError: begins with the name.
 
     Attributes:
-        convert: does that.
+        convert: given (value, name); returns the value converted, or raises.
         metavar: placeholder of the value in help texts.
         accepts: annotation of the values that Python passes.
         words: fixed values, for shell completion.

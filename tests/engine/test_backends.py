@@ -387,7 +387,7 @@ def test_crops_in_memory_are_for_the_host_s_devices(make_engine: Maker, monkeypa
     monkeypatch.setattr(driver, "driver", _driver)
     monkeypatch.setattr(driver, "missing", list)
     assert choose.order("auto") == ("cpu", "onnx")
-    with pytest.raises(UsageError, match="take crops that lie on the GPU"):
+    with pytest.raises(UsageError, match="take crops in the GPU's memory"):
         load_engine("tiny", device="cuda")
     monkeypatch.setattr(driver, "driver", _no_driver)
     with pytest.raises(MissingComponent, match="CUDA is not usable here because"):

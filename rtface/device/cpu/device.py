@@ -170,7 +170,7 @@ class CpuDevice:
         """Crops of one frame or field.
 
         Args:
-            frame: SDR, PQ or HLG; HDR values are mapped by `transfer.engine_curve`.
+            frame: SDR, PQ or HLG; HDR values are mapped by `color_curves.engine_curve`.
             matrices: N×2×3, display → crop pixels.
             size: S.
 

@@ -70,7 +70,7 @@ class _Tint:
 
 
 class PastePlan:
-    """The corrections of one frame or field (`Device.composite`).
+    """The corrections of one frame or field (`Device.paste`).
 
     Args:
         frame, form: as for `CropPlan`.

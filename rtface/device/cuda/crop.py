@@ -22,7 +22,8 @@ _KINDS = {"yuv": 0, "rgb": 1, "gray": 2}
 
 @dataclass(frozen=True, slots=True)
 class _Cuts:
-    """All crops on one grid: the boxes of samples they are made of, and the maps from their pixels to what is left."""
+    """All crops on one grid: the boxes of samples they are made of, and the maps from their
+    pixels to the samples after low-pass and halving."""
 
     roles: tuple[Role, ...]
     boxes: Boxes
@@ -43,7 +44,7 @@ class CropPlan:
 
     Attributes:
         boxes: per component the samples that crops are made of and that pastes inside them change, over all faces; not
-            empty. Fit for `Surface`.
+            empty. Fit for `StagedSamples`.
         scratch: bytes of scratch memory that `job` wants; 0 unless a crop shrinks the frame.
     """
 
@@ -97,7 +98,7 @@ class CropPlan:
 
 def _cuts(forward: Float, size: int, shape: tuple[int, int], form: Layout, roles: tuple[Role, ...],
           scratch: Scratch) -> _Cuts:
-    """As `sampling.sample`; `forward` leads from the plane to the crops."""
+    """As `device.cpu.crop.sample`; `forward` leads from the plane to the crops."""
     back = inverse(forward)
     shrink = footprints(back)
     most = shrink.max(1)

@@ -1,4 +1,4 @@
-"""`sampling.lowpass` as launches of the kernels `area` and `blur`."""
+"""`device.cpu.crop.lowpass` on a GPU: launches of the kernels `area` and `blur`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Weights = tuple[float, ...]
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """How the components of an image lie in memory: fields of the struct `Filter`."""
+    """How the components of an image lie in memory: fields of the struct Filter in kernels.cu."""
 
     pitch: int
     step: int

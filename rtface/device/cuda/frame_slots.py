@@ -21,7 +21,7 @@ class FrameSlot:
     """The buffers of one frame in progress, reused for later frames.
 
     Attributes:
-        block: its samples (`surface.StagedSamples`), on the GPU and pinned.
+        block: its samples (`staging.StagedSamples`), on the GPU and pinned.
         steps: descriptors by step. Each step has its own, because the one before may still be on its way up.
         scratch: what its kernels have in between.
         exchange: pinned memory for crops that the host cuts or looks at, or corrections that it pastes; `answers`: for

@@ -49,7 +49,7 @@ class StatePool:
         memory = self._free.pop()
         state = FaceState(self, memory, tuple(memory.address + sum(self._arrays[:n]) for n in range(len(self._arrays))))
         # It is written again by work that comes later on the same stream: no need to wait for the GPU. A list, not a
-        # `Pool`: this may run wherever the interpreter clears up, also where this thread holds a lock.
+        # Pool: this may run wherever the interpreter clears up, also where this thread holds a lock.
         weakref.finalize(state, self._free.append, memory).atexit = False
         return state
 

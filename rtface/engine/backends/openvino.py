@@ -129,7 +129,7 @@ def read_network(recipe: Recipe, precision: Precision, device: str = "CPU") -> o
     if precision == "int8":
         calibration = load_calibration(recipe)
         if calibration is None:
-            raise EngineError("there are no int8 ranges for these weights")
+            raise EngineError(f"engine {recipe.name} has no int8 ranges for these weights; choose another precision")
         quantise(model, calibration, _spare(device) or 0)
     return model
 

@@ -1,6 +1,6 @@
 """Engines on a GPU: crops of many faces, frames and streams in one batch, and what is remembered of them kept there.
 
-What is remembered of a face never leaves the GPU; who holds its `Remembered` holds its place. Crops of the host are
+What is remembered of a face never leaves the GPU; whoever holds its `FaceState` holds its memory. Crops of the host are
 answered there (`hosted`), in separate batches.
 """
 
@@ -216,7 +216,7 @@ class GpuEngine(EngineBase):
 
 
 def places_of(streams: StreamThread, recipe: Recipe) -> StatePool:
-    """Places for `engine.restore.FaceMemory`'s arrays, `kept` and `state`, float32."""
+    """Places for `crop_runner.FaceMemory`'s arrays, `kept` and `state`, float32."""
     *_, w, h = (v // recipe.shrink for v in recipe.region)
     return StatePool(streams, 12 * w * h, 4 * int(np.prod((recipe.memory.shape if recipe.memory else None) or (0,))),
                   at_once=_AT_ONCE)

@@ -1,5 +1,5 @@
-"""Schedules a heavy engine on keyneighbouring frames a light engine on every frame: when the heavy engine
-runs, and which of a face's crops and answers are kept until then (`rtface.correct.keyframe_blend`).
+"""Schedules a heavy engine on keyframes and a light engine on every frame: when the heavy
+engine runs, and which of a face's crops and answers are kept until then (`rtface.correct.keyframe_blend`).
 
 A film waits for both engines, and looks ahead as far as the next keyframe. A live run waits for the
 light engine only: a new keyframe is submitted when the heavy engine has answered the last one, and

@@ -1,5 +1,5 @@
-"""What the frames around one in a film say of a face: for keyframes (`rtface.enhance.keyframes.scheduler`), whose
-film looks ahead."""
+"""Averages a face's crops and answers with those of neighbouring frames; for keyframes of films, which
+look ahead (`rtface.enhance.keyframes.scheduler`)."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class _Run(Collector):
 
 
 class _Cpu(Collector):
-    """Where there is no /proc."""
+    """CPU time of this process, on systems without /proc."""
 
     def collect(self) -> Iterable[Metric]:
         yield Counter("process_cpu_seconds", "Total user and system CPU time spent in seconds.",

@@ -1,4 +1,4 @@
-"""Values into the samples of one component, rounded once."""
+"""Blends a drawing into one component of a frame; values are rounded once."""
 
 from __future__ import annotations
 
