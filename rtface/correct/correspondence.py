@@ -1,9 +1,9 @@
 """Correspondence between two frames of one track: optical flow, and a gate where both frames agree.
 
-Dense flow counts only as far as it explains the change better than what was expected does (`motion.reliable_flow`); in a
-film that is that every sample goes on at its own speed (`WarpEstimator.speed`, a line through
-the flows to the frames around).
-A film's flow is found twice: on the answers as they are, and then, finer, on those averaged over some frames.
+Dense flow counts only as far as it explains the change better than what was expected does
+(`motion.reliable_flow`); in a film that is that every sample goes on at its own speed
+(`WarpEstimator.speed`, a line through the flows to the frames around). A film's flow is found
+twice: on the answers as they are, and then, finer, on those averaged over some frames.
 """
 
 from __future__ import annotations
@@ -34,12 +34,14 @@ class FaceFeatures:
 
     Attributes:
         time: seconds.
-        guide: float32 3×n×n, 0…1, what motion and agreement go by: the light engine's answer, which is cleaner than its
-            crop, or that crop where the answer is not waited for.
-        light: float32 3×n×n, 0…1, the light engine's answer to its own crop; None until it is known.
+        guide: float32 3×n×n, 0…1, what motion and agreement go by: the light engine's answer, which
+            is cleaner than its crop, or that crop where the answer is not waited for.
+        light: float32 3×n×n, 0…1, the light engine's answer to its own crop; None until it is
+            known.
         key: float32 3×S×S, the heavy engine's answer as used; None between keyframes.
         added: float32 3×n×n, what that engine itself added to `light`, with `key`.
-        changed: float32 SIDE×SIDE, mean square difference between `key` and the output without it; set with `key`.
+        changed: float32 SIDE×SIDE, mean square difference between `key` and the output without it;
+            set with `key`.
         speed: float32 SIDE×SIDE×2, samples a frame, where it is known.
         few, luma, grey: `guide` at SIDE×SIDE.
     """
@@ -72,15 +74,15 @@ class FaceFeatures:
 
 @dataclass(frozen=True, slots=True)
 class Warp:
-    """Optical flow from one frame's face to another's, SIDE×SIDE×2 (None where nothing moves), and where
-    both show the same: the gate, SIDE×SIDE, 0…1."""
+    """Optical flow from one frame's face to another's, SIDE×SIDE×2 (None where nothing moves), and
+    where both show the same: the gate, SIDE×SIDE, 0…1."""
 
     flow: Float32 | None
     gate: Float32
 
     def fetch(self, image: Float32, box: Box = (0, 0, SIDE, SIDE)) -> Float32:
-        """The part `box` (samples of SIDE×SIDE) of an image, float32 3×m×m, of the frame that the warp leads to, moved
-        to the frame that it begins at."""
+        """The part `box` (samples of SIDE×SIDE) of an image, float32 3×m×m, of the frame that the
+        warp leads to, moved to the frame that it begins at."""
         k, (x0, y0, x1, y1) = image.shape[1] // SIDE, box
         if self.flow is None:
             return image[:, y0 * k:y1 * k, x0 * k:x1 * k]
@@ -94,8 +96,8 @@ class WarpEstimator:
     """Estimates warps by dense optical flow (DIS). Not for use from several threads.
 
     Args:
-        fine: one octave finer, and refined: 1 ms a pair instead of a quarter, and a fifth less wrong on averaged
-            answers; on others it follows their noise.
+        fine: one octave finer, and refined: 1 ms a pair instead of a quarter, and a fifth less
+            wrong on averaged answers; on others it follows their noise.
     """
 
     def __init__(self, *, fine: bool = False) -> None:
@@ -112,8 +114,8 @@ class WarpEstimator:
         Args:
             here, there: two frames of one track.
             inside: float32 SIDE×SIDE, weighs what belongs to the face.
-            expected: float32 SIDE×SIDE×2, the flow that is believed where no other explains the change better; None as
-                for `reliable_flow`.
+            expected: float32 SIDE×SIDE×2, the flow that is believed where no other explains the
+                change better; None as for `reliable_flow`.
         """
         flow: Float32 | None = reliable_flow(self._flow(here, there), here.luma, there.luma, expected)
         if expected is None and float(np.abs(flow).max()) < _STILL:
@@ -136,7 +138,8 @@ class WarpEstimator:
         return out
 
     def along(self, sequence: Sequence[FaceFeatures]) -> Float32:
-        """The flow from the first frame to the last, by the speeds of those between (all but the last)."""
+        """The flow from the first frame to the last, by the speeds of those between (all but the
+        last)."""
         forth = sequence[-1].time >= sequence[0].time
         x, y = self._columns.copy(), self._rows.copy()
         for features in sequence[:-1]:
@@ -160,7 +163,8 @@ def resized(image: Float32, side: int) -> Float32:
 
 
 def energy(difference: Sequence[Float32] | Float32, size: tuple[int, int] = (SIDE, SIDE)) -> Float32:
-    """float32 of a size (width, height): local mean square of a difference of images, three planes float32 h×w."""
+    """float32 of a size (width, height): local mean square of a difference of images, three planes
+    float32 h×w."""
     square: Any = cv2.multiply(difference[0], difference[0])
     for plane in difference[1:]:
         square += cv2.multiply(plane, plane)
@@ -171,7 +175,8 @@ def energy(difference: Sequence[Float32] | Float32, size: tuple[int, int] = (SID
 
 
 def _gate(change: Sequence[Float32], inside: Float32) -> Float32:
-    """Gate: 1 where two frames agree, 0 where they differ; a change of light on the whole face does not count."""
+    """Gate: 1 where two frames agree, 0 where they differ; a change of light on the whole face does
+    not count."""
     well = np.flatnonzero(inside > 0.5)
     error: Any = np.zeros((SIDE, SIDE), np.float32)
     for plane in change:

@@ -11,24 +11,27 @@ from numpy.typing import NDArray
 
 from rtface.frame import CorrectedRegion, Float, Float32
 
-# MediaPipe's FACEMESH_FACE_OVAL, in order round the face, from the top of the forehead over the image's right.
+# MediaPipe's FACEMESH_FACE_OVAL, in order round the face, from the top of the forehead over the
+# image's right.
 FACE_OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
              152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
 
-# The oval of an FFHQ-aligned face, as fractions of the crop's side, and between which radii (in half axes) the mask
-# falls from 1 to 0. The same oval weights the training loss (training/crop_space.py): a smaller one here would throw
-# away what was learnt at the rim (0.07 dB of the film protocol).
+# The oval of an FFHQ-aligned face, as fractions of the crop's side, and between which radii (in
+# half axes) the mask falls from 1 to 0. The same oval weights the training loss
+# (training/crop_space.py): a smaller one here would throw away what was learnt at the rim (0.07 dB
+# of the film protocol).
 _OVAL_CENTRE = (0.5, 0.605)
 _OVAL_AXES = (0.293, 0.322)
 _OVAL_FALL = (0.85, 1.10)
 _FEATHER = 0.06  # of the side
 _OUTWARD = 0.05  # of the side: how far the mask reaches beyond the mesh, whose outline lies inside the face
-# A head beside its face's oval: how much wider and higher, how far its centre lies above, in half axes of the oval; the
-# power of its superellipse, and from which radius it falls. It ends before the crop does, by fractions of the side.
+# A head beside its face's oval: how much wider and higher, how far its centre lies above, in half
+# axes of the oval; the power of its superellipse, and from which radius it falls. It ends before
+# the crop does, by fractions of the side.
 _HEAD, _HEAD_UP, _HEAD_POWER, _HEAD_FALL = (1.5, 1.5), 0.25, 2.5, 0.7
 _BORDER = (0.03, 0.15)
-# An eye's corners, and pairs of points of its upper and lower lid; below the one width of the gap it is shut, above the
-# other it is open.
+# An eye's corners, and pairs of points of its upper and lower lid; below the one width of the gap
+# it is shut, above the other it is open.
 _EYES = (((33, 133), np.array([(159, 145), (158, 153), (160, 144)])),
          ((362, 263), np.array([(386, 374), (385, 380), (387, 373)])))
 _SHUT, _OPEN = 0.08, 0.13
@@ -46,14 +49,15 @@ def _template_mask(size: int) -> Float32:
 
 
 def face_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "face") -> Float32:
-    """The feathered face oval in a crop: 1 inside, exactly 0 from a little (1/20 of the side) outside the oval on.
+    """The feathered face oval in a crop: 1 inside, exactly 0 from a little (1/20 of the side)
+    outside the oval on.
 
     Args:
         size: S.
-        mesh: MediaPipe's points in crop pixels, (468 or more)×2 or ×3 (`transforms.apply(W, face.mesh[:, :2])`); None for
-            the oval of the alignment template.
-        region: "head" is also hair, ears and neck, as far as the crop shows them: a wider, softer oval that ends well
-            within the crop.
+        mesh: MediaPipe's points in crop pixels, (468 or more)×2 or ×3 (`transforms.apply(W,
+            face.mesh[:, :2])`); None for the oval of the alignment template.
+        region: "head" is also hair, ears and neck, as far as the crop shows them: a wider, softer
+            oval that ends well within the crop.
 
     Returns:
         float32 S×S, 0…1. Without `mesh` the array is shared: read only.
@@ -90,13 +94,15 @@ def small_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "
     filled = cv2.dilate(filled, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (grown, grown)))
     filled[0], filled[-1], filled[:, 0], filled[:, -1] = 0, 0, 0, 0
     distance: Any = cv2.distanceTransform(filled, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
-    # The distance has a crease at every corner of the polygon; smoothed, and held off the edge by what that spreads.
+    # The distance has a crease at every corner of the polygon; smoothed, and held off the edge by
+    # what that spreads.
     distance = np.minimum(cv2.GaussianBlur(distance, (9, 9), 2.0), distance)
     return _without_closed_eyes(_smoothstep((distance - 1.0) / (_FEATHER * work)), np.asarray(mesh)[:, :2], size)
 
 
 def _without_closed_eyes(mask: Float32, mesh: Float, size: int) -> Float32:
-    """Leaves closed eyes as they are: out of a blurred lid an engine may make an iris. `mesh` in crop pixels; in place.
+    """Leaves closed eyes as they are: out of a blurred lid an engine may make an iris. `mesh` in
+    crop pixels; in place.
 
     How far an eye is open is the distance of its lids in widths of the eye.
     """
@@ -125,7 +131,8 @@ def _template_head(size: int) -> Float32:
 
 
 def _headed(face: Float32, centre: Float, axes: Float) -> Float32:
-    """A face's mask with the head about its oval, whose centre and half axes (x, y) are fractions of the side."""
+    """A face's mask with the head about its oval, whose centre and half axes (x, y) are fractions
+    of the side."""
     a = (np.arange(len(face)) + 0.5) / len(face)
     x = np.abs(a[None] - centre[0]) / (_HEAD[0] * axes[0])
     y = np.abs(a[:, None] - (centre[1] - _HEAD_UP * axes[1])) / (_HEAD[1] * axes[1])
@@ -142,8 +149,8 @@ def support_box(mask: Float32) -> tuple[int, int, int, int] | None:
 
 
 def shown_box(side: int, mesh: Float | None, size: int, region: CorrectedRegion = "face") -> tuple[int, int, int, int]:
-    """x0, y0, x1, y1, on `side` samples a side, outside of which `face_mask(size, mesh, region)` is 0; as fast as can
-    be, and a little too large."""
+    """x0, y0, x1, y1, on `side` samples a side, outside of which `face_mask(size, mesh, region)` is
+    0; as fast as can be, and a little too large."""
     if mesh is None:
         low, high = np.array(_OVAL_CENTRE) - _OVAL_AXES, np.array(_OVAL_CENTRE) + _OVAL_AXES
     else:
@@ -164,12 +171,13 @@ GATE_FLOOR, GATE_CEILING = 16.0 / 255.0, 36.0 / 255.0
 def residual_gate(cells: Float32, weight: Float32) -> Float32:
     """Fades a correction out where the engine and the image disagree about what is there.
 
-    A restorer sharpens and denoises: averaged over 1/64 of the crop's side that changes little, and alike all over
-    the face. Where it paints a mouth over a hand or skin over a microphone, the average itself changes. Per cell:
-    e = max over the channels of |mean d − its median over the face|, smoothed; the gate falls from 1 to 0 between t
-    and 2t with t = 4·median of e over the face, 16/255 to 36/255. Changes of the whole face's exposure or colour cancel
-    with the medians.
-    A hand in the colour of the cheek in front of the cheek is not seen by this, and needs no protection from it.
+    A restorer sharpens and denoises: averaged over 1/64 of the crop's side that changes little, and
+    alike all over the face. Where it paints a mouth over a hand or skin over a microphone, the
+    average itself changes. Per cell: e = max over the channels of |mean d − its median over the
+    face|, smoothed; the gate falls from 1 to 0 between t and 2t with t = 4·median of e over the
+    face, 16/255 to 36/255. Changes of the whole face's exposure or colour cancel with the medians.
+    A hand in the colour of the cheek in front of the cheek is not seen by this, and needs no
+    protection from it.
 
     Args:
         cells: float32 3×64×64, `cells_of` the correction before `lock_colour`.

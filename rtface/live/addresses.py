@@ -1,4 +1,5 @@
-"""Parses INPUT and OUTPUT of a live run: ``camera:0``, ``/dev/video0``, ``vcam:``, ``rtmp://…``, ``null:``."""
+"""Parses INPUT and OUTPUT of a live run: ``camera:0``, ``/dev/video0``, ``vcam:``, ``rtmp://…``,
+``null:``."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from rtface.redaction import is_url, keep_secret, shown
 from rtface.util.paths import expanded
 from rtface.util.urls import check_slashes
 
-# What is read as a stream wherever it goes to. Others (http, ftp …) are films, unless what they go into is live.
+# What is read as a stream wherever it goes to. Others (http, ftp …) are films, unless what they go
+# into is live.
 LIVE_SCHEMES = ("rtmp", "rtmps", "rtsp", "rtsps", "udp", "tcp", "srt", "rtp")
 # What can be written to.
 SINK_SCHEMES = ("rtmp", "rtmps", "udp", "tcp", "srt")
@@ -29,9 +31,10 @@ class LiveAddress:
     """Address of a source or sink of a live run.
 
     Attributes:
-        kind: "camera", "vcam", "null", "stream" (a URL), "file", or the name of a plugin's source or sink.
-        name: a camera's number or name, a virtual camera's name ("" for the first), a URL with its secrets, or a path.
-            Never shown: `str()` of the endpoint is.
+        kind: "camera", "vcam", "null", "stream" (a URL), "file", or the name of a plugin's source
+            or sink.
+        name: a camera's number or name, a virtual camera's name ("" for the first), a URL with its
+            secrets, or a path. Never shown: `str()` of the endpoint is.
     """
 
     kind: str
@@ -52,8 +55,8 @@ class LiveAddress:
 
 
 def resolve_address(text: str, environ: Mapping[str, str] = os.environ) -> str:
-    """The name itself, or the value of an environment variable (``env:NAME``), or the first line of a file
-    (``@FILE``): a URL with a key in it need not stand in the process list.
+    """The name itself, or the value of an environment variable (``env:NAME``), or the first line of
+    a file (``@FILE``): a URL with a key in it need not stand in the process list.
 
     Raises:
         UsageError: the variable or file is not there, or empty.
@@ -94,8 +97,8 @@ def _is_device(name: str) -> bool:
 
 
 def is_live(source: LiveAddress, sink: LiveAddress) -> bool:
-    """Whether a run between the two is live: one end cannot wait. Also where they are the wrong way round (a later check
-    says so then)."""
+    """Whether a run between the two is live: one end cannot wait. Also where they are the wrong way
+    round (a later check says so then)."""
     return any(end.kind not in ("stream", "file") or end.scheme in LIVE_SCHEMES for end in (source, sink))
 
 

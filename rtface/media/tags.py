@@ -1,7 +1,8 @@
 """Takes tags out of a finished film in place, without moving anything else in the file.
 
-Containers write their tags with the header, before it is known whether any face will be corrected. Where none was, the
-tags that say so are taken out at the end: their bytes become free space (MP4, MOV) or a Void element (Matroska, WebM).
+Containers write their tags with the header, before it is known whether any face will be corrected.
+Where none was, the tags that say so are taken out at the end: their bytes become free space (MP4,
+MOV) or a Void element (Matroska, WebM).
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from rtface.media.mp4 import boxes, find_box, inner_boxes
 
 
 def take_out(file: BinaryIO, format: str, names: Collection[str]) -> None:
-    """Removes the global tags `names` from a file in FFmpeg's container `format`; MPEG-TS has none."""
+    """Removes the global tags `names` from a file in FFmpeg's container `format`; MPEG-TS has
+    none."""
     if not names:
         return
     if format in ("mp4", "mov"):
@@ -57,8 +59,8 @@ def _clean_moov(file: BinaryIO, at: int, size: int, names: Collection[str]) -> N
 
 
 def _clean_meta(data: bytearray, start: int, end: int, names: set[bytes]) -> None:
-    """Removes keys and their values from the body of a `meta` box with named keys; the bytes that this leaves become
-    `free`."""
+    """Removes keys and their values from the body of a `meta` box with named keys; the bytes that
+    this leaves become `free`."""
     body = start + (0 if data.startswith(b"hdlr", start + 4) else 4)  # MP4's has version and flags
     keys, values = find_box(data, body, end, b"keys"), find_box(data, body, end, b"ilst")
     if keys is None or values is None or keys[1] != values[0] - 8:
@@ -111,7 +113,8 @@ def _from_matroska(file: BinaryIO, names: set[str]) -> None:
 
 
 def _level(file: BinaryIO, at: int) -> Iterator[tuple[int, int, int]]:
-    """Elements in a row from a place on: id, where the body begins, its size; ends at the first that makes no sense."""
+    """Elements in a row from a place on: id, where the body begins, its size; ends at the first
+    that makes no sense."""
     while True:
         file.seek(at)
         head = file.read(12)
@@ -153,7 +156,8 @@ def _elements(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int
 
 
 def _cleaned(tags: bytes, names: set[str]) -> bytes:
-    """The body of the element Tags with the tags of these names turned into Void elements, and its checksum put right."""
+    """The body of the element Tags with the tags of these names turned into Void elements, and its
+    checksum put right."""
     data, crc = bytearray(tags), None
     for kind, start, body, end in list(_elements(tags, 0, len(tags))):
         if kind == _CRC:

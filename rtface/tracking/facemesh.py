@@ -1,8 +1,8 @@
 """Face Mesh: 478 points of a face from a rotated square around it.
 
-Kartynnik et al., "Real-time Facial Surface Geometry from Monocular Video on Mobile GPUs", 2019. The region follows
-MediaPipe's ``face_landmarker`` graph: 1.5 times the longer side of the last mesh's box, turned so that the eyes lie
-level.
+Kartynnik et al., "Real-time Facial Surface Geometry from Monocular Video on Mobile GPUs", 2019. The
+region follows MediaPipe's ``face_landmarker`` graph: 1.5 times the longer side of the last mesh's
+box, turned so that the eyes lie level.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ OUTER_CORNERS = (33, 263)
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A square in display space: centre x and y, side (pixels), angle (radians, clockwise on the screen)."""
+    """A square in display space: centre x and y, side (pixels), angle (radians, clockwise on the
+    screen)."""
 
     x: float
     y: float
@@ -53,7 +54,8 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """The mesh of a face on one frame: points (478, 3) in display pixels, score 0…1, and its appearance (`appearance_of`)."""
+    """The mesh of a face on one frame: points (478, 3) in display pixels, score 0…1, and its
+    appearance (`appearance_of`)."""
 
     points: Float
     score: float
@@ -61,7 +63,8 @@ class Mesh:
 
 
 def five_points(mesh: Float) -> Float:
-    """Eye centres (mean of both corners and four lid points), nose tip, mouth corners: (5, 2) of a mesh (478, 2|3)."""
+    """Eye centres (mean of both corners and four lid points), nose tip, mouth corners: (5, 2) of a
+    mesh (478, 2|3)."""
     m = mesh[:, :2]
     return np.stack([m[list(LEFT_EYE)].mean(0), m[list(RIGHT_EYE)].mean(0), m[NOSE_TIP], m[LEFT_MOUTH],
                      m[RIGHT_MOUTH]])
@@ -103,7 +106,8 @@ class FaceMesh:
             "face_landmarks_detector.tflite", SIZE, threads, divisor=255.0, device=device)
 
     def read(self, view: View, region: Region) -> Mesh:
-        """The mesh of the face in `region`; its score is the network's own belief that a face is there."""
+        """The mesh of the face in `region`; its score is the network's own belief that a face is
+        there."""
         pixels = view.crop(region.matrix(), (SIZE, SIZE))
         points, score = self.infer(pixels)
         return Mesh(region.to_display(points), score, appearance_of(pixels))

@@ -80,7 +80,7 @@ def test_names_in_docstrings_are_there() -> None:
                 elif owner in modules:
                     good = last in modules[owner] or last in modules
                 elif owner:
-                    good = before[0] in imported and before[0] not in modules or not owner.islower()
+                    good = (before[0] in imported and before[0] not in modules) or not owner.islower()
                 else:
                     good = (not last[0].isupper() or last.isupper() or last in classes or last in imported
                             or hasattr(builtins, last))

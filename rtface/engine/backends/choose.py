@@ -181,5 +181,6 @@ def cuda_backend(device: str, number: int) -> NoReturn:
     from rtface.engine.cuda import driver
     if (reason := driver.unusable(number)) is not None:
         raise MissingComponent(f"CUDA is not usable here because {reason}")
-    raise UsageError(f"device {device} cannot be used here: its engines take crops in the GPU's memory, where rtface.run "
-                     "and rtface.Enhancer put them; for crops in the computer's memory choose cpu or onnx")
+    raise UsageError(f"device {device} cannot be used here: its engines take crops in the GPU's memory, "
+                     "where rtface.run and rtface.Enhancer put them; for crops in the computer's memory "
+                     "choose cpu or onnx")
