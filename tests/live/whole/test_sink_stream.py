@@ -95,8 +95,8 @@ def _lost_and_found(opened: Opener, tmp_path: Path, *, stalled: bool) -> None:
         times: dict[str, float] = {}
 
         def lose() -> None:
-            (nginx.stall if stalled else nginx.kill)()
             times["lost"] = time.monotonic()
+            (nginx.stall if stalled else nginx.kill)()
 
         def find() -> None:
             times["back"] = time.monotonic()
