@@ -144,7 +144,7 @@ def test_a_stopped_folder_of_stills_goes_on_with_the_same_line(tmp_path: Path) -
     for n in range(4):
         assert cv2.imwrite(str(tmp_path / "in" / f"{n}.png"), np.full((48, 64, 3), 40 * n, np.uint8))
     stop = threading.Event()
-    with pytest.raises(Interrupted, match="interrupted after 2 of 4 pictures; the same command goes on from there"):
+    with pytest.raises(Interrupted, match="interrupted after 2 of 4 images; the same command goes on from there"):
         run_file(tmp_path / "in", tmp_path / "out", Options(tracker="none"), stop=stop,
                  progress=lambda p: stop.set() if p.frames == 2 else None)
     assert rtface.run(tmp_path / "in", tmp_path / "out", tracker="none").frames_out == 2
