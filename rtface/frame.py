@@ -8,6 +8,7 @@ display space. `rtface.geometry.transforms` builds every matrix between the two.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
@@ -101,6 +102,16 @@ class Face:
         return float(self.box[2] - self.box[0])
 
 
+class SharedViews:
+    """What a device has made to read an image with (`protocols.View`), by field, colour and display."""
+
+    __slots__ = ("image", "made")
+
+    def __init__(self, image: av.VideoFrame | None = None) -> None:
+        self.image = image
+        self.made: dict[tuple[int | None, Color, Display], Any] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """A decoded video frame with its time, colour, display and faces.
@@ -130,6 +141,7 @@ class Frame:
             (`rtface.pipeline.segments`); it is neither counted nor written.
         before: a copy of the image as decoded, where a stage needs it; None otherwise.
         failed: True where the enhancement failed on this frame: the image is as decoded.
+        views: shared by all frames with this `image`; a frame with another image begins without.
     """
 
     image: av.VideoFrame
@@ -151,6 +163,16 @@ class Frame:
     lead_in: bool = False
     before: av.VideoFrame | None = None
     failed: bool = False
+    views: SharedViews = dataclasses.field(default_factory=SharedViews, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.views.image is not self.image:
+            object.__setattr__(self, "views", SharedViews(self.image))
+
+    def make_writable(self) -> None:
+        """To be called before `image` is written to: its samples may move to other memory."""
+        self.views.made.clear()
+        self.image.make_writable()
 
     @property
     def live(self) -> bool:

@@ -12,7 +12,6 @@ class FrameView(ABC):
     """A frame (or field) as a tracker or analyser sees it (`protocols.View`): RGB, display space, made on demand."""
 
     def __init__(self, frame: Frame) -> None:
-        self._frame = frame
         self._size = display_size(frame.image.width, frame.image.height, frame.display)
         self._thumbnails: dict[int, tuple[Bytes, float, float]] = {}
 

@@ -170,9 +170,10 @@ class Brightening:
         lift = round(lift * 256) / 256  # so that a table serves for many frames
         if lift <= 0.0:
             return frame
-        image.make_writable()
+        frame = frame if image is frame.image else replace(frame, image=image)
+        frame.make_writable()
         _through(image, form, self.luma_table(form, frame.color, lift), self._chroma_table(form, frame.color, lift))
-        return frame if image is frame.image else replace(frame, image=image)
+        return frame
 
     def _measure(self, frame: Frame, image: av.VideoFrame, form: Layout, faces: Sequence[Face]) -> tuple[float, float]:
         """The lift wanted and the mean luma of the frame."""

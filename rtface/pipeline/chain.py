@@ -154,7 +154,7 @@ def split_fields(items: Iterator[Item]) -> Iterator[Item]:
             # The second field may be tracked while the first is written to: their memory must stay where it is. (On a
             # GPU it does.)
             if not on_gpu(item.image):
-                item.image.make_writable()
+                item.make_writable()
             yield replace(item, field=0)
             yield replace(item, field=1, cut=False)
         else:

@@ -156,9 +156,8 @@ class Stages:
         """
         if not self._at_work:
             return frame if frame.before is None else replace(frame, before=None)
-        image = native_image(frame.image)
-        image.make_writable()
-        frame = replace(frame, image=image, before=before or frame.before)
+        frame = replace(frame, image=native_image(frame.image), before=before or frame.before)
+        frame.make_writable()
         for one in tuple(self._at_work):
             frame = self._through(one, frame)
         return replace(frame, before=None)
@@ -180,7 +179,7 @@ class Stages:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - a plugin must not end a run, by sys.exit() either: counted, said
-            frame.image.make_writable()
+            frame.make_writable()
             for whole, rows in zip(kept, _memory(frame), strict=True):
                 np.copyto(rows, whole)
             return self._fault(one, error, frame)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pytest
@@ -15,11 +15,14 @@ from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.single import FrameEnhancer
 from rtface.errors import DeviceLost, EngineError, MissingComponent
-from rtface.frame import Display, Frame, Packet
+from rtface.frame import Display, Face, Frame, Packet
+from rtface.geometry.alignment import crop_matrix
+from rtface.geometry.planes import planes as native_planes
 from rtface.options import Options
-from rtface.pipeline.chain import join_fields, split_fields, track
-from rtface.protocols import Runtime
+from rtface.pipeline.chain import find_faces, join_fields, split_fields, track
+from rtface.protocols import Runtime, View
 from rtface.stats import Stats
+from rtface.util.av_arrays import copy_image
 from tests.pipeline.fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
 
 
@@ -98,6 +101,32 @@ def test_a_clean_face_is_left_bit_for_bit_and_a_bad_one_is_not() -> None:
         assert out.touched is touched, f"blur {blur}: {step.tracks.reports()[0]}"
         if not touched:
             assert all(np.array_equal(a, b) for a, b in zip(was, planes(out), strict=True))
+
+
+def test_tracker_analysis_and_crops_share_a_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture, points = portrait(640, 480, blur=3.0)
+    face, device, read = face_at(points), CpuDevice(), list[Any]()
+
+    class Tracker:
+        def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
+            view.crop(crop_matrix(face, 256), (256, 256))
+            return (face,)
+
+    def counted(image: Any, *more: Any) -> Any:
+        read.append(image)
+        return native_planes(image, *more)
+
+    monkeypatch.setattr("rtface.device.cpu.device.planes", counted)
+    frame = find_faces(frame_of(picture, 0), cast(Any, Tracker()), device, Stats())
+    step = single(Runtime(device, FakeEngines()), analysis=True)
+    task = step.submit(frame)
+    assert task.crops and len(read) == 1
+    was = device.view(frame).crop(crop_matrix(face, 256), (256, 256))
+    out = step.collect(task)
+    seen = [device.view(f).crop(crop_matrix(face, 256), (256, 256))
+            for f in (frame, out, replace(out, image=copy_image(out.image)))]
+    assert not np.array_equal(was, seen[0])
+    assert np.array_equal(seen[0], seen[1]) and np.array_equal(seen[1], seen[2])
 
 
 def test_a_failing_engine_lets_that_frame_through_and_is_counted() -> None:

@@ -19,7 +19,7 @@ from rtface.errors import InputError, UsageError
 from rtface.frame import Bytes, Color, Crops, Float, Float32, Frame, Pixels
 from rtface.geometry.color_curves import code_range, curve_of
 from rtface.geometry.planes import Layout, Role, Samples, fallback, layout, planes
-from rtface.geometry.transforms import apply, field_parity, plane_matrix
+from rtface.geometry.transforms import Field, apply, field_parity, plane_matrix
 from rtface.protocols import Correction, ShapeTask
 from rtface.util.av_gpu import software
 
@@ -52,37 +52,39 @@ class CpuView(FrameView):
 
     def __init__(self, frame: Frame, swscale: Swscale) -> None:
         super().__init__(frame)
-        self._image = native_image(frame.image)
-        form = layout(self._image.format.name)
+        self.image = native_image(frame.image)
+        form = layout(self.image.format.name)
         assert form is not None
         self._form: Layout = form
+        # Not the frame, which holds this view: memory would be freed late.
+        self._color, self._display = frame.color, frame.display
+        self._field: Field | None = frame.field
         self._parity = field_parity(frame.display, frame.field)
-        self._views: dict[Role, Samples] | None = None
-        self._places: dict[Role, Float] = {}
+        self._samples: tuple[dict[Role, Samples], Layout, Color, dict[Role, Float]] | None = None
         self._swscale = swscale
 
     def _whole(self, width: int, height: int) -> Bytes:
         """By FFmpeg's scaler, which is faster, but knows neither fields nor HDR curves."""
-        if self._parity is not None or curve_of(self._frame.color) is not None:
+        if self._parity is not None or curve_of(self._color) is not None:
             return super()._whole(width, height)
         return self._swscaled(width, height)
 
     def _swscaled(self, width: int, height: int) -> Bytes:
-        display, color = self._frame.display, self._frame.color
+        display, color = self._display, self._color
         turns = display.quarter_turns % 4
         w, h = (height, width) if turns % 2 else (width, height)
-        shrinks = self._image.width > 1.5 * w
-        small = self._swscale.rgb(self._image, (w, h), color.matrix, full=full_range(self._form, color), area=shrinks)
+        shrinks = self.image.width > 1.5 * w
+        small = self._swscale.rgb(self.image, (w, h), color.matrix, full=full_range(self._form, color), area=shrinks)
         memory: Any = small.planes[0]
         pixels = np.rot90(np.ndarray((h, w, 3), np.uint8, memory, 0, (small.planes[0].line_size, 3, 1)), -turns)
         return np.ascontiguousarray(pixels[:, ::-1] if display.mirror else pixels)
 
     def _read(self) -> tuple[dict[Role, Samples], Layout, Color, dict[Role, Float]]:
-        if self._views is None:
-            self._views = planes(self._image, self._form, self._parity)
-            self._places = from_planes(self._form, self._frame.color, (self._image.width, self._image.height),
-                                       self._frame.display, self._frame.field)
-        return self._views, self._form, self._frame.color, self._places
+        if self._samples is None:
+            places = from_planes(self._form, self._color, (self.image.width, self.image.height),
+                                 self._display, self._field)
+            self._samples = planes(self.image, self._form, self._parity), self._form, self._color, places
+        return self._samples
 
     def rgb(self, matrix: Float, size: tuple[int, int], *, native: bool = False) -> Float32:
         """float32 3×h×w RGB 0…1 of the region that `matrix` (display → region) maps to `size` (w, h); edges replicate.
@@ -163,8 +165,15 @@ class CpuDevice:
         return True
 
     def view(self, frame: Frame) -> CpuView:
-        """The frame (or field) for a tracker; made on demand, valid until the frame is written to."""
-        return CpuView(frame, self._swscale)
+        """The frame (or field) for tracker, analysis and crops; one view, until `Frame.make_writable`."""
+        key = frame.field, frame.color, frame.display
+        view: CpuView | None = frame.views.made.get(key)
+        if view is None:
+            view = CpuView(frame, self._swscale)
+            # A converted image is not kept: frames that wait would take twice the memory or more.
+            if view.image is frame.image:
+                frame.views.made[key] = view
+        return view
 
     def crops(self, frame: Frame, matrices: Float, size: int) -> Crops[Float32]:
         """Crops of one frame or field.
@@ -252,7 +261,7 @@ class CpuDevice:
                 seen = view.rgb(patch.matrix, (w, h), native=True)
                 native = curve.backward(np.ascontiguousarray(patch.correction.transpose(2, 0, 1)), seen)
                 patch.correction = np.ascontiguousarray(native.transpose(1, 2, 0))
-        image.make_writable()
+        frame.make_writable()
         parity = field_parity(frame.display, frame.field)
         views = planes(image, form, parity)
         full = full_range(form, frame.color)

@@ -214,7 +214,7 @@ class CudaDevice:
             if not av_gpu.on_gpu(frame.image):
                 self._cpu.say_converted(frame)
             frame = native
-        frame.image.make_writable()
+        frame.make_writable()
         samples.store(_views(frame, frame.image, form), slot.block.on_host().bytes(), plan.boxes)
         return replace(frame, touched=True)
 

@@ -126,7 +126,7 @@ class GpuView(FrameView):
 
     def __init__(self, regions: RegionReader, frame: Frame) -> None:
         super().__init__(frame)
-        self._regions = regions
+        self._frame, self._regions = frame, regions
 
     def crop(self, matrix: Float, size: tuple[int, int]) -> Bytes:
         return self._regions.read(self._frame, matrix, size)

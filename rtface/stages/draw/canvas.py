@@ -168,7 +168,7 @@ class Canvas:
 
     def _writable(self) -> dict[Role, Samples]:
         if not self._views:
-            self._frame.image.make_writable()
+            self._frame.make_writable()
             self._views = planes(self._frame.image, self._form)
         return self._views
 

@@ -1,5 +1,6 @@
 """Crops and views: the right place, the right colour, no aliasing."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -14,6 +15,7 @@ from rtface.frame import Color, Display, Frame
 from rtface.geometry.planes import fallback, layout, supported
 from rtface.geometry.transforms import compose, display_size, scaling, translation
 from rtface.protocols import Device, View
+from rtface.util.av_arrays import copy_image, plane_rows
 from tests.device.corrections import composite
 
 FORMATS = ["yuv420p", "yuv422p", "yuv444p", "yuv411p", "yuv440p", "yuv410p", "yuvj420p", "yuv420p10le", "yuv422p10le",
@@ -94,6 +96,34 @@ def test_thumbnails_are_never_enlarged():
     pixels, sx, sy = view.thumbnail(4000)
     assert pixels.shape == (96, 160, 3) and (sx, sy) == (1.0, 1.0)
     assert view.thumbnail(4000)[0] is pixels
+
+
+def test_a_view_is_shared_until_the_frame_is_made_writable():
+    device, frame = CpuDevice(), frame_of(smooth_rgb(), "yuv420p")
+    graph = av.filter.Graph()
+    graph.link_nodes(graph.add_buffer(template=None, width=160, height=96, format=frame.image.format,
+                                      time_base=Fraction(1, 25)), graph.add("buffersink")).configure()
+    graph.push(frame.image)
+    held = graph.pull()  # the same memory: the frame's own moves when it is made writable
+    view = device.view(frame)
+    was = view.thumbnail(64)[0], view.crop(scaling(0.5, 0.5), (64, 48))
+    assert device.view(replace(frame, faces=())) is view
+    for other in (replace(frame, field=0, display=Display(fields="tff")), replace(frame, color=Color("bt709")),
+                  replace(frame, image=copy_image(frame.image))):
+        assert device.view(other) is not view
+    assert device.view(frame) is view
+    at = frame.image.planes[0].buffer_ptr
+    assert held.planes[0].buffer_ptr == at
+    frame.make_writable()
+    assert frame.image.planes[0].buffer_ptr != at
+    plane_rows(frame.image.planes[0])[:] = 16
+    new = device.view(frame)
+    assert new.thumbnail(64)[0].max() < was[0].max() and new.crop(scaling(0.5, 0.5), (64, 48)).max() < was[1].max()
+
+
+def test_a_converted_image_is_not_kept_with_the_frame():
+    device, frame = CpuDevice(), frame_of(smooth_rgb(), "x2rgb10le")
+    assert device.view(frame) is not device.view(frame)
 
 
 @pytest.mark.parametrize("fields", ["tff", "bff"])
