@@ -124,19 +124,14 @@ class FaceCorrector(ABC):
                 with_keyframes += [face.crops, *light] if light else []
             on_host = iter(device.to_host(with_keyframes))
         for face in task.faces:
-            if face.light is None:
-                self._ask_one(face)
-            else:
+            if face.light is not None:
                 self._ask_both(task, face, face.light, next(on_host), next(on_host))
-
-    def _ask_one(self, face: FaceTask) -> None:
-        track, engine = face.track, face.engine
-        if not face.key or track.late is not None:  # or it has not answered an earlier frame yet
-            self._stats.count("crops:carried")
-            return
-        if face.frame.new:
-            track.answer = None
-        face.answer = self._ask(face, engine, face.crops)
+            elif not face.key or face.track.late is not None:  # or no answer to an earlier frame yet
+                self._stats.count("crops:carried")
+            else:
+                if frame.new:
+                    face.track.answer = None
+                face.answer = self._ask(face, face.engine, face.crops)
 
     def _ask_both(self, task: FrameTask, face: FaceTask, light: Engine, crops: Crops[Float32],
                   light_crops: Crops[Float32]) -> None:

@@ -56,7 +56,7 @@ class CpuView(FrameView):
         form = layout(self.image.format.name)
         assert form is not None
         self._form: Layout = form
-        # Not the frame, which holds this view: memory would be freed late.
+        # Not the frame itself: it holds this view, and a cycle would free its memory late.
         self._color, self._display = frame.color, frame.display
         self._field: Field | None = frame.field
         self._parity = field_parity(frame.display, frame.field)

@@ -70,6 +70,7 @@ class CudaDevice:
 
     def view(self, frame: Frame) -> CpuView | GpuView:
         """The frame (or field) for a tracker, from host or GPU memory; valid until the frame is written to."""
+        # Not shared in GPU memory: crops are cut there without a view, and it is written to in place.
         return GpuView(self._regions, frame) if self._here(frame.image) else self._cpu.view(frame)
 
     def _here(self, image: av.VideoFrame) -> bool:
