@@ -22,7 +22,7 @@ import numpy as np
 
 from rtface.correct import CorrectionState, ShapingOptions, face_mask, shape
 from rtface.device.cpu.device import CpuDevice, HostCorrection
-from rtface.frame import Frame
+from rtface.frame import Frame, SharedViews
 from rtface.geometry.transforms import compose, scaling, translation
 
 
@@ -61,7 +61,7 @@ def main() -> None:
         buffers = [bytes(p) for p in frame.image.planes]
         results[f"{label}: copy of the frame"] = measure(args.rounds, lambda b=buffers: [bytearray(x) for x in b])
         results[f"{label}: thumbnail 640"] = measure(
-            args.rounds, lambda f=frame: device.view(f).thumbnail(640))
+            args.rounds, lambda f=frame: device.view(replace(f, views=SharedViews())).thumbnail(640))
         for size, face in ((256, 256), (512, 512), (512, 900)):
             matrix = compose(translation(size / 2, size / 2), scaling(size / face, size / face),
                              np.array([(0.99, -0.1, 0.0), (0.1, 0.99, 0.0)]),
@@ -69,7 +69,7 @@ def main() -> None:
             mask = face_mask(size)[None]
             d = (rng.normal(0, 0.03, (1, size, size, 3)).astype(np.float32) * mask[..., None])
             at = f"{label}: {size} crop of {face} px"
-            results[f"{at}: crops"] = measure(args.rounds, lambda f=frame, m=matrix, s=size: device.crops(f, m, s))
+            results[f"{at}: crops"] = measure(args.rounds, lambda f=frame, m=matrix, s=size: device.cut(f, [(m[0], s)]))
             counter = iter(range(10**6))
             results[f"{at}: composite"] = measure(
                 args.rounds, lambda f=frame, a=d, k=mask, m=matrix, n=counter:

@@ -59,8 +59,8 @@ def test_a_grainy_film_keeps_its_grain_on_the_face(scale, size, portrait):
         for k in range(3):
             noise = np.random.default_rng(k).normal(0, 6, clean.shape[:2])[..., None]
             frame = frame_of(np.clip(clean + noise, 0, 255).astype(np.uint8), k)
-            r = device.crops(frame_of(clean, k), matrix[None], size).pixels[0]
-            c = device.crops(frame, matrix[None], size).pixels[0]
+            r = device.cut(frame_of(clean, k), [(matrix, size)])[0].pixels[0]
+            c = device.cut(frame, [(matrix, size)])[0].pixels[0]
             before = luma(frame.image).copy()
             d, mask = shape(r, c, face_mask(size), state, ShapingOptions(grain=mode), time=k / 25, seed=k,
                             scale=float(np.hypot(*matrix[:, 0])))
@@ -79,7 +79,7 @@ def test_a_warm_bright_engine_shifts_no_colour_and_has_no_seam(portrait):
     matrix, _ = cv2.estimateAffinePartial2D(points, FFHQ_512 * size / 512)
     device = CpuDevice()
     frame = frame_of(clean, 0)
-    c = device.crops(frame, matrix[None], size).pixels[0]
+    c = device.cut(frame, [(matrix, size)])[0].pixels[0]
     r = c + np.array([0.10, 0.05, -0.04], np.float32)[:, None, None]
     before = [np.frombuffer(p, np.uint8).reshape(p.height, -1).astype(int) for p in frame.image.planes]
     d, mask = shape(r, c, face_mask(size), CorrectionState(), ShapingOptions(grain="none"), time=0.0)

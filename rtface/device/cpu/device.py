@@ -175,30 +175,18 @@ class CpuDevice:
                 frame.views.made[key] = view
         return view
 
-    def crops(self, frame: Frame, matrices: Float, size: int) -> Crops[Float32]:
-        """Crops of one frame or field.
+    def cut(self, frame: Frame, places: Sequence[tuple[Float, int]]) -> list[Crops[Float32]]:
+        """One crop of a frame or field for each place: float32 1×3×S×S, RGB 0…1.
 
         Args:
-            frame: SDR, PQ or HLG; HDR values are mapped by `color_curves.engine_curve`.
-            matrices: N×2×3, display → crop pixels.
-            size: S.
-
-        Returns:
-            float32 N×3×S×S RGB 0…1; the frame's edge is replicated outside it.
+            frame: SDR, PQ or HLG; HDR values are mapped by `color_curves.engine_curve`. Its edge is
+                replicated outside it.
+            places: `matrix`, 2×3, display → crop pixels, and S.
         """
-        return self._crops(self.view(frame), matrices, size)
-
-    @staticmethod
-    def _crops(view: CpuView, matrices: Float, size: int) -> Crops[Float32]:
-        pixels = np.empty((len(matrices), 3, size, size), np.float32)
-        for n, matrix in enumerate(matrices):
-            pixels[n] = view.rgb(matrix, (size, size))
-        return Crops(pixels, np.array(matrices, np.float64).reshape(-1, 2, 3))
-
-    def cut(self, frame: Frame, places: Sequence[tuple[Float, int]]) -> list[Crops[Float32]]:
-        """One `crops` for each matrix and size, from one view of the frame."""
         view = self.view(frame) if places else None
-        return [self._crops(view, matrix[None], size) for matrix, size in places] if view else []
+        return [Crops(np.array(view.rgb(matrix, (size, size))[None], np.float32, order="C"),
+                      np.array(matrix[None], np.float64))
+                for matrix, size in places] if view else []
 
     def shape(self, faces: Sequence[ShapeTask]) -> list[HostCorrection]:
         """`rtface.correct.shape` of each face."""

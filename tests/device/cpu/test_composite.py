@@ -350,7 +350,7 @@ def test_odd_sizes(name, size, noise_frame):
         d[..., 2] = -0.1
         matrix = scaling(S / size[0], S / size[1])
         before = plane_bytes(frame.image)
-        crops = CpuDevice().crops(frame, matrix[None], S)
+        crops = CpuDevice().cut(frame, [(matrix, S)])[0]
         assert np.isfinite(crops.pixels).all()
         after = plane_bytes(composite(CpuDevice(), frame, d, np.ones((1, S, S), np.float32), matrix[None]).image)
         if size == (161, 97):
@@ -363,7 +363,7 @@ def test_odd_sizes(name, size, noise_frame):
 def test_a_picture_too_low_for_fields_is_refused(noise_frame):
     frame = replace(noise_frame("yuv420p", width=16, height=2), field=1, display=Display(fields="tff"))
     with pytest.raises(InputError, match="progressive"):
-        CpuDevice().crops(frame, scaling(2.0, 2.0)[None], 16)
+        CpuDevice().cut(frame, [(scaling(2.0, 2.0), 16)])
 
 
 def test_a_face_outside_the_picture_is_ignored(noise_frame):
@@ -387,8 +387,8 @@ def test_hdr_corrections_go_back_through_the_slope(transfer, noise_frame):
     np.frombuffer(frame.image.planes[0], np.uint16).reshape(96, -1)[:, :160] = (16 + 219 * code) * 256
     for plane in frame.image.planes[1:]:
         np.frombuffer(plane, np.uint16)[...] = 32768 + 600
-    before = device.crops(frame, matrix, S).pixels
+    (before,) = device.cut(frame, [(matrix[0], S)])
     d = (np.array([0.02, 0.01, -0.01], np.float32) * disc()[..., None])[None]
-    after = device.crops(composite(device, frame, d, disc()[None], matrix), matrix, S).pixels
-    moved = (after - before)[0, :, 26:38, 26:38].mean(axis=(1, 2))
+    (after,) = device.cut(composite(device, frame, d, disc()[None], matrix), [(matrix[0], S)])
+    moved = (after.pixels - before.pixels)[0, :, 26:38, 26:38].mean(axis=(1, 2))
     np.testing.assert_allclose(moved, (0.02, 0.01, -0.01), atol=0.003)

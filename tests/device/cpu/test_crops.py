@@ -54,7 +54,7 @@ def test_colours_come_out_right(name):
         if name.startswith("yuvj") and not color.full_range:
             continue
         frame = frame_of(rgb, name, color)
-        crop = CpuDevice().crops(frame, translation(-16.0, -16.0)[None], 64)
+        crop = CpuDevice().cut(frame, [(translation(-16.0, -16.0), 64)])[0]
         assert crop.pixels.dtype == np.float32 and crop.pixels.shape == (1, 3, 64, 64)
         found, wanted = crop.pixels[0].transpose(1, 2, 0) * 255, rgb[16:80, 16:80].astype(np.float64)
         error, colours = found - wanted, wanted - wanted.mean(axis=2, keepdims=True)
@@ -87,7 +87,7 @@ def test_views_and_crops_are_upright(name, display):
     assert np.abs(thumbnail - wanted).mean() < 2.0
     whole = view.crop(scaling(0.5, 0.5), (64, 48))
     assert np.abs(whole - wanted).mean() < 1.5
-    crop = device.crops(frame, translation(-20.0, -10.0)[None], 64).pixels[0].transpose(1, 2, 0) * 255
+    crop = device.cut(frame, [(translation(-20.0, -10.0), 64)])[0].pixels[0].transpose(1, 2, 0) * 255
     assert np.abs(crop - upright[10:74, 20:84]).mean() < 1.5
 
 
@@ -137,7 +137,7 @@ def test_a_field_shows_its_own_rows(fields):
     for field, moment in ((0, early), (1, late)):
         frame = frame_of(woven, "rgb24", display=display, field=field)
         device = CpuDevice()
-        crop = device.crops(frame, translation(-16.0, -16.0)[None], 64).pixels[0].transpose(1, 2, 0) * 255
+        crop = device.cut(frame, [(translation(-16.0, -16.0), 64)])[0].pixels[0].transpose(1, 2, 0) * 255
         assert np.abs(crop - moment[16:80, 16:80]).max() < 4
         thumbnail, sx, sy = device.view(frame).thumbnail(80)
         assert thumbnail.shape == (48, 80, 3) and (sx, sy) == (2.0, 2.0)
@@ -153,7 +153,7 @@ def test_a_large_face_is_filtered_before_it_is_shrunk(angle):
     s = 64 / 480
     turn = np.array([(s * np.cos(angle), -s * np.sin(angle), 32.0), (s * np.sin(angle), s * np.cos(angle), 32.0)])
     matrix = compose(turn, translation(-256.0, -256.0))
-    inner = CpuDevice().crops(frame, matrix[None], 64).pixels[0, :, 12:52, 12:52]
+    inner = CpuDevice().cut(frame, [(matrix, 64)])[0].pixels[0, :, 12:52, 12:52]
     assert np.abs(inner - 0.5).max() < 0.08  # a box of 7 samples holds 3 or 4 white ones; unfiltered it would be 0.5
     seen = CpuDevice().view(frame).crop(matrix, (64, 64))[12:52, 12:52]
     assert np.abs(seen.astype(int) - 128).max() < 20
@@ -169,8 +169,8 @@ def test_shrinking_by_a_part_of_a_whole_factor_is_clean_too(shrink):
         if cycles_per_crop_pixel / shrink > 0.5:
             continue
         rgb = np.broadcast_to(wave[None, :, None], (512, 512, 3)).astype(np.uint8).copy()
-        crop = CpuDevice().crops(frame_of(rgb, "gray", Color("rgb", full_range=True)),
-                                 scaling(1 / shrink, 1 / shrink)[None], 128)
+        crop = CpuDevice().cut(frame_of(rgb, "gray", Color("rgb", full_range=True)),
+                               [(scaling(1 / shrink, 1 / shrink), 128)])[0]
         kept.append(crop.pixels[0, 0, 16:112, 16:112].std() * 255 / (100 / np.sqrt(2)))
     assert kept[0] > 0.85
     assert len(kept) == 1 or kept[1] < 0.45
@@ -179,11 +179,11 @@ def test_shrinking_by_a_part_of_a_whole_factor_is_clean_too(shrink):
 def test_outside_the_picture_crops_replicate_and_views_are_black():
     frame = frame_of(np.full((96, 160, 3), 200, np.uint8), "rgb24")
     matrix = translation(40.0, 30.0)
-    crop = CpuDevice().crops(frame, matrix[None], 64)
+    crop = CpuDevice().cut(frame, [(matrix, 64)])[0]
     np.testing.assert_allclose(crop.pixels, 200 / 255, atol=1e-6)
     seen = CpuDevice().view(frame).crop(matrix, (64, 64))
     assert (seen[:29] == 0).all() and (seen[:, :39] == 0).all() and (seen[31:, 41:] == 200).all()
-    far = CpuDevice().crops(frame, translation(5000.0, 0.0)[None], 32)
+    far = CpuDevice().cut(frame, [(translation(5000.0, 0.0), 32)])[0]
     np.testing.assert_allclose(far.pixels, 200 / 255, atol=1e-6)
 
 
@@ -192,7 +192,7 @@ def test_hdr_looks_like_sdr_to_an_engine(transfer, white):
     """The mapping is monotone, reference white comes out bright, and black stays black."""
     ramp = np.broadcast_to((np.arange(160) * 1.6).astype(np.uint8)[None, :, None], (96, 160, 3)).copy()
     frame = frame_of(ramp, "rgb48le", Color("rgb", True, transfer, 9))
-    crop = CpuDevice().crops(frame, translation(-0.0, -16.0)[None], 64).pixels[0, 1, 32]
+    crop = CpuDevice().cut(frame, [(translation(-0.0, -16.0), 64)])[0].pixels[0, 1, 32]
     wide = CpuDevice().view(frame).crop(scaling(1, 1), (160, 64))[32, :, 1].astype(int)
     assert (np.diff(wide) >= 0).all() and wide[0] == 0 and crop[0] < 0.01
     at_white = wide[round(white * 255 / 1.6)]
@@ -236,11 +236,11 @@ def test_bottom_up_pictures_are_read_and_written_in_place():
     image = sink.pull()
     assert image.planes[0].line_size < 0
     frame = Frame(image, 0, Fraction(1, 25), color=Color("bt601"))
-    crop = CpuDevice().crops(frame, translation(-16.0, -16.0)[None], 64).pixels[0].transpose(1, 2, 0) * 255
+    crop = CpuDevice().cut(frame, [(translation(-16.0, -16.0), 64)])[0].pixels[0].transpose(1, 2, 0) * 255
     assert np.abs(crop - rgb[::-1][16:80, 16:80]).max() < 4
     d = np.full((1, 64, 64, 3), 20 / 255, np.float32)
     out = composite(CpuDevice(), frame, d, np.ones((1, 64, 64), np.float32), translation(-16.0, -16.0)[None])
-    after = CpuDevice().crops(out, translation(-16.0, -16.0)[None], 64).pixels[0].transpose(1, 2, 0) * 255
+    after = CpuDevice().cut(out, [(translation(-16.0, -16.0), 64)])[0].pixels[0].transpose(1, 2, 0) * 255
     np.testing.assert_allclose((after - crop)[8:56, 8:56].mean(axis=(0, 1)), 20, atol=0.6)
 
 

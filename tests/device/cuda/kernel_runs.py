@@ -177,7 +177,7 @@ def kernel_paste(host: Runner, frame: Frame, corrections: list, masks: list, mat
 
 
 def cpu_crops(frame: Frame, matrices: np.ndarray, size: int) -> np.ndarray:
-    return CpuDevice().crops(frame, matrices, size).pixels
+    return np.concatenate([crop.pixels for crop in CpuDevice().cut(frame, [(m, size) for m in matrices])])
 
 
 def codes(frame: Frame) -> dict[str, np.ndarray]:
