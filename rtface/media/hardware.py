@@ -69,7 +69,7 @@ def open_on_gpu(stream: VideoStream, wanted: Decoding, refused: Callable[[str], 
     elif why is None:
         driver.share_primary_context(wanted.device)
         try:
-            return GpuDecoder(stream, _context(stream, wanted.device), ON_GPU[pix_fmt], keep=wanted.keep,
+            return GpuDecoder(stream, open_context(stream, wanted.device), ON_GPU[pix_fmt], keep=wanted.keep,
                                settle=lambda: driver.settle(wanted.device), refused=refused)
         except (av.FFmpegError, NotImplementedError, ValueError) as error:
             why = f"the GPU's decoder does not open ({driver.told(error)})"
@@ -77,7 +77,7 @@ def open_on_gpu(stream: VideoStream, wanted: Decoding, refused: Callable[[str], 
     return None
 
 
-def _context(stream: VideoStream, device: int) -> VideoCodecContext:
+def open_context(stream: VideoStream, device: int) -> VideoCodecContext:
     """A decoder besides the stream's own, which stays as it is for software. Raises av.FFmpegError."""
     source = stream.codec_context
     # Frames share the primary context with every other library, and stay where they are until asked for.

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST_NAME = 60
-PRIVATE = 95
+PRIVATE = 61
 """How often a test may still use a private name of another module. Lower it when it has fallen; never raise it."""
 
 # How often a word may still stand in rtface/, docs/ and README.md. Lower a number when it has fallen; never raise one.

@@ -172,7 +172,7 @@ class Tools:
 
     picture = staticmethod(picture)
     samples = staticmethod(samples)
-    _films: ClassVar[dict[str, bytes]] = {}
+    films: ClassVar[dict[str, bytes]] = {}
     opened: ClassVar[list[FileSource]] = []
 
     @classmethod
@@ -181,9 +181,9 @@ class Tools:
         if "extra" in options or options.get("format") == "hls":
             return make_film(path, **options)
         key = f"{path.suffix} {sorted(options.items())}"
-        if key not in cls._films:
-            cls._films[key] = make_film(path, **options).read_bytes()
-        path.write_bytes(cls._films[key])
+        if key not in cls.films:
+            cls.films[key] = make_film(path, **options).read_bytes()
+        path.write_bytes(cls.films[key])
         return path
 
     @classmethod

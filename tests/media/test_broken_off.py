@@ -9,14 +9,17 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import pytest
+from av.video.stream import VideoStream
 
 import rtface
 from rtface.errors import InputError
 from rtface.frame import Frame
 from rtface.media import probe
+from rtface.media.hardware import Decoding
 from rtface.media.source import FileSource
 from rtface.stats import Stats
 
@@ -163,17 +166,18 @@ def test_a_file_that_grows_while_it_is_read(media, tmp_path: Path, grows: bool) 
 
 
 def test_packets_that_the_decoder_loses_at_the_end_are_said(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stats = Stats()
-    opened = FileSource(film, stats=stats)
-    decoder = opened._now
-    decode, lost = decoder._decode, iter([True])
+    stats, lost = Stats(), iter([True])
 
-    def loses(packet: object) -> object:
-        if packet is None and next(lost, False):
-            raise av.InvalidDataError(1, "lost")
-        return decode(packet)
+    def loses(stream: VideoStream, *_: object) -> SimpleNamespace:
+        def decode(packet: av.Packet | None) -> list[av.VideoFrame]:
+            if packet is None and next(lost, False):
+                raise av.InvalidDataError(1, "lost")
+            return stream.decode(packet)
 
-    monkeypatch.setattr(decoder, "_decode", loses)
+        return SimpleNamespace(decode=decode, first=None, state="gpu")
+
+    monkeypatch.setattr("rtface.media.source.open_on_gpu", loses)
+    opened = FileSource(film, stats=stats, decode=Decoding())
     assert sum(isinstance(item, Frame) for item in opened) == 50
     opened.close()
     assert stats.counters["packets_lost"] == 1 and "packets_lost" in stats.warnings

@@ -6,6 +6,7 @@ import struct
 import tracemalloc
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -361,9 +362,9 @@ def test_what_an_encoder_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "in.png").write_bytes(png(random((8, 8, 3))))
     still = read_image(tmp_path / "in.png")
 
-    def refuse(*args: object) -> bytes:
+    def refuse(*args: object) -> None:
         raise av.ArgumentError(22, "Invalid argument", "x")
 
-    monkeypatch.setattr(image_write, "_encode", refuse)
+    monkeypatch.setattr(image_write, "VideoCodecContext", SimpleNamespace(create=refuse))
     with pytest.raises(OutputError, match="8×8 could not be encoded as PNG"):
         write_image(still.frame, plan_image(tmp_path / "out.png"), still=still)

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import av
 import cv2
@@ -67,9 +69,10 @@ def found() -> Face:
 @pytest.fixture
 def stage(actor: Actor, monkeypatch: pytest.MonkeyPatch) -> Synthetic:
     monkeypatch.setattr(module, "find_networks", Path)
-    made = Synthetic(actors=2)
-    made._cast = [actor, actor]
-    return made
+    monkeypatch.setattr(module, "Generator", StandIn)
+    monkeypatch.setattr(module, "create_tracker", lambda **_: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(module, "cast", lambda *_: actor)
+    return Synthetic(actors=2)
 
 
 def frame(rgb: np.ndarray = SCENE, pts: int = 0, faces: tuple[Face, ...] = ()) -> Frame:
@@ -195,12 +198,18 @@ def test_a_face_that_only_the_detector_sees_is_blurred(stage: Synthetic, found: 
     assert changed[y - 10:y + 10, x - 10:x + 10].mean() > 0.5
 
 
-def test_who_wears_what_stays(stage: Synthetic, found: Face):
+def test_who_wears_what_stays(stage: Synthetic, found: Face, monkeypatch: pytest.MonkeyPatch):
+    made: list[Shape] = []
+
+    def shape(*given: Any) -> Shape:
+        made.append(Shape(*given))
+        return made[-1]
+
+    monkeypatch.setattr(module, "Shape", shape)
     stage(frame(faces=(found,)))
-    before = stage._worn[found.track_id]
     stage(frame(pts=20))
     stage(frame(pts=30, faces=(found,)))
-    assert stage._worn[found.track_id] is before
+    assert len(made) == 1
 
 
 def test_a_fault_hides_the_whole_picture(stage: Synthetic, found: Face, monkeypatch: pytest.MonkeyPatch):

@@ -29,13 +29,18 @@ class Preview:
     The loop keeps a copy of the untouched frame where one is `wanted`, which is 15 times a second at most and only
     while there are viewers, and gives both to `show`. Scaling and JPEG are done on a thread that has only ever the
     newest pair.
+
+    Args:
+        clock: monotonic time in seconds.
+        pairs: carries the frames to that thread; a new one by default.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic,
+                 pairs: Mailbox[tuple[Frame, Frame]] | None = None) -> None:
         self._clock = clock
         self._viewers = 0
         self._due = 0.0
-        self._pairs: Mailbox[tuple[Frame, Frame]] = Mailbox()
+        self._pairs = pairs or Mailbox[tuple[Frame, Frame]]()
         self._swscale = Swscale()
         self._changed = threading.Condition()
         self._jpeg, self._number = b"", 0

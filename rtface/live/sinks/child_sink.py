@@ -66,6 +66,12 @@ class ChildSink:
         return self._shown + size + (f", {self.encoder}" if self.encoder else "")
 
     @property
+    def pid(self) -> int | None:
+        """Process ID of the child; None where there is none."""
+        child = self._child
+        return None if child is None else child.pid
+
+    @property
     def health(self) -> EndpointHealth:
         """As `rtface.live.protocols.LiveSink.health`."""
         before, report = self._before, self._report

@@ -92,6 +92,11 @@ class GpuDecoder:
         late, self._late = self._late, []
         return late + images
 
+    @property
+    def kept(self) -> tuple[int, int]:
+        """Bytes of the packets kept for software to take over, and frames known to be given already."""
+        return sum(packet.size for group in self._kept for packet in group), len(self._given)
+
     # -- the first frame --------------------------------------------------------------------------------------
 
     def _prove(self, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:

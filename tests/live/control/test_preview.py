@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from rtface.concurrency import Mailbox
 from rtface.frame import Color, Display, Frame
 from rtface.live.control.control_routes import control_routes
 from rtface.live.control.http_server import STREAMS, LocalHttpServer
@@ -71,22 +72,27 @@ def test_a_side_has_at_most_960_pixels_and_stands_upright():
 
 
 def test_nothing_is_wanted_or_made_when_nobody_looks():
-    preview = Preview()
+    pairs = Mailbox()
+    preview = Preview(pairs=pairs)
     for pts in range(100):
         assert not preview.wanted
         preview.show(frame(50, pts), frame(90, pts))
-    assert preview._thread is None
-    assert preview._pairs.take(0) is None
+    assert "rtface-preview" not in [thread.name for thread in threading.enumerate()]
+    assert pairs.take(0) is None
     watching = preview.watch()
     watching.close()  # came and went without a frame
     assert not preview.wanted
     preview.close()
 
 
-def test_at_most_fifteen_previews_a_second_at_every_rate():
-    clock = SteppedClock(50.0)
-    preview = Preview(clock)
-    preview._viewers = 1
+def test_at_most_fifteen_previews_a_second_at_every_rate(monkeypatch):
+    monkeypatch.setattr("rtface.live.control.preview.AGAIN_S", 0)
+    clock, taken = SteppedClock(50.0), []
+    pairs = Mailbox(taken.append)
+    pairs.close()  # hands every pair back at once
+    preview = Preview(clock, pairs)
+    watching = preview.watch()
+    assert next(watching) == b""
     for rate, expected in ((60, 15), (30, 15), (25, 15), (10, 10)):
         wanted = 0
         for pts in range(4 * rate):
@@ -95,8 +101,10 @@ def test_at_most_fifteen_previews_a_second_at_every_rate():
             wanted += due
             # Also where a stage needed the untouched frame, so that the loop has one though none is wanted.
             preview.show(frame(20, pts, size=(64, 64)), frame(20, pts, size=(64, 64)))
-            assert (preview._pairs.take(0) is not None) is due
+            assert len(taken) == due
+            taken.clear()
         assert 4 * expected - 3 <= wanted <= 4 * expected + 2, rate
+    watching.close()
     preview.close()
 
 

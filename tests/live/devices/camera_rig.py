@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from enum import Enum
 from fractions import Fraction
+from pathlib import Path
 from types import ModuleType
 
 from rtface.frame import Color, Frame
@@ -20,6 +22,12 @@ def form(width=64, height=48, pix_fmt="yuv420p", rate=30, aspect=1):
 
 def frame(width=64, height=48, pix_fmt="yuv420p", seed=0):
     return Frame(noise(width, height, pix_fmt, seed), 0, TIME_BASE, color=COLOR, captured_at=time.monotonic())
+
+
+def descriptor(device):
+    """The file descriptor that this process has open on a device's node."""
+    (found,) = [int(fd.name) for fd in Path("/proc/self/fd").iterdir() if os.path.realpath(fd) == str(device)]
+    return found
 
 
 class StandIn(ModuleType):

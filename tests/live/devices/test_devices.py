@@ -166,17 +166,17 @@ def test_doctor_on_a_device_that_may_not_be_opened(video, monkeypatch):
     monkeypatch.undo()
 
 
-def test_doctor_on_srt(monkeypatch):
+def test_doctor_on_srt(video, monkeypatch):
     def missing():
         raise MissingComponent("srt:// needs SRT's library: sudo apt install libsrt1.5-openssl")
 
     monkeypatch.setattr(doctor_findings.srt, "library", missing)
-    finding = doctor_findings._srt()
+    finding = findings()["srt"]
     assert finding.state == "ok"
     assert "only srt:// addresses need it" in finding.detail
     assert finding.repair == "sudo apt install libsrt1.5-openssl"
     monkeypatch.setattr(doctor_findings.srt, "library", lambda: None)
-    assert doctor_findings._srt().detail == "libsrt is there"
+    assert findings()["srt"].detail == "libsrt is there"
 
 
 def test_modes_are_shown_by_format():

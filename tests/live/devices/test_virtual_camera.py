@@ -11,12 +11,13 @@ import pytest
 
 from rtface.errors import MissingComponent, OutputError, RtfaceError, UsageError
 from rtface.live.devices import v4l2
+from rtface.live.devices.camera_buffer import CameraBuffer
 from rtface.live.devices.virtual_camera import VirtualCamera
 
 if sys.platform != "linux":
     pytest.skip("V4L2 is Linux's", allow_module_level=True)
 
-from tests.live.devices.camera_rig import form, frame
+from tests.live.devices.camera_rig import descriptor, form, frame
 from tests.live.devices.fake_video import locked
 from tests.live.devices.test_camera_buffer import samples
 
@@ -147,10 +148,10 @@ def test_odd_and_anamorphic_frames_are_fitted_and_reported(video, opened):
 
 
 def test_it_ends_at_once_though_the_device_is_away(video, opened):
-    video.add(10, "rtface")
+    path = video.add(10, "rtface")
     sink = opened()
     full = os.open("/dev/full", os.O_WRONLY)
-    os.dup2(full, sink._output._fd)
+    os.dup2(full, descriptor(path))
     os.close(full)
     sink.write(frame())
     sink.close()
@@ -164,7 +165,7 @@ def test_it_ends_at_once_though_the_device_is_away(video, opened):
 def test_a_frame_that_cannot_be_read_costs_only_itself(video, opened, monkeypatch):
     video.add(10, "rtface")
     sink = opened()
-    monkeypatch.setattr(sink._canvas, "draw", lambda *_: (_ for _ in ()).throw(ValueError("no such format")))
+    monkeypatch.setattr(CameraBuffer, "draw", lambda *_: (_ for _ in ()).throw(ValueError("no such format")))
     sink.write(frame())
     assert (sink.health.state, sink.health.dropped) == ("live", 1)
     assert "no such format" in sink.health.detail

@@ -102,7 +102,7 @@ def _disk_is_full(folder: Path, suffix: str) -> None:
     sink = recorded(folder / f"call.{suffix}", crf=8.0)
     feed = Feed(sink, form(), texture=True)
     feed.run(0.3)
-    resource.prlimit(sink._child.pid, resource.RLIMIT_FSIZE, (900_000, 900_000))  # type: ignore[attr-defined]
+    resource.prlimit(sink.pid, resource.RLIMIT_FSIZE, (900_000, 900_000))  # type: ignore[attr-defined]
     feed.until("closed", 15)
     frames, dropped = sink.health.frames, sink.health.dropped
     assert "limit is reached" in sink.health.detail and any("limit is reached" in line for line in sink.notes)
@@ -124,7 +124,7 @@ def _child_is_killed(folder: Path, suffix: str) -> None:
     sink = recorded(folder / f"call.{suffix}")
     feed = Feed(sink, form())
     feed.run(2)
-    os.kill(sink._child.pid, signal.SIGKILL)  # type: ignore[attr-defined]
+    os.kill(sink.pid, signal.SIGKILL)  # type: ignore[attr-defined]
     feed.run(0.5)
     assert sink.health.state == "closed" and "SIGKILL" in sink.health.detail
     sink.close()

@@ -41,7 +41,7 @@ def test_a_stream_neither_drifts_nor_grows(tmp_path: Path):
                 feed.run(55, {40: nginx.kill, 45: nginx.start})
                 turns += 1
                 feed.until_seen(watcher, time.monotonic() - 1, 10)
-                memory.append((resident(sink._child.pid), resident("self")))  # type: ignore[attr-defined]
+                memory.append((resident(sink.pid), resident("self")))  # type: ignore[attr-defined]
             found = offsets(watcher)
         assert sink.health.reopened == turns and sink.health.state == "live"
         frames, tones = np.array(found).T

@@ -173,7 +173,7 @@ def _lost(nginx: Nginx, opened: Opener) -> None:
     sink = opened(nginx.url("child"), sound=None)
     feed = Feed(sink, form(), sound=False)
     feed.run(1)
-    pid = sink._child.pid  # type: ignore[attr-defined]
+    pid = sink.pid  # type: ignore[attr-defined]
     os.kill(pid, signal.SIGKILL)
     feed.run(0.5)
     assert feed.until("live", 10) > 0
@@ -188,7 +188,7 @@ def _hangs(nginx: Nginx, opened: Opener) -> None:
     sink = opened(nginx.url("hangs"), sound=None)
     feed = Feed(sink, form(), sound=False)
     feed.run(1)
-    os.kill(sink._child.pid, signal.SIGSTOP)  # type: ignore[attr-defined]
+    os.kill(sink.pid, signal.SIGSTOP)  # type: ignore[attr-defined]
     assert feed.until("away", 8) < 7
     feed.until("live", 10)
     assert sink.health.reopened == 1

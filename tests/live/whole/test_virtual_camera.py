@@ -13,7 +13,7 @@ import pytest
 if sys.platform != "linux":
     pytest.skip("V4L2 is Linux's", allow_module_level=True)
 
-from tests.live.devices.camera_rig import form, frame
+from tests.live.devices.camera_rig import descriptor, form, frame
 from tests.live.devices.fake_video import FakeVideo
 from tests.live.devices.test_camera_buffer import samples
 
@@ -29,7 +29,7 @@ def test_a_device_that_fails_is_away_and_comes_back(video, opened):
     path = video.add(10, "rtface")
     sink = opened()
     full = os.open("/dev/full", os.O_WRONLY)
-    os.dup2(full, sink._output._fd)
+    os.dup2(full, descriptor(path))
     os.close(full)
     device = video.devices[str(path)]
     device.streams = True  # it cannot be had for now

@@ -317,9 +317,10 @@ def test_a_device_that_goes_away_is_opened_again(reader):
     aside = CAM.with_name("aside")
     with camera(like) as sink, playing(sink, like):
         aside.unlink(missing_ok=True)
+        fd = camera_rig.descriptor(CAM)
         CAM.rename(aside)
         with Path("/dev/null").open("rb") as nothing:  # what we write to takes nothing from now on
-            os.dup2(nothing.fileno(), sink._output._fd)
+            os.dup2(nothing.fileno(), fd)
         assert until(lambda: sink.health.state == "away", 3)
         assert until(lambda: "there is no virtual camera" in sink.health.detail, 5)
         before = sink.health
@@ -365,7 +366,7 @@ def test_who_may_not_open_it_is_told_of_the_group():
     CAM.chmod(0o600)
     assert "may not be opened: sudo usermod -aG video" in as_user(65534, work)
     assert as_user(65534, lambda: listing.loopback(CAM).state) == "no permission"
-    assert "log in again" in as_user(65534, lambda: doctor_findings._virtual(CAM).repair)
+    assert "log in again" in as_user(65534, lambda: findings()["virtual camera rtface-cam"].repair)
 
 
 def test_readers_of_other_users_count():
@@ -409,5 +410,6 @@ def test_devices_are_listed_with_what_to_type(reader):
     assert any("640×360" in line for line in vivid.modes)
     with av.open(str(VIVID), format="v4l2") as box:
         next(box.decode(video=0))
-        said = as_user(0, lambda: str(listing._camera(VIVID).users))  # this process is another there
+        # In the new process this one is another.
+        said = as_user(0, lambda: str([device.users for device in listing.devices() if device.node == str(VIVID)]))
     assert f"pid {os.getpid()}" in said
