@@ -122,7 +122,7 @@ class Ours:
         self._batches.warm_up(golden)
         golden.close()
         self._batches.run(self._without_memory(first), [], self._memories).synchronize()  # something to remember
-        self.graphs = self._batches._graphs
+        self.graphs = self._batches.graphs
 
     @staticmethod
     def _without_memory(rows: np.ndarray) -> np.ndarray:
@@ -139,20 +139,20 @@ class Ours:
         """Of one batch, by the GPU's clock, over some tenth of a second of them."""
 
         def go(repeats: int) -> float:
-            self._batches._graphs = self.graphs if graphs else {}
+            self._batches.graphs = self.graphs if graphs else {}
             turn = iter(range(repeats))
             try:
                 return self._bench.milliseconds(
                     lambda stream: self._batches.run(self._rows[next(turn) % 2][:batch], [], self._memories), repeats)
             finally:
-                self._batches._graphs = self.graphs
+                self._batches.graphs = self.graphs
 
         return go(1 if self._bench.dry else repeats_for(go(3), 50.0))
 
     def close(self) -> None:
         def go() -> None:
             self._wait()
-            self._batches._graphs = self.graphs
+            self._batches.graphs = self.graphs
             self._batches.close()
             del self._known[:]
             for face in self._faces:

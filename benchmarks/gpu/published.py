@@ -106,7 +106,7 @@ def judged(bench: Bench, recipe: Recipe, *, take_any: bool) -> tuple[Any, dict[s
     if bench.dry:
         plan, verdict, why = bench.plan(recipe)
         return plan, {"f32": _told(verdict)}, why
-    supported, build, why = _backend(bench)
+    supported, build, why = backend(bench)
     found: dict[str, Any] = {}
     for precision in candidates(recipe, supported, mixed=True):
         try:
@@ -132,7 +132,7 @@ def _told(verdict: GoldenResult) -> dict[str, Any]:
     return {"psnr": verdict.psnr, "required": verdict.required, "passed": verdict.passed}
 
 
-def _backend(bench: Bench) -> tuple[tuple[Precision, ...], Callable[[Recipe, Precision], Any], str]:
+def backend(bench: Bench) -> tuple[tuple[Precision, ...], Callable[[Recipe, Precision], Any], str]:
     """TensorRT's precisions, what makes a plan in one of them on the GPU's thread, and why this library."""
     from rtface.engine import tensorrt
     from rtface.engine.tensorrt.library import choose, installed, precisions

@@ -74,7 +74,7 @@ def _into(out: Path, offer: Offer, module: torch.nn.Module, pictures: U8, say: S
     crops = as_floats(pictures, offer)
     answers = golden(offer, module, crops, say)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    apart = np.array([_apart(offer, session, c[None], a[None], {}) for c, a in zip(crops, answers, strict=True)])
+    apart = np.array([difference(offer, session, c[None], a[None], {}) for c, a in zip(crops, answers, strict=True)])
     steady = apart <= CLOSE
     if 3 * steady.sum() < 2 * len(crops):
         raise ConvertError(f"{offer.name}: ONNX differs from torch by {apart.max():.2g} of the range, more than "
@@ -186,12 +186,13 @@ def compare(offer: Offer, module: torch.nn.Module, session: onnxruntime.Inferenc
     worst = 0.0
     for i, (wanted, controls) in enumerate(steps):
         say("check", i / len(steps))
-        worst = max(worst, _apart(offer, session, crops[several], wanted, controls))
+        worst = max(worst, difference(offer, session, crops[several], wanted, controls))
     say("check", 1.0)
     return worst
 
 
-def _apart(offer: Offer, session: onnxruntime.InferenceSession, crops: F32, wanted: F32,
-           controls: dict[str, F32]) -> float:  # fmt: skip
+def difference(offer: Offer, session: onnxruntime.InferenceSession, crops: F32, wanted: F32,
+               controls: dict[str, F32]) -> float:  # fmt: skip
+    """The largest difference of ONNX Runtime's answers from the wanted ones, as a share of their range."""
     found = session.run(None, ports(offer, crops, controls))[0]
     return float(np.abs(found - wanted).max()) / (offer.answers[1] - offer.answers[0])

@@ -91,14 +91,15 @@ class FaceCorrector(ABC):
         task = FrameTask(frame, self.runtime.device)
         try:
             if self.switch.works:
-                self._submit(task, self._filter(frame.faces))
+                self.submit_faces(task, self._filter(frame.faces))
         except Exception as error:  # noqa: BLE001 - one bad frame must not end a run: counted and said
             self._failed(error, task)
             task.frame = replace(task.frame, failed=True)
         task.seconds = perf_counter() - started
         return task
 
-    def _submit(self, task: FrameTask, faces: tuple[Face, ...]) -> None:
+    def submit_faces(self, task: FrameTask, faces: tuple[Face, ...]) -> None:
+        """`submit` for the faces that the user's filter leaves; what it raises fails the frame."""
         frame = task.frame
         if frame.faces:
             self._stats.count("frames_with_faces", int(frame.field != 1 and not frame.lead_in))

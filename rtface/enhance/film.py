@@ -47,8 +47,8 @@ class FilmEnhancer(FaceCorrector):
         for rest in waiting:
             yield self.collect(rest) if isinstance(rest, FrameTask) else rest
 
-    def _submit(self, task: FrameTask, faces: tuple[Face, ...]) -> None:
-        super()._submit(task, faces)
+    def submit_faces(self, task: FrameTask, faces: tuple[Face, ...]) -> None:
+        super().submit_faces(task, faces)
         if task.faces and all(face.light is not None for face in task.faces):
             task.park()
 

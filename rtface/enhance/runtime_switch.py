@@ -13,8 +13,8 @@ from rtface.stats import Stats
 
 log = logging.getLogger("rtface")
 
-# Where a GPU was lost and the fallback could not be opened, that is tried again after so long.
-_RETRY_S = 10.0
+RETRY_S = 10.0
+"""Where a GPU was lost and the fallback could not be opened, that is tried again after so long."""
 
 
 class RuntimeSwitch:
@@ -27,6 +27,7 @@ class RuntimeSwitch:
             the GPU when its plan has passed its gate).
         fallback: opens the runtime that takes over when a GPU is lost; without it the run ends there. Where it
             fails, frames pass through as they are, and it is tried again every 10 s.
+        clock: seconds, rising.
 
     Attributes:
         runtime: of the next frame.
@@ -35,10 +36,12 @@ class RuntimeSwitch:
     """
 
     def __init__(self, runtime: Runtime, stats: Stats, *, upgrade: Future[Runtime] | None = None,
-                 fallback: Callable[[], Runtime] | None = None) -> None:
+                 fallback: Callable[[], Runtime] | None = None,
+                 clock: Callable[[], float] = monotonic) -> None:
         self.runtime, self.upgrade, self._fallback, self._stats = runtime, upgrade, fallback, stats
+        self._clock = clock
         self.moved: Callable[[], None] = lambda: None
-        self._stranded: float | None = None  # since when (monotonic) no runtime works
+        self._stranded: float | None = None  # since when no runtime works, by `clock`
 
     @property
     def works(self) -> bool:
@@ -54,7 +57,7 @@ class RuntimeSwitch:
         """Takes the upgrade where it is done; tries the fallback again where it is time. For each frame."""
         if self.upgrade is not None and self.upgrade.done():
             self._take_upgrade(self.upgrade)
-        if self._stranded is not None and monotonic() - self._stranded >= _RETRY_S:
+        if self._stranded is not None and self._clock() - self._stranded >= RETRY_S:
             self._take_fallback("the GPU is still lost")
 
     def lost(self, error: DeviceLost, device: Device) -> None:
@@ -80,7 +83,7 @@ class RuntimeSwitch:
         try:
             self.move(self._fallback())
         except Exception as error:  # noqa: BLE001 - whatever it is, frames go on passing through
-            self._stranded = monotonic()
+            self._stranded = self._clock()
             self._stats.warn("stranded", f"{why}, and nothing can take its place ({error}): frames pass through as "
                              "they are; free memory or start the run again")
             return

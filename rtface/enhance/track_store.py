@@ -157,6 +157,9 @@ class TrackStore:
         exposure: whether exposure is a reason to treat (only `--colour restore` can do something about it).
         correct: "always" treats every face fully and "never" none, but for those in `treatments`.
         mode: for keyframes.
+
+    Attributes:
+        states: of every track seen, by track id.
     """
 
     def __init__(self, treatments: Mapping[int, Treatment], *, exposure: bool,
@@ -165,17 +168,17 @@ class TrackStore:
         self._exposure, self._mode = exposure, mode
         self._everything = {"always": Treatment(True, 1.0, None, ("always asked for",)),
                             "never": Treatment(False, 0.0, None, ("never asked for",))}.get(correct)
-        self._tracks: dict[int, TrackState] = {}
+        self.states: dict[int, TrackState] = {}
         self._swept = 0.0
 
     def track_of(self, face: Face, time: float) -> TrackState:
         """The state of a face's track, made on first sight."""
-        track = self._tracks.get(face.track_id)
+        track = self.states.get(face.track_id)
         if track is None:
             forced = self._treatments.get(face.track_id, self._everything)
             track = TrackState(face.track_id, time, Analyzer(exposure=self._exposure, forced=forced),
                                KeyframeTrack(self._mode), last_s=time)
-            self._tracks[face.track_id] = track
+            self.states[face.track_id] = track
         return track
 
     def analyzer_of(self, face: Face, time: float) -> Analyzer:
@@ -194,12 +197,12 @@ class TrackStore:
     def absorb(self, later: TrackStore, names: Mapping[int, int]) -> None:
         """Adds the figures of the next piece of the film, whose tracks get the ids that `names` has for theirs; tracks
         without one are left out. Nothing else is kept of it."""
-        for number, track in later._tracks.items():
+        for number, track in later.states.items():
             if number not in names:
                 continue
             track.forget()
             track.id = names[number]
-            mine = self._tracks.setdefault(track.id, track)
+            mine = self.states.setdefault(track.id, track)
             if mine is not track:
                 mine.merge(track)
 
@@ -208,34 +211,34 @@ class TrackStore:
         if abs(time - self._swept) < _FORGET_S:
             return
         self._swept = time
-        for track in self._tracks.values():
+        for track in self.states.values():
             if abs(time - track.last_s) > _FORGET_S:
                 track.forget()
                 track.analyzer.rest()
 
     def reset(self) -> None:
         """Forgets what corrections remember; figures stay."""
-        for track in self._tracks.values():
+        for track in self.states.values():
             track.forget()
 
     def leave_engines(self) -> None:
         """Forgets what engines remember; what corrections remember stays."""
-        for track in self._tracks.values():
+        for track in self.states.values():
             track.answer = track.late = track.engine = track.chosen = None
             track.keys.reset()
 
     def reports(self, origin: float = 0.0) -> list[TrackReport]:
         """All tracks in order of id; times are seconds from `origin` on."""
-        return [self._tracks[k].report(origin) for k in sorted(self._tracks)]
+        return [self.states[k].report(origin) for k in sorted(self.states)]
 
     def treatment_of(self, track_id: int) -> Treatment | None:
         """What is decided for this track now; None for one that was not seen."""
-        track = self._tracks.get(track_id)
+        track = self.states.get(track_id)
         return track.analyzer.treatment if track else None
 
     def treatments(self) -> dict[int, Treatment]:
         """What is decided for each track now."""
-        return {k: self._tracks[k].analyzer.treatment for k in sorted(self._tracks)}
+        return {k: self.states[k].analyzer.treatment for k in sorted(self.states)}
 
 
 def seed_of(track_id: int, pts: int) -> int:

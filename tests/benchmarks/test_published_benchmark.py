@@ -93,7 +93,7 @@ class Gpu:
             return SimpleNamespace(identity=PlanIdentity.of(recipe, "tests", "1", "gpu", precision),
                                    close=lambda: self.closed.append(precision))
 
-        monkeypatch.setattr(published, "_backend", lambda bench: (("fp16", "bf16", "f32"), build, "a test"))
+        monkeypatch.setattr(published, "backend", lambda bench: (("fp16", "bf16", "f32"), build, "a test"))
         monkeypatch.setattr(published, "gate", lambda recipe, plan: GoldenResult(
             float(psnr[plan.identity.precision]), getattr(recipe.golden.psnr, plan.identity.precision), 1.0))
 

@@ -10,8 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST_NAME = 60
-PRIVATE = 61
-"""How often a test may still use a private name of another module. Lower it when it has fallen; never raise it."""
+OF_OTHERS = {"_obj", "_exit", "_rebuild_tensor_v2"}
+"""Names of ctypes, of os and of torch, which have no public ones."""
 
 # How often a word may still stand in rtface/, docs/ and README.md. Lower a number when it has fallen; never raise one.
 WORDS = {"anew": 12, "beside": 46, "nobody": 11, "be had": 3, "is told": 0, "are told": 2,
@@ -39,10 +39,11 @@ def trees() -> list[list[ast.AST]]:
 
 
 def private(name: object) -> bool:
-    return isinstance(name, str) and re.fullmatch(r"([\w.]+\.)?_[a-zA-Z]\w*", name) is not None
+    return (isinstance(name, str) and re.fullmatch(r"([\w.]+\.)?_[a-zA-Z]\w*", name) is not None
+            and name not in OF_OTHERS)
 
 
-def test_private_names_of_other_modules_become_rarer(trees: list[list[ast.AST]]) -> None:
+def test_no_private_names_of_other_modules(trees: list[list[ast.AST]]) -> None:
     found = []
     for nodes in trees:
         attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
@@ -54,7 +55,7 @@ def test_private_names_of_other_modules_become_rarer(trees: list[list[ast.AST]])
         found += [ast.unparse(node) for node in nodes if isinstance(node, ast.Call)
                   and isinstance(node.func, ast.Attribute) and node.func.attr == "setattr"
                   for word in node.args if isinstance(word, ast.Constant) and private(word.value)]
-    assert len(found) <= PRIVATE, found
+    assert not found
 
 
 def test_names_of_tests_are_short(trees: list[list[ast.AST]]) -> None:

@@ -301,14 +301,14 @@ def test_fixed_shapes_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     ort = pytest.importorskip("onnxruntime")
     from rtface.engine.backends import onnx_runtime
     for path in find_recipes().values():
-        assert onnx_runtime._open_sizes(ort, load_recipe(path)) == {"n": 1}
+        assert onnx_runtime.open_sizes(ort, load_recipe(path)) == {"n": 1}
 
 
 # The deprecated PyTorch devices, and CUDA.
 
 def test_device_torch_warns_once_and_is_onnx_runtime(caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("onnxruntime")
-    choose._warn_replaced.cache_clear()
+    choose.warn_replaced.cache_clear()
     assert [choose.find("torch").device for _ in range(2)] == ["onnx", "onnx"]
     assert len(caplog.messages) == 1 and "choose --device onnx" in caplog.text
 
@@ -337,11 +337,11 @@ def test_why_cuda_is_not_usable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "driver", _driver)
     with pytest.raises(MissingComponent, match=r"no GPU 2; there is: cuda:0 \(NVIDIA H200\), cuda:1 \(NVIDIA L4"):
         choose.find("cuda:2")
-    monkeypatch.setattr(driver, "_installed", lambda module: module not in ("cuda.core", "tensorrt_rtx"))
+    monkeypatch.setattr(driver, "installed", lambda module: module not in ("cuda.core", "tensorrt_rtx"))
     assert driver.missing() == ["cuda-core"]  # the other TensorRT is enough
     with pytest.raises(MissingComponent, match=r"cuda-core is not installed; get it with: .*pip install .*\[rtx\]'"):
         choose.find("cuda:1")
-    monkeypatch.setattr(driver, "_installed", lambda module: False)
+    monkeypatch.setattr(driver, "installed", lambda module: False)
     assert driver.missing() == ["cuda-core", "cuda-bindings", "onnx", "tensorrt-rtx-cu13-bindings or tensorrt-cu13"]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rtface.engine import plan as plans
-from rtface.engine.crop_runner import spread
+from rtface.engine.crop_runner import CropRunner, spread
 from rtface.engine.engine_set import EngineSet, choose_engine, load_engine
 from rtface.engine.host_engine import HostEngine
 from rtface.engine.listing import list_engines, measure
@@ -106,14 +106,14 @@ def test_closing_does_not_wait_for_a_slow_crop(make_engine: Maker, monkeypatch: 
     make_engine()
     engine = load_engine("tiny", threads=1)
     begun, go_on = threading.Event(), threading.Event()
-    restore = engine._restorer.restore
+    restore = CropRunner.restore
 
     def slow(*given: Any) -> Any:
         begun.set()
         go_on.wait(30)
         return restore(*given)
 
-    monkeypatch.setattr(engine._restorer, "restore", slow)
+    monkeypatch.setattr(CropRunner, "restore", slow)
     crops = np.zeros((1, 3, 64, 64), np.float32)
     first, second = engine.submit(crops), engine.submit(crops)
     assert begun.wait(30)

@@ -216,13 +216,13 @@ def test_a_crop_where_rounding_chooses_is_no_golden(case: Case, capsys: Any, mon
     pixels = np.random.default_rng(5).integers(0, 256, (3, 32, 32, 3), np.uint8)
     np.savez(case.crops, crops=pixels)
     torch.save({"params_ema": case.state}, case.weights)
-    true, jumps = steps._apart, [1]
+    true, jumps = steps.difference, [1]
 
     def apart(offer: Any, session: Any, crops: Any, wanted: Any, controls: Any) -> float:
         jumping = any(np.allclose(crop, steps.as_floats(pixels, offer)[k]) for crop in crops for k in jumps)
         return true(offer, session, crops, wanted, controls) + jumping
 
-    monkeypatch.setattr(steps, "_apart", apart)
+    monkeypatch.setattr(steps, "difference", apart)
     code, said = case.run(capsys, monkeypatch)
     assert code == 0 and said[-1]["result"]["left_out"] == 1
     with np.load(case.out / "golden.npz") as file:

@@ -163,7 +163,7 @@ def test_little_is_remembered_of_a_long_film() -> None:
     enhance = step(Heavy())
     most = 0
     for _ in enhance(still(24)):
-        most = max(most, *(len(r.keys.samples) for r in enhance.tracks._tracks.values()))
+        most = max(most, *(len(r.keys.samples) for r in enhance.tracks.states.values()))
     assert 4 < most <= 3 * 4 + AHEAD
 
 
@@ -185,7 +185,7 @@ def test_live_small_engine_at_once_and_the_slow_one_fades_in() -> None:
     assert min(changed[:9]) > 0.3 and max(changed[:9]) < 1.3 * min(changed[:9])
     assert changed[-1] < 0.3 * changed[8]  # the pattern has given warp to what the heavy engine makes of the face
     assert 0.0 < np.max(-np.diff(changed[8:18])) < 0.5 * (changed[8] - changed[-1])
-    first = enhance.tracks._tracks[1].keys
+    first = enhance.tracks.states[1].keys
     assert len(first.samples) <= 4
 
 
@@ -425,8 +425,7 @@ def test_film_motion_is_finer_and_on_averaged_answers() -> None:
     found: list[float] = []
     for fine in (True, False):
         samples = drifting(0.15, 0.05)
-        around = NeighbourSmoother(samples)
-        around._fine = WarpEstimator(fine=fine)
+        around = NeighbourSmoother(samples, WarpEstimator(fine=fine))
         found.append(missed(around.warp(samples[5], samples[8]), 0.45))
     assert found[0] < 0.9 * found[1] and found[0] < 0.7 * at_once
 

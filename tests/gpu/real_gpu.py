@@ -141,7 +141,7 @@ def open_engine(streams: StreamThread, name: str = "rtface-s", *, precision: Pre
         made.max_batch = most
     engine = GpuEngine(streams, recipe, made, verdict, "for a test")
     noted = SimpleNamespace(batches=[])
-    batches = engine._batches
+    batches = engine.batches
     assert batches is not None
     run = batches.run
 

@@ -30,7 +30,7 @@ def test_golden_crops_in_batches_of_every_size(
     if not graphs:
         monkeypatch.setattr(plan, "capturable", lambda handle, batch: False)
     engine, noted = open_engine(streams, name, plan=(plan, verdict))
-    captured = len(engine._batches._graphs)
+    captured = len(engine.batches.graphs)
     print(f"{engine.reason}; batches of up to {engine.max_batch}, {captured} of them graphs; {engine.ms} ms a crop")
     assert graphs or not captured
     least = getattr(recipe.golden.psnr, engine.precision)

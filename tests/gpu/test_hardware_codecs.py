@@ -83,16 +83,21 @@ def bytes_of(image: av.VideoFrame) -> tuple[bytes, ...]:
 
 
 def fail_after(packets: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets the GPU's decoder fail after so many packets."""
-    real, calls = decoder.GpuDecoder._on_gpu, list[int]()
+    """Lets the GPU's decoder fail after so many packets beyond the first frame."""
+    decode, settle, calls = decoder.GpuDecoder.decode, driver.settle, list[int]()
 
-    def on_gpu_until(self: Any, packet: Any) -> Any:
-        calls.append(1)
+    def counted(self: decoder.GpuDecoder, packet: Any = None) -> Any:
+        if self.state == "gpu":
+            calls.append(1)
+        return decode(self, packet)
+
+    def settle_until(device: int) -> None:
         if len(calls) > packets:
             raise av.error.ExternalError(-542398533, "Generic error in an external library")
-        return real(self, packet)
+        settle(device)
 
-    monkeypatch.setattr(decoder.GpuDecoder, "_on_gpu", on_gpu_until)
+    monkeypatch.setattr(decoder.GpuDecoder, "decode", counted)
+    monkeypatch.setattr(driver, "settle", settle_until)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import rtface
 from rtface.errors import InputError, Interrupted, OutputError, RtfaceError, UsageError
 from rtface.media import folder_sink
 from rtface.media.file_sink import FileSink
-from rtface.media.workfile import work_name
+from rtface.media.workfile import Target, work_name
 from rtface.options import Options
 from rtface.pipeline import runtime
 from rtface.pipeline.film import run_file
@@ -167,7 +167,10 @@ def test_two_runs_into_one_folder_do_not_mix(tmp_path: Path, monkeypatch: pytest
 
 def test_a_killed_folder_run_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, output = film(tmp_path / "in.mkv", frames=8, face=False), f"{tmp_path}/st/"
-    monkeypatch.setattr(folder_sink.FolderSink, "_kept", lambda self: str(self._work))  # as a killed run: no new name
+    def refuse(target: Target, work: Path) -> Path:
+        raise OSError("as after a killed run: no new name")
+
+    monkeypatch.setattr(Target, "keep", refuse)
     stopped(source, output, 5)
     monkeypatch.undo()
     monkeypatch.setattr(runtime, "EngineSet", lambda *a, **k: None)

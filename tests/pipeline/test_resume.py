@@ -15,8 +15,11 @@ import pytest
 import rtface
 from rtface.enhance.corrector import FaceCorrector
 from rtface.errors import EngineError, Interrupted, OutputError
+from rtface.media import file_sink
 from rtface.media.file_sink import FileSink
+from rtface.media.output_streams import OutputStreams
 from rtface.media.source import FileSource
+from rtface.media.stream_plan import OutputPlan
 from rtface.options import Options
 from rtface.pipeline import chain
 from rtface.pipeline.film import run_file
@@ -169,7 +172,7 @@ def test_failing_from_some_frame_on_ends_there(tmp_path: Path, monkeypatch: pyte
         def submit(self: FaceCorrector, task: Any, faces: Any) -> None:
             if task.frame.pts >= 31 * 40:
                 raise RuntimeError("boom")
-        monkeypatch.setattr(FaceCorrector, "_submit", submit)
+        monkeypatch.setattr(FaceCorrector, "submit_faces", submit)
     else:
         from rtface.tracking import NoTracker
 
@@ -204,14 +207,20 @@ def test_frames_that_fail_now_and_then_end_nothing(tmp_path: Path, monkeypatch: 
 
 def fill_disk(monkeypatch: pytest.MonkeyPatch, name: str, after: int) -> None:
     """The disk is full behind `after` frames of the sink whose output is called `name`."""
-    encode = FileSink._encode
+    class Limited(OutputStreams):
+        def __init__(self, plan: OutputPlan, *more: Any) -> None:
+            super().__init__(plan, *more)
+            self.left = after if Path(plan.path).name == name else None
 
-    def limited(self: FileSink, frame: Any) -> None:
-        if Path(self._plan.path).name == name and self._frames >= after:
-            raise OSError(28, "No space left on device")
-        encode(self, frame)
+        def shift(self, base: Fraction) -> int:
+            """Asked once for each frame."""
+            if self.left is not None:
+                self.left -= 1
+                if self.left < 0:
+                    raise OSError(28, "No space left on device")
+            return super().shift(base)
 
-    monkeypatch.setattr(FileSink, "_encode", limited)
+    monkeypatch.setattr(file_sink, "OutputStreams", Limited)
 
 
 def test_a_full_disk_says_one_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

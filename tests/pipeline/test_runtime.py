@@ -12,6 +12,7 @@ import rtface
 from rtface.engine.cuda import driver
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.options import Options
+from rtface.pipeline.build import frame_parts
 from rtface.pipeline.film import run_file
 from rtface.pipeline.runtime import codec_device, open_cpu_then_gpu, open_runtime
 from tests.device.cuda.gpu_rig import FakeGpu, engine_on
@@ -20,16 +21,25 @@ from tests.pipeline.run_media import write_film
 
 
 class Machine:
-    """One with the fake GPU; `gate` holds its engines back, `grey` makes them fail their check."""
+    """One with the fake GPU; `gate` holds its engines back, `grey` makes them fail their check.
+
+    `enhancers` are the inner ones of every `rtface.Enhancer` made.
+    """
 
     def __init__(self, host_kernels):
         self.kernels, self.gpus, self.gate = host_kernels, [], threading.Event()
         self.grey, self.memory, self.lacks = False, 1 << 30, ""
+        self.enhancers = []
         self.gate.set()
 
     def open_gpu(self, number=0):
         self.gpus.append(FakeGpu(self.kernels, memory=self.memory))
         return self.gpus[-1]
+
+    def frame_parts(self, *given, **more):
+        parts = frame_parts(*given, **more)
+        self.enhancers.append(parts.enhance)
+        return parts
 
     def open_engine(self, streams, recipe, number, *, progress=None):
         self.gate.wait(20)
@@ -46,6 +56,7 @@ def machine(host_kernels, monkeypatch):
     monkeypatch.setattr(driver, "unusable", lambda number: None if number == 0 else f"there is no GPU {number}")
     monkeypatch.setattr("rtface.device.cuda.modules.open_gpu", machine.open_gpu)
     monkeypatch.setattr("rtface.engine.cuda.open.open_gpu_engine", machine.open_engine)
+    monkeypatch.setattr("rtface.enhancer.frame_parts", machine.frame_parts)
     yield machine
     for gpu in machine.gpus:
         if not gpu.lost:
@@ -94,19 +105,19 @@ def test_a_gpu_that_was_asked_for_is_not_replaced(machine):
 def test_a_live_run_starts_at_once_and_moves_to_the_gpu(machine):
     machine.gate.clear()
     with rtface.Enhancer("default", wait=False, analysis=False, grain="none") as e:
-        devices = []
+        enhance, devices = machine.enhancers[-1], []
         for k, picture in enumerate(pictures(4)):
             if k == 2:
                 machine.gate.set()
-                assert {*e._enhance.switch.upgrade.result(60).engines.engines} == {"rtface-m", "rtface-s"}
+                assert {*enhance.switch.upgrade.result(60).engines.engines} == {"rtface-m", "rtface-s"}
             e(picture)
-            devices.append((e._enhance.runtime.device.name, e._enhance.runtime.engines.described[0]))
+            devices.append((enhance.runtime.device.name, enhance.runtime.engines.described[0]))
         assert devices == [("cpu", "rtface-s")] * 2 + [("cuda", "rtface-m")] * 2
         assert e.stats.counters["frames_corrected"] == 4
         machine.gpus[-1].lost = True  # and back, with the loss of a frame's correction at most
         for picture in pictures(3):
             e(picture)
-        assert e._enhance.runtime.device.name == "cpu"
+        assert enhance.runtime.device.name == "cpu"
         assert e.stats.counters["faults"] == 1
         assert e.stats.counters["frames_corrected"] == 6
 
@@ -114,16 +125,16 @@ def test_a_live_run_starts_at_once_and_moves_to_the_gpu(machine):
 def test_a_live_run_stays_on_the_cpu_when_the_gpu_is_too_small(machine, caplog):
     machine.lacks = "rtface-s"
     with rtface.Enhancer("default", wait=False, analysis=False) as e:
-        assert "rtface-s" in str(e._enhance.switch.upgrade.exception(60))
+        assert "rtface-s" in str(machine.enhancers[-1].switch.upgrade.exception(60))
         e(pictures(1)[0])
-        assert e._enhance.runtime.device.name == "cpu" and e.stats.counters["frames_corrected"] == 1
+        assert machine.enhancers[-1].runtime.device.name == "cpu" and e.stats.counters["frames_corrected"] == 1
         assert not machine.gpus[0].live  # at once, not at the end
 
 
 def test_a_live_run_ends_while_the_gpu_is_still_being_made_ready(machine):
     machine.gate.clear()
     e = rtface.Enhancer("rtface-s", wait=False)
-    coming = e._enhance.switch.upgrade
+    coming = machine.enhancers[-1].switch.upgrade
     began = time.monotonic()
     e.close()
     e.close()

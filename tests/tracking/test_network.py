@@ -23,7 +23,7 @@ def test_a_kept_network_answers_as_the_fresh_one(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("RTFACE_CACHE", str(tmp_path))
     fresh = outputs()
     (kept,) = (tmp_path / "networks").glob("*.blob")
-    monkeypatch.setattr(network, "_read", None)  # compiling is not to happen again
+    monkeypatch.setattr(network, "PrePostProcessor", None)  # compiling is not to happen again
     assert all(np.array_equal(a, b) for a, b in zip(fresh, outputs(), strict=True))
     assert kept.stat().st_size > 100_000
 
@@ -36,7 +36,7 @@ def test_a_damaged_one_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     good = kept.read_bytes()
     kept.write_bytes(good[:-1000] + bytes(1000) if damage is None else damage)
     assert all(np.array_equal(a, b) for a, b in zip(fresh, outputs(), strict=True))
-    monkeypatch.setattr(network, "_read", None)  # the new one is whole
+    monkeypatch.setattr(network, "PrePostProcessor", None)  # the new one is whole
     assert all(np.array_equal(a, b) for a, b in zip(fresh, outputs(), strict=True))
 
 

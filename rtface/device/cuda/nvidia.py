@@ -198,7 +198,7 @@ class NvidiaGpu:
             capability = self._device.compute_capability
             self.capability: tuple[int, int] = (int(capability.major), int(capability.minor))
             objects = [core.ObjectCode.from_cubin(code) for code in compiled(self.capability)] if compiled else []
-            self._kernels = {name: _kernel(objects, name) for name in kernels}
+            self._kernels = {name: find_kernel(objects, name) for name in kernels}
         self._streams: list[_Stream] = []
 
     @property
@@ -248,7 +248,8 @@ class NvidiaGpu:
         self._streams.clear()
 
 
-def _kernel(objects: Sequence[Any], name: str) -> Any:
+def find_kernel(objects: Sequence[Any], name: str) -> Any:
+    """The kernel of that name from the first cubin that holds it. Raises EngineError, OutOfDeviceMemory."""
     for code in objects:
         try:
             return code.get_kernel(name)

@@ -162,16 +162,17 @@ def _through(provider: Provider, device: str) -> Backend:
 def torch_backend(device: str, number: int) -> Backend:
     """ONNX Runtime, which has replaced the PyTorch backend."""
     if device == "torch":
-        _warn_replaced(device, "onnx")
+        warn_replaced(device, "onnx")
         return onnx_backend("onnx", 0)
-    _warn_replaced(device, "cuda")
+    warn_replaced(device, "cuda")
     from rtface.engine.backends import onnx_runtime
     provider = replace(onnx_runtime.CUDA, options=onnx_runtime.CUDA.options | {"device_id": str(number)})
     return _through(provider, device)
 
 
 @cache
-def _warn_replaced(device: str, better: str) -> None:
+def warn_replaced(device: str, better: str) -> None:
+    """Logs, once for each device name, that it is deprecated."""
     log.warning("--device %s is deprecated: rtface no longer runs engines in PyTorch, and uses ONNX Runtime; "
                 "choose --device %s", device, better)
 

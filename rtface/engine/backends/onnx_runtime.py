@@ -119,7 +119,7 @@ class OnnxPlan:
         try:
             if provider is not CPU:
                 providers.insert(0, (provider.name, dict(provider.options)))
-                for name, size in _open_sizes(ort, recipe).items():
+                for name, size in open_sizes(ort, recipe).items():
                     options.add_free_dimension_override_by_name(name, size)
                 # DirectML refuses both; CoreML gains from neither.
                 options.enable_mem_pattern = False
@@ -149,7 +149,7 @@ class OnnxPlan:
         self._session = None
 
 
-def _open_sizes(ort: Any, recipe: Recipe) -> dict[str, int]:
+def open_sizes(ort: Any, recipe: Recipe) -> dict[str, int]:
     """The dimensions that the network leaves open, by name, each with its size for one crop."""
     options = ort.SessionOptions()
     options.log_severity_level = 4

@@ -71,6 +71,7 @@ class Batches:
 
     Attributes:
         most: crops in one run.
+        graphs: by batch size; the other sizes run without one.
     """
 
     def __init__(self, streams: StreamThread, recipe: Recipe, plan: GpuPlan, most: int) -> None:
@@ -79,7 +80,7 @@ class Batches:
         self._streams, self._recipe, self._plan, self._ports = streams, recipe, plan, _ports_of(recipe)
         self._network = _network_of(recipe)
         self._buffers: dict[str, Memory] = {}
-        self._graphs: dict[int, Graph] = {}
+        self.graphs: dict[int, Graph] = {}
         self._rings: list[tuple[Pinned, Event]] = []
         self._turn = 0
         self._before: tuple[Stream, Event] | None = None
@@ -141,7 +142,7 @@ class Batches:
                 self._run_golden(golden, n)
                 if self._right(golden, n, f"the CUDA graph of {n} crops gives", "that batch runs without"):
                     continue
-                self._graphs.pop(n).close()
+                self.graphs.pop(n).close()
                 self._run_golden(golden, n)
             if not self._right(golden, n, f"batches of {n} give", "they are not used"):
                 wrong = n
@@ -159,7 +160,7 @@ class Batches:
         graph = captured(self._recipe.name, stream, lambda: self._plan.capturable(stream.handle, batch),
                          lambda: self._steps(stream, batch, [], []))
         if graph is not None:
-            self._graphs[batch] = graph
+            self.graphs[batch] = graph
         return graph is not None
 
     def _right(self, golden: GoldenBatch, count: int, what: str, so: str) -> bool:
@@ -191,7 +192,7 @@ class Batches:
         self._before = stream, done
         pinned.bytes()[:rows.nbytes].view(ROW)[:] = rows
         stream.copy(self._buffers["rows"], pinned, rows.nbytes)
-        if (graph := self._graphs.get(len(rows))) is not None:
+        if (graph := self.graphs.get(len(rows))) is not None:
             stream.replay(graph, reads=reads, writes=writes)
         else:
             self._steps(stream, len(rows), reads, writes)
@@ -219,11 +220,11 @@ class Batches:
 
     def close(self) -> None:
         """Frees everything; what was put on the stream must have ended."""
-        for graph in self._graphs.values():
+        for graph in self.graphs.values():
             graph.close()
         for piece in (*self._buffers.values(), *(pinned for pinned, _ in self._rings)):
             piece.close()
-        self._graphs, self._buffers, self._rings = {}, {}, []
+        self.graphs, self._buffers, self._rings = {}, {}, []
 
 
 def _ports_of(recipe: Recipe) -> tuple[dict[str, str], dict[str, str]]:

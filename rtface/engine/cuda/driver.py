@@ -57,13 +57,14 @@ def driver() -> Driver:
 
 def missing() -> list[str]:
     """Packages that CUDA engines need and that are not installed."""
-    absent = [package for module, package in NEEDED.items() if not _installed(module)]
-    if not any(map(_installed, TENSORRT)):
+    absent = [package for module, package in NEEDED.items() if not installed(module)]
+    if not any(map(installed, TENSORRT)):
         absent.append(" or ".join(TENSORRT.values()))
     return absent
 
 
-def _installed(module: str) -> bool:
+def installed(module: str) -> bool:
+    """Whether a module can be imported, without importing it."""
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # the package above it

@@ -55,6 +55,7 @@ class GpuEngine(EngineBase):
 
     Attributes:
         max_batch: crops in one run; halved when the GPU runs out of memory.
+        batches: what a run of them needs; None while there is no memory for it.
     """
 
     def __init__(self, streams: StreamThread, recipe: Recipe, plan: GpuPlan, verdict: GoldenResult, why: str,
@@ -69,8 +70,8 @@ class GpuEngine(EngineBase):
         heads = recipe.memory.maps if recipe.memory and recipe.memory.heads else None
         self._head = HeadMap(heads, recipe.region) if heads else None
         self._places = places_of(streams, recipe) if recipe.recurrent else None
-        self._batches: Batches | None = None
-        self._running = threading.RLock()  # `_batches`, by the stream thread and by that of `hosted`
+        self.batches: Batches | None = None
+        self._running = threading.RLock()  # `batches`, by the stream thread and by that of `hosted`
         self.hosted = Hosted(streams, recipe, self._run_hosted, lambda: self.max_batch, self._places)
         self._closed = False
         try:
@@ -118,29 +119,29 @@ class GpuEngine(EngineBase):
             return self.enqueue([r for r in batch if not r.answer.done()])
 
     def _run(self, batch: list[_Request]) -> Event:
-        if self._batches is None:  # there was no memory for a single crop when it was halved; there may be now
+        if self.batches is None:  # there was no memory for a single crop when it was halved; there may be now
             self._build()
-        assert self._batches is not None
+        assert self.batches is not None
         next_ = [self._places.take() if self._places else None for _ in batch]
         before = [known(request.after, self._places) for request in batch]
         rows = np.concatenate([row_of(request.face, old, new)
                                for request, old, new in zip(batch, before, next_, strict=True)])
         faces = list({id(request.face.memory): request.face.memory for request in batch}.values())
         with self._running:
-            event = self._batches.run(rows, [old.memory for old in before if old],
+            event = self.batches.run(rows, [old.memory for old in before if old],
                                       [*faces, *(new.memory for new in next_ if new)])
         for request, new in zip(batch, next_, strict=True):
             request.answer.set_result(Restored(request.face, new, self._head, self._head))
         return event
 
     def _run_hosted(self, given: Sequence[Given], stream: Stream) -> None:
-        if self._batches is None:
-            self._streams.run(lambda: self._batches or self._build()).result()
+        if self.batches is None:
+            self._streams.run(lambda: self.batches or self._build()).result()
         with self._running:
-            assert self._batches is not None
+            assert self.batches is not None
             for k in range(0, len(given), self.max_batch):  # it may have been halved since they were taken
                 part = given[k:k + self.max_batch]
-                self._batches.run(np.concatenate([row_of(*one) for one in part]),
+                self.batches.run(np.concatenate([row_of(*one) for one in part]),
                                   [old.memory for _, old, _ in part if old],
                                   [*(face.memory for face, _, _ in part), *(new.memory for *_, new in part if new)],
                                   stream)
@@ -149,7 +150,7 @@ class GpuEngine(EngineBase):
         """Reserves for `max_batch`, or for as much as there is memory for; warms up and captures."""
         while True:
             try:
-                self._batches = self._reserved()
+                self.batches = self._reserved()
                 return
             except OutOfDeviceMemory as error:
                 if self.max_batch == 1:
@@ -188,7 +189,7 @@ class GpuEngine(EngineBase):
         """Frees what a batch needs, once that is done; memories of faces stay."""
         self._streams.settle(self._streams.compute)
         self.hosted.settle()
-        batches, self._batches = self._batches, None
+        batches, self.batches = self.batches, None
         if batches is not None:
             batches.close()
 

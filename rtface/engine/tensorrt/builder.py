@@ -82,7 +82,7 @@ def build(recipe: NetworkSpec, precision: Precision, choice: Choice, progress: B
     parser: Any = trt.OnnxParser(network, logger(library))
     weights = list[NDArray[Any]]()  # have to outlive the network
     products = library.kind == "full" or choice.capability >= (8, 0)
-    if not _parse(parser, prepare(recipe, precision, products=products), weights):
+    if not parse_network(parser, prepare(recipe, precision, products=products), weights):
         raise EngineError(f"{what}: {_refusal(parser.get_error(0)) if parser.num_errors else fault(library)}")
     config: Any = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, _WORKSPACE)
@@ -104,7 +104,7 @@ def build(recipe: NetworkSpec, precision: Precision, choice: Choice, progress: B
     return bytes(blob)
 
 
-def _parse(parser: Any, model: SplitModel, weights: list[NDArray[Any]]) -> bool:
+def parse_network(parser: Any, model: SplitModel, weights: list[NDArray[Any]]) -> bool:
     """Whether the library took the network; `weights` gets what it goes on reading."""
     if model.nbytes < MESSAGE_BYTES:
         return parser.parse(model.whole().SerializeToString())

@@ -16,11 +16,12 @@ class NeighbourSmoother:
 
     Args:
         samples: of one track, in order; changed by others.
+        fine: finds the motion between averaged answers.
     """
 
-    def __init__(self, samples: list[FaceSample]) -> None:
+    def __init__(self, samples: list[FaceSample], fine: WarpEstimator | None = None) -> None:
         self._samples = samples
-        self._rough, self._fine = WarpEstimator(), WarpEstimator(fine=True)
+        self._rough, self._fine = WarpEstimator(), fine or WarpEstimator(fine=True)
 
     def crop(self, sample: FaceSample) -> Float32:
         """float32 1×3×S×S: the heavy engine's crop, averaged with those around it."""

@@ -15,7 +15,7 @@ from rtface.concurrency import buffer
 from rtface.device.cpu.device import CpuDevice, CpuView
 from rtface.device.cuda.device import CudaDevice
 from rtface.device.cuda.stream_thread import StreamThread
-from rtface.device.cuda.view import GpuView
+from rtface.device.cuda.view import GpuView, RegionReader
 from rtface.enhance.film import FilmEnhancer
 from rtface.errors import DeviceLost, EngineError, InputError
 from rtface.frame import Color, Display
@@ -82,20 +82,21 @@ def test_frames_go_on_being_the_hosts_in_the_middle_of_a_film(streams, device, o
     engine.close()
 
 
-def test_a_frame_on_another_gpu_is_brought_to_the_host(streams, device, on_cpu):
+def test_a_frame_on_another_gpu_is_brought_to_the_host(streams, on_cpu):
     engine, _ = engine_on(streams)
-    (frame,) = [put(f, streams, device=1) for f in film("nv12", frames=1)]
     said = []
-    device._cpu._warn = lambda key, text: said.append(text)
+    device = CudaDevice(streams, warn=lambda key, text: said.append(text))
+    (frame,) = [put(f, streams, device=1) for f in film("nv12", frames=1)]
     assert isinstance(device.view(frame), CpuView)
     (mine,) = run(device, Only(engine), [frame])
     assert mine.image.format.name == "nv12" and mine.touched and not said
     worst, _ = compare([mine], run(CpuDevice(), Only(on_cpu["rtface-s"]), film("nv12", frames=1)))
     assert worst <= 1
+    device.close()
     engine.close()
 
 
-def test_only_figures_thumbnails_and_crops_leave_the_gpu(streams, device):
+def test_only_figures_thumbnails_and_crops_leave_the_gpu(streams, device, monkeypatch):
     """Bytes by direction: nothing of a frame goes up, and down goes what was asked for and the faces' figures."""
     engine, _ = engine_on(streams)
     large = []
@@ -103,8 +104,8 @@ def test_only_figures_thumbnails_and_crops_leave_the_gpu(streams, device):
         picture, points = portrait(1280, 720, scale=1.2, shift=(10.0 * t, 0.0))
         large.append(put(replace(frame_of(picture, t, "nv12"), faces=(face_at(points),)), streams))
     step = FilmEnhancer(Runtime(device, Only(engine)), Options(), Stats(), analysis=False)
-    copied, looked, look = [], [], device._regions.read
-    device._regions.read = lambda *how: looked.append(look(*how)) or looked[-1]
+    copied, looked, look = [], [], RegionReader.read
+    monkeypatch.setattr(RegionReader, "read", lambda *how: looked.append(look(*how)) or looked[-1])
     for frame in large:
         before = dict(streams.gpu.copied)
         looked.clear()

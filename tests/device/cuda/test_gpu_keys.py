@@ -78,12 +78,6 @@ def enhance(device, engines, stats=None, governor=None, keyframe=3):
     return LiveEnhancer(*common, governor, analysis=False, light="rtface-s")
 
 
-def slots(device):
-    """How many there are, in use or not: frames', and faces' by their side."""
-    made = device._steps.pools
-    return {"frames": len(made._frames._all)} | {size: len(pool._all) for size, pool in made._faces.items()}
-
-
 @pytest.mark.parametrize(("fmt", "more"), [
     ("yuv420p", {}), pytest.param("yuv420p10be", {}, marks=pytest.mark.slow),
     pytest.param("yuv420p", {"display": Display(fields="tff")}, marks=pytest.mark.slow)], ids=["420", "be", "tff"])
@@ -142,7 +136,7 @@ def test_auto_goes_by_the_engines_weights(device, engines, monkeypatch, heavy, k
 
 def test_frames_waiting_for_a_keyframe_hold_no_gpu_memory(streams, device, engines):
     reserved = [streams.gpu.allocations for _ in enhance(device, engines)(film(frames=8, faces=1))]
-    assert slots(device) == {"frames": 1, 128: 1, 256: 1} and reserved[3:] == [reserved[3]] * 5
+    assert device.slots == {"frames": 1, 128: 1, 256: 1} and reserved[3:] == [reserved[3]] * 5
 
 
 def test_an_engine_that_fails_on_a_keyframe_costs_one_frame(device, engines, open_plain):
@@ -156,7 +150,7 @@ def test_an_engine_that_fails_on_a_keyframe_costs_one_frame(device, engines, ope
     out = list(enhance(device, Engines(heavy, engines.named("rtface-s")), stats)(film(frames=7, faces=1)))
     (passed,) = (k for k, frame in enumerate(out) if not frame.touched)
     assert all(map(np.array_equal, planes(out[passed]), planes(film(frames=7)[passed])))
-    assert (len(calls), stats.counters["faults"]) == (3, 1) and slots(device)["frames"] == 1
+    assert (len(calls), stats.counters["faults"]) == (3, 1) and device.slots["frames"] == 1
 
 
 class Late:
@@ -193,7 +187,7 @@ def test_live_no_frame_waits_for_the_slow_engine(device, engines, host, share_li
     assert all(frame.touched for frame in outs[0]) and not stats.counters["faults"]
     worst, share = compare(*outs)
     assert worst <= 1 and share < max(1e-3, share_limit)
-    assert slots(device) == {"frames": 1, 128: 2, 256: 2}
+    assert device.slots == {"frames": 1, 128: 2, 256: 2}
 
 
 def test_live_the_slow_engine_has_a_stream_that_gives_way(streams, device, engines):
@@ -201,7 +195,7 @@ def test_live_the_slow_engine_has_a_stream_that_gives_way(streams, device, engin
     step = enhance(device, engines, governor=Every(1), keyframe="auto")
     for frame in film(frames=2, faces=1):
         step.collect(step.submit(frame))
-    step.tracks._tracks[1].keys.last.key.result(60)
+    step.tracks.states[1].keys.last.key.result(60)
     of = {name: engine.hosted.kept.stream for name, engine in engines.all.items()}
     gpu = streams.gpu
     assert of["plain"].priority < of["rtface-s"].priority == streams.compute.priority < streams.urgent.priority
@@ -223,4 +217,4 @@ def test_live_a_late_small_engine_costs_one_frames_correction(device, engines):
             light.answer()
         touched.append(step.collect(job).touched)
     assert touched == [True, False, True, True] and not stats.counters["faults"]
-    assert slots(device)["frames"] == 1
+    assert device.slots["frames"] == 1

@@ -22,11 +22,11 @@ def test_a_refused_kernel_differs_from_a_missing_one():
             return name
 
     missing = Cubin("CUDA_ERROR_NOT_FOUND: named symbol not found")
-    assert nvidia._kernel([missing, Cubin("")], "paste") == "paste"
+    assert nvidia.find_kernel([missing, Cubin("")], "paste") == "paste"
     with pytest.raises(OutOfDeviceMemory, match="load the kernel paste"):
-        nvidia._kernel([missing, Cubin("CUDA_ERROR_OUT_OF_MEMORY")], "paste")
+        nvidia.find_kernel([missing, Cubin("CUDA_ERROR_OUT_OF_MEMORY")], "paste")
     with pytest.raises(EngineError, match="CUDA_ERROR_NO_BINARY_FOR_GPU"):
-        nvidia._kernel([Cubin("CUDA_ERROR_NO_BINARY_FOR_GPU: no kernel image"), Cubin("")], "paste")
+        nvidia.find_kernel([Cubin("CUDA_ERROR_NO_BINARY_FOR_GPU: no kernel image"), Cubin("")], "paste")
 
 
 def test_without_a_driver_or_cuda_python_the_message_says_which(monkeypatch):

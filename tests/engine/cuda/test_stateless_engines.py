@@ -126,7 +126,7 @@ def test_another_gpu_begins_anew(streams, engine, recipe, device, share_limit):
     theirs = []
     for k, frame in enumerate(frames):
         if k == 2:
-            for record in step.tracks._tracks.values():
+            for record in step.tracks.states.values():
                 record.correction.average.reset()
         theirs.append(step.collect(step.submit(frame)))
     worst, share = compare(out, theirs)
@@ -151,7 +151,7 @@ def test_a_step_that_fails_leaves_no_average_behind(streams, engine, device, mon
         monkeypatch.setattr(type(streams.compute), "launch", fails if k == 1 else launch)
         out.append(step.collect(step.submit(frame)).touched)
         if k == 1:
-            assert all(record.correction.average.kept is None for record in step.tracks._tracks.values())
+            assert all(record.correction.average.kept is None for record in step.tracks.states.values())
     assert out == [True, False, True, True] and stats.counters["faults"] == 1
 
 

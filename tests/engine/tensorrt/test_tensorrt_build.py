@@ -308,7 +308,7 @@ def test_weights_that_no_message_holds_go_beside_it(rtx: Library, monkeypatch: p
         streams = trt.Builder(logger(rtx))
         network = streams.create_network(0)
         parser = trt.OnnxParser(network, logger(rtx))
-        assert builder._parse(parser, builder.prepare(recipe, "f32"), beside)
+        assert builder.parse_network(parser, builder.prepare(recipe, "f32"), beside)
         found: list[np.ndarray] = []
         for layer in map(network.get_layer, range(network.num_layers)):
             for kind, cls, name in ((trt.LayerType.CONSTANT, trt.IConstantLayer, "weights"),
