@@ -120,4 +120,5 @@ def test_closed_eyes_are_left_as_they_are(size: int) -> None:
         assert mask[v, u] == mask[int(0.75 * size), x] == 1, "the open eye and the cheek"
     assert values[0.05] == 0 < values[0.10] < values[0.11] < 1 == values[0.25]
     wide = face_mask(size, _with_eyes(size, 0.25, 0.25))
-    np.testing.assert_array_equal(wide, face_mask(size, _with_eyes(size, 0.4, 0.3)))
+    # OpenCV's last bit depends on where an array lies in memory.
+    np.testing.assert_allclose(wide, face_mask(size, _with_eyes(size, 0.4, 0.3)), atol=1e-6)
