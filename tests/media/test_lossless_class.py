@@ -129,7 +129,7 @@ def test_interlaced_dnxhr_falls_back_and_says_so(media, tmp_path: Path):
     ("jpeg2000", {"pred": "dwt97int"}, ".mkv", "lossy"),
 ])
 def test_what_parameter_sets_say(media, tmp_path: Path, codec, options, suffix, kind):
-    film = media.make_film(tmp_path / f"in{suffix}", frames=2, codec=codec, options=options)
+    film = media.make_film(tmp_path / f"in{suffix}", frames=4, codec=codec, options=options)
     assert media.open(film).info.coding.kind == kind
 
 
