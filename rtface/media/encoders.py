@@ -252,6 +252,12 @@ def configure(target: VideoStream | VideoCodecContext, plan: VideoPlan) -> None:
     context.options = options
 
 
+def open_encoder(context: VideoCodecContext) -> None:
+    """Opens a configured encoder; threads keep their scheduling, which SVT-AV1 changes as root."""
+    with scheduling_kept():
+        context.open()
+
+
 def check(plan: VideoPlan) -> None:
     """Opens the encoder once, as it will be, and closes it.
 
@@ -264,8 +270,7 @@ def check(plan: VideoPlan) -> None:
         context = VideoCodecContext.create(plan.encoder, "w", accel(plan))
         assert isinstance(context, VideoCodecContext)
         configure(context, plan)
-        with scheduling_kept():
-            context.open()
+        open_encoder(context)
     except (av.FFmpegError, ValueError, NotImplementedError) as error:
         if plan.encoder.endswith("_nvenc"):
             raise EncoderRefused(told(error)) from error
@@ -289,8 +294,7 @@ def _opens_small(plan: VideoPlan) -> bool:
         context = VideoCodecContext.create(plan.encoder, "w")
         assert isinstance(context, VideoCodecContext)
         configure(context, replace(plan, width=_SMALL, height=_SMALL))
-        with scheduling_kept():
-            context.open()
+        open_encoder(context)
     except (av.FFmpegError, ValueError, NotImplementedError):
         return False
     return True

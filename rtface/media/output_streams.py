@@ -12,11 +12,10 @@ from av.stream import Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
 
-from rtface.concurrency.scheduling import scheduling_kept
 from rtface.errors import OutputError
 from rtface.frame import Packet
 from rtface.media.cuda.driver import told
-from rtface.media.encoders import accel, configure
+from rtface.media.encoders import accel, configure, open_encoder
 from rtface.media.muxer import AnyPacket, Muxer, muxer_options
 from rtface.media.stream_plan import COVERS, OutputPlan, StreamPlan
 from rtface.media.transcode import AdtsRewriter, AudioTranscoder, SubtitleTranscoder
@@ -96,11 +95,10 @@ class OutputStreams:
             stream: VideoStream = self._container.add_stream(  # pyright: ignore
                 video.encoder, rate=video.rate, hwaccel=accel(video))
             configure(stream, video)
-            if video.on_gpu:  # opened by the first frame, it would take over that frame's size with its padding
-                stream.codec_context.open()
-            elif video.encoder == "libsvtav1":
-                with scheduling_kept():
-                    stream.codec_context.open()
+            # Opened by the first frame, an encoder on a GPU would take over that frame's size with its
+            # padding, and SVT-AV1 would change the scheduling of the thread.
+            if video.on_gpu or video.encoder == "libsvtav1":
+                open_encoder(stream.codec_context)
         except av.FFmpegError as error:
             raise OutputError(f"{self._plan.path}: {video.described} does not open ({told(error)}); "
                               "--encode software does without a GPU") from error
