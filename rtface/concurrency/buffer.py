@@ -14,6 +14,8 @@ from contextlib import ExitStack, suppress
 from time import monotonic
 from typing import TypeVar
 
+from rtface.concurrency.threads import start_thread
+
 T = TypeVar("T")
 
 # A consumer that leaves early waits this long for the step above to notice. A step blocked longer than that (a dead
@@ -77,8 +79,7 @@ def buffer(items: Iterable[T], size: int, *, name: str = "buffer", weigh: Callab
                 ended.set()
                 changed.notify_all()
 
-    thread = threading.Thread(target=produce, name=f"rtface-{name}", daemon=True)
-    thread.start()
+    thread = start_thread(name, produce)
     blocked = False
     try:
         while True:

@@ -21,6 +21,7 @@ from typing import Any
 
 from rtface.concurrency import child_main
 from rtface.concurrency.shared_frames import FrameRing
+from rtface.concurrency.threads import start_thread
 from rtface.errors import MissingComponent
 
 log = logging.getLogger("rtface")
@@ -122,8 +123,7 @@ class ChildProcess:
             started.put(error)
             return
         started.put(process)
-        writer = threading.Thread(target=self._write, args=(process,), name=f"rtface-{self._name}-to", daemon=True)
-        writer.start()
+        start_thread(f"{self._name}-to", self._write, process)
         reason: str | None = None
         assert process.stdout is not None
         while (data := child_main.read(process.stdout)) is not None:  # pyright: ignore[reportArgumentType]
