@@ -19,16 +19,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from training.crop_space import F64, U8, at, cut, roi, similarity
+from training.crop_space import F32, F64, U8, at, cut, roi, similarity
 from training.data.moving_face import HEIGHT, WIDTH, Actor, Film
 from training.data.portraits import Face, load_faces, split
 from training.degradation import missing_regions, single_image, video_codec
 from training.degradation.archive_film import Ageing, Archive, draw_archive
 
-KINDS = ("call", "heavy", "light", "camera", "tv", "still", "clean", "archive", "missing")
+KINDS = ("call", "heavy", "light", "camera", "tv", "still", "clean", "archive", "missing", "blind", "h265")
 """Shards hold indices into these: new ones go to the end."""
-SHARES = (0.42, 0.18, 0.10, 0.08, 0.05, 0.15, 0.02, 0.07, 0.05)
+SHARES = (0.25, 0.13, 0.06, 0.05, 0.03, 0.10, 0.02, 0.04, 0.02, 0.30, 0.12)
 """How often each kind is drawn, relative to the others."""
+CLOSE = ("blind", "h265")
+"""Kinds whose films show one face that fills a canvas of its size."""
 SHARD = 256
 META = np.dtype([("kind", "u1"), ("px", "f4"), ("face", "u2"), ("crf", "f4")])
 """Per pair: index into KINDS, the crop's side on the canvas in pixels, the face's number, crf (0 where none)."""
@@ -36,7 +38,11 @@ META = np.dtype([("kind", "u1"), ("px", "f4"), ("face", "u2"), ("crf", "f4")])
 
 @dataclass(frozen=True)
 class Recipe:
-    """One film's degradation: codec and size, noise in code values, blur drawn per film."""
+    """One film's degradation: codec and size, noise in code values, blur drawn per film.
+
+    ``soften`` acts on the frame at the film's size, ``kernel`` (float32 k×k) before it is shrunk.
+    ``grey``: share 0..1 of the noise that is the same in all channels.
+    """
 
     kind: str
     scale: float
@@ -50,6 +56,9 @@ class Recipe:
     up: int
     down: int
     archive: Archive | None = None
+    kernel: F32 | None = None
+    grey: float = 0.3
+    fps: int = 30
 
 
 def draw_recipe(kind: str, r: np.random.Generator) -> Recipe:
@@ -58,7 +67,7 @@ def draw_recipe(kind: str, r: np.random.Generator) -> Recipe:
     up = (cv2.INTER_CUBIC, cv2.INTER_CUBIC, cv2.INTER_LINEAR, cv2.INTER_LANCZOS4)[int(r.integers(4))]
     down = (cv2.INTER_AREA, cv2.INTER_AREA, cv2.INTER_LINEAR)[int(r.integers(3))]
     soften, scale, sigma, crf = ("none", 0.0, 0.0), 1.0, 0.0, 23.0
-    archive, quantiser = None, kind == "tv"
+    archive, quantiser, kernel, grey, fps = None, kind == "tv", None, 0.3, 30
     if kind == "call":
         scale = 0.5 if r.random() < 0.7 else float(r.choice([0.375, 0.625, 0.75, 1.0]))
         sigma, crf = r.uniform(0, 5), r.uniform(24, 35)
@@ -79,9 +88,18 @@ def draw_recipe(kind: str, r: np.random.Generator) -> Recipe:
         scale, crf = archive.lines / HEIGHT, r.uniform(2.5, 8) if quantiser else r.uniform(17, 28)
     elif kind == "missing":
         scale, sigma, crf = float(r.choice([1.0, 0.75, 0.5])), r.uniform(0, 3), r.uniform(20, 30)
+    elif kind == "blind":
+        scale, sigma, crf, fps = 1 / r.uniform(2, 5), r.uniform(0, 10), r.uniform(18, 35), 25
+        along, across = np.exp(r.uniform(np.log(0.3), np.log(10), 2))
+        kernel = single_image.gaussian_kernel(along if r.random() < 0.7 else across, along, r.uniform(0, np.pi))
+        grey, preset = float(r.integers(2)), str(r.choice(["medium", "veryfast"]))
+    elif kind == "h265":
+        scale, crf = 0.25, float(r.integers(20, 41))
     if r.random() < 0.15 and kind in ("call", "heavy"):
         soften = ("defocus", r.uniform(0.7, 2.0), 0.0)
-    name, options, rate = *video_codec.x264(crf, preset), 0
+    name, options, rate = *(video_codec.x265(int(crf)) if kind == "h265" else video_codec.x264(crf, preset)), 0
+    if kind == "blind" and r.random() < 0.5:
+        del options["tune"]  # not all films are calls
     if quantiser:
         name, options = (
             str(r.choice(["mpeg4", "mpeg2video"])),
@@ -90,7 +108,9 @@ def draw_recipe(kind: str, r: np.random.Generator) -> Recipe:
     elif kind in ("call", "heavy") and r.random() < 0.15:
         kbit = int(r.uniform(120, 600) * (0.4 if kind == "heavy" else 1.0))
         (name, options), rate, crf = video_codec.vp8(kbit), kbit * 1000, 0.0
-    return Recipe(kind, scale, sigma, int(r.integers(0, 3)), name, options, crf, rate, soften, up, down, archive)
+    noise_blur = 0 if kernel is not None else int(r.integers(0, 3))
+    return Recipe(kind, scale, sigma, noise_blur, name, options, crf, rate, soften, up, down, archive,
+                  kernel, grey, fps)  # fmt: skip
 
 
 def degrade_source(image: U8, rec: Recipe, rng: np.random.Generator) -> U8:
@@ -103,12 +123,14 @@ def degrade_source(image: U8, rec: Recipe, rng: np.random.Generator) -> U8:
         image = single_image.motion_blur(image, max(1.5, amount * k), angle)
     elif how == "dark":
         image = single_image.low_light(image, 0.15 + 0.4 * (amount - 3) / 13, 1.0, rng)
-    return single_image.noise(image, rec.sigma, rng, rec.noise_blur, 0.3)
+    return single_image.noise(image, rec.sigma, rng, rec.noise_blur, rec.grey)
 
 
 def degraded(film: Film, rec: Recipe, times: list[float], keep: set[int]) -> Iterator[tuple[int, U8, U8]]:
-    """(frame number, clean 720p, degraded 720p) of the frames in ``keep``; the others are only coded."""
-    size = (int(WIDTH * rec.scale / 2) * 2, int(HEIGHT * rec.scale / 2) * 2)
+    """(frame number, clean, degraded) of the frames in ``keep``, both of the film's canvas; the
+    others are only coded."""
+    width, height = film.size
+    size = (int(width * rec.scale / 2) * 2, int(height * rec.scale / 2) * 2)
     clean: dict[int, U8] = {}
     ageing = Ageing(rec.archive, film.rng) if rec.archive else None
 
@@ -124,20 +146,22 @@ def degraded(film: Film, rec: Recipe, times: list[float], keep: set[int]) -> Ite
                     clean[i] = ageing.truth(film.render(t), i)
                 yield ageing(lambda after, t=t: fit(film.render(t + after, rec.scale)), i)
                 continue
-            if i in keep or rec.scale == 1.0:
+            if i in keep or rec.scale == 1.0 or rec.kernel is not None:
                 full = film.render(t)
                 if i in keep:
                     clean[i] = full
+                if rec.kernel is not None:
+                    full = np.asarray(cv2.filter2D(full, -1, rec.kernel), np.uint8)
                 img = full if rec.scale == 1.0 else np.asarray(cv2.resize(full, size, interpolation=rec.down), np.uint8)
             else:
                 img = fit(film.render(t, rec.scale))
             yield degrade_source(img, rec, film.rng)
 
-    for i, frame in enumerate(video_codec.through(small(), rec.codec, rec.options, bit_rate=rec.bit_rate)):
+    for i, frame in enumerate(video_codec.through(small(), rec.codec, rec.options, rec.fps, rec.bit_rate)):
         if i in keep:
             out = video_codec.to_rgb(frame)
             if rec.scale != 1.0:
-                out = np.asarray(cv2.resize(out, (WIDTH, HEIGHT), interpolation=rec.up), np.uint8)
+                out = np.asarray(cv2.resize(out, film.size, interpolation=rec.up), np.uint8)
             yield i, clean.pop(i), out
 
 
@@ -159,8 +183,22 @@ def cut_pair(truth: U8, seen: U8, matrix: F64) -> tuple[U8, U8, U8, U8]:
             cut(truth, half, 256, little), cut(seen, half, 256, little))  # fmt: skip
 
 
+def close_film(faces: list[Face], r: np.random.Generator, lively: float = 0.0) -> tuple[int, Actor, Film]:
+    """A face's number, the actor and the film of one face that fills a canvas of 512 to 608 px."""
+    side = int(r.integers(32, 39)) * 16
+    while faces[k := int(r.integers(len(faces)))].px < side * 0.84:
+        pass
+    centre = (side / 2 + r.normal(0, 6), side / 2 + r.normal(0, 6))
+    actor = Actor(faces[k].load(), side * r.uniform(0.9, 1.0), centre, r, warp=float(r.random()), lively=lively)
+    actor.speed *= 0.3  # most of such clips follow the face
+    return k, actor, Film([actor], actor.image, r, (side, side))
+
+
 def film_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pair]:
-    """Make one film of ``kind`` with two or three of ``faces`` and cut its pairs."""
+    """Make one film of ``kind`` with two or three of ``faces`` (one of a kind in `CLOSE`) and cut its pairs."""
+    if kind in CLOSE:
+        k, actor, film = close_film(faces, r)
+        return cut_film([(k, actor)], film, kind, r)
     u = r.random()
     lo, hi, n = (310, 490, 2) if u < 0.66 else (490, 620, 2) if u < 0.8 else (150, 320, 3)
     picked: list[tuple[int, Actor]] = []
@@ -180,6 +218,11 @@ def film_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pai
     film = Film(
         [a for _, a in picked], picked[0][1].image if r.random() < 0.5 else faces[int(r.integers(len(faces)))].load(), r
     )
+    return cut_film(picked, film, kind, r)
+
+
+def cut_film(picked: list[tuple[int, Actor]], film: Film, kind: str, r: np.random.Generator) -> list[Pair]:
+    """Degrade a film as ``kind`` says and cut four pairs of each of its faces."""
     rec = draw_recipe(kind, r)
     count = 11
     step = 1.0 if r.random() < 0.8 else 0.0

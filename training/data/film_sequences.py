@@ -18,7 +18,7 @@ import numpy as np
 
 from rtface.geometry.transforms import apply
 from training.crop_space import F32, F64, U8, at, cut, roi, similarity
-from training.data.film_pairs import KINDS, META, degraded, draw_recipe
+from training.data.film_pairs import CLOSE, KINDS, META, close_film, degraded, draw_recipe
 from training.data.moving_face import HEIGHT, WIDTH, Actor, Drawn, Film
 from training.data.occluders import KINDS as OCCLUDERS
 from training.data.occluders import Occluder
@@ -29,7 +29,8 @@ MAP = 64
 """Side of the crop's map of what is hidden."""
 FRAMES = 16
 SHARD = 32
-SHARES = {"call": 0.46, "heavy": 0.32, "light": 0.07, "camera": 0.07, "tv": 0.06, "clean": 0.02}
+SHARES = {"call": 0.32, "heavy": 0.22, "light": 0.05, "camera": 0.05, "tv": 0.04, "clean": 0.02,
+          "blind": 0.20, "h265": 0.10}  # fmt: skip
 LIVELY = 0.7
 """Share of the faces that turn, blink and speak."""
 HIDDEN = 0.12
@@ -92,10 +93,20 @@ def motion(actor: Actor, now: tuple[float, F64], before: tuple[float, F64]) -> F
     return (found - cells).reshape(h // 8, w // 8, 2).astype(np.float32)
 
 
-def film_clips(faces: list[Face], r: np.random.Generator, kind: str) -> list[Clip]:
-    """Make one film of ``kind`` with two of ``faces`` and cut ``FRAMES`` successive frames of each."""
+Picked = tuple[int, Actor, Occluder | None]
+"""A face's number, its actor, and what hides a part of it."""
+
+
+def obstacle_of(actor: Actor, r: np.random.Generator) -> Occluder | None:
+    """Now and then an obstacle in front of ``actor``."""
+    hides, kind = r.random() < HIDDEN, str(r.choice(OCCLUDERS))
+    return Occluder(actor, r.uniform(0.1, 0.45), kind, r) if hides else None
+
+
+def two_faces(faces: list[Face], r: np.random.Generator) -> tuple[list[Picked], Film | None]:
+    """Two of ``faces`` on a canvas of 720p; no film where none is large enough."""
     lo, hi = ((310, 490), (490, 620), (180, 320))[int(r.choice(3, p=(0.7, 0.15, 0.15)))]
-    picked: list[tuple[int, Actor, Occluder | None]] = []
+    picked: list[Picked] = []
     for i in range(2):
         px = r.uniform(lo, hi)
         fitting = [k for k in r.integers(len(faces), size=60) if faces[int(k)].px * 1.15 >= px]
@@ -103,17 +114,32 @@ def film_clips(faces: list[Face], r: np.random.Generator, kind: str) -> list[Cli
             continue
         k = int(fitting[0])
         centre = (WIDTH * (i + 0.5) / 2 + r.normal(0, 15), HEIGHT / 2 + r.normal(0, max(5.0, (720 - px) / 5)))
-        lively = float(r.random()) if r.random() < LIVELY else 0.0
-        actor = Actor(faces[k].load(), px, centre, r, warp=float(r.random()), lively=lively)
-        hides = r.random() < HIDDEN
-        kinds = str(r.choice(OCCLUDERS))
-        picked.append((k, actor, Occluder(actor, r.uniform(0.1, 0.45), kinds, r) if hides else None))
+        actor = Actor(faces[k].load(), px, centre, r, warp=float(r.random()), lively=liveliness(r))
+        picked.append((k, actor, obstacle_of(actor, r)))
     if not picked:
-        return []
+        return [], None
     drawn: list[Drawn] = []
     for _, actor, obstacle in picked:
         drawn += [actor, obstacle] if obstacle else [actor]
-    film = Film(drawn, picked[0][1].image if r.random() < 0.5 else faces[int(r.integers(len(faces)))].load(), r)
+    backdrop = picked[0][1].image if r.random() < 0.5 else faces[int(r.integers(len(faces)))].load()
+    return picked, Film(drawn, backdrop, r)
+
+
+def liveliness(r: np.random.Generator) -> float:
+    """How much a face turns, blinks and speaks, 0..1."""
+    return float(r.random()) if r.random() < LIVELY else 0.0
+
+
+def film_clips(faces: list[Face], r: np.random.Generator, kind: str) -> list[Clip]:
+    """Make one film of ``kind`` with two of ``faces`` (one of a kind in `CLOSE`) and cut ``FRAMES`` successive frames
+    of each."""
+    if kind in CLOSE:
+        k, actor, film = close_film(faces, r, liveliness(r))
+        picked = [(k, actor, None)]
+    else:
+        picked, film = two_faces(faces, r)
+    if film is None:
+        return []
     lead = int(r.integers(0, 6))
     step = 1.0 if r.random() < 0.85 else 0.0
     times = [step * t for t in range(lead + FRAMES)]

@@ -136,13 +136,17 @@ class Drawn(Protocol):
 
 
 class Film:
-    """A canvas with its actors and light; ``render(t, k)`` gives the clean frame at scale ``k``."""
+    """A canvas with its actors and light; ``render(t, k)`` gives the clean frame at scale ``k``.
 
-    def __init__(self, actors: Sequence[Drawn], backdrop: U8, rng: np.random.Generator) -> None:
-        self.actors, self.rng = actors, rng
+    ``size``: width and height of the canvas in pixels, both even.
+    """
+
+    def __init__(self, actors: Sequence[Drawn], backdrop: U8, rng: np.random.Generator,
+                 size: tuple[int, int] = (WIDTH, HEIGHT)) -> None:  # fmt: skip
+        self.actors, self.rng, self.size = actors, rng, size
         side = int(rng.integers(24, 400))
         small = cv2.resize(backdrop, (side, side), interpolation=cv2.INTER_AREA)
-        self.backdrop = np.asarray(cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC), np.uint8)
+        self.backdrop = np.asarray(cv2.resize(small, size, interpolation=cv2.INTER_CUBIC), np.uint8)
         self.back: dict[float, U8] = {1.0: self.backdrop}
         self.gain, self.gamma = float(np.exp(rng.normal(0, 0.18))), float(np.exp(rng.normal(0, 0.12)))
         self.flick, self.phase = abs(rng.normal(0, 0.03)), rng.uniform(0, 6)
@@ -150,7 +154,7 @@ class Film:
     def render(self, t: float, k: float = 1.0) -> U8:
         """uint8 H×W×3 RGB of the clean frame."""
         if k not in self.back:
-            size = (round(WIDTH * k), round(HEIGHT * k))
+            size = (round(self.size[0] * k), round(self.size[1] * k))
             self.back[k] = np.asarray(cv2.resize(self.backdrop, size, interpolation=cv2.INTER_AREA), np.uint8)
         canvas = self.back[k].copy()
         for a in self.actors:

@@ -53,6 +53,16 @@ def defocus(image: U8, radius: float) -> U8:
     return np.asarray(cv2.filter2D(image, -1, disc / disc.sum(), borderType=cv2.BORDER_REFLECT_101), np.uint8)
 
 
+def gaussian_kernel(across: float, along: float, angle: float, side: int = 21) -> F32:
+    """A Gaussian kernel float32 ``side``×``side`` of sum 1: standard deviations ``across`` and
+    ``along`` in pixels, turned by ``angle`` radians. Cut off at its side, as the kernels of blind
+    face restoration are (Wang et al. 2021, "GFP-GAN"): a σ of 10 acts like one of 5.6."""
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2
+    u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    kernel = np.exp(-0.5 * ((u / along) ** 2 + (v / across) ** 2))
+    return (kernel / kernel.sum()).astype(np.float32)
+
+
 def motion_blur(image: U8, length: float, angle: float) -> U8:
     """Straight motion blur of ``length`` pixels at ``angle`` radians."""
     k = int(np.ceil(length / 2)) * 2 + 1
