@@ -9,9 +9,9 @@ GRID = 256
 """Side of the crop on which both networks remember."""
 MAPS = (48, 44)
 """Rows and columns of the heads' maps."""
-EXACT = ("/spread", "/enlarge", "/carry", "/trust/Conv", "/recall", "/expect", "/sure", "/head_motion")
+EXACT = ("/spread", "/enlarge", "/carry", "/low", "/trust/Conv", "/recall", "/expect", "/sure", "/head_motion")
 """In the names of convolutions that stay as they are: those with fixed weights (``layers.Spread``, ``layers.Enlarge``,
-``recurrence.Carry``, the rule of ``recurrence.Trust``), and those that work on the state of
+``layers.LowPass``, ``recurrence.Carry``, the rule of ``recurrence.Trust``), and those that work on the state of
 ``recurrence.Align``, which two frames do not show."""
 PSNR = {"f32": 55.0, "bf16": 38.0, "fp16": 45.0, "int8": 32.0}
 """What the goldens must reach on each backend: far above a broken plan, far below what was measured."""

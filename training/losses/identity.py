@@ -30,6 +30,8 @@ MEAN = (122.782, 117.001, 104.298)
 BLOCKS = (0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 1)
 """The residual blocks of two convolutions each, from the input on; 1 halves the picture."""
 
+INNER, INNER_WEIGHT = (2, 6), 0.5
+"""Blocks whose features `Identity.unlike` compares too, and their weight: an embedding alone pulls at few pixels."""
 CHIP = 150
 ANCHORS = np.array([(169.68, 239.90), (222.54, 243.53), (290.04, 243.53), (342.91, 239.90), (256.29, 331.83)])
 """Mean places of eye corners and of the base of the nose in a canonical crop of 512 (``rtface.geometry.alignment``)."""
@@ -151,12 +153,17 @@ class Identity:
         Raises:
             ValueError: chips of another shape.
         """
+        return self.layers(chips)[-1]
+
+    def layers(self, chips: Tensor) -> list[Tensor]:
+        """What the blocks in `INNER` give, N×C×h×w, and last the embeddings; chips as above."""
         import torch.nn.functional as F
 
         if tuple(chips.shape[1:]) != (3, CHIP, CHIP):
             raise ValueError(f"face chips are N×3×{CHIP}×{CHIP}, got {tuple(chips.shape)}")
         x = F.relu(self._convolve(0, (chips * 255 - self._mean) / 256, 2))
         x = F.max_pool2d(x, 3, 2)
+        found: list[Tensor] = []
         for number, halves in enumerate(BLOCKS):
             y = F.relu(self._convolve(2 * number + 1, x, 2 if halves else 1))
             y = self._convolve(2 * number + 2, y)
@@ -166,10 +173,13 @@ class Identity:
             y = F.pad(y, (0, max(0, j - w), 0, max(0, i - h), 0, max(0, d - c)))
             skip = F.pad(skip, (0, max(0, w - j), 0, max(0, h - i), 0, max(0, c - d)))
             x = F.relu(y + skip)
-        return x.mean((2, 3)) @ self._last
+            if number in INNER:
+                found.append(x)
+        return [*found, x.mean((2, 3)) @ self._last]
 
     def unlike(self, a: Tensor, b: Tensor, size: int) -> Tensor:
-        """N distances of embeddings, differentiable in the first, of the regions of interest N×3×h×w (0..1) of two
+        """N distances of embeddings and, as shares of the truth's own size, of the inner layers' features,
+        differentiable in the first, of the regions of interest N×3×h×w (0..1) of two
         crops of side ``size``; what a chip shows beyond the region is its edge, of both."""
         import torch
         import torch.nn.functional as F
@@ -183,8 +193,13 @@ class Identity:
         p, q = (F.grid_sample(z.float(), grid.expand(len(z), -1, -1, -1), padding_mode="border", align_corners=False)
                 for z in (a, b))  # fmt: skip
         with torch.no_grad():
-            truth = self(q)
-        return (self(p) - truth).float().norm(dim=1)
+            truths = self.layers(q)
+        *inner, last = zip(self.layers(p), truths, strict=True)
+        total = (last[0] - last[1]).float().norm(dim=1)
+        for ours, theirs in inner:
+            off = (ours - theirs).float().flatten(1).norm(dim=1)
+            total = total + INNER_WEIGHT * off / theirs.float().flatten(1).norm(dim=1)
+        return total
 
     def embed(self, *pictures: F32 | U8) -> F32:
         """Embeddings float32 N×128 of N canonical S×S×3 RGB pictures (uint8, or float 0..1); no detector is asked."""

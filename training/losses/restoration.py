@@ -6,15 +6,21 @@ Everything works on the region of interest (N×3×h×w float32 RGB 0..1); the re
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rtface.correct.colour import CHROMA_LIMIT, COLOURLESS, GRID, LUMA_LIMIT
-from training.crop_space import oval_mask, roi
+from training.crop_space import F32, oval_mask, roi
 
 RAW = 0.15
 """Weight of the unlocked colour's error on the lock's grid: it keeps ``--colour restore`` sound."""
+FEATURES = 3.0
+"""Weight of eyes and mouth, relative to the rest of the face: they are a twentieth of the oval, and most of who it
+is."""
+EYES_AND_MOUTH = ((0.377, 0.468, 0.075, 0.045), (0.623, 0.469, 0.075, 0.045), (0.502, 0.725, 0.125, 0.07))
+"""Where they lie in the canonical crop: centre and half axes (x, y) of an ellipse each, fractions of its side."""
 FLOOR = 0.2
 """Weight of the region outside the oval: other masks (the mesh's forehead) may show what is there."""
 
@@ -57,16 +63,32 @@ def highpass(x: Tensor) -> Tensor:
     return x - F.interpolate(F.avg_pool2d(x, 2), scale_factor=2.0, mode="nearest")
 
 
+def features(size: int) -> F32:
+    """Where eyes and mouth are in a crop: float32 ``size``×``size``, 0..1, with soft edges."""
+    at = (np.arange(size, dtype=np.float32) + 0.5) / size
+    found = np.zeros((size, size), np.float32)
+    for x, y, a, b in EYES_AND_MOUTH:
+        radius = np.hypot((at[None, :] - x) / a, (at[:, None] - y) / b)
+        found = np.maximum(found, np.clip(1.5 - radius, 0, 1))
+    return found
+
+
+QUIET = 1 / 255
+"""Fine structure below this (root mean square, of 0..1) counts as none in `Loss.energy_gap`."""
+
+
 class Loss(nn.Module):
     """Charbonnier (Lai et al. 2017) on the picture and on the bands of a small Laplacian pyramid, inside the oval."""
 
-    def __init__(self, size: int, bands: tuple[float, ...] = (0.5, 0.5, 0.25), eps: float = 2e-3) -> None:
+    def __init__(self, size: int, bands: tuple[float, ...] = (0.5, 0.5, 0.5, 0.5), eps: float = 2e-3,
+                 energy: float = 0.0) -> None:  # fmt: skip
         super().__init__()
         x, y, w, h = roi(size)
-        self.cell, self.bands, self.eps = size // GRID, bands, eps
+        self.cell, self.bands, self.eps, self.energy = size // GRID, bands, eps, energy
         mask = torch.from_numpy(oval_mask(size)[y : y + h, x : x + w].copy())[None, None]
         self.register_buffer("mask", mask / mask.mean(), persistent=False)
         wide = FLOOR + (1 - FLOOR) * mask
+        wide = wide * (1 + (FEATURES - 1) * torch.from_numpy(features(size)[y : y + h, x : x + w].copy()))
         self.register_buffer("weight", wide / wide.mean(), persistent=False)
 
     def charbonnier(self, e: Tensor) -> Tensor:
@@ -76,14 +98,30 @@ class Loss(nn.Module):
             m = F.avg_pool2d(m, 2)  # pyright: ignore
         return (torch.sqrt(e * e + self.eps**2) * m).mean((1, 2, 3)) - self.eps
 
+    def energy_gap(self, shown: Tensor, truth: Tensor) -> Tensor:
+        """Per sample: by how much the energy of the two finest octaves of luma differs, as the logarithm of its ratio
+        in windows of 8×8 pixels of that octave. N×3×h×w each → N."""
+        total = shown.new_zeros(len(shown))
+        ours, theirs = luma(shown), luma(truth)
+        weight = self.weight
+        for _ in range(2):
+            weight = F.avg_pool2d(weight, 8)  # pyright: ignore
+            a, b = (F.avg_pool2d(highpass(z) ** 2, 8) for z in (ours, theirs))
+            gap = torch.log((a + QUIET**2) / (b + QUIET**2)).abs()
+            total = total + (gap * weight[..., : gap.shape[-2], : gap.shape[-1]]).mean((1, 2, 3))
+            ours, theirs = (F.avg_pool2d(z, 2) for z in (ours, theirs))
+            weight = F.avg_pool2d(self.weight, 2)  # pyright: ignore
+        return total
+
     def forward(self, crop: Tensor, residual: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(loss per sample N, squared error per sample N, what the run time would show N×3×h×w, which both are of)."""
         raw = F.avg_pool2d(crop + residual - truth, self.cell)
         shown = crop + shape(residual, self.cell, chroma_limit(crop, self.cell))
         e = shown - truth
-        m = self.weight
-        square = ((e.detach() ** 2) * m).mean((1, 2, 3))  # pyright: ignore
+        square = ((e.detach() ** 2) * self.mask).mean((1, 2, 3))  # pyright: ignore
         total = self.charbonnier(e) + RAW * self.charbonnier(raw)
+        if self.energy:
+            total = total + self.energy * self.energy_gap(shown, truth)
         for weight in self.bands:
             total = total + weight * self.charbonnier(highpass(e))
             e = F.avg_pool2d(e, 2)

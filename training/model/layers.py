@@ -118,6 +118,29 @@ class Spread(nn.Module):
         return F.conv2d(one, self.weight, padding=1)
 
 
+class LowPass(nn.Module):
+    """A folded image N×48×h×w, blurred by a Gaussian of ``sigma`` pixels, still folded.
+
+    One fixed grouped 3×3 convolution; the Gaussian is cut off at four pixels, which holds 99 % of one of 1.5. Beyond
+    the edge the image counts as 0.
+    """
+
+    weight: Tensor
+
+    def __init__(self, sigma: float) -> None:
+        super().__init__()
+        at = torch.arange(FOLD)
+        # From pixel b of a neighbouring place (-1, 0 or 1) to pixel a of this one.
+        far = at[:, None, None] - at[None, :, None] - FOLD * torch.arange(-1, 2)
+        line = torch.exp(-0.5 * (far / sigma) ** 2) * (far.abs() <= FOLD)
+        line = line / line.sum((1, 2), keepdim=True)
+        kernel = torch.einsum("aiy,bjx->abijyx", line, line).reshape(16, 16, 3, 3)
+        self.register_buffer("weight", kernel.repeat(3, 1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, padding=1, groups=3)
+
+
 class Enlarge(nn.Module):
     """A folded picture N×48×h×w, twice as large by bilinear interpolation, still folded: N×48×2h×2w."""
 

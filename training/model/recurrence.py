@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from training.crop_space import roi
 from training.losses.restoration import luma
-from training.model.layers import Block, Spread, Up, fold, fresh, magnifier
+from training.model.layers import Block, LowPass, Spread, Up, fold, fresh, magnifier
 
 REACH = 8.0
 """Pixels of 256 that a face can move within its crop from one frame to the next, at most."""
@@ -144,13 +144,20 @@ CALM, NOISY = 12 / 255, 24 / 255
 """By how much the past and this frame differ where nothing happened, at least and at most."""
 
 
+BAND = 1.5
+"""Standard deviation, in pixels of 256, of the Gaussian that parts the low band of what is carried from the high one.
+In the low band the codec delivers the face right, and a misplaced past costs more than it brings; what a codec
+forgets is the high band."""
+
+
 MOST = 0.9
 """How far the past is trusted at most, so that what is wrong in it is gone after some ten frames: clips of training are
 too short to learn that from."""
 
 
 class Trust(nn.Module):
-    """How far the carried picture is to be trusted beside this frame's own restoration: N×1×48×44, 0..1.
+    """How far the high and the low band of the carried picture are to be trusted beside this frame's own restoration:
+    N×2×48×44, 0..1.
 
     Sees the decoder's features N×C×48×44, by how much the carried picture differs from the crop, and what the state
     remembers of the motion. Where it differs
@@ -165,14 +172,17 @@ class Trust(nn.Module):
         self.here = fresh(nn.Conv2d(width, hidden, 1), 0.7)
         self.change = fresh(nn.Conv2d(48, hidden, 3, padding=1), 0.7)
         self.weigh = fresh(nn.Conv2d(hidden, 1, 3, padding=1), 0.0)
+        self.weigh_low = fresh(nn.Conv2d(hidden, 1, 3, padding=1), 0.0)
+        nn.init.constant_(self.weigh_low.bias, -6.0)  # pyright: ignore[reportArgumentType]
         self.sure = fresh(nn.Conv2d(MOTION, hidden, 1), 0.0)
-        self.spread = Spread()
+        self.spread, self.low = Spread(), LowPass(BAND)
         shares = torch.tensor([0.299, 0.587, 0.114]).repeat_interleave(16) / 16
         self.register_buffer("mean", shares.reshape(1, 48, 1, 1), persistent=False)
 
     def forward(self, features: Tensor, change: Tensor, residual: Tensor, motion: Tensor, known: Tensor) -> Tensor:
         sure = F.interpolate(self.sure(motion), scale_factor=2.0, mode="nearest")
-        trust = torch.sigmoid(self.weigh(F.relu(self.here(features) + self.change(8 * change) + sure)))
+        seen = F.relu(self.here(features) + self.change(8 * change) + sure)
+        trust = torch.sigmoid(torch.cat([self.weigh(seen), self.weigh_low(seen)], 1))
         return MOST * trust * self.agreement((change - residual).detach()) * known
 
     def agreement(self, way: Tensor) -> Tensor:
@@ -182,5 +192,8 @@ class Trust(nn.Module):
         return -F.max_pool2d(-(3 - differ / level).clamp(0, 1), 3, 1, 1)
 
     def blended(self, residual: Tensor, change: Tensor, trust: Tensor) -> Tensor:
-        """A folded residual N×48×48×44, mixed with the way to the carried picture by ``trust``."""
-        return residual + (change - residual) * self.spread(trust)
+        """A folded residual N×48×48×44, mixed with the way to the carried picture, high and low band each by its
+        channel of ``trust``."""
+        way = change - residual
+        low = self.low(way)
+        return residual + (way - low) * self.spread(trust[:, :1]) + low * self.spread(trust[:, 1:])
