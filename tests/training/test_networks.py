@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -73,7 +74,8 @@ def test_training_goes_on_from_an_engine(name: str) -> None:
     folder = Path(__file__).parents[2] / "rtface" / "models" / name
     net = build(name, memory=True)
     given = weights(folder)
-    assert {k for k, _ in net.named_parameters()} - set(given) <= {"core.trust.weigh_low.weight", "core.trust.weigh_low.bias"}
+    missing = {k for k, _ in net.named_parameters()} - set(given)
+    assert missing <= {"core.trust.weigh_low.weight", "core.trust.weigh_low.bias"}
     net.load_state_dict(net.state_dict() | given)
     crops, answers = load_golden(load_recipe(folder / "recipe.toml"))
     x, y, w, h = roi(net.size)
@@ -162,6 +164,44 @@ def test_what_was_not_there_before_is_not_trusted() -> None:
     assert agrees[0].min() == 1
     assert agrees[1, :, 24:40, 12:28].max() == 0
     assert agrees[1, :, :20].min() == 1 and agrees[1, :, 44:].min() == 1
+
+
+def test_each_band_of_the_past_is_trusted_by_itself() -> None:
+    trust = Trust(48)
+    way = torch.rand(1, 3, 192, 176) - 0.5
+    low = cv2.GaussianBlur(way[0].permute(1, 2, 0).numpy(), (9, 9), 1.5)
+    inner = (..., slice(8, -8), slice(8, -8))
+    nothing = torch.zeros(1, 48, 48, 44)
+    for high_share, low_share in ((0.5, 0.0), (0.0, 0.5), (0.9, 0.2)):
+        shares = torch.tensor([high_share, low_share])[None, :, None, None].expand(1, 2, 48, 44)
+        ours = unfold(trust.blended(nothing, fold(way), shares))
+        blurred = torch.from_numpy(low).permute(2, 0, 1)[None]
+        want = high_share * (way - blurred) + low_share * blurred
+        torch.testing.assert_close(ours[inner], want[inner], atol=2e-5, rtol=0)
+    fresh = trust(torch.zeros(1, 48, 48, 44), nothing, nothing, torch.zeros(1, MOTION, 24, 22), torch.ones(1, 1, 1, 1))
+    fresh = fresh.detach()
+    assert float(fresh[:, 0].min()) > 0.4 and float(fresh[:, 1].max()) < 0.01
+
+
+def test_energy_of_fine_octaves_is_compared_by_its_ratio() -> None:
+    truth = 0.5 + 0.1 * torch.randn(2, 3, 384, 352)
+    loss = Loss(512, energy=1.0)
+    assert float(loss.energy_gap(truth, truth).max()) == 0
+    half = loss.energy_gap(0.5 + 0.5 * (truth - 0.5), truth)  # a quarter of the energy, in two octaves
+    assert half.tolist() == pytest.approx([2 * np.log(4)] * 2, rel=0.03)
+    shown = (0.5 + 0.5 * (truth - 0.5)).requires_grad_()
+    loss.energy_gap(shown, truth).sum().backward()
+    assert float((shown.grad * (truth - 0.5)).sum()) < 0  # more contrast lessens it
+
+
+def test_eyes_and_mouth_weigh_more_and_figures_do_not() -> None:
+    loss, truth = Loss(256), torch.zeros(1, 3, 192, 176)
+    x, y, *_ = roi(256)
+    eye, cheek = torch.zeros_like(truth), torch.zeros_like(truth)
+    eye[..., 118 - y : 122 - y, 94 - x : 98 - x] = 0.1
+    cheek[..., 158 - y : 162 - y, 94 - x : 98 - x] = 0.1
+    (at_eye, square_eye, _), (at_cheek, square_cheek, _) = (loss(truth, z, truth) for z in (eye, cheek))
+    assert float(at_eye / at_cheek) > 2 and float(square_eye / square_cheek) == pytest.approx(1, rel=0.05)
 
 
 def test_alignment_learns_the_true_motion() -> None:
