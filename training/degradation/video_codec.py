@@ -20,19 +20,49 @@ def to_yuv(image: U8) -> av.VideoFrame:
     return av.VideoFrame.from_ndarray(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420), np.uint8), "yuv420p")
 
 
-def to_rgb(frame: av.VideoFrame) -> U8:
-    """The way back; chroma is brought up by linear interpolation."""
-    h, w = frame.height, frame.width
-    yuv = frame.to_ndarray().reshape(-1)
-    y, u, v = np.split(yuv, [h * w, h * w + h * w // 4])
+LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
+"""Weights of red and blue in luma, by matrix: ITU-R BT.601, BT.709, BT.2020 (non-constant luminance)."""
+
+
+def to_rgb(frame: av.VideoFrame, matrix: str = "bt601", full: bool = False) -> U8:
+    """A decoded yuv420p frame as uint8 H×W×3 RGB, by arithmetic in float32 that is rounded once.
+
+    libswscale is not used: its default conversion darkens by about one code value a round trip.
+
+    Args:
+        frame: yuv420p or yuvj420p, even sides.
+        matrix: one of `LUMA_WEIGHTS`; the default is what `to_yuv` writes.
+        full: whether the samples use the full range 0..255 instead of 16..235 and 16..240.
+
+    Raises:
+        ValueError: another pixel format, matrix, or odd sides.
+    """
+    if frame.format.name not in ("yuv420p", "yuvj420p") or frame.width % 2 or frame.height % 2:
+        raise ValueError(f"only 8-bit 4:2:0 frames with even sides are converted, not {frame.format.name} "
+                         f"{frame.width}×{frame.height}")
+    return planes_to_rgb(np.asarray(frame.to_ndarray(), np.uint8), matrix, full)
+
+
+def planes_to_rgb(yuv: U8, matrix: str = "bt601", full: bool = False) -> U8:
+    """As `to_rgb`, for the planes of a frame as PyAV's ``to_ndarray`` stacks them, uint8 1.5·H×W.
+
+    Chroma is brought up by linear interpolation, as if it sat in the middle of its luma samples.
+    """
+    if matrix not in LUMA_WEIGHTS:
+        raise ValueError(f"no conversion from the matrix {matrix}; there are: {', '.join(LUMA_WEIGHTS)}")
+    h, w = yuv.shape[0] * 2 // 3, yuv.shape[1]
+    y, u, v = np.split(yuv.reshape(-1), [h * w, h * w + h * w // 4])
     y, u, v = y.reshape(h, w), u.reshape(h // 2, w // 2), v.reshape(h // 2, w // 2)
     u, v = (cv2.resize(p, (w, h), interpolation=cv2.INTER_LINEAR) for p in (u, v))
-    f = [p.astype(np.float32) for p in (y, u, v)]
-    y32, u32, v32 = (f[0] - 16) * np.float32(255 / 219), f[1] - 128, f[2] - 128
+    red, blue = LUMA_WEIGHTS[matrix]
+    green = 1 - red - blue
+    black, luma, chroma = (0, 1.0, 1.0) if full else (16, 255 / 219, 255 / 224)
+    y32 = (y.astype(np.float32) - black) * np.float32(luma)
+    u32, v32 = ((p.astype(np.float32) - 128) * np.float32(2 * chroma) for p in (u, v))
     out = np.empty((h, w, 3), np.float32)
-    out[..., 0] = y32 + np.float32(1.402 * 255 / 224) * v32
-    out[..., 1] = y32 - np.float32(0.344136 * 255 / 224) * u32 - np.float32(0.714136 * 255 / 224) * v32
-    out[..., 2] = y32 + np.float32(1.772 * 255 / 224) * u32
+    out[..., 0] = y32 + np.float32(1 - red) * v32
+    out[..., 1] = y32 - np.float32(blue * (1 - blue) / green) * u32 - np.float32(red * (1 - red) / green) * v32
+    out[..., 2] = y32 + np.float32(1 - blue) * u32
     return np.clip(np.rint(out, out=out), 0, 255, out=out).astype(np.uint8)
 
 
@@ -80,3 +110,10 @@ def vp8(kbit: int) -> tuple[str, dict[str, str]]:
     Give ``bit_rate`` = 1000 · ``kbit`` to ``through`` as well.
     """
     return "libvpx", {"deadline": "realtime", "cpu-used": "-8", "lag-in-frames": "0", "b": f"{kbit}k"}
+
+
+def x265(qp: int) -> tuple[str, dict[str, str]]:
+    """Codec name and options for H.265 with low delay and a constant quantiser: no B-frames, one reference, no
+    look-ahead, no frames inserted at cuts."""
+    params = f"qp={qp}:bframes=0:rc-lookahead=0:scenecut=0:ref=1"
+    return "libx265", {"preset": "veryfast", "tune": "zerolatency", "x265-params": f"{params}:log-level=error"}

@@ -1,1 +1,1 @@
-"""Evaluation: metrics, film protocols, real clips, temporal stability."""
+"""Evaluation: metrics, protocols of real clips and of films of stills, temporal stability."""

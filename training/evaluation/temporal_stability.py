@@ -6,8 +6,8 @@ The same engine in several ways, all through the run time's whole frames (known 
 every frame as if it were the only one; *averaged*: the gated average over time; *key/N*: on every N-th frame of a film
 (`rtface.enhance.keyframes.scheduler`), and *live key/N*: the same without looking ahead; *small*: rtface-s alone.
 Films as in ``evaluate``
-(``--faces``: people set aside; ``--people train`` to tune on), or real clips as in ``reality`` (``--clips``), as they
-are or through a call.
+(``--faces``: people set aside; ``--people train`` to tune on), or real clips as in ``clip_protocols`` (``--clips``), as
+they are (``--protocols asis``) or through a call.
 
 - **psnr**: dB to the clean film, and *between*: on the frames between keyframes only;
 - **flicker**: how much the error changes from frame to frame (as in ``evaluate``);
@@ -34,8 +34,9 @@ import numpy as np
 
 from training.crop_space import F32, U8, at, cut, oval_mask
 from training.data.portraits import load_faces, split
+from training.evaluation.clip_protocols import shot_of, watch
 from training.evaluation.film_protocols import WARM, Shot, shoot, through_api, through_film
-from training.evaluation.real_clips import degraded, watch
+from training.evaluation.motion import Motion
 
 SIDE = 512
 Way = Callable[[Shot], list[U8]]
@@ -44,33 +45,6 @@ Way = Callable[[Shot], list[U8]]
 def crops(pictures: list[U8], shot: Shot) -> list[F32]:
     """float32 S×S×3 of 0..1 of every frame."""
     return [cut(p, at(m, SIDE), SIDE).astype(np.float32) / 255 for p, m in zip(pictures, shot.matrices, strict=True)]
-
-
-class Motion:
-    """The clean film's own motion."""
-
-    def __init__(self, truth: list[F32]) -> None:
-        search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        gray = [(255 * p.mean(2)).astype(np.uint8) for p in truth]
-        self._grid = np.mgrid[:SIDE, :SIDE].astype(np.float32)[::-1].transpose(1, 2, 0)
-        self._flows: list[tuple[F32, F32]] = []
-        for before, now in pairwise(gray):
-            there, back = search.calc(now, before, None), search.calc(before, now, None)
-            missed = there + cv2.remap(back, *self._at(there), cv2.INTER_LINEAR)
-            agree = ((missed**2).sum(2) < 1.0).astype(np.float32)
-            self._flows.append((there, cv2.erode(agree, np.ones((5, 5))) * oval_mask(SIDE)))
-
-    def _at(self, flow: F32) -> tuple[F32, F32]:
-        x, y = cv2.split(self._grid + flow)
-        return x, y
-
-    def tremble(self, errors: list[F32]) -> float:
-        found: list[float] = []
-        for k, (flow, weight) in enumerate(self._flows):
-            if k >= WARM:
-                moved = cv2.remap(errors[k], *self._at(flow), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-                found.append(float((np.abs(errors[k + 1] - moved).mean(2) * weight).sum() / max(weight.sum(), 1.0)))
-        return float(np.mean(found))
 
 
 def fine(shown: F32, mask: F32) -> float:
@@ -90,8 +64,8 @@ def figures(shown: list[F32], truth: list[F32], motion: Motion, every: int) -> d
         "psnr": float(np.mean(db[WARM:])),
         "between": float(np.mean(rest)) if rest else float("nan"),
         "flicker": float(np.mean([(np.abs(b - a) * weight).mean() for a, b in pairwise(errors[WARM:])])),
-        "tremble": motion.tremble(errors),
-        "warping": motion.tremble(shown),
+        "tremble": motion.change(errors),
+        "warping": motion.change(shown),
         "fine": float(np.mean([fine(p, mask) for p in shown[WARM:]])),
     }  # fmt: skip
 
@@ -111,7 +85,7 @@ def blurred(truth: list[F32], psnr: float) -> list[F32]:
 def compared(shot: Shot, ways: dict[str, Way], every: int) -> dict[str, dict[str, float]]:
     """Figures of every way, and of the input; PSNR less that of *each*, the rest divided by it."""
     truth = crops(shot.clean, shot)
-    motion = Motion(truth)
+    motion = Motion(truth, oval_mask(SIDE), WARM)
     found = {name: figures(crops(way(shot), shot), truth, motion, every) for name, way in ways.items()}
     found["input"] = figures(crops(shot.seen, shot), truth, motion, every)
     found["truth"] = figures(truth, truth, motion, every)
@@ -162,10 +136,9 @@ def shots(a: argparse.Namespace, protocol: str) -> Iterator[tuple[str, Shot]]:
         for number, k in enumerate(order):
             yield f"{number}", shoot(people[int(k)], number, protocol, a.seed, a.frames)
     for path in a.clips:
-        shot = watch(path, a.frames)
-        if len(shot.clean) > 2 * WARM:
-            yield path.stem, (Shot(shot.clean, shot.clean, shot.matrices) if protocol == "asis" else
-                              degraded(shot, protocol))  # fmt: skip
+        clip = watch(path, a.frames)
+        yield path.stem, (Shot(clip.clean, clip.clean, clip.matrices) if protocol == "asis" else
+                          shot_of(clip, f"real/{protocol}")[0])  # fmt: skip
 
 
 def said(row: dict[str, float]) -> str:
