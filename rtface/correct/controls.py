@@ -27,6 +27,7 @@ from rtface.correct.eyes import Iris, lost_colour, means_of_cells
 from rtface.correct.face_region import FaceRegion
 from rtface.correct.grain import Grain, GrainMatcher, Texture, highpass
 from rtface.correct.mask import residual_gate
+from rtface.correct.openings import OpeningLimit
 from rtface.correct.reproject import Reprojection
 from rtface.correct.temporal import TemporalAverage
 from rtface.errors import EngineError
@@ -42,6 +43,7 @@ class CorrectionState:
     curve: ExposureCurve = field(default_factory=ExposureCurve)
     grain: GrainMatcher = field(default_factory=GrainMatcher)
     key: Reprojection = field(default_factory=Reprojection)
+    openings: OpeningLimit = field(default_factory=OpeningLimit)
     gate: Float32 | None = None
     time: float = 0.0
 
@@ -51,6 +53,7 @@ class CorrectionState:
         self.curve.reset()
         self.grain.reset()
         self.key.reset()
+        self.openings.reset()
         self.gate = None
 
 
@@ -130,6 +133,9 @@ def decide(measures: Measures, area: FaceRegion, state: CorrectionState, options
         state.reset()
         raise EngineError("an engine's answer holds values that are not numbers; the frame is left as it is")
     gate = _gate(measures.cells, area.weight, state, time) if options.gate else None
+    limit = state.openings.update(area.openings, measures.cells, measures.samples, time)
+    if limit is not None:
+        gate = limit if gate is None else gate * limit
     low = low_frequencies(measures.cells)
     curve: Float | None = None
     if options.colour == "restore":

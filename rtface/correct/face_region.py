@@ -11,6 +11,7 @@ import numpy as np
 from rtface.correct.colour import CELLS
 from rtface.correct.eyes import Iris, irises_in
 from rtface.correct.mask import enlarged_mask, support_box
+from rtface.correct.openings import Opening
 from rtface.frame import Box, Float, Float32
 
 
@@ -29,6 +30,7 @@ class FaceRegion:
         middle: float32 m×w, the mask in `middle_rows` of the part.
         eyes: `irises(…)`, (2, 3).
         irises: those in the box.
+        openings: `openings_of(…)`: eyes and mouth; empty without a mesh.
     """
 
     size: int
@@ -41,6 +43,7 @@ class FaceRegion:
     middle: Float32
     eyes: Float
     irises: tuple[Iris | None, ...]
+    openings: tuple[Opening, ...] = ()
 
     @property
     def rows(self) -> slice:
@@ -53,7 +56,8 @@ class FaceRegion:
         return slice(self.part[0] // self.step, -(-self.part[2] // self.step))
 
 
-def face_region_of(mask: Float32, size: int, eyes: Float, scale: float) -> FaceRegion | None:
+def face_region_of(mask: Float32, size: int, eyes: Float, scale: float,
+                   openings: tuple[Opening, ...] = ()) -> FaceRegion | None:
     """The figures of a mask: S×S, or smaller and to be enlarged to that; None where it is 0 all over."""
     if len(mask) != size:
         mask = enlarged_mask(mask, size)
@@ -64,7 +68,7 @@ def face_region_of(mask: Float32, size: int, eyes: Float, scale: float) -> FaceR
     (x0, y0), (x1, y1) = (v // step * step for v in box[:2]), box[2:]
     weight: Any = cv2.resize(mask, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
     return FaceRegion(size, scale, step, box, (x0, y0, x1, y1), weight, np.ascontiguousarray(mask[::step, ::step]),
-                mask[y0:y1, x0:x1][middle_rows(y1 - y0)], eyes, irises_in(eyes, box))
+                mask[y0:y1, x0:x1][middle_rows(y1 - y0)], eyes, irises_in(eyes, box), openings)
 
 
 def middle_rows(height: int) -> slice:

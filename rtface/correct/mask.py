@@ -30,11 +30,6 @@ _OUTWARD = 0.05  # of the side: how far the mask reaches beyond the mesh, whose 
 # the crop does, by fractions of the side.
 _HEAD, _HEAD_UP, _HEAD_POWER, _HEAD_FALL = (1.5, 1.5), 0.25, 2.5, 0.7
 _BORDER = (0.03, 0.15)
-# An eye's corners, and pairs of points of its upper and lower lid; below the one width of the gap
-# it is shut, above the other it is open.
-_EYES = (((33, 133), np.array([(159, 145), (158, 153), (160, 144)])),
-         ((362, 263), np.array([(386, 374), (385, 380), (387, 373)])))
-_SHUT, _OPEN = 0.08, 0.13
 _WORK = 128  # masks are drawn this small and scaled up: they are smooth
 
 
@@ -97,30 +92,7 @@ def small_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "
     # The distance has a crease at every corner of the polygon; smoothed, and held off the edge by
     # what that spreads.
     distance = np.minimum(cv2.GaussianBlur(distance, (9, 9), 2.0), distance)
-    return _without_closed_eyes(_smoothstep((distance - 1.0) / (_FEATHER * work)), np.asarray(mesh)[:, :2], size)
-
-
-def _without_closed_eyes(mask: Float32, mesh: Float, size: int) -> Float32:
-    """Leaves closed eyes as they are: out of a blurred lid an engine may make an iris. `mesh` in
-    crop pixels; in place.
-
-    How far an eye is open is the distance of its lids in widths of the eye.
-    """
-    scale = len(mask) / size
-    for (outer, inner), lids in _EYES:
-        corners = mesh[[outer, inner]] * scale
-        width = float(np.linalg.norm(corners[1] - corners[0]))
-        gap = float(np.linalg.norm(np.diff(mesh[lids] * scale, axis=1)[:, 0], axis=1).mean())
-        shut = 1.0 - float(_smoothstep(np.array((gap / max(width, 1e-6) - _SHUT) / (_OPEN - _SHUT))))
-        if shut <= 0.0 or width < 1.0:
-            continue
-        centre, along = corners.mean(axis=0), (corners[1] - corners[0]) / width
-        x0, y0 = np.clip(np.floor(centre - width).astype(int), 0, len(mask))
-        x1, y1 = np.clip(np.ceil(centre + width).astype(int) + 1, 0, len(mask))
-        x, y = np.arange(x0, x1)[None] + 0.5 - centre[0], np.arange(y0, y1)[:, None] + 0.5 - centre[1]
-        u, v = (x * along[0] + y * along[1]) / (0.55 * width), (y * along[0] - x * along[1]) / (0.35 * width)
-        mask[y0:y1, x0:x1] *= 1.0 - shut * _smoothstep((1.4 - np.sqrt(u * u + v * v)) / 0.6)
-    return mask
+    return _smoothstep((distance - 1.0) / (_FEATHER * work))
 
 
 @lru_cache(maxsize=8)

@@ -7,6 +7,7 @@ import numpy as np
 from rtface.correct.controls import CorrectionState, decide
 from rtface.correct.eyes import irises
 from rtface.correct.face_region import face_region_of
+from rtface.correct.openings import Opening
 from rtface.correct.shape_cpu import CpuShaper
 from rtface.frame import Float, Float32
 from rtface.protocols import ShapingOptions
@@ -14,7 +15,7 @@ from rtface.protocols import ShapingOptions
 
 def shape(r: Float32, c: Float32, mask: Float32, state: CorrectionState, shaping: ShapingOptions, *, time: float,
           seed: int = 0, scale: float = 1.0, occlusion: Float32 | None = None, eyes: Float | None = None,
-          out: Float32 | None = None) -> tuple[Float32, Float32]:
+          openings: tuple[Opening, ...] = (), out: Float32 | None = None) -> tuple[Float32, Float32]:
     """Shapes one restored crop into the correction for `Device.paste`: measures, decides and applies on the CPU.
 
     Args:
@@ -28,6 +29,7 @@ def shape(r: Float32, c: Float32, mask: Float32, state: CorrectionState, shaping
         scale: crop pixels per image pixel, `sqrt(|det W|)`.
         occlusion: float32 S×S, 1 = something lies in front, from an engine that has such a head.
         eyes: `irises(…)`, whose colour is kept from turning; None for those of the alignment template.
+        openings: `openings_of(…)`, eyes and mouth, which limit the correction; empty for no such limit.
         out: float32 S×S×3 to write the correction into; a new array without.
 
     Returns:
@@ -42,7 +44,7 @@ def shape(r: Float32, c: Float32, mask: Float32, state: CorrectionState, shaping
         out = np.zeros((size, size, 3), np.float32)
     else:
         out[...] = 0.0
-    area = face_region_of(mask, size, irises(size) if eyes is None else eyes, scale)
+    area = face_region_of(mask, size, irises(size) if eyes is None else eyes, scale, openings)
     if shaping.average:
         r = state.average.update(r, c, time, scale, None if area is None else area.box)
     if area is None or shaping.strength <= 0.0:

@@ -92,33 +92,3 @@ def test_the_template_mask_is_the_oval_of_the_training_loss() -> None:
     from training.crop_space import oval_mask
 
     assert np.abs(face_mask(256) - oval_mask(256)).max() < 1e-5
-
-
-def _with_eyes(size: int, left: float, right: float) -> np.ndarray:
-    """The oval's mesh with eyes a seventh of the crop wide, open by so many of their widths."""
-    mesh, width = oval_mesh(size), size / 7
-    for (outer, inner), lids, x, opened in (
-            ((33, 133), ((159, 145), (158, 153), (160, 144)), 0.36, left),
-            ((362, 263), ((386, 374), (385, 380), (387, 373)), 0.64, right)):
-        centre = np.array([x * size, 0.48 * size])
-        mesh[outer, :2], mesh[inner, :2] = centre - (width / 2, 0), centre + (width / 2, 0)
-        for k, (upper, lower) in enumerate(lids):
-            aside = (k - 1) * 0.2 * width
-            mesh[upper, :2] = centre + (aside, -opened * width / 2)
-            mesh[lower, :2] = centre + (aside, opened * width / 2)
-    return mesh
-
-
-@pytest.mark.parametrize("size", [128, 256, 512])
-def test_closed_eyes_are_left_as_they_are(size: int) -> None:
-    eyes = np.array([[0.36, 0.48], [0.64, 0.48]]) * size
-    values = {}
-    for opened in (0.05, 0.10, 0.11, 0.25):
-        mask = face_mask(size, _with_eyes(size, opened, 0.25))
-        (x, y), (u, v) = eyes.astype(int)
-        values[opened] = mask[y, x]
-        assert mask[v, u] == mask[int(0.75 * size), x] == 1, "the open eye and the cheek"
-    assert values[0.05] == 0 < values[0.10] < values[0.11] < 1 == values[0.25]
-    wide = face_mask(size, _with_eyes(size, 0.25, 0.25))
-    # OpenCV's last bit depends on where an array lies in memory.
-    np.testing.assert_allclose(wide, face_mask(size, _with_eyes(size, 0.4, 0.3)), atol=1e-6)

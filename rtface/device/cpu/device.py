@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import cv2
 import numpy as np
 
-from rtface.correct import carried, face_mask, irises, shape, state_of
+from rtface.correct import carried, face_mask, irises, openings_of, shape, state_of
 from rtface.device.cpu.composite import Dither, Patch, Placement, cut_patch, neutral, overlapping, rows, write
 from rtface.device.cpu.crop import from_planes, full_range, sample_bytes, sample_rgb
 from rtface.device.cpu.swscale import Swscale
@@ -287,5 +287,5 @@ def _shaped(face: ShapeTask) -> HostCorrection:
         pixels, mask = shape(host_array(restored.pixels)[0], crop, mask, state, face.shaping,
                              time=face.time, seed=face.seed, scale=face.scale,
                              occlusion=occlusion[0] if isinstance(occlusion, np.ndarray) else None,
-                             eyes=irises(size, face.mesh))
+                             eyes=irises(size, face.mesh), openings=openings_of(face.mesh, size))
     return HostCorrection(pixels, mask, matrix)

@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from rtface.correct import FaceRegion, decide, face_region_of, irises, state_of
+from rtface.correct import FaceRegion, decide, face_region_of, irises, openings_of, state_of
 from rtface.correct.grain import SHEET, sheet
 from rtface.correct.mask import small_mask
 from rtface.device.cpu.device import host_array
@@ -162,4 +162,5 @@ def slot_of(face: ShapeTask) -> FaceSlot:
 
 def _area(face: ShapeTask) -> FaceRegion | None:
     size = face.crops.size
-    return face_region_of(small_mask(size, face.mesh, face.shaping.region), size, irises(size, face.mesh), face.scale)
+    return face_region_of(small_mask(size, face.mesh, face.shaping.region), size, irises(size, face.mesh), face.scale,
+                          openings_of(face.mesh, size))

@@ -1,0 +1,153 @@
+"""Openings of the eyes and the mouth, and the limits that they set to a correction.
+
+On a lowered lid a network may draw an iris, and in an open mouth it may make lips out of teeth. An
+eye is therefore corrected as far as the mesh shows it open, and the interior of an open mouth as
+far as the correction keeps its contrast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rtface.correct.colour import CELLS, luma_of
+from rtface.frame import Float, Float32
+
+# Points of MediaPipe's mesh: corners, and pairs of points on the upper and the lower edge.
+_EYES = (((33, 133), ((159, 145), (158, 153), (160, 144))),
+         ((362, 263), ((386, 374), (385, 380), (387, 373))))
+_MOUTH = (78, 308), ((13, 14), (82, 87), (312, 317))
+# Gap of the lids in widths of the eye, the eye aspect ratio of Soukupová and Čech (2016): closed
+# below the first figure, open above the second. Between them only a slit of the iris can be seen,
+# which networks complete to a round one.
+_SHUT, _OPEN = 0.09, 0.24
+# Gap of the lips in widths of the mouth: interior shows from the first figure on, and surely from
+# the second.
+_PARTED, _WIDE = 0.03, 0.08
+_LOSS = 0.05  # share of the contrast in the mouth that a correction may take
+_RELEASE = 0.25  # seconds in which a limit is lifted; it is set at once
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """An eye or the mouth: an ellipse in units of the 64×64 cells of a crop.
+
+    Attributes:
+        centre, along: x, y; and the unit vector from corner to corner.
+        axes: half axes, along and across.
+        gap: distance of the edges, in widths from corner to corner.
+        lips: whether this is the mouth.
+    """
+
+    centre: Float
+    along: Float
+    axes: tuple[float, float]
+    gap: float
+    lips: bool
+
+
+def openings_of(mesh: Float | None, size: int) -> tuple[Opening, ...]:
+    """Both eyes and the mouth of a mesh, 468 or more points in pixels of a crop of side `size`; none without a mesh."""
+    if mesh is None:
+        return ()
+    found: list[Opening] = []
+    for k, ((one, other), edges) in enumerate((*_EYES, _MOUTH)):
+        a, b = (np.asarray(mesh[n, :2], np.float64) * (CELLS / size) for n in (one, other))
+        width = max(float(np.linalg.norm(b - a)), 1e-6)
+        gap = sum(float(np.linalg.norm(np.subtract(mesh[u, :2], mesh[v, :2]))) for u, v in edges) / len(edges)
+        gap *= CELLS / size / width
+        axes = (0.55 * width, max(0.6 * gap, 0.12) * width) if k == 2 else (0.55 * width, 0.35 * width)
+        found.append(Opening((a + b) / 2, (b - a) / width, axes, gap, k == 2))
+    return tuple(found)
+
+
+class OpeningLimit:
+    """Limits of one track's corrections in its eyes and mouth: set at once, lifted within a quarter of a second."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets the track."""
+        self._gaps: list[tuple[float, float]] = []  # the last gap of each opening, and the other one before it
+        self._limits: list[float] = []
+        self._time = 0.0
+
+    def update(self, openings: Sequence[Opening], change: Float32, crop: Float32, time: float) -> Float32 | None:
+        """Factors for one frame's correction.
+
+        Args:
+            openings: `openings_of(…)`.
+            change: float32 3×64×64, averages of the correction.
+            crop: float32 3×n×n, the crop at every `step`-th sample.
+            time: seconds, rising within a track.
+
+        Returns:
+            float32 64×64, 0…1; None where it is 1 everywhere.
+        """
+        if len(self._limits) != len(openings):
+            self._gaps, self._limits = [], [1.0] * len(openings)
+        gaps = [opening.gap for opening in openings]
+        if not self._gaps:
+            self._gaps = [(gap, gap) for gap in gaps]
+        else:
+            self._gaps = [last if gap == last[0] else (gap, last[0])
+                          for gap, last in zip(gaps, self._gaps, strict=True)]
+        released = max(time - self._time, 0.0) / _RELEASE
+        self._time = time
+        out: Float32 | None = None
+        for k, opening in enumerate(openings):
+            # The tracker follows a closing lid late: the gap that is next at this speed.
+            limit = _mouth_limit(opening, change, crop) if opening.lips else _ramp(
+                min(gaps[k], 2.0 * gaps[k] - self._gaps[k][1]), _SHUT, _OPEN)
+            limit = self._limits[k] = min(limit, self._limits[k] + released) if released else limit
+            if limit < 0.995:
+                out = np.ones((CELLS, CELLS), np.float32) if out is None else out
+                window, inside = _ellipse(opening)
+                out[window] *= 1.0 - (1.0 - limit) * inside
+        return out
+
+
+def _mouth_limit(opening: Opening, change: Float32, crop: Float32) -> float:
+    """The share of a correction that leaves the mouth's interior its contrast, by linear regression on the crop."""
+    parted = _ramp(opening.gap, _PARTED, _WIDE)
+    if parted <= 0.0:
+        return 1.0
+    (rows, columns), weight = _ellipse(opening)
+    share = weight / max(float(weight.sum()), 1e-6)
+    if not share.size or float(weight.sum()) < 4.0:
+        return 1.0
+    luma: Any = luma_of(crop)
+    if luma.shape != (CELLS, CELLS):
+        luma = cv2.resize(luma, (CELLS, CELLS), interpolation=cv2.INTER_NEAREST)
+    # A sample lies at the corner of its cell: the mean of four is that at its middle.
+    own = cv2.blur(luma, (2, 2), anchor=(0, 0), borderType=cv2.BORDER_REPLICATE)[rows, columns]
+    own = own - float((share * own).sum())
+    spread = float((share * own * own).sum())
+    if spread < 1e-6:
+        return 1.0
+    lost = -float((share * own * luma_of(np.ascontiguousarray(change[:, rows, columns]))).sum()) / spread
+    return 1.0 - parted * (1.0 - _LOSS / lost) if lost > _LOSS else 1.0
+
+
+def _ellipse(opening: Opening) -> tuple[tuple[slice, slice], Float32]:
+    """A window of the cells, and in it 1 inside the ellipse, falling to 0 at 1.4 of its half axes."""
+    (x, y), (u, v), (a, b) = opening.centre.tolist(), opening.along.tolist(), opening.axes
+    reach_x, reach_y = 1.4 * (a * abs(u) + b * abs(v)), 1.4 * (a * abs(v) + b * abs(u))
+    x0, x1 = (min(max(int(w), 0), CELLS) for w in (x - reach_x, x + reach_x + 1))
+    y0, y1 = (min(max(int(w), 0), CELLS) for w in (y - reach_y, y + reach_y + 1))
+    columns = np.arange(x0, x1, dtype=np.float32)[None] + np.float32(0.5 - x)
+    rows = np.arange(y0, y1, dtype=np.float32)[:, None] + np.float32(0.5 - y)
+    p, q = (columns * u + rows * v) / a, (rows * u - columns * v) / b
+    t: Any = np.clip((1.4 - np.sqrt(p * p + q * q)) / 0.6, 0.0, 1.0)
+    return (slice(y0, y1), slice(x0, x1)), (t * t * (3.0 - 2.0 * t)).astype(np.float32)
+
+
+def _ramp(value: float, none: float, full: float) -> float:
+    """0 below `none`, 1 above `full`, smooth between them."""
+    t = min(max((value - none) / (full - none), 0.0), 1.0)
+    return t * t * (3.0 - 2.0 * t)
