@@ -68,7 +68,7 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     """
     state = weights(checkpoint)
     memory = any(name.startswith("core.trust.") for name in state)
-    net = build(engine.removesuffix("-vivid"), memory=memory)
+    net = build(engine.removesuffix("-vivid"), memory=memory, like=state)
     own = {k: state[k].half().float() if state[k].numel() > 16 else state[k] for k in net.state_dict()}
     net.load_state_dict(own)
     whole = Whole(net).eval()

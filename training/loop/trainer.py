@@ -57,7 +57,7 @@ class Trainer:
         torch.set_num_threads(1)
         given = [weights(path) for path in a.core]
         memory = bool(a.clips) or any(name.startswith("core.trust.") for state in given for name in state)
-        net = build(a.engine, memory=memory)
+        net = build(a.engine, memory=memory, like={k: v for state in given for k, v in state.items()})
         self.net: Small | Medium = net.to(self.device, memory_format=torch.channels_last)
         for state in given:
             own = self.net.state_dict()

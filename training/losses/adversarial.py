@@ -1,9 +1,10 @@
 """The adversarial loss of the vivid networks: sharp where the faithful ones, unsure, average.
 
-A conditional patch critic (Isola et al. 2017, "Image-to-image translation with conditional adversarial networks") with
-spectral normalisation (Miyato et al. 2018) and the hinge loss (Lim and Ye 2017). It sees random windows, a quarter of
-the face each: skin, an eye, a corner of the mouth, never who somebody is. It comes late and light: how hard it pulls is
-a share of how hard the other losses do (Esser et al. 2021, "Taming transformers").
+A patch critic (Isola et al. 2017, "Image-to-image translation with conditional adversarial networks") that sees nothing
+but the two finest octaves of an image, so that it can ask for texture and for sharp edges, never for another face. It
+learns from relativistic pairs with zero-centred gradient penalties on both sides (Huang et al. 2024, "The GAN is dead;
+long live the GAN!", R3GAN). It sees random windows, a quarter of the face each, and comes late and light: how hard it
+pulls is a share of how hard the other losses do (Esser et al. 2021, "Taming transformers").
 """
 
 from __future__ import annotations
@@ -14,25 +15,32 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from training.crop_space import roi
+from training.losses.restoration import highpass
+from training.model.layers import fresh
+
+PENALTY = 0.5
+"""Weight of the squared gradient of the critic at true and at restored windows."""
+
+
+def octaves(image: Tensor) -> Tensor:
+    """The two finest octaves of images N×3×h×w of 0..1, eight times enlarged in value: N×6×h×w. What is coarser than
+    four pixels does not change them."""
+    half = F.interpolate(highpass(F.avg_pool2d(image, 2)), scale_factor=2.0, mode="nearest")
+    return 8 * torch.cat([highpass(image), half], 1)
 
 
 class Critic(nn.Module):
-    """N×6×n×n, a window of the input and of a picture of 0..1 → N×1×n/8×n/8: high where that looks like the truth."""
+    """N×12×n×n, the octaves of the input and of another image → N×1×n/8×n/8: high where that looks like the truth."""
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
-        widths = (6, width, 2 * width, 4 * width)
-        self.down = nn.ModuleList(
-            spectral_norm(nn.Conv2d(a, b, 4, stride=2, padding=1)) for a, b in pairwise(widths)
-        )
-        self.last = spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1))
+        widths = (12, width, 2 * width, 4 * width)
+        self.down = nn.ModuleList(fresh(nn.Conv2d(a, b, 4, stride=2, padding=1), 2**0.5) for a, b in pairwise(widths))
+        self.last = fresh(nn.Conv2d(widths[-1], 1, 3, padding=1), 0.3)
 
-    def forward(self, seen: Tensor, picture: Tensor) -> Tensor:
-        # The difference says at once what was changed.
-        x = torch.cat([2 * seen - 1, 8 * (picture - seen)], 1)
+    def forward(self, x: Tensor) -> Tensor:
         for conv in self.down:
             x = F.leaky_relu(conv(x), 0.2)
         return self.last(x)
@@ -45,11 +53,11 @@ class Adversary:
         _, _, w, h = roi(size)
         self.side, self.share = (min(w, h) * 4 // 11) // 8 * 8, share
         self.critic = Critic()
-        self.copy = Critic().eval().requires_grad_(False)  # spectral normalisation keeps its vectors
+        self.copy = Critic().requires_grad_(False)
         self.renew()
         self.opt = torch.optim.Adam(self.critic.parameters(), lr, betas=(0.5, 0.99))
         self.dice = torch.Generator().manual_seed(seed)
-        self.heap: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.heap: list[tuple[Tensor, Tensor]] = []
         self.shown = 0
 
     def windows(self, *pictures: Tensor) -> list[Tensor]:
@@ -61,13 +69,15 @@ class Adversary:
     def pull(self, seen: Tensor, shown: Tensor, truth: Tensor, loss: Tensor) -> Tensor:
         """What the critic adds to ``loss``, of what is shown, as a scalar; 0 in its first 200 steps."""
         a, b, c = self.windows(seen, shown, truth)
-        self.heap.append((a.detach(), b.detach().clamp(0, 1), c.detach()))
+        given = octaves(a)
+        ours, theirs = (torch.cat([given, octaves(z)], 1) for z in (b, c))
+        self.heap.append((ours.detach(), theirs.detach()))
         if self.shown < 200:
             return loss.new_zeros(())
-        wanted = -self.judge(a, b).mean()
-        theirs = torch.autograd.grad(loss, shown, retain_graph=True)[0]
-        ours = torch.autograd.grad(wanted, b, retain_graph=True)[0]
-        weight = self.share * self.windows_norm(theirs) / ours.norm().clamp_min(1e-8)
+        wanted = F.softplus(self.judge(theirs) - self.judge(ours)).mean()
+        rest = torch.autograd.grad(loss, shown, retain_graph=True)[0]
+        own = torch.autograd.grad(wanted, b, retain_graph=True)[0]
+        weight = self.share * self.windows_norm(rest) / own.norm().clamp_min(1e-8)
         return wanted * weight.clamp(max=1e3).detach()
 
     def windows_norm(self, gradient: Tensor) -> Tensor:
@@ -75,24 +85,28 @@ class Adversary:
         share = self.side**2 / (gradient.shape[2] * gradient.shape[3])
         return gradient.norm() * share**0.5
 
-    def judge(self, seen: Tensor, picture: Tensor) -> Tensor:
-        """The critic's opinion, by a copy whose weights take no gradient: several threads ask at once."""
-        return self.copy(seen, picture)
+    def judge(self, pair: Tensor) -> Tensor:
+        """The critic's scores, by a copy whose weights take no gradient: several threads ask at once."""
+        return self.copy(pair)
 
     def renew(self) -> None:
         """Brings the copy up to date."""
         self.copy.load_state_dict(self.critic.state_dict())
 
     def learn(self) -> float:
-        """One step of the critic on the windows since the last; its loss."""
+        """One step of the critic on the windows since the last; its loss, log 2 for one that knows nothing."""
         if not self.heap:
             return 0.0
-        seen, shown, truth = (torch.cat(parts) for parts in zip(*self.heap, strict=True))
+        ours, theirs = (torch.cat(parts).requires_grad_() for parts in zip(*self.heap, strict=True))
         self.heap.clear()
         self.shown += 1
         self.opt.zero_grad(set_to_none=True)
-        loss = F.relu(1 - self.critic(seen, truth)).mean() + F.relu(1 + self.critic(seen, shown)).mean()
-        loss.backward()
+        true, restored = self.critic(theirs), self.critic(ours)
+        loss = F.softplus(restored - true).mean()
+        slopes = torch.autograd.grad(true.mean((1, 2, 3)).sum() + restored.mean((1, 2, 3)).sum(), (theirs, ours),
+                                     create_graph=True)  # fmt: skip
+        penalty = sum((s * s).sum((1, 2, 3)).mean() for s in slopes)
+        (loss + PENALTY * penalty).backward()
         self.opt.step()
         self.renew()
         return float(loss.detach())

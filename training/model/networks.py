@@ -8,6 +8,7 @@ crop is returned untouched. ``rtface-m`` runs ``rtface-s`` at half resolution an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -131,7 +132,8 @@ class Small(nn.Module):
 
 
 class Medium(nn.Module):
-    """``rtface-m``: ``rtface-s`` at half resolution, refined on a 96×88 grid.
+    """``rtface-m``: ``rtface-s`` at half resolution, refined on a 96×88 grid, with the context of a 48×44 one where
+    there are ``coarse`` blocks.
 
     N×3×384×352 and the core's past → (residual N×3×384×352, gate logits, the past carried, heads, state, the core's
     residual N×3×192×176 and its input). Memory is the core's: what it adds at full size is this frame's own.
@@ -139,11 +141,15 @@ class Medium(nn.Module):
 
     size = 512
 
-    def __init__(self, width: int = 48, blocks: int = 4, *, memory: bool = False) -> None:
+    def __init__(self, width: int = 48, wide: int = 96, coarse: int = 3, blocks: int = 2, *,
+                 memory: bool = False) -> None:  # fmt: skip
         super().__init__()
         self.core = Core(memory=memory)
         self.stem = fresh(nn.Conv2d(48, width, 3, padding=1), 2.0)
-        self.up = Up(48, width)
+        self.down = fresh(nn.Conv2d(width, wide, 2, stride=2)) if coarse else None
+        self.take = fresh(nn.Conv2d(48, wide, 1)) if coarse else None
+        self.coarse = nn.ModuleList(Block(wide, 0) for _ in range(coarse))
+        self.up = Up(wide if coarse else 48, width)
         self.blocks = nn.ModuleList(Block(width, 0) for _ in range(blocks))
         self.head = fresh(nn.Conv2d(width, 48, 3, padding=1), 0.0)
         self.spread, self.enlarge = Spread(), Enlarge()
@@ -154,7 +160,12 @@ class Medium(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor, Tensor]:
         half = F.avg_pool2d(x, 2) if half is None else half
         seen: Seen = self.core(half, past)
-        y = self.stem(fold(2 * x - 1)) + self.up(seen.features)
+        y, z = self.stem(fold(2 * x - 1)), seen.features
+        if self.down is not None and self.take is not None:
+            z = self.take(z) + self.down(y)
+            for b in self.coarse:
+                z = b(z)
+        y = y + self.up(z)
         for b in self.blocks:
             y = b(y)
         gate = F.interpolate(torch.sigmoid(seen.logit), scale_factor=8.0, mode="bilinear", align_corners=False)
@@ -189,7 +200,11 @@ class Whole(nn.Module):
         return (residual, heads[:, :1].clamp(-8, 0), torch.sigmoid(heads[:, 1:]), after, *core[:1])
 
 
-def build(name: str, *, memory: bool = False) -> Small | Medium:
+def build(name: str, *, memory: bool = False, like: Mapping[str, Tensor] | None = None) -> Small | Medium:
     """The network of an engine by its name, ``rtface-s`` or ``rtface-m``; with ``memory`` it takes a ``Past`` and has
-    heads."""
-    return {"rtface-s": Small, "rtface-m": Medium}[name](memory=memory)
+    heads. ``like``: weights by their names; ``rtface-m`` has as many blocks as they are of."""
+    if name == "rtface-s":
+        return Small(memory=memory)
+    blocks, coarse = (len({k.split(".")[1] for k in like or () if k.startswith(f"{part}.")})
+                      for part in ("blocks", "coarse"))  # fmt: skip
+    return Medium(coarse=coarse, blocks=blocks, memory=memory) if blocks else Medium(memory=memory)

@@ -148,6 +148,10 @@ BAND = 1.5
 """Standard deviation, in pixels of 256, of the Gaussian that parts the low band of what is carried from the high one.
 In the low band the codec delivers the face right, and a misplaced past costs more than it brings; what a codec
 forgets is the high band."""
+LOW_SHARE = 0.3
+"""How far the low band is trusted, as a share of the trust in the high one. Measured on eight real clips with weights
+that were trained for one trust in both: 1 loses 0.19 dB to no memory at all (*call*), 0 and 0.3 gain 0.06 and 0.05;
+in *heavy*, with blur and noise, and on moved stills 0.3 gains 0.02 to 0.09 more than 0."""
 
 
 MOST = 0.9
@@ -156,8 +160,7 @@ too short to learn that from."""
 
 
 class Trust(nn.Module):
-    """How far the high and the low band of the carried picture are to be trusted beside this frame's own restoration:
-    N×2×48×44, 0..1.
+    """How far the carried picture is to be trusted beside this frame's own restoration: N×1×48×44, 0..1.
 
     Sees the decoder's features N×C×48×44, by how much the carried picture differs from the crop, and what the state
     remembers of the motion. Where it differs
@@ -172,8 +175,6 @@ class Trust(nn.Module):
         self.here = fresh(nn.Conv2d(width, hidden, 1), 0.7)
         self.change = fresh(nn.Conv2d(48, hidden, 3, padding=1), 0.7)
         self.weigh = fresh(nn.Conv2d(hidden, 1, 3, padding=1), 0.0)
-        self.weigh_low = fresh(nn.Conv2d(hidden, 1, 3, padding=1), 0.0)
-        nn.init.constant_(self.weigh_low.bias, -6.0)  # pyright: ignore[reportArgumentType]
         self.sure = fresh(nn.Conv2d(MOTION, hidden, 1), 0.0)
         self.spread, self.low = Spread(), LowPass(BAND)
         shares = torch.tensor([0.299, 0.587, 0.114]).repeat_interleave(16) / 16
@@ -181,8 +182,7 @@ class Trust(nn.Module):
 
     def forward(self, features: Tensor, change: Tensor, residual: Tensor, motion: Tensor, known: Tensor) -> Tensor:
         sure = F.interpolate(self.sure(motion), scale_factor=2.0, mode="nearest")
-        seen = F.relu(self.here(features) + self.change(8 * change) + sure)
-        trust = torch.sigmoid(torch.cat([self.weigh(seen), self.weigh_low(seen)], 1))
+        trust = torch.sigmoid(self.weigh(F.relu(self.here(features) + self.change(8 * change) + sure)))
         return MOST * trust * self.agreement((change - residual).detach()) * known
 
     def agreement(self, way: Tensor) -> Tensor:
@@ -192,8 +192,7 @@ class Trust(nn.Module):
         return -F.max_pool2d(-(3 - differ / level).clamp(0, 1), 3, 1, 1)
 
     def blended(self, residual: Tensor, change: Tensor, trust: Tensor) -> Tensor:
-        """A folded residual N×48×48×44, mixed with the way to the carried picture, high and low band each by its
-        channel of ``trust``."""
+        """A folded residual N×48×48×44, mixed with the way to the carried picture by ``trust``, its low band by
+        `LOW_SHARE` of that."""
         way = change - residual
-        low = self.low(way)
-        return residual + (way - low) * self.spread(trust[:, :1]) + low * self.spread(trust[:, 1:])
+        return residual + (way - (1 - LOW_SHARE) * self.low(way)) * self.spread(trust)
