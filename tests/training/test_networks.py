@@ -123,6 +123,21 @@ def test_memory_changes_nothing_where_nothing_is_known() -> None:
         assert float((known[0] - want).abs().mean()) > 1e-3
 
 
+def test_fidelity_scales_the_detail_of_the_vivid_network() -> None:
+    plain, vivid = build("rtface-m", memory=True), build("rtface-m-vivid", memory=True)
+    vivid.load_state_dict(plain.state_dict(), strict=False)
+    torch.nn.init.normal_(vivid.detail_head.weight, std=0.1)
+    x, half = torch.rand(2, 3, 384, 352), torch.rand(2, 3, 192, 176)
+    given = {"crop": x, **opening(half)._asdict(), "shrunk": half}
+    given["past"] = given.pop("picture")
+    with torch.no_grad():
+        want = Whole(plain)(**given)[0]
+        true, vague, full = (Whole(vivid)(**given, fidelity=torch.full((2, 1), f))[0] for f in (1.0, 0.5, 0.0))
+    torch.testing.assert_close(true, want)
+    torch.testing.assert_close(2 * (vague - true), full - true, atol=1e-4, rtol=0)
+    assert float((full - true).abs().mean()) > 1e-3
+
+
 def test_rtface_m_learns_its_own_part_beside_a_past(tmp_path: Path) -> None:
     torch.save({"ema": build("rtface-s", memory=True).state_dict()}, tmp_path / "s.pt")
     a = ["--engine", "rtface-m", "--pairs", str(tmp_path), "--run", str(tmp_path), "--core", str(tmp_path / "s.pt"),

@@ -64,11 +64,11 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
 def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, float]:
     """Write ``model.onnx``, ``golden.npz`` and ``recipe.toml`` into ``out``; returns a few figures.
 
-    ``engine`` is a name of ``recipes``; one that ends in "-vivid" is the same network with other weights.
+    ``engine`` is one of `NAMES`; ``rtface-s-vivid`` is ``rtface-s`` with other weights.
     """
     state = weights(checkpoint)
     memory = any(name.startswith("core.trust.") for name in state)
-    net = build(engine.removesuffix("-vivid"), memory=memory, like=state)
+    net = build("rtface-s" if engine == "rtface-s-vivid" else engine, memory=memory, like=state)
     own = {k: state[k].half().float() if state[k].numel() > 16 else state[k] for k in net.state_dict()}
     net.load_state_dict(own)
     whole = Whole(net).eval()
@@ -81,6 +81,9 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     if memory:
         shapes |= {"past": past, "known": [2, 1, 1, 1], "state": [2, STATE, past[2] // 8, past[3] // 8]}
         shapes |= {"shrunk": past} if size != GRID else {}
+    controlled = engine == "rtface-m-vivid"
+    if controlled:
+        shapes["fidelity"] = [2, 1]
     answers = ["residual", *(["log_scale", "occlusion", "next"] if memory else []),
                *(["kept"] if "shrunk" in shapes else [])]  # fmt: skip
     given = {name: torch.rand(shape) for name, shape in shapes.items()}
@@ -92,7 +95,7 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     digest = hashlib.sha256(tmp.read_bytes()).hexdigest()
     parameters = sum(p.numel() for p in net.parameters())
     recipe = out / "recipe.toml.tmp"
-    text = recipe_text(engine, size, tmp.stat().st_size, digest, parameters, data)
+    text = recipe_text(engine, size, tmp.stat().st_size, digest, parameters, data, controlled)
     recipe.write_text(text + (memory_text(size, shapes["state"][1:]) if memory else ""), encoding="utf-8")
 
     plan = Both(whole, tmp)

@@ -17,8 +17,9 @@ PSNR = {"f32": 55.0, "bf16": 38.0, "fp16": 45.0, "int8": 32.0}
 """What the goldens must reach on each backend: far above a broken plan, far below what was measured."""
 
 
-def recipe_text(engine: str, size: int, size_bytes: int, digest: str, parameters: int, data: str) -> str:
-    """The recipe as TOML."""
+def recipe_text(engine: str, size: int, size_bytes: int, digest: str, parameters: int, data: str,
+                controlled: bool = False) -> str:  # fmt: skip
+    """The recipe as TOML; ``controlled``: the network has the input ``fidelity``."""
     grade = {
         "rtface-s": "small: real time beside anything else", "rtface-m": "medium: finer detail for larger faces",
         "rtface-s-vivid": "small and vivid: sharper, and more of it invented",
@@ -70,7 +71,7 @@ fp32_nodes = []
 
 [controls]
 strength = true
-
+{'fidelity = { name = "fidelity", default = 0.0 }' if controlled else ""}
 [golden]
 file = "golden.npz"
 

@@ -26,7 +26,7 @@ COLUMNS = ("step", "minutes", "lr", "pairs", "loss", "gain_db", "images_s", "val
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("--engine", choices=("rtface-s", "rtface-m"), default="rtface-s")
+    p.add_argument("--engine", choices=("rtface-s", "rtface-m", "rtface-m-vivid"), default="rtface-s")
     p.add_argument("--pairs", type=Path, required=True)
     p.add_argument("--valid", type=Path, help="pairs of people set aside (films --held-out)")
     p.add_argument("--clips", type=Path, help="sequences: teaches the network to remember; --valid names sequences too")

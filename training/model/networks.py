@@ -133,7 +133,7 @@ class Small(nn.Module):
 
 class Medium(nn.Module):
     """``rtface-m``: ``rtface-s`` at half resolution, refined on a 96×88 grid, with the context of a 48×44 one where
-    there are ``coarse`` blocks.
+    there are ``coarse`` blocks. ``vivid`` adds a branch of likely detail, which 1 - fidelity scales.
 
     N×3×384×352 and the core's past → (residual N×3×384×352, gate logits, the past carried, heads, state, the core's
     residual N×3×192×176 and its input). Memory is the core's: what it adds at full size is this frame's own.
@@ -141,8 +141,8 @@ class Medium(nn.Module):
 
     size = 512
 
-    def __init__(self, width: int = 48, wide: int = 96, coarse: int = 3, blocks: int = 2, *,
-                 memory: bool = False) -> None:  # fmt: skip
+    def __init__(self, width: int = 48, wide: int = 88, coarse: int = 3, blocks: int = 2, *,
+                 memory: bool = False, vivid: bool = False) -> None:  # fmt: skip
         super().__init__()
         self.core = Core(memory=memory)
         self.stem = fresh(nn.Conv2d(48, width, 3, padding=1), 2.0)
@@ -152,11 +152,13 @@ class Medium(nn.Module):
         self.up = Up(wide if coarse else 48, width)
         self.blocks = nn.ModuleList(Block(width, 0) for _ in range(blocks))
         self.head = fresh(nn.Conv2d(width, 48, 3, padding=1), 0.0)
+        self.detail = Block(width, 0) if vivid else None
+        self.detail_head = fresh(nn.Conv2d(width, 48, 3, padding=1), 0.0) if vivid else None
         self.spread, self.enlarge = Spread(), Enlarge()
         self.window, self.window_s = Window(512), Window(256)
 
     def forward(
-        self, x: Tensor, past: Past | None = None, half: Tensor | None = None
+        self, x: Tensor, past: Past | None = None, half: Tensor | None = None, fidelity: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor, Tensor]:
         half = F.avg_pool2d(x, 2) if half is None else half
         seen: Seen = self.core(half, past)
@@ -169,7 +171,11 @@ class Medium(nn.Module):
         for b in self.blocks:
             y = b(y)
         gate = F.interpolate(torch.sigmoid(seen.logit), scale_factor=8.0, mode="bilinear", align_corners=False)
-        fine = self.head(y).clamp(-HEAD_LIMIT, HEAD_LIMIT) * self.spread(RESIDUAL_SCALE * gate)
+        fine = self.head(y).clamp(-HEAD_LIMIT, HEAD_LIMIT)
+        if self.detail is not None and self.detail_head is not None:
+            detail = self.detail_head(self.detail(y)).clamp(-HEAD_LIMIT, HEAD_LIMIT)
+            fine = fine + (detail if fidelity is None else detail * (1 - fidelity)[:, :, None, None])
+        fine = fine * self.spread(RESIDUAL_SCALE * gate)
         big = unfold(self.window(self.enlarge(seen.residual) + fine))
         return big, seen.logit, seen.moved, seen.heads, seen.state, unfold(self.window_s(seen.residual)), half
 
@@ -181,7 +187,7 @@ class Whole(nn.Module):
     A network with memory also takes ``past``, ``known`` and ``state`` (see ``recurrence.Past``)
     → ``log_scale`` and ``occlusion`` (0..1), N×1×48×44, and ``next``, the state.
     ``rtface-m`` remembers what its core answers: it is also given ``shrunk``,
-    the crop at half the size, and gives ``kept``, the residual to that.
+    the crop at half the size, and gives ``kept``, the residual to that. ``fidelity`` N×1, 0..1, is of a vivid one.
     """
 
     def __init__(self, net: Small | Medium) -> None:
@@ -190,21 +196,22 @@ class Whole(nn.Module):
 
     def forward(
         self, crop: Tensor, past: Tensor | None = None, known: Tensor | None = None, state: Tensor | None = None,
-        shrunk: Tensor | None = None,
+        shrunk: Tensor | None = None, fidelity: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, ...]:
         if past is None or known is None or state is None:
             return self.net(crop)[0]
-        more = () if isinstance(self.net, Small) else (shrunk,)
+        more = () if isinstance(self.net, Small) else (shrunk, fidelity)
         residual, _, _, heads, after, *core = self.net(crop, Past(past, known, state), *more)
         assert heads is not None and after is not None
         return (residual, heads[:, :1].clamp(-8, 0), torch.sigmoid(heads[:, 1:]), after, *core[:1])
 
 
 def build(name: str, *, memory: bool = False, like: Mapping[str, Tensor] | None = None) -> Small | Medium:
-    """The network of an engine by its name, ``rtface-s`` or ``rtface-m``; with ``memory`` it takes a ``Past`` and has
-    heads. ``like``: weights by their names; ``rtface-m`` has as many blocks as they are of."""
+    """The network of an engine by its name, ``rtface-s``, ``rtface-m`` or ``rtface-m-vivid``; with ``memory`` it takes
+    a ``Past`` and has heads. ``like``: weights by their names; ``rtface-m`` has as many blocks as they are of."""
     if name == "rtface-s":
         return Small(memory=memory)
     blocks, coarse = (len({k.split(".")[1] for k in like or () if k.startswith(f"{part}.")})
                       for part in ("blocks", "coarse"))  # fmt: skip
-    return Medium(coarse=coarse, blocks=blocks, memory=memory) if blocks else Medium(memory=memory)
+    sizes = {"coarse": coarse, "blocks": blocks} if blocks else {}
+    return Medium(**sizes, memory=memory, vivid=name.endswith("-vivid"))
