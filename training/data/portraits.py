@@ -24,8 +24,13 @@ ALLOWED = (
     "rladies/rladies.github.io",
     "pyladies/pyladies",
     "codeforamerica/brigade",
+    "CivilServiceUSA/us-governors",
+    "presidential-innovation-fellows/pif-website",
+    "angular/angular.io",
 )
 """Sources whose licence allows weights that ship: public domain, CC0, CC BY, MIT, BSD. Nothing else is read."""
+ADDED = ("CivilServiceUSA/us-governors", "presidential-innovation-fellows/", "angular/")
+"""Sources added later: of these, only people whom no earlier source shows are ranked by `split`."""
 FORBIDDEN_WORDS = ("-nc", "non-commercial", "no licence file", "synthetic")
 SAME_PEOPLE = ("argentargenticle/", "voteview/")
 """Sources that show the politicians of the training sources under other names."""
@@ -62,6 +67,11 @@ def _rank(identity: str) -> str:
     return hashlib.sha256(f"{SPLIT_SEED}:{identity}".encode()).hexdigest()
 
 
+def normalised(name: str) -> str:
+    """A person's name as identities are compared: lower case, letters and digits, joined by hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
 def load_faces(root: Path, licensed_only: bool = True) -> list[Face]:
     """All usable faces under ``root`` (folders ``train`` and ``train_192`` with a MANIFEST.csv each), sorted."""
     faces: list[Face] = []
@@ -73,7 +83,7 @@ def load_faces(root: Path, licensed_only: bool = True) -> list[Face]:
             for row in csv.DictReader(f):
                 if licensed_only and not allowed(row["source_repo"], row["licence"]):
                     continue
-                name = re.sub(r"[^a-z0-9]+", "-", (row["identity"] or row["file"]).lower()).strip("-")
+                name = normalised(row["identity"] or row["file"])
                 gray, yaw = row["gray"] == "1", float(row.get("yaw_deg") or 0)
                 path = root / folder / row["file"]
                 faces.append(Face(path, int(row["crop_px"]), row["source_repo"], name, gray, yaw))
@@ -98,11 +108,14 @@ def split(faces: list[Face]) -> tuple[list[Face], list[Face]]:
     """(training, held out), whole people only.
 
     In every source the people are ranked by a hash of their name, and the first 8 % (at least one) are set aside;
-    a person set aside in one source is set aside in all.
+    a person set aside in one source is set aside in all. Sources that were added later (`ADDED`) never move a person
+    of an earlier one to the other side.
     """
+    earlier = {f.identity for f in faces if not f.source.startswith(ADDED)}
     people: dict[str, set[str]] = defaultdict(set)
     for f in faces:
-        people[f.source].add(f.identity)
+        if not (f.source.startswith(ADDED) and f.identity in earlier):
+            people[f.source].add(f.identity)
     out: set[str] = set()
     for names in people.values():
         ranked = sorted(names, key=_rank)
