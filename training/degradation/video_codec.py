@@ -103,10 +103,3 @@ def vp8(kbit: int) -> tuple[str, dict[str, str]]:
     Give ``bit_rate`` = 1000 · ``kbit`` to ``through`` as well.
     """
     return "libvpx", {"deadline": "realtime", "cpu-used": "-8", "lag-in-frames": "0", "b": f"{kbit}k"}
-
-
-def x265(qp: int) -> tuple[str, dict[str, str]]:
-    """Codec name and options for H.265 with low delay and a constant quantiser: no B-frames, one reference, no
-    look-ahead, no frames inserted at cuts."""
-    params = f"qp={qp}:bframes=0:rc-lookahead=0:scenecut=0:ref=1"
-    return "libx265", {"preset": "veryfast", "tune": "zerolatency", "x265-params": f"{params}:log-level=error"}

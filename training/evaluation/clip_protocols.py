@@ -97,7 +97,12 @@ class Clip:
     @property
     def side(self) -> float:
         """Median side of the face crop in pixels."""
-        return 512 * float(np.median([np.hypot(m[0, 0], m[1, 0]) for m in self.matrices]))
+        return side_of(self)
+
+
+def side_of(film: Clip | Shot) -> float:
+    """Median side in pixels of the face crop of a clip or shot."""
+    return 512 * float(np.median([np.hypot(m[0, 0], m[1, 0]) for m in film.matrices]))
 
 
 def canonical(face: rtface.Face) -> F64:

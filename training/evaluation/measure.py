@@ -34,10 +34,11 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -47,7 +48,7 @@ from rtface.engine.engine_set import recipe_named
 from rtface.util.paths import CONFIG, config_dir
 from training.crop_space import F32, F64, U8, cut, oval_mask, roi
 from training.data.portraits import groups, load_faces, split
-from training.evaluation.clip_protocols import LEVELS, SETS, Clip, chosen, set_of, shot_of, watch
+from training.evaluation.clip_protocols import LEVELS, SETS, Clip, chosen, set_of, shot_of, side_of, watch
 from training.evaluation.crop_scores import Judge
 from training.evaluation.film_protocols import PROTOCOLS, Shot, shoot
 from training.evaluation.metrics import Octaves, mapped, ssim, tone_map
@@ -67,16 +68,15 @@ HIGHER_IS_WORSE = ("st_lpips", "distance", "distance_ratio", "landmarks", "warpi
 
 Row = dict[str, float]
 Faces = tuple[rtface.Face, ...]
-Grain = Literal["none", "match"]
 
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine under the ``name`` that rtface knows it by, and the ``label`` of its rows."""
+    """An engine in the run time: ``label`` of its rows, whether it is ``recurrent``."""
 
-    name: str
     label: str
     recurrent: bool
+    enhancer: rtface.Enhancer
 
 
 @dataclass
@@ -104,8 +104,7 @@ class Ruler:
         self._matrices, self._first, self._judge, self._sharp = shot.matrices, first, judge, sharp
         self.numbers = range(first, min(last + 1, len(shot.matrices)))
         self._judged = [k for k in range(0, len(self.numbers), every) if k + 1 < len(self.numbers)]
-        self._oval = oval_mask(SIDE)
-        self._mask = np.ascontiguousarray(self._oval[y : y + h, x : x + w])
+        self._mask = np.ascontiguousarray(oval_mask(SIDE)[y : y + h, x : x + w])
         self._truth = self.seen(shot.clean)
         self._clean = [part.astype(np.float32) / 255 for part in self._truth.parts]
         self._motion = Motion(self._clean, self._mask, step=PAIRS)
@@ -163,8 +162,8 @@ class Ruler:
             error = self._judge.landmarks.error(shown, truth)
             note("landmarks", error if np.isfinite(error) else np.nan)
             if self._judge.st_lpips:
-                clean = truth.astype(np.float32) / 255
-                note("st_lpips", self._judge.st_lpips.distance(shown, clean, self._oval))
+                x, y, w, h = WINDOW  # half of the crop, and the whole oval
+                note("st_lpips", self._judge.st_lpips.distance(shown[y : y + h, x : x + w], self._clean[k], self._mask))
             if self._judge.edgeface:
                 here = self._embed(shown)
                 note("distance", _distance(here, self._embedded[k]))
@@ -202,39 +201,35 @@ def unsharp(frame: U8, side: float) -> U8:
 
 
 def enhanced(
-    engine: Engine, frames: Sequence[U8], grain: Grain, device: str, faces: Sequence[Faces] | None = None
+    e: rtface.Enhancer, frames: Sequence[U8], faces: Sequence[Faces] | None = None
 ) -> tuple[list[U8], list[Faces]]:
     """Frames as the run time shows them, and the faces that it found; ``faces``: those instead, and no memory."""
     out: list[U8] = []
     found: list[Faces] = []
-    with rtface.Enhancer(engine=engine.name, device=device, format="rgb", grain=grain) as e:
-        for k, frame in enumerate(frames):
-            shown = e(frame) if faces is None else e(frame, faces=faces[k], still=True)
-            out.append(np.asarray(shown, np.uint8))
-            found.append(e.faces)
+    e.reset()
+    for k, frame in enumerate(frames):
+        shown = e(frame) if faces is None else e(frame, faces=faces[k], still=True)
+        out.append(np.asarray(shown, np.uint8))
+        found.append(e.faces)
     return out, found
 
 
-def films(shot: Shot, engines: list[Engine], side: float, grain: Grain, device: str) -> Iterator[tuple[str, list[U8]]]:
+def films(shot: Shot, engines: list[Engine], side: float) -> Iterator[tuple[str, list[U8]]]:
     """(name of the row, its frames) of the baselines and of every engine."""
     yield "input", shot.seen
     yield "unsharp", [unsharp(f, side) for f in shot.seen]
     for engine in engines:
-        shown, faces = enhanced(engine, shot.seen, grain, device)
+        shown, faces = enhanced(engine.enhancer, shot.seen)
         yield engine.label, shown
         if engine.recurrent:
-            yield f"{engine.label} alone", enhanced(engine, shot.seen, grain, device, faces)[0]
+            yield f"{engine.label} alone", enhanced(engine.enhancer, shot.seen, faces)[0]
 
 
-def engines_of(names: str, folders: Sequence[Path], scratch: Path) -> list[Engine]:
-    """The engines of ``--engine`` and ``--model``; ``scratch`` becomes the settings folder where folders are given.
+def installed(folders: Sequence[Path], scratch: Path) -> list[tuple[str, str]]:
+    """(name, label) of engines in folders, under names that the run time then finds.
 
-    Raises:
-        rtface.errors.RtfaceError: an engine that is not there, or whose files are damaged.
+    ``scratch`` becomes the settings folder of this process and links to them and to the engines of the user.
     """
-    found = [Engine(n, n, recipe_named(n).recurrent) for n in names.split(",") if n]
-    if not folders:
-        return found
     old = config_dir()
     (scratch / "engines").mkdir(parents=True)
     if old and (old / "engines").is_dir():
@@ -242,10 +237,21 @@ def engines_of(names: str, folders: Sequence[Path], scratch: Path) -> list[Engin
             (scratch / "engines" / path.name).symlink_to(path.resolve())
     os.environ[CONFIG] = str(scratch)
     for number, folder in enumerate(folders):
-        name = f"measured-{number}"
-        (scratch / "engines" / name).symlink_to(folder.resolve())
-        found.append(Engine(name, str(folder), recipe_named(name).recurrent))
-    return found
+        (scratch / "engines" / f"measured-{number}").symlink_to(folder.resolve())
+    return [(f"measured-{number}", str(folder)) for number, folder in enumerate(folders)]
+
+
+def open_engines(a: argparse.Namespace, scratch: Path, closing: ExitStack) -> list[Engine]:
+    """The engines of ``--engine`` and ``--model``, ready.
+
+    Raises:
+        rtface.RtfaceError: an engine that is not there, or whose files are damaged.
+    """
+    names = [(n, n) for n in a.engine.split(",") if n]
+    names += installed(a.model, scratch) if a.model else []
+    return [Engine(label, recipe_named(name).recurrent, closing.enter_context(
+                rtface.Enhancer(engine=name, device=a.device, format="rgb", grain=a.grain)))
+            for name, label in names]  # fmt: skip
 
 
 # --- tables ---
@@ -320,11 +326,9 @@ class Found:
     groups: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
 
-def measured(
-    shot: Shot, ruler: Ruler, engines: list[Engine], side: float, grain: Grain, device: str
-) -> dict[str, Row]:
+def measured(shot: Shot, ruler: Ruler, engines: list[Engine]) -> dict[str, Row]:
     """All rows of one clip."""
-    rows = {name: ruler.row(ruler.seen(frames)) for name, frames in films(shot, engines, side, grain, device)}
+    rows = {name: ruler.row(ruler.seen(frames)) for name, frames in films(shot, engines, side_of(shot))}
     return compared(rows | {"truth": ruler.truth()})
 
 
@@ -356,8 +360,7 @@ def on_clips(a: argparse.Namespace, engines: list[Engine], judge: Judge, found: 
             if ruler is None or family != protocol.partition("/")[0]:
                 ruler = Ruler(shot, first, last, a.every, judge, clip.side >= SHARP_CROP)
                 family = protocol.partition("/")[0]
-            side = 512 * float(np.median([np.hypot(m[0, 0], m[1, 0]) for m in shot.matrices]))
-            rows = measured(shot, ruler, engines, side, a.grain, a.device)
+            rows = measured(shot, ruler, engines)
             part = found[protocol]
             part.clips[clip.name], part.draws[clip.name] = rows, draws
             part.groups[clip.name] = [f"set {set_of(clip.name)}"]
@@ -375,9 +378,8 @@ def on_faces(a: argparse.Namespace, engines: list[Engine], judge: Judge, found: 
     for number, face in enumerate(people):
         for protocol in protocols:
             shot = shoot(face, number, protocol.partition("/")[2], a.seed, last + 1)
-            side = 512 * float(np.median([np.hypot(m[0, 0], m[1, 0]) for m in shot.matrices]))
-            ruler = Ruler(shot, first, last, a.every, judge, side >= SHARP_CROP)
-            rows = measured(shot, ruler, engines, side, a.grain, a.device)
+            ruler = Ruler(shot, first, last, a.every, judge, side_of(shot) >= SHARP_CROP)
+            rows = measured(shot, ruler, engines)
             name, part = f"face {number}", found[protocol]
             part.clips[name], part.groups[name] = rows, groups(face)
             part.draws[name] = ", ".join(f"{k} {v:g}" for k, v in PROTOCOLS[protocol.partition("/")[2]].items())
@@ -431,9 +433,9 @@ def main() -> None:
     if (clips and not a.clips) or (faces and not a.faces):
         p.error("--clips is needed for real/…, vfhq/… and icme/…, --faces for film/…")
     found = {name: Found() for name in a.protocols}
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as closing:
         try:
-            engines = engines_of(a.engine, a.model, Path(scratch))
+            engines = open_engines(a, Path(scratch), closing)
             judge = Judge()
             on_clips(a, engines, judge, found)
             on_faces(a, engines, judge, found)
