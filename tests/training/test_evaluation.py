@@ -179,7 +179,8 @@ def test_a_clip_is_followed_degraded_and_measured(
     assert np.array_equal(followed.matrices, again.matrices) and np.array_equal(followed.clean[9], again.clean[9])
     ours = str(MODELS / "rtface-s")
     measured(monkeypatch, "--engine", "rtface-s", "--model", ours, "--clips", str(clip), "--frames", "3-9",
-             "--protocols", "real/call,icme/37", "--every", "5", "--json", str(tmp_path / "out.json"))  # fmt: skip
+             "--protocols", "real/call,icme/37", "--every", "5", "--json", str(tmp_path / "out.json"),
+             "--cache", str(tmp_path))  # fmt: skip
     said = capsys.readouterr().out
     assert "real/call (set other; 1)" in said and "rtface-s − alone" in said
     found = json.loads((tmp_path / "out.json").read_text())
@@ -189,6 +190,11 @@ def test_a_clip_is_followed_degraded_and_measured(
         assert rows["input"]["gain"] == 0 and rows["input"]["flicker"] == 1
         assert rows["rtface-s"] == rows[ours] != rows["rtface-s alone"]
         assert found[protocol]["summary"]["rtface-s"]["worst"]["gain"] == rows["rtface-s"]["gain"]
+    measured(monkeypatch, "--clips", str(clip), "--frames", "3-9", "--protocols", "real/call", "--every", "5",
+             "--cache", str(tmp_path))  # fmt: skip
+    lines = [next(x for x in text.splitlines() if x.startswith("unsharp")).split() for text in
+             (said, capsys.readouterr().out)]  # fmt: skip
+    assert lines[0] == lines[1]  # baselines from the cache
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

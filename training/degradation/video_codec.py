@@ -97,6 +97,13 @@ def x264(crf: float, preset: str = "veryfast") -> tuple[str, dict[str, str]]:
     return "libx264", {"preset": preset, "tune": "zerolatency", "crf": f"{crf:.1f}"}
 
 
+def x265(qp: int) -> tuple[str, dict[str, str]]:
+    """Codec name and options of low-latency HEVC at a fixed quantiser, as a hardware encoder of a
+    call works: no B-frames, no look-ahead, one reference."""
+    options = f"qp={qp}:bframes=0:rc-lookahead=0:scenecut=0:ref=1:log-level=none:pools=1:frame-threads=1"
+    return "libx265", {"preset": "veryfast", "tune": "zerolatency", "x265-params": options}
+
+
 def vp8(kbit: int) -> tuple[str, dict[str, str]]:
     """Codec name and options as browsers' calls use VP8, at a fixed speed so that it repeats.
 

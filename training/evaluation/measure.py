@@ -29,6 +29,7 @@ source (`metrics.tone_map`), for input and baselines too; means over clips:
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import sys
@@ -214,10 +215,8 @@ def enhanced(
     return out, found
 
 
-def films(shot: Shot, engines: list[Engine], side: float) -> Iterator[tuple[str, list[U8]]]:
-    """(name of the row, its frames) of the baselines and of every engine."""
-    yield "input", shot.seen
-    yield "unsharp", [unsharp(f, side) for f in shot.seen]
+def films(shot: Shot, engines: list[Engine]) -> Iterator[tuple[str, list[U8]]]:
+    """(name of the row, its frames) of every engine."""
     for engine in engines:
         shown, faces = enhanced(engine.enhancer, shot.seen)
         yield engine.label, shown
@@ -326,10 +325,30 @@ class Found:
     groups: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
 
-def measured(shot: Shot, ruler: Ruler, engines: list[Engine]) -> dict[str, Row]:
-    """All rows of one clip."""
-    rows = {name: ruler.row(ruler.seen(frames)) for name, frames in films(shot, engines, side_of(shot))}
-    return compared(rows | {"truth": ruler.truth()})
+def measured(shot: Shot, ruler: Ruler, engines: list[Engine], kept: Path | None = None) -> dict[str, Row]:
+    """All rows of one clip; ``kept``: the file that holds the baselines' rows, made where it is missing."""
+    if kept and kept.is_file():
+        rows: dict[str, Row] = json.loads(kept.read_text(encoding="utf-8"))
+    else:
+        sharpened = [unsharp(f, side_of(shot)) for f in shot.seen]
+        rows = {"input": ruler.row(ruler.seen(shot.seen)), "unsharp": ruler.row(ruler.seen(sharpened)),
+                "truth": ruler.truth()}  # fmt: skip
+        if kept:
+            kept.write_text(json.dumps(rows), encoding="utf-8")
+    truth = rows.pop("truth")
+    rows |= {name: ruler.row(ruler.seen(frames)) for name, frames in films(shot, engines)}
+    return compared(rows | {"truth": truth})
+
+
+def kept_rows(a: argparse.Namespace, clip: Clip, protocol: str, draws: str, judge: Judge) -> Path | None:
+    """The file in ``--cache`` for the baselines' rows, by clip, protocol, frames and the code that measures."""
+    if not a.cache:
+        return None
+    digest = hashlib.sha256(f"{clip.digest}{draws}{a.frames}{a.every}{judge.edgeface is not None}".encode())
+    digest.update(np.array(clip.matrices).tobytes())
+    for module in ("measure", "clip_protocols", "crop_scores", "metrics", "motion", "../degradation/video_codec"):
+        digest.update((Path(__file__).parent / f"{module}.py").read_bytes())
+    return a.cache / f"{clip.name}-{protocol.replace('/', '-')}-{digest.hexdigest()[:16]}.json"
 
 
 def said(rows: dict[str, Row]) -> str:
@@ -360,7 +379,7 @@ def on_clips(a: argparse.Namespace, engines: list[Engine], judge: Judge, found: 
             if ruler is None or family != protocol.partition("/")[0]:
                 ruler = Ruler(shot, first, last, a.every, judge, clip.side >= SHARP_CROP)
                 family = protocol.partition("/")[0]
-            rows = measured(shot, ruler, engines)
+            rows = measured(shot, ruler, engines, kept_rows(a, clip, protocol, draws, judge))
             part = found[protocol]
             part.clips[clip.name], part.draws[clip.name] = rows, draws
             part.groups[clip.name] = [f"set {set_of(clip.name)}"]
@@ -417,7 +436,7 @@ def parser() -> argparse.ArgumentParser:
                    help=f"separated by commas: {', '.join((*LEVELS, *FILMS))}")
     p.add_argument("--frames", type=frames_of, default=(10, 59), help="first-last; engines see those before as well")
     p.add_argument("--every", type=int, default=10, help="judge landmarks, identity and ST-LPIPS on every N-th frame")
-    p.add_argument("--cache", type=Path, help="keeps tracked faces and degraded clips; safe to delete")
+    p.add_argument("--cache", type=Path, help="folder for tracked faces, degraded clips and baselines; may be deleted")
     p.add_argument("--grain", choices=("none", "match"), default="none", help="match: as users run it")
     p.add_argument("--device", default="cpu")
     p.add_argument("--seed", type=int, default=11, help="of the people and motions of film/…")
