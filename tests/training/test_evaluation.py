@@ -180,7 +180,7 @@ def test_a_clip_is_followed_degraded_and_measured(
     ours = str(MODELS / "rtface-s")
     measured(monkeypatch, "--engine", "rtface-s", "--model", ours, "--clips", str(clip), "--frames", "3-9",
              "--protocols", "real/call,icme/37", "--every", "5", "--json", str(tmp_path / "out.json"),
-             "--cache", str(tmp_path))  # fmt: skip
+             "--cache", str(tmp_path), "--sheets", str(tmp_path / "sheets"))  # fmt: skip
     said = capsys.readouterr().out
     assert "real/call (set other; 1)" in said and "rtface-s − alone" in said
     found = json.loads((tmp_path / "out.json").read_text())
@@ -192,6 +192,8 @@ def test_a_clip_is_followed_degraded_and_measured(
         assert found[protocol]["summary"]["rtface-s"]["worst"]["gain"] == rows["rtface-s"]["gain"]
     measured(monkeypatch, "--clips", str(clip), "--frames", "3-9", "--protocols", "real/call", "--every", "5",
              "--cache", str(tmp_path))  # fmt: skip
+    sheet = cv2.imread(str(tmp_path / "sheets" / "icme-37-clip.png"))
+    assert sheet is not None and sheet.shape == (384, 6 * 352, 3)  # input, two engines with and without memory, truth
     lines = [next(x for x in text.splitlines() if x.startswith("unsharp")).split() for text in
              (said, capsys.readouterr().out)]  # fmt: skip
     assert lines[0] == lines[1]  # baselines from the cache

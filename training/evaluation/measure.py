@@ -120,6 +120,13 @@ class Ruler:
                 out.whole[k] = cut(frames[number], self._matrices[number], SIDE)
         return out
 
+    def tile(self, frames: Sequence[U8], title: str) -> U8:
+        """The face on the middle frame, uint8 384×352×3 RGB, with a title."""
+        number = self.numbers[len(self.numbers) // 2]
+        part = cut(frames[number], self._matrices[number], SIDE, WINDOW)
+        cv2.putText(part, title, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 255, 0), 1, cv2.LINE_AA)
+        return part
+
     def _embed(self, crop: U8 | F32) -> F32 | None:
         return self._judge.edgeface.embed(crop) if self._judge.edgeface else None
 
@@ -325,8 +332,15 @@ class Found:
     groups: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
 
-def measured(shot: Shot, ruler: Ruler, engines: list[Engine], kept: Path | None = None) -> dict[str, Row]:
-    """All rows of one clip; ``kept``: the file that holds the baselines' rows, made where it is missing."""
+def measured(
+    shot: Shot, ruler: Ruler, engines: list[Engine], kept: Path | None = None, sheet: Path | None = None
+) -> dict[str, Row]:
+    """All rows of one clip.
+
+    Args:
+        kept: the file that holds the baselines' rows, made where it is missing.
+        sheet: an image file to write, input | engines | truth on one frame.
+    """
     if kept and kept.is_file():
         rows: dict[str, Row] = json.loads(kept.read_text(encoding="utf-8"))
     else:
@@ -335,8 +349,13 @@ def measured(shot: Shot, ruler: Ruler, engines: list[Engine], kept: Path | None 
                 "truth": ruler.truth()}  # fmt: skip
         if kept:
             kept.write_text(json.dumps(rows), encoding="utf-8")
-    truth = rows.pop("truth")
-    rows |= {name: ruler.row(ruler.seen(frames)) for name, frames in films(shot, engines)}
+    truth, tiles = rows.pop("truth"), [ruler.tile(shot.seen, "input")]
+    for name, frames in films(shot, engines):
+        rows[name] = ruler.row(ruler.seen(frames))
+        tiles.append(ruler.tile(frames, name[-48:]))
+    if sheet:
+        sheet.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(sheet), np.concatenate([*tiles, ruler.tile(shot.clean, "truth")], 1)[:, :, ::-1])
     return compared(rows | {"truth": truth})
 
 
@@ -349,6 +368,11 @@ def kept_rows(a: argparse.Namespace, clip: Clip, protocol: str, draws: str, judg
     for module in ("measure", "clip_protocols", "crop_scores", "metrics", "motion", "../degradation/video_codec"):
         digest.update((Path(__file__).parent / f"{module}.py").read_bytes())
     return a.cache / f"{clip.name}-{protocol.replace('/', '-')}-{digest.hexdigest()[:16]}.json"
+
+
+def sheet_of(a: argparse.Namespace, protocol: str, name: str) -> Path | None:
+    """The image file in ``--sheets`` for one clip."""
+    return a.sheets / f"{protocol.replace('/', '-')}-{name.replace(' ', '-')}.png" if a.sheets else None
 
 
 def said(rows: dict[str, Row]) -> str:
@@ -379,7 +403,8 @@ def on_clips(a: argparse.Namespace, engines: list[Engine], judge: Judge, found: 
             if ruler is None or family != protocol.partition("/")[0]:
                 ruler = Ruler(shot, first, last, a.every, judge, clip.side >= SHARP_CROP)
                 family = protocol.partition("/")[0]
-            rows = measured(shot, ruler, engines, kept_rows(a, clip, protocol, draws, judge))
+            rows = measured(shot, ruler, engines, kept_rows(a, clip, protocol, draws, judge),
+                            sheet_of(a, protocol, clip.name))  # fmt: skip
             part = found[protocol]
             part.clips[clip.name], part.draws[clip.name] = rows, draws
             part.groups[clip.name] = [f"set {set_of(clip.name)}"]
@@ -398,8 +423,8 @@ def on_faces(a: argparse.Namespace, engines: list[Engine], judge: Judge, found: 
         for protocol in protocols:
             shot = shoot(face, number, protocol.partition("/")[2], a.seed, last + 1)
             ruler = Ruler(shot, first, last, a.every, judge, side_of(shot) >= SHARP_CROP)
-            rows = measured(shot, ruler, engines)
             name, part = f"face {number}", found[protocol]
+            rows = measured(shot, ruler, engines, sheet=sheet_of(a, protocol, name))
             part.clips[name], part.groups[name] = rows, groups(face)
             part.draws[name] = ", ".join(f"{k} {v:g}" for k, v in PROTOCOLS[protocol.partition("/")[2]].items())
             print(f"{protocol} {name} (people set aside): {said(rows)}", flush=True)
@@ -441,6 +466,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--device", default="cpu")
     p.add_argument("--seed", type=int, default=11, help="of the people and motions of film/…")
     p.add_argument("--json", type=Path)
+    p.add_argument("--sheets", type=Path, help="folder for an image a clip: input | engines | truth, to be looked at")
     return p
 
 
