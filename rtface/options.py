@@ -126,7 +126,7 @@ class QualityOptions(_Group):
         "Keep the colours of the face, or also correct fading and exposure.", flags=("--colour", "--color"))
     grain: Literal["match", "none"] = _option(
         "match", v.choice("match", "none"), _ALL,
-        "Add noise to the correction, up to the level of the skin around it, or none.")
+        "Keep the grain of the film and the texture of the skin in the correction, or not.")
     region: Literal["face", "head"] = _option(
         "face", v.choice("face", "head"), _ALL,
         "Enhance the face only, or also hair, ears and neck, with engines that restore these.",

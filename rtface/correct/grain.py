@@ -15,7 +15,12 @@ from rtface.correct.face_region import FaceRegion, middle_rows
 from rtface.correct.mask import median_of
 from rtface.frame import Float32
 
-_VISIBLE = 0.6 / 255.0  # below this standard deviation there is no grain to match
+_VISIBLE = 0.6 / 255.0  # below this standard deviation no grain is synthesised
+# Standard deviation of the crop's texture: up to the first figure it is what rounding to 8 bits and
+# the codec leave (clips in calls at crf 31 and 37 have 0.23 to 0.36), from the second on it is
+# texture of the film or the skin (0.40 and more in television and old films).
+_ROUNDING, _TEXTURE = 0.34 / 255.0, 0.42 / 255.0
+_FINE = 0.8 / 255.0  # texture of this standard deviation is kept, though the skin around has less
 _SKIN = 0.14  # largest difference from the face's median colour that still counts as the skin around it
 _MAX_SYNTHETIC = 12.0 / 255.0
 SHEET = 512  # the side of a tile of synthetic grain
@@ -80,7 +85,8 @@ class GrainMatcher:
     crop's own grain survives the correction, f = 1 + ⟨hp(d), hp(c)⟩ / ⟨hp(c), hp(c)⟩. What lacks comes from the
     crop's own residual, faded out where that is an edge or an artefact. Where the crop itself holds less
     than the skin around it (a codec smoothed the face) synthetic grain fills up, spatially correlated like the
-    source's and fixed by a seed. An engine that amplifies the noise is damped the same way (f > 1).
+    source's and fixed by a seed. Faint texture of the crop is returned although the skin around holds
+    less, once it is more than rounding and codecs leave. An engine that amplifies the noise is damped the same way (f > 1).
     """
 
     def __init__(self, seconds: float = 0.4) -> None:
@@ -105,12 +111,11 @@ class GrainMatcher:
         """
         levels, calm = _levels_of(texture, samples, area)
         sigma, reference, kept = self._smoothed(levels, time)
-        if max(sigma, reference) < _VISIBLE:
-            return None
         # A face that is noisier than its surroundings keeps no more than those have.
-        missing = min(1.0, reference / max(sigma, 1e-6)) - kept
+        level = max(reference, _FINE)
+        missing = (min(1.0, level / max(sigma, 1e-6)) - kept) * _ramp((sigma - _ROUNDING) / (_TEXTURE - _ROUNDING))
         own = deviation = 0.0
-        if abs(missing) > 0.02 and sigma >= _VISIBLE and calm.any():
+        if abs(missing) > 0.02 and calm.any():
             own, deviation = _own_share(texture.own(), calm, area, sigma, missing)
         lacking = float(np.sqrt(max(reference**2 - (1.15 * sigma) ** 2, 0.0)))
         if lacking > _VISIBLE:
@@ -218,6 +223,11 @@ def _grainy(power: Float32, deviation: float) -> Float32:
     """1 where the local power is nothing, 1/2 where it is 2.5 times that of grain."""
     ratio = power * np.float32(1.0 / (2.5 * deviation * deviation))
     return np.reciprocal(ratio * ratio + np.float32(1.0))
+
+
+def _ramp(t: float) -> float:
+    t = min(max(t, 0.0), 1.0)
+    return t * t * (3.0 - 2.0 * t)
 
 
 def _deviation(absolute: NDArray[np.float32]) -> float:

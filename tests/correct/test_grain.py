@@ -9,6 +9,7 @@ from rtface.correct.grain import highpass
 
 SIZE = 256
 CHEEK = (slice(150, 185), slice(85, 110))
+FOREHEAD = (slice(60, 90), slice(100, 150))
 NECK = (slice(243, 256), slice(95, 160))
 
 
@@ -98,3 +99,17 @@ def test_edges_are_not_returned_as_grain(face):
               for mode in ("match", "none")}
     assert errors["match"] < 0.25 * error(c)
     assert errors["match"] < errors["none"] + 1.2 / 255
+
+
+@pytest.mark.parametrize(("sigma", "stays"), [(0.004, True), (0.0006, False)])
+def test_faint_texture_of_the_skin_stays(sigma, stays, smooth_face):
+    """Pores that an engine smooths away; rounding and codec leave as much as the second figure."""
+    skin = np.stack([cv2.GaussianBlur(p, (0, 0), 2) for p in smooth_face])
+    inside = np.where(face_mask(SIZE) > 0, 1.0, 0.0).astype(np.float32)
+    c = (skin + grain(sigma, 0.6, 4) * inside).astype(np.float32)
+    found = {}
+    for mode in ("match", "none"):
+        d, _ = shape(skin, c, face_mask(SIZE), CorrectionState(), ShapingOptions(grain=mode, gate=False), time=0.0)
+        found[mode] = level(c + d.transpose(2, 0, 1) - skin, FOREHEAD) / level(c - skin, FOREHEAD)
+    assert found["none"] < 0.3
+    assert found["match"] > 0.7 if stays else found["match"] == pytest.approx(found["none"], abs=0.02)
