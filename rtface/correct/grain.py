@@ -86,7 +86,8 @@ class GrainMatcher:
     crop's own residual, faded out where that is an edge or an artefact. Where the crop itself holds less
     than the skin around it (a codec smoothed the face) synthetic grain fills up, spatially correlated like the
     source's and fixed by a seed. Faint texture of the crop is returned although the skin around holds
-    less, once it is more than rounding and codecs leave. An engine that amplifies the noise is damped the same way (f > 1).
+    less, once it is more than rounding and codecs leave. An engine that amplifies the noise is
+    damped the same way (f > 1).
     """
 
     def __init__(self, seconds: float = 0.4) -> None:

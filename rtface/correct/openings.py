@@ -7,6 +7,7 @@ far as the correction keeps its contrast.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +18,10 @@ import numpy as np
 from rtface.correct.colour import CELLS, luma_of
 from rtface.frame import Float, Float32
 
-# Points of MediaPipe's mesh: corners, and pairs of points on the upper and the lower edge.
-_EYES = (((33, 133), ((159, 145), (158, 153), (160, 144))),
-         ((362, 263), ((386, 374), (385, 380), (387, 373))))
-_MOUTH = (78, 308), ((13, 14), (82, 87), (312, 317))
+# Points of MediaPipe's mesh for both eyes and the mouth: corners, and three pairs of points on the
+# upper and the lower edge.
+_POINTS = [33, 133, 159, 145, 158, 153, 160, 144, 362, 263, 386, 374, 385, 380, 387, 373,
+           78, 308, 13, 14, 82, 87, 312, 317]
 # Gap of the lids in widths of the eye, the eye aspect ratio of Soukupová and Čech (2016): closed
 # below the first figure, open above the second. Between them only a slit of the iris can be seen,
 # which networks complete to a round one.
@@ -43,8 +44,8 @@ class Opening:
         lips: whether this is the mouth.
     """
 
-    centre: Float
-    along: Float
+    centre: tuple[float, float]
+    along: tuple[float, float]
     axes: tuple[float, float]
     gap: float
     lips: bool
@@ -54,14 +55,14 @@ def openings_of(mesh: Float | None, size: int) -> tuple[Opening, ...]:
     """Both eyes and the mouth of a mesh, 468 or more points in pixels of a crop of side `size`; none without a mesh."""
     if mesh is None:
         return ()
+    places = np.asarray(mesh)[_POINTS, :2].astype(np.float64) * (CELLS / size)
     found: list[Opening] = []
-    for k, ((one, other), edges) in enumerate((*_EYES, _MOUTH)):
-        a, b = (np.asarray(mesh[n, :2], np.float64) * (CELLS / size) for n in (one, other))
-        width = max(float(np.linalg.norm(b - a)), 1e-6)
-        gap = sum(float(np.linalg.norm(np.subtract(mesh[u, :2], mesh[v, :2]))) for u, v in edges) / len(edges)
-        gap *= CELLS / size / width
-        axes = (0.55 * width, max(0.6 * gap, 0.12) * width) if k == 2 else (0.55 * width, 0.35 * width)
-        found.append(Opening((a + b) / 2, (b - a) / width, axes, gap, k == 2))
+    for k, (a, b, *edges) in enumerate(places.reshape(3, 8, 2).tolist()):
+        width = max(math.dist(a, b), 1e-6)
+        gap = sum(math.dist(upper, lower) for upper, lower in zip(edges[::2], edges[1::2], strict=True)) / 3 / width
+        axes = (0.55 * width, max(0.6 * gap, 0.12) * width if k == 2 else 0.35 * width)
+        along = (b[0] - a[0]) / width, (b[1] - a[1]) / width
+        found.append(Opening(((a[0] + b[0]) / 2, (a[1] + b[1]) / 2), along, axes, gap, k == 2))
     return tuple(found)
 
 
@@ -136,7 +137,7 @@ def _mouth_limit(opening: Opening, change: Float32, crop: Float32) -> float:
 
 def _ellipse(opening: Opening) -> tuple[tuple[slice, slice], Float32]:
     """A window of the cells, and in it 1 inside the ellipse, falling to 0 at 1.4 of its half axes."""
-    (x, y), (u, v), (a, b) = opening.centre.tolist(), opening.along.tolist(), opening.axes
+    (x, y), (u, v), (a, b) = opening.centre, opening.along, opening.axes
     reach_x, reach_y = 1.4 * (a * abs(u) + b * abs(v)), 1.4 * (a * abs(v) + b * abs(u))
     x0, x1 = (min(max(int(w), 0), CELLS) for w in (x - reach_x, x + reach_x + 1))
     y0, y1 = (min(max(int(w), 0), CELLS) for w in (y - reach_y, y + reach_y + 1))
