@@ -194,7 +194,7 @@ def test_a_clip_is_followed_degraded_and_measured(
              "--cache", str(tmp_path))  # fmt: skip
     sheet = cv2.imread(str(tmp_path / "sheets" / "icme-37-clip.png"))
     assert sheet is not None and sheet.shape == (384, 6 * 352, 3)  # input, two engines with and without memory, truth
-    lines = [next(x for x in text.splitlines() if x.startswith("unsharp")).split() for text in
+    lines = [next(x for x in text.splitlines() if x.startswith("| unsharp")).split() for text in
              (said, capsys.readouterr().out)]  # fmt: skip
     assert lines[0] == lines[1]  # baselines from the cache
 

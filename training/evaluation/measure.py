@@ -288,19 +288,20 @@ COLUMNS = (
 
 
 def table(title: str, clips: dict[str, dict[str, Row]]) -> tuple[list[str], dict[str, dict[str, Row]]]:
-    """Lines of one protocol's table and, by row, mean and worst."""
+    """Lines of one protocol's table (Markdown under a title) and, by row, mean and worst."""
     sources = list(next(iter(clips.values())))
     out = {name: dict(zip(("mean", "worst"), mean_and_worst([c[name] for c in clips.values()]), strict=True))
            for name in sources}  # fmt: skip
     width = max(map(len, sources))
-    lines = [title, " " * width + " | " + " | ".join(f"{c[0]:>{c[1]}}" for c in COLUMNS)]
+    lines = [title, f"| {'':<{width}} | " + " | ".join(f"{c[0]:>{c[1]}}" for c in COLUMNS) + " |"]
+    lines.append(f"| {'-' * width} | " + " | ".join("-" * (c[1] - 1) + ":" for c in COLUMNS) + " |")
     for name in sources:
         row = out[name]["mean"] | {f"worst {k}": v for k, v in out[name]["worst"].items()}
         cells: list[str] = []
         for _, size, *parts in COLUMNS:
             text = "".join(form.format(row[key]) for key, form in parts if key in row)
             cells.append(f"{text:>{size}}")
-        lines.append(f"{name:<{width}} | " + " | ".join(cells))
+        lines.append(f"| {name:<{width}} | " + " | ".join(cells) + " |")
     for name in sources:
         if f"{name} alone" in sources:
             gaps = {clip: rows[name]["psnr"] - rows[f"{name} alone"]["psnr"] for clip, rows in clips.items()}
