@@ -19,6 +19,7 @@ import numpy as np
 from rtface.geometry.transforms import apply
 from training.crop_space import F32, F64, U8, at, cut, roi, similarity
 from training.data.film_pairs import CLOSE, KINDS, META, close_film, degraded, draw_recipe
+from training.data.motion_tracks import Tracks
 from training.data.moving_face import HEIGHT, WIDTH, Actor, Drawn, Film
 from training.data.occluders import KINDS as OCCLUDERS
 from training.data.occluders import Occluder
@@ -33,6 +34,8 @@ SHARES = {"call": 0.32, "heavy": 0.22, "light": 0.05, "camera": 0.05, "tv": 0.04
           "blind": 0.20, "h265": 0.10}  # fmt: skip
 LIVELY = 0.7
 """Share of the faces that turn, blink and speak."""
+RECORDED = 0.5
+"""Share of the faces that play a recorded track, where there are any."""
 HIDDEN = 0.12
 """Share of the faces with an obstacle in front."""
 
@@ -79,7 +82,7 @@ def motion(actor: Actor, now: tuple[float, F64], before: tuple[float, F64]) -> F
 
     ``now``, ``before``: a frame's time and the matrix (2×3, 256-px canonical → canvas) that its crop was cut with.
     Where the same point of the face was is searched by Newton's method, as if the face were rigid: a few steps are
-    exact to a thousandth of a pixel.
+    exact to some hundredths of a pixel, which is what ``cv2.remap`` resolves in the field.
     """
     cells = places(SIZE)
     shown = actor.origin(apply(now[1], cells), now[0])
@@ -130,9 +133,9 @@ def liveliness(r: np.random.Generator) -> float:
     return float(r.random()) if r.random() < LIVELY else 0.0
 
 
-def film_clips(faces: list[Face], r: np.random.Generator, kind: str) -> list[Clip]:
+def film_clips(faces: list[Face], r: np.random.Generator, kind: str, tracks: Tracks | None = None) -> list[Clip]:
     """Make one film of ``kind`` with two of ``faces`` (one of a kind in `CLOSE`) and cut ``FRAMES`` successive frames
-    of each."""
+    of each. A share `RECORDED` of the faces moves by ``tracks``, if there are any."""
     if kind in CLOSE:
         k, actor, film = close_film(faces, r, liveliness(r))
         picked = [(k, actor, None)]
@@ -140,6 +143,9 @@ def film_clips(faces: list[Face], r: np.random.Generator, kind: str) -> list[Cli
         picked, film = two_faces(faces, r)
     if film is None:
         return []
+    for _, actor, _ in picked:
+        if tracks and r.random() < RECORDED:
+            actor.play(tracks.draw(r))
     lead = int(r.integers(0, 6))
     step = 1.0 if r.random() < 0.85 else 0.0
     times = [step * t for t in range(lead + FRAMES)]
@@ -176,8 +182,10 @@ def main() -> None:
     p.add_argument("--sequences", type=int, default=1200)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--held-out", action="store_true", help="the people set aside, for validation")
+    p.add_argument("--motion", type=Path, help=f"file of motion_tracks: {RECORDED:.0%} of the faces play one of them")
     a = p.parse_args()
     cv2.setNumThreads(1)
+    tracks = Tracks(a.motion) if a.motion else None
     faces = split(load_faces(a.faces))[1 if a.held_out else 0]
     a.out.mkdir(parents=True, exist_ok=True)
     start = time.time()
@@ -188,7 +196,7 @@ def main() -> None:
         r = np.random.default_rng([a.seed, a.worker, shard, 8])
         clips: list[Clip] = []
         while len(clips) < SHARD:
-            clips += film_clips(faces, r, str(r.choice(list(SHARES), p=list(SHARES.values()))))
+            clips += film_clips(faces, r, str(r.choice(list(SHARES), p=list(SHARES.values()))), tracks)
         clips = clips[:SHARD]
         for name in ("pictures", "flow", "cover"):
             work = base.with_suffix(f".{name}.tmp.npy")
