@@ -15,7 +15,7 @@ dense flow and takes a fixed share (`SHARE`) where the low bands agree. Rows, al
 - *clean anchor*: the truth of the anchor's frame as the anchor: what a clean reference could add.
 
 Printed: gain over *alone* in dB (mean, worst clip; inside the oval, after the colour lock), *found*
-(`metrics.Octaves`) and, with ``RTFACE_METRIC_WEIGHTS``, EdgeFace distance. Result: model card, 62.
+(`metrics.Octaves`) and, with ``RTFACE_METRIC_WEIGHTS``, EdgeFace distance. Result: model card.
 """
 
 from __future__ import annotations
