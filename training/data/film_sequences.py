@@ -182,7 +182,7 @@ def main() -> None:
     p.add_argument("--sequences", type=int, default=1200)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--held-out", action="store_true", help="the people set aside, for validation")
-    p.add_argument("--motion", type=Path, help=f"file of motion_tracks: {RECORDED:.0%} of the faces play one of them")
+    p.add_argument("--motion", type=Path, help=f"file of motion_tracks: {100 * RECORDED:.0f} %% of the faces play one")
     a = p.parse_args()
     cv2.setNumThreads(1)
     tracks = Tracks(a.motion) if a.motion else None
