@@ -136,7 +136,11 @@ def shots(a: argparse.Namespace, protocol: str) -> Iterator[tuple[str, Shot]]:
         for number, k in enumerate(order):
             yield f"{number}", shoot(people[int(k)], number, protocol, a.seed, a.frames)
     for path in a.clips:
-        clip = watch(path, a.frames)
+        try:
+            clip = watch(path, a.frames)
+        except ValueError as e:
+            print(f"left out: {e}", flush=True)
+            continue
         yield path.stem, (Shot(clip.clean, clip.clean, clip.matrices) if protocol == "asis" else
                           shot_of(clip, f"real/{protocol}")[0])  # fmt: skip
 
