@@ -44,6 +44,7 @@ class Analysis:
         noise: grain and sensor noise; a standard deviation of 2 of 255 reads 0.2, of 6 a half, of 20 0.9.
         under_exposure: even the brightest parts are dark.
         over_exposure: highlights are clipped.
+        fading: even the darkest parts are light.
         motion_angle: direction of the motion, degrees 0…180, 0 along x, 90 along y; only of use with motion_blur.
         detail: width in pixels that the face would need to hold the detail it has.
     """
@@ -56,11 +57,12 @@ class Analysis:
     noise: float = 0.0
     under_exposure: float = 0.0
     over_exposure: float = 0.0
+    fading: float = 0.0
     motion_angle: float = 0.0
     detail: float = 0.0
 
     def scores(self) -> dict[str, float]:
-        """The eight scores by name."""
+        """The nine scores by name."""
         return {name: value for name, value in asdict(self).items() if name in SCORES}
 
 
@@ -100,6 +102,7 @@ def measure(patch: Float32, width: float, grid: Float32 | None = None) -> Analys
     # A smaller face has more texture in every cell, and fewer cells to average over: what a clean one shows was
     # measured at nine widths from 45 to 285 px.
     busy = (width / 285) ** 0.3
+    low_resolution = (1 - 1 / factor) * (1 - motion)
     still = _ramp(_still(steps, usable, energy[3]) / factor, 0.21 * busy, 0.45 * busy)
     # Grain may be coarser than a pixel: upscaled, or smoothed by a camera.
     expected = (1.3 + 185 / width, 3.1 + 24e3 / width ** 2, 2.2 + 125e3 / width ** 2)
@@ -107,7 +110,9 @@ def measure(patch: Float32, width: float, grid: Float32 | None = None) -> Analys
                 for found, clean, level in zip(smooth, expected, levels, strict=False)
                 if level is patch or min(level.shape) >= 48)  # below, every cell holds a feature of the face
     sample = patch[::4, ::4].ravel()
-    bright = float(np.partition(sample, -1 - sample.size // 100)[-1 - sample.size // 100])
+    count = sample.size // 100
+    ordered = np.partition(sample, (count, -1 - count))
+    dark, bright = float(ordered[count]), float(ordered[-1 - count])
     clipped = np.count_nonzero(patch > 250.0) / patch.size
     over = 1 - math.exp(-max(0.0, clipped - 0.04) / 0.3)
     repeated = max(min(_repeated(line) for line in lines), min(_combed(line) for line in lines))
@@ -115,13 +120,15 @@ def measure(patch: Float32, width: float, grid: Float32 | None = None) -> Analys
     seen = _ramp(np.count_nonzero(usable) / usable.size, 0.1, 0.5)  # of mostly clipped pixels nothing can be said
     return Analysis(
         motion_blur=motion,
-        low_resolution=(1 - 1 / factor) * (1 - motion),
+        low_resolution=low_resolution,
         compression=(1 - (1 - blocks) * (1 - still)) * max(0.0, 1 - 2 * pixelation) * seen,
         pixelation=pixelation,
         missing=missing * (1 - pixelation) * (1 - blocks),  # blocks of one colour are flat with hard edges too
         noise=1 - math.exp(-noise / 9),
         under_exposure=_ramp(-bright, -130.0, -45.0),
         over_exposure=over,
+        # Blur and too much light lighten pupils too.
+        fading=_ramp(dark, 25.0, 95.0) * (1 - motion) * (1 - low_resolution) * (1 - over),
         motion_angle=angle,
         detail=width / factor,
     )

@@ -36,7 +36,7 @@ _SHARPER, _AS_SHARP, _SOFTER = 1.05, 1.01, 1.005
 _SMALLEST_FACE = 32.0
 
 _NAMES = {"motion_blur": "motion blur", "low_resolution": "low resolution", "under_exposure": "under-exposed",
-          "over_exposure": "over-exposed", "missing": "missing regions"}
+          "over_exposure": "over-exposed", "fading": "faded", "missing": "missing regions"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False,
         analysis: what is wrong with it.
         face_width: display pixels.
         on: whether it is being treated already: it is then let go at a lower score (hysteresis).
-        exposure: whether exposure is a reason too; only ``--colour restore`` can do something about it.
+        exposure: whether exposure and fading are reasons too; only ``--colour restore`` can do something about them.
         gain: finest detail of the engine's answer over that of the face
             (`rtface.enhance.track_measurement`); None where no engine was asked.
     """
@@ -88,6 +88,8 @@ def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False,
     else:
         treat = (severity >= _SURE or (severity >= _ON and gain >= _AS_SHARP)
                  or (severity >= _SLIGHT and gain >= _SHARPER))
+    if exposure:  # tone is corrected however sharp the face is
+        treat |= max(analysis.under_exposure, analysis.fading) >= (_OFF if on else _ON)
     if not treat:
         sharp = gain is not None and severity >= _ON
         return Treatment(False, 0.0, None, ("as sharp as the engine's answer" if sharp else "clean",))
@@ -101,7 +103,7 @@ def _severity(analysis: Analysis, exposure: bool) -> tuple[float, dict[str, floa
     """All scores together, and those that count: several small faults add up to one that is seen."""
     scores = analysis.scores()
     if not exposure:
-        del scores["under_exposure"], scores["over_exposure"]
+        del scores["under_exposure"], scores["over_exposure"], scores["fading"]
     return 1 - math.prod(1 - score for score in scores.values()), scores
 
 

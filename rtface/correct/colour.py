@@ -126,14 +126,23 @@ def enlarged(cells: Float32, size: int, box: Box) -> Float32:
 
 
 class ExposureCurve:
-    """`--colour restore`: gain and offset per channel from a crop to its restoration, smoothed over a track.
+    """`--colour restore`: gain and offset per channel that correct fading and exposure, smoothed over a track.
 
-    One straight line a channel for the whole face, drawn along with the track: a faded or badly exposed film is
-    brought back without the low frequencies of a single frame ever reaching it.
+    One straight line a channel for the whole face, drawn along with the track. It joins what the engine changes (a
+    line from the crop to its restoration; next to nothing with engines that are trained with `lock_colour`) and a
+    stretch of the levels: blacks that a faded film or print has lifted are lowered, channel by channel, and a scene
+    without highlights is brightened. Both take the surroundings in the crop into account: a dark face beside a white
+    shirt is well exposed. The stretch goes part of the distance only, because the surroundings stay as they are.
     """
 
     GAIN = (0.7, 1.6)
     OFFSET = 0.2
+    BLACK, WHITE = 0.06, 0.75
+    """Levels of 0…1 that blacks are lowered to and highlights raised to."""
+    SHARE = 0.5
+    """How far."""
+    CAST = 0.02
+    """Largest difference of a channel's black level from that of the luma that is removed."""
 
     def __init__(self, seconds: float = 1.0) -> None:
         self._seconds = seconds
@@ -144,13 +153,14 @@ class ExposureCurve:
         """Forgets the track."""
         self._value = None
 
-    def update(self, c: Float32, r: Float32, weight: Float32, time: float) -> Float:
+    def update(self, c: Float32, r: Float32, weight: Float32, time: float, samples: Float32 | None = None) -> Float:
         """Takes in one crop and its restoration.
 
         Args:
             c, r: 3×n×n, small (32×32 will do).
             weight: n×n, the face mask.
             time: seconds.
+            samples: float32 3×m×m, the crop at every `step`-th sample, for its levels; None leaves them.
 
         Returns:
             float64 2×3: gain and offset per channel.
@@ -161,6 +171,10 @@ class ExposureCurve:
         spread_r = np.sqrt((w * (r - mean_r[:, None, None]) ** 2).sum(axis=(1, 2)))
         gain = np.clip((spread_r + 0.01) / (spread_c + 0.01), *self.GAIN)
         offset = np.clip(mean_r - gain * mean_c, -self.OFFSET, self.OFFSET)
+        if samples is not None:
+            stretch, shift = self._levels(samples * gain[:, None, None].astype(np.float32)
+                                          + offset[:, None, None].astype(np.float32))
+            gain, offset = np.clip(stretch * gain, *self.GAIN), np.clip(stretch * offset + shift, -0.3, self.OFFSET)
         now = np.stack([gain, offset]).astype(np.float64)
         if self._value is None:
             self._value = now
@@ -169,3 +183,16 @@ class ExposureCurve:
             self._value = a * self._value + (1.0 - a) * now
         self._time = time
         return self._value
+
+    def _levels(self, samples: Float32) -> tuple[float, Float]:
+        """Gain, and offset of each channel, from the darkest and the brightest hundredth of a crop."""
+        luma = np.sort(luma_of(np.ascontiguousarray(samples)), axis=None)
+        count = max(1, luma.size // 100)
+        black, white = float(luma[count - 1]), float(luma[-count])
+        dark = np.partition(samples.reshape(3, -1), count - 1, axis=1)[:, count - 1].astype(np.float64)
+        dark = np.clip(dark, black - self.CAST, black + self.CAST)
+        lowered = dark - self.SHARE * np.maximum(dark - self.BLACK, 0.0)
+        to_black, to_white = black - self.SHARE * max(black - self.BLACK, 0.0), white
+        to_white += self.SHARE * max(self.WHITE - white, 0.0)
+        gain = min(max((to_white - to_black) / max(white - black, 0.1), 1.0), 1.3)
+        return gain, lowered - gain * dark

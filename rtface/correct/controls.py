@@ -142,7 +142,7 @@ def decide(measures: Measures, area: FaceRegion, state: CorrectionState, options
         assert measures.crop_cells is not None
         low_c = low_frequencies(measures.crop_cells)
         small: Any = cv2.resize(area.weight, (GRID, GRID), interpolation=cv2.INTER_AREA)
-        curve = state.curve.update(low_c, low + low_c, small, time)
+        curve = state.curve.update(low_c, low + low_c, small, time, measures.samples)
         removed = excess(low, luma=0.0, chroma=0.0)
     else:
         removed = excess(low, chroma=chroma_limit(measures.samples))

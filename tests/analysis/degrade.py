@@ -60,6 +60,11 @@ def gain(picture: Bytes, factor: float) -> Bytes:
     return np.clip(np.rint(picture * factor), 0, 255).astype(np.uint8)
 
 
+def fade(picture: Bytes, black: float) -> Bytes:
+    """Blacks lifted to this share of white."""
+    return np.clip(np.rint(255 * black + picture * (0.9 - black)), 0, 255).astype(np.uint8)
+
+
 Levels = tuple[Callable[[Bytes, float], Bytes], tuple[float, ...]]
 
 DEGRADATIONS: dict[str, Levels] = {
@@ -71,4 +76,5 @@ DEGRADATIONS: dict[str, Levels] = {
     "missing": (hole, (0.03, 0.08, 0.2)),
     "under_exposure": (gain, (0.55, 0.4, 0.3, 0.2)),
     "over_exposure": (gain, (1.2, 1.5, 2.0)),
+    "fading": (fade, (0.2, 0.3, 0.4)),
 }

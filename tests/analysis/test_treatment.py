@@ -44,6 +44,8 @@ CLEAN, NOISY = Analysis(detail=90.0), Analysis(noise=0.6, detail=90.0)
     # Exposure counts only where it can be corrected.
     (Analysis(under_exposure=0.9), {}, False, None),
     (Analysis(under_exposure=0.9), {"exposure": True}, True, ("under-exposed 0.90",)),
+    (Analysis(fading=0.2), {"exposure": True, "gain": 1.0}, True, ("faded 0.20",)),
+    (Analysis(fading=0.9), {"gain": 1.0}, False, ("clean",)),
     # A face as sharp as the engine's answer is left alone.
     (Analysis(noise=0.2), {"gain": 1.0}, False, ("as sharp as the engine's answer",)),
     (Analysis(noise=0.2), {"gain": 1.03}, True, None),

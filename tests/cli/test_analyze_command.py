@@ -11,7 +11,7 @@ from rtface.cli.app import app
 from rtface.report import TrackReport
 
 SCORES = {"motion_blur": 0.02, "low_resolution": 0.61, "compression": 0.33, "pixelation": 0.0, "missing": 0.0,
-          "noise": 0.11, "under_exposure": 0.0, "over_exposure": 0.0}
+          "noise": 0.11, "under_exposure": 0.0, "over_exposure": 0.0, "fading": 0.0}
 TRACKS = [
     TrackReport(1, 0.0, 6.96, 175, 143.2, SCORES,
                 {"on": True, "strength": 0.9, "engine": None, "reasons": ["low resolution 0.61"]}, 0.0),

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.correct import ExposureCurve, lock_colour, low_frequencies
+from rtface.correct import ExposureCurve, cells_of, lock_colour, low_frequencies
 from rtface.correct.colour import CHROMA_LIMIT, LUMA_LIMIT, chroma_limit
 
 LUMA = np.array([0.299, 0.587, 0.114])
@@ -102,3 +102,29 @@ def test_exposure_curve_is_one_line_a_channel_and_smooth_in_time():
     for k in range(1, 100):
         later = curve.update(c, (0.8 * c).astype(np.float32), weight, 0.04 + 0.1 * k)
     np.testing.assert_allclose(later[0], 0.8, atol=0.03)
+
+
+@pytest.mark.parametrize(("low", "high", "changed"), [(0.25, 0.7, True), (0.1, 0.45, True), (0.04, 0.9, False)])
+def test_restore_stretches_the_levels_of_a_faded_or_dark_crop(low, high, changed):
+    """An engine that leaves the tone alone; the levels are those of the whole crop."""
+    grey = np.linspace(low, high, 64 * 64, dtype=np.float32).reshape(1, 64, 64).repeat(3, axis=0)
+    small, weight = cells_of(grey, 32), np.ones((32, 32), np.float32)
+    gain, offset = ExposureCurve().update(small, small, weight, 0.0, grey)
+    assert np.ptp(gain) < 1e-6 > np.ptp(offset), "grey stays grey"
+    black, white = gain * low + offset, gain * high + offset
+    if changed:
+        assert (gain > 1.1).all() and (gain <= 1.6).all()
+        assert (black < low - 0.01).all() and (black > 0.02).all() and (white > high - 0.04).all()
+    else:
+        np.testing.assert_allclose([black, white], [[low] * 3, [high] * 3], atol=0.01)
+
+
+def test_restore_leaves_a_dark_face_in_good_light(face):
+    """A dark face next to a white shirt is well exposed."""
+    c = 0.5 * face(256)
+    c[:, :8], c[:, 240:] = 0.02, 0.95
+    small = cells_of(c, 32)
+    gain, offset = ExposureCurve().update(small, small, np.ones((32, 32), np.float32), 0.0,
+                                          np.ascontiguousarray(c[:, ::4, ::4]))
+    np.testing.assert_allclose(gain, 1.0, atol=0.02)
+    np.testing.assert_allclose(offset, 0.0, atol=0.02)
