@@ -131,7 +131,7 @@ class ExposureCurve:
     One straight line a channel for the whole face, drawn along with the track. It joins what the engine changes (a
     line from the crop to its restoration; next to nothing with engines that are trained with `lock_colour`) and a
     stretch of the levels: blacks that a faded film or print has lifted are lowered, channel by channel, and a scene
-    without highlights is brightened. Both take the surroundings in the crop into account: a dark face beside a white
+    without highlights is brightened. Both take the surroundings in the crop into account: a dark face near a white
     shirt is well exposed. The stretch goes part of the distance only, because the surroundings stay as they are.
     """
 
