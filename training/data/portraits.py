@@ -26,10 +26,11 @@ ALLOWED = (
     "codeforamerica/brigade",
     "CivilServiceUSA/us-governors",
     "presidential-innovation-fellows/pif-website",
+    "GSA/digitalcorps.gsa.gov",
     "angular/angular.io",
 )
 """Sources whose licence allows weights that ship: public domain, CC0, CC BY, MIT, BSD. Nothing else is read."""
-ADDED = ("CivilServiceUSA/us-governors", "presidential-innovation-fellows/", "angular/")
+ADDED = ("CivilServiceUSA/us-governors", "presidential-innovation-fellows/", "GSA/", "angular/")
 """Sources added later: of these, only people whom no earlier source shows are ranked by `split`."""
 FORBIDDEN_WORDS = ("-nc", "non-commercial", "no licence file", "synthetic")
 SAME_PEOPLE = ("argentargenticle/", "voteview/")
