@@ -13,7 +13,10 @@ from rtface.frame import Bytes, Face, Float32
 from rtface.protocols import View
 
 SMALLEST = 24
-"""Side in pixels of the smallest core that says anything."""
+"""Side in pixels of the smallest patch that says anything."""
+
+SMALLEST_FACE = 20.0
+"""Width in pixels of the smallest face that is measured; the patch of one below 27 px shows more than its core."""
 
 # In the FFHQ template a face's box is 0.556 of the crop's width; its core lies between these rows and columns.
 _FACE_IN_CROP = 0.556
@@ -25,8 +28,8 @@ def patch_of_view(view: View, face: Face) -> tuple[Float32, float, Float32] | No
 
     The cuts are shifts by whole pixels, so nothing is resampled; only a core above `SIDE` is shrunk.
     """
-    side = round(CORE * face.width)
-    if min(side, int(view.width), int(view.height)) < SMALLEST:
+    side = max(round(CORE * face.width), SMALLEST)
+    if face.width < SMALLEST_FACE or min(int(view.width), int(view.height)) < SMALLEST:
         return None
     x, y = (float(v) for v in face.points.mean(axis=0))
     grid = _cut(view, x, y, SIDE)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, cast
 
-from rtface.analysis.measure import Analysis
+from rtface.analysis.measure import CORE, Analysis
+from rtface.analysis.patch import SMALLEST, SMALLEST_FACE
 from rtface.errors import InputMissing, UsageError
 from rtface.util.spelling import hint
 from rtface.util.text import brief
@@ -32,8 +33,6 @@ _ON, _OFF, _FULL, _LEAST = 0.16, 0.08, 0.20, 0.8
 # calls of 90 and 150 kb/s, and more than 1.017 in calls of 320 kb/s.
 _SURE, _SURE_OFF, _SLIGHT = 0.35, 0.25, 0.08
 _SHARPER, _AS_SHARP, _SOFTER = 1.05, 1.01, 1.005
-# Below this width there is too little to measure and nothing to be seen.
-_SMALLEST_FACE = 32.0
 
 _NAMES = {"motion_blur": "motion blur", "low_resolution": "low resolution", "under_exposure": "under-exposed",
           "over_exposure": "over-exposed", "fading": "faded", "missing": "missing regions"}
@@ -63,7 +62,7 @@ class Treatment:
 
 def undecided_by_scores(analysis: Analysis, face_width: float, *, exposure: bool = False) -> bool:
     """Whether the treatment depends on what an engine makes of the face (`choose_treatment`'s `gain`)."""
-    return face_width >= _SMALLEST_FACE and _severity(analysis, exposure)[0] < _SURE
+    return face_width >= SMALLEST / CORE and _severity(analysis, exposure)[0] < _SURE
 
 
 def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False, exposure: bool = False,
@@ -78,7 +77,7 @@ def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False,
         gain: finest detail of the engine's answer over that of the face
             (`rtface.enhance.track_measurement`); None where no engine was asked.
     """
-    if face_width < _SMALLEST_FACE:
+    if face_width < SMALLEST_FACE:
         return Treatment(False, 0.0, None, (f"too small ({face_width:.0f} px)",))
     severity, scores = _severity(analysis, exposure)
     if gain is None:

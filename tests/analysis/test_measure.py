@@ -138,10 +138,18 @@ def test_patches_of_every_size_can_be_measured(height: int, width: int) -> None:
 
 
 def test_a_tiny_face_says_nothing(portrait: Bytes) -> None:
-    face = Face(1, np.array([10.0, 10.0, 30.0, 30.0]), POINTS / 10)
+    face = Face(1, np.array([10.0, 10.0, 29.0, 29.0]), POINTS / 10)
     assert analyze_face(PictureView(noise(portrait, 20)), face) == Analysis()
     strip = PictureView(noise(portrait[90:110], 20))
     assert analyze_face(strip, Face(1, BOX - (0, 90, 0, 90), POINTS - (0, 90))) == Analysis()
+
+
+def test_noise_shows_on_a_small_face(portrait: Bytes) -> None:
+    small = np.asarray(cv2.resize(portrait, None, fx=24 / (BOX[2] - BOX[0]), fy=24 / (BOX[2] - BOX[0]),
+                                  interpolation=cv2.INTER_AREA), np.uint8)
+    face = Face(1, BOX * 24 / (BOX[2] - BOX[0]), POINTS * 24 / (BOX[2] - BOX[0]))
+    clean, noisy = (analyze_face(PictureView(p), face) for p in (small, noise(small, 30)))
+    assert noisy.noise > clean.noise + 0.1
 
 
 def test_a_face_at_the_border_and_in_a_small_picture(portrait: Bytes, face: Face) -> None:

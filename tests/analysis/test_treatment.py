@@ -33,7 +33,8 @@ CLEAN, NOISY = Analysis(detail=90.0), Analysis(noise=0.6, detail=90.0)
 @pytest.mark.parametrize(("found", "more", "on", "reasons"), [
     (CLEAN, {}, False, ("clean",)),
     (Analysis(noise=0.6, low_resolution=0.3, compression=0.05), {}, True, ("noise 0.60", "low resolution 0.30")),
-    (NOISY, {"width": 20}, False, ("too small (20 px)",)),
+    (NOISY, {"width": 19}, False, ("too small (19 px)",)),
+    (NOISY, {"width": 24}, True, None),
     # Hysteresis.
     (Analysis(compression=0.12), {}, False, None),
     (Analysis(compression=0.12), {"on": True}, True, None),
