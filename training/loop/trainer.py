@@ -120,8 +120,8 @@ class Trainer:
         """Loss of a piece of the batch (its share of it, times 100: that keeps Adam's epsilon out of play)."""
         if isinstance(piece, Batch):
             look = None
-            if self.look is not None and piece.truth.shape[1] > 1:  # a frame stands for all
-                look = (self.look, self.a.perceptual * (piece.truth.shape[1] - piece.warm))
+            if (self.look or self.likeness) and piece.truth.shape[1] > 1:  # a frame stands for all
+                look = (self.likenesses, piece.truth.shape[1] - piece.warm)
             total, ours, theirs = clip_loss(self.loss, net, piece, self.a.temporal, self.a.clean_weight, look)
             total = total / self.images
             return 100 * total, (float(total.detach()), (psnr(ours) - psnr(theirs))[~piece.clean].flatten())
@@ -140,6 +140,16 @@ class Trainer:
             gain = (psnr(square) - psnr(before))[~clean]
         return 100 * total, (float(total.detach()), gain.cpu())
 
+    def likenesses(self, shown: Tensor, truth: Tensor) -> Tensor:
+        """Perceptual and identity distances of images N×3×h×w, weighted: N values."""
+        total = shown.new_zeros(len(shown))
+        if self.look is not None:
+            total = total + self.a.perceptual * self.look(shown, truth)
+        if self.likeness is not None:
+            with torch.autocast(shown.device.type, torch.bfloat16):
+                total = total + self.a.identity * self.likeness.unlike(shown, truth, self.net.size)
+        return total
+
     def impression(self, shown: Tensor, truth: Tensor) -> Tensor:
         """Perceptual, identity and landmark losses of one picture of every other piece, which stands for all: it costs
         as much as several."""
@@ -147,12 +157,7 @@ class Trainer:
             return shown.new_zeros(())
         i = int(self.dice.integers(len(shown)))
         shown, truth = shown[i : i + 1], truth[i : i + 1]
-        total = shown.new_zeros(())
-        if self.look is not None:
-            total = total + 2 * self.a.perceptual * self.look(shown, truth).sum()
-        if self.likeness is not None:
-            with torch.autocast(shown.device.type, torch.bfloat16):
-                total = total + 2 * self.a.identity * self.likeness.unlike(shown, truth, self.net.size).sum()
+        total = 2 * self.likenesses(shown, truth).sum()
         if self.places is not None:
             total = total + 2 * self.a.landmarks * self.places(shown, truth, self.net.size).sum()
         return total
