@@ -70,6 +70,17 @@ def test_an_eye_that_opens_gets_its_correction_slowly() -> None:
     assert found[15] == pytest.approx(found[0])
 
 
+def test_narrow_eyes_are_corrected_like_others() -> None:
+    r, c = drawn(256)
+    wide = at(corrected(r, c, mesh_of(256), CorrectionState(), 0.0), EYES[0])
+    narrow, asleep = CorrectionState(), CorrectionState()
+    for time in np.arange(0, 30, 0.1):
+        found = at(corrected(r, c, mesh_of(256, 0.16, 0.16), narrow, time), EYES[0])
+        slit = at(corrected(r, c, mesh_of(256, 0.07, 0.07), asleep, time), EYES[0])
+    assert found == pytest.approx(wide)
+    assert abs(slit) < 0.3 * abs(wide), "lids that stay lowered are no narrow eyes"
+
+
 def speaking(size: int, kept: float) -> tuple[np.ndarray, np.ndarray]:
     """A mouth with a dark interior and teeth, in a noisy crop, and an answer that keeps this much of their contrast."""
     rng = np.random.default_rng(1)
