@@ -45,12 +45,14 @@ class FaceResult:
         strength: how much of the correction was added, 0…1; 0 leaves the face as it was, bit for bit.
         engine: name of the engine that made the correction, None without one.
         reasons: what the analysis found, or why the face was left alone, one short phrase each.
+        filled: the share of the face, 0…1, in which damage was filled (`damage="repair"`).
     """
 
     track_id: int
     strength: float
     engine: str | None
     reasons: tuple[str, ...]
+    filled: float = 0.0
 
 
 class Enhancer:
@@ -104,7 +106,7 @@ class Enhancer:
         except BaseException:
             self._closing.close()
             raise
-        self._tracker, self._enhance = parts.tracker, parts.enhance
+        self._tracker, self._enhance, self._repair = parts.tracker, parts.enhance, parts.repair
         self._tracker.watchful = self._stages.hides
         self._closing.callback(self._stages.close)
 
@@ -174,13 +176,18 @@ class Enhancer:
         return item.image if given else array_from_image(item.image)
 
     def _corrected(self, frame: Frame) -> Frame:
+        if self._repair is not None:
+            self._repair.strength = self.strength
+            frame = self._repair.process(frame)
         task = self._enhance.submit(frame)
         faces = {face.face.track_id: face for face in task.faces}
         frame = self._enhance.collect(task)
         failed = bool(faces) and not task.faces
         tracks = self._enhance.tracks
-        self._results = tuple(_result(face, faces.get(face.track_id), tracks.treatment_of(face.track_id), failed)
-                              for face in frame.faces)
+        results = (_result(face, faces.get(face.track_id), tracks.treatment_of(face.track_id), failed)
+                   for face in frame.faces)
+        filled = {} if self._repair is None else self._repair.filled
+        self._results = tuple(replace(result, filled=filled.get(result.track_id, 0.0)) for result in results)
         return frame
 
     def _check_open(self) -> None:
@@ -192,6 +199,8 @@ class Enhancer:
         self._check_open()
         self._tracker.reset()
         self._enhance.reset()
+        if self._repair is not None:
+            self._repair.reset()
         self._faces, self._results = (), ()
 
     def close(self) -> None:

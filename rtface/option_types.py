@@ -32,6 +32,7 @@ class EnhancerOptions(TypedDict, total=False):
     commercial_use: bool
     keyframe: int | Literal["auto"]
     colour: Literal["lock", "restore"]
+    damage: Literal["none", "repair"]
     grain: Literal["match", "none"]
     region: Literal["face", "head"]
     threads: int | None

@@ -124,6 +124,10 @@ class QualityOptions(_Group):
     colour: Literal["lock", "restore"] = _option(
         "lock", v.choice("lock", "restore"), _ALL | _ANALYSIS,
         "Keep the colours of the face, or also correct fading and exposure.", flags=("--colour", "--color"))
+    damage: Literal["none", "repair"] = _option(
+        "none", v.choice("none", "repair"), _FILES | Scope.ENHANCER,
+        "Find scratches, dust, creases and missing parts of old prints and films on faces, and fill them.",
+        "What is filled is invented; the report says how much. [How](analysis.md#damage)")
     grain: Literal["match", "none"] = _option(
         "match", v.choice("match", "none"), _ALL,
         "Keep the grain of the film and the texture of the skin in the correction, or not.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -90,6 +91,7 @@ class Report:
     frames_dropped: int = 0
     frames_with_faces: int = 0
     frames_corrected: int = 0
+    damage: dict[str, float] = field(default_factory=dict[str, float])
     faults: int = 0
     interrupted: bool = False
     error: str | None = None
@@ -116,6 +118,7 @@ class Report:
         self.dropped = {name.removeprefix("dropped:"): n for name, n in counters.items() if name.startswith("dropped:")}
         self.frames_in, self.frames_dropped = counters["frames_in"], sum(self.dropped.values())
         self.frames_with_faces, self.frames_corrected = counters["frames_with_faces"], counters["frames_corrected"]
+        self.damage = _damage(counters)
         self.faults = counters["faults"]
         used = [name.removeprefix("crops:") for name, n in counters.items() if name.startswith("crops:") and n]
         # The engines that ran; before, only the requested one was known.
@@ -134,7 +137,7 @@ class Report:
 
     def note_uncorrected(self) -> None:
         """Notes a finished run that corrected no face, and why."""
-        if not self.frames_out or self.frames_corrected:
+        if not self.frames_out or self.frames_corrected or self.damage:
             return
         why = "no face was found"
         if self.frames_with_faces and self.options.get("strength") == 0:
@@ -170,6 +173,15 @@ class Report:
                               f"{self.output} is not touched by that") from error
 
 
+def _damage(counters: Mapping[str, int]) -> dict[str, float]:
+    """What was filled where damage was repaired; empty where none was found."""
+    faces = counters.get("faces_repaired", 0)
+    if not faces:
+        return {}
+    return {"frames": counters["frames_repaired"], "faces": faces,
+            "filled": round(counters["damage_filled_ppm"] / faces / 1e6, 5)}
+
+
 # Options named in the metadata of an output: those that change frames, never a path.
 _METADATA_OPTIONS = ("colour", "grain", "faces")
 
@@ -178,7 +190,8 @@ def metadata_options(options: Options) -> dict[str, str]:
     """The options that the metadata of an output names."""
     values = {key: str(getattr(options, key)) for key in _METADATA_OPTIONS}
     stages = ",".join(spec.partition(":")[0].strip() for spec in options.stages)
-    return values | {"stages": stages} if stages else values
+    damage = {"damage": options.damage} if options.damage != "none" else {}
+    return values | damage | ({"stages": stages} if stages else {})
 
 
 def report_options(options: Options) -> dict[str, Any]:

@@ -192,6 +192,9 @@ def _say_done(job: Job, report: Report, options: Options, console: Console) -> N
     speed = f"{report.fps:.1f} fps" if report.frames_out > 1 else f"{report.seconds:.1f} s"
     console.say(f"{job.output}: {frames}, {report.frames_with_faces} with faces, {report.frames_corrected} corrected, "
                 f"{speed}, {report.engine} on {report.device}")
+    if report.damage:
+        console.say(f"damage was filled on {report.damage['frames']:.0f} frames, "
+                    f"{report.damage['filled']:.1%} of a face on average")
     for path in (options.compare, options.report):
         if path is not None:
             console.say(f"{path} written")

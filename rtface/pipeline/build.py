@@ -25,10 +25,12 @@ from typing import Any, Generic, TypeVar
 
 from rtface.analysis.treatment import read_treatments
 from rtface.concurrency import call_until_stopped
-from rtface.device.cpu.device import CpuDevice
+from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.engine import EngineRequest
+from rtface.engine.damage_network import DamageNetwork
 from rtface.engine.engine_set import LIGHT
 from rtface.enhance.corrector import FaceCorrector
+from rtface.enhance.damage_repair import DamageRepair
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.single import FrameEnhancer
@@ -90,10 +92,12 @@ class RunParts(Generic[E]):
     Attributes:
         tracker: finds the faces.
         enhance: corrects them, on its `runtime` (device and engines).
+        repair: repairs damage on them before that; None unless asked for.
     """
 
     tracker: Tracker
     enhance: E
+    repair: DamageRepair | None = None
 
     @property
     def runtime(self) -> Runtime:
@@ -165,14 +169,25 @@ def film_parts(options: EnhanceOptions, threads: Threads, stats: Stats, stack: E
         if treatment.engine:
             runtime.engines.named(treatment.engine)  # a wrong name ends the run before any work
     return RunParts(tracker, FilmEnhancer(runtime, options, stats, treatments=treatments,
-                                          light=LIGHT))
+                                          light=LIGHT), open_repair(options, stats))
+
+
+def open_repair(options: EnhanceOptions, stats: Stats) -> DamageRepair | None:
+    """The step that repairs damage, on the CPU; None unless the options ask for it.
+
+    Raises:
+        MissingComponent: its network is not there.
+    """
+    if options.damage == "none":
+        return None
+    return DamageRepair(DamageNetwork(), CpuDevice(warn=stats.warn), HostCorrection, options, stats)
 
 
 def segment_parts(runtime: Runtime, tracker: Tracker, options: EnhanceOptions,
                   stats: Stats) -> RunParts[FilmEnhancer]:
     """The parts of the next segment of a film: its tracks have no past."""
     tracker.reset()
-    return RunParts(tracker, FilmEnhancer(runtime, options, stats, light=LIGHT))
+    return RunParts(tracker, FilmEnhancer(runtime, options, stats, light=LIGHT), open_repair(options, stats))
 
 
 def frame_parts(options: EnhanceOptions, stats: Stats, stack: ExitStack, *, analysis: bool,
@@ -184,7 +199,7 @@ def frame_parts(options: EnhanceOptions, stats: Stats, stack: ExitStack, *, anal
     request, threads = engine_request(options), EngineThreads(options.threads)
     switch = _switch(request, request, options.device, threads, stats, stack, wait=wait)
     return RunParts(open_tracker(options, stack),
-                    FrameEnhancer(switch, options, stats, analysis=analysis, light=LIGHT))
+                    FrameEnhancer(switch, options, stats, analysis=analysis, light=LIGHT), open_repair(options, stats))
 
 
 def live_tracker_and_runtime(options: EnhanceOptions, stats: Stats,

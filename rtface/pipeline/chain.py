@@ -47,12 +47,14 @@ def chain(source: Iterator[Item], parts: RunParts[FilmEnhancer], stats: Stats, *
 
 def track_and_enhance(items: Iterator[Item], parts: RunParts[FilmEnhancer], stats: Stats,
                       stack: ExitStack) -> Iterator[Item]:
-    """Track │ enhance: the steps that keep state from frame to frame.
+    """Track │ repair damage (where asked for) │ enhance: the steps that keep state from frame to frame.
 
     Close `stack` after the iteration: that ends the tracking thread.
     """
     tracked = track(split_fields(items), parts.tracker, parts.runtime.device, stats)
     items = close_with(stack, buffer(tracked, 2, name="track", weigh=bytes_of))
+    if parts.repair is not None:
+        items = parts.repair(items)
     return join_fields(parts.enhance(items))
 
 

@@ -152,10 +152,10 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
             opened = stack.enter_context(ExitStack())
             loading = stack.enter_context(ThreadPoolExecutor(1)).submit(
                 film_parts, options, threads, stats, opened, building)
-        # Stills, comparisons and what stages draw are made by the host.
+        # Stills, comparisons, repairs of damage and what stages draw are made by the host.
         source = open_film(input, options, threads, stats, stop, stack,
                            on_gpu=isinstance(output, Path) and options.compare is None
-                           and not options.stages)
+                           and not options.stages and options.damage == "none")
         stages = Stages.open(options.stages, stats, origin=float(source.info.clock_start),
                              commercial_use=options.commercial_use)
         stack.callback(stages.close)

@@ -1,0 +1,62 @@
+"""The network that finds damage on faces (``rtface/models/damage``), run by OpenVINO on the CPU in fp32.
+
+It is trained by ``training/loop/train_damage.py``; ``training/MODEL_CARD.md`` describes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtface.engine.recipe import SHIPPED
+from rtface.errors import MissingComponent
+from rtface.frame import Float32
+from rtface.util.install import reinstall_line
+from rtface.util.openvino_core import compile_once, core
+
+PATH = SHIPPED / "damage" / "model.onnx"
+SHA256 = "0f85256af1b7f63f287ac65b158f605e606566fc8f04bf0064cd9a1449f9a0dd"
+REGION = (32, 40, 192, 208)
+"""x, y, width, height of the crop of 256 that the network is given; nothing is found outside."""
+
+
+class DamageNetwork:
+    """See `rtface.protocols.DamageFinder`.
+
+    Args:
+        path, sha256: of its ONNX file.
+
+    Raises:
+        MissingComponent: the file is absent or damaged, or OpenVINO cannot use it.
+    """
+
+    def __init__(self, path: Path = PATH, sha256: str = SHA256) -> None:
+        _check(path, sha256)
+        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        try:
+            network = compile_once("damage", sha256, options, lambda: core().read_model(path))
+            self._request = network.create_infer_request()
+        except RuntimeError as error:
+            raise MissingComponent(f"OpenVINO cannot load the damage network {path} "
+                                   f"({str(error).strip().splitlines()[-1]}): {reinstall_line(path)}") from error
+
+    def __call__(self, crop: Float32) -> Float32:
+        x, y, w, h = REGION
+        image = np.ascontiguousarray(crop[y:y + h, x:x + w].transpose(2, 0, 1)[None], np.float32)
+        out = np.zeros(crop.shape[:2], np.float32)
+        out[y:y + h, x:x + w] = self._request.infer({"image": image})["damage"][0, 0]
+        return out
+
+
+def _check(path: Path, sha256: str) -> None:
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise MissingComponent(f"the damage network {path} cannot be read ({error.strerror}); repair it with: "
+                               f"{reinstall_line(path)}") from error
+    if found != sha256:
+        raise MissingComponent(f"the damage network {path} is damaged (SHA-256 {found[:12]}…); repair it with: "
+                               f"{reinstall_line(path)}")

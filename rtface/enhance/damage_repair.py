@@ -1,0 +1,174 @@
+"""Repairs damage on the faces of frames before they are enhanced (``--damage repair``): scratches, dust, missing parts.
+
+Damage is found as a mask on each face's crop and filled inside the face (`rtface.correct.damage`); the enhancement then
+sees the repaired frame. Frames on which no damage is found are not touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import cv2
+import numpy as np
+
+from rtface.correct.damage import (
+    SIZE,
+    enlarged_change,
+    enlarged_hole,
+    from_before,
+    from_other_half,
+    grain_of,
+    holes_of,
+    painted,
+    share_of,
+)
+from rtface.correct.grain import SHEET
+from rtface.correct.mask import face_mask
+from rtface.correct.motion import Motion
+from rtface.correct.openings import openings_of
+from rtface.enhance.face_filter import FaceFilter
+from rtface.frame import Bytes, Crops, Face, Float, Float32, Frame, Pixels
+from rtface.geometry.alignment import crop_matrix, move, pose
+from rtface.geometry.transforms import apply
+from rtface.options import EnhanceOptions
+from rtface.protocols import MEMORY_S, Correction, DamageFinder, Device, Item
+from rtface.stats import Stats
+
+_LARGE = 0.75  # crop pixels per display pixel of a `SIZE` crop below which a crop of twice the side is filled
+
+MakeCorrection = Callable[[Float32, Float32, Float], Correction]
+"""Makes a correction of what to add (float32 S×S×3, masked), its mask S×S and the matrix of the crop."""
+
+
+@dataclass(slots=True)
+class _Past:
+    """A track's last repaired crop (float32 S×S×3) and the time of its frame in seconds."""
+
+    crop: Float32
+    time: float
+    motion: Motion = field(default_factory=Motion)
+
+
+class DamageRepair:
+    """Fills damage on the faces of frames, one frame after the other. Not for use from several threads.
+
+    Args:
+        finder: finds damage.
+        device: cuts and composites in the host's memory.
+        make_correction: makes what `device` composites.
+        options: strength, faces, max_faces, grain, correct.
+        stats: counts `frames_repaired`, `faces_repaired`, and `damage_filled_ppm`: the sum over the repaired faces of
+            the share that was filled, in millionths of the face.
+
+    Attributes:
+        strength: 0…1 scales what is filled; may be changed between frames.
+        filled: share of each repaired face of the last frame that was filled, 0…1, by track id.
+    """
+
+    def __init__(self, finder: DamageFinder, device: Device, make_correction: MakeCorrection,
+                 options: EnhanceOptions, stats: Stats) -> None:
+        self._finder, self._device, self._make, self._stats = finder, device, make_correction, stats
+        self._filter = FaceFilter.parse(options.faces, options.max_faces)
+        self._grain, self._on = options.grain == "match", options.correct != "never"
+        self.strength = options.strength
+        self.filled: dict[int, float] = {}
+        self._past: dict[int, _Past] = {}
+
+    def __call__(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items in order, with the faces of frames repaired."""
+        for item in items:
+            yield self.process(item) if isinstance(item, Frame) else item
+
+    def reset(self) -> None:
+        """Forgets the frames before."""
+        self._past.clear()
+
+    def process(self, frame: Frame) -> Frame:
+        """The frame with its faces repaired: the same frame where no damage was found, or where a fault was counted."""
+        self.filled = {}
+        if frame.cut or frame.new:
+            self._past.clear()
+        faces = self._filter(frame.faces) if self._on and self.strength > 0.0 else ()
+        if not faces:
+            return frame
+        try:
+            with self._stats.time("damage"):
+                return self._repaired(frame, faces)
+        except Exception as error:  # noqa: BLE001 - one bad frame must not end a run: counted and said
+            self._stats.fault("damage", error)
+            self.filled = {}
+            return frame
+
+    def _repaired(self, frame: Frame, faces: Sequence[Face]) -> Frame:
+        crops = self._cut(frame, [crop_matrix(face, SIZE) for face in faces], SIZE)
+        corrections = [made for face, crop in zip(faces, crops, strict=True)
+                       if (made := self._correction(frame, face, crop)) is not None]
+        self._past = {key: past for key, past in self._past.items() if frame.time - past.time <= MEMORY_S}
+        if not corrections:
+            return frame
+        if not frame.lead_in:
+            self._stats.count("frames_repaired", int(frame.field != 1))
+            self._stats.count("faces_repaired", len(corrections))
+        return replace(self._device.paste(frame, corrections), corrected=True)
+
+    def _cut(self, frame: Frame, matrices: Sequence[Float], size: int) -> Sequence[Crops[Float32]]:
+        cut: Sequence[Crops[Pixels]] = self._device.cut(frame, [(matrix, size) for matrix in matrices])
+        return self._device.to_host(cut)
+
+    def _correction(self, frame: Frame, face: Face, crops: Crops[Float32]) -> Correction | None:
+        """What fills one face's damage; None where there is none."""
+        matrix, crop = crops.matrices[0], _last_axis(crops.pixels[0])
+        mask = self._mask(frame, face, matrix, SIZE)
+        openings = openings_of(None if face.mesh is None else move(matrix, face.mesh), SIZE)
+        hole = holes_of(self._finder(crop), mask, openings)
+        past = self._past.get(face.track_id)
+        if not hole.any():
+            self._remember(face, frame, crop, past)
+            return None
+        over = painted(crop, hole)
+        fill = from_other_half(over, hole, 0.0 if face.mesh is None else pose(face.mesh)[0])
+        if past is not None and 0.0 < frame.time - past.time <= MEMORY_S:
+            fill = from_before(fill, hole, past.crop, past.motion)
+        fill = np.clip(fill, 0.0, 1.0)
+        self._remember(face, frame, fill, past)
+        share = share_of(hole, mask)
+        self.filled[face.track_id] = share
+        if not frame.lead_in:
+            self._stats.count("damage_filled_ppm", round(1e6 * share))
+        if float(np.hypot(matrix[0, 0], matrix[1, 0])) < _LARGE:  # so that the rim of a hole stays sharp
+            (crops,) = self._cut(frame, [crop_matrix(face, 2 * SIZE)], 2 * SIZE)
+        return self._filled(frame, face, crops, hole, fill - over)
+
+    def _filled(self, frame: Frame, face: Face, crops: Crops[Float32], hole: Bytes, more: Float32) -> Correction:
+        """The correction that fills a hole: painted over, and what other half and frame before add to that.
+
+        Args:
+            crops: of `SIZE` or larger.
+            hole: uint8 `SIZE`×`SIZE`.
+            more: float32 `SIZE`×`SIZE`×3, 0 outside the hole.
+        """
+        size, matrix, crop = crops.size, crops.matrices[0], _last_axis(crops.pixels[0])
+        mask, hole = self._mask(frame, face, matrix, size), enlarged_hole(hole, size)
+        change = np.clip(painted(crop, hole) + enlarged_change(more, size) * hole[..., None], 0.0, 1.0) - crop
+        if self._grain:
+            seed = (face.track_id * 31 + frame.pts) * 97
+            scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+            change += grain_of(crop, hole, mask, scale, (seed % SHEET, seed // 7 % SHEET))[..., None]
+        change *= (mask * np.float32(self.strength))[..., None]
+        return self._make(change, mask * hole.astype(np.float32), matrix)
+
+    def _mask(self, frame: Frame, face: Face, matrix: Float, size: int) -> Float32:
+        """The mask of the face, without what lies outside the frame."""
+        mask = face_mask(size, None if face.mesh is None else move(matrix, face.mesh))
+        view, shown = self._device.view(frame), np.zeros((size, size), np.uint8)
+        corners = apply(matrix, np.array([(0, 0), (view.width, 0), (view.width, view.height), (0, view.height)]))
+        cv2.fillConvexPoly(shown, np.rint(corners).astype(np.int32), 1)
+        return mask * shown.astype(np.float32)
+
+    def _remember(self, face: Face, frame: Frame, crop: Float32, past: _Past | None) -> None:
+        self._past[face.track_id] = _Past(crop, frame.time, past.motion if past else Motion())
+
+
+def _last_axis(planes: Float32) -> Float32:
+    return np.ascontiguousarray(planes.transpose(1, 2, 0))
