@@ -110,7 +110,6 @@ def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Ca
 
         source, target = place(names[0]), names[1]
         check_scope(options, chosen, scope_of(source, target, chosen), flags=False)
-        check_region(options, chosen)
         report = run_file(source, target, chosen, progress=progress, stop=cancel)
         report.notes = [in_python(note) for note in report.notes]
         return report

@@ -24,7 +24,6 @@ from rtface.option_types import EnhancerOptions
 from rtface.options import Options, Scope, check_scope
 from rtface.pipeline.build import frame_parts
 from rtface.pipeline.chain import find_faces
-from rtface.pipeline.runtime import check_region
 from rtface.stages.runner import Stages, before
 from rtface.stats import Stats
 from rtface.util import parse
@@ -86,7 +85,6 @@ class Enhancer:
         with python_errors():
             self._options = Options.of({"engine": engine, "strength": strength, "device": device, **options})
             check_scope(options, self._options, Scope.ENHANCER, flags=False)
-            check_region(options, self._options)
             self._format: ArrayFormat = check_format(format)
             rate: Any = parse.rate(fps, "fps")
             self._tick = Fraction(1, 90_000)

@@ -29,7 +29,7 @@ Siting = Literal["left", "center", "topleft"]
 
 ColourMode = Literal["lock", "restore"]
 GrainMode = Literal["match", "none"]
-CorrectedRegion = Literal["face", "head"]
+CorrectedRegion = Literal["face", "head", "around"]
 """The values of the options `colour`, `grain` and `region`."""
 
 Box = tuple[int, int, int, int]

@@ -133,8 +133,9 @@ class QualityOptions(_Group):
         "Keep the grain of the film and the texture of the skin in the correction, or not.")
     region: Literal["face", "head"] = _option(
         "face", v.choice("face", "head"), _ALL,
-        "Enhance the face only, or also hair, ears and neck, with engines that restore these.",
-        "`rtface-m`, `rtface-s` and `rtface-s-vivid` do not, and refuse `head`")
+        "Enhance the face only, or also hair, ears and neck.",
+        "`rtface-m`, `rtface-s` and `rtface-s-vivid` restore these in a second crop, in twice the time; in live runs "
+        "they refuse `head`")
     device: str = _option(
         "auto", v.device, _ALL, "Where engines run; 'rtface doctor' says what is available here.",
         "`cpu`, `cuda[:N]`, `openvino:gpu[.N]`, `openvino:npu`, `onnx`, `coreml`, `directml`; `auto` is an "

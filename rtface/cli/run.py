@@ -175,10 +175,8 @@ def _scope(jobs: list[Job], loaded: LoadedOptions) -> Scope:
     check_scope(loaded.given, loaded.options, Scope.FILM | Scope.SEQUENCE | Scope.ENCODED | Scope.STILLS)
     early_checks.check_names(loaded.options)
     early_checks.check_inputs([job.input for job in jobs])
-    from rtface.pipeline.runtime import check_region
     from rtface.pipeline.stills import scope_of
 
-    check_region(loaded.given, loaded.options)
     return functools.reduce(operator.or_, (scope_of(job.input, job.named, loaded.options) for job in jobs))
 
 

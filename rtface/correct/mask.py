@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtface.frame import CorrectedRegion, Float, Float32
+from rtface.geometry.alignment import HEAD_CENTRE, HEAD_ZOOM
 
 # MediaPipe's FACEMESH_FACE_OVAL, in order round the face, from the top of the forehead over the
 # image's right.
@@ -30,6 +31,9 @@ _OUTWARD = 0.05  # of the side: how far the mask reaches beyond the mesh, whose 
 # the crop does, by fractions of the side.
 _HEAD, _HEAD_UP, _HEAD_POWER, _HEAD_FALL = (1.5, 1.5), 0.25, 2.5, 0.7
 _BORDER = (0.03, 0.15)
+# Where in a crop engines answer that restore the face only (`region` in their recipes), x and y; and
+# how far from its edge the mask falls.
+_ANSWERED, _ANSWER_FALL = ((0.165, 0.835), (0.225, 0.96)), 0.05
 _WORK = 128  # masks are drawn this small and scaled up: they are smooth
 
 
@@ -52,7 +56,8 @@ def face_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "f
         mesh: MediaPipe's points in crop pixels, (468 or more)×2 or ×3 (`transforms.apply(W,
             face.mesh[:, :2])`); None for the oval of the alignment template.
         region: "head" is also hair, ears and neck, as far as the crop shows them: a wider, softer
-            oval that ends well within the crop.
+            oval that ends well within the crop. "around" is the head without the face, in a crop of
+            `geometry.alignment.head_matrix`.
 
     Returns:
         float32 S×S, 0…1. Without `mesh` the array is shared: read only.
@@ -70,6 +75,8 @@ def enlarged_mask(mask: Float32, size: int) -> Float32:
 
 def small_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "face") -> Float32:
     """`face_mask` as it is drawn: S×S, or smaller and to be enlarged bilinearly to that."""
+    if region == "around":
+        return _around(size, None) if mesh is None else _around(size, np.asarray(mesh))
     if region == "head":
         if mesh is None:
             return _template_head(size)
@@ -112,6 +119,35 @@ def _headed(face: Float32, centre: Float, axes: Float) -> Float32:
     none, full = _BORDER
     border = _smoothstep((np.minimum(a, 1.0 - a) - none) / (full - none))
     return np.maximum(face, _smoothstep((1.0 - radius) / (1.0 - _HEAD_FALL))) * border[None] * border[:, None]
+
+
+def _around(size: int, mesh: Float | None) -> Float32:
+    """The head without the face, in a crop of `alignment.head_matrix`: what a head's mask has beyond that of the face,
+    as far as engines answer that are made for the face's place in its own crop."""
+    work = min(_WORK, size)
+    a = (np.arange(work) + 0.5) / work
+    # The same places in the face's own crop.
+    x = HEAD_CENTRE[0] + (a - 0.5) * HEAD_ZOOM
+    y = HEAD_CENTRE[1] + (a - 0.5) * HEAD_ZOOM
+    if mesh is None:
+        face, centre, axes = _template_mask(512), np.array(_OVAL_CENTRE), np.array(_OVAL_AXES)
+    else:
+        points = (np.asarray(mesh)[:, :2] / size - 0.5) * HEAD_ZOOM + HEAD_CENTRE
+        face = small_mask(512, points * 512.0)
+        oval = points[list(FACE_OVAL)]
+        low, high = oval.min(axis=0), oval.max(axis=0)
+        centre, axes = (low + high) / 2, (high - low) / 2
+    columns, rows = (np.broadcast_to(v, (work, work)).astype(np.float32) * len(face) - np.float32(0.5)
+                     for v in (x[None], y[:, None]))
+    inside: Any = cv2.remap(face, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    u = np.abs(x[None] - centre[0]) / (_HEAD[0] * axes[0])
+    v = np.abs(y[:, None] - (centre[1] - _HEAD_UP * axes[1])) / (_HEAD[1] * axes[1])
+    radius = (u ** _HEAD_POWER + v ** _HEAD_POWER) ** (1.0 / _HEAD_POWER)
+    head = _smoothstep((1.0 - radius) / (1.0 - _HEAD_FALL)) * (np.float32(1.0) - inside)
+    for axis, (low, high) in enumerate(_ANSWERED):
+        edge = _smoothstep((np.minimum(a - low, high - a)) / _ANSWER_FALL)
+        head *= edge[None] if axis == 0 else edge[:, None]
+    return head
 
 
 def support_box(mask: Float32) -> tuple[int, int, int, int] | None:

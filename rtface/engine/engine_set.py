@@ -90,13 +90,13 @@ def _check_fidelity(recipes: list[Recipe]) -> None:
 
 
 def check_head(name: str) -> None:
-    """UsageError where engine `name` answers for the face only, so that ``--region head`` has no effect."""
+    """UsageError where engine `name` answers for the face only, so that ``--region head`` has no effect live."""
     recipes = [recipe_named(wanted) for wanted in _names(name)]
     if any(recipe.input.region is None for recipe in recipes):
         return
     having = [r.name for r in _readable() if r.input.region is None]
-    raise UsageError(f"--region head has no effect with engine {' and '.join(r.name for r in recipes)}, which answers "
-                     "for the face only; " + (f"choose --engine {' or '.join(having)}" if having else
+    raise UsageError(f"--region head has no effect in live runs with engine {' and '.join(r.name for r in recipes)}, "
+                     "which answers for the face only; " + (f"choose --engine {' or '.join(having)}" if having else
                                               "no engine that is here answers for hair, ears and neck"))
 
 

@@ -107,6 +107,7 @@ class FaceCorrector(ABC):
             return
         self._measure_faces(frame, faces)
         task.faces = self._select(frame, faces, self.runtime, self.strength)
+        task.faces += [self._head_around(face) for face in task.faces if self._needs_head(face)]
         if task.faces:
             for face in task.faces:
                 face.shaping = self._shaping(task, face)
@@ -116,7 +117,7 @@ class FaceCorrector(ABC):
     def _ask_engines(self, task: FrameTask) -> None:
         """Cuts the crops of all faces and asks the engines about them."""
         frame, device = task.frame, task.device
-        places = [(crop_matrix(face.face, size), size) for face in task.faces for size in face.sizes]
+        places = [(face.matrix(size), size) for face in task.faces for size in face.sizes]
         with self._stats.time("crop"):
             task.crops = device.cut(frame, places)
             cut, with_keyframes = iter(task.crops), list[Crops[Pixels]]()
@@ -165,8 +166,21 @@ class FaceCorrector(ABC):
         average = not (face.light or face.engine.recurrent or task.frame.new)
         return ShapingOptions(face.strength, self._options.colour, self._options.grain, average=average,
                               keep=self.mode is Mode.LIVE and task.device.carries,
-                              region=self._region(face.engine),
+                              region="around" if face.around else self._region(face.engine),
                               share=face.share if face.light is None else 1.0)
+
+    def _needs_head(self, face: FaceTask) -> bool:
+        """Whether the head needs a second crop, because the engine answers for the face only.
+
+        Live, the time of a second crop is not spent.
+        """
+        return (self._options.region == "head" and self.mode is not Mode.LIVE and face.light is None
+                and not face.engine.whole)
+
+    @staticmethod
+    def _head_around(face: FaceTask) -> FaceTask:
+        """The task of the head around a face."""
+        return FaceTask(face.track.around(), face.face, face.frame, face.strength, face.engine, around=True)
 
     def _region(self, engine: Engine) -> CorrectedRegion:
         """Where corrections may act: an engine that restores the face only never changes the head."""

@@ -14,6 +14,7 @@ from rtface.correct import CorrectionState
 from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.track_store import TrackState, seed_of
 from rtface.frame import Crops, Face, Float, Frame, Pixels
+from rtface.geometry.alignment import crop_matrix, head_matrix
 from rtface.geometry.transforms import apply
 from rtface.protocols import Device, Engine, Restored, ShapingOptions
 
@@ -33,6 +34,7 @@ class FaceTask:
             keyframes.
         every: frames from one keyframe to the next.
         side: pixels of the crop's side, where that is not the engine's own.
+        around: whether this is the head around the face, in a larger crop; `track` has a state for it.
         shaping: how the answer is shaped.
         crops: the crop of this face, once it is cut.
         answer: what `engine` was asked on this frame; with `light` what that was asked.
@@ -50,6 +52,7 @@ class FaceTask:
     light: Engine | None = None
     every: int = 1
     side: int | None = None
+    around: bool = False
     shaping: ShapingOptions = field(init=False)
     crops: Crops[Pixels] = field(init=False)
     answer: Future[Restored[Any]] | None = field(default=None, init=False)
@@ -66,6 +69,10 @@ class FaceTask:
         """Sides of the crops to cut: the engine's, and the light engine's behind it."""
         side = self.side or self.engine.size
         return (side,) if self.light is None else (side, self.light.size)
+
+    def matrix(self, size: int) -> Float:
+        """Display → pixels of a crop of this side, float64 2×3."""
+        return head_matrix(self.face, size) if self.around else crop_matrix(self.face, size)
 
     @property
     def state(self) -> CorrectionState:

@@ -36,6 +36,7 @@ class TrackState:
         chosen: name of the engine that suits it; another is used where time is short.
         keys: what its keyframes need.
         late: an answer that was not waited for, and the task that it belongs to (live).
+        head: what engine and correction remember of the head around the face; None without `--region head`.
     """
 
     id: int
@@ -48,6 +49,7 @@ class TrackState:
     answered: tuple[float, str] = (0.0, "")
     chosen: str | None = None
     late: tuple[Future[Restored[Any]], ShapeTask] | None = None
+    head: TrackState | None = None
     last_s: float = 0.0
     frames: int = 0
     width_sum: float = 0.0
@@ -118,11 +120,17 @@ class TrackState:
         """Keeps an answer of an engine of this name for the next frame; a recurrent engine's memory lies in it."""
         self.answer, self.answered = answer, (time, engine)
 
+    def around(self) -> TrackState:
+        """The state of the head around the face, made on first use."""
+        if self.head is None:
+            self.head = TrackState(self.id, self.first_s, self.analyzer)
+        return self.head
+
     def forget(self) -> None:
         """Drops what is remembered of the frames before; figures stay."""
         self.correction.reset()
         self.keys.reset()
-        self.answer = self.late = None
+        self.answer = self.late = self.head = None
 
     def change_engine(self) -> None:
         """Another engine continues from the correction that is shown now (live)."""
@@ -224,7 +232,7 @@ class TrackStore:
     def leave_engines(self) -> None:
         """Forgets what engines remember; what corrections remember stays."""
         for track in self.states.values():
-            track.answer = track.late = track.engine = track.chosen = None
+            track.answer = track.late = track.engine = track.chosen = track.head = None
             track.keys.reset()
 
     def reports(self, origin: float = 0.0) -> list[TrackReport]:

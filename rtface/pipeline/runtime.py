@@ -45,7 +45,7 @@ class EngineThreads:
 
 
 def check_region(given: Container[str], options: EnhanceOptions) -> None:
-    """UsageError for ``--region head`` that was given for this run and has no effect with its engine."""
+    """UsageError for ``--region head`` that was given for a live run and has no effect with its engine."""
     # A treatment may name other engines, face by face.
     if options.region == "head" and "region" in given and options.treatment is None:
         check_head(options.engine)

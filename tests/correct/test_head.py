@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
 from rtface.correct import face_mask
 from rtface.correct.mask import FACE_OVAL, shown_box
+from rtface.frame import Face
+from rtface.geometry.alignment import HEAD_CENTRE, HEAD_ZOOM, crop_matrix, head_matrix
+from rtface.geometry.transforms import FFHQ_512, apply, invert, to_cv2
 
 
 def mesh(size: int, centre: tuple[float, float], axes: tuple[float, float]) -> np.ndarray:
@@ -39,3 +43,27 @@ def test_the_box_that_is_shown_holds_the_mask(region: object, where: object) -> 
     outside = mask.copy()
     outside[y0:y1, x0:x1] = 0.0
     assert outside.max() == 0.0
+
+
+@pytest.mark.parametrize("where", [None, ((0.5, 0.6), (0.28, 0.32)), ((0.55, 0.62), (0.26, 0.33))])
+def test_the_head_around_a_face_completes_its_mask(where: object) -> None:
+    size = 256
+    points = None if where is None else mesh(size, *where)  # type: ignore[misc]
+    # From the face's own crop to the larger one.
+    larger = np.array([[1, 0, 0], [0, 1, 0]]) / HEAD_ZOOM
+    larger[:, 2] = size * (0.5 - np.array(HEAD_CENTRE) / HEAD_ZOOM)
+    around = face_mask(size, None if points is None else apply(larger, points), "around")
+    face = cv2.warpAffine(face_mask(size, points), to_cv2(larger), (size, size))
+    assert (face + around).max() < 1.02 and around[face > 0.99].max() < 0.03
+    assert around.sum() > 0.6 * face.sum()
+    rim = round(0.16 * size)
+    for edge in (around[:rim], around[:, :rim], around[:, -rim:], around[-8:]):
+        assert edge.max() == 0.0, "where engines for the face do not answer"
+
+
+def test_a_heads_crop_shows_more_than_the_faces() -> None:
+    face = Face(1, np.array([100.0, 100.0, 200.0, 200.0]), FFHQ_512 / 2 + 30)
+    near, far = crop_matrix(face, 256), head_matrix(face, 256)
+    middle = np.array([[HEAD_CENTRE[0] * 256, HEAD_CENTRE[1] * 256]])
+    np.testing.assert_allclose(apply(far, apply(invert(near), middle)), [[128, 128]], atol=1e-6)
+    assert np.linalg.det(near[:, :2]) == pytest.approx(HEAD_ZOOM**2 * np.linalg.det(far[:, :2]))

@@ -355,7 +355,7 @@ def test_without_a_keyframe_the_crops_sharpness_is_kept() -> None:
     assert np.allclose(blended_with_keys(crop, own, own + np.float32(0.1), []), crop + 0.1, atol=1e-5)
 
 
-def test_the_head_is_enhanced_on_request_if_the_engine_can() -> None:
+def test_the_head_is_enhanced_on_request() -> None:
     changed: list[float] = []
     for region, whole in (("face", True), ("head", True), ("head", False)):
         engine = FakeEngine()
@@ -365,7 +365,8 @@ def test_the_head_is_enhanced_on_request_if_the_engine_can() -> None:
         frame = still(1, width=640, height=480)[0]
         was = luma(frame)
         changed.append(float((luma(enhance.process(frame)) != was).sum()))
-    assert changed[1] > 1.5 * changed[0] and changed[2] == changed[0]
+    assert changed[1] > 1.5 * changed[0], "in the same crop"
+    assert changed[2] > 1.5 * changed[0], "in a second crop"
 
 
 def test_film_the_slow_engine_gets_averaged_neighbours() -> None:
