@@ -76,7 +76,7 @@ def enlarged_mask(mask: Float32, size: int) -> Float32:
 def small_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "face") -> Float32:
     """`face_mask` as it is drawn: S×S, or smaller and to be enlarged bilinearly to that."""
     if region == "around":
-        return _around(size, None) if mesh is None else _around(size, np.asarray(mesh))
+        return _template_around(size) if mesh is None else _around(size, np.asarray(mesh), min(_WORK, size))
     if region == "head":
         if mesh is None:
             return _template_head(size)
@@ -121,10 +121,16 @@ def _headed(face: Float32, centre: Float, axes: Float) -> Float32:
     return np.maximum(face, _smoothstep((1.0 - radius) / (1.0 - _HEAD_FALL))) * border[None] * border[:, None]
 
 
-def _around(size: int, mesh: Float | None) -> Float32:
+@lru_cache(maxsize=8)
+def _template_around(size: int) -> Float32:
+    mask = _around(size, None, size)
+    mask.flags.writeable = False
+    return mask
+
+
+def _around(size: int, mesh: Float | None, work: int) -> Float32:
     """The head without the face, in a crop of `alignment.head_matrix`: what a head's mask has beyond that of the face,
     as far as engines answer that are made for the face's place in its own crop."""
-    work = min(_WORK, size)
     a = (np.arange(work) + 0.5) / work
     # The same places in the face's own crop.
     x = HEAD_CENTRE[0] + (a - 0.5) * HEAD_ZOOM

@@ -89,6 +89,16 @@ def test_a_film_is_the_same_as_on_the_cpu(streams, device, on_cpu, fmt, more, en
     engine.close()
 
 
+def test_the_head_around_a_face_is_the_same_as_on_the_cpu(streams, device, on_cpu, engine_on, share_limit):
+    engine, plan = engine_on(streams)
+    mine = run(device, Only(engine), film(faces=1), region="head")
+    theirs = run(CpuDevice(), Only(on_cpu["rtface-s"]), film(faces=1), region="head")
+    worst, share = compare(mine, theirs)
+    assert worst <= 1 and share < share_limit
+    assert max(plan.batches) == 2, "the face and the head share a batch"
+    engine.close()
+
+
 @pytest.mark.slow
 def test_engines_of_different_sizes_share_a_frame(streams, device, on_cpu, engine_on, share_limit):
     small, large = engine_on(streams)[0], engine_on(streams, "rtface-m")[0]
