@@ -191,7 +191,8 @@ def _say_done(job: Job, report: Report, options: Options, console: Console) -> N
     console.say(f"{job.output}: {frames}, {report.frames_with_faces} with faces, {report.frames_corrected} corrected, "
                 f"{speed}, {report.engine} on {report.device}")
     if report.damage:
-        console.say(f"damage was filled on {report.damage['frames']:.0f} frames, "
+        count = report.damage["frames"]
+        console.say(f"damage was filled on {count:.0f} {'frame' if count == 1 else 'frames'}, "
                     f"{report.damage['filled']:.1%} of a face on average")
     for path in (options.compare, options.report):
         if path is not None:

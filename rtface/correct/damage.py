@@ -22,11 +22,11 @@ from rtface.frame import Bytes, Float32
 
 SIZE = 256
 """Side of the crop that damage is looked for on."""
-FOUND, AROUND = 0.92, 0.5
+FOUND, AROUND = 0.9, 0.4
 """Probability from which on damage is replaced, and that of the pixels connected with it which are replaced too."""
 MOST = 0.3
 """Share of the face above which nothing is replaced: a print that is dotted or hatched all over, or no face."""
-_WITHIN, _DEEP = 0.98, 15  # mask of the face, and side of an ellipse in it, where damage has to be sure
+_WITHIN = 0.98  # mask of the face above which damage has to be sure somewhere
 _INSIDE = 0.8  # share of a damaged part inside an eye or the mouth from which on it is left
 _LEAST = 3  # pixels of damage that are replaced
 _REACH = 5  # pixels, the side of the ellipse by which a hole is larger than what was found
@@ -55,8 +55,7 @@ def holes_of(probability: Float32, face: Float32, openings: Sequence[Opening] = 
     none = np.zeros(probability.shape, np.uint8)
     inside = face > 0.0
     # A collar or a hat along the edge of the face looks like damage.
-    deep = cv2.erode((face > _WITHIN).astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_DEEP, _DEEP)))
-    sure = (probability > FOUND) & (deep > 0)
+    sure = (probability > FOUND) & (face > _WITHIN)
     if not sure.any():
         return none
     parts = ((probability > AROUND) & inside).astype(np.uint8)

@@ -18,7 +18,7 @@ from rtface.util.install import reinstall_line
 from rtface.util.openvino_core import compile_once, core
 
 PATH = SHIPPED / "damage" / "model.onnx"
-SHA256 = "0f85256af1b7f63f287ac65b158f605e606566fc8f04bf0064cd9a1449f9a0dd"
+SHA256 = "aab31e6e84ed00e0f70419d41977aee631be9f6eada3296ede2f0fe1d84a0540"
 REGION = (32, 40, 192, 208)
 """x, y, width, height of the crop of 256 that the network is given; nothing is found outside."""
 

@@ -150,13 +150,15 @@ class DamageRepair:
         """
         size, matrix, crop = crops.size, crops.matrices[0], _last_axis(crops.pixels[0])
         mask, hole = self._mask(frame, face, matrix, size), enlarged_hole(hole, size)
-        change = np.clip(painted(crop, hole) + enlarged_change(more, size) * hole[..., None], 0.0, 1.0) - crop
+        inside = hole.astype(np.float32)
+        filled = np.clip(painted(crop, hole) + enlarged_change(more, size) * inside[..., None], 0.0, 1.0)
+        change = np.asarray(filled - crop, np.float32)
         if self._grain:
             seed = (face.track_id * 31 + frame.pts) * 97
             scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
             change += grain_of(crop, hole, mask, scale, (seed % SHEET, seed // 7 % SHEET))[..., None]
         change *= (mask * np.float32(self.strength))[..., None]
-        return self._make(change, mask * hole.astype(np.float32), matrix)
+        return self._make(change, mask * inside, matrix)
 
     def _mask(self, frame: Frame, face: Face, matrix: Float, size: int) -> Float32:
         """The mask of the face, without what lies outside the frame."""
