@@ -29,7 +29,7 @@ def test_damage_lies_where_its_mask_is(kind: str) -> None:
         assert (opaque[changed] > 0).mean() > 0.9
 
 
-def test_sample_without_damage_has_an_empty_mask_and_its_own_truth() -> None:
+def test_sample_without_damage_is_its_own_truth() -> None:
     sample = damaged_faces.sample(FACE, np.random.default_rng(1), [])
     assert not sample.mask.any()
     assert np.array_equal(sample.seen, sample.truth)
