@@ -35,8 +35,8 @@ from training.loop.trainer import Trainer
 from training.losses.adversarial import Adversary, octaves
 from training.losses.landmark_network import SIZE, MeshNet, Places
 from training.losses.restoration import Loss, chroma_limit, shape
-from training.model.layers import Enlarge, Spread, Window, fold, unfold
-from training.model.networks import Whole, build
+from training.model.layers import Enlarge, MidBand, Spread, Window, fold, unfold
+from training.model.networks import DAMPING, Whole, build
 from training.model.recurrence import DRIFT, LOW_SHARE, MOTION, Carry, Past, Trust, drift, opening
 
 
@@ -74,6 +74,7 @@ def test_training_goes_on_from_an_engine(name: str) -> None:
     folder = Path(__file__).parents[2] / "rtface" / "models" / name
     given = weights(folder)
     net = build(name, memory=True, like=given)
+    net.core.damping = DAMPING
     assert set(given) == {k for k, _ in net.named_parameters()}
     net.load_state_dict(net.state_dict() | given)
     crops, answers = load_golden(load_recipe(folder / "recipe.toml"))
@@ -190,6 +191,21 @@ def test_the_low_band_of_the_past_is_trusted_less() -> None:
     blurred = torch.from_numpy(low).permute(2, 0, 1)[None]
     want = 0.8 * (way - blurred) + 0.8 * LOW_SHARE * blurred
     torch.testing.assert_close(ours[inner], want[inner], atol=2e-5, rtol=0)
+
+
+def test_damping_takes_from_the_middle_band_only() -> None:
+    _, x = torch.meshgrid(torch.arange(192.0), torch.arange(176.0), indexing="ij")
+    inner = (..., slice(32, -32), slice(32, -32))
+    shares = []
+    for period in (3.0, 16.0, 200.0):
+        wave = torch.sin(2 * torch.pi * x / period).expand(1, 3, -1, -1)
+        shares.append(float(unfold(MidBand()(fold(wave)))[inner].std() / wave[inner].std()))
+    assert shares[0] < 0.05 and shares[1] > 0.6 and shares[2] < 0.1
+    net, given = build("rtface-s", memory=True), torch.rand(1, 3, 192, 176)
+    with torch.no_grad():
+        plain = net.core(given).residual
+        net.core.damping = 0.4
+        torch.testing.assert_close(net.core(given).residual, plain - 0.4 * net.core.mid_band(plain))
 
 
 def test_energy_of_fine_octaves_is_compared_by_its_ratio() -> None:

@@ -29,7 +29,7 @@ from training.crop_space import F32, U8, oval_mask, roi
 from training.export.golden_crops import as_floats, golden_crops, in_steps
 from training.export.recipe_text import GRID, VERSION, memory_text, recipe_text
 from training.loop.initial_weights import HALF, weights
-from training.model.networks import Medium, Small, Whole, build
+from training.model.networks import DAMPING, Medium, Small, Whole, build
 from training.model.recurrence import STATE, Past, opening
 
 NAMES = ("rtface-s", "rtface-m", "rtface-s-vivid", "rtface-m-vivid")
@@ -71,6 +71,7 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     net = build("rtface-s" if engine == "rtface-s-vivid" else engine, memory=memory, like=state)
     own = {k: state[k].half().float() if state[k].numel() > 16 else state[k] for k in net.state_dict()}
     net.load_state_dict(own)
+    net.core.damping = DAMPING
     whole = Whole(net).eval()
     size = net.size
     out.mkdir(parents=True, exist_ok=True)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from training.crop_space import roi
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 GRID = 256
 """Side of the crop on which both networks remember."""
 MAPS = (48, 44)
 """Rows and columns of the heads' maps."""
-EXACT = ("/spread", "/enlarge", "/carry", "/low", "/trust/Conv", "/recall", "/expect", "/sure", "/head_motion")
+EXACT = ("/spread", "/enlarge", "/carry", "/low", "/mid_band", "/trust/Conv", "/recall", "/expect", "/sure",
+         "/head_motion")  # fmt: skip
 """In the names of convolutions that stay as they are: those with fixed weights (``layers.Spread``, ``layers.Enlarge``,
-``layers.LowPass``, ``recurrence.Carry``, the rule of ``recurrence.Trust``), and those that work on the state of
-``recurrence.Align``, which two frames do not show."""
+``layers.LowPass``, ``layers.MidBand``, ``recurrence.Carry``, the rule of ``recurrence.Trust``), and those that work on
+the state of ``recurrence.Align``, which two frames do not show."""
 PSNR = {"f32": 55.0, "bf16": 38.0, "fp16": 45.0, "int8": 32.0}
 """What the goldens must reach on each backend: far above a broken plan, far below what was measured."""
 

@@ -119,7 +119,7 @@ class Spread(nn.Module):
 
 
 class LowPass(nn.Module):
-    """A folded image N×48×h×w, blurred by a Gaussian of ``sigma`` pixels, still folded.
+    """A folded image N×48×h×w, blurred by a Gaussian of ``sigma`` pixels and times ``gain``, still folded.
 
     One fixed grouped 3×3 convolution; the Gaussian is cut off at four pixels, which holds 99 % of one of 1.5. Beyond
     the edge the image counts as 0.
@@ -127,7 +127,7 @@ class LowPass(nn.Module):
 
     weight: Tensor
 
-    def __init__(self, sigma: float) -> None:
+    def __init__(self, sigma: float, gain: float = 1.0) -> None:
         super().__init__()
         at = torch.arange(FOLD)
         # From pixel b of a neighbouring place (-1, 0 or 1) to pixel a of this one.
@@ -135,10 +135,34 @@ class LowPass(nn.Module):
         line = torch.exp(-0.5 * (far / sigma) ** 2) * (far.abs() <= FOLD)
         line = line / line.sum((1, 2), keepdim=True)
         kernel = torch.einsum("aiy,bjx->abijyx", line, line).reshape(16, 16, 3, 3)
-        self.register_buffer("weight", kernel.repeat(3, 1, 1, 1), persistent=False)
+        self.register_buffer("weight", gain * kernel.repeat(3, 1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.weight, padding=1, groups=3)
+
+
+class MidBand(nn.Module):
+    """The band of a folded image N×48×h×w between Gaussians of 1.5 and of about 6 pixels, still folded.
+
+    The wider Gaussian works on the means of places of 4×4 pixels and comes back by bilinear interpolation.
+    """
+
+    weight: Tensor
+    wide: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.low = LowPass(1.5)
+        line = torch.exp(-0.5 * (torch.arange(-3, 4) / 1.5) ** 2)
+        line = line / line.sum()
+        mean = torch.full((16,), 1 / 16)
+        self.register_buffer("wide", (line[:, None] * line)[None, None] * mean[None, :, None, None], persistent=False)
+        self.register_buffer("weight", magnifier(FOLD)[:, None], persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, _, h, w = x.shape
+        wide = F.conv2d(x.reshape(3 * n, 16, h, w), self.wide, padding=3)
+        return self.low(x) - F.conv2d(wide, self.weight, padding=1).reshape(n, 48, h, w)
 
 
 class Enlarge(nn.Module):

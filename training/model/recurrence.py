@@ -176,7 +176,7 @@ class Trust(nn.Module):
         self.change = fresh(nn.Conv2d(48, hidden, 3, padding=1), 0.7)
         self.weigh = fresh(nn.Conv2d(hidden, 1, 3, padding=1), 0.0)
         self.sure = fresh(nn.Conv2d(MOTION, hidden, 1), 0.0)
-        self.spread, self.low = Spread(), LowPass(BAND)
+        self.spread, self.low = Spread(), LowPass(BAND, LOW_SHARE - 1)
         shares = torch.tensor([0.299, 0.587, 0.114]).repeat_interleave(16) / 16
         self.register_buffer("mean", shares.reshape(1, 48, 1, 1), persistent=False)
 
@@ -195,4 +195,5 @@ class Trust(nn.Module):
         """A folded residual N×48×48×44, mixed with the way to the carried picture by ``trust``, its low band by
         `LOW_SHARE` of that."""
         way = change - residual
-        return residual + (way - (1 - LOW_SHARE) * self.low(way)) * self.spread(trust)
+        # Added with a negative gain: OpenVINO would fuse a subtraction into the weights, under a name of its own.
+        return residual + (way + self.low(way)) * self.spread(trust)
