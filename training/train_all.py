@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from training.losses.weight_files import VARIABLE
+
 PAIRS, SEQUENCES = 24_000, 6_400
 
 
@@ -54,12 +56,14 @@ def steps(faces: Path, runs: Path, minutes: float, workers: int) -> list[Step]:
                                          "--model", out, "--json", f"{out}.json"),)),
         ]  # fmt: skip
 
+    # Without the comparison networks' weights the engines come out softer, and change faces more.
+    judged = ("--perceptual", "0.012", "--identity", "0.01") if os.environ.get(VARIABLE) else ()
     clips = ("--clips", f"{runs}/clips", "--valid", f"{runs}/clips-valid", "--wake", "0", "--length", "9",
-             "--clean-share", "0.03")  # fmt: skip
+             "--clean-share", "0.03", *judged)  # fmt: skip
     motion = ("loop.pretrain_alignment", "--clips", f"{runs}/clips", "--valid", f"{runs}/clips-valid",
               "--run", f"{runs}/align", "--minutes", f"{0.2 * minutes:.1f}", "--threads", str(workers))  # fmt: skip
     valid = ("--valid", f"{runs}/valid", "--piece", "4", "--lr", "1.2e-3", "--lr-end", "1e-5", "--clean-share", "0.04",
-             "--clean-weight", "0.5")  # fmt: skip
+             "--clean-weight", "0.5", *judged)  # fmt: skip
     return [
         Step("pairs", made("data.film_pairs", "pairs", "--pairs", str(PAIRS // workers))),
         Step("pairs of people set aside", held_out("data.film_pairs", "valid", "--pairs", "256")),
