@@ -142,27 +142,30 @@ class LowPass(nn.Module):
 
 
 class MidBand(nn.Module):
-    """The band of a folded image N×48×h×w between Gaussians of 1.5 and of about 6 pixels, still folded.
+    """The band of a folded image N×48×h×w between about 2 and 6 pixels (σ of Gaussians), still folded.
 
-    The wider Gaussian works on the means of places of 4×4 pixels and comes back by bilinear interpolation.
+    The means of places of 4×4 pixels less their Gaussian blur, brought back by bilinear interpolation: three small
+    fixed convolutions.
     """
 
+    mean: Tensor
+    band: Tensor
     weight: Tensor
-    wide: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.low = LowPass(1.5)
         line = torch.exp(-0.5 * (torch.arange(-3, 4) / 1.5) ** 2)
         line = line / line.sum()
-        mean = torch.full((16,), 1 / 16)
-        self.register_buffer("wide", (line[:, None] * line)[None, None] * mean[None, :, None, None], persistent=False)
-        self.register_buffer("weight", magnifier(FOLD)[:, None], persistent=False)
+        band = -line[:, None] * line
+        band[3, 3] += 1
+        mean = torch.eye(3).repeat_interleave(FOLD**2, 1) / FOLD**2
+        self.register_buffer("mean", mean[:, :, None, None].clone(), persistent=False)
+        self.register_buffer("band", band.expand(3, 1, 7, 7).clone(), persistent=False)
+        self.register_buffer("weight", magnifier(FOLD).repeat(3, 1, 1)[:, None], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        n, _, h, w = x.shape
-        wide = F.conv2d(x.reshape(3 * n, 16, h, w), self.wide, padding=3)
-        return self.low(x) - F.conv2d(wide, self.weight, padding=1).reshape(n, 48, h, w)
+        band = F.conv2d(F.conv2d(x, self.mean), self.band, padding=3, groups=3)
+        return F.conv2d(band, self.weight, padding=1, groups=3)
 
 
 class Enlarge(nn.Module):
