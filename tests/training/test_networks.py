@@ -200,7 +200,7 @@ def test_damping_takes_from_the_middle_band_only() -> None:
     for period in (3.0, 16.0, 200.0):
         wave = torch.sin(2 * torch.pi * x / period).expand(1, 3, -1, -1)
         shares.append(float(unfold(MidBand()(fold(wave)))[inner].std() / wave[inner].std()))
-    assert shares[0] < 0.1 and shares[1] > 0.5 and shares[2] < 0.1
+    assert shares[0] < 0.2 and shares[1] > 0.6 and shares[2] < 0.1
     net, given = build("rtface-s", memory=True), torch.rand(1, 3, 192, 176)
     with torch.no_grad():
         plain = net.core(given).residual

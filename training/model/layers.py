@@ -142,7 +142,7 @@ class LowPass(nn.Module):
 
 
 class MidBand(nn.Module):
-    """The band of a folded image N×48×h×w between about 2 and 6 pixels (σ of Gaussians), still folded.
+    """The band of a folded image N×48×h×w between about 2 and 6 pixels (σ of Gaussians), times ``gain``, still folded.
 
     The means of places of 4×4 pixels less their Gaussian blur, brought back by bilinear interpolation: three small
     fixed convolutions.
@@ -163,9 +163,9 @@ class MidBand(nn.Module):
         self.register_buffer("band", band.expand(3, 1, 7, 7).clone(), persistent=False)
         self.register_buffer("weight", magnifier(FOLD).repeat(3, 1, 1)[:, None], persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
         band = F.conv2d(F.conv2d(x, self.mean), self.band, padding=3, groups=3)
-        return F.conv2d(band, self.weight, padding=1, groups=3)
+        return F.conv2d(band, gain * self.weight, padding=1, groups=3)
 
 
 class Enlarge(nn.Module):

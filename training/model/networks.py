@@ -109,7 +109,7 @@ class Core(nn.Module):
         gate = F.interpolate(torch.sigmoid(logit), scale_factor=4.0, mode="bilinear", align_corners=False)
         residual = self.head(y0).clamp(-HEAD_LIMIT, HEAD_LIMIT) * self.spread(RESIDUAL_SCALE * gate)
         if self.damping:
-            residual = residual - self.damping * self.mid_band(residual)
+            residual = residual + self.mid_band(residual, -self.damping)
         if self.trust is None or self.align is None or self.heads is None or past is None:
             return Seen(residual, y0, logit)
         learns = any(p.requires_grad for p in self.align.parameters())
