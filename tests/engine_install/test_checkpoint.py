@@ -130,7 +130,7 @@ def _far(path: Path) -> None:
     (lambda path: path.write_bytes(b"\xff" * 7 + b"\x00{}"), "its table would take"),
     (lambda path: path.write_bytes(b"\x02" + b"\0" * 7 + b"{]"), "damaged or not whole"),
     (lambda path: path.write_bytes(b"\x02" + b"\0" * 7 + b"[]"), "no file of weights that rtface knows"),
-    (lambda path: path.write_bytes(os.urandom(7) + b"\x01" * 600), "no file of weights that rtface knows"),
+    (lambda path: path.write_bytes(b"\x9e" * 7 + b"\x01" * 600), "no file of weights that rtface knows"),
     (_other_zip, "a zip without weights"),
     (lambda path: path.write_bytes(pickle.dumps({"a": 1})), "is a pickle, but not of PyTorch"),
     (lambda path: write_zip(path, pickle.dumps([1, 2], 2)), "holds a list, not named weights"),
