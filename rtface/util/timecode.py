@@ -1,0 +1,138 @@
+"""SMPTE ST 12-1 timecode, drop-frame and non-drop, for any frame rate: text, frame count and arithmetic."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Self
+
+_TEXT = re.compile(r"(\d{1,2}):(\d{2}):(\d{2})([:;,])(\d{2,3})")
+_SHAPE = "HH:MM:SS:FF, or HH:MM:SS;FF for drop-frame"
+_DAY_S = 86_400
+
+
+def standard_rate(rate: Fraction) -> Fraction:
+    """The exact rate that a rounded one means: n or n·1000/1001 frames a second, where that is within 0.02 %.
+
+    Others are returned as they are.
+    """
+    whole = round(rate)
+    for exact in (Fraction(whole), Fraction(whole * 1000, 1001)):
+        if whole and abs(rate / exact - 1) < Fraction(2, 10_000):
+            return exact
+    return rate
+
+
+def counted_rate(rate: Fraction) -> int:
+    """Frame numbers in a second of timecode: 30 for 29.97 frames a second."""
+    return max(1, round(rate))
+
+
+def has_drop_frame(rate: Fraction) -> bool:
+    """Whether drop-frame timecode exists for a rate: 29.97, 59.94 and 119.88 frames a second."""
+    rate = standard_rate(rate)
+    return rate.denominator == 1001 and counted_rate(rate) % 30 == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Timecode:
+    """A timecode of one rate, between 00:00:00:00 and the last frame of 24 hours.
+
+    Attributes:
+        frame: frames since 00:00:00:00, at least 0; made by `at`, it is less than a day of frames.
+        rate: frames a second, exact (30000/1001).
+        drop: drop-frame: each minute except every tenth begins with number 2 (4 at 59.94).
+    """
+
+    frame: int
+    rate: Fraction
+    drop: bool = False
+
+    @classmethod
+    def at(cls, frame: int, rate: Fraction, drop: bool = False) -> Self:
+        """The timecode a number of frames after (before, if negative) midnight; counts on at 00:00:00:00 after a day.
+
+        Raises:
+            ValueError: the rate is not above 0, or has no drop-frame timecode and `drop` is true.
+        """
+        rate = standard_rate(Fraction(rate))
+        if rate <= 0:
+            raise ValueError(f"a timecode needs a frame rate above 0, not {rate}")
+        if drop and not has_drop_frame(rate):
+            raise ValueError(f"drop-frame timecode exists at 29.97, 59.94 and 119.88 frames a second, not at "
+                             f"{float(rate):g}")
+        return cls(frame % _frames_of_a_day(rate, drop), rate, drop)
+
+    @classmethod
+    def parse(cls, text: str, rate: Fraction, *, drop: bool = False) -> Self:
+        """Reads ``HH:MM:SS:FF``; a semicolon or comma before the frames means drop-frame.
+
+        Args:
+            text: the timecode.
+            rate: frames a second.
+            drop: what a colon before the frames means: drop-frame if true (EDLs with FCM: DROP FRAME).
+
+        Raises:
+            ValueError: one sentence that says why it is not a timecode of this rate.
+        """
+        rate = standard_rate(Fraction(rate))
+        match = _TEXT.fullmatch(text.strip())
+        if match is None:
+            raise ValueError(f"{text.strip()[:40]!r} is not a timecode ({_SHAPE})")
+        hours, minutes, seconds, frames = (int(match[k]) for k in (1, 2, 3, 5))
+        drop = drop or match[4] != ":"
+        zero = cls.at(0, rate, drop)
+        counted = counted_rate(rate)
+        if hours > 23 or minutes > 59 or seconds > 59:
+            raise ValueError(f"timecode {text.strip()} is not a time of day (at most 23:59:59)")
+        if frames >= counted:
+            raise ValueError(f"timecode {text.strip()} has frame {frames}, but at {float(rate):.6g} frames a second a "
+                             f"second has frames 00 to {counted - 1:02d}")
+        dropped = _dropped(rate) if drop else 0
+        minute = 60 * hours + minutes
+        if seconds == 0 and minute % 10 and frames < dropped:
+            raise ValueError(f"timecode {text.strip()} does not exist: drop-frame leaves out frames 00 to "
+                             f"{dropped - 1:02d} of this minute")
+        frame = (60 * minute + seconds) * counted + frames - dropped * (minute - minute // 10)
+        return cls(frame, zero.rate, drop)
+
+    def __str__(self) -> str:
+        counted, number = counted_rate(self.rate), self.frame
+        if self.drop:
+            dropped = _dropped(self.rate)
+            tens, rest = divmod(number, 600 * counted - 9 * dropped)
+            minutes = max(0, rest - dropped) // (60 * counted - dropped)
+            number += dropped * (9 * tens + minutes)
+        seconds, frames = divmod(number, counted)
+        return (f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{';' if self.drop else ':'}"
+                f"{frames:0{max(2, len(str(counted - 1)))}d}")
+
+    @property
+    def seconds(self) -> Fraction:
+        """Real seconds since 00:00:00:00: frames divided by the rate, not the clock time that the text shows."""
+        return Fraction(self.frame) / self.rate
+
+    def plus(self, frames: int) -> Self:
+        """The timecode a number of frames later, or earlier if negative."""
+        return self.at(self.frame + frames, self.rate, self.drop)
+
+    def since(self, origin: Timecode) -> int:
+        """Frames from `origin` on to this timecode, across midnight if it is earlier on the clock: 0 to one day.
+
+        Raises:
+            ValueError: the rates differ.
+        """
+        if self.rate != origin.rate:
+            raise ValueError(f"timecodes of {float(self.rate):.6g} and {float(origin.rate):.6g} frames a second cannot "
+                             "be subtracted")
+        return (self.frame - origin.frame) % _frames_of_a_day(self.rate, self.drop)
+
+
+def _dropped(rate: Fraction) -> int:
+    """Frame numbers that a minute of drop-frame timecode leaves out."""
+    return counted_rate(rate) // 15
+
+
+def _frames_of_a_day(rate: Fraction, drop: bool) -> int:
+    return _DAY_S * counted_rate(rate) - (_dropped(rate) * (1440 - 144) if drop else 0)
