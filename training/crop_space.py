@@ -9,6 +9,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from rtface.frame import Face
+from rtface.geometry.alignment import crop_matrix
+
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -55,6 +58,18 @@ def oval_mask(size: int) -> F32:
     lo, hi = OVAL_FEATHER
     t = np.clip((hi - r) / (hi - lo), 0.0, 1.0)
     return (t * t * (3.0 - 2.0 * t)).astype(np.float32)
+
+
+def frame_matrix(face: Face, shrunk: float = 1.0) -> F64:
+    """2×3, 512-px canonical pixels → frame pixels, both with their centres at integers.
+
+    Args:
+        face: as it was tracked.
+        shrunk: side of the frame that it was tracked in, by that of the frame which is meant.
+    """
+    m = cv2.invertAffineTransform(np.asarray(crop_matrix(face, 512), np.float64)) / shrunk
+    m[:, 2] += (m[:, 0] + m[:, 1]) / 2 - 0.5
+    return np.asarray(m, np.float64)
 
 
 def similarity(scale: float, angle: float, centre: tuple[float, float], size: int) -> F64:

@@ -22,6 +22,9 @@ from rtface.frame import Bytes, Float32
 
 SIZE = 256
 """Side of the crop that damage is looked for on."""
+REGION = (32, 40, 192, 208)
+"""x, y, width, height of the part of the crop that the network is given; nothing is found outside. It holds the
+feathered oval and some of what surrounds it, and is symmetric about the crop's middle, because training mirrors it."""
 FOUND, AROUND = 0.9, 0.4
 """Probability from which on damage is replaced, and that of the pixels connected with it which are replaced too."""
 MOST = 0.3

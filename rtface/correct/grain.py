@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtface.correct.face_region import FaceRegion, middle_rows
-from rtface.correct.mask import median_of
+from rtface.correct.mask import median_of, smooth_ramp
 from rtface.frame import Float32
 
 _VISIBLE = 0.6 / 255.0  # below this standard deviation no grain is synthesised
@@ -114,7 +114,7 @@ class GrainMatcher:
         sigma, reference, kept = self._smoothed(levels, time)
         # A face that is noisier than its surroundings keeps no more than those have.
         level = max(reference, _FINE)
-        missing = (min(1.0, level / max(sigma, 1e-6)) - kept) * _ramp((sigma - _ROUNDING) / (_TEXTURE - _ROUNDING))
+        missing = (min(1.0, level / max(sigma, 1e-6)) - kept) * smooth_ramp(sigma, _ROUNDING, _TEXTURE)
         own = deviation = 0.0
         if abs(missing) > 0.02 and calm.any():
             own, deviation = _own_share(texture.own(), calm, area, sigma, missing)
@@ -224,11 +224,6 @@ def _grainy(power: Float32, deviation: float) -> Float32:
     """1 where the local power is nothing, 1/2 where it is 2.5 times that of grain."""
     ratio = power * np.float32(1.0 / (2.5 * deviation * deviation))
     return np.reciprocal(ratio * ratio + np.float32(1.0))
-
-
-def _ramp(t: float) -> float:
-    t = min(max(t, 0.0), 1.0)
-    return t * t * (3.0 - 2.0 * t)
 
 
 def _deviation(absolute: NDArray[np.float32]) -> float:

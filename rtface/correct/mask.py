@@ -113,12 +113,18 @@ def _headed(face: Float32, centre: Float, axes: Float) -> Float32:
     """A face's mask with the head about its oval, whose centre and half axes (x, y) are fractions
     of the side."""
     a = (np.arange(len(face)) + 0.5) / len(face)
-    x = np.abs(a[None] - centre[0]) / (_HEAD[0] * axes[0])
-    y = np.abs(a[:, None] - (centre[1] - _HEAD_UP * axes[1])) / (_HEAD[1] * axes[1])
-    radius = (x ** _HEAD_POWER + y ** _HEAD_POWER) ** (1.0 / _HEAD_POWER)
     none, full = _BORDER
     border = _smoothstep((np.minimum(a, 1.0 - a) - none) / (full - none))
-    return np.maximum(face, _smoothstep((1.0 - radius) / (1.0 - _HEAD_FALL))) * border[None] * border[:, None]
+    return np.maximum(face, _head_oval(a, a, centre, axes)) * border[None] * border[:, None]
+
+
+def _head_oval(x: Float, y: Float, centre: Float, axes: Float) -> Float32:
+    """The soft oval of a head at columns `x` and rows `y`, about a face's oval with this centre and these half axes,
+    all in fractions of the side: float32 len(y)×len(x)."""
+    u = np.abs(x[None] - centre[0]) / (_HEAD[0] * axes[0])
+    v = np.abs(y[:, None] - (centre[1] - _HEAD_UP * axes[1])) / (_HEAD[1] * axes[1])
+    radius = (u ** _HEAD_POWER + v ** _HEAD_POWER) ** (1.0 / _HEAD_POWER)
+    return _smoothstep((1.0 - radius) / (1.0 - _HEAD_FALL))
 
 
 @lru_cache(maxsize=8)
@@ -146,10 +152,7 @@ def _around(size: int, mesh: Float | None, work: int) -> Float32:
     columns, rows = (np.broadcast_to(v, (work, work)).astype(np.float32) * len(face) - np.float32(0.5)
                      for v in (x[None], y[:, None]))
     inside: Any = cv2.remap(face, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    u = np.abs(x[None] - centre[0]) / (_HEAD[0] * axes[0])
-    v = np.abs(y[:, None] - (centre[1] - _HEAD_UP * axes[1])) / (_HEAD[1] * axes[1])
-    radius = (u ** _HEAD_POWER + v ** _HEAD_POWER) ** (1.0 / _HEAD_POWER)
-    head = _smoothstep((1.0 - radius) / (1.0 - _HEAD_FALL)) * (np.float32(1.0) - inside)
+    head = _head_oval(x, y, centre, axes) * (np.float32(1.0) - inside)
     for axis, (low, high) in enumerate(_ANSWERED):
         edge = _smoothstep((np.minimum(a - low, high - a)) / _ANSWER_FALL)
         head *= edge[None] if axis == 0 else edge[:, None]
@@ -218,6 +221,12 @@ def median_of(values: NDArray[np.float32]) -> float:
     """The (upper) median; np.median without its checks, which cost more than the sorting here."""
     middle = values.size // 2
     return float(np.partition(values, middle, axis=None)[middle])
+
+
+def smooth_ramp(value: float, none: float, full: float) -> float:
+    """0 below `none`, 1 above `full`, smooth between them."""
+    t = min(max((value - none) / (full - none), 0.0), 1.0)
+    return t * t * (3.0 - 2.0 * t)
 
 
 def _smoothstep(x: NDArray[np.floating[Any]]) -> Float32:

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from rtface.correct.colour import CELLS, luma_of
+from rtface.correct.mask import smooth_ramp
 from rtface.frame import Float, Float32
 
 # Points of MediaPipe's mesh for both eyes and the mouth: corners, and three pairs of points on the
@@ -114,7 +115,7 @@ class OpeningLimit:
         out: Float32 | None = None
         for k, opening in enumerate(openings):
             # The tracker follows a closing lid late: the gap that is next at this speed.
-            limit = _mouth_limit(opening, change, crop) if opening.lips else _ramp(
+            limit = _mouth_limit(opening, change, crop) if opening.lips else smooth_ramp(
                 min(gaps[k], 2.0 * gaps[k] - self._gaps[k][1]) / self._widest[k], _SHUT, _OPEN)
             limit = self._limits[k] = min(limit, self._limits[k] + released) if released else limit
             if limit < 0.995:
@@ -126,7 +127,7 @@ class OpeningLimit:
 
 def _mouth_limit(opening: Opening, change: Float32, crop: Float32) -> float:
     """The share of a correction that leaves the mouth's interior its contrast, by linear regression on the crop."""
-    parted = _ramp(opening.gap, _PARTED, _WIDE)
+    parted = smooth_ramp(opening.gap, _PARTED, _WIDE)
     if parted <= 0.0:
         return 1.0
     (rows, columns), weight = _ellipse(opening)
@@ -157,9 +158,3 @@ def _ellipse(opening: Opening) -> tuple[tuple[slice, slice], Float32]:
     p, q = (columns * u + rows * v) / a, (rows * u - columns * v) / b
     t: Any = np.clip((1.4 - np.sqrt(p * p + q * q)) / 0.6, 0.0, 1.0)
     return (slice(y0, y1), slice(x0, x1)), (t * t * (3.0 - 2.0 * t)).astype(np.float32)
-
-
-def _ramp(value: float, none: float, full: float) -> float:
-    """0 below `none`, 1 above `full`, smooth between them."""
-    t = min(max((value - none) / (full - none), 0.0), 1.0)
-    return t * t * (3.0 - 2.0 * t)

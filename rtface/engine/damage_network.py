@@ -5,22 +5,20 @@ It is trained by ``training/loop/train_damage.py``; ``training/MODEL_CARD.md`` d
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rtface.correct.damage import REGION
 from rtface.engine.recipe import SHIPPED
 from rtface.errors import MissingComponent
 from rtface.frame import Float32
-from rtface.util.install import reinstall_line
+from rtface.util.install import check_shipped, reinstall_line
 from rtface.util.openvino_core import compile_once, core
 
 PATH = SHIPPED / "damage" / "model.onnx"
 SHA256 = "aab31e6e84ed00e0f70419d41977aee631be9f6eada3296ede2f0fe1d84a0540"
-REGION = (32, 40, 192, 208)
-"""x, y, width, height of the crop of 256 that the network is given; nothing is found outside."""
 
 
 class DamageNetwork:
@@ -34,7 +32,7 @@ class DamageNetwork:
     """
 
     def __init__(self, path: Path = PATH, sha256: str = SHA256) -> None:
-        _check(path, sha256)
+        check_shipped(path, sha256, "the damage network")
         options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         try:
             network = compile_once("damage", sha256, options, lambda: core().read_model(path))
@@ -49,14 +47,3 @@ class DamageNetwork:
         out = np.zeros(crop.shape[:2], np.float32)
         out[y:y + h, x:x + w] = self._request.infer({"image": image})["damage"][0, 0]
         return out
-
-
-def _check(path: Path, sha256: str) -> None:
-    try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise MissingComponent(f"the damage network {path} cannot be read ({error.strerror}); repair it with: "
-                               f"{reinstall_line(path)}") from error
-    if found != sha256:
-        raise MissingComponent(f"the damage network {path} is damaged (SHA-256 {found[:12]}…); repair it with: "
-                               f"{reinstall_line(path)}")

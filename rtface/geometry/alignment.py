@@ -83,7 +83,6 @@ def head_matrix(face: Face, size: int) -> Float:
     return compose(shrink, crop_matrix(face, size))
 
 
-
 def move(matrix: Float, points: Float) -> Float:
     """Moves (N, 2|3) points by a 2×3 similarity; z is scaled with it."""
     return np.concatenate([apply(matrix, points[:, :2]), points[:, 2:] * hypot(matrix[0, 0], matrix[1, 0])], 1)

@@ -27,7 +27,6 @@ from rtface.analysis.treatment import read_treatments
 from rtface.concurrency import call_until_stopped
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.engine import EngineRequest
-from rtface.engine.damage_network import DamageNetwork
 from rtface.engine.engine_set import LIGHT
 from rtface.enhance.corrector import FaceCorrector
 from rtface.enhance.damage_repair import DamageRepair
@@ -180,6 +179,8 @@ def open_repair(options: EnhanceOptions, stats: Stats) -> DamageRepair | None:
     """
     if options.damage == "none":
         return None
+    from rtface.engine.damage_network import DamageNetwork  # it imports OpenVINO
+
     return DamageRepair(DamageNetwork(), CpuDevice(warn=stats.warn), HostCorrection, options, stats)
 
 

@@ -6,6 +6,7 @@ could run code on the machine of everybody who installs them by name.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 from rtface._version import __version__
+from rtface.errors import MissingComponent
 
 PIP = "python -m pip install"
 WHEEL = f"rtface-{__version__}-py3-none-any.whl"
@@ -88,3 +90,19 @@ def reinstall_line(damaged: Path | None = None) -> str:
     if come.clone or come.wheel:
         return f"{PIP} --force-reinstall --no-deps {shlex.quote(str(come.clone or come.wheel))}"
     return f"{PIP} --force-reinstall --no-deps {WHEEL} in the folder of that wheel"
+
+
+def check_shipped(path: Path, sha256: str, what: str) -> None:
+    """Checks a file of the package before its use; `what` names it in the error.
+
+    Raises:
+        MissingComponent: the file is absent or not the one that was shipped.
+    """
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise MissingComponent(f"{what} {path} cannot be read ({error.strerror}); repair it with: "
+                               f"{reinstall_line(path)}") from error
+    if found != sha256:
+        raise MissingComponent(f"{what} {path} is damaged (SHA-256 {found[:12]}…); repair it with: "
+                               f"{reinstall_line(path)}")

@@ -53,3 +53,10 @@ def test_said_before_anything_heavy_is_loaded(tmp_path: Path) -> None:
         assert ended == code, said
         assert says in said, words
         assert len(said.strip().splitlines()) == 1
+
+
+def test_building_a_run_does_not_import_openvino_first() -> None:
+    script = "import sys, rtface.pipeline.build; sys.exit('openvino' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], timeout=60, check=False,
+                          env={"PYTHONPATH": str(Path(__file__).resolve().parents[2])})
+    assert done.returncode == 0

@@ -9,6 +9,7 @@ from skimage import data
 
 torch = pytest.importorskip("torch", reason="torch is needed for training only")
 
+from rtface.correct.damage import REGION
 from training.data import damaged_faces
 from training.degradation import broken_print
 from training.model.damage import DamageNet
@@ -44,7 +45,7 @@ def test_samples_can_be_made_again() -> None:
 
 
 def test_network_answers_for_each_pixel_of_its_region() -> None:
-    x, _, w, h = damaged_faces.REGION
+    x, _, w, h = REGION
     assert 2 * x + w == damaged_faces.SIZE  # the mirror image lies on it
     net = DamageNet()
     with torch.no_grad():

@@ -13,16 +13,13 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from rtface.correct.damage import REGION, SIZE
 from training.crop_space import F32, U8, cut, similarity
 from training.data.portraits import Face
 from training.degradation import broken_print, single_image
 from training.degradation.archive_film import fade, grain, monochrome
 from training.degradation.single_image import rounded
 
-SIZE = 256
-REGION = (32, 40, 192, 208)
-"""x, y, width, height of the crop that the network is given; it holds the feathered oval and some of what surrounds
-it. Symmetric about the crop's middle, because the network also sees its mirror image."""
 SEEN, SURE = 4.0, 14.0
 """Code values of change at which damage begins to count, and from which on it counts fully."""
 SHARES = {"scratches": 0.22, "cracks": 0.2, "dust": 0.18, "crease": 0.15, "stain": 0.08, "torn": 0.17}

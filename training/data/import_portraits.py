@@ -30,7 +30,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from training.crop_space import F32, F64, U8, at, cut
+from training.crop_space import F32, F64, U8, at, cut, frame_matrix
 from training.data.portraits import Face, load_faces, load_fresh, normalised, split
 
 COLUMNS: tuple[str, ...] = (
@@ -158,8 +158,6 @@ class Aligner:
         Raises:
             Unfit: no face or several, or one that is too small, blurred, turned too far or cut off.
         """
-        from rtface.geometry.alignment import crop_matrix
-
         height, width = image.shape[:2]
         k = min(1.0, SEARCHED / max(height, width))
         seen = image
@@ -173,8 +171,7 @@ class Aligner:
         if len(faces) > 1 and faces[1].width > 0.5 * faces[0].width:
             raise Unfit("several faces")
         face = faces[0]
-        m = cv2.invertAffineTransform(np.asarray(crop_matrix(face, 512), np.float64)) / k
-        m[:, 2] += (m[:, 0] + m[:, 1]) / 2 - 0.5
+        m = frame_matrix(face, k)
         scale = float(np.hypot(m[0, 0], m[1, 0]))
         side = crop_side(512 * scale)
         if side is None:

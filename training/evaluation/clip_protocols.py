@@ -26,10 +26,10 @@ import cv2
 import numpy as np
 
 import rtface
-from rtface.geometry.alignment import crop_matrix, fit
+from rtface.geometry.alignment import fit
 from rtface.geometry.transforms import apply
 from rtface.media.color import color_of
-from training.crop_space import F64, TEMPLATE_512, U8, cut
+from training.crop_space import F64, TEMPLATE_512, U8, cut, frame_matrix
 from training.degradation import single_image, video_codec
 from training.evaluation.film_protocols import PROTOCOLS, Shot
 
@@ -48,7 +48,6 @@ VFHQ = {1: ((0.1, 3.0), (0.0, 5.0), (18.0, 25.0)), 2: ((5.0, 10.0), (0.0, 10.0),
 REAL_CROP, ICME_CROP, VFHQ_CROP = 400, 600, 400
 """Side of the face crop in pixels: as which ``real`` counts every clip; to which ``icme`` scales; least for ``vfhq``.
 """
-KERNEL = 21
 LEAST = 8
 """Frames that a clip must show one face for."""
 
@@ -105,13 +104,6 @@ def side_of(film: Clip | Shot) -> float:
     return 512 * float(np.median([np.hypot(m[0, 0], m[1, 0]) for m in film.matrices]))
 
 
-def canonical(face: rtface.Face) -> F64:
-    """2×3, 512-px canonical pixels → frame pixels, both with their centres at integers."""
-    m = cv2.invertAffineTransform(np.asarray(crop_matrix(face, 512), np.float64))
-    m[:, 2] += (m[:, 0] + m[:, 1]) / 2 - 0.5
-    return m
-
-
 def decoded(path: Path) -> Iterator[U8]:
     """The frames of a clip as uint8 H×W×3 RGB, converted by its colour tags, or by what players assume without."""
     with av.open(str(path)) as clip:
@@ -156,7 +148,7 @@ def _tracked(path: Path, frames: int) -> tuple[int, list[F64]]:
             if track is not None:
                 if face is None or len(matrices) == frames:
                     break
-                matrices.append(canonical(face))
+                matrices.append(frame_matrix(face))
     return first, matrices
 
 
@@ -259,7 +251,7 @@ def _vfhq(level: str, size: tuple[int, int], side: float, rng: np.random.Generat
     angle = 0.0 if isotropic else rng.uniform(-np.pi, np.pi)
     down = int(rng.integers(3))
     sigma, gray, quality = rng.uniform(*noise), rng.random() < 0.5, rng.uniform(*crf)
-    kernel = gaussian(first, first if isotropic else second, angle)
+    kernel = single_image.gaussian_kernel(first if isotropic else second, first, angle)
     small = (size[0] // 4, size[1] // 4)
     ways = ((cv2.INTER_AREA, "area"), (cv2.INTER_LINEAR, "linear"), (cv2.INTER_CUBIC, "cubic"))
 
@@ -280,12 +272,3 @@ def _icme(level: str, size: tuple[int, int], side: float, rng: np.random.Generat
         return np.asarray(cv2.resize(image, small, interpolation=cv2.INTER_AREA), np.uint8)
 
     return Degradation(small, source, *video_codec.x265(int(level)), 30, f"{small[0]}×{small[1]}, qp {level}")
-
-
-def gaussian(first: float, second: float, angle: float) -> F64:
-    """A Gaussian kernel of `KERNEL` pixels with σ ``first`` along ``angle`` (radians) and ``second`` across, sum 1."""
-    half = KERNEL // 2
-    y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float64)
-    along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
-    k = np.exp(-0.5 * ((along / first) ** 2 + (across / second) ** 2))
-    return k / k.sum()

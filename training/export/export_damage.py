@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from engines.convert.graph import to_onnx
-from training.data.damaged_faces import REGION
+from rtface.correct.damage import REGION
 from training.export.export_engine import halve
 from training.model.damage import DamageNet
 

@@ -27,7 +27,7 @@ from rtface.engine.crop_runner import CropRunner
 from rtface.engine.recipe import load_recipe
 from training.crop_space import F32, U8, oval_mask, roi
 from training.export.golden_crops import as_floats, golden_crops, in_steps
-from training.export.recipe_text import GRID, VERSION, memory_text, recipe_text
+from training.export.recipe_text import CONTROLLED, GRID, VERSION, memory_text, recipe_text
 from training.loop.initial_weights import HALF, weights
 from training.model.networks import DAMPING, Medium, Small, Whole, build
 from training.model.recurrence import STATE, Past, opening
@@ -82,8 +82,7 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     if memory:
         shapes |= {"past": past, "known": [2, 1, 1, 1], "state": [2, STATE, past[2] // 8, past[3] // 8]}
         shapes |= {"shrunk": past} if size != GRID else {}
-    controlled = engine == "rtface-m-vivid"
-    if controlled:
+    if engine in CONTROLLED:
         shapes["fidelity"] = [2, 1]
     answers = ["residual", *(["log_scale", "occlusion", "next"] if memory else []),
                *(["kept"] if "shrunk" in shapes else [])]  # fmt: skip
@@ -96,7 +95,7 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     digest = hashlib.sha256(tmp.read_bytes()).hexdigest()
     parameters = sum(p.numel() for p in net.parameters())
     recipe = out / "recipe.toml.tmp"
-    text = recipe_text(engine, size, tmp.stat().st_size, digest, parameters, data, controlled)
+    text = recipe_text(engine, size, tmp.stat().st_size, digest, parameters, data)
     recipe.write_text(text + (memory_text(size, shapes["state"][1:]) if memory else ""), encoding="utf-8")
 
     plan = Both(whole, tmp)

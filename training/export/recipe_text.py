@@ -14,18 +14,20 @@ EXACT = ("/spread", "/enlarge", "/carry", "/low", "/mid_band", "/trust/Conv", "/
 """In the names of convolutions that stay as they are: those with fixed weights (``layers.Spread``, ``layers.Enlarge``,
 ``layers.LowPass``, ``layers.MidBand``, ``recurrence.Carry``, the rule of ``recurrence.Trust``), and those that work on
 the state of ``recurrence.Align``, which two frames do not show."""
+CONTROLLED = ("rtface-m-vivid",)
+"""Engines whose network has the input ``fidelity``."""
 PSNR = {"f32": 55.0, "bf16": 38.0, "fp16": 45.0, "int8": 32.0}
 """What the goldens must reach on each backend: far above a broken plan, far below what was measured."""
 
 
-def recipe_text(engine: str, size: int, size_bytes: int, digest: str, parameters: int, data: str,
-                controlled: bool = False) -> str:  # fmt: skip
-    """The recipe as TOML; ``controlled``: the network has the input ``fidelity``."""
+def recipe_text(engine: str, size: int, size_bytes: int, digest: str, parameters: int, data: str) -> str:
+    """The recipe as TOML."""
     grade = {
         "rtface-s": "small: real time beside anything else", "rtface-m": "medium: finer detail for larger faces",
         "rtface-s-vivid": "small and vivid: sharper, and more of it invented",
         "rtface-m-vivid": "medium and vivid: sharper, and more of it invented",
     }[engine]  # fmt: skip
+    fidelity = 'fidelity = { name = "fidelity", default = 0.0 }\n\n' if engine in CONTROLLED else "\n"
     return f'''name = "{engine}"
 version = "{VERSION}"
 summary = "Our own residual network on {size}-px crops, {grade}"
@@ -72,8 +74,7 @@ fp32_nodes = []
 
 [controls]
 strength = true
-{'fidelity = { name = "fidelity", default = 0.0 }' if controlled else ""}
-[golden]
+{fidelity}[golden]
 file = "golden.npz"
 
 [golden.psnr]

@@ -207,6 +207,12 @@ Look = Callable[[Tensor, Tensor], Tensor]
 """How different two pictures N×3×h×w look, N values."""
 
 
+def weight_of(given: Tensor, clean: Tensor, clean_weight: float) -> Tensor:
+    """Weights of N samples by the error (Charbonnier) of their inputs ``given``: what counts is the share of it that is
+    left, because good material has as much to lose as bad has to gain. Clean samples weigh ``clean_weight`` more."""
+    return (1 + clean_weight * clean) * 2 * USUAL / (USUAL + given)
+
+
 def clip_loss(
     loss: Loss, net: Small, b: Batch, temporal: float, clean_weight: float, look: tuple[Look, float] | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -216,10 +222,9 @@ def clip_loss(
     """
     ahead = max(0.0, float(torch.rand(())) * 2 - 1) * AHEAD
     film = unroll(net, b, ahead, drift(len(b.truth)).to(b.seen.device) if ahead else None)
-    # What counts is the share of the input's error that is left: good material has as much to lose as bad has to gain.
     learnt = range(b.warm, b.truth.shape[1])
     given = torch.stack([loss.charbonnier(b.seen[:, t] - b.truth[:, t]) for t in learnt])
-    weight = (1 + clean_weight * b.clean) * 2 * USUAL / (USUAL + given.mean(0))
+    weight = weight_of(given.mean(0), b.clean, clean_weight)
     total = b.seen.new_zeros(())
     ours: list[Tensor] = []
     theirs: list[Tensor] = []

@@ -19,7 +19,7 @@ from training.loop.dead_channels import dead_channels, revive
 from training.loop.initial_weights import weights
 from training.loop.muon import Muon
 from training.loop.parallel_gradients import Crew
-from training.loop.sequences import AHEAD, USUAL, Batch, Clips, clip_figures, clip_loss
+from training.loop.sequences import AHEAD, Batch, Clips, clip_figures, clip_loss, weight_of
 from training.losses.adversarial import Adversary
 from training.losses.landmark_network import Places
 from training.losses.restoration import Loss
@@ -128,9 +128,7 @@ class Trainer:
         truth, seen, clean = (t.to(self.device, non_blocking=True) for t in piece)
         loss, square, logit, shown, _ = self.run_net(net, truth, seen, self.recalled(truth, seen))
         gate = F.binary_cross_entropy_with_logits(logit.mean((1, 2, 3)), (~clean).float(), reduction="none")
-        # As of clips: what counts is the share of the input's error that is left.
-        given = self.loss.charbonnier(seen - truth)
-        weight = (1 + self.a.clean_weight * clean) * 2 * USUAL / (USUAL + given)
+        weight = weight_of(self.loss.charbonnier(seen - truth), clean, self.a.clean_weight)
         total = (loss * weight + 0.002 * gate).sum() / self.a.batch
         total = total + self.impression(shown, truth) * len(seen) / self.a.batch
         if self.adversary is not None:

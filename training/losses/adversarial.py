@@ -53,7 +53,7 @@ class Adversary:
         _, _, w, h = roi(size)
         self.side, self.share = (min(w, h) * 4 // 11) // 8 * 8, share
         self.critic = Critic()
-        self.copy = Critic().requires_grad_(False)
+        self.copy = Critic().requires_grad_(False)  # for `pull`: several threads ask it at once
         self.renew()
         self.opt = torch.optim.Adam(self.critic.parameters(), lr, betas=(0.5, 0.99))
         self.dice = torch.Generator().manual_seed(seed)
@@ -74,7 +74,7 @@ class Adversary:
         self.heap.append((ours.detach(), theirs.detach()))
         if self.shown < 200:
             return loss.new_zeros(())
-        wanted = F.softplus(self.judge(theirs) - self.judge(ours)).mean()
+        wanted = F.softplus(self.copy(theirs) - self.copy(ours)).mean()
         rest = torch.autograd.grad(loss, shown, retain_graph=True)[0]
         own = torch.autograd.grad(wanted, b, retain_graph=True)[0]
         weight = self.share * self.windows_norm(rest) / own.norm().clamp_min(1e-8)
@@ -84,10 +84,6 @@ class Adversary:
         """The norm that a gradient over whole pictures has, on average, in a window."""
         share = self.side**2 / (gradient.shape[2] * gradient.shape[3])
         return gradient.norm() * share**0.5
-
-    def judge(self, pair: Tensor) -> Tensor:
-        """The critic's scores, by a copy whose weights take no gradient: several threads ask at once."""
-        return self.copy(pair)
 
     def renew(self) -> None:
         """Brings the copy up to date."""

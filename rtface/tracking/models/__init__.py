@@ -18,13 +18,11 @@ The last three are made by ``training/export/tracker_networks.py``.
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
 from pathlib import Path
 
-from rtface.errors import MissingComponent
 from rtface.protocols import ImageNetwork
-from rtface.util.install import reinstall_line
+from rtface.util.install import check_shipped
 
 SHA256 = {
     "face_detection_yunet_2023mar.onnx": "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
@@ -49,14 +47,7 @@ def path(name: str) -> Path:
         MissingComponent: the file is absent or not the one that was shipped.
     """
     file = file_of(name)
-    try:
-        found = hashlib.sha256(file.read_bytes()).hexdigest()
-    except OSError as e:
-        raise MissingComponent(f"the face tracker's model {file} cannot be read ({e.strerror}); repair it with: "
-                               f"{reinstall_line(file)}") from e
-    if found != SHA256[name]:
-        raise MissingComponent(f"the face tracker's model {file} is damaged (SHA-256 {found[:12]}…); repair it "
-                               f"with: {reinstall_line(file)}")
+    check_shipped(file, SHA256[name], "the face tracker's model")
     return file
 
 
