@@ -17,6 +17,7 @@ from rtface.engine.crop_runner import CropRunner
 from rtface.engine.recipe import load_recipe
 from training.crop_space import TEMPLATE_512, oval_mask, similarity
 from training.degradation import video_codec
+from training.degradation.single_image import gaussian_kernel
 from training.evaluation import measure
 from training.evaluation.clip_protocols import (
     SET_ASIDE,
@@ -24,7 +25,6 @@ from training.evaluation.clip_protocols import (
     TUNING,
     Clip,
     chosen,
-    gaussian,
     median_window,
     set_of,
     shot_of,
@@ -146,11 +146,11 @@ def test_the_window_is_the_median_of_the_face() -> None:
 
 
 def test_blur_kernels_have_the_spread_they_were_given() -> None:
-    k = gaussian(2.0, 1.0, 0.0)
+    k = gaussian_kernel(1.0, 2.0, 0.0)
     y, x = np.mgrid[-10:11, -10:11]
     assert k.sum() == pytest.approx(1) and (k * x * x).sum() == pytest.approx(4, rel=0.01)
     assert (k * y * y).sum() == pytest.approx(1, rel=0.01)
-    turned = gaussian(2.0, 1.0, np.pi / 2)
+    turned = gaussian_kernel(1.0, 2.0, np.pi / 2)
     assert (turned * y * y).sum() == pytest.approx(4, rel=0.01)
 
 
