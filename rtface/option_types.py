@@ -55,6 +55,7 @@ class RunOptions(AnalyzeOptions, EnhancerOptions, total=False):
     strict: bool
     compare: str | PathLike[str] | None
     report: str | PathLike[str] | None
+    checksums: bool
     overwrite: bool
     dry_run: bool
     segments: int | None

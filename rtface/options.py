@@ -225,6 +225,10 @@ class OutputOptions(_Group):
     report: Path | None = _option(
         None, v.path, _RUNS, "Also write the report to this file.", "[Its keys](report.md)",
         metavar="FILE.json", unset="none")
+    checksums: bool = _option(
+        False, v.boolean, _FILES,
+        "Also write the SHA-256 of the files, and of a film the framemd5 of its frames, next to OUTPUT.",
+        "'rtface verify' checks them later. [How](formats.md#checksums)")
     overwrite: bool = _option(
         False, v.boolean, _RUNS, "Replace an OUTPUT, comparison, report or recording that exists.")
     dry_run: bool = _option(

@@ -33,6 +33,7 @@ from rtface.media.workfile import Target
 from rtface.options import Options
 from rtface.pipeline.build import Threads, film_parts, open_film
 from rtface.pipeline.chain import chain, end_at_faults
+from rtface.pipeline.checksums import checksum_outputs, write_checksums
 from rtface.pipeline.compare import Comparison, open_pairs
 from rtface.pipeline.dry_run import describe_plan
 from rtface.pipeline.progress import Progress, Show, SpeedMeter
@@ -77,6 +78,8 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
     stills = is_stills_job(input, output, options)
     written = [OutputPath(output, folder=_into_folder(input, output, stills), resumes=stills)]
     written += [OutputPath(path, f"--{name}") for name in ("compare", "report") if (path := getattr(options, name))]
+    sums = checksum_outputs(Path(output), film=not stills and not written[0].folder) if options.checksums else []
+    written += sums
     read = [input] if options.treatment is None else [input, options.treatment]
     targets = check_outputs(written, inputs=read, overwrite=options.overwrite)
     treated = read_treatments(options.treatment) if options.treatment else {}
@@ -116,7 +119,11 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
                 report.notes += missing_tracks(options.faces, treated, [track.id for track in report.tracks])
         # Of a run that ended before its first frame there is nothing to report, unless it was interrupted.
         if options.report and not options.dry_run and (failure is None or report.interrupted or report.frames_out):
-            _save(report, targets[-1], failure, stats)
+            _save(report, targets[len(targets) - len(sums) - 1], failure, stats)
+    if sums and not options.dry_run:
+        report.notes += write_checksums(
+            Path(output), targets[-len(sums):], stop=stop.is_set,
+            doing=(lambda what, done: building(f"checksums ({what})", done)) if building else None)
     return report
 
 

@@ -1,0 +1,121 @@
+"""``rtface verify``: checks outputs against the manifests that ``--checksums`` writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rtface.cli.command import FAILED, Json, command, explain
+from rtface.cli.console import Console, print_json
+from rtface.cli.signals import StopRequest
+from rtface.errors import InputMissing, RtfaceError, UsageError
+from rtface.pipeline.progress import PLAIN_INTERVAL, TERMINAL_INTERVAL
+
+if TYPE_CHECKING:
+    from rtface.pipeline.verify import Verified
+
+DIFFERS = 3
+"""Exit code where an output is not what its manifests say."""
+
+
+class StepLine:
+    """Shows the step at work and its share as a status line."""
+
+    def __init__(self, console: Console, name: str) -> None:
+        self._console, self._name = console, name
+        self._interval = TERMINAL_INTERVAL if console.live else PLAIN_INTERVAL
+        self._shown = monotonic()
+
+    def __call__(self, step: str, done: float) -> None:
+        now = monotonic()
+        if now - self._shown >= self._interval:
+            self._shown = now
+            self._console.status(f"{self._name}: {step}, {done:.0%}")
+
+
+@command()
+def verify(
+    outputs: Annotated[list[str], typer.Argument(metavar="OUTPUT...", show_default=False, help=(
+        "Films, stills or folders of stills with manifests next to them."))],
+    manifest: Annotated[str | None, typer.Option(metavar="FILE", help=(
+        "Check against this SHA-256 manifest or framemd5 list."))] = None,
+    files_only: Annotated[bool, typer.Option("--files-only", help="Check the files, not the frames.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Write the manifests instead of checking them.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="With --write: replace manifests.")] = False,
+    *,
+    json: Json = False,
+    console: Console,
+    stop: StopRequest,
+) -> None:
+    """Check outputs against their checksums: the files by SHA-256, then films frame by frame.
+
+    The exit code is 0 where everything is the same, 3 where something differs, and 1 where something cannot be checked.
+    """
+    if manifest is not None and (len(outputs) > 1 or write):
+        raise UsageError("--manifest names the manifest of one OUTPUT that is checked")
+    codes: list[int] = []
+    for name in outputs:
+        path = Path(name)
+        try:
+            codes.append(_write(path, overwrite, console, stop) if write else
+                         _check(path, manifest, files_only, json, console, stop))
+        except RtfaceError as error:
+            if len(outputs) == 1:
+                raise
+            codes.append(explain(error, console))
+            if json:
+                print_json({"output": name, "error": " ".join(str(error).split())})
+    raise typer.Exit(DIFFERS if DIFFERS in codes else FAILED if any(codes) else 0)
+
+
+def _check(path: Path, manifest: str | None, files_only: bool, json: bool, console: Console,
+           stop: StopRequest) -> int:
+    from rtface.pipeline.verify import verify as check
+
+    found = check(path, Path(manifest) if manifest else None, files_only=files_only,
+                  doing=StepLine(console, path.name), stop=stop.event.is_set)
+    console.clear()
+    if json:
+        print_json(found.to_dict())
+    for note in found.notes:
+        console.say(note)
+    for problem in found.problems:
+        console.say(problem, "error")
+    for difference in found.differences:
+        console.say(f"{path}: {difference}", "error")
+    console.say(f"{path}: {_summary(found)}", "info" if found.same else "error")
+    return 0 if found.same else DIFFERS
+
+
+def _summary(found: Verified) -> str:
+    said: list[str] = []
+    if found.files != "not checked":
+        count = "1 file" if found.files_checked == 1 else f"{found.files_checked} files"
+        said.append(count + (" as in the manifest" if found.files == "same" else
+                             " checked, not all as in the manifest"))
+    if found.frames != "not checked":
+        said.append(f"{found.frames_checked} frames " + (
+            "and all packets as in the list" if found.frames == "same" else "checked, not all as in the list"))
+    elif found.files == "differs":
+        said.append("the frames were not checked")
+    if found.files == "differs" and found.frames == "same":
+        said.append("so only the container has changed")
+    return ", ".join(said) + (f", start timecode {found.timecode}" if found.timecode else "")
+
+
+def _write(path: Path, overwrite: bool, console: Console, stop: StopRequest) -> int:
+    from rtface.media.outputs import check_outputs
+    from rtface.media.stream_plan import FORMATS
+    from rtface.pipeline.checksums import checksum_outputs, write_checksums
+
+    if not path.exists():
+        raise InputMissing(f"{path}: there is no such file or folder; check the name")
+    path = path.resolve() if not path.name else path
+    written = checksum_outputs(path, film=path.is_file() and path.suffix.lower() in FORMATS)
+    targets = check_outputs(written, inputs=[path], overwrite=overwrite)
+    for line in write_checksums(path, targets, doing=StepLine(console, path.name), stop=stop.event.is_set):
+        console.say(line)
+    return 0
