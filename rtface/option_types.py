@@ -21,6 +21,7 @@ class AnalyzeOptions(TypedDict, total=False):
     max_faces: int
     start: float | str | None
     end: float | str | None
+    timecode: str | None
     sequence: bool
     fps: Fraction | float | str | None
 
@@ -50,6 +51,7 @@ class RunOptions(AnalyzeOptions, EnhancerOptions, total=False):
     strength: float
     device: str
     treatment: str | PathLike[str] | None
+    shots: str | PathLike[str] | None
     size: tuple[int, int] | str | None
     decode: str
     strict: bool

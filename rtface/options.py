@@ -162,6 +162,9 @@ class FaceOptions(_Group):
         "[What a face needs](analysis.md#the-treatment)")
     treatment: Path | None = _option(
         None, v.path, _FILES, "Follow this file, made by 'rtface analyze --json' and edited.", unset="none")
+    shots: Path | None = _option(
+        None, v.path, Scope.FILM, "Use the settings by shot of this CSV, EDL or OTIO file.",
+        "`rtface analyze --scenes` makes one to fill in. [Settings by shot](films.md#settings-by-shot)", unset="none")
 
 
 @dataclass(frozen=True)
@@ -177,6 +180,10 @@ class InputOptions(_Group):
         None, v.time, Scope.FILM | _ANALYSIS, "Begin at this time: seconds or HH:MM:SS.mmm.", unset="the start")
     end: float | None = _option(
         None, v.time, Scope.FILM | _ANALYSIS, "End at this time: seconds or HH:MM:SS.mmm.", unset="the end")
+    timecode: str | None = _option(
+        None, v.timecode, Scope.FILM | _ANALYSIS,
+        "Timecode of the film's first frame, from which the timecodes of shots count.",
+        "`01:00:00:00`, or `01:00:00;00` for drop-frame", unset="the film's own")
     sequence: bool = _option(False, v.boolean, _FILES | _ANALYSIS, "Read a folder of stills as a film.")
     fps: Fraction | None = _option(
         None, v.rate, Scope.SEQUENCE | Scope.CAMERA | _ANALYSIS,

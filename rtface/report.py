@@ -190,8 +190,10 @@ def metadata_options(options: Options) -> dict[str, str]:
     """The options that the metadata of an output names."""
     values = {key: str(getattr(options, key)) for key in _METADATA_OPTIONS}
     stages = ",".join(spec.partition(":")[0].strip() for spec in options.stages)
-    damage = {"damage": options.damage} if options.damage != "none" else {}
-    return values | damage | ({"stages": stages} if stages else {})
+    more = {"damage": options.damage} if options.damage != "none" else {}
+    if options.shots is not None:
+        more["shots"] = "yes"
+    return values | more | ({"stages": stages} if stages else {})
 
 
 def report_options(options: Options) -> dict[str, Any]:

@@ -60,6 +60,11 @@ class Treatment:
         return self.strength if self.on else 0.0
 
 
+FORCED = {"always": Treatment(True, 1.0, None, ("always asked for",)),
+          "never": Treatment(False, 0.0, None, ("never asked for",))}
+"""The treatments of ``--correct always`` and ``never``."""
+
+
 def undecided_by_scores(analysis: Analysis, face_width: float, *, exposure: bool = False) -> bool:
     """Whether the treatment depends on what an engine makes of the face (`choose_treatment`'s `gain`)."""
     return face_width >= SMALLEST / CORE and _severity(analysis, exposure)[0] < _SURE

@@ -13,12 +13,15 @@ from rtface.cli.command import FAILED, Json, command
 from rtface.cli.console import Console, print_json, print_table
 from rtface.cli.option_sources import LoadedOptions
 from rtface.cli.signals import StopRequest
+from rtface.errors import OutputError, UsageError
 from rtface.options import ANALYSIS, check_scope
 from rtface.pipeline.progress import ProgressLine
 from rtface.util.urls import Address, place
 
 if TYPE_CHECKING:
+    from rtface.media.workfile import Target
     from rtface.report import TrackReport
+    from rtface.shots.scenes import SceneRecorder
 
 
 @command(*ANALYSIS)
@@ -26,29 +29,45 @@ def analyze(
     input: Annotated[str, typer.Argument(metavar="INPUT", show_default=False, help="A film, a still or a folder.")],
     *,
     json: Json = False,
+    scenes: Annotated[Path | None, typer.Option(metavar="FILE", help=(
+        "Write the scenes to this CSV, EDL, OTIO or JSON file, to fill in for 'rtface run --shots'."))] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace that file if it exists.")] = False,
     load: Callable[[], LoadedOptions],
     console: Console,
     stop: StopRequest,
 ) -> None:
     """Show the degradations of each face track, and the treatment that 'rtface run' would choose.
 
-    With --json the output is a treatment file: edit it and pass it to 'rtface run --treatment'.
+    With --json the output is a treatment file: edit it and pass it to 'rtface run --treatment'. It has the scenes of a
+    film, too.
     """
     loaded = load()
     options = loaded.options
     source = place(input)
     early_checks.check_inputs([source])
     from rtface.pipeline.analysis import analyze_file
+    from rtface.media.outputs import OutputPath, check_outputs
     from rtface.pipeline.stills import scope_of
+    from rtface.shots.files import check_scenes_file
+    from rtface.shots.scenes import SceneRecorder
     from rtface.stats import Stats
 
     check_scope(loaded.given, options, scope_of(source, Path("analysis"), options))
-    stats = Stats()
+    stats, found = Stats(), SceneRecorder()
+    target = None
+    if scenes is not None:
+        if isinstance(source, Path) and source.is_dir() and not options.sequence:
+            raise UsageError(f"--scenes: {source} is a folder of stills, which has no scenes; leave it out")
+        check_scenes_file(scenes)
+        (target,) = check_outputs([OutputPath(scenes, "--scenes")], inputs=[source], overwrite=overwrite)
     tracks = analyze_file(source, options, stats=stats, progress=ProgressLine(console, source.name),
-                          stop=stop.event)
+                          stop=stop.event, scenes=found)
     console.clear()
+    if target is not None:
+        _write_scenes(target, found, source.name, console)
     if json:
-        print_json(treatment_file(source, tracks), indent=2)
+        table = treatment_file(source, tracks)
+        print_json({**table, "scenes": found.table()} if found.clock else table, indent=2)
     elif tracks:
         print_table([["TRACK", "FROM", "TO", "WIDTH", "TREATMENT", "WHAT IS WRONG (0 nothing ... 1 all)"],
                      *map(_cells, tracks)])
@@ -57,6 +76,22 @@ def analyze(
     if unreadable := stats.counters["unreadable"]:
         console.say(f"{source}: {unreadable} image{'s' * (unreadable > 1)} could not be read", "error")
         raise typer.Exit(FAILED)
+
+
+def _write_scenes(target: Target, found: SceneRecorder, title: str, console: Console) -> None:
+    """Writes the file of ``--scenes``; says where timecodes are not exact."""
+    from rtface.media.workfile import write_whole
+    from rtface.shots.files import scenes_text
+
+    try:
+        write_whole(target, scenes_text(target.path, found, title).encode())
+    except OSError as error:
+        raise OutputError(f"{target.shown}: could not be written ({error.strerror}); choose another place") from error
+    count = len(found.scenes)
+    console.say(f"{target.path} written: {count} {'scene' if count == 1 else 'scenes'}")
+    if not found.even and target.path.suffix.lower() in (".edl", ".otio"):
+        console.say("the frames of this film are not evenly spaced: its timecodes are the nearest ones; "
+                    "CSV has the exact times")
 
 
 def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str, Any]:

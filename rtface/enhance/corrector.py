@@ -34,6 +34,7 @@ from rtface.geometry.alignment import crop_matrix
 from rtface.options import EnhanceOptions
 from rtface.protocols import Engine, Restored, Runtime, ShapingOptions
 from rtface.quality.governor import UNSEEN
+from rtface.shots.settings import ShotList
 from rtface.stats import Stats
 
 
@@ -78,6 +79,21 @@ class FaceCorrector(ABC):
         """The device and the engines of the next frame."""
         return self.switch.runtime
 
+    @property
+    def shots(self) -> ShotList:
+        """Settings by shot, which replace those of the run; may be set before the first frame."""
+        return self.tracks.shots
+
+    @shots.setter
+    def shots(self, shots: ShotList) -> None:
+        self.tracks.shots = shots
+
+    def chosen(self, frame: Frame) -> tuple[Face, ...]:
+        """The faces of a frame that the options, or the settings of its shot, leave."""
+        faces = self.shots.at(frame.time).faces
+        choose = self._filter if faces is None else FaceFilter.parse(faces, self._options.max_faces)
+        return choose(frame.faces)
+
     def reset(self) -> None:
         """Forgets what corrections remember of the frames before."""
         self.tracks.reset()
@@ -91,7 +107,7 @@ class FaceCorrector(ABC):
         task = FrameTask(frame, self.runtime.device)
         try:
             if self.switch.works:
-                self.submit_faces(task, self._filter(frame.faces))
+                self.submit_faces(task, self.chosen(frame))
         except Exception as error:  # noqa: BLE001 - one bad frame must not end a run: counted and said
             self._failed(error, task)
             task.frame = replace(task.frame, failed=True)
@@ -106,7 +122,8 @@ class FaceCorrector(ABC):
         if not faces and not self._select.every_frame:
             return
         self._measure_faces(frame, faces)
-        task.faces = self._select(frame, faces, self.runtime, self.strength)
+        strength = self.shots.at(frame.time).strength
+        task.faces = self._select(frame, faces, self.runtime, self.strength if strength is None else strength)
         task.faces += [self._head_around(face) for face in task.faces if self._needs_head(face)]
         if task.faces:
             for face in task.faces:
@@ -164,7 +181,9 @@ class FaceCorrector(ABC):
     def _shaping(self, task: FrameTask, face: FaceTask) -> ShapingOptions:
         # A recurrent engine, and the blend of keyframes, are steady without the temporal average.
         average = not (face.light or face.engine.recurrent or task.frame.new)
-        return ShapingOptions(face.strength, self._options.colour, self._options.grain, average=average,
+        shot = self.shots.at(task.frame.time)
+        return ShapingOptions(face.strength, shot.colour or self._options.colour, shot.grain or self._options.grain,
+                              average=average,
                               keep=self.mode is Mode.LIVE and task.device.carries,
                               region="around" if face.around else self._region(face.engine),
                               share=face.share if face.light is None else 1.0)

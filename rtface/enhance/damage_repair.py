@@ -33,6 +33,7 @@ from rtface.geometry.alignment import crop_matrix, move, pose
 from rtface.geometry.transforms import apply
 from rtface.options import EnhanceOptions
 from rtface.protocols import MEMORY_S, Correction, DamageFinder, Device, Item
+from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stats import Stats
 
 _LARGE = 0.75  # crop pixels per display pixel of a `SIZE` crop below which a crop of twice the side is filled
@@ -63,6 +64,7 @@ class DamageRepair:
 
     Attributes:
         strength: 0…1 scales what is filled; may be changed between frames.
+        shots: settings by shot, which replace those of the run; may be set before the first frame.
         filled: share of each repaired face of the last frame that was filled, 0…1, by track id.
     """
 
@@ -70,8 +72,8 @@ class DamageRepair:
                  options: EnhanceOptions, stats: Stats) -> None:
         self._finder, self._device, self._make, self._stats = finder, device, make_correction, stats
         self._filter = FaceFilter.parse(options.faces, options.max_faces)
-        self._grain, self._on = options.grain == "match", options.correct != "never"
-        self.strength = options.strength
+        self._options, self.strength = options, options.strength
+        self.shots: ShotList = NO_SHOTS
         self.filled: dict[int, float] = {}
         self._past: dict[int, _Past] = {}
 
@@ -89,7 +91,7 @@ class DamageRepair:
         self.filled = {}
         if frame.cut or frame.new:
             self._past.clear()
-        faces = self._filter(frame.faces) if self._on and self.strength > 0.0 else ()
+        faces = self._chosen(frame)
         if not faces:
             return frame
         try:
@@ -99,6 +101,18 @@ class DamageRepair:
             self._stats.fault("damage", error)
             self.filled = {}
             return frame
+
+    def _chosen(self, frame: Frame) -> tuple[Face, ...]:
+        """The faces to repair; none where the options, or the settings of the frame's shot, correct none."""
+        shot = self.shots.at(frame.time)
+        if (shot.correct or self._options.correct) == "never" or self._strength(frame) <= 0.0:
+            return ()
+        choose = self._filter if shot.faces is None else FaceFilter.parse(shot.faces, self._options.max_faces)
+        return choose(frame.faces)
+
+    def _strength(self, frame: Frame) -> float:
+        strength = self.shots.at(frame.time).strength
+        return self.strength if strength is None else strength
 
     def _repaired(self, frame: Frame, faces: Sequence[Face]) -> Frame:
         crops = self._cut(frame, [crop_matrix(face, SIZE) for face in faces], SIZE)
@@ -153,11 +167,11 @@ class DamageRepair:
         inside = hole.astype(np.float32)
         filled = np.clip(painted(crop, hole) + enlarged_change(more, size) * inside[..., None], 0.0, 1.0)
         change = np.asarray(filled - crop, np.float32)
-        if self._grain:
+        if (self.shots.at(frame.time).grain or self._options.grain) == "match":
             seed = (face.track_id * 31 + frame.pts) * 97
             scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
             change += grain_of(crop, hole, mask, scale, (seed % SHEET, seed // 7 % SHEET))[..., None]
-        change *= (mask * np.float32(self.strength))[..., None]
+        change *= (mask * np.float32(self._strength(frame)))[..., None]
         return self._make(change, mask * inside, matrix)
 
     def _mask(self, frame: Frame, face: Face, matrix: Float, size: int) -> Float32:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
+from rtface.analysis.analyzer import Analyzer
 from rtface.analysis.look_ahead import look_ahead
 from rtface.correct.keyframe_blend import AHEAD
 from rtface.enhance.corrector import FaceCorrector
@@ -33,7 +34,7 @@ class FilmEnhancer(FaceCorrector):
         """
         waiting: deque[FrameTask | Item] = deque()
         tasks = 0
-        for item in look_ahead(items, lambda frame: self._measure(frame, self._filter(frame.faces), self.runtime)):
+        for item in look_ahead(items, self._measured):
             if isinstance(item, Frame):
                 waiting.append(self.submit(item))
                 tasks += 1
@@ -46,6 +47,12 @@ class FilmEnhancer(FaceCorrector):
                 yield self.collect(first) if isinstance(first, FrameTask) else first
         for rest in waiting:
             yield self.collect(rest) if isinstance(rest, FrameTask) else rest
+
+    def _measured(self, frame: Frame) -> list[Analyzer]:
+        """The analyzers of the faces whose treatment a frame waits for."""
+        if self.shots.at(frame.time).correct == "never":
+            return []
+        return self._measure(frame, self.chosen(frame), self.runtime)
 
     def submit_faces(self, task: FrameTask, faces: tuple[Face, ...]) -> None:
         super().submit_faces(task, faces)

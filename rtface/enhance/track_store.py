@@ -10,12 +10,14 @@ from typing import Any, Literal
 import numpy as np
 
 from rtface.analysis.analyzer import Analyzer, Treatment
+from rtface.analysis.treatment import FORCED
 from rtface.correct import CorrectionState
 from rtface.enhance.keyframes.scheduler import KeyframeTrack
 from rtface.enhance.mode import Mode
 from rtface.frame import Face
 from rtface.protocols import Restored, ShapeTask
 from rtface.report import Span, TrackReport
+from rtface.shots.settings import NO_SHOTS, ShotList
 
 # Spans kept for each track; then the shortest is taken into a neighbour.
 _SPANS = 64
@@ -65,9 +67,15 @@ class TrackState:
         self.frames += 1
         self.width_sum += face.width
 
-    def decide(self, time: float, *, counted: bool) -> float:
-        """Strength of the correction at this time, 0…1; the decision is noted where `counted`."""
+    def decide(self, time: float, *, counted: bool, forced: Treatment | None = None) -> float:
+        """Strength of the correction at this time, 0…1; the decision is noted where `counted`.
+
+        Args:
+            forced: of the shot; holds instead of the analysis, from this frame on and without a ramp.
+        """
         strength, treatment = self.analyzer.advance(time), self.analyzer.treatment
+        if forced is not None:
+            strength, treatment = forced.applied_strength, forced
         if counted:
             last = self.spans[-1] if self.spans else None
             if last is not None and last.on == treatment.on:
@@ -168,23 +176,26 @@ class TrackStore:
 
     Attributes:
         states: of every track seen, by track id.
+        shots: settings by shot.
     """
 
     def __init__(self, treatments: Mapping[int, Treatment], *, exposure: bool,
                  correct: Literal["auto", "always", "never"] = "auto", mode: Mode = Mode.FILM) -> None:
         self._treatments = treatments
-        self._exposure, self._mode = exposure, mode
-        self._everything = {"always": Treatment(True, 1.0, None, ("always asked for",)),
-                            "never": Treatment(False, 0.0, None, ("never asked for",))}.get(correct)
+        self._exposure, self._mode, self._correct = exposure, mode, correct
         self.states: dict[int, TrackState] = {}
+        self.shots: ShotList = NO_SHOTS
         self._swept = 0.0
 
     def track_of(self, face: Face, time: float) -> TrackState:
         """The state of a face's track, made on first sight."""
         track = self.states.get(face.track_id)
         if track is None:
-            forced = self._treatments.get(face.track_id, self._everything)
-            track = TrackState(face.track_id, time, Analyzer(exposure=self._exposure, forced=forced),
+            # With shots the analysis is needed whatever `correct` says: a track may come from one shot into another.
+            forced = self._treatments.get(face.track_id, None if self.shots else FORCED.get(self._correct))
+            colour = self.shots.at(time).colour
+            exposure = self._exposure if colour is None else colour == "restore"
+            track = TrackState(face.track_id, time, Analyzer(exposure=exposure, forced=forced),
                                KeyframeTrack(self._mode), last_s=time)
             self.states[face.track_id] = track
         return track
@@ -192,6 +203,14 @@ class TrackStore:
     def analyzer_of(self, face: Face, time: float) -> Analyzer:
         """The analyzer of a face's track, made on first sight."""
         return self.track_of(face, time).analyzer
+
+    def forced(self, face: Face, time: float) -> Treatment | None:
+        """What the shot at this time demands for a face; None where its analysis decides."""
+        if not self.shots:
+            return None
+        if (correct := self.shots.at(time).correct) is None:
+            return None if face.track_id in self._treatments else FORCED.get(self._correct)
+        return FORCED.get(correct)
 
     def see(self, face: Face, time: float, *, counted: bool = True) -> TrackState:
         """The state of a face's track, with this frame counted."""

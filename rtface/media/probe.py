@@ -122,6 +122,7 @@ class MediaInfo:
         hdr: static HDR metadata, or None.
         captions: whether closed captions ride on the first frame.
         clock_start: start of the input's own clock in seconds; --start and --end count from here.
+        video_start: time of the whole film's first video frame, seconds of the input's own clock.
         start, end: the cut in seconds of the input's own clock, None where there is none.
         origin: the time of the input's clock that becomes 0 in an output.
         size: bytes of the file, None when it is not a file.
@@ -157,6 +158,7 @@ class MediaInfo:
     hdr: HdrMetadata | None = None
     captions: bool = False
     clock_start: Fraction = Fraction(0)
+    video_start: Fraction = Fraction(0)
     start: Fraction | None = None
     end: Fraction | None = None
     origin: Fraction = Fraction(0)

@@ -263,7 +263,7 @@ class FileSource:
             streams=streams, chapters=self._chapters(), metadata=dict(container.metadata),
             expected_frames=1 if decoder.still else None if length is None else max(1, round(length * decoder.rate)),
             hdr=hdr_of(image), captions=has_captions(image), start=self._start, end=self._end,
-            clock_start=self._clock_start, origin=self._origin(),
+            clock_start=self._clock_start, video_start=self._video_start(decoder), origin=self._origin(),
             size=None if is_url(self._path) else Path(self._path).stat().st_size,
             notes=notes, decoder=self._decoded_by(decoder, notes), on_gpu=on_gpu(first.image),
             coding=coding_of(self._video.codec_context, decoder.head))
@@ -278,6 +278,10 @@ class FileSource:
         else:
             notes.append(f"{self._name}: is decoded by {by}")
         return by
+
+    def _video_start(self, decoder: Decoder) -> Fraction:
+        start = self._video.start_time
+        return self._clock_start if start is None else start * decoder.time_base
 
     def _origin(self) -> Fraction:
         if self._start is not None:

@@ -20,15 +20,17 @@ from rtface.pipeline.chain import WAITING, bytes_of, end_at_faults, split_fields
 from rtface.pipeline.progress import Progress, Show, SpeedMeter
 from rtface.pipeline.stills import frames_of_stills
 from rtface.report import TrackReport
+from rtface.shots.clock import FilmClock
+from rtface.shots.scenes import SceneRecorder
 from rtface.stats import Stats
 from rtface.util.urls import Address
 
 
 def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None = None, progress: Show | None = None,
-                 stop: threading.Event | None = None) -> list[TrackReport]:
+                 stop: threading.Event | None = None, scenes: SceneRecorder | None = None) -> list[TrackReport]:
     """What is wrong with each face of a film or still, and the treatment that a run would choose.
 
-    The same tracker, analysis and look-ahead as a run, so ids and decisions are the same. Raises as `run_file` does.
+    `scenes` notes the scenes of a film. The same tracker, analysis and look-ahead as a run, so ids and decisions are the same. Raises as `run_file` does.
     """
     stats, stop = stats or Stats(), stop or threading.Event()
     threads = Threads.for_film(options.threads)
@@ -41,6 +43,9 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
             frames_in = iter(source)
         tracker, runtime = analysis_parts(options, threads, stats, stack)
         tracks = TrackStore({}, exposure=options.colour == "restore", correct=options.correct)
+        if scenes is not None and source is not None:
+            scenes.clock = FilmClock.of(source.info, options.timecode)
+            frames_in = scenes.noted(frames_in, runtime.device)
         measure = TrackMeasurement(tracks.analyzer_of, stats, live=False)
         choose = FaceFilter.parse(options.faces, options.max_faces)
         decoded = close_with(stack, buffer(frames_in, WAITING, name="decode", weigh=bytes_of,

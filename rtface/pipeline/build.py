@@ -33,7 +33,7 @@ from rtface.enhance.damage_repair import DamageRepair
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.single import FrameEnhancer
-from rtface.errors import InputError, Interrupted
+from rtface.errors import InputError, Interrupted, UsageError
 from rtface.media.hardware import decoding
 from rtface.media.images import SequenceSource
 from rtface.media.source import FileSource
@@ -47,6 +47,7 @@ from rtface.pipeline.runtime import (
     open_runtime,
 )
 from rtface.protocols import Engine, Engines, Runtime, Tracker
+from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
 from rtface.util.urls import Address
@@ -102,6 +103,22 @@ class RunParts(Generic[E]):
     def runtime(self) -> Runtime:
         """The device and the engines of the next frame."""
         return self.enhance.runtime
+
+    def use_shots(self, shots: ShotList) -> None:
+        """Lets the settings of a list of shots replace those of the run; before the first frame.
+
+        Raises:
+            UsageError: a shot names an engine that cannot be used; the message names its place in the list.
+            MissingComponent, EngineError: as `film_parts`.
+        """
+        for name, where in shots.engines.items():
+            try:
+                self.runtime.engines.named(name)
+            except UsageError as error:
+                raise UsageError(f"{shots.name}, {where}: {error}") from error
+        self.enhance.shots = shots
+        if self.repair is not None:
+            self.repair.shots = shots
 
 
 def open_film(input: Path | Address, options: Options, threads: Threads, stats: Stats,
@@ -184,11 +201,13 @@ def open_repair(options: EnhanceOptions, stats: Stats) -> DamageRepair | None:
     return DamageRepair(DamageNetwork(), CpuDevice(warn=stats.warn), HostCorrection, options, stats)
 
 
-def segment_parts(runtime: Runtime, tracker: Tracker, options: EnhanceOptions,
-                  stats: Stats) -> RunParts[FilmEnhancer]:
+def segment_parts(runtime: Runtime, tracker: Tracker, options: EnhanceOptions, stats: Stats,
+                  shots: ShotList = NO_SHOTS) -> RunParts[FilmEnhancer]:
     """The parts of the next segment of a film: its tracks have no past."""
     tracker.reset()
-    return RunParts(tracker, FilmEnhancer(runtime, options, stats, light=LIGHT), open_repair(options, stats))
+    parts = RunParts(tracker, FilmEnhancer(runtime, options, stats, light=LIGHT), open_repair(options, stats))
+    parts.use_shots(shots)
+    return parts
 
 
 def frame_parts(options: EnhanceOptions, stats: Stats, stack: ExitStack, *, analysis: bool,

@@ -43,6 +43,9 @@ from rtface.pipeline.segments import in_segments
 from rtface.pipeline.stills import is_image, is_stills_job, run_stills
 from rtface.protocols import Item, Sink
 from rtface.report import Report, metadata_options, report_options
+from rtface.shots.clock import FilmClock
+from rtface.shots.files import check_shots_file, read_shots
+from rtface.shots.settings import NO_SHOTS
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
 from rtface.util.parse import format_start
@@ -80,7 +83,9 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
     written += [OutputPath(path, f"--{name}") for name in ("compare", "report") if (path := getattr(options, name))]
     sums = checksum_outputs(Path(output), film=not stills and not written[0].folder) if options.checksums else []
     written += sums
-    read = [input] if options.treatment is None else [input, options.treatment]
+    read = [input, *(path for path in (options.treatment, options.shots) if path is not None)]
+    if options.shots is not None:
+        check_shots_file(options.shots)
     targets = check_outputs(written, inputs=read, overwrite=options.overwrite)
     treated = read_treatments(options.treatment) if options.treatment else {}
     if options.treatment and (other := made_for_another(options.treatment, input)):
@@ -180,12 +185,17 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
                 report.notes += plan.video.warnings
         elif source.info.has_audio:
             report.notes.append("a folder of stills holds no sound: it is left out")
-        segments, why = plan_segments(options, source.info)
+        shots = NO_SHOTS
+        if options.shots is not None:
+            shots, notes = read_shots(options.shots, FilmClock.of(source.info, options.timecode))
+            report.notes += notes
+        segments, why = plan_segments(options, source.info, shots)
         report.notes += [why] if why else []
         if loading is None:
             report.notes += describe_plan(source.info, plan, options)
             return
         parts = loading.result()
+        parts.use_shots(shots)
         stages.watch(parts.tracker, options.tracker)
         report.engine, report.device = parts.runtime.engines.described
         tags = describe(report.engine, __version__, options.strength, metadata_options(options))

@@ -16,6 +16,7 @@ from rtface.media.probe import MediaInfo
 from rtface.options import Options
 from rtface.pipeline.chain import WAITING
 from rtface.protocols import Device, Item
+from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.tracking.identity import same_place
 
 # Seconds of a segment: a long one spends little on its lead-in, a short one holds less memory. A film
@@ -59,7 +60,8 @@ class SegmentPlan:
         return self.window + _outside(self.chains)
 
 
-def plan_segments(options: Options, info: MediaInfo) -> tuple[SegmentPlan | None, str | None]:
+def plan_segments(options: Options, info: MediaInfo,
+                  shots: ShotList = NO_SHOTS) -> tuple[SegmentPlan | None, str | None]:
     """The plan of `--segments`, None for one chain; and one line where that is less than was asked for."""
     wanted = options.segments or 1
     if wanted == 1:
@@ -69,6 +71,8 @@ def plan_segments(options: Options, info: MediaInfo) -> tuple[SegmentPlan | None
         why = "--faces names tracks, whose numbers are known in one chain only"
     elif options.treatment is not None:
         why = "--treatment names tracks, whose numbers are known in one chain only"
+    elif shots.names_tracks:
+        why = f"{shots.name} names tracks, whose numbers are known in one chain only"
     elif options.compare is not None:
         why = "--compare would hold three times the memory"
     if why:

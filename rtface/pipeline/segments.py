@@ -96,7 +96,7 @@ class _SegmentScheduler:
 
     def __init__(self, source: Iterator[Item], parts: RunParts[FilmEnhancer], options: EnhanceOptions, stats: Stats,
                  plan: SegmentPlan, stop: Callable[[], bool] | None, stack: ExitStack) -> None:
-        self._runtime, self._tracks = parts.runtime, parts.enhance.tracks
+        self._runtime, self._tracks, self._shots = parts.runtime, parts.enhance.tracks, parts.enhance.shots
         self._options, self._stats, self._plan = options, stats, plan
         self._trackers: queue.SimpleQueue[Tracker] = queue.SimpleQueue()  # one for each chain
         for _ in range(plan.chains):
@@ -184,7 +184,7 @@ class _SegmentScheduler:
         """Runs a chain over a segment, in a thread of the pool; returns its tracks."""
         tracker = self._trackers.get()
         try:
-            parts = segment_parts(self._runtime, tracker, self._options, self._stats)
+            parts = segment_parts(self._runtime, tracker, self._options, self._stats, self._shots)
             with ExitStack() as stack:
                 items = track_and_enhance(segment.fed(), parts, self._stats, stack)
                 stack.callback(segment.give_up)

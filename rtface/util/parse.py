@@ -174,6 +174,15 @@ def time(value: object, shown: str) -> object:
                          f"write 90.5 or 00:01:30.500") from None
 
 
+@_check("TIMECODE", "str")
+def timecode(value: object, shown: str) -> object:
+    """A timecode; whether it is one of a film's rate is checked once that is known."""
+    text = str(value).strip()
+    if re.fullmatch(r"\d{1,2}:\d{2}:\d{2}[:;,]\d{2,3}", text):
+        return text
+    raise UsageError(f"{shown} must be a timecode, 01:00:00:00, or 01:00:00;00 for drop-frame, not {_show(value)}")
+
+
 @_check("FILE", "str | PathLike[str]")
 def path(value: object, shown: str) -> object:
     """A file."""

@@ -1,0 +1,146 @@
+"""Times in lists of shots: timecodes and film times, as seconds of the input's own clock."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from rtface.errors import UsageError
+from rtface.media.probe import MediaInfo
+from rtface.util.parse import format_start, parse_time
+from rtface.util.timecode import Timecode, counted_rate, has_drop_frame, standard_rate
+
+_TIMECODE = re.compile(r"\d{1,2}:\d{2}:\d{2}[:;,]\d{2,3}")
+
+
+@dataclass(frozen=True, slots=True)
+class FilmClock:
+    """The times of one film.
+
+    Attributes:
+        rate: frames a second.
+        first: time of the first video frame, seconds of the input's own clock.
+        begin: where film times (``--start``) count from, seconds of the input's own clock.
+        start: timecode of the first video frame; None where neither the film nor the user says it.
+        length: seconds from `begin` to the end of the film; None where it is not known.
+    """
+
+    rate: Fraction
+    first: Fraction = Fraction(0)
+    begin: Fraction = Fraction(0)
+    start: Timecode | None = None
+    length: Fraction | None = None
+
+    @classmethod
+    def of(cls, info: MediaInfo, timecode: str | None = None) -> FilmClock:
+        """The times of an opened film.
+
+        Args:
+            info: of the film.
+            timecode: of its first frame, from the user; None takes what the film says.
+
+        Raises:
+            UsageError: `timecode` is not one of the film's rate.
+        """
+        said = timecode or _said(info)
+        start = None
+        if said is not None:
+            try:
+                start = Timecode.parse(said, info.rate)
+            except ValueError as error:
+                if timecode is not None:
+                    raise UsageError(f"--timecode: {error}") from error
+        length = None
+        if info.duration_s is not None and info.end is None:
+            length = Fraction(info.duration_s).limit_denominator(1_000_000) + (
+                info.start if info.start is not None else info.clock_start) - info.clock_start
+        return cls(standard_rate(info.rate), info.video_start, info.clock_start, start, length)
+
+    @property
+    def early(self) -> Fraction:
+        """A quarter of a frame in seconds, by which borders are moved (`ShotList`)."""
+        return Fraction(1, 4) / self.rate
+
+    def time_of(self, text: str, where: str, *, drop: bool = False) -> Fraction:
+        """Time of a timecode, or of a film time (seconds or HH:MM:SS.mmm).
+
+        Args:
+            text: a timecode counts from the timecode of the film's first frame, or from 00:00:00:00 where the film has
+                none; a film time counts from the beginning of the film, as ``--start`` does.
+            where: begins the messages.
+            drop: as for `Timecode.parse`.
+
+        Raises:
+            UsageError: the text is neither, or the timecode is not one of the film's rate.
+        """
+        if not is_timecode(text):
+            try:
+                return self.begin + Fraction(parse_time(text.strip())).limit_denominator(1_000_000)
+            except ValueError:
+                raise UsageError(f"{where}: {text.strip()[:40]!r} is neither a timecode (01:02:03:04, or 01:02:03;04 "
+                                 "for drop-frame) nor a time (90.5 or 00:01:30.500)") from None
+        try:
+            timecode = Timecode.parse(text, self.rate, drop=drop)
+        except ValueError as error:
+            wrong = any(sign in str(error) for sign in ("has frame", "exists at"))
+            hint = "; the list may be of another frame rate than the film" if wrong else ""
+            raise UsageError(f"{where}: {error}{hint}") from error
+        return self.time_at(self.frame_of(timecode, where))
+
+    def frame_of(self, timecode: Timecode, where: str) -> int:
+        """Frames from the film's first frame to a timecode; negative before it."""
+        start = self.start or Timecode.at(0, self.rate, timecode.drop)
+        if start.drop != timecode.drop:
+            kinds = {True: "drop-frame", False: "non-drop"}
+            raise UsageError(f"{where}: timecode {timecode} is {kinds[timecode.drop]}, that of the film ({start}) is "
+                             f"{kinds[start.drop]}; --timecode gives the film another one")
+        frames = timecode.since(start)
+        if self.start is None:
+            return frames
+        day = Timecode.at(-1, self.rate, timecode.drop).frame + 1
+        return frames if frames <= day // 2 else frames - day
+
+    def time_at(self, frame: int) -> Fraction:
+        """Time of the frame with this number, counted from 0 at the film's first frame."""
+        return self.first + Fraction(frame) / self.rate
+
+    def frame_at(self, time: Fraction) -> int:
+        """Number of the frame nearest to a time; the inverse of `time_at`."""
+        return round((time - self.first) * self.rate)
+
+    def timecode_at(self, time: Fraction) -> Timecode:
+        """Timecode of the frame nearest to a time; without a start timecode counted from 00:00:00, drop-frame where
+        the rate has it."""
+        start = self.start or Timecode.at(0, self.rate, has_drop_frame(self.rate))
+        return start.plus(self.frame_at(time))
+
+    def film_time(self, time: Fraction) -> str:
+        """A time as ``--start`` takes it."""
+        return format_start(max(Fraction(0), time - self.begin))
+
+    def frames(self, value: float, rate: float, where: str) -> Fraction:
+        """Seconds that `value` frames of a list's rate take in this film.
+
+        Raises:
+            UsageError: the list counts another number of frames a second than the film.
+        """
+        exact = standard_rate(Fraction(rate).limit_denominator(100_000))
+        if counted_rate(exact) != counted_rate(self.rate):
+            raise UsageError(f"{where}: the list counts {float(exact):.6g} frames a second, the film has "
+                             f"{float(self.rate):.6g}; export the list at the film's rate")
+        return Fraction(round(value)) / self.rate
+
+
+def is_timecode(text: str) -> bool:
+    """Whether a text has the form of a timecode: four numbers, not three."""
+    return _TIMECODE.fullmatch(text.strip()) is not None
+
+
+def _said(info: MediaInfo) -> str | None:
+    """The timecode that a container or one of its streams says."""
+    enhanced = sorted(info.streams, key=lambda stream: not stream.enhanced)
+    for metadata in (*(stream.metadata for stream in enhanced), info.metadata):
+        if said := metadata.get("timecode"):
+            return said
+    return None

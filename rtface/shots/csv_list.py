@@ -1,0 +1,96 @@
+"""Shots as a table (CSV): a row for each shot, its times, and a column for each setting."""
+
+from __future__ import annotations
+
+import csv
+import io
+from fractions import Fraction
+
+from rtface.errors import UsageError
+from rtface.shots.clock import FilmClock
+from rtface.shots.scenes import Scene
+from rtface.shots.settings import KEYS, Shot, read_settings
+from rtface.util.spelling import hint
+
+_START, _END = ("start", "in"), ("end", "out")
+# Columns for the reader.
+_FREE = ("shot", "name", "comment", "timecode")
+_SETTINGS = (*KEYS, "off", "color")
+
+
+def read_csv(text: str, name: str, clock: FilmClock) -> list[Shot]:
+    """Shots of a CSV table, separated by commas, semicolons or tabs.
+
+    The first row names the columns: ``start`` (or ``in``), ``end`` (or ``out``), and settings. Times are timecodes or
+    film times; an end is the first frame that no longer belongs to the shot, and without one the shot lasts until the
+    next row's start, or to the end of the film.
+
+    Raises:
+        UsageError: names the file and the line.
+    """
+    head = text.partition("\n")[0]
+    delimiter = max(",;\t", key=head.count)
+    rows = csv.reader(io.StringIO(text), delimiter=delimiter)
+    try:
+        columns = [column.strip().lower() for column in next(rows)]
+    except (StopIteration, csv.Error):
+        raise UsageError(f"{name}: is empty; the first row names the columns: start,end,strength,engine") from None
+    _check_columns(columns, name)
+    found: list[tuple[int, dict[str, str]]] = []
+    try:
+        for row in rows:
+            if any(cell.strip() for cell in row) and not row[0].lstrip().startswith("#"):
+                if len(row) > len(columns):
+                    raise UsageError(f"{name}, line {rows.line_num}: has {len(row)} cells for {len(columns)} columns"
+                                     "; put text with a comma in quotes")
+                found.append((rows.line_num, dict(zip(columns, (cell.strip() for cell in row), strict=False))))
+    except csv.Error as error:
+        raise UsageError(f"{name}, line {rows.line_num}: is no CSV ({error})") from error
+    starts = [clock.time_of(_cell(row, _START), f"{name}, line {line}") for line, row in found]
+    shots: list[Shot] = []
+    for place, (line, row) in enumerate(found):
+        where, end = f"{name}, line {line}", _cell(row, _END)
+        settings = read_settings([(key, _number(value, delimiter)) for key, value in row.items()
+                                  if key in _SETTINGS], where)
+        until: Fraction | None = None
+        if end:
+            until = clock.time_of(end, where)
+        elif place + 1 < len(starts):
+            until = starts[place + 1]
+        shots.append(Shot(starts[place], until, settings, f"line {line}"))
+    return shots
+
+
+def write_csv(scenes: list[Scene], clock: FilmClock) -> str:
+    """A table with a row for each scene: film times that ``--start`` takes, timecodes for the reader, and empty columns
+    for settings."""
+    out = io.StringIO()
+    table = csv.writer(out, lineterminator="\n")
+    table.writerow(["shot", "start", "end", "timecode", "off", "strength", "engine", "faces", "colour"])
+    for number, scene in enumerate(scenes, 1):
+        table.writerow([number, clock.film_time(scene.begin), clock.film_time(scene.end),
+                        clock.timecode_at(scene.begin), "", "", "", "", ""])
+    return out.getvalue()
+
+
+def _check_columns(columns: list[str], name: str) -> None:
+    known = (*_START, *_END, *_SETTINGS, *_FREE)
+    for column in columns:
+        if column not in known:
+            raise UsageError(f"{name}, line 1: column {column[:40]!r} is not known{hint(column, known)} (columns are "
+                             f"start, end, {', '.join((*KEYS, 'off'))}; free text: {', '.join(_FREE)})")
+        if columns.count(column) > 1:
+            raise UsageError(f"{name}, line 1: column {column!r} is there twice; keep one")
+    if not set(_START) & set(columns):
+        raise UsageError(f"{name}, line 1: there is no column start; the first row names the columns: "
+                         "start,end,strength,engine")
+
+
+def _cell(row: dict[str, str], names: tuple[str, ...]) -> str:
+    return next((row[name] for name in names if row.get(name)), "")
+
+
+def _number(value: str, delimiter: str) -> str:
+    """A value with a decimal point: tables with semicolons come from programs that write decimal commas."""
+    before, comma, after = value.partition(",")
+    return f"{before}.{after}" if delimiter == ";" and comma and before == "0" and after.isdigit() else value

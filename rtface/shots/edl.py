@@ -1,0 +1,105 @@
+"""CMX 3600 edit decision lists (EDL): reading settings from comments, and writing scenes.
+
+Only what shots need is read: record times of video events, and comments ``* RTFACE: strength=0.5 engine=rtface-m``
+below them. A parser of that is shorter than one by way of OpenTimelineIO's adapter for this format would be, names the
+line of a fault, and reads lists that the adapter refuses or moves: gaps in the record times, retimed and K events.
+"""
+
+from __future__ import annotations
+
+import re
+
+from rtface.errors import UsageError
+from rtface.shots.clock import FilmClock, is_timecode
+from rtface.shots.scenes import Scene
+from rtface.shots.settings import AS_RUN, Shot, read_settings
+
+_TRANSITION = re.compile(r"C|D|W\d{3}|K|KB|KO")
+_COMMENT = re.compile(r"\*\s*RTFACE\s*:?\s*(.*)", re.IGNORECASE)
+_FCM = re.compile(r"FCM\s*:\s*(NON[- ])?DROP[- ]?FRAME", re.IGNORECASE)
+_LARGEST = 999_999
+
+
+def read_edl(text: str, name: str, clock: FilmClock) -> list[Shot]:
+    """Shots of an EDL whose record times are those of the film.
+
+    Colons in timecodes mean drop-frame below ``FCM: DROP FRAME``. Events of sound only, and events without length (the
+    outgoing side of a dissolve), are no shots.
+
+    Raises:
+        UsageError: names the file and the line.
+    """
+    shots: list[Shot] = []
+    settings: dict[int, list[tuple[str, object]]] = {}
+    current: int | None = None  # the shot that a comment belongs to
+    drop = seen = False
+    for number, line in enumerate(text.splitlines(), 1):
+        where = f"{name}, line {number}"
+        line = line.strip()
+        if match := _FCM.match(line):
+            drop = match[1] is None
+        elif match := _COMMENT.match(line):
+            if current is None:
+                raise UsageError(f"{where}: settings stand below the video event that they are for, and there is none "
+                                 "above this line")
+            settings.setdefault(current, []).extend(_pairs(match[1], where))
+        elif event := _event(line):
+            seen = True
+            channels, record_in, record_out = event
+            begin, end = (clock.time_of(text, where, drop=drop) for text in (record_in, record_out))
+            current = None
+            if begin == end or not _has_video(channels):
+                continue
+            if end < begin:
+                raise UsageError(f"{where}: the record-out time {record_out} is before the record-in time {record_in}")
+            current = len(shots)
+            shots.append(Shot(begin, end, AS_RUN, f"line {number}"))
+    if not seen:
+        raise UsageError(f"{name}: has no event of a CMX 3600 EDL (number, reel, channel, transition and four "
+                         "timecodes in a line)")
+    return [Shot(shot.begin, shot.end, read_settings(settings[place], f"{name}, {shot.where}"), shot.where)
+            if place in settings else shot for place, shot in enumerate(shots)]
+
+
+def write_edl(scenes: list[Scene], clock: FilmClock, title: str) -> str:
+    """An EDL with an event for each scene, whose record and source times are those of the film."""
+    plain = re.sub(r"[^\x20-\x7e]", "_", title)
+    start = clock.timecode_at(clock.first)
+    lines = [f"TITLE: {plain[:70]}", f"FCM: {'DROP FRAME' if start.drop else 'NON-DROP FRAME'}", ""]
+    for number, scene in enumerate(scenes, 1):
+        begin, end = clock.timecode_at(scene.begin), clock.timecode_at(scene.end)
+        if begin == end:  # uneven frames: two scene changes near one timecode
+            continue
+        lines += [f"{min(number, _LARGEST):03d}  AX       V     C        {begin} {end} {begin} {end}",
+                  f"* FROM CLIP NAME: {plain}"]
+    return "\n".join(lines) + "\n"
+
+
+def _event(line: str) -> tuple[str, str, str] | None:
+    """Channels, record-in and record-out time of an event; None for other lines."""
+    words = line.split()
+    if len(words) < 8 or not words[0].isdigit() or not all(is_timecode(word) for word in words[-4:]):
+        return None
+    for place in range(len(words) - 5, 2, -1):
+        if _TRANSITION.fullmatch(words[place].upper()):
+            return words[place - 1].upper(), words[-2], words[-1]
+    return None
+
+
+def _has_video(channels: str) -> bool:
+    return "V" in channels or channels == "B"
+
+
+def _pairs(text: str, where: str) -> list[tuple[str, object]]:
+    """Keys and values of a comment: ``strength=0.5 engine=rtface-m off``."""
+    text = re.sub(r"\s*=\s*", "=", text.strip())
+    if text == text.upper():  # some programs write comments in capitals
+        text = text.lower()
+    pairs: list[tuple[str, object]] = []
+    for word in text.split():
+        key, sign, value = word.rstrip(";").partition("=")
+        if not sign and key.lower() != "off":
+            raise UsageError(f"{where}: {word[:40]!r} is no setting; write settings as * RTFACE: strength=0.5 "
+                             "engine=rtface-m, or * RTFACE: off")
+        pairs.append((key, value if sign else "yes"))
+    return pairs

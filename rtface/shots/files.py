@@ -1,0 +1,119 @@
+"""Lists of shots as files: the kind is told by the extension (.csv, .edl, .otio; scenes also .json)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rtface.errors import InputMissing, UsageError
+from rtface.shots.clock import FilmClock
+from rtface.shots.csv_list import read_csv, write_csv
+from rtface.shots.edl import read_edl, write_edl
+from rtface.shots.otio import open_library, read_otio, write_otio
+from rtface.shots.scenes import SceneRecorder
+from rtface.shots.settings import Shot, ShotList
+
+_READ = (".csv", ".edl", ".otio")
+_WRITTEN = (*_READ, ".json")
+_LARGEST = 64 << 20
+_HOW = {".csv": "fill in a cell, such as strength", ".edl": "write * RTFACE: strength=0.5 below an event",
+        ".otio": 'give a clip metadata "rtface": {"strength": 0.5}'}
+
+
+def check_shots_file(path: Path) -> None:
+    """Checks, before a film is opened, that a list of shots is there and can be read.
+
+    Raises:
+        InputMissing, UsageError, MissingComponent: it is not there, of another kind, or needs a missing package.
+    """
+    kind = _kind(path, _READ, "--shots")
+    if not path.exists():
+        raise InputMissing(f"--shots {path}: there is no such file; make one with: rtface analyze INPUT "
+                           "--scenes FILE")
+    if kind == ".otio":
+        open_library()
+
+
+def check_scenes_file(path: Path) -> None:
+    """Checks that scenes can be written as the kind of file that a name means. Raises as `check_shots_file`."""
+    if _kind(path, _WRITTEN, "--scenes") == ".otio":
+        open_library()
+
+
+def read_shots(path: Path, clock: FilmClock) -> tuple[ShotList, list[str]]:
+    """Reads a list of shots for a film.
+
+    Returns:
+        The shots that have settings, and notes for the user, one line each.
+
+    Raises:
+        InputMissing: the file is not there.
+        UsageError: it cannot be used; the message names the line or clip.
+        MissingComponent: an .otio file without the package opentimelineio.
+    """
+    kind, name = _kind(path, _READ, "--shots"), path.name
+    text = _text(path)
+    read = {".csv": read_csv, ".edl": read_edl, ".otio": read_otio}[kind]
+    all_shots = read(text, name, clock)
+    shots = ShotList(all_shots, name=name, early=clock.early)
+    notes = _outside(shots, clock)
+    if not shots:
+        notes.append(f"no shot of {name} has settings, so it has no effect: {_HOW[kind]}")
+    else:
+        notes.append(f"{name}: {len(shots)} of {len(all_shots)} shots have settings")
+    return shots, notes
+
+
+def scenes_text(path: Path, found: SceneRecorder, title: str) -> str:
+    """The text of a file of scenes, of the kind that the extension of `path` names.
+
+    Args:
+        title: name of the film.
+    """
+    kind, clock = _kind(path, _WRITTEN, "--scenes"), found.clock
+    assert clock is not None
+    if kind == ".json":
+        return json.dumps({"version": 1, "input": title, "rate": str(clock.rate), "scenes": found.table()},
+                          indent=2) + "\n"
+    if kind == ".csv":
+        return write_csv(found.scenes, clock)
+    return (write_edl if kind == ".edl" else write_otio)(found.scenes, clock, title)
+
+
+def _kind(path: Path, kinds: tuple[str, ...], option: str) -> str:
+    kind = path.suffix.lower()
+    if kind not in kinds:
+        raise UsageError(f"{option} {path}: the extension tells the kind of list: {', '.join(kinds)}")
+    return kind
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise UsageError(f"--shots {path}: is larger than {_LARGEST >> 20} MiB, which no list of shots is")
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputMissing(f"--shots {path}: there is no such file; check the name") from error
+    except OSError as error:
+        raise UsageError(f"--shots {path}: cannot be read ({error.strerror})") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")  # comments of older programs; everything that is used is ASCII
+
+
+def _outside(shots: ShotList, clock: FilmClock) -> list[str]:
+    """Notes about shots that lie outside the film; UsageError where that is all of them."""
+    end = None if clock.length is None else clock.begin + clock.length
+    outside: list[Shot] = [shot for shot in shots.shots if (end is not None and shot.begin >= end)
+                           or (shot.end is not None and shot.end <= clock.first)]
+    if not outside:
+        return []
+    places = ", ".join(shot.where for shot in outside[:5]) + (", …" if len(outside) > 5 else "")
+    if len(outside) < len(shots):
+        return [f"{shots.name}: {len(outside)} of {len(shots)} shots with settings lie outside the film and have no "
+                f"effect ({places})"]
+    says = (f"its first frame has timecode {clock.start}" if clock.start else
+            "it has no timecode, so its first frame is 00:00:00:00")
+    raise UsageError(f"{shots.name}: all shots with settings lie outside the film ({places}); {says}; --timecode gives "
+                     "the timecode of its first frame")

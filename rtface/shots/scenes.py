@@ -1,0 +1,82 @@
+"""The scenes of a film, found while its frames pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from rtface.analysis.scene_cuts import CutDetector
+from rtface.frame import Frame
+from rtface.protocols import Device, Item
+from rtface.shots.clock import FilmClock
+
+
+@dataclass(slots=True)
+class Scene:
+    """The frames from one scene change to the next.
+
+    Attributes:
+        begin, end: seconds of the input's own clock; `end` is that of its last frame.
+        frames: how many there are.
+    """
+
+    begin: Fraction
+    end: Fraction
+    frames: int = 0
+
+
+class SceneRecorder:
+    """Finds and notes the scenes of a film, with the detector of the trackers.
+
+    Attributes:
+        scenes: those found so far, in order of time.
+        clock: of the film; None until it is opened.
+    """
+
+    def __init__(self) -> None:
+        self.scenes: list[Scene] = []
+        self.clock: FilmClock | None = None
+        self._detector = CutDetector()
+
+    def noted(self, items: Iterable[Item], device: Device) -> Iterator[Item]:
+        """The items as they come, with their scenes noted; `device` reads the frames."""
+        for item in items:
+            if isinstance(item, Frame):
+                self._note(item, device)
+            yield item
+
+    def _note(self, frame: Frame, device: Device) -> None:
+        time = frame.pts * frame.time_base
+        step = frame.duration * frame.time_base if frame.duration else Fraction(0)
+        try:
+            cut = self._detector.update(device.view(frame).thumbnail(64)[0])
+        except Exception:  # noqa: BLE001 - the tracker meets the same fault, counts it and says it
+            cut = False
+        if not self.scenes or cut or frame.new:
+            if self.scenes:
+                self.scenes[-1].end = time
+            self.scenes.append(Scene(time, time))
+        scene = self.scenes[-1]
+        scene.frames += 1
+        scene.end = time + (step or (1 / self.clock.rate if self.clock else Fraction(0)))
+
+    @property
+    def even(self) -> bool:
+        """Whether the frames are evenly spaced, so that every scene begins where its timecode says."""
+        if self.clock is None or not self.scenes:
+            return True
+        first = self.clock.frame_at(self.scenes[0].begin)
+        for scene in self.scenes:
+            if self.clock.frame_at(scene.begin) != first:
+                return False
+            first += scene.frames
+        return True
+
+    def table(self) -> list[dict[str, Any]]:
+        """The scenes as JSON values: seconds from the beginning of the film, timecodes and frames."""
+        clock = self.clock or FilmClock(Fraction(25))
+        return [{"start_s": round(float(scene.begin - clock.begin), 6),
+                 "end_s": round(float(scene.end - clock.begin), 6),
+                 "timecode": str(clock.timecode_at(scene.begin)), "frames": scene.frames} for scene in self.scenes]

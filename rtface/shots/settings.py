@@ -1,0 +1,157 @@
+"""The settings of a shot, and which shot a frame belongs to: by presentation time only."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from typing import Any, Literal
+
+from rtface.errors import UsageError
+from rtface.options import check
+from rtface.util.parse import boolean
+from rtface.util.spelling import hint
+
+_ALIASES = {"color": "colour", "color_": "colour"}
+_OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class ShotSettings:
+    """What replaces options of the run in one shot; None leaves an option as it is in the run.
+
+    Attributes:
+        correct: "auto", "always" or "never"; "off" in a list means "never".
+        engine: name of the engine, or "default".
+        strength: 0…1.
+        faces: "all", "largest" or track ids, as ``--faces``.
+        colour: "lock" or "restore".
+        grain: "match" or "none".
+    """
+
+    correct: Literal["auto", "always", "never"] | None = None
+    engine: str | None = None
+    strength: float | None = None
+    faces: str | None = None
+    colour: Literal["lock", "restore"] | None = None
+    grain: Literal["match", "none"] | None = None
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, key) is not None for key in KEYS)
+
+    def items(self) -> Iterator[tuple[str, str]]:
+        """Keys and values that are set, as a list has them: never is written as off."""
+        for key in KEYS:
+            value = getattr(self, key)
+            if value is not None:
+                yield key, f"{value:g}" if isinstance(value, float) else str(value)
+
+
+KEYS = tuple(field.name for field in fields(ShotSettings))
+"""The settings that a shot may have, besides ``off``."""
+
+AS_RUN = ShotSettings()
+"""No settings: the shot is processed with the options of the run."""
+
+
+def read_settings(given: Iterable[tuple[str, object]], where: str) -> ShotSettings:
+    """Settings from keys and values of a list; empty values are left out.
+
+    Args:
+        given: pairs of key and value: ("strength", "0.5"), ("off", "yes"), ("correct", "auto").
+        where: begins the messages, such as "cuts.edl, line 7".
+
+    Raises:
+        UsageError: an unknown key (the nearest is named), a value that cannot be used, or a key given twice.
+    """
+    values: dict[str, Any] = {}
+    for name, value in given:
+        key = name.strip().lower().replace("-", "_")
+        key = _ALIASES.get(key, key)
+        if key not in (*KEYS, _OFF):
+            raise UsageError(f"{where}: {name.strip()[:40]!r} is not a setting of a shot"
+                             f"{hint(key, (*KEYS, _OFF))} (settings are {', '.join((*KEYS, _OFF))})")
+        if value is None or (isinstance(value, str) and not value.strip()):
+            continue
+        if key == _OFF:
+            if not boolean(value, f"{where}: off"):
+                continue
+            key, value = "correct", "never"
+        if key in values:
+            raise UsageError(f"{where}: {key} is given twice (off is correct=never); keep one")
+        values[key] = check(key, value, f"{where}: {key}")
+        if values[key] == "auto" and key == "engine":
+            raise UsageError(f"{where}: engine must be one engine by name, or default; auto is for whole runs "
+                             "(--engine auto)")
+    return ShotSettings(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One shot of a list.
+
+    Attributes:
+        begin, end: seconds of the input's own clock; frames with begin ≤ time < end belong to it. `end` is None for
+            the end of the film.
+        settings: what holds in it.
+        where: names its place in the list for messages: "line 7", or the name of a clip.
+    """
+
+    begin: Fraction
+    end: Fraction | None
+    settings: ShotSettings
+    where: str = ""
+
+
+class ShotList:
+    """The shots of a film that have settings; a frame in none of them is processed with the options of the run.
+
+    Args:
+        shots: in any order.
+        name: of the file, for messages.
+        early: seconds by which all borders are moved to an earlier time: a quarter of a frame, so that timestamps that
+            a container rounded lie on the right side of a border, and second fields too.
+
+    Raises:
+        UsageError: a shot that does not end after it begins, or two that overlap; it names both.
+    """
+
+    def __init__(self, shots: Iterable[Shot] = (), *, name: str = "", early: Fraction = Fraction(0)) -> None:
+        self.name = name
+        self.shots: Sequence[Shot] = sorted((shot for shot in shots if shot.settings), key=lambda shot: shot.begin)
+        for shot in self.shots:
+            if shot.end is not None and shot.end <= shot.begin:
+                raise UsageError(f"{name}, {shot.where}: a shot must end after it begins")
+        for one, other in zip(self.shots, self.shots[1:], strict=False):
+            if one.end is None or one.end > other.begin:
+                raise UsageError(f"{name}: the shots of {one.where} and {other.where} overlap; a frame can have the "
+                                 "settings of one shot only")
+        self._begins = [float(shot.begin - early) for shot in self.shots]
+        self._ends = [float("inf") if shot.end is None else float(shot.end - early) for shot in self.shots]
+
+    def __len__(self) -> int:
+        return len(self.shots)
+
+    def at(self, time: float) -> ShotSettings:
+        """The settings for a frame or field at `time`, seconds of the input's own clock."""
+        place = bisect_right(self._begins, time) - 1
+        return self.shots[place].settings if place >= 0 and time < self._ends[place] else AS_RUN
+
+    @property
+    def engines(self) -> dict[str, str]:
+        """Engines that shots name, and where each is named first."""
+        found: dict[str, str] = {}
+        for shot in self.shots:
+            if shot.settings.engine is not None:
+                found.setdefault(shot.settings.engine, shot.where)
+        return found
+
+    @property
+    def names_tracks(self) -> bool:
+        """Whether a shot names track ids, which are known only where the film is processed as one segment."""
+        return any(shot.settings.faces not in (None, "all", "largest") for shot in self.shots)
+
+
+NO_SHOTS = ShotList()
+"""The list of a run without ``--shots``."""
