@@ -45,8 +45,8 @@ def analyze(
     options = loaded.options
     source = place(input)
     early_checks.check_inputs([source])
-    from rtface.pipeline.analysis import analyze_file
     from rtface.media.outputs import OutputPath, check_outputs
+    from rtface.pipeline.analysis import analyze_file
     from rtface.pipeline.stills import scope_of
     from rtface.shots.files import check_scenes_file
     from rtface.shots.scenes import SceneRecorder

@@ -30,7 +30,8 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
                  stop: threading.Event | None = None, scenes: SceneRecorder | None = None) -> list[TrackReport]:
     """What is wrong with each face of a film or still, and the treatment that a run would choose.
 
-    `scenes` notes the scenes of a film. The same tracker, analysis and look-ahead as a run, so ids and decisions are the same. Raises as `run_file` does.
+    The same tracker, analysis and look-ahead as a run, so ids and decisions are the same. `scenes` notes the scenes of
+    a film. Raises as `run_file` does.
     """
     stats, stop = stats or Stats(), stop or threading.Event()
     threads = Threads.for_film(options.threads)

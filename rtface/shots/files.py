@@ -1,4 +1,4 @@
-"""Lists of shots as files: the kind is told by the extension (.csv, .edl, .otio; scenes also .json)."""
+"""Lists of shots as files; the extension names the kind (.csv, .edl, .otio; scenes also .json)."""
 
 from __future__ import annotations
 

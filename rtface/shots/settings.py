@@ -49,7 +49,7 @@ class ShotSettings:
 
 
 KEYS = tuple(field.name for field in fields(ShotSettings))
-"""The settings that a shot may have, besides ``off``."""
+"""The settings that a shot may have; ``off`` is another word for one of them."""
 
 AS_RUN = ShotSettings()
 """No settings: the shot is processed with the options of the run."""
