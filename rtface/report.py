@@ -174,12 +174,11 @@ class Report:
 
 
 def _damage(counters: Mapping[str, int]) -> dict[str, float]:
-    """What was filled where damage was repaired; empty where none was found."""
-    faces = counters.get("faces_repaired", 0)
-    if not faces:
-        return {}
-    return {"frames": counters["frames_repaired"], "faces": faces,
-            "filled": round(counters["damage_filled_ppm"] / faces / 1e6, 5)}
+    """What was repaired where damage was found; else empty."""
+    faces, descreened = (counters.get(name, 0) for name in ("faces_repaired", "faces_descreened"))
+    filled = counters.get("damage_filled_ppm", 0) / max(1, faces) / 1e6
+    return {"frames": counters.get("frames_repaired", 0), "faces": faces, "filled": round(filled, 5),
+            "descreened": descreened} if faces or descreened else {}
 
 
 # Options named in the metadata of an output: those that change frames, never a path.

@@ -190,7 +190,10 @@ def _say_done(job: Job, report: Report, options: Options, console: Console) -> N
     speed = f"{report.fps:.1f} fps" if report.frames_out > 1 else f"{report.seconds:.1f} s"
     console.say(f"{job.output}: {frames}, {report.frames_with_faces} with faces, {report.frames_corrected} corrected, "
                 f"{speed}, {report.engine} on {report.device}")
-    if report.damage:
+    if report.damage.get("descreened"):
+        count = report.damage["descreened"]
+        console.say(f"halftone dots were filtered out of {count:.0f} {'crop' if count == 1 else 'crops'} of faces")
+    if report.damage.get("faces"):
         count = report.damage["frames"]
         console.say(f"damage was filled on {count:.0f} {'frame' if count == 1 else 'frames'}, "
                     f"{report.damage['filled']:.1%} of a face on average")

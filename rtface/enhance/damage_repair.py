@@ -1,11 +1,14 @@
-"""Repairs damage on the faces of frames before they are enhanced (``--damage repair``): scratches, dust, missing parts.
+"""Repairs damage on the faces of frames before they are enhanced (``--damage repair``): halftone screens, scratches,
+dust, missing parts.
 
-Damage is found as a mask on each face's crop and filled inside the face (`rtface.correct.damage`); the enhancement then
-sees the repaired frame. Frames on which no damage is found are not touched.
+The screen of a halftone print is filtered out at the resolution of the frame (`rtface.correct.halftone`). Other damage
+is found as a mask on each face's crop and filled inside the face (`rtface.correct.damage`). The enhancement then sees
+the repaired frame. Frames on which no damage is found are not touched.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -24,18 +27,21 @@ from rtface.correct.damage import (
     share_of,
 )
 from rtface.correct.grain import SHEET
+from rtface.correct.halftone import screen_of, without_screen
 from rtface.correct.mask import face_mask
 from rtface.correct.motion import Motion
 from rtface.correct.openings import openings_of
 from rtface.enhance.face_filter import FaceFilter
 from rtface.frame import Bytes, Crops, Face, Float, Float32, Frame, Pixels
 from rtface.geometry.alignment import crop_matrix, move, pose
-from rtface.geometry.transforms import apply
+from rtface.geometry.transforms import apply, compose, invert, to_cv2, translation
 from rtface.options import EnhanceOptions
 from rtface.protocols import MEMORY_S, Correction, DamageFinder, Device, Item
 from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stats import Stats
 
+_AROUND = 1.2  # side of the crop in which a screen is looked for, by the face's
+_SAMPLED = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 _LARGE = 0.75  # crop pixels per display pixel of a `SIZE` crop below which a crop of twice the side is filled
 
 MakeCorrection = Callable[[Float32, Float32, Float], Correction]
@@ -60,7 +66,7 @@ class DamageRepair:
         make_correction: makes what `device` composites.
         options: strength, faces, max_faces, grain, correct.
         stats: counts `frames_repaired`, `faces_repaired`, and `damage_filled_ppm`: the sum over the repaired faces of
-            the share that was filled, in millionths of the face.
+            the share that was filled, in millionths of the face; `faces_descreened`.
 
     Attributes:
         strength: 0…1 scales what is filled; may be changed between frames.
@@ -115,6 +121,7 @@ class DamageRepair:
         return self.strength if strength is None else strength
 
     def _repaired(self, frame: Frame, faces: Sequence[Face]) -> Frame:
+        frame = self._descreened(frame, faces)
         crops = self._cut(frame, [crop_matrix(face, SIZE) for face in faces], SIZE)
         corrections = [made for face, crop in zip(faces, crops, strict=True)
                        if (made := self._correction(frame, face, crop)) is not None]
@@ -124,6 +131,27 @@ class DamageRepair:
         if not frame.lead_in:
             self._stats.count("frames_repaired", int(frame.field != 1))
             self._stats.count("faces_repaired", len(corrections))
+        return replace(self._device.paste(frame, corrections), corrected=True)
+
+    def _descreened(self, frame: Frame, faces: Sequence[Face]) -> Frame:
+        """The frame without the screens that its faces are printed with."""
+        corrections: list[Correction] = []
+        for face in faces:
+            size, matrix = _upright(face)
+            mask = self._mask(frame, face, crop_matrix(face, SIZE), SIZE)
+            to_crop = compose(crop_matrix(face, SIZE), invert(matrix))
+            mask = np.asarray(cv2.warpAffine(mask, to_cv2(to_crop), (size, size), flags=_SAMPLED), np.float32)
+            (crops,) = self._cut(frame, [matrix], size)
+            image = _last_axis(crops.pixels[0])
+            screen = screen_of(image, mask)
+            if screen is not None:
+                change = without_screen(image, screen) - image
+                change *= (mask * np.float32(self.strength))[..., None]
+                corrections.append(self._make(change, mask, matrix))
+        if not corrections:
+            return frame
+        if not frame.lead_in:
+            self._stats.count("faces_descreened", len(corrections))
         return replace(self._device.paste(frame, corrections), corrected=True)
 
     def _cut(self, frame: Frame, matrices: Sequence[Float], size: int) -> Sequence[Crops[Float32]]:
@@ -184,6 +212,14 @@ class DamageRepair:
 
     def _remember(self, face: Face, frame: Frame, crop: Float32, past: _Past | None) -> None:
         self._past[face.track_id] = _Past(crop, frame.time, past.motion if past else Motion())
+
+
+def _upright(face: Face) -> tuple[int, Float]:
+    """Side in pixels, and matrix (2×3, display → crop), of a crop around a face that is not resampled."""
+    x0, y0, x1, y1 = face.box
+    side = max(x1 - x0, y1 - y0) * _AROUND
+    x, y = ((low + high - side) // 2 for low, high in ((x0, x1), (y0, y1)))
+    return math.ceil(side), translation(-x, -y)
 
 
 def _last_axis(planes: Float32) -> Float32:

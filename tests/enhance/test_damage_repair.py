@@ -102,3 +102,47 @@ def test_frame_before_serves_within_a_shot() -> None:
     hurt[:100, :100] = False
     known, after_cut = (np.abs(second(**more) - clean)[hurt].mean() for more in ({}, {"cut": True}))
     assert known < 0.6 * after_cut
+
+
+def screened(image: np.ndarray, period: float, degrees: float) -> np.ndarray:
+    """The image printed with dots and scanned."""
+    y, x = np.mgrid[: 4 * image.shape[0], : 4 * image.shape[1]] / 4.0
+    u, v = (np.cos(2 * np.pi / period * (x * np.cos(t) + y * np.sin(t)))
+            for t in np.radians((degrees, degrees + 90)))
+    large = cv2.resize(image, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC).astype(float) / 255
+    dots = large + 0.2 * (u + v)[..., None] > 0.5 + 0.35 * (large - 0.5)
+    ink = np.where(dots, 225, 30).astype(np.float32)
+    return cv2.resize(ink, image.shape[1::-1], interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+
+def smoothed(image: np.ndarray, sigma: float) -> np.ndarray:
+    return cv2.GaussianBlur(image.astype(np.float32), (0, 0), sigma)
+
+
+@pytest.mark.parametrize(("period", "degrees"), [(3.4, 45.0), (4.5, 30.0), (6.0, 45.0)])
+def test_the_dots_of_a_print_leave_the_face(period: float, degrees: float) -> None:
+    image, points = portrait(640, 480, scale=2.2)
+    print_ = screened(image, period, degrees)
+    given = replace(frame_of(print_, 0, "rgb24"), faces=(face_at(points),))
+    stats = Stats()
+    out = repair(network=lambda crop: np.zeros(crop.shape[:2], np.float32), stats=stats).process(given)
+    x, y = points.mean(axis=0).astype(int)
+    rows, columns = slice(y - 40, y + 40), slice(x - 40, x + 40)
+    after, tone = pixels(out)[rows, columns], smoothed(print_, 1.2 * period)[rows, columns]
+    before = print_[rows, columns].astype(float)
+    assert stats.counted()["faces_descreened"] == 1
+    assert np.std(after - tone) < 0.4 * np.std(before - tone)
+    assert np.abs(smoothed(after, period) - smoothed(before, period)).mean() < 3.0
+    assert np.array_equal(pixels(out)[:40, :100], print_[:40, :100])
+
+
+@pytest.mark.parametrize("pattern", ["none", "lines", "blocks", "noise"])
+def test_what_is_no_halftone_is_not_filtered(pattern: str) -> None:
+    image, points = portrait(640, 480, scale=2.2)
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+    jpeg = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 8])[1], cv2.IMREAD_COLOR)
+    seen = {"none": image, "lines": image * 0.8 + 20 + 20 * np.sin(1.3 * x + 1.1 * y)[..., None], "blocks": jpeg,
+            "noise": image + np.random.default_rng(1).normal(0, 25, image.shape)}[pattern]
+    seen = np.clip(seen, 0, 255).astype(np.uint8)
+    given = replace(frame_of(seen, 0, "rgb24"), faces=(face_at(points),))
+    assert repair(network=lambda crop: np.zeros(crop.shape[:2], np.float32)).process(given) is given
