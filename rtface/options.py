@@ -236,6 +236,10 @@ class OutputOptions(_Group):
         False, v.boolean, _FILES,
         "Also write the SHA-256 of the files, and of a film the framemd5 of its frames, next to OUTPUT.",
         "'rtface verify' checks them later. [How](formats.md#checksums)")
+    keep_correction: Path | None = _option(
+        None, v.path, Scope.ENCODED,
+        "Also write what was added to each frame, without loss, to this .mkv; 'rtface undo' takes it back.",
+        "[How](formats.md#taking-a-correction-back)", metavar="FILE.mkv", unset="none")
     overwrite: bool = _option(
         False, v.boolean, _RUNS, "Replace an OUTPUT, comparison, report or recording that exists.")
     dry_run: bool = _option(

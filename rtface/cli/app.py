@@ -22,6 +22,7 @@ from rtface.cli.devices import devices
 from rtface.cli.doctor import doctor
 from rtface.cli.plugins import plugins
 from rtface.cli.run import run
+from rtface.cli.undo import undo
 from rtface.cli.verify import verify
 from rtface.redaction import redacted
 from rtface.util import paths
@@ -62,6 +63,7 @@ app = typer.Typer(
 app.command(cls=GroupedHelp)(run)
 app.command(cls=GroupedHelp)(analyze)
 app.command(cls=GroupedHelp)(verify)
+app.command(cls=GroupedHelp)(undo)
 app.add_typer(engines.app, name="engines")
 app.command()(devices)
 app.command()(plugins)

@@ -69,8 +69,8 @@ def plan_jobs(named: list[str], output_dir: Path | None, options: Options) -> li
     check_file_name(str(output_dir), "folder")
     if output_dir.exists() and not output_dir.is_dir():
         raise UsageError(f"--output-dir {output_dir} is a file; name a folder")
-    for flag in ("compare", "report", "treatment"):
-        if len(paths) > 1 and getattr(options, flag) is not None:
+    for flag in ("compare", "report", "treatment", "keep-correction"):
+        if len(paths) > 1 and getattr(options, flag.replace("-", "_")) is not None:
             hint = "--json prints one report a line" if flag == "report" else "run them one by one"
             raise UsageError(f"--{flag} names one file and there are {len(paths)} inputs; {hint}")
     taken: dict[Path, Path | Address] = {}
@@ -197,7 +197,7 @@ def _say_done(job: Job, report: Report, options: Options, console: Console) -> N
         count = report.damage["frames"]
         console.say(f"damage was filled on {count:.0f} {'frame' if count == 1 else 'frames'}, "
                     f"{report.damage['filled']:.1%} of a face on average")
-    for path in (options.compare, options.report):
+    for path in (options.compare, options.report, options.keep_correction):
         if path is not None:
             console.say(f"{path} written")
 

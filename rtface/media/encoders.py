@@ -71,7 +71,9 @@ FAMILIES = {
                          lossless={"lossless": "1"}),
     "h264_nvenc": _NVENC, "hevc_nvenc": _NVENC,
     "av1_nvenc": CodecFamily("cq", "preset", "25", "p5", _CQ, names=SPEEDS, formats=("yuv420p", "nv12", "p010le")),
-    "ffv1": CodecFamily(options={"level": "3", "slicecrc": "1"}, lossless={}),
+    # As archives want it (RFC 9043; FFmpeg's and RAWcooked's advice): version 3, every frame by itself, a checksum in
+    # each slice. A fixed number of slices: FFmpeg's own depends on the number of threads.
+    "ffv1": CodecFamily(options={"level": "3", "g": "1", "slicecrc": "1", "slices": "16"}, lossless={}),
     "prores_ks": CodecFamily(options={"vendor": "apl0"}), "dnxhd": CodecFamily(),
     **dict.fromkeys(("utvideo", "ffvhuff", "huffyuv", "magicyuv", "png", "qtrle", "rawvideo", "v210", "v308", "v410",
                      "r210"), CodecFamily(lossless={})),

@@ -19,6 +19,7 @@ from rtface.analysis.treatment import made_for_another, read_treatments
 from rtface.enhance.face_filter import missing_tracks
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
+from rtface.media.correction import CorrectionSink
 from rtface.media.cuda.nvenc import encoding
 from rtface.media.file_sink import FileSink
 from rtface.media.folder_sink import FolderSink
@@ -27,7 +28,7 @@ from rtface.media.leftovers import clear_leftovers, remove_unfinished_stills
 from rtface.media.outputs import OutputPath, check_outputs, film_folder, names_folder
 from rtface.media.provenance import describe
 from rtface.media.source import FileSource
-from rtface.media.stream_plan import FORMATS, plan_output
+from rtface.media.stream_plan import FORMATS, OutputPlan, plan_output
 from rtface.media.timeline import FrameTimes
 from rtface.media.workfile import Target
 from rtface.options import Options
@@ -76,11 +77,14 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
     stats, stop = stats or Stats(), stop or threading.Event()
     if options.sequence and not input.is_dir():
         raise UsageError(f"{input} is not a folder: --sequence makes a film of a folder of stills")
+    if options.keep_correction and options.keep_correction.suffix.lower() != ".mkv":
+        raise UsageError(f"--keep-correction {options.keep_correction}: a correction is Matroska; name a .mkv")
     report = Report(str(input), os.fspath(output), __version__, options.engine, options.device,
                     options=report_options(options))
     stills = is_stills_job(input, output, options)
     written = [OutputPath(output, folder=_into_folder(input, output, stills), resumes=stills)]
-    written += [OutputPath(path, f"--{name}") for name in ("compare", "report") if (path := getattr(options, name))]
+    written += [OutputPath(path, f"--{name.replace('_', '-')}") for name in ("keep_correction", "compare", "report")
+                if (path := getattr(options, name))]
     sums = checksum_outputs(Path(output), film=not stills and not written[0].folder) if options.checksums else []
     written += sums
     read = [input, *(path for path in (options.treatment, options.shots) if path is not None)]
@@ -128,6 +132,7 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
     if sums and not options.dry_run:
         report.notes += write_checksums(
             Path(output), targets[-len(sums):], stop=stop.is_set,
+            more=[options.keep_correction.resolve()] if options.keep_correction else [],
             doing=(lambda what, done: building(f"checksums ({what})", done)) if building else None)
     return report
 
@@ -167,7 +172,7 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
         # Stills, comparisons, repairs of damage and what stages draw are made by the host.
         source = open_film(input, options, threads, stats, stop, stack,
                            on_gpu=isinstance(output, Path) and options.compare is None
-                           and not options.stages and options.damage == "none")
+                           and options.keep_correction is None and not options.stages and options.damage == "none")
         stages = Stages.open(options.stages, stats, origin=float(source.info.clock_start),
                              commercial_use=options.commercial_use)
         stack.callback(stages.close)
@@ -200,6 +205,7 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
         report.engine, report.device = parts.runtime.engines.described
         tags = describe(report.engine, __version__, options.strength, metadata_options(options))
         sink: Sink
+        correction: CorrectionSink | None = None
         if plan is None:
             assert isinstance(output, Target)
             sink = FolderSink(output, source.info, start=options.start, tags=tags, stats=stats)
@@ -207,6 +213,9 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
         else:
             plan.metadata.update(tags)
             sink = FileSink(plan, stats=stats, threads=threads.encode)
+            if options.keep_correction:
+                correction = _with_correction(sink, plan, options, threads, stats)
+                sink = correction
         try:
             pairs = open_pairs(options.compare, source.info, options, overwrite=options.overwrite,
                                threads=threads.encode, stats=stats) if options.compare else None
@@ -214,7 +223,8 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
             sink.abort(keep_partial=False)
             raise
         run = _FilmRun(source, _FilmOutputs(sink, pairs, stats), stop, progress, began)
-        items = stages.remember(run.times.noted(source))
+        items = run.times.noted(source)
+        items = stages.remember(correction.remember(items) if correction else items)
         if segments:
             items = in_segments(items, parts, options, stats, segments, run.over)
         else:
@@ -229,6 +239,20 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
             report.fps = round(run.frames / run.writing_s, 2) if run.writing_s else 0.0
             report.first_frame_s = (round(run.first_frame_s, 3) if run.first_frame_s is not None
                                     else None)
+
+
+def _with_correction(sink: FileSink, plan: OutputPlan, options: Options, threads: Threads,
+                     stats: Stats) -> CorrectionSink:
+    """The sink of a film that writes its correction too (``--keep-correction``)."""
+    assert options.keep_correction is not None
+    try:
+        [target] = check_outputs([OutputPath(options.keep_correction, "--keep-correction")], inputs=[],
+                                 overwrite=options.overwrite)
+        return CorrectionSink(sink, target, plan.video, plan.info, exact=plan.video.lossless,
+                              output=plan.target.path.name, stats=stats, threads=threads.encode)
+    except BaseException:
+        sink.abort(keep_partial=False)
+        raise
 
 
 class _FilmOutputs:

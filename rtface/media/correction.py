@@ -1,0 +1,314 @@
+"""What a run added to each frame, kept without loss as a film (``--keep-correction``), and taken back again.
+
+The film is FFV1 in Matroska, of the output's size and times. Each sample is the difference of output and input, modulo
+2^bits, with half of the range as zero: so that it needs no more bits than the output, and input = output − difference
+holds to the bit, whatever was added. A text stream has one record a frame: the MD5 of the input's and of the output's
+frame as raw video, and some samples of the output's frame, by which a pair that does not belong together is found also
+where the output is lossy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import av
+import numpy as np
+from av.stream import Disposition
+from numpy.typing import NDArray
+
+from rtface.errors import InputError, OutputError
+from rtface.frame import Frame, Packet
+from rtface.media.coding import Coding
+from rtface.media.encoders import FAMILIES, VideoPlan, fit
+from rtface.media.file_sink import FileSink
+from rtface.media.pixel_format import nearest, pixel_format_info
+from rtface.media.probe import MediaInfo, StreamInfo
+from rtface.media.stream_plan import OutputPlan, StreamPlan
+from rtface.media.workfile import Target
+from rtface.protocols import Item, Sink
+from rtface.stats import Stats
+from rtface.util.av_arrays import copy_image, plane_rows, sample_bytes
+from rtface.util.av_gpu import repacked
+
+VERSION = "1"
+_VERSION, _SAMPLES, _OF, _EXACT = ("rtface_correction", "rtface_correction_samples", "rtface_correction_of",
+                                   "rtface_correction_exact")
+_RECORD = re.compile(rb"in=([0-9a-f]{32}) out=([0-9a-f]{32}) probe=([0-9a-f,]*)")
+_PROBES = 32  # samples of each frame's first plane
+SAME_S = 0.002
+"""Seconds by which times of one frame may differ: containers round them to a millisecond."""
+
+Samples = NDArray[Any]
+
+
+def working_format(pix_fmt: str) -> tuple[str, str]:
+    """The formats in which differences are computed and stored for an encoder's pixel format: the same samples.
+
+    Raises:
+        OutputError: FFV1 holds nothing that takes these samples.
+    """
+    stored, lost = nearest(pix_fmt, [f.name for f in av.Codec("ffv1", "w").video_formats or []], alpha=True)
+    if lost or pixel_format_info(pix_fmt).bits > 16:
+        raise OutputError(f"a correction of {pix_fmt} samples cannot be kept; leave --keep-correction out")
+    return ("rgb24" if stored == "bgr0" else stored), stored  # bgr0's fourth byte means nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is known of a frame.
+
+    Attributes:
+        input, output: MD5 of the frame as raw video in the working format, before and after the correction.
+        probe: samples of the output's first plane at fixed places.
+    """
+
+    input: str
+    output: str
+    probe: tuple[int, ...]
+
+    def encode(self) -> bytes:
+        """The text of a record."""
+        return f"in={self.input} out={self.output} probe={','.join(f'{v:x}' for v in self.probe)}".encode()
+
+    @classmethod
+    def decode(cls, text: bytes) -> Record | None:
+        """A record from its text; None for another text."""
+        match = _RECORD.fullmatch(text.strip(b"\0\r\n "))
+        if match is None:
+            return None
+        return cls(match[1].decode(), match[2].decode(), tuple(int(v, 16) for v in match[3].split(b",") if v))
+
+
+def _planes(image: av.VideoFrame) -> list[Samples]:
+    """The samples of each plane, writable, without padding."""
+    kind = np.dtype("<u2") if max(c.bits for c in image.format.components) > 8 else np.dtype(np.uint8)
+    return [plane_rows(plane)[:, : plane.width * sample_bytes(image, plane)].view(kind) for plane in image.planes]
+
+
+def _md5(planes: list[Samples]) -> str:
+    value = hashlib.md5(usedforsecurity=False)
+    for plane in planes:
+        value.update(np.ascontiguousarray(plane).view(np.uint8))
+    return value.hexdigest()
+
+
+def probe_of(image: av.VideoFrame) -> tuple[int, ...]:
+    """Samples of the first plane at places that depend on its size only."""
+    plane = _planes(image)[0]
+    height, width = plane.shape
+    return tuple(int(plane[(2 * k + 1) * height // (2 * _PROBES), (7 * k + 3) % _PROBES * width // _PROBES])
+                 for k in range(_PROBES))
+
+
+def _bits(image: av.VideoFrame) -> int:
+    return max(c.bits for c in image.format.components)
+
+
+def difference(before: av.VideoFrame, after: av.VideoFrame) -> av.VideoFrame:
+    """After − before + half of the range, modulo 2^bits, sample by sample; both in a working format of one size."""
+    out, bits = copy_image(after), _bits(after)
+    for target, one in zip(_planes(out), _planes(before), strict=True):
+        np.subtract(target, one, out=target)
+        target += 1 << (bits - 1)
+        if bits not in (8, 16):
+            target &= (1 << bits) - 1
+    return out
+
+
+def taken_back(after: av.VideoFrame, change: av.VideoFrame, *, exact: bool) -> av.VideoFrame:
+    """What `difference` was made of: the frame before. Where the output is lossy (not `exact`), a value that leaves the
+    range by the encoder's error is clipped instead of wrapped."""
+    out, bits = copy_image(after), _bits(after)
+    top = (1 << bits) - 1
+    for target, added in zip(_planes(out), _planes(change), strict=True):
+        if exact:
+            np.subtract(target, added, out=target)
+            target += 1 << (bits - 1)
+            if bits not in (8, 16):
+                target &= top
+            continue
+        value = target.astype(np.int32) - added + (1 << (bits - 1))
+        slack = 1 << (bits - 4)
+        value[value > top + slack] -= top + 1
+        value[value < -slack] += top + 1
+        target[:] = np.clip(value, 0, top)
+    return out
+
+
+# -- writing --------------------------------------------------------------------------------------------------------
+
+
+def _records_template() -> tuple[Any, Any]:
+    """A text stream to copy the parameters of, and the container that keeps it alive."""
+    container = av.open(io.BytesIO(b"1\n00:00:00,000 --> 00:00:01,000\n-\n"), format="srt")
+    return container.streams[0], container
+
+
+class CorrectionSink:
+    """A sink of a film that also writes what was added to each frame.
+
+    Args:
+        film: the sink of the film itself.
+        target: the correction's place, checked.
+        video: how the film's frames are encoded.
+        info: the input.
+        exact: whether decoding the film gives the samples that were encoded.
+        output: the film's name, for the record.
+        stats: receives the time that it takes.
+        threads: encoder threads, None for the encoder's own choice.
+
+    Attributes:
+        kept: frames that lie in the partial film and in the partial correction.
+    """
+
+    def __init__(self, film: Sink, target: Target, video: VideoPlan, info: MediaInfo, *, exact: bool, output: str,
+                 stats: Stats, threads: int | None = None) -> None:
+        self._film, self._video, self._stats = film, video, stats
+        self._work, stored = working_format(video.pix_fmt)
+        template, self._template_of = _records_template()
+        enhanced = StreamInfo(0, "video", "ffv1", None, Disposition.default, {}, True, template)
+        records = StreamInfo(1, "subtitle", "subrip", None, Disposition(0), {"title": "records"}, False, template)
+        own = replace(
+            video, encoder="ffv1", pix_fmt=stored, convert=False, lossless=True, options=dict(FAMILIES["ffv1"].options),
+            tag="", on_gpu=False, warnings=[], threads=0)
+        tags = {_VERSION: VERSION, _SAMPLES: self._work, _OF: output, _EXACT: "yes" if exact else "no"}
+        described = replace(info, streams=[enhanced, records], chapters=[], metadata=tags, notes=[], hdr=None,
+                            coding=Coding("lossless", "FFV1"))
+        plan = OutputPlan(target, "matroska", own, [StreamPlan(records, "copy")], described)
+        self._own = FileSink(plan, Stats(), threads)
+        self._stored = stored
+        self._originals: deque[tuple[int, av.VideoFrame]] = deque()
+        self._nothing: av.VideoFrame | None = None
+        self.kept = 0
+
+    def remember(self, items: Iterator[Item]) -> Iterator[Item]:
+        """Copies each frame as it comes from the source, before anything is written to it."""
+        for item in items:
+            if isinstance(item, Frame) and not item.lead_in:
+                self._originals.append((item.pts, copy_image(item.image)))
+            yield item
+
+    def write(self, item: Item) -> None:
+        """Writes the correction of a frame, and then the frame; raises OutputError."""
+        if isinstance(item, Frame):
+            with self._stats.time("correction"):
+                self._write_correction(item)
+        self._film.write(item)
+
+    def finish(self) -> None:
+        """Finishes the correction, then the film."""
+        self._own.finish()
+        self._film.finish()
+
+    def abort(self, *, keep_partial: bool) -> str | None:
+        """Ends both; what was done of the correction becomes NAME.partial.mkv like the film."""
+        self._own.abort(keep_partial=keep_partial)
+        partial = self._film.abort(keep_partial=keep_partial)
+        self.kept = min(self._film.kept, self._own.kept)
+        return partial
+
+    def _write_correction(self, frame: Frame) -> None:
+        while self._originals and self._originals[0][0] != frame.pts:
+            self._originals.popleft()  # a frame that was dropped
+        if not self._originals:
+            raise OutputError("the correction of a frame cannot be kept: the frame as it was is not known any more")
+        before = repacked(fit(self._originals.popleft()[1], self._video), self._work)
+        after = repacked(fit(frame.image, self._video), self._work)
+        same = all(np.array_equal(a, b) for a, b in zip(_planes(before), _planes(after), strict=True))
+        output = _md5(_planes(after))
+        record = Record(output if same else _md5(_planes(before)), output, probe_of(after))
+        if same and self._nothing is None:
+            self._nothing = self._as_stored(difference(before, after))
+        change = copy_image(self._nothing) if same and self._nothing is not None else self._as_stored(
+            difference(before, after))
+        packet: av.Packet[Any] = av.Packet(record.encode())
+        packet.time_base, packet.pts, packet.dts = frame.time_base, frame.pts, frame.pts
+        packet.duration = frame.duration
+        self._own.write(Packet(packet, 1))
+        self._own.write(replace(frame, image=change, faces=(), unfollowed=()))
+
+    def _as_stored(self, image: av.VideoFrame) -> av.VideoFrame:
+        out = repacked(image, self._stored)
+        out.colorspace, out.color_range = self._video.tags.matrix, self._video.tags.range
+        return out
+
+
+# -- reading --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectionTags:
+    """What a correction says of itself.
+
+    Attributes:
+        samples: the working format.
+        of: name of the output that it belongs to.
+        exact: whether that output is lossless.
+    """
+
+    samples: str
+    of: str
+    exact: bool
+
+    @classmethod
+    def read(cls, info: MediaInfo) -> CorrectionTags:
+        """Reads the tags; InputError where the film is no correction, or one of a later rtface."""
+        tags = {name.lower(): text for name, text in info.metadata.items()}
+        if tags.get(_VERSION) is None:
+            raise InputError(f"{info.path}: is no correction; name the file that --keep-correction wrote")
+        if tags[_VERSION] != VERSION or _SAMPLES not in tags:
+            raise InputError(f"{info.path}: is a correction of version {tags[_VERSION]}, and this rtface reads version "
+                             f"{VERSION}; use the rtface that wrote it")
+        return cls(tags[_SAMPLES], tags.get(_OF, ""), tags.get(_EXACT) == "yes")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The correction of one frame.
+
+    Attributes:
+        time_s: presentation time from the beginning, seconds.
+        image: the difference, in the working format.
+        record: what is known of the frame, None where the record is missing.
+    """
+
+    time_s: float
+    image: av.VideoFrame
+    record: Record | None
+
+
+def changes(items: Iterator[Item], tags: CorrectionTags) -> Iterator[Change]:
+    """The corrections in the order of the frames; each record comes with its frame."""
+    records: deque[tuple[float, Record]] = deque()  # a record comes before its frame, or just after it
+    waiting: deque[Frame] = deque()
+    for item in items:
+        if isinstance(item, Packet):
+            record = Record.decode(bytes(item.packet))
+            if record is not None and item.packet.pts is not None:
+                records.append((float(item.packet.pts * item.packet.time_base), record))
+        else:
+            waiting.append(item)
+        while waiting and (len(waiting) > 2 or (records and records[-1][0] >= waiting[0].time - SAME_S)):
+            yield _change(waiting.popleft(), records, tags)
+    for frame in waiting:
+        yield _change(frame, records, tags)
+
+
+def _change(frame: Frame, records: deque[tuple[float, Record]], tags: CorrectionTags) -> Change:
+    while records and records[0][0] < frame.time - SAME_S:
+        records.popleft()
+    found = records.popleft()[1] if records and records[0][0] <= frame.time + SAME_S else None
+    return Change(frame.time, repacked(frame.image, tags.samples), found)
+
+
+def md5_of(image: av.VideoFrame) -> str:
+    """MD5 of a frame as raw video."""
+    return _md5(_planes(image))
+
+
