@@ -14,7 +14,8 @@ from rtface.cli.console import Console, print_json
 from rtface.cli.option_sources import LoadedOptions
 from rtface.cli.signals import StopRequest
 from rtface.cli.verify import StepLine
-from rtface.util import parse
+from rtface.errors import UsageError
+from rtface.util.parse import parse_time
 
 
 @command("codec", "crf", "preset", "overwrite")
@@ -44,8 +45,7 @@ def undo(
 
     options = load().options
     done = take_back(Path(film), Path(correction), Path(output), encode=options, overwrite=options.overwrite,
-                     start=None if start is None else parse.time(start, "--start"),
-                     end=None if end is None else parse.time(end, "--end"),
+                     start=_time(start, "--start"), end=_time(end, "--end"),
                      stats=Stats(), doing=StepLine(console, Path(output).name), stop=stop.event.is_set)
     console.clear()
     for note in done.notes:
@@ -63,3 +63,10 @@ def undo(
     if json:
         print_json(asdict(done))
     raise typer.Exit(FAILED if failed else 0)
+
+
+def _time(text: str | None, flag: str) -> float | None:
+    try:
+        return None if text is None else parse_time(text)
+    except ValueError:
+        raise UsageError(f"{flag} {text}: give seconds or HH:MM:SS.mmm") from None

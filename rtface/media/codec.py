@@ -18,6 +18,7 @@ from rtface.media.encoders import (
     limit_look_ahead,
     set_hdr,
     set_quality,
+    set_slices,
 )
 from rtface.media.pixel_format import nearest, pixel_format_info
 from rtface.media.probe import MediaInfo
@@ -115,6 +116,7 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
     _odd_size(plan)
     set_quality(plan, crf, preset)
     limit_look_ahead(plan)
+    set_slices(plan)
     plan.options |= kept.options if kept else {}
     if say:
         plan.warnings += lossy_notes(plan, info, format, asked=codec is not None or crf is not None)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from rtface.errors import InputError, OutputError
 from rtface.frame import Frame, Packet
 from rtface.media.coding import Coding
-from rtface.media.encoders import FAMILIES, VideoPlan, fit
+from rtface.media.encoders import FAMILIES, VideoPlan, fit, set_slices
 from rtface.media.file_sink import FileSink
 from rtface.media.pixel_format import nearest, pixel_format_info
 from rtface.media.probe import MediaInfo, StreamInfo
@@ -94,7 +94,7 @@ def _planes(image: av.VideoFrame) -> list[Samples]:
 def _md5(planes: list[Samples]) -> str:
     value = hashlib.md5(usedforsecurity=False)
     for plane in planes:
-        value.update(np.ascontiguousarray(plane).view(np.uint8))
+        value.update(np.ascontiguousarray(plane).data)
     return value.hexdigest()
 
 
@@ -177,6 +177,7 @@ class CorrectionSink:
         own = replace(
             video, encoder="ffv1", pix_fmt=stored, convert=False, lossless=True, options=dict(FAMILIES["ffv1"].options),
             tag="", on_gpu=False, warnings=[], threads=0)
+        set_slices(own)
         tags = {_VERSION: VERSION, _SAMPLES: self._work, _OF: output, _EXACT: "yes" if exact else "no"}
         described = replace(info, streams=[enhanced, records], chapters=[], metadata=tags, notes=[], hdr=None,
                             coding=Coding("lossless", "FFV1"))

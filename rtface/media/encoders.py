@@ -72,8 +72,8 @@ FAMILIES = {
     "h264_nvenc": _NVENC, "hevc_nvenc": _NVENC,
     "av1_nvenc": CodecFamily("cq", "preset", "25", "p5", _CQ, names=SPEEDS, formats=("yuv420p", "nv12", "p010le")),
     # As archives want it (RFC 9043; FFmpeg's and RAWcooked's advice): version 3, every frame by itself, a checksum in
-    # each slice. A fixed number of slices: FFmpeg's own depends on the number of threads.
-    "ffv1": CodecFamily(options={"level": "3", "g": "1", "slicecrc": "1", "slices": "16"}, lossless={}),
+    # each slice.
+    "ffv1": CodecFamily(options={"level": "3", "g": "1", "slicecrc": "1"}, lossless={}),
     "prores_ks": CodecFamily(options={"vendor": "apl0"}), "dnxhd": CodecFamily(),
     **dict.fromkeys(("utvideo", "ffvhuff", "huffyuv", "magicyuv", "png", "qtrle", "rawvideo", "v210", "v308", "v410",
                      "r210"), CodecFamily(lossless={})),
@@ -169,6 +169,12 @@ def set_quality(plan: VideoPlan, crf: float | None, preset: str | None) -> None:
         if preset and family.names and preset not in family.names:
             raise UsageError(f"{plan.encoder} has no preset {preset}; choose one of {', '.join(family.names)}")
         plan.options[family.preset] = family.names.get(preset, preset) if preset else family.speed
+
+
+def set_slices(plan: VideoPlan) -> None:
+    """Gives FFV1 16 slices, except for tiny frames: FFmpeg's own number depends on the number of threads."""
+    if plan.encoder == "ffv1" and min(plan.width, plan.height) >= 128:
+        plan.options["slices"] = "16"
 
 
 def limit_look_ahead(plan: VideoPlan) -> None:

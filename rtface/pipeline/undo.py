@@ -144,8 +144,8 @@ class _Undo:
         number, done = self._done.frames, self._done
         change = next(self._changes, None)
         if change is None:
-            raise InputError(f"the correction ends before frame {number} of {self._name}: it is that of a shorter film, "
-                             "or of a run that was interrupted; --end takes back what there is")
+            raise InputError(f"the correction ends before frame {number} of {self._name}: it is that of a shorter "
+                             "film, or of a run that was interrupted")
         if not number:
             self.origin, self._origin_of_changes = frame.time, change.time_s
         time = frame.time - self.origin
