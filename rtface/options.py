@@ -182,7 +182,7 @@ class InputOptions(_Group):
         None, v.time, Scope.FILM | _ANALYSIS, "End at this time: seconds or HH:MM:SS.mmm.", unset="the end")
     timecode: str | None = _option(
         None, v.timecode, Scope.FILM | _ANALYSIS,
-        "Timecode of the film's first frame, from which the timecodes of shots count.",
+        "Timecode of the film's first frame, from which the timecodes of shots count, and which OUTPUT gets.",
         "`01:00:00:00`, or `01:00:00;00` for drop-frame", unset="the film's own")
     sequence: bool = _option(False, v.boolean, _FILES | _ANALYSIS, "Read a folder of stills as a film.")
     fps: Fraction | None = _option(

@@ -86,6 +86,7 @@ class Report:
     encoder: str = ""
     input_coding: str = ""
     output_coding: str = ""
+    timecode: str | None = None
     frames_in: int = 0
     frames_out: int = 0
     frames_dropped: int = 0

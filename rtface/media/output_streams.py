@@ -17,6 +17,7 @@ from rtface.frame import Packet
 from rtface.media.cuda.driver import told
 from rtface.media.encoders import accel, configure, open_encoder
 from rtface.media.muxer import AnyPacket, Muxer, muxer_options
+from rtface.media.start_timecode import KEY
 from rtface.media.stream_plan import COVERS, OutputPlan, StreamPlan
 from rtface.media.transcode import AdtsRewriter, AudioTranscoder, SubtitleTranscoder
 from rtface.stats import Stats
@@ -43,6 +44,8 @@ class OutputStreams:
         cued: list[Stream] = []
         unheard: list[int] = []
         container.metadata.update(_fresh(plan.info.metadata) | plan.metadata)
+        if plan.timecode is not None and plan.format in ("matroska", "webm"):
+            container.metadata[KEY] = str(plan.timecode)
         plans = {p.stream.index: p for p in plan.streams}
         self._left_out = {p.stream.index for p in plan.streams if p.action == "drop" and p.stream.silent}
         for stream in plan.info.streams:
@@ -105,6 +108,8 @@ class OutputStreams:
         stream.time_base = video.time_base
         stream.disposition = disposition
         stream.metadata.update(_fresh(metadata))
+        if self._plan.timecode is not None and self._plan.format in ("mp4", "mov"):
+            stream.metadata[KEY] = str(self._plan.timecode)  # their muxer makes a tmcd track of it
         if self._plan.info.matrix is not None:
             stream.set_display_matrix(self._plan.info.matrix)
         return stream
@@ -176,4 +181,4 @@ class OutputStreams:
 
 def _fresh(metadata: dict[str, str]) -> dict[str, str]:
     return {k: v for k, v in metadata.items()
-            if k.lower() not in _STALE and not k.upper().startswith("_STATISTICS")}
+            if k.lower() not in _STALE and k.lower() != KEY and not k.upper().startswith("_STATISTICS")}

@@ -26,6 +26,7 @@ from rtface.media.image_meta import kind_of, unpacks_large
 from rtface.media.mp4 import boxes
 from rtface.media.pipe import PipeReader
 from rtface.redaction import is_url, shown
+from rtface.util.timecode import Timecode
 
 # 100 megapixels: three times 8K. A frame of that size takes 150 MB in 4:2:0 and 300 MB as RGB.
 MAX_PIXELS = 100_000_000
@@ -123,6 +124,7 @@ class MediaInfo:
         captions: whether closed captions ride on the first frame.
         clock_start: start of the input's own clock in seconds; --start and --end count from here.
         video_start: time of the whole film's first video frame, seconds of the input's own clock.
+        timecode: of the whole film's first video frame; None where it does not say.
         start, end: the cut in seconds of the input's own clock, None where there is none.
         origin: the time of the input's clock that becomes 0 in an output.
         size: bytes of the file, None when it is not a file.
@@ -159,6 +161,7 @@ class MediaInfo:
     captions: bool = False
     clock_start: Fraction = Fraction(0)
     video_start: Fraction = Fraction(0)
+    timecode: Timecode | None = None
     start: Fraction | None = None
     end: Fraction | None = None
     origin: Fraction = Fraction(0)

@@ -23,6 +23,7 @@ from rtface.media.decoder import Decoder
 from rtface.media.hardware import Decoding, open_on_gpu
 from rtface.media.pipe import PipeReader, is_pipe
 from rtface.media.probe import Chapter, MediaInfo
+from rtface.media.start_timecode import find_timecode
 from rtface.protocols import Item
 from rtface.redaction import is_url, shown
 from rtface.stats import Stats
@@ -264,6 +265,8 @@ class FileSource:
             expected_frames=1 if decoder.still else None if length is None else max(1, round(length * decoder.rate)),
             hdr=hdr_of(image), captions=has_captions(image), start=self._start, end=self._end,
             clock_start=self._clock_start, video_start=self._video_start(decoder), origin=self._origin(),
+            timecode=find_timecode([self._video.metadata, container.metadata, *(s.metadata for s in streams)],
+                                   decoder.rate),
             size=None if is_url(self._path) else Path(self._path).stat().st_size,
             notes=notes, decoder=self._decoded_by(decoder, notes), on_gpu=on_gpu(first.image),
             coding=coding_of(self._video.codec_context, decoder.head))

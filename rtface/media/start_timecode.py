@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
+from rtface.errors import UsageError
 from rtface.media.probe import choose_video, open_container, rate_of
 from rtface.redaction import shown
 from rtface.util.timecode import Timecode
@@ -26,9 +28,26 @@ def find_timecode(tags: Iterable[Mapping[str, str]], rate: Fraction) -> Timecode
     return None
 
 
-def without_timecode(tags: Mapping[str, str]) -> dict[str, str]:
-    """The tags without a timecode."""
-    return {name: text for name, text in tags.items() if name.lower() != KEY}
+def output_timecode(start: Timecode | None, asked: str | None, rate: Fraction, skipped: Fraction) -> Timecode | None:
+    """The timecode of an output's first frame.
+
+    Args:
+        start: of the input's first frame, as the input says it.
+        asked: of the input's first frame, as the user says it; comes first.
+        rate: frames a second.
+        skipped: seconds of the input before the output's first frame (``--start``).
+
+    Raises:
+        UsageError: `asked` is no timecode of this rate.
+    """
+    if asked is not None:
+        try:
+            start = Timecode.parse(asked, rate)
+        except ValueError as error:
+            raise UsageError(f"--timecode: {error}") from error
+    if start is None:
+        return None
+    return start.plus(max(0, math.ceil(skipped * start.rate - Fraction(1, 100))))
 
 
 def film_timecode(film: str | os.PathLike[str]) -> Timecode | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -18,9 +19,11 @@ from rtface.media.encoders import VideoPlan
 from rtface.media.outputs import check_target
 from rtface.media.pixel_format import pixel_format_info
 from rtface.media.probe import MediaInfo, StreamInfo
+from rtface.media.start_timecode import output_timecode
 from rtface.media.workfile import Target
 from rtface.stats import Stats
 from rtface.util.files import free_bytes
+from rtface.util.timecode import Timecode
 
 Action = Literal["copy", "sound", "text", "attach", "cover", "drop"]
 
@@ -68,6 +71,7 @@ class OutputPlan:
         video: how the frames are encoded.
         streams: what becomes of the other streams.
         info: the input.
+        timecode: of the output's first frame; None for none.
         notes: one line for each thing a user should know: transcodes, drops, choices.
         metadata: what was done (`rtface.media.provenance.describe`); set it before the sink is made. Where no frame
         turns out
@@ -79,6 +83,7 @@ class OutputPlan:
     video: VideoPlan
     streams: list[StreamPlan]
     info: MediaInfo
+    timecode: Timecode | None = None
     notes: list[str] = field(default_factory=list[str])
     metadata: dict[str, str] = field(default_factory=dict[str, str])
 
@@ -91,7 +96,7 @@ class OutputPlan:
 def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str | None = None,
                 crf: float | None = None, preset: str | None = None, strict: bool = False,
                 overwrite: bool = False, video_only: bool = False, encode: Encoding | None = None,
-                stats: Stats | None = None) -> OutputPlan:
+                timecode: str | None = None, stats: Stats | None = None) -> OutputPlan:
     """Decides container, codec and the fate of every stream, and checks that the output can be written.
 
     Args:
@@ -104,6 +109,7 @@ def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str |
         strict: raise where anything at all would be lost.
         overwrite: whether an existing output may be replaced.
         video_only: leave every other stream out, without a word (comparison films).
+        timecode: of the input's first frame, from the user; None takes what the input says.
         encode: whether a GPU's encoder is wanted (`nvenc.encoding`); None leaves it to where the frames lie.
         stats: receives the warning where it was wanted and cannot be used.
 
@@ -120,7 +126,10 @@ def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str |
     target = check_target(output, inputs=[info.path], overwrite=overwrite)
     video, refused = choose_encoder(info, format, supported_encoders(format), codec=codec, crf=crf, preset=preset,
                                     wanted=encode or Encoding(), keep=not video_only)
-    plan = OutputPlan(target, format, video, [], info, list(info.notes))
+    plan = OutputPlan(target, format, video, [], info, notes=list(info.notes))
+    if not video_only:
+        plan.timecode = output_timecode(info.timecode, timecode, info.rate,
+                                        Fraction(0) if info.start is None else info.start - info.video_start)
     if refused and stats and (names_gpu(codec) or (encode and encode.mode == "cuda")):
         stats.warn("encode_gpu", f"{plan.path}: {refused}")
     elif refused:
@@ -164,6 +173,8 @@ def _plan_streams(plan: OutputPlan) -> None:
         lacking.append(("the rotation", set(_ROTATES)))
     if info.chapters and format not in _CHAPTERS:
         lacking.append((f"{len(info.chapters)} chapters", set(_CHAPTERS)))
+    if plan.timecode is not None and format == "mpegts":
+        plan.notes.append(f"{plan.path}: MPEG-TS has no place for the start timecode {plan.timecode}; it is left out")
     if lacking:
         fit = [f for f in _ORDER if all(f in holders for _, holders in lacking)]
         advice = f"name the output {plan.target.path.stem}.{_SUFFIX[fit[0]]}, which can" if fit else \

@@ -27,6 +27,7 @@ def describe_plan(info: MediaInfo, plan: OutputPlan | None, options: QualityOpti
         lines.append(f"frames: {info.coding.described} become {CLASSES[video.coding]} ({video.described}"
                      f"{f' {quality}' if quality else ''}, {video.width}x{video.height}, {float(video.rate):g} fps, "
                      f"{video.pix_fmt})")
+        lines += [f"start timecode: {plan.timecode}"] if plan.timecode else []
         lines += [f"stream {each.stream.index}: {_fate(each)}" for each in plan.streams]
     return [*lines, *_engine_and_cost(info, plan, options)]
 

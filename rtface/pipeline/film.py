@@ -182,7 +182,9 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
             plan = plan_output(source.info, output, codec=options.codec, crf=options.crf,
                                preset=options.preset, strict=options.strict,
                                overwrite=options.overwrite, stats=stats,
-                               encode=encoding(options.encode, codec_device(options.device)))
+                               encode=encoding(options.encode, codec_device(options.device)),
+                               timecode=options.timecode)
+            report.timecode = str(plan.timecode) if plan.timecode else None
             report.notes += plan.notes
             report.encoder = plan.video.described
             report.input_coding, report.output_coding = source.info.coding.kind, plan.video.coding

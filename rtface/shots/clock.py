@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from rtface.errors import UsageError
 from rtface.media.probe import MediaInfo
+from rtface.media.start_timecode import output_timecode
 from rtface.util.parse import format_start, parse_time
 from rtface.util.timecode import Timecode, counted_rate, has_drop_frame, standard_rate
 
@@ -43,14 +44,7 @@ class FilmClock:
         Raises:
             UsageError: `timecode` is not one of the film's rate.
         """
-        said = timecode or _said(info)
-        start = None
-        if said is not None:
-            try:
-                start = Timecode.parse(said, info.rate)
-            except ValueError as error:
-                if timecode is not None:
-                    raise UsageError(f"--timecode: {error}") from error
+        start = output_timecode(info.timecode, timecode, info.rate, Fraction(0))
         length = None
         if info.duration_s is not None and info.end is None:
             length = Fraction(info.duration_s).limit_denominator(1_000_000) + (
@@ -135,12 +129,3 @@ class FilmClock:
 def is_timecode(text: str) -> bool:
     """Whether a text has the form of a timecode: four numbers, not three."""
     return _TIMECODE.fullmatch(text.strip()) is not None
-
-
-def _said(info: MediaInfo) -> str | None:
-    """The timecode that a container or one of its streams says."""
-    enhanced = sorted(info.streams, key=lambda stream: not stream.enhanced)
-    for metadata in (*(stream.metadata for stream in enhanced), info.metadata):
-        if said := metadata.get("timecode"):
-            return said
-    return None
