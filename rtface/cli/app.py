@@ -1,4 +1,4 @@
-"""The command line: ``rtface run``, ``analyze``, ``engines``, ``devices``, ``plugins`` and ``doctor``.
+"""The command line: ``rtface run``, ``analyze``, ``queue``, ``engines``, ``devices``, ``plugins`` and ``doctor``.
 
 Nothing heavy is imported before a command needs it, so that ``--version``, ``--help`` and completion answer at once.
 """
@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from rtface._version import __version__
-from rtface.cli import engines
+from rtface.cli import engines, queue
 from rtface.cli.analyze import analyze
 from rtface.cli.command import GroupedHelp
 from rtface.cli.devices import devices
@@ -64,6 +64,7 @@ app.command(cls=GroupedHelp)(run)
 app.command(cls=GroupedHelp)(analyze)
 app.command(cls=GroupedHelp)(verify)
 app.command(cls=GroupedHelp)(undo)
+app.add_typer(queue.app, name="queue")
 app.add_typer(engines.app, name="engines")
 app.command()(devices)
 app.command()(plugins)

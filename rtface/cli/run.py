@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -223,8 +223,12 @@ def _engine_names(incomplete: str) -> list[str]:
     return [name for name in ("auto", "default", *find_recipes()) if name.startswith(incomplete)]
 
 
-@command(*OPTIONS, engine={"autocompletion": _engine_names},
-               stages={"callback": _explain_stage, "is_eager": True})
+RUN_FLAGS: dict[str, dict[str, Any]] = {
+    "engine": {"autocompletion": _engine_names}, "stages": {"callback": _explain_stage, "is_eager": True}}
+"""What flags of a run have besides their declaration, for `rtface.cli.command.command`."""
+
+
+@command(*OPTIONS, **RUN_FLAGS)
 def run(
     paths: Annotated[list[str], typer.Argument(metavar="INPUT... OUTPUT", show_default=False, help=(
         "Films, stills or folders of stills, and the file or folder to write; its extension tells the kind: "
@@ -251,14 +255,14 @@ def run(
         raise typer.Exit(live.run_live_job(*ends, options, console, stop, json=json))
     jobs = plan_jobs(paths, output_dir, options)
     check_scope(loaded.given, options, _scope(jobs, loaded))
-    with _folder(output_dir, keep=not options.dry_run):
+    with output_folder(output_dir, keep=not options.dry_run):
         code = run_jobs(jobs, options, console, stop, skip=output_dir is not None, json=json)
     raise typer.Exit(code)
 
 
 @contextmanager
-def _folder(path: Path | None, *, keep: bool) -> Generator[None]:
-    """Makes a missing folder; without `keep` it is removed again, because a dry run only checks it."""
+def output_folder(path: Path | None, *, keep: bool) -> Generator[None]:
+    """Makes a missing ``--output-dir``; without `keep` it is removed again, because a dry run only checks it."""
     if path is None or path.is_dir():
         yield
         return

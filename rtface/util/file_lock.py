@@ -35,7 +35,7 @@ def file_lock(path: Path, waiting: Callable[[], None], patience: float = math.in
             path.parent.mkdir(parents=True, exist_ok=True)
             file = path.open("a+b")
             begun: float | None = None
-            while not _lock(file):
+            while not try_lock(file):
                 if begun is None:
                     begun = time.monotonic()
                     waiting()
@@ -52,8 +52,15 @@ def file_lock(path: Path, waiting: Callable[[], None], patience: float = math.in
             file.close()  # which frees the lock
 
 
-def _lock(file: BufferedRandom) -> bool:
-    """Tries to take the lock on an open file. Raises OSError where the file system has no locks."""
+def try_lock(file: BufferedRandom) -> bool:
+    """Takes the lock on a file opened with mode "a+b" without waiting; closing the file frees it.
+
+    Returns:
+        Whether it was taken; False while another process or another open file of this one holds it.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
     if sys.platform == "win32":
         import msvcrt
 

@@ -1,4 +1,5 @@
-"""Folders of settings and cache: the platform's own folders, moved by ``RTFACE_CONFIG_DIR`` and ``RTFACE_CACHE``.
+"""Folders of settings, data and cache: the platform's own folders, moved by ``RTFACE_CONFIG_DIR``, ``RTFACE_DATA`` and
+``RTFACE_CACHE``.
 
 A process without a home folder (a container with ``--user`` and no ``HOME``) has no settings, and a temporary cache
 that is removed when it ends.
@@ -21,7 +22,7 @@ from rtface.errors import UsageError
 
 log = logging.getLogger("rtface")
 
-CACHE, CONFIG = "RTFACE_CACHE", "RTFACE_CONFIG_DIR"
+CACHE, CONFIG, DATA = "RTFACE_CACHE", "RTFACE_CONFIG_DIR", "RTFACE_DATA"
 
 
 def _folder(variable: str, default: Callable[[], str]) -> Path | None:
@@ -40,6 +41,15 @@ def config_dir() -> Path | None:
     """Folder of the user's settings and own engines (may not exist); ``RTFACE_CONFIG_DIR`` moves it. None where there
     is no home folder."""
     return _folder(CONFIG, lambda: platformdirs.user_config_dir("rtface", appauthor=False))
+
+
+def data_dir() -> Path:
+    """Folder for data that must last, such as the queue (may not exist); ``RTFACE_DATA`` moves it. UsageError where
+    there is no home folder."""
+    folder = _folder(DATA, lambda: platformdirs.user_data_dir("rtface", appauthor=False))
+    if folder is None:
+        raise UsageError(f"there is no home folder to keep the queue in; set {DATA} to a folder of yours")
+    return folder
 
 
 def cache_dir() -> Path:

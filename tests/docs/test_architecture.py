@@ -19,6 +19,7 @@ ALLOWED = {
     "rtface/engine/host_engine.py": "runs an engine beside the frame loop",
     "rtface/engine/cuda/hosted.py": "runs a CPU network beside the GPU",
     "rtface/engine_install/child.py": "converts weights in another Python environment",
+    "rtface/jobs/queue/finish.py": "runs the user's command and the desktop's notifier",
     "rtface/pipeline/build.py": "loads engine and tracker at the same time",
     "rtface/pipeline/film.py": "loads the engine while the film is opened",
     "rtface/pipeline/segments.py": "works on several segments of a film at once",

@@ -1,0 +1,255 @@
+"""``rtface queue``: films and stills that are enhanced one after the other or several at once, also after a restart."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from rtface.cli import early_checks, live
+from rtface.cli.command import FAILED, GroupedHelp, Json, command, explain
+from rtface.cli.console import Console, print_json, print_table
+from rtface.cli.option_sources import LoadedOptions
+from rtface.cli.run import RUN_FLAGS, output_folder, plan_jobs
+from rtface.cli.signals import INTERRUPTED, StopRequest
+from rtface.errors import RtfaceError, UsageError
+from rtface.options import OPTIONS
+from rtface.util.parse import format_time
+
+if TYPE_CHECKING:
+    from rtface.jobs.queue.api import Queue
+    from rtface.jobs.queue.item import Item
+    from rtface.jobs.queue.runner import Outcome
+    from rtface.jobs.queue.store import Verb
+
+_STATUS_S = 10.0  # between status lines where there is no terminal
+
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True,
+                  help="Keep a list of films and stills, and enhance them one by one or several at once.")
+
+Items = Annotated[list[str], typer.Argument(metavar="ITEM...", show_default=False, help=(
+    "Numbers of 'rtface queue list', a state (failed, waiting, …), or all."))]
+
+
+def _queue() -> Queue:
+    from rtface.jobs.queue.api import Queue
+
+    return Queue()
+
+
+@app.command(cls=GroupedHelp)
+@command(*OPTIONS, **RUN_FLAGS)
+def add(
+    paths: Annotated[list[str], typer.Argument(metavar="INPUT... OUTPUT", show_default=False, help=(
+        "Films, stills or folders of stills, and the file or folder to write, as for 'rtface run'."))],
+    output_dir: Annotated[Path | None, typer.Option(metavar="DIR", help=(
+        "Write every INPUT into this folder under its own name; finished ones are skipped."))] = None,
+    *,
+    json: Json = False,
+    load: Callable[[], LoadedOptions],
+    console: Console,
+) -> None:
+    """Add films or stills, with the options of 'rtface run', which are checked and kept with each."""
+    loaded = load()
+    options = loaded.options
+    if output_dir is None and live.live_ends(paths) is not None:
+        raise UsageError("the queue is for films and stills; a camera or a stream never ends: run it by itself, with "
+                         "'rtface run'")
+    jobs = plan_jobs(paths, output_dir, options)
+    early_checks.check_names(options)
+    queue = _queue()
+    codes: list[int] = []
+    with output_folder(output_dir, keep=True):
+        for named, job in zip(paths, jobs, strict=False):
+            if output_dir is not None and job.output.is_file() and not options.overwrite:
+                console.say(f"{job.output} exists: skipped (--overwrite replaces it)")
+                continue
+            try:
+                item = queue.add_checked(named, str(job.named), options, loaded.given)
+            except RtfaceError as error:
+                if len(jobs) == 1:
+                    raise
+                codes.append(explain(error, console))
+                continue
+            if json:
+                print_json(item.to_dict())
+            else:
+                console.say(f"item {item.id} waits: {item.input} → {item.output}")
+    raise typer.Exit(FAILED if codes else 0)
+
+
+@app.command("list")
+@command()
+def list_items(*, json: Json = False, console: Console) -> None:
+    """List the items with state, progress and time left: running ones first, then those that wait, in their order."""
+    items = _queue().items()
+    if json:
+        print_json([item.to_dict() for item in items], indent=2)
+    elif items:
+        print_table([["ITEM", "STATE", "DONE", "LEFT", "INPUT", "OUTPUT", "OPTIONS"], *map(_cells, items)])
+        for item in items:
+            if item.state == "failed":
+                console.say(f"item {item.id} failed: {item.message}", "error")
+        if any(item.state == "interrupted" for item in items):
+            console.say("interrupted items continue with the next 'rtface queue run'")
+    else:
+        console.say("the queue is empty; add a film with: rtface queue add INPUT OUTPUT")
+
+
+def _cells(item: Item) -> list[str]:
+    options = " ".join(f"{key}={value}" for key, value in item.options.items())
+    return [str(item.id), item.state, "" if item.share is None else f"{item.share:.0%}",
+            "" if item.left_s is None else _clock(item.left_s), item.input, item.output, options]
+
+
+def _clock(seconds: float) -> str:
+    return format_time(round(seconds)).removesuffix(".000")
+
+
+@app.command()
+@command()
+def run(
+    at_once: Annotated[str, typer.Option(metavar="N|auto", help=(
+        "How many items at the same time; auto goes by cores and free memory."))] = "auto",
+    watch: Annotated[bool, typer.Option("--watch", help="Wait for more items when none is left.")] = False,
+    then: Annotated[str | None, typer.Option(metavar="CMD", help=(
+        "Run this command in the shell when nothing is left."))] = None,
+    notify: Annotated[bool, typer.Option("--notify/--no-notify", help=(
+        "Show a notification on the desktop when nothing is left."))] = True,
+    *,
+    json: Json = False,
+    console: Console,
+    stop: StopRequest,
+) -> None:
+    """Run the waiting items until none is left. Ctrl-C stops them cleanly, and they wait again."""
+    from rtface.jobs.queue.finish import notify as show_notification
+    from rtface.jobs.queue.finish import run_command, summary
+    from rtface.jobs.queue.runner import Runner
+
+    codes: list[int] = []
+
+    def idle(outcome: Outcome) -> None:
+        console.clear()
+        if notify:
+            show_notification(f"The queue is finished: {summary(outcome)}.")
+        if then:
+            code = run_command(then, outcome)
+            codes.append(code)
+            if code:
+                console.say(f"the command of --then ended with exit code {code}: {then}", "error")
+
+    queue = _queue()
+    display = _Display(console, json)
+    outcome = Runner(queue, at_once=_at_once(at_once), watch=watch, stop=stop.event, progress=display, idle=idle).run()
+    console.clear()
+    console.say(summary(outcome), "error" if outcome.failed else "info")
+    if stop.signum is not None:
+        raise typer.Exit(INTERRUPTED + stop.signum)
+    raise typer.Exit(FAILED if outcome.failed or any(codes) else 0)
+
+
+def _at_once(text: str) -> int | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--at-once must be a number from 1, or auto, not {text!r}")
+    return int(text)
+
+
+class _Display:
+    """Writes a line about each item that ended, and a status line about those that run."""
+
+    def __init__(self, console: Console, json: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._json, self._clock = console, json, clock
+        self._shown = clock()
+
+    def __call__(self, items: list[Item]) -> None:
+        running = [item for item in items if item.state == "running"]
+        for item in items:
+            if item.state == "running":
+                continue
+            message = f": {item.message}" if item.message else ""
+            self._console.say(f"item {item.id}, {item.output}: {item.state}{message}",
+                              "error" if item.state == "failed" else "info")
+            if self._json:
+                print_json({"status": item.state, **item.to_dict()})
+        now = self._clock()
+        if running and (self._console.live or now - self._shown >= _STATUS_S):
+            self._shown = now
+            self._console.status("; ".join(map(_described, running)))
+
+
+def _described(item: Item) -> str:
+    parts = [f"item {item.id} {Path(item.output).name}"]
+    if item.share is not None:
+        parts.append(f"{item.share:.0%}")
+    elif item.frames:
+        parts.append(f"{item.frames} frames")
+    if item.fps:
+        parts.append(f"{item.fps:.1f} fps")
+    if item.left_s is not None:
+        parts.append(f"{_clock(item.left_s)} left")
+    return ", ".join(parts)
+
+
+def _change(names: list[str], verb: Verb, console: Console) -> None:
+    from rtface.jobs.queue.store import CHANGES
+
+    queue = _queue()
+    ids = queue.select(names, CHANGES[verb])
+    getattr(queue, verb)(*ids)
+    console.say(f"{verb}: {', '.join(f'item {number}' for number in ids) if ids else 'no item'}")
+
+
+@app.command()
+@command()
+def pause(items: Items, *, console: Console) -> None:
+    """Leave items out until 'resume'; one that runs is stopped cleanly."""
+    _change(items, "pause", console)
+
+
+@app.command()
+@command()
+def resume(items: Items, *, console: Console) -> None:
+    """Let paused items wait again, at their place."""
+    _change(items, "resume", console)
+
+
+@app.command()
+@command()
+def cancel(items: Items, *, console: Console) -> None:
+    """End items that wait or run; one that runs is stopped cleanly."""
+    _change(items, "cancel", console)
+
+
+@app.command()
+@command()
+def retry(items: Items, *, console: Console) -> None:
+    """Let failed and cancelled items wait again, at the end."""
+    _change(items, "retry", console)
+
+
+@app.command()
+@command()
+def remove(items: Items, *, console: Console) -> None:
+    """Forget items that do not run; their outputs stay."""
+    _change(items, "remove", console)
+
+
+@app.command()
+@command()
+def move(
+    item: Annotated[int, typer.Argument(metavar="ITEM", show_default=False, help="A number of 'rtface queue list'.")],
+    place: Annotated[str, typer.Argument(metavar="first|last|PLACE", show_default=False, help=(
+        "Its new place among the items that wait; 1 is the first."))],
+    *,
+    console: Console,
+) -> None:
+    """Move an item that waits."""
+    if place not in ("first", "last") and not place.isdecimal():
+        raise UsageError(f"the place must be first, last or a number from 1, not {place!r}")
+    _queue().move(item, int(place) if place.isdecimal() else place)  # pyright: ignore[reportArgumentType]
+    console.say(f"item {item} moved to place {place}")

@@ -1,0 +1,1 @@
+"""Films that finish: the queue of films, and job folders."""

@@ -1,0 +1,200 @@
+"""`rtface.Queue`: films and stills that wait to be enhanced, with the verbs of ``rtface queue``."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Unpack
+
+from rtface.errors import InputMissing, UsageError
+from rtface.jobs.queue.item import STATES, Item, State, json_options
+from rtface.jobs.queue.store import Store, written
+from rtface.options import OPTIONS, Options, check_scope
+from rtface.util.paths import data_dir
+from rtface.util.spelling import hint
+from rtface.util.urls import Address, place
+
+if TYPE_CHECKING:
+    from rtface.jobs.queue.runner import Outcome
+    from rtface.option_types import RunOptions
+
+
+def queue_path() -> Path:
+    """The user's queue: ``queue.sqlite`` in the data folder, which ``RTFACE_DATA`` moves. UsageError where there is no
+    home folder."""
+    return data_dir() / "queue.sqlite"
+
+
+class Queue:
+    """Films and stills that wait to be enhanced, in a database that outlasts the process.
+
+    Any number of processes may use it at the same time.
+
+    Args:
+        path: file of the database; the user's queue (`queue_path`) without. It has to be on a disk of this machine.
+
+    Raises:
+        OutputError: the database is damaged or cannot be read or written.
+        UsageError: a newer version of rtface made it.
+    """
+
+    def __init__(self, path: str | PathLike[str] | None = None) -> None:
+        self.store = Store(queue_path() if path is None else Path(path))
+
+    def add(self, input: str | PathLike[str], output: str | PathLike[str], **options: Unpack[RunOptions]) -> Item:
+        """Adds an item at the end, after the checks that `rtface.run` makes before it begins.
+
+        Args:
+            input: a film, a still, a folder of stills, or an address. Of ``@FILE`` the address is read when the item
+                begins, so that the database never holds it.
+            output: file or folder, as for `rtface.run`.
+            options: those of `rtface.run`.
+
+        Raises:
+            UsageError: something that cannot be used; a live run; another item writes the same file.
+            InputMissing, OutputError: the input is not there, or the output exists or cannot be written.
+            InputError: the input cannot be read.
+        """
+        return self.add_checked(os.fspath(input), os.fspath(output), Options.of(options), options, flags=False)
+
+    def add_checked(self, input: str, output: str, options: Options, given: Iterable[str], *,
+                    flags: bool = True) -> Item:
+        """`add` for options that were converted.
+
+        Args:
+            input, output: as of `add`.
+            options: all values; those that are not the default, and have an effect on this run, are kept.
+            given: names of the options that were named for this run.
+            flags: messages call the options as on the command line.
+        """
+        from rtface.live.addresses import is_live, parse_address, resolve_address
+        from rtface.pipeline.film import run_file
+        from rtface.pipeline.stills import scope_of
+
+        if options.dry_run:
+            raise UsageError("--dry-run adds nothing to a queue; check the item with: rtface run … --dry-run")
+        resolved = resolve_address(input)
+        if is_live(parse_address(resolved), parse_address(output)):
+            raise UsageError("the queue is for films and stills; a camera or a stream never ends: run it by itself, "
+                             "with 'rtface run'")
+        source = place(resolved)
+        scope = scope_of(source, output, options)
+        check_scope(given, options, scope, flags=flags)
+        chosen = {key: value for key in OPTIONS if (value := getattr(options, key)) != OPTIONS[key].default
+                  and OPTIONS[key].scope & scope}
+        kept = json_options(chosen)
+        if isinstance(source, Path):
+            _check_there(source)
+            # The checks of a run: outputs, streams, codecs. An address is not opened until its item begins.
+            run_file(source, output, replace(Options.of(chosen), dry_run=True))
+        target = os.path.abspath(output) + ("/" if output.endswith(("/", os.sep)) else "")  # noqa: PTH100
+        number = self.store.add(_stored(input, source), target, os.getcwd(), kept,  # noqa: PTH109
+                                sorted(written(target, kept)))
+        return self.item(number)
+
+    def items(self, *states: State) -> list[Item]:
+        """All items, or those in some states: running ones first, then those that wait, in their order, then the ended
+        ones."""
+        return [item for item in self.store.items() if not states or item.state in states]
+
+    def item(self, id: int) -> Item:
+        """One item; UsageError where there is none of this number."""
+        for item in self.store.items():
+            if item.id == id:
+                return item
+        raise UsageError(f"there is no item {id} in the queue; 'rtface queue list' shows all")
+
+    def select(self, names: Iterable[str], states: Iterable[State]) -> list[int]:
+        """Numbers of the items that a command line names.
+
+        Args:
+            names: numbers, states ("failed"), or "all".
+            states: the states that the command can change; "all" takes the items in these.
+
+        Raises:
+            UsageError: a name is none of these.
+        """
+        items, chosen = self.store.items(), dict[int, None]()
+        possible = set(states)
+        for name in names:
+            if name.isdecimal():
+                chosen[int(name)] = None
+            elif name == "all" or name in STATES:
+                chosen |= {item.id: None for item in items
+                           if item.state in (possible if name == "all" else possible & {name})}
+            else:
+                raise UsageError(f"{name!r} is no item: give numbers of 'rtface queue list', a state "
+                                 f"({', '.join(STATES)}) or all{hint(name, [*STATES, 'all'])}")
+        return list(chosen)
+
+    def pause(self, *ids: int) -> None:
+        """Items that wait are left out until `resume`; one that runs is stopped cleanly by its runner. This is done to
+        all of them or, with an UsageError, to none; so are the other verbs."""
+        self.store.change(ids, "pause")
+
+    def resume(self, *ids: int) -> None:
+        """Paused items wait again, at their place."""
+        self.store.change(ids, "resume")
+
+    def cancel(self, *ids: int) -> None:
+        """Items that have not ended end; one that runs is stopped cleanly by its runner."""
+        self.store.change(ids, "cancel")
+
+    def retry(self, *ids: int) -> None:
+        """Failed and cancelled items wait again, at the end of the queue."""
+        self.store.change(ids, "retry")
+
+    def remove(self, *ids: int) -> None:
+        """Forgets items that do not run. Their outputs stay."""
+        self.store.change(ids, "remove")
+
+    def move(self, id: int, place: int | Literal["first", "last"]) -> None:
+        """Moves a waiting or paused item.
+
+        Args:
+            id: number of the item.
+            place: place among the waiting and paused items, from 1; one beyond the last is the last.
+        """
+        if isinstance(place, int) and place < 1:
+            raise UsageError(f"the place must be first, last or a number from 1, not {place}")
+        self.store.reorder(id, 0 if place == "first" else len(self.store.items()) if place == "last" else place - 1)
+
+    def run(self, *, at_once: int | Literal["auto"] = 1, watch: bool = False, cancel: threading.Event | None = None,
+            progress: Callable[[list[Item]], None] | None = None) -> Outcome:
+        """Runs the waiting items, each in a process, until none waits.
+
+        Args:
+            at_once: how many at the same time; "auto" goes by cores and memory.
+            watch: wait for more items instead of returning.
+            cancel: when another thread sets it, running items are stopped cleanly and wait again.
+            progress: called with all running items, and those that ended since, about once a second.
+
+        Returns:
+            Counts of what this call did. A failed item raises nothing; `items("failed")` says why.
+        """
+        from rtface.jobs.queue.runner import Runner
+
+        return Runner(self, at_once=at_once, watch=watch, stop=cancel, progress=progress).run()
+
+
+def _check_there(path: Path) -> None:
+    try:
+        path.stat()
+    except FileNotFoundError as error:
+        raise InputMissing(f"{path}: there is no such file; check the name") from error
+    except OSError:
+        return  # said when it is opened
+
+
+def _stored(named: str, source: Path | Address) -> str:
+    """How the database names an input: absolute; the address of ``@FILE`` stays in that file."""
+    if isinstance(source, Path):
+        return os.path.abspath(source)  # noqa: PTH100 - resolve() would follow links
+    if named.startswith("@"):
+        return "@" + os.path.abspath(Path(named[1:]).expanduser())  # noqa: PTH100
+    return source.url
+

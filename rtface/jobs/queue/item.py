@@ -1,0 +1,104 @@
+"""Items of the queue: one INPUT with its OUTPUT and options."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from rtface.redaction import redacted_values
+
+State = Literal["waiting", "running", "interrupted", "paused", "done", "failed", "cancelled"]
+STATES: tuple[State, ...] = get_args(State)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An item of the queue, as it was when it was read.
+
+    Attributes:
+        id: number; no later item gets it again.
+        input: path or address, as it may be shown: without user, password and query.
+        output: path.
+        options: values that differ from the defaults, by name, as JSON has them.
+        state: "interrupted" is an item whose runner ended without a word (crash, SIGKILL, power cut); the next
+            runner continues with it.
+        message: why it failed, or what was done.
+        share: part done, 0…1; None before the first frame, and for stills.
+        frames: frames written in the last attempt; None before the first.
+        fps: recent frames per second.
+        left_s: seconds left; None when unknown.
+        attempts: how often it was begun.
+        added_at, started_at, ended_at: seconds since 1970; None where that has not happened.
+    """
+
+    id: int
+    input: str
+    output: str
+    options: dict[str, Any]
+    state: State
+    message: str
+    share: float | None
+    frames: int | None
+    fps: float | None
+    left_s: float | None
+    attempts: int
+    added_at: float
+    started_at: float | None
+    ended_at: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The item for JSON: times in ISO 8601 (UTC), and no secret of an address."""
+        times = {key: _iso(getattr(self, key)) for key in ("added_at", "started_at", "ended_at")}
+        return redacted_values(asdict(self) | times)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a child process needs to run an item.
+
+    Attributes:
+        id: number of the item.
+        source, output: INPUT and OUTPUT, as `rtface.run` takes them.
+        folder: the folder that relative names in options, such as images of stages, start from.
+        options: as `Item.options`.
+        began: whether an attempt that was cut short had written frames, and so had made sure that OUTPUT was free.
+    """
+
+    id: int
+    source: str
+    output: str
+    folder: str
+    options: dict[str, Any]
+    began: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ItemProgress:
+    """Progress of a running item; fields as of `Item`."""
+
+    share: float | None
+    frames: int
+    fps: float
+    left_s: float | None
+
+
+def json_options(values: Mapping[str, object]) -> dict[str, Any]:
+    """Checked option values as JSON has them; `rtface.Options.of` takes them back. Paths become absolute."""
+    return {key: _json(value) for key, value in values.items()}
+
+
+def _json(value: object) -> Any:
+    if isinstance(value, Path):
+        return os.path.abspath(value)  # noqa: PTH100 - resolve() would follow links
+    if isinstance(value, Fraction):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _iso(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,243 @@
+"""Runner of the queue: runs waiting items, each in a process, and records how they end."""
+
+from __future__ import annotations
+
+import logging
+import queue as queues
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from rtface.concurrency.child_process import ChildProcess
+from rtface.errors import MissingComponent, OutputError, UsageError
+from rtface.jobs.queue.child import STOP, Ended, Start, finished_before
+from rtface.jobs.queue.item import Item, ItemProgress, State, Task
+from rtface.util.machine import cores, free_memory
+
+if TYPE_CHECKING:
+    from rtface.jobs.queue.api import Queue
+
+log = logging.getLogger("rtface")
+
+TARGET = "rtface.jobs.queue.child:run_item"
+_POLL_S = 0.25
+_RECORD_S = 1.0  # between two records of progress, and two looks for runners that ended
+# `--at-once auto`: one film uses four cores well, and takes about this much memory.
+_CORES_EACH, _BYTES_EACH = 4, 2 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a runner did.
+
+    Attributes:
+        done, failed, cancelled: items that ended.
+        waiting: items that still wait.
+        paused: items that are paused.
+    """
+
+    done: int
+    failed: int
+    cancelled: int
+    waiting: int
+    paused: int
+
+
+def items_at_once(wanted: int | Literal["auto"]) -> int:
+    """How many items run at the same time; "auto": one for every four cores, as far as the free memory goes."""
+    if wanted != "auto":
+        if wanted < 1:
+            raise UsageError(f"at once must be a number from 1, or auto, not {wanted}")
+        return wanted
+    free = free_memory()
+    return max(1, min(cores() // _CORES_EACH, 64 if free is None else free // _BYTES_EACH))
+
+
+@dataclass(slots=True)
+class _Running:
+    """An item that runs."""
+
+    task: Task
+    child: ChildProcess
+    progress: ItemProgress | None = None
+    recorded: float = -_RECORD_S
+    ended: Ended | None = None
+    stop_sent: float | None = None
+    killed: bool = False
+
+
+@dataclass(slots=True)
+class _Counts:
+    ended: dict[State, int] = field(default_factory=dict[State, int])
+
+    def add(self, state: State) -> None:
+        self.ended[state] = self.ended.get(state, 0) + 1
+
+
+class Runner:
+    """Runs the waiting items of a queue; arguments as of `rtface.Queue.run`.
+
+    Args:
+        idle: called each time nothing is left after items ended, with the outcome so far.
+        patience: seconds in which an item that was asked to stop may finish its file.
+        target: the function that runs an item in its process.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, queue: Queue, *, at_once: int | Literal["auto"] = 1, watch: bool = False,
+                 stop: threading.Event | None = None, progress: Callable[[list[Item]], None] | None = None,
+                 idle: Callable[[Outcome], None] | None = None, patience: float = 30.0,
+                 target: str = TARGET, clock: Callable[[], float] = time.monotonic) -> None:
+        self._queue, self._store = queue, queue.store
+        self._at_once = items_at_once(at_once)
+        self._threads = max(1, cores() // self._at_once) if self._at_once > 1 else None
+        self._watch, self._stop = watch, stop or threading.Event()
+        self._progress, self._idle, self._patience = progress, idle, patience
+        self._target, self._clock = target, clock
+        self._running: dict[int, _Running] = {}
+        self._events: queues.SimpleQueue[tuple[int, object]] = queues.SimpleQueue()
+        self._counts = _Counts()
+        self._just_ended: set[int] = set()
+        self._shown = self._reclaimed = -_RECORD_S
+
+    def run(self) -> Outcome:
+        """Runs items until none waits or the stop event is set; see `rtface.Queue.run`."""
+        with self._store.runner() as name:
+            try:
+                self._run(name)
+            finally:
+                for running in self._running.values():
+                    running.child.kill(0)
+        return self._outcome()
+
+    def _run(self, name: str) -> None:
+        worked = False
+        while True:
+            self._receive(name)
+            self._obey(name)
+            stopping = self._stop.is_set()
+            if not stopping:
+                worked |= self._fill(name)
+            self._show()
+            if self._running:
+                continue
+            if stopping:
+                return
+            if worked:
+                worked = False
+                if self._idle is not None:
+                    self._idle(self._outcome())
+                continue  # items may have been added meanwhile
+            if not self._watch:
+                return
+            self._stop.wait(_RECORD_S)
+
+    def _fill(self, name: str) -> bool:
+        """Begins items while there is room; whether it began one."""
+        began = False
+        if self._clock() - self._reclaimed >= _RECORD_S:
+            self._reclaimed = self._clock()
+            self._store.reclaim()
+        while len(self._running) < self._at_once and (task := self._store.take(name)) is not None:
+            began = True
+            if finished_before(task):
+                self._end(name, task.id, "done", "it was finished before the last runner ended")
+                continue
+            try:
+                self._running[task.id] = _Running(task, self._start(task))
+            except MissingComponent as error:
+                self._end(name, task.id, "failed", str(error))
+        return began
+
+    def _start(self, task: Task) -> ChildProcess:
+        number, events = task.id, self._events
+        return ChildProcess(self._target, Start(task, self._store.log_path(number), self._threads),
+                            name=f"queue-{number}", on_message=lambda message: events.put((number, message)),
+                            on_end=lambda reason: events.put((number, reason)))
+
+    def _receive(self, name: str) -> None:
+        """Takes in what items' processes said, and waits for it a little while any runs."""
+        timeout = _POLL_S if self._running else 0.0
+        while True:
+            try:
+                number, message = self._events.get(timeout=timeout) if timeout else self._events.get_nowait()
+            except queues.Empty:
+                break
+            timeout = 0.0
+            running = self._running[number]
+            if isinstance(message, ItemProgress):
+                running.progress = message
+            elif isinstance(message, Ended):
+                running.ended = message
+            else:
+                del self._running[number]
+                self._end_of(name, running, str(message))
+        for running in self._running.values():
+            self._record(name, running)
+
+    def _record(self, name: str, running: _Running) -> None:
+        now = self._clock()
+        if running.progress is None or now - running.recorded < _RECORD_S:
+            return
+        try:
+            self._store.note_progress(name, running.task.id, running.progress)
+        except OutputError as error:  # a full disk; the film may still fit elsewhere
+            log.warning("the progress of item %d cannot be recorded: %s", running.task.id, error)
+        running.recorded, running.progress = now, None
+
+    def _obey(self, name: str) -> None:
+        """Stops items that users want to pause or cancel, and all when the runner is to stop."""
+        if not self._running:
+            return
+        wishes = self._store.wishes(name)
+        now = self._clock()
+        for number, running in self._running.items():
+            if running.stop_sent is None:
+                if self._stop.is_set() or wishes.get(number) is not None:
+                    running.child.send(STOP)
+                    running.stop_sent = now
+            elif now - running.stop_sent > self._patience and not running.killed:
+                running.killed = True
+                log.warning("item %d did not stop within %.0f s and is ended", number, self._patience)
+                running.child.kill(0)
+
+    def _end_of(self, name: str, running: _Running, reason: str) -> None:
+        """Records how an item ended whose process is gone."""
+        number, ended = running.task.id, running.ended
+        if ended is None and running.stop_sent is not None:
+            ended = Ended("interrupted", "")
+        if ended is None:
+            hint = ", most likely for want of memory" if "SIGKILL" in reason else ""
+            ended = Ended("failed", f"{reason or 'its process ended'}{hint}; what it said is in "
+                                    f"{self._store.log_path(number)}")
+        if running.progress is not None:
+            running.recorded = -_RECORD_S
+            self._record(name, running)
+        if ended.how != "interrupted":
+            self._end(name, number, ended.how, ended.message)
+            return
+        wish = self._store.wishes(name).get(number)
+        state: State = "cancelled" if wish == "cancel" else "paused" if wish == "pause" else "waiting"
+        self._end(name, number, state, ended.message)
+
+    def _end(self, name: str, number: int, state: State, message: str) -> None:
+        self._store.finish(name, number, state, message)
+        self._counts.add(state)
+        self._just_ended.add(number)
+        self._shown = -_RECORD_S
+
+    def _show(self) -> None:
+        if self._progress is None or self._clock() - self._shown < _RECORD_S:
+            return
+        self._shown = self._clock()
+        wanted = self._just_ended | set(self._running)
+        self._just_ended = set()
+        self._progress([item for item in self._queue.items() if item.id in wanted])
+
+    def _outcome(self) -> Outcome:
+        states = [item.state for item in self._queue.items()]
+        ended = self._counts.ended
+        return Outcome(ended.get("done", 0), ended.get("failed", 0), ended.get("cancelled", 0),
+                       states.count("waiting"), states.count("paused"))

@@ -1,0 +1,395 @@
+"""Database of the queue: SQLite in WAL mode, readable and writable by its owner only.
+
+It holds no secrets: an address with a password or a query is in a file next to it, which is removed when the item is
+done or removed.
+
+Every change is one transaction, so that a crash leaves either all of it or nothing, and two runners never take the same
+item. A runner holds the lock of a file as long as it lives; the system frees it with the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import sqlite3
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from rtface.errors import OutputError, RtfaceError, UsageError
+from rtface.jobs.queue.item import Item, ItemProgress, State, Task
+from rtface.redaction import shown
+from rtface.util.file_lock import try_lock
+from rtface.util.files import NEW
+
+VERSION = 1
+_APPLICATION = 0x72746671  # "rtfq", which file(1) can show
+_PATIENCE_S = 30.0  # for other processes that write
+Wish = Literal["pause", "cancel"]
+Verb = Literal["pause", "resume", "cancel", "retry", "remove"]
+_FREE = {"runner": None, "wish": None}
+_END = _FREE | {"state": "cancelled"}
+_AGAIN = _FREE | dict.fromkeys(("share", "frames", "started_at", "ended_at")) | {
+    "state": "waiting", "message": "", "began": 0}
+
+CHANGES: dict[Verb, dict[State, dict[str, Any] | None]] = {
+    "pause": {"waiting": {"state": "paused"}, "running": {"wish": "pause"}, "interrupted": _FREE | {"state": "paused"}},
+    "resume": {"paused": {"state": "waiting"}, "running": {"wish": None}},
+    "cancel": {"waiting": _END, "paused": _END, "interrupted": _END, "running": {"wish": "cancel"}},
+    "retry": {"failed": _AGAIN, "cancelled": _AGAIN},
+    "remove": dict.fromkeys(("waiting", "interrupted", "paused", "done", "failed", "cancelled"))}
+"""What each verb of a user does in each state in which it has an effect: columns to set; None deletes the item."""
+
+_SCHEMA = """
+CREATE TABLE runner (
+    id TEXT PRIMARY KEY,            -- also in the name of its lock file
+    host TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    started_at REAL NOT NULL        -- all times: seconds since 1970
+);
+CREATE TABLE item (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    position INTEGER NOT NULL,      -- order of the waiting items
+    input TEXT NOT NULL,            -- as it is shown: without user, password and query of an address
+    source TEXT NOT NULL,           -- as a run takes it: absolute path, address without secrets, or @FILE
+    output TEXT NOT NULL,           -- absolute path
+    folder TEXT NOT NULL,           -- folder in which it was added
+    options TEXT NOT NULL,          -- JSON: values that differ from the defaults
+    state TEXT NOT NULL CHECK (state IN ('waiting', 'running', 'paused', 'done', 'failed', 'cancelled')),
+    wish TEXT CHECK (wish IN ('pause', 'cancel')),  -- what the runner of a running item is to do
+    runner TEXT,                    -- id of the runner of a running item
+    began INTEGER NOT NULL DEFAULT 0,
+    message TEXT NOT NULL DEFAULT '',
+    share REAL, frames INTEGER, fps REAL, left_s REAL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    added_at REAL NOT NULL, started_at REAL, ended_at REAL
+);
+CREATE INDEX item_state ON item (state, position);
+"""
+
+
+class Store:
+    """The database, opened for each call; safe to use from several threads and processes.
+
+    Args:
+        path: file of the database; it and its folder are made where they are missing.
+        clock: seconds since 1970.
+
+    Raises:
+        OutputError: it is damaged or cannot be read or written; nothing was changed then.
+        UsageError: a newer version of rtface made it.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self.path, self._clock = path, clock
+        with self._errors():
+            self._make_file()
+        with self._connection() as database:
+            self._prepare(database)
+
+    # What users do.
+
+    def add(self, source: str, output: str, folder: str, options: dict[str, Any], writes: Sequence[str] = ()) -> int:
+        """Appends an item and gives its id.
+
+        Args:
+            source: absolute path, address or @FILE.
+            output, folder, options: see `Task`.
+            writes: real paths of everything that the item writes.
+
+        Raises:
+            UsageError: an item that is not finished writes one of these.
+        """
+        input = shown(source)
+        kept = None if input == source else self._keep_address(source)
+        try:
+            with self._transaction() as database:
+                for row in database.execute("SELECT * FROM item WHERE state IN ('waiting', 'running', 'paused')"):
+                    for path in writes:
+                        if path in written(row["output"], json.loads(row["options"])):
+                            raise UsageError(f"{path}: item {row['id']} of the queue writes that already; choose "
+                                             f"another name, or end it with: rtface queue cancel {row['id']}")
+                cursor = database.execute(
+                    "INSERT INTO item (position, input, source, output, folder, options, state, added_at) "
+                    "SELECT coalesce(max(position), 0) + 1, ?, ?, ?, ?, ?, 'waiting', ? FROM item",
+                    (input, source if kept is None else f"@{kept}", output, folder, json.dumps(options),
+                     self._clock()))
+                assert cursor.lastrowid is not None
+                return cursor.lastrowid
+        except BaseException:
+            if kept is not None:
+                kept.unlink(missing_ok=True)
+            raise
+
+    def _keep_address(self, address: str) -> Path:
+        """Writes an address into a file that only the owner can read."""
+        path = self.path.with_name(f"{self.path.stem}-address-{secrets.token_hex(8)}.txt")
+        with self._errors(), os.fdopen(os.open(path, NEW, 0o600), "w", encoding="utf-8") as file:
+            file.write(address + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        return path
+
+    def _forget_address(self, source: str) -> None:
+        """Removes the file of `_keep_address`; a file of the user stays."""
+        path = Path(source.removeprefix("@"))
+        if path.parent == self.path.parent and path.name.startswith(f"{self.path.stem}-address-"):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+    def items(self) -> list[Item]:
+        """All items: running ones first, then waiting and paused ones in their order, then the ended ones."""
+        with self._connection() as database:
+            rows = database.execute(
+                "SELECT * FROM item ORDER BY CASE state WHEN 'running' THEN 0 WHEN 'waiting' THEN 1 WHEN 'paused' "
+                "THEN 1 ELSE 2 END, CASE WHEN ended_at IS NULL THEN position END, ended_at, id").fetchall()
+        alive = {row["runner"]: self._alive(row["runner"]) for row in rows if row["runner"] is not None}
+        return [_item(row, alive) for row in rows]
+
+    def change(self, ids: Sequence[int], verb: Verb) -> None:
+        """Does something to all of some items, or to none of them.
+
+        Args:
+            ids: numbers of the items.
+            verb: a key of `CHANGES`.
+
+        Raises:
+            UsageError: there is no such item, or its state does not allow it.
+        """
+        changes, removed = CHANGES[verb], list[sqlite3.Row]()
+        with self._transaction() as database:
+            for number in ids:
+                row = database.execute("SELECT * FROM item WHERE id = ?", (number,)).fetchone()
+                if row is None:
+                    raise UsageError(f"there is no item {number} in the queue; 'rtface queue list' shows all")
+                state = _item(row, {row["runner"]: self._alive(row["runner"])}).state
+                if state not in changes:
+                    raise UsageError(f"{verb}: item {number} is {state}, and has to be {' or '.join(changes)}; "
+                                     "nothing was changed")
+                columns = changes[state]
+                if columns is None:
+                    database.execute("DELETE FROM item WHERE id = ?", (number,))
+                    removed.append(row)
+                    continue
+                if columns.get("state") == "cancelled":
+                    columns = columns | {"ended_at": self._clock()}
+                if verb == "retry":
+                    last = database.execute("SELECT max(position) FROM item").fetchone()[0]
+                    columns = columns | {"position": last + 1}
+                database.execute(f"UPDATE item SET {', '.join(f'{name} = ?' for name in columns)} WHERE id = ?",
+                                 (*columns.values(), number))
+        for row in removed:
+            self._forget_address(row["source"])
+            with contextlib.suppress(OSError):
+                self.log_path(row["id"]).unlink()
+
+    def reorder(self, number: int, place: int) -> None:
+        """Moves an item to a place among those that wait or are paused, 0 being the first."""
+        with self._transaction() as database:
+            ids = [row["id"] for row in database.execute(
+                "SELECT id FROM item WHERE state IN ('waiting', 'paused') ORDER BY position, id")]
+            if number not in ids:
+                raise UsageError(f"item {number} does not wait in the queue, so it has no place to move from; "
+                                 "'rtface queue list' shows all")
+            ids.remove(number)
+            ids.insert(place, number)
+            first = database.execute("SELECT coalesce(min(position), 0) FROM item").fetchone()[0]
+            database.executemany("UPDATE item SET position = ? WHERE id = ?",
+                                 [(first + place, number) for place, number in enumerate(ids)])
+
+    # What runners do.
+
+    @contextmanager
+    def runner(self) -> Generator[str]:
+        """Registers this process as a runner inside the block, and gives the runner's id. Items of runners that are no
+        more wait again; when the block ends, so do those that this one still has."""
+        name = f"{os.getpid()}-{secrets.token_hex(4)}"
+        path = self._lock_path(name)
+        with self._errors():
+            file = path.open("a+b")
+            path.chmod(0o600)
+        with file:
+            try:
+                held = try_lock(file)
+            except OSError as error:
+                raise OutputError(f"{path.parent}: this file system has no file locks ({error.strerror}), which the "
+                                  "queue needs; set RTFACE_DATA to a folder on a local disk") from error
+            assert held, "the name is random"
+            with self._transaction() as database:
+                database.execute("INSERT INTO runner VALUES (?, ?, ?, ?)",
+                                 (name, socket.gethostname(), os.getpid(), self._clock()))
+            self.reclaim()
+            try:
+                yield name
+            finally:
+                with self._transaction() as database:
+                    database.execute("UPDATE item SET state = 'waiting', runner = NULL, wish = NULL WHERE runner = ?",
+                                     (name,))
+                    database.execute("DELETE FROM runner WHERE id = ?", (name,))
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+    def reclaim(self) -> int:
+        """Makes the items of runners that are no more wait again; gives their number."""
+        with self._transaction() as database:
+            dead = [row["id"] for row in database.execute("SELECT id FROM runner") if not self._alive(row["id"])]
+            count = 0
+            for name in dead:
+                for wish, state in (("pause", "paused"), ("cancel", "cancelled"), (None, "waiting")):
+                    count += database.execute(
+                        "UPDATE item SET state = ?, runner = NULL, wish = NULL, left_s = NULL, fps = NULL "
+                        "WHERE runner = ? AND wish IS ?", (state, name, wish)).rowcount
+                database.execute("DELETE FROM runner WHERE id = ?", (name,))
+        for name in dead:
+            with contextlib.suppress(OSError):
+                self._lock_path(name).unlink()
+        return count
+
+    def take(self, runner: str) -> Task | None:
+        """Gives the first waiting item to a runner; None when none waits."""
+        with self._transaction() as database:
+            row = database.execute(
+                "SELECT * FROM item WHERE state = 'waiting' ORDER BY position, id LIMIT 1").fetchone()
+            if row is None:
+                return None
+            database.execute(
+                "UPDATE item SET state = 'running', runner = ?, wish = NULL, began = 0, attempts = attempts + 1, "
+                "started_at = ?, ended_at = NULL, message = '', left_s = NULL, fps = NULL WHERE id = ?",
+                (runner, self._clock(), row["id"]))
+        return Task(row["id"], row["source"], row["output"], row["folder"], json.loads(row["options"]),
+                    bool(row["began"]))
+
+    def wishes(self, runner: str) -> dict[int, Wish | None]:
+        """What users want of each item that a runner has."""
+        with self._connection() as database:
+            return {row["id"]: row["wish"]
+                    for row in database.execute("SELECT id, wish FROM item WHERE runner = ?", (runner,))}
+
+    def note_progress(self, runner: str, number: int, progress: ItemProgress) -> None:
+        """Records the progress of a running item. It need not outlast a power cut."""
+        with self._transaction(durable=False) as database:
+            database.execute(
+                "UPDATE item SET share = ?, frames = ?, fps = ?, left_s = ?, began = 1 WHERE id = ? AND runner = ?",
+                (progress.share, progress.frames, progress.fps, progress.left_s, number, runner))
+
+    def finish(self, runner: str, number: int, state: State, message: str = "") -> None:
+        """Ends the attempt of a runner at an item."""
+        with self._transaction() as database:
+            row = database.execute("SELECT source FROM item WHERE id = ? AND runner = ?", (number, runner)).fetchone()
+            ended = None if state in ("waiting", "paused") else self._clock()
+            database.execute(
+                "UPDATE item SET state = ?, message = ?, ended_at = ?, runner = NULL, wish = NULL, began = 0, "
+                "fps = NULL, left_s = NULL, share = CASE WHEN ? = 'done' THEN 1.0 ELSE share END "
+                "WHERE id = ? AND runner = ?", (state, message, ended, state, number, runner))
+        if state == "done" and row is not None:
+            self._forget_address(row["source"])
+
+    def log_path(self, number: int) -> Path:
+        """File with what libraries and warnings said while an item ran; its lock is held by the item's process."""
+        return self.path.with_name(f"{self.path.stem}-item-{number}.log")
+
+    def _lock_path(self, runner: str) -> Path:
+        return self.path.with_name(f"{self.path.stem}-runner-{runner}.lock")
+
+    def _alive(self, runner: str | None) -> bool:
+        """Whether a runner lives: whether the lock of its file is held."""
+        if runner is None:
+            return False
+        try:
+            with self._lock_path(runner).open("r+b") as file:
+                return not try_lock(file)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # unknown: an item is never run twice at the same time
+
+    # The file.
+
+    def _make_file(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with contextlib.suppress(FileExistsError):  # SQLite gives its other files the same mode
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+    def _prepare(self, database: sqlite3.Connection) -> None:
+        """Makes the tables of a new database; checks one that exists."""
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            version = database.execute("PRAGMA user_version").fetchone()[0]
+            tables = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+            if version == 0 and tables == 0:
+                for statement in _SCHEMA.split(";\n"):
+                    database.execute(statement)
+                database.execute(f"PRAGMA application_id = {_APPLICATION}")
+                database.execute(f"PRAGMA user_version = {VERSION}")
+            elif database.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
+                raise OutputError(f"{self.path}: is a database of another program; move it away")
+            elif version > VERSION:
+                raise UsageError(f"{self.path}: the queue was made by a newer rtface (format {version}, and this one "
+                                 f"knows up to {VERSION}); update rtface")
+            elif (fault := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+                raise sqlite3.DatabaseError(fault)
+            database.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                database.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _connection(self, *, durable: bool = True) -> Generator[sqlite3.Connection]:
+        with (self._errors(),
+              contextlib.closing(sqlite3.connect(self.path, timeout=_PATIENCE_S, isolation_level=None)) as database):
+            database.row_factory = sqlite3.Row
+            database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            yield database
+
+    @contextmanager
+    def _transaction(self, *, durable: bool = True) -> Generator[sqlite3.Connection]:
+        with self._connection(durable=durable) as database:
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                yield database
+            except BaseException:
+                database.execute("ROLLBACK")
+                raise
+            database.execute("COMMIT")
+
+    @contextmanager
+    def _errors(self) -> Generator[None]:
+        """Turns errors of SQLite and of the file system into one line."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise OutputError(f"{self.path}: the queue cannot be used ({error}); check the disk and the permissions, "
+                              "or set RTFACE_DATA to another folder") from error
+        except sqlite3.DatabaseError as error:
+            raise OutputError(f"{self.path}: the queue's database is damaged ({' '.join(str(error).split())}); nothing was changed. Move it "
+                              f"away to begin a new queue; 'sqlite3 FILE .recover' reads what is left of it"
+                              ) from error
+        except OSError as error:
+            if isinstance(error, RtfaceError):
+                raise
+            raise OutputError(f"{error.filename or self.path}: the queue cannot be used ({error.strerror}); check the "
+                              "disk and the permissions, or set RTFACE_DATA to another folder") from error
+
+
+def written(output: str, options: dict[str, Any]) -> set[str]:
+    """Real paths of everything that an item writes."""
+    named = [output, *(options[key] for key in ("keep_correction", "compare", "report") if options.get(key))]
+    return {os.path.realpath(path) for path in named}
+
+
+
+
+def _item(row: sqlite3.Row, alive: dict[str, bool]) -> Item:
+    state: State = row["state"]
+    if state == "running" and not alive.get(row["runner"], False):
+        state = "interrupted"
+    return Item(row["id"], row["input"], row["output"], json.loads(row["options"]), state, row["message"],
+                row["share"], row["frames"], row["fps"], row["left_s"], row["attempts"], row["added_at"],
+                row["started_at"], row["ended_at"])

@@ -1,0 +1,48 @@
+"""Stand-ins for the process of an item, for `rtface.jobs.queue.runner.Runner(target=...)`.
+
+The name of INPUT says what happens: "ok", "fail", "crash", "slow" (until it is asked to stop), "deaf" (never stops),
+"hold" (until the file INPUT is gone), "meet" (until three were begun).
+Each start and end is a line of ``events`` in the folder of the item, which tells whether two ran at the same time.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from rtface.concurrency.child_main import ParentProcess
+from rtface.jobs.queue.child import STOP, Ended, Start
+from rtface.jobs.queue.item import ItemProgress
+
+TARGET = "tests.jobs.queue_children:run_item"
+
+
+def note(start: Start, what: str) -> None:
+    number = os.open(Path(start.task.folder) / "events", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(number, f"{what} {start.task.id} {start.threads}\n".encode())
+    os.close(number)
+
+
+def run_item(parent: ParentProcess, start: Start) -> None:
+    """Does what the name of the input says."""
+    name = Path(start.task.source).stem
+    note(start, "begin")
+    parent.send(ItemProgress(0.5, 12, 24.0, 3.0))
+    if name == "crash":
+        os.abort()
+    if name == "hold":  # until its file is removed
+        while Path(start.task.source).exists() and not parent.gone:
+            time.sleep(0.02)
+    if name in ("slow", "deaf"):
+        while parent.receive() != STOP:
+            pass
+        if name == "deaf":
+            time.sleep(600)
+        note(start, "stop")
+        parent.send(Ended("interrupted", "stopped; go on with --start 0:00:01"))
+        return
+    while name == "meet" and (Path(start.task.folder) / "events").read_text().count("begin") < 3:
+        time.sleep(0.02)
+    note(start, "end")
+    parent.send(Ended("failed", "the film is bad") if name == "fail" else Ended("done", "24 frames"))

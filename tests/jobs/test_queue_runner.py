@@ -1,0 +1,212 @@
+"""The runner of the queue, with stand-ins for the films' processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from rtface.errors import UsageError
+from rtface.jobs.queue import runner as runner_module
+from rtface.jobs.queue.api import Queue
+from rtface.jobs.queue.item import ItemProgress
+from rtface.jobs.queue.runner import Outcome, Runner, items_at_once
+from tests.jobs.queue_children import TARGET
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Queue:
+    return Queue(tmp_path / "data" / "queue.sqlite")
+
+
+def add(queue: Queue, *names: str) -> list[int]:
+    folder = queue.store.path.parents[1]
+    (folder / "hold").touch()
+    return [queue.store.add(str(folder / name), str(folder / f"{name}-{len(queue.items())}-{n}.mp4"), str(folder), {},
+                            []) for n, name in enumerate(names)]
+
+
+def run(queue: Queue, **more: object) -> Outcome:
+    return Runner(queue, target=TARGET, **more).run()
+
+
+def events(queue: Queue) -> list[list[str]]:
+    path = queue.store.path.parents[1] / "events"
+    return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def states(queue: Queue) -> dict[int, str]:
+    return {item.id: item.state for item in queue.items()}
+
+
+@pytest.fixture
+def in_thread(queue: Queue) -> Iterator[Callable[..., threading.Event]]:
+    """Starts a runner in a thread; it is stopped and has ended when the test is over."""
+    stop, threads = threading.Event(), []
+
+    def start(**more: object) -> threading.Event:
+        threads.append(threading.Thread(target=run, args=(queue,), kwargs={"stop": stop, **more}))
+        threads[-1].start()
+        return stop
+
+    yield start
+    stop.set()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_a_failed_or_crashed_item_stops_no_other(queue: Queue) -> None:
+    good, bad, crashed, last = add(queue, "ok", "fail", "crash", "ok")
+    assert run(queue) == Outcome(2, 2, 0, 0, 0)
+    assert states(queue) == {good: "done", bad: "failed", crashed: "failed", last: "done"}
+    assert queue.item(bad).message == "the film is bad"
+    assert "SIGABRT" in queue.item(crashed).message or os.name == "nt"
+    assert str(queue.store.log_path(crashed)) in queue.item(crashed).message
+    assert queue.item(good).share == 1.0
+    queue.retry(bad)
+    assert run(queue).failed == 1
+    assert queue.item(bad).attempts == 2
+
+
+def test_as_many_run_at_once_as_were_asked_for(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner_module, "cores", lambda: 7)
+    add(queue, *["meet"] * 6)
+    assert run(queue, at_once=3).done == 6
+    running = most = 0
+    for what, _, threads in events(queue):
+        running += 1 if what == "begin" else -1
+        most = max(most, running)
+        assert threads == "2"
+    assert most == 3
+
+
+@pytest.mark.parametrize(("cores", "free", "at_once"), [(2, None, 1), (16, None, 4), (16, 5 << 30, 2), (64, 0, 1)])
+def test_auto_goes_by_cores_and_memory(cores: int, free: int | None, at_once: int,
+                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner_module, "cores", lambda: cores)
+    monkeypatch.setattr(runner_module, "free_memory", lambda: free)
+    assert items_at_once("auto") == at_once
+    with pytest.raises(UsageError):
+        items_at_once(0)
+
+
+def test_running_items_are_paused_and_cancelled(queue: Queue, in_thread: Callable[..., object]) -> None:
+    paused, cancelled, resumed = add(queue, "slow", "slow", "slow")
+    in_thread(at_once=3)
+    until(lambda: all(queue.item(number).share == 0.5 for number in (paused, cancelled, resumed)))
+    queue.pause(paused)
+    queue.cancel(cancelled)
+    queue.pause(resumed)
+    until(lambda: states(queue) | {resumed: ""} == {paused: "paused", cancelled: "cancelled", resumed: ""})
+    assert queue.item(paused).message.startswith("stopped; go on")
+    until(lambda: states(queue)[resumed] == "paused")
+    queue.resume(resumed)
+    if states(queue)[resumed] == "waiting":  # the runner may have ended by now
+        assert queue.item(resumed).ended_at is None
+
+
+def test_stop_ends_items_cleanly_and_they_wait_again(queue: Queue, in_thread: Callable[..., threading.Event]) -> None:
+    slow, later = add(queue, "slow", "ok")
+    stop = in_thread()
+    until(lambda: queue.item(slow).share == 0.5)
+    stop.set()
+    until(lambda: states(queue) == {slow: "waiting", later: "waiting"})
+    assert [what for what, *_ in events(queue)] == ["begin", "stop"]
+
+
+def test_an_item_that_does_not_stop_is_ended(queue: Queue, in_thread: Callable[..., object]) -> None:
+    deaf, = add(queue, "deaf")
+    in_thread(patience=0.2)
+    until(lambda: queue.item(deaf).share == 0.5)
+    queue.cancel(deaf)
+    until(lambda: states(queue) == {deaf: "cancelled"})
+
+
+def test_items_may_be_added_while_it_runs(queue: Queue, in_thread: Callable[..., object]) -> None:
+    outcomes: list[Outcome] = []
+    in_thread(watch=True, idle=outcomes.append)
+    first, = add(queue, "ok")
+    until(lambda: len(outcomes) == 1)
+    second, = add(queue, "fail")
+    until(lambda: len(outcomes) == 2)
+    assert states(queue) == {second: "failed", first: "done"}
+    assert outcomes == [Outcome(1, 0, 0, 0, 0), Outcome(1, 1, 0, 0, 0)]
+
+
+def test_progress_names_items_that_run_and_that_ended(queue: Queue) -> None:
+    number, = add(queue, "ok")
+    seen = []
+    run(queue, progress=lambda items: seen.extend(item.state for item in items if item.id == number))
+    assert seen[-1] == "done"
+
+
+def start_process(queue: Queue, at_once: int = 1) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-m", "tests.jobs.queue_runner", str(queue.store.path), str(at_once)],
+                            cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def test_two_runners_never_take_one_item_twice(queue: Queue) -> None:
+    numbers = add(queue, *["ok"] * 24)
+    for process in [start_process(queue, at_once=2) for _ in range(2)]:
+        assert process.communicate(timeout=120)[0].startswith("outcome")
+    assert set(states(queue).values()) == {"done"}
+    begun = sorted(int(number) for what, number, _ in events(queue) if what == "begin")
+    assert begun == numbers
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
+def test_the_next_runner_goes_on_after_a_kill(queue: Queue) -> None:
+    held, waiting = add(queue, "hold", "ok")
+    process = start_process(queue)
+    until(lambda: queue.item(held).share == 0.5)
+    assert states(queue) == {held: "running", waiting: "waiting"}
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert states(queue) == {held: "interrupted", waiting: "waiting"}
+    Path(queue.item(held).input).unlink()
+    assert run(queue).done == 2
+    assert [(what, int(number)) for what, number, _ in events(queue)] == [
+        ("begin", held), ("begin", held), ("end", held), ("begin", waiting), ("end", waiting)]
+    assert queue.item(held).attempts == 2
+    assert not list(queue.store.path.parent.glob("*.lock"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
+@pytest.mark.parametrize(("verb", "state"), [("pause", "paused"), ("cancel", "cancelled")])
+def test_interrupted_items_obey(queue: Queue, verb: str, state: str) -> None:
+    held, = add(queue, "hold")
+    process = start_process(queue)
+    until(lambda: queue.item(held).share == 0.5)
+    process.send_signal(signal.SIGSTOP)  # it hears the wish no more
+    getattr(queue, verb)(held)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    run(queue)
+    assert states(queue) == {held: state}
+
+
+def test_a_film_that_was_whole_before_the_end_stays(queue: Queue) -> None:
+    number, = add(queue, "fail")
+    with queue.store.runner() as name:
+        queue.store.take(name)
+        queue.store.note_progress(name, number, ItemProgress(1.0, 9, 1.0, 0.0))
+    Path(queue.item(number).output).touch()  # the runner was killed between the film's end and its record
+    assert run(queue).done == 1
+    assert events(queue) == []

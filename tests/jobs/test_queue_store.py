@@ -1,0 +1,209 @@
+"""The queue's database: verbs, order, secrets, damage, versions."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+
+from rtface.errors import OutputError, UsageError
+from rtface.jobs.queue.api import Queue
+from rtface.jobs.queue.item import ItemProgress, json_options
+from rtface.jobs.queue.store import CHANGES
+from rtface.live.addresses import resolve_address
+from rtface.options import OPTIONS, Options
+
+SECRET = "https://me:hunter2secret@films.example/a.mp4?key=0123456789abcdef"
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Queue:
+    return Queue(tmp_path / "data" / "queue.sqlite")
+
+
+def add(queue: Queue, name: str = "ok", **options: object) -> int:
+    folder = queue.store.path.parents[1]
+    output = str(folder / f"film-{len(queue.items())}.mp4")
+    return queue.store.add(name if "://" in name else str(folder / name), output, str(folder), options, [output])
+
+
+def in_state(queue: Queue, state: str) -> int:
+    """An item in a state; "running" is that of a runner that is gone, which makes it "interrupted"."""
+    number = add(queue)
+    if state == "waiting":
+        return number
+    if state in ("paused", "cancelled"):
+        (queue.pause if state == "paused" else queue.cancel)(number)
+        return number
+    if state == "interrupted":
+        with sqlite3.connect(queue.store.path) as database:
+            database.execute("UPDATE item SET state = 'running', runner = 'gone' WHERE id = ?", (number,))
+        return number
+    with queue.store.runner() as runner:
+        assert queue.store.take(runner).id == number
+        queue.store.finish(runner, number, state, "as it was")
+    return number
+
+
+@pytest.mark.parametrize("state", ["waiting", "interrupted", "paused", "done", "failed", "cancelled"])
+@pytest.mark.parametrize(("verb", "after"), [("pause", "paused"), ("resume", "waiting"), ("cancel", "cancelled"),
+                                             ("retry", "waiting"), ("remove", None)])
+def test_a_verb_acts_or_says_why_not(queue: Queue, state: str, verb: str, after: str | None) -> None:
+    number, other = in_state(queue, state), add(queue)
+    assert queue.item(number).state == state
+    if state in CHANGES[verb]:
+        getattr(queue, verb)(number)
+        assert [item.state for item in queue.items() if item.id == number] == ([after] if after else [])
+    else:
+        with pytest.raises(UsageError, match=f"item {number} is {state}"):
+            getattr(queue, verb)(other if verb in ("pause", "cancel", "remove") else number, number)
+        assert queue.item(number).state == state
+        assert queue.item(other).state == "waiting", "nothing was changed"
+
+
+def test_a_running_item_is_left_to_its_runner(queue: Queue) -> None:
+    number = add(queue)
+    with queue.store.runner() as runner:
+        queue.store.take(runner)
+        queue.pause(number)
+        assert queue.item(number).state == "running"
+        assert queue.store.wishes(runner) == {number: "pause"}
+        queue.resume(number)
+        queue.cancel(number)
+        assert queue.store.wishes(runner) == {number: "cancel"}
+        with pytest.raises(UsageError, match="is running"):
+            queue.remove(number)
+    assert queue.item(number).state == "waiting"
+
+
+def test_items_keep_the_order_that_they_were_given(queue: Queue) -> None:
+    first, second, third, fourth = (add(queue) for _ in range(4))
+    queue.move(fourth, "first")
+    queue.move(first, "last")
+    queue.move(third, 2)
+    assert [item.id for item in queue.items()] == [fourth, third, second, first]
+    queue.cancel(fourth)
+    queue.retry(fourth)
+    assert [item.id for item in queue.items("waiting")] == [third, second, first, fourth]
+    with queue.store.runner() as runner:
+        assert [queue.store.take(runner).id for _ in range(4)] == [third, second, first, fourth]
+        assert queue.store.take(runner) is None
+        with pytest.raises(UsageError, match="does not wait"):
+            queue.move(first, 1)
+
+
+def test_items_are_named_by_number_state_or_all(queue: Queue) -> None:
+    failed, waiting, paused = in_state(queue, "failed"), in_state(queue, "waiting"), in_state(queue, "paused")
+    assert queue.select(["all"], CHANGES["retry"]) == [failed]
+    assert queue.select(["paused", "waiting", str(paused)], CHANGES["remove"]) == [paused, waiting]
+    assert queue.select(["done"], CHANGES["remove"]) == []
+    with pytest.raises(UsageError, match="the nearest is failed"):
+        queue.select(["faild"], CHANGES["retry"])
+    with pytest.raises(UsageError, match="no item 99"):
+        queue.retry(99)
+
+
+def test_ids_are_never_used_again(queue: Queue) -> None:
+    number = add(queue)
+    queue.remove(number)
+    assert add(queue) == number + 1
+
+
+def test_two_items_never_write_one_file(queue: Queue, tmp_path: Path) -> None:
+    report = str(tmp_path / "r.json")
+    number = queue.store.add("a.mp4", str(tmp_path / "b.mp4"), str(tmp_path), {"report": report}, [])
+    with pytest.raises(UsageError, match=f"item {number} of the queue writes that already"):
+        queue.store.add("c.mp4", report, str(tmp_path), {}, [report])
+    queue.cancel(number)
+    queue.store.add("c.mp4", report, str(tmp_path), {}, [report])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file modes are POSIX's")
+def test_only_the_owner_can_read_it(queue: Queue) -> None:
+    add(queue, SECRET)
+    with queue.store.runner():
+        files = list(queue.store.path.parent.iterdir())
+        assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}, files
+    assert stat.S_IMODE(queue.store.path.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("ending", ["done", "remove", "refused"])
+def test_secrets_are_outside_of_the_database(queue: Queue, ending: str) -> None:
+    number = add(queue, SECRET)
+    item = queue.item(number)
+    assert item.input == "https://films.example/a.mp4"
+    assert "hunter2" not in str(item.to_dict())
+    holds = [path.name for path in queue.store.path.parent.iterdir() if b"hunter2" in path.read_bytes()]
+    assert [name.startswith("queue-address-") for name in holds] == [True]
+    if ending == "remove":
+        queue.remove(number)
+    elif ending == "refused":
+        with pytest.raises(UsageError, match="writes that already"):
+            queue.store.add(SECRET, item.output, "/", {}, [item.output])
+        queue.remove(number)
+    else:
+        with queue.store.runner() as runner:
+            assert resolve_address(queue.store.take(runner).source) == SECRET
+            queue.store.finish(runner, number, "done")
+    assert not any(b"hunter2" in path.read_bytes() for path in queue.store.path.parent.iterdir())
+
+
+@pytest.mark.parametrize("damage", ["text", "zeros", "half"])
+def test_a_damaged_database_is_said_and_kept(queue: Queue, damage: str) -> None:
+    for _ in range(200):
+        add(queue)
+    path = queue.store.path
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    whole = path.read_bytes()
+    broken = {"text": b"this is a text " * 99, "zeros": whole[:4096] + bytes(8192) + whole[12288:],
+              "half": whole[:len(whole) // 8192 * 4096]}[damage]
+    path.write_bytes(broken)
+    with pytest.raises(OutputError, match=r"damaged .*nothing was changed.*begin a new queue"):
+        Queue(path)
+    assert path.read_bytes() == broken
+
+
+def test_other_databases_are_refused(queue: Queue, tmp_path: Path) -> None:
+    newer = tmp_path / "newer.sqlite"
+    shutil.copy(queue.store.path, newer)
+    with sqlite3.connect(newer) as database:
+        database.execute("PRAGMA user_version = 2")
+    with pytest.raises(UsageError, match="newer rtface"):
+        Queue(newer)
+    other = tmp_path / "other.sqlite"
+    with sqlite3.connect(other) as database:
+        database.execute("CREATE TABLE bookmarks (url)")
+    with pytest.raises(OutputError, match="another program"):
+        Queue(other)
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="queue cannot be used"):
+        Queue(tmp_path / "file" / "queue.sqlite")
+
+
+def test_progress_is_kept_over_an_interruption(queue: Queue) -> None:
+    number = add(queue)
+    with queue.store.runner() as runner:
+        queue.store.take(runner)
+        queue.store.note_progress(runner, number, ItemProgress(0.25, 10, 5.0, 30.0))
+        item = queue.item(number)
+        assert (item.share, item.frames, item.fps, item.left_s, item.attempts) == (0.25, 10, 5.0, 30.0, 1)
+    assert queue.item(number).share == 0.25
+    assert queue.item(number).to_dict()["added_at"].endswith("+00:00")
+
+
+def test_options_come_back_as_they_were() -> None:
+    chosen = {"engine": "rtface-s", "strength": "50%", "fidelity": 0.3, "keyframe": 3, "faces": "1,3",
+              "treatment": "t.json", "start": "0:01:02.5", "end": 90.25, "fps": "30000/1001", "size": "640x360",
+              "stages": ["label:text=a;b"], "crf": 18, "bitrate": "6M", "overwrite": True, "threads": 3}
+    before = Options.of(chosen)
+    kept = json_options({key: getattr(before, key) for key in OPTIONS})
+    after = Options.of(kept)
+    assert after == Options.of(chosen | {"treatment": os.path.abspath("t.json")})
