@@ -141,9 +141,8 @@ def run(
             if code:
                 console.say(f"the command of --then ended with exit code {code}: {then}", "error")
 
-    queue = _queue()
-    display = _Display(console, json)
-    outcome = Runner(queue, at_once=_at_once(at_once), watch=watch, stop=stop.event, progress=display, idle=idle).run()
+    outcome = Runner(_queue().store, at_once=_at_once(at_once), watch=watch, stop=stop.event,
+                     progress=_Display(console, json), idle=idle).run()
     console.clear()
     console.say(summary(outcome), "error" if outcome.failed else "info")
     if stop.signum is not None:

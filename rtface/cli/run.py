@@ -225,7 +225,7 @@ def _engine_names(incomplete: str) -> list[str]:
 
 RUN_FLAGS: dict[str, dict[str, Any]] = {
     "engine": {"autocompletion": _engine_names}, "stages": {"callback": _explain_stage, "is_eager": True}}
-"""What flags of a run have besides their declaration, for `rtface.cli.command.command`."""
+"""Arguments of `typer.Option` for flags of a run, for `rtface.cli.command.command`."""
 
 
 @command(*OPTIONS, **RUN_FLAGS)

@@ -10,4 +10,4 @@ from tests.jobs.queue_children import TARGET
 
 if __name__ == "__main__":
     at_once = int(sys.argv[2]) if len(sys.argv) > 2 else 1
-    print("outcome", Runner(Queue(sys.argv[1]), at_once=at_once, target=TARGET).run(), flush=True)
+    print("outcome", Runner(Queue(sys.argv[1]).store, at_once=at_once, target=TARGET).run(), flush=True)

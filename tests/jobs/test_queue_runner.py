@@ -36,7 +36,7 @@ def add(queue: Queue, *names: str) -> list[int]:
 
 
 def run(queue: Queue, **more: object) -> Outcome:
-    return Runner(queue, target=TARGET, **more).run()
+    return Runner(queue.store, target=TARGET, **more).run()
 
 
 def events(queue: Queue) -> list[list[str]]:

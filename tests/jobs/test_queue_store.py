@@ -206,4 +206,4 @@ def test_options_come_back_as_they_were() -> None:
     before = Options.of(chosen)
     kept = json_options({key: getattr(before, key) for key in OPTIONS})
     after = Options.of(kept)
-    assert after == Options.of(chosen | {"treatment": os.path.abspath("t.json")})
+    assert after == Options.of(chosen | {"treatment": str(Path.cwd() / "t.json")})

@@ -178,7 +178,7 @@ class Queue:
         """
         from rtface.jobs.queue.runner import Runner
 
-        return Runner(self, at_once=at_once, watch=watch, stop=cancel, progress=progress).run()
+        return Runner(self.store, at_once=at_once, watch=watch, stop=cancel, progress=progress).run()
 
 
 def _check_there(path: Path) -> None:

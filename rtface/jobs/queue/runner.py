@@ -8,16 +8,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from rtface.concurrency.child_process import ChildProcess
 from rtface.errors import MissingComponent, OutputError, UsageError
 from rtface.jobs.queue.child import STOP, Ended, Start, finished_before
 from rtface.jobs.queue.item import Item, ItemProgress, State, Task
+from rtface.jobs.queue.store import Store
 from rtface.util.machine import cores, free_memory
-
-if TYPE_CHECKING:
-    from rtface.jobs.queue.api import Queue
 
 log = logging.getLogger("rtface")
 
@@ -77,20 +75,21 @@ class _Counts:
 
 
 class Runner:
-    """Runs the waiting items of a queue; arguments as of `rtface.Queue.run`.
+    """Runs the waiting items of a queue; further arguments as of `rtface.Queue.run`.
 
     Args:
+        store: the queue's database.
         idle: called each time nothing is left after items ended, with the outcome so far.
         patience: seconds in which an item that was asked to stop may finish its file.
         target: the function that runs an item in its process.
         clock: seconds, monotonic.
     """
 
-    def __init__(self, queue: Queue, *, at_once: int | Literal["auto"] = 1, watch: bool = False,
+    def __init__(self, store: Store, *, at_once: int | Literal["auto"] = 1, watch: bool = False,
                  stop: threading.Event | None = None, progress: Callable[[list[Item]], None] | None = None,
                  idle: Callable[[Outcome], None] | None = None, patience: float = 30.0,
                  target: str = TARGET, clock: Callable[[], float] = time.monotonic) -> None:
-        self._queue, self._store = queue, queue.store
+        self._store = store
         self._at_once = items_at_once(at_once)
         self._threads = max(1, cores() // self._at_once) if self._at_once > 1 else None
         self._watch, self._stop = watch, stop or threading.Event()
@@ -234,10 +233,10 @@ class Runner:
         self._shown = self._clock()
         wanted = self._just_ended | set(self._running)
         self._just_ended = set()
-        self._progress([item for item in self._queue.items() if item.id in wanted])
+        self._progress([item for item in self._store.items() if item.id in wanted])
 
     def _outcome(self) -> Outcome:
-        states = [item.state for item in self._queue.items()]
+        states = [item.state for item in self._store.items()]
         ended = self._counts.ended
         return Outcome(ended.get("done", 0), ended.get("failed", 0), ended.get("cancelled", 0),
                        states.count("waiting"), states.count("paused"))

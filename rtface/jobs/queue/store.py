@@ -368,9 +368,9 @@ class Store:
             raise OutputError(f"{self.path}: the queue cannot be used ({error}); check the disk and the permissions, "
                               "or set RTFACE_DATA to another folder") from error
         except sqlite3.DatabaseError as error:
-            raise OutputError(f"{self.path}: the queue's database is damaged ({' '.join(str(error).split())}); nothing was changed. Move it "
-                              f"away to begin a new queue; 'sqlite3 FILE .recover' reads what is left of it"
-                              ) from error
+            why = " ".join(str(error).split())
+            raise OutputError(f"{self.path}: the queue's database is damaged ({why}); nothing was changed. Move it "
+                              "away to begin a new queue; 'sqlite3 FILE .recover' reads what is left of it") from error
         except OSError as error:
             if isinstance(error, RtfaceError):
                 raise
