@@ -24,7 +24,7 @@ Float32 = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
 Matrix = Literal["bt601", "bt709", "bt2020", "smpte240m", "fcc", "ycgco", "rgb"]
-Transfer = Literal["sdr", "pq", "hlg", "linear"]
+Transfer = Literal["sdr", "pq", "hlg", "linear", "log"]
 Siting = Literal["left", "center", "topleft"]
 
 ColourMode = Literal["lock", "restore"]
@@ -43,7 +43,7 @@ class Color:
     Attributes:
         matrix: YCbCr matrix; "rgb" for RGB, palette and gray-without-chroma sources.
         full_range: True when black is 0 and white is the largest code (JPEG range).
-        transfer: transfer family; "sdr" for every gamma-like curve.
+        transfer: transfer family; "sdr" for every gamma-like curve, "log" for printing density (DPX, Cineon).
         primaries: FFmpeg's number of the primaries (1 BT.709, 9 BT.2020, …), 2 unspecified.
         siting: where a subsampled chroma sample sits.
     """

@@ -204,8 +204,9 @@ class EncodeOptions(_Group):
     """Encoding: codec, quality and rate of the output."""
 
     codec: str | None = _option(
-        None, v.name, Scope.ENCODED | Scope.RECORDED, "Video encoder.",
-        "Lossless and editing codecs are kept where the container can ([formats](formats.md))",
+        None, v.name, Scope.FILM | Scope.RECORDED, "Video encoder; for a folder/ the kind of its images.",
+        "Lossless and editing codecs are kept where the container can ([formats](formats.md)); images are `png`, "
+        "`tiff` or `dpx`",
         unset="by INPUT and container")
     crf: float | None = _option(
         None, v.number(0, 63), Scope.ENCODED | Scope.RECORDED, "Quality of the encoder; less is better.",

@@ -72,6 +72,26 @@ def _hlg_to_nits(e: Float) -> Float:
     return 1000.0 * np.power(np.clip(scene, 0.0, None), 1.2)
 
 
+# Printing density in DPX and Cineon files (Kodak; SMPTE ST 268-1): density of a code value of 10 bits, code values of
+# black and of diffuse white, gamma of the negative.
+_DENSITY, _FILM_BLACK, _FILM_WHITE, _FILM_GAMMA = 0.002, 95, 685, 0.6
+
+
+def _log_to_nits(e: Float) -> Float:
+    """Printing density as light of the scene; diffuse white is `HDR_WHITE_NITS`, black is 0."""
+    light = np.power(10.0, (1023.0 * e - _FILM_WHITE) * _DENSITY / _FILM_GAMMA)
+    black = 10.0 ** ((_FILM_BLACK - _FILM_WHITE) * _DENSITY / _FILM_GAMMA)
+    return HDR_WHITE_NITS * np.clip((light - black) / (1.0 - black), 0.0, None)
+
+
+def _to_nits(transfer: str, e: Float) -> Float:
+    if transfer == "pq":
+        return pq_to_nits(e)
+    if transfer == "hlg":
+        return _hlg_to_nits(e)
+    return _log_to_nits(e) if transfer == "log" else e * HDR_WHITE_NITS
+
+
 @dataclass(frozen=True, slots=True)
 class Curve:
     """A monotone curve from native R'G'B' to engine values, as a table, with its inverse slope.
@@ -121,8 +141,7 @@ def engine_curve(transfer: str, wide_gamut: bool) -> Curve | None:
     if transfer == "sdr":
         return None if gamut is None else Curve(np.zeros(0, np.float32), np.zeros(0, np.float32), gamut)
     e = np.linspace(0.0, 1.0, 4097)
-    nits = pq_to_nits(e) if transfer == "pq" else _hlg_to_nits(e) if transfer == "hlg" else e * HDR_WHITE_NITS
-    light = nits / HDR_WHITE_NITS
+    light = _to_nits(transfer, e) / HDR_WHITE_NITS
     room = 1.0 - _KNEE
     rolled = np.where(light <= _KNEE, light,
                       _KNEE + room * (1.0 - np.exp(-(np.maximum(light, _KNEE) - _KNEE) / room)))
@@ -159,5 +178,4 @@ def graphics(rgb: Float32, color: Color) -> Float32:
     if color.transfer == "linear":
         return light.astype(np.float32)
     coded = np.linspace(0.0, 1.0, 4097)
-    nits = pq_to_nits(coded) if color.transfer == "pq" else _hlg_to_nits(coded)
-    return np.interp(HDR_WHITE_NITS * light, nits, coded).astype(np.float32)
+    return np.interp(HDR_WHITE_NITS * light, _to_nits(color.transfer, coded), coded).astype(np.float32)

@@ -1,4 +1,4 @@
-"""A film into a folder of numbered PNG stills."""
+"""A film into a folder of numbered stills: PNG, TIFF or DPX."""
 
 from __future__ import annotations
 
@@ -10,22 +10,27 @@ from pathlib import Path
 
 from rtface.errors import OutputError
 from rtface.frame import Frame
-from rtface.media.image_write import ImagePlan, write_image
+from rtface.media.image_read import read_origin
+from rtface.media.image_write import SUFFIXES, ImagePlan, copy_file, write_image
 from rtface.media.leftovers import remove_unfinished_stills
 from rtface.media.probe import MediaInfo
+from rtface.media.sequence import SequenceSource
 from rtface.media.stills_list import NAME, StillsList, UnfinishedFolder, film_name, read_part
 from rtface.media.workfile import Target, full, work_name
 from rtface.protocols import Item
 from rtface.stats import Stats
 from rtface.util.files import lock, rename_new, sync_file, sync_folder
 from rtface.util.parse import format_time
+from rtface.util.timecode import Timecode
 
 # When a frame ends is a guess where the frame rate varies: the next may begin so much later.
 _LATER_S = 1.0
 
 
 class FolderSink:
-    """Writes every frame as ``000001.png``, ``000002.png`` …, upright, at the film's own depth.
+    """Writes every frame as ``000001.png``, ``000002.png`` …, upright, at the film's own depth; the frames of a folder
+    of stills under their own names. A frame that nothing was changed on is the input's file, byte for byte, where the
+    kind is the same.
 
     Until `finish` the stills lie in a hidden folder of this run next to the output; an interrupted run leaves them in
     ``NAME.partial``. A run with `start` at the end of such a part of the same film continues in it, numbers included.
@@ -35,6 +40,9 @@ class FolderSink:
         target: the folder, checked; it may be there already when it is empty, or where it may be overwritten.
         info: the input.
         start: where the run begins (``--start``), seconds; None at the beginning.
+        kind: of the stills: "png", "tiff" or "dpx".
+        source: the folder that is read as a film; None for a film.
+        timecode: of the first still, for DPX; None leaves the header's.
         tags: what was done, see `rtface.media.provenance.describe`; written into stills that were corrected.
         stats: receives counters and the time that encoding takes.
 
@@ -46,18 +54,22 @@ class FolderSink:
     """
 
     def __init__(self, target: Target, info: MediaInfo, *, start: float | None, tags: Mapping[str, str],
-                 stats: Stats) -> None:
+                 stats: Stats, kind: str = "png", source: SequenceSource | None = None,
+                 timecode: Timecode | None = None) -> None:
         self._target, self._tags, self._stats = target, tags, stats
-        self._rate, self._clock_start = info.rate, info.clock_start
+        self._kind, self._source, self._timecode = kind, source, timecode
+        self._rate, self._clock_start, self._origin = info.rate, info.clock_start, info.start or info.video_start
         self._work = work_name(target.path)
-        self._before = self._count = 0
+        self._names: list[str] = []
+        self._before = 0
         self.notes: list[str] = []
         part = self._part(info, start)
         try:
             target.path.parent.mkdir(parents=True, exist_ok=True)
             if part is not None:
                 rename_new(part.path, self._work)
-                self._before = self._count = part.count
+                self._names += part.names
+                self._before = part.count
                 remove_unfinished_stills(self._work)
             else:
                 self._work.mkdir()
@@ -85,23 +97,41 @@ class FolderSink:
     @property
     def kept(self) -> int:
         """Frames of this run that lie in the part."""
-        return self._count - self._before
+        return len(self._names) - self._before
 
     def write(self, item: Item) -> None:
         """Writes a frame; raises OutputError where it cannot."""
         if not isinstance(item, Frame):
             return
-        name = f"{self._count + 1:06d}.png"
+        name = self._name(item)
         with self._stats.time("encode"):
             place = Target(self._work / name, f"{self._target.shown.rstrip('/')}/{name}", overwrite=True)
-            write_image(item, ImagePlan(place, "png"), tags=self._tags if item.corrected else None, sync=False)
+            self._write(item, ImagePlan(place, self._kind))
         step = item.duration * item.time_base if item.duration else 1 / self._rate
         begin = item.pts * item.time_base - self._clock_start
         try:
-            self._list.add(self._count + 1, begin, begin + step)
+            self._list.add(name, begin, begin + step)
         except OSError as error:
             raise OutputError(f"{self._target.shown}: cannot be written ({full(error) or error.strerror})") from error
-        self._count += 1
+        self._names.append(name)
+
+    def _name(self, frame: Frame) -> str:
+        if self._source is not None and (name := self._source.name_of(frame, SUFFIXES[self._kind])):
+            return name
+        return f"{len(self._names) + 1:06d}{SUFFIXES[self._kind]}"
+
+    def _write(self, frame: Frame, plan: ImagePlan) -> None:
+        still, timecode = None, None
+        if self._timecode is not None:
+            frames = round((frame.pts * frame.time_base - self._origin) * self._rate)
+            timecode = self._timecode.plus(frames)
+        if self._source is not None and (path := self._source.path_of(frame)):
+            if not frame.touched and self._source.kind_of(frame) == plan.kind and timecode is None:
+                copy_file(path, plan.target)
+                return
+            still = read_origin(path)
+        write_image(frame, plan, still=still, tags=self._tags if frame.corrected else None, sync=False,
+                    rate=self._rate, timecode=timecode)
 
     def finish(self) -> None:
         """Gives the folder its name.
@@ -140,7 +170,7 @@ class FolderSink:
         with contextlib.suppress(OSError):
             self._list.close()
         try:
-            if self._before or (keep_partial and self._count):
+            if self._before or (keep_partial and self._names):
                 return self._kept()
             for still in self._stills():
                 still.unlink(missing_ok=True)
@@ -158,8 +188,8 @@ class FolderSink:
             return str(self._work)
 
     def _stills(self) -> list[Path]:
-        """The stills of the working folder, by number."""
-        return [self._work / f"{number:06d}.png" for number in range(1, self._count + 1)]
+        """The stills of the working folder, in order."""
+        return [self._work / name for name in self._names]
 
     def _unlock(self) -> None:
         if self._lock is not None:

@@ -58,7 +58,7 @@ class ImageMetadata:
 
 
 def kind_of(data: bytes) -> str | None:
-    """"png", "jpeg", "webp", "tiff" or "bmp" by a file's first bytes, None for anything else."""
+    """"png", "jpeg", "webp", "tiff", "dpx" or "bmp" by a file's first bytes, None for anything else."""
     if data.startswith(_PNG):
         return "png"
     if data.startswith(b"\xff\xd8\xff"):
@@ -67,12 +67,16 @@ def kind_of(data: bytes) -> str | None:
         return "webp"
     if data[:4] in (b"II*\0", b"MM\0*"):
         return "tiff"
+    if data[:4] in (b"SDPX", b"XPDS"):
+        return "dpx"
     return "bmp" if data[:2] == b"BM" else None
 
 
 def size_of(data: bytes) -> tuple[int, int] | None:
-    """Width and height of a PNG or JPEG by its header alone, None for other kinds and damaged ones."""
+    """Width and height of a PNG, JPEG or DPX by its header alone, None for other kinds and damaged ones."""
     try:
+        if kind_of(data) == "dpx":
+            return struct.unpack_from(">II" if data[:4] == b"SDPX" else "<II", data, 772)
         if kind_of(data) == "png":
             return struct.unpack_from(">II", data, 16)
         if kind_of(data) == "jpeg":

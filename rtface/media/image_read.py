@@ -1,4 +1,4 @@
-"""Reading still images: PNG, JPEG, TIFF, WebP and BMP with their depth, profile and EXIF.
+"""Reading still images: PNG, JPEG, TIFF, WebP, BMP and DPX with their depth, profile and EXIF.
 
 FFmpeg's decoders give the pixels; profile, EXIF and XMP are taken as blocks, see `rtface.media.image_meta`.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,13 @@ from av.video.codeccontext import VideoCodecContext
 from rtface.errors import InputError, InputMissing
 from rtface.frame import Frame
 from rtface.media.color import color_of, display_of
+from rtface.media.dpx import DpxHeader
 from rtface.media.image_meta import ImageMetadata, decodable, exif_of, kind_of, read_meta, size_of
 from rtface.media.probe import MAX_PIXELS, shown
 
 IMAGE_KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".tif": "tiff", ".tiff": "tiff", ".webp": "webp",
-               ".bmp": "bmp"}
-_CODECS = {"png": "png", "jpeg": "mjpeg", "tiff": "tiff", "webp": "webp", "bmp": "bmp"}
+               ".bmp": "bmp", ".dpx": "dpx"}
+_CODECS = {"png": "png", "jpeg": "mjpeg", "tiff": "tiff", "webp": "webp", "bmp": "bmp", "dpx": "dpx"}
 # EXIF orientation: clockwise quarter turns, then mirror, that make the stored image upright.
 _UPRIGHT = {1: (0, False), 2: (0, True), 3: (2, False), 4: (2, True), 5: (1, True), 6: (1, False), 7: (3, True),
             8: (3, False)}
@@ -40,15 +41,17 @@ class Still:
 
     Attributes:
         path: as given.
-        kind: "png", "jpeg", "tiff", "webp" or "bmp", by content.
+        kind: "png", "jpeg", "tiff", "webp", "bmp" or "dpx", by content.
         frame: the image as stored (not turned), marked as new; its display says how it is turned.
         meta: profile, EXIF and so on.
+        dpx: header of a DPX.
     """
 
     path: str
     kind: str
     frame: Frame
     meta: ImageMetadata = field(default_factory=ImageMetadata)
+    dpx: DpxHeader | None = None
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
@@ -85,14 +88,45 @@ def read_image(path: str | os.PathLike[str]) -> Still:
         raise InputError(f"{name}: is empty (0 bytes); copy it again")
     kind = kind_of(data)
     if kind is None:
-        raise InputError(f"{name}: is no image that can be read; use PNG, JPEG, TIFF, WebP or BMP")
+        raise InputError(f"{name}: is no image that can be read; use PNG, JPEG, TIFF, WebP, BMP or DPX")
     image = _decode(data, kind, name)
     meta = _tiff_meta(data) if kind == "tiff" else read_meta(data)
     turns, mirror = _UPRIGHT[meta.orientation]
-    display = display_of(turns, mirror, None, "progressive")
+    header = DpxHeader.read(data) if kind == "dpx" else None
+    display = display_of(turns, mirror, header.aspect if header else None, "progressive")
     image.pts, image.time_base, image.duration = 0, Fraction(1), 1
-    frame = Frame(image, 0, Fraction(1), 1, color_of(image, codec=_CODECS[kind]), display, new=True)
-    return Still(os.fspath(path), kind, frame, meta)
+    color = color_of(image, codec=_CODECS[kind])
+    if header is not None:
+        color = replace(color, transfer=header.family)
+    frame = Frame(image, 0, Fraction(1), 1, color, display, new=True)
+    return Still(os.fspath(path), kind, frame, meta, header)
+
+
+@dataclass(slots=True)
+class Origin:
+    """The file that an image to be written was read from.
+
+    Attributes:
+        path: as given.
+        kind: by content.
+        data: its bytes.
+        meta: profile, EXIF and so on.
+    """
+
+    path: str
+    kind: str
+    data: bytes
+    meta: ImageMetadata
+
+
+def read_origin(path: str | os.PathLike[str]) -> Origin:
+    """An image file without its samples; raises as `read_image`."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InputMissing(f"{shown(path)}: cannot be read ({error.strerror}); check the name") from error
+    kind = kind_of(data) or ""
+    return Origin(os.fspath(path), kind, data, _tiff_meta(data) if kind == "tiff" else read_meta(data))
 
 
 def _decode(data: bytes, kind: str, name: str) -> av.VideoFrame:

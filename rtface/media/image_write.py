@@ -21,20 +21,25 @@ import numpy as np
 import tifffile
 from av.video.codeccontext import VideoCodecContext
 
+from rtface._version import __version__
 from rtface.errors import OutputError, UsageError
 from rtface.frame import Color, Display, Frame
+from rtface.media.dpx import new_dpx, rewrite_dpx, with_timecode
 from rtface.media.image_meta import ImageMetadata, exif_of, exif_turned, write_meta
-from rtface.media.image_read import IMAGE_KINDS, Still
+from rtface.media.image_read import IMAGE_KINDS, Origin, Still
 from rtface.media.jpeg import encode_jpeg, finer, tables_of_quality
 from rtface.media.outputs import check_target
 from rtface.media.pixel_format import nearest, pixel_format_info
 from rtface.media.provenance import xmp
 from rtface.media.workfile import Target, full, write_whole
 from rtface.util.av_arrays import copy_image, plane_rows
+from rtface.util.timecode import Timecode
 
 _COLORSPACE = {"bt601": "ITU601", "bt709": "ITU709", "bt2020": "BT2020", "smpte240m": "SMPTE240M", "fcc": "FCC"}
 # By libjpeg's scale; a JPEG is never written coarser, so that a correction outlives it.
 _QUALITY = 95
+SUFFIXES = {"png": ".png", "tiff": ".tif", "dpx": ".dpx"}
+"""Extensions of the stills of a film, by kind."""
 _FULL = 2
 _JPEG_FORMATS = {(2, 2): "yuvj420p", (2, 1): "yuvj422p", (1, 2): "yuvj440p", (4, 1): "yuvj411p"}
 # The longest side that a format, or the encoder used here, can hold.
@@ -80,8 +85,9 @@ def _check_size(shown: str, kind: str, image: av.VideoFrame) -> None:
                           f"is {image.width}×{image.height}; write a PNG or TIFF")
 
 
-def write_image(frame: Frame, plan: ImagePlan, *, still: Still | None = None,
-                tags: Mapping[str, str] | None = None, sync: bool = True) -> None:
+def write_image(frame: Frame, plan: ImagePlan, *, still: Still | Origin | None = None,
+                tags: Mapping[str, str] | None = None, sync: bool = True, rate: Fraction | None = None,
+                timecode: Timecode | None = None) -> None:
     """Writes an image; it appears under its name only when it is whole.
 
     PNG, TIFF and BMP keep every sample of RGB and gray images; JPEG keeps its planes, its subsampling and its
@@ -95,6 +101,7 @@ def write_image(frame: Frame, plan: ImagePlan, *, still: Still | None = None,
         still: what was read, whose profile, EXIF and XMP go along.
         tags: what was done, see `rtface.media.provenance.describe`.
         sync: whether the disk has the image before its name appears.
+        rate, timecode: for the header of a DPX; a timecode replaces the header's own.
 
     Raises:
         OutputError: it cannot be encoded or written.
@@ -113,7 +120,10 @@ def write_image(frame: Frame, plan: ImagePlan, *, still: Still | None = None,
         meta.xmp = xmp(tags, meta.xmp)
     _check_size(plan.target.shown, plan.kind, frame.image)
     try:
-        data = _encode_tiff(frame, meta) if plan.kind == "tiff" else _encode(frame, plan.kind, meta, tags)
+        if plan.kind == "dpx":
+            data = _encode_dpx(frame, still, rate, timecode)
+        else:
+            data = _encode_tiff(frame, meta) if plan.kind == "tiff" else _encode(frame, plan.kind, meta, tags)
     except (av.FFmpegError, cv2.error, ValueError, struct.error) as error:
         said = "not enough memory" if isinstance(error, MemoryError) else " ".join(str(error).split())
         raise OutputError(f"{plan.target.shown}: an image of {frame.image.width}×{frame.image.height} could not be "
@@ -226,6 +236,27 @@ def _encode_jpeg(image: av.VideoFrame, meta: ImageMetadata) -> bytes:
     planes = [plane_rows(plane)[: plane.height, : plane.width] for plane in image.planes]
     tables = finer(meta.tables, least) if meta.tables else least
     return encode_jpeg(planes, pixel_format_info(image.format.name).sampling, tables)
+
+
+def _encode_dpx(frame: Frame, still: Still | Origin | None, rate: Fraction | None, timecode: Timecode | None) -> bytes:
+    """The file that was read with the samples that changed, or a new DPX: 8, 10 or 16 bits, RGB or gray."""
+    if still is not None and still.kind == "dpx":
+        data = rewrite_dpx(still.data if isinstance(still, Origin) else Path(still.path).read_bytes(), frame.image)
+        return data if timecode is None else with_timecode(data, timecode)
+    shape = pixel_format_info(frame.image.format.name)
+    gray = shape.model == "gray"
+    pix_fmt = ("gray" if gray else "rgb24") if shape.bits <= 8 else "gray16le" if gray else (
+        "gbrp10le" if shape.bits <= 10 else "gbrp12le" if shape.bits <= 12 else "rgb48le")
+    image = copy_image(_as(frame.image, frame.color, pix_fmt))
+    return new_dpx(image, transfer=frame.color.transfer, rate=rate, timecode=timecode, creator=f"rtface {__version__}")
+
+
+def copy_file(path: Path, target: Target) -> None:
+    """Writes a copy of an image file; it appears under its name when it is whole. Raises OutputError."""
+    try:
+        write_whole(target, path.read_bytes(), sync=False)
+    except OSError as error:
+        raise OutputError(f"{target.shown}: cannot be written ({full(error) or error.strerror})") from error
 
 
 def _encode_tiff(frame: Frame, meta: ImageMetadata) -> bytes:

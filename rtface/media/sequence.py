@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -14,7 +16,8 @@ from av.stream import Disposition, Stream
 from rtface.errors import InputError, UsageError
 from rtface.frame import Frame
 from rtface.media.color import tags_of
-from rtface.media.image_read import list_images, read_image
+from rtface.media.dpx import DpxHeader
+from rtface.media.image_read import IMAGE_KINDS, list_images, read_image
 from rtface.media.image_write import upright
 from rtface.media.pixel_format import pixel_format_info
 from rtface.media.probe import MediaInfo, StreamInfo, shown
@@ -30,7 +33,7 @@ class SequenceSource:
 
     Args:
         folder: holds the images; all should have one size.
-        fps: frames a second, None for 25.
+        fps: frames a second; None takes what DPX headers say, else 25.
         start, end: cut in seconds.
         stats: receives counters and warnings.
 
@@ -42,10 +45,12 @@ class SequenceSource:
     def __init__(self, folder: str | os.PathLike[str], *, fps: Fraction | float | None = None,
                  start: float | None = None, end: float | None = None, stats: Stats | None = None) -> None:
         self._stats = stats or Stats()
-        self._rate = rate = Fraction(25 if fps is None else fps).limit_denominator(1_001_000)
-        if rate <= 0:
-            raise UsageError(f"--fps {fps}: give the frames a second, such as 25")
         paths = list_images(folder)
+        self._header = header = _header_of(paths[0])
+        said = header.rate if header else None
+        self._rate = rate = Fraction(fps or said or 25).limit_denominator(1_001_000)
+        if rate <= 0 or fps == 0:
+            raise UsageError(f"--fps {fps}: give the frames a second, such as 25")
         first, last = 0, len(paths)
         if start is not None:
             first = max(0, -int(-Fraction(start).limit_denominator(1_000_000) * rate // 1))
@@ -55,6 +60,11 @@ class SequenceSource:
             raise UsageError(f"{shown(folder)}: the cut leaves none of its {len(paths)} images "
                              f"({len(paths) / float(rate):.3f} s)")
         self._paths, self._first = paths[first:last], first
+        self._resized: set[int] = set()
+        self._kind = ""
+        self._check_numbers(shown(folder))
+        stems = {path.stem for path in self._paths}
+        self._unique = len(stems) == len(self._paths)
         self._shape: tuple[int, int, str] | None = None
         self._begin = self._frame(0, self._paths[0])
         self.info = self._describe(shown(folder), start, end)
@@ -71,13 +81,55 @@ class SequenceSource:
     def close(self) -> None:
         """Nothing is held open."""
 
+    @property
+    def kind(self) -> str:
+        """Kind of the first image, as `rtface.media.image_read.Still.kind`."""
+        return self._kind
+
+    def path_of(self, frame: Frame) -> Path | None:
+        """The file of a frame; None where its samples are not those of the file (scaled, or turned upright)."""
+        place = frame.pts - self._first
+        return self._paths[place] if 0 <= place < len(self._paths) and place not in self._resized else None
+
+    def name_of(self, frame: Frame, suffix: str) -> str | None:
+        """What a frame's file is called in a folder of another kind or the same; None where names would repeat."""
+        place = frame.pts - self._first
+        if not self._unique or not 0 <= place < len(self._paths):
+            return None
+        path = self._paths[place]
+        return path.name if IMAGE_KINDS.get(path.suffix.lower()) == IMAGE_KINDS[suffix] else path.stem + suffix
+
+    def kind_of(self, frame: Frame) -> str | None:
+        """Kind of a frame's file by its extension; None where `path_of` gives none."""
+        path = self.path_of(frame)
+        return None if path is None else IMAGE_KINDS.get(path.suffix.lower())
+
+    def _check_numbers(self, folder: str) -> None:
+        """Warns of numbers that are missing among the names."""
+        numbers = [int(found[-1]) for path in self._paths if (found := re.findall(r"\d+", path.stem))]
+        if len(numbers) != len(self._paths):
+            return
+        gaps = [(one + 1, other - 1) for one, other in itertools.pairwise(numbers) if other > one + 1]
+        if not gaps:
+            return
+        missing = sum(last - first + 1 for first, last in gaps)
+        named = ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in gaps[:3])
+        self._stats.count("numbers_missing", missing)
+        self._stats.warn("numbers_missing", f"{folder}: {missing} numbers are missing among its images ({named}"
+                         f"{' …' if len(gaps) > 3 else ''}); the images are taken one after the other")
+
     def _frame(self, place: int, path: Path) -> Frame:
-        frame = upright(read_image(path).frame)
+        still = read_image(path)
+        self._kind = self._kind or still.kind
+        frame = upright(still.frame)
         image = frame.image
+        if frame is not still.frame:
+            self._resized.add(place)
         now = (image.width, image.height, image.format.name)
         if self._shape is None:
             self._shape = now
         elif now != self._shape:
+            self._resized.add(place)
             width, height, kind = self._shape
             self._stats.count("frames_resized")
             self._stats.warn("frames_resized", f"{path}: is {now[0]}×{now[1]} {now[2]}; brought to the first image's "
@@ -104,4 +156,21 @@ class SequenceSource:
             streams=[stream], expected_frames=count,
             start=None if start is None else self._first / self._rate, end=None,
             origin=self._first / self._rate, size=sum(p.stat().st_size for p in self._paths),
-            notes=[f"{folder}: {count} images as a film of {float(self._rate):g} frames a second"])
+            aspect=self._begin.display.aspect if self._begin.display.aspect != 1 else None,
+            timecode=self._header.timecode_at(self._rate) if self._header else None,
+            notes=[f"{folder}: {count} images as a film of {float(self._rate):g} frames a second{self._said()}"])
+
+    def _said(self) -> str:
+        if self._header is None:
+            return ""
+        kind = {"log": ", log", "linear": ", linear"}.get(self._begin.color.transfer, "")
+        return f", DPX of {self._header.bits} bits ({self._header.described}{kind})"
+
+
+def _header_of(path: Path) -> DpxHeader | None:
+    """The header of a DPX; None for another image, or one that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return DpxHeader.read(file.read(2048))
+    except (OSError, ValueError):
+        return None

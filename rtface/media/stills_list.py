@@ -10,7 +10,7 @@ from pathlib import Path
 from rtface.redaction import is_url
 
 NAME = "unfinished.txt"
-_LINE = re.compile(r"(\d{6,})\.png (\S+) (\S+)\n")
+_LINE = re.compile(r"(.+) ([\d.]+) ([\d.]+)\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +20,20 @@ class UnfinishedFolder:
     Attributes:
         path: the folder.
         film: the input as the list names it.
-        count: number of its last still.
-        begin, end: of that still, seconds from the film's beginning; 0 without one.
+        names: of its stills, in order.
+        begin, end: of the last still, seconds from the film's beginning; 0 without one.
     """
 
     path: Path
     film: str
-    count: int = 0
+    names: tuple[str, ...] = ()
     begin: float = 0.0
     end: float = 0.0
+
+    @property
+    def count(self) -> int:
+        """Number of its stills."""
+        return len(self.names)
 
 
 def film_name(path: str) -> str:
@@ -53,9 +58,9 @@ class StillsList:
         if film is not None:
             self._add(f"stills of {film_name(film)}\n")
 
-    def add(self, number: int, begin: Fraction, end: Fraction) -> None:
+    def add(self, name: str, begin: Fraction, end: Fraction) -> None:
         """Notes a still that was written; raises OSError."""
-        self._add(f"{number:06d}.png {float(begin):.6f} {float(end):.6f}\n")
+        self._add(f"{name} {float(begin):.6f} {float(end):.6f}\n")
 
     def close(self) -> None:
         """Closes the list; safe to call twice."""
@@ -75,9 +80,10 @@ def read_part(folder: Path) -> UnfinishedFolder | None:
     head, *lines = text.splitlines(keepends=True) or [""]
     if not head.startswith("stills of ") or not head.endswith("\n"):
         return None
-    part = UnfinishedFolder(folder, head[len("stills of "):-1])
-    for line in reversed(lines):  # a killed run may have left half a line
-        match = _LINE.fullmatch(line)
-        if match and (folder / f"{match[1]}.png").is_file():
-            return UnfinishedFolder(folder, part.film, int(match[1]), float(match[2]), float(match[3]))
-    return part
+    found = [match for line in lines if (match := _LINE.fullmatch(line))]  # a killed run may have left half a line
+    while found and not (folder / found[-1][1]).is_file():
+        found.pop()
+    film = head[len("stills of "):-1]
+    if not found:
+        return UnfinishedFolder(folder, film)
+    return UnfinishedFolder(folder, film, tuple(match[1] for match in found), float(found[-1][2]), float(found[-1][3]))

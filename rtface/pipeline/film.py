@@ -23,11 +23,12 @@ from rtface.media.correction import CorrectionSink
 from rtface.media.cuda.nvenc import encoding
 from rtface.media.file_sink import FileSink
 from rtface.media.folder_sink import FolderSink
-from rtface.media.images import IMAGE_KINDS, SequenceSource
+from rtface.media.images import IMAGE_KINDS, SUFFIXES, SequenceSource
 from rtface.media.leftovers import clear_leftovers, remove_unfinished_stills
 from rtface.media.outputs import OutputPath, check_outputs, film_folder, names_folder
 from rtface.media.provenance import describe
 from rtface.media.source import FileSource
+from rtface.media.start_timecode import output_timecode
 from rtface.media.stream_plan import FORMATS, OutputPlan, plan_output
 from rtface.media.timeline import FrameTimes
 from rtface.media.workfile import Target
@@ -190,7 +191,9 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
             report.input_coding, report.output_coding = source.info.coding.kind, plan.video.coding
             if options.dry_run:  # else the sink warns
                 report.notes += plan.video.warnings
-        elif source.info.has_audio:
+        else:
+            _still_kind(options.codec, None)  # a wrong one ends the run before any work
+        if plan is None and source.info.has_audio:
             report.notes.append("a folder of stills holds no sound: it is left out")
         shots = NO_SHOTS
         if options.shots is not None:
@@ -210,7 +213,7 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
         correction: CorrectionSink | None = None
         if plan is None:
             assert isinstance(output, Target)
-            sink = FolderSink(output, source.info, start=options.start, tags=tags, stats=stats)
+            sink = _folder_sink(output, source, options, tags, report, stats)
             report.notes += sink.notes
         else:
             plan.metadata.update(tags)
@@ -241,6 +244,30 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
             report.fps = round(run.frames / run.writing_s, 2) if run.writing_s else 0.0
             report.first_frame_s = (round(run.first_frame_s, 3) if run.first_frame_s is not None
                                     else None)
+
+
+def _folder_sink(output: Target, source: FileSource | SequenceSource, options: Options, tags: dict[str, str],
+                 report: Report, stats: Stats) -> FolderSink:
+    """The sink of a folder of stills; ``--codec`` names their kind, which is that of INPUT's images without."""
+    read = source if isinstance(source, SequenceSource) else None
+    kind = _still_kind(options.codec, read)
+    info = source.info
+    timecode = output_timecode(info.timecode, options.timecode, info.rate,
+                               Fraction(0) if info.start is None else info.start - info.video_start)
+    report.timecode = str(timecode) if timecode else None
+    # The headers of DPX images that were read have their own timecodes.
+    given = timecode if options.timecode is not None or read is None or read.kind != "dpx" else None
+    return FolderSink(output, info, start=options.start, tags=tags, stats=stats, kind=kind, source=read,
+                      timecode=given if kind == "dpx" else None)
+
+
+def _still_kind(codec: str | None, read: SequenceSource | None) -> str:
+    if codec is None:
+        return read.kind if read is not None and read.kind in SUFFIXES else "png"
+    kind = {"tif": "tiff"}.get(codec.lower(), codec.lower())
+    if kind not in SUFFIXES:
+        raise UsageError(f"--codec {codec}: a folder takes images; give {', '.join(SUFFIXES)}, or name a film")
+    return kind
 
 
 def _with_correction(sink: FileSink, plan: OutputPlan, options: Options, threads: Threads,

@@ -1,0 +1,244 @@
+"""DPX images (SMPTE ST 268-1): what their header says, and writing one without losing anything else of it.
+
+FFmpeg decodes and encodes the samples. It reads and writes few of the header's fields, so an image that was read as
+DPX is written by replacing, in the bytes of that file, those that hold changed samples: header, user data, padding and
+every other sample stay as they are.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.video.codeccontext import VideoCodecContext
+
+from rtface.errors import OutputError
+from rtface.frame import Transfer
+from rtface.util.av_arrays import plane_rows, sample_bytes
+from rtface.util.av_gpu import repacked
+from rtface.util.timecode import Timecode, has_drop_frame
+
+MAGIC = (b"SDPX", b"XPDS")
+_HEADER = 2048  # generic and industry header of every DPX that has both
+_UNDEFINED = 0xFFFFFFFF
+_TRANSFERS = {0: "user-defined", 1: "printing density", 2: "linear", 3: "logarithmic", 4: "unspecified video",
+              5: "SMPTE 274M", 6: "BT.709", 7: "BT.601 (625)", 8: "BT.601 (525)", 9: "NTSC", 10: "PAL",
+              13: "ADX"}
+_LOG = (1, 3)
+# Offsets of fields: image offset, file size, name, creator, width, transfer, colorimetry, bits, packing, encoding, ends
+# of line and image, pixel aspect, film's frame rate, timecode, video's frame rate.
+_IMAGE_AT, _SIZE_AT, _NAME_AT, _CREATOR_AT, _WIDTH_AT, _TRANSFER_AT, _COLOUR_AT = 4, 16, 36, 160, 772, 801, 802
+_BITS_AT, _PACKING_AT, _ENCODING_AT, _EOL_AT, _ASPECT_AT, _FILM_RATE_AT, _TIMECODE_AT, _VIDEO_RATE_AT = (
+    803, 804, 806, 812, 1628, 1724, 1920, 1940)
+
+
+@dataclass(frozen=True, slots=True)
+class DpxHeader:
+    """The fields of a DPX header that a run uses.
+
+    Attributes:
+        order: "<" or ">", the byte order of the file.
+        width, height: in samples.
+        transfer: code of the transfer characteristic (ST 268-1, table 5A).
+        bits: of a sample.
+        rate: frames a second, None where the header does not say.
+        timecode: of the image, as (text, drop-frame flag), None where the header does not say.
+        aspect: sample aspect ratio, None where the header does not say.
+    """
+
+    order: str
+    width: int
+    height: int
+    transfer: int
+    bits: int
+    rate: Fraction | None
+    timecode: tuple[str, bool] | None
+    aspect: Fraction | None
+
+    @classmethod
+    def read(cls, data: bytes) -> DpxHeader:
+        """Reads the header; ValueError where it is cut off or none."""
+        if data[:4] not in MAGIC or len(data) < _HEADER - 384:
+            raise ValueError("no DPX header")
+        order = ">" if data[:4] == b"SDPX" else "<"
+        width, height = struct.unpack_from(f"{order}II", data, _WIDTH_AT)
+        across, down = struct.unpack_from(f"{order}II", data, _ASPECT_AT)
+        known = 0 < across < _UNDEFINED and 0 < down < _UNDEFINED
+        industry = len(data) >= _HEADER and struct.unpack_from(f"{order}I", data, _IMAGE_AT)[0] >= _HEADER
+        rate = timecode = None
+        if industry:
+            rate = _rate(data, order, _FILM_RATE_AT) or _rate(data, order, _VIDEO_RATE_AT)
+            timecode = _timecode(struct.unpack_from(f"{order}I", data, _TIMECODE_AT)[0])
+        return cls(order, width, height, data[_TRANSFER_AT], data[_BITS_AT], rate, timecode,
+                   Fraction(across, down) if known else None)
+
+    @property
+    def family(self) -> Transfer:
+        """How the samples encode light."""
+        return "log" if self.transfer in _LOG else "linear" if self.transfer == 2 else "sdr"
+
+    @property
+    def described(self) -> str:
+        """The transfer characteristic in words."""
+        return _TRANSFERS.get(self.transfer, f"number {self.transfer}")
+
+    def timecode_at(self, rate: Fraction) -> Timecode | None:
+        """The image's timecode at a frame rate; None without one that this rate has."""
+        if self.timecode is None:
+            return None
+        text, drop = self.timecode
+        try:
+            return Timecode.parse(text, rate, drop=drop and has_drop_frame(rate))
+        except ValueError:
+            return None
+
+
+def _rate(data: bytes, order: str, at: int) -> Fraction | None:
+    value = struct.unpack_from(f"{order}f", data, at)[0]
+    if not math.isfinite(value) or not 1 <= value <= 240:
+        return None
+    for whole in (Fraction(round(value)), Fraction(round(value) * 1000, 1001)):
+        if abs(value - float(whole)) < 0.006:
+            return whole
+    return Fraction(value).limit_denominator(1000)
+
+
+def _timecode(word: int) -> tuple[str, bool] | None:
+    """BCD hours, minutes, seconds, frames; bit 30 of ST 12-1's word, 0x40 of the frames, is the drop-frame flag."""
+    if word == _UNDEFINED:
+        return None
+    digits = [word >> shift & 0xFF for shift in (24, 16, 8, 0)]
+    drop, digits[3] = bool(digits[3] & 0x40), digits[3] & 0x3F
+    if any((d & 15) > 9 or (d >> 4) > 9 for d in digits):
+        return None
+    return ":".join(f"{d >> 4}{d & 15}" for d in digits), drop
+
+
+def with_timecode(data: bytes, timecode: Timecode) -> bytes:
+    """A DPX with this timecode in its header; the same where it has no place for one."""
+    header = DpxHeader.read(data)
+    if struct.unpack_from(f"{header.order}I", data, _IMAGE_AT)[0] < _HEADER:
+        return data
+    digits = [int(part) for part in str(timecode).replace(";", ":").split(":")]
+    word = 0
+    for digit in digits:
+        word = word << 8 | (digit // 10 << 4 | digit % 10)
+    out = bytearray(data)
+    struct.pack_into(f"{header.order}I", out, _TIMECODE_AT, (word & _UNDEFINED) | (0x40 if timecode.drop else 0))
+    return bytes(out)
+
+
+def decode_dpx(data: bytes) -> av.VideoFrame:
+    """The image; raises av.FFmpegError or ValueError where it cannot be decoded."""
+    context = VideoCodecContext.create("dpx", "r")
+    images = [*context.decode(av.Packet(data)), *context.decode(None)]  # pyright: ignore
+    if not images:
+        raise ValueError("no image")
+    return images[0]  # pyright: ignore[reportReturnType]
+
+
+def _encode(image: av.VideoFrame, order: str) -> bytes:
+    """A whole DPX by FFmpeg, in a byte order."""
+    name = image.format.name
+    if name.endswith(("le", "be")):
+        image = repacked(image, name[:-2] + ("be" if order == ">" else "le"))
+    context = VideoCodecContext.create("dpx", "w")
+    assert isinstance(context, VideoCodecContext)
+    context.width, context.height, context.pix_fmt = image.width, image.height, image.format.name
+    context.time_base = Fraction(1, 25)
+    image.pts, image.time_base = 0, Fraction(1, 25)
+    return b"".join(bytes(p) for p in [*context.encode(image), *context.encode(None)])
+
+
+def _payload(data: bytes) -> bytes:
+    order = ">" if data[:4] == b"SDPX" else "<"
+    return data[struct.unpack_from(f"{order}I", data, _IMAGE_AT)[0]:]
+
+
+def _same(one: av.VideoFrame, other: av.VideoFrame) -> bool:
+    if (one.width, one.height, one.format.name) != (other.width, other.height, other.format.name):
+        return False
+    return all(np.array_equal(plane_rows(a)[:, :a.width * sample_bytes(one, a)],
+                              plane_rows(b)[:, :b.width * sample_bytes(other, b)])
+               for a, b in zip(one.planes, other.planes, strict=True))
+
+
+def rewrite_dpx(data: bytes, image: av.VideoFrame) -> bytes:
+    """A DPX file with the samples of `image`: its own bytes except where a sample has changed.
+
+    Files in a packing that FFmpeg does not write (12 bits in 12, method B, run-length coding) get its packing where a
+    sample has changed; the header says so, and every sample is exact.
+
+    Raises:
+        OutputError: the image has another size or another format than the file.
+    """
+    before = decode_dpx(data)
+    image = repacked(image, before.format.name)
+    if (before.width, before.height) != (image.width, image.height):
+        raise OutputError(f"a DPX of {before.width}×{before.height} cannot take an image of "
+                          f"{image.width}×{image.height}")
+    if _same(before, image):
+        return data
+    header = DpxHeader.read(data)
+    at = struct.unpack_from(f"{header.order}I", data, _IMAGE_AT)[0]
+    whole = _encode(image, header.order)
+    old, new = (np.frombuffer(_payload(part), np.uint8) for part in (_encode(before, header.order), whole))
+    out = np.frombuffer(data, np.uint8).copy()
+    place = out[at:at + len(new)]
+    if len(place) == len(new):
+        changed = old != new
+        place[changed] = new[changed]
+        try:
+            if _same(decode_dpx(out.tobytes()), image):
+                return out.tobytes()
+        except (av.FFmpegError, ValueError):
+            pass
+    head = bytearray(data[:at])
+    head[_BITS_AT] = whole[_BITS_AT]
+    for field, size in ((800, 1), (_PACKING_AT, 2), (_ENCODING_AT, 2)):
+        head[field:field + size] = whole[field:field + size]
+    struct.pack_into(f"{header.order}II", head, _EOL_AT, 0, 0)
+    struct.pack_into(f"{header.order}I", head, 808, at)
+    struct.pack_into(f"{header.order}I", head, _SIZE_AT, at + len(new))
+    result = bytes(head) + new.tobytes()
+    if not _same(decode_dpx(result), image):
+        raise OutputError("this kind of DPX cannot be written; name a folder of TIFF images with --codec tiff")
+    return result
+
+
+def new_dpx(image: av.VideoFrame, *, transfer: Transfer, rate: Fraction | None, timecode: Timecode | None,
+            creator: str) -> bytes:
+    """A DPX of an RGB or gray image, with full generic and industry headers.
+
+    Args:
+        image: rgb24, gbrp10le, gbrp12le, rgb48le, rgba, rgba64le, gray or gray16le.
+        transfer: how its samples encode light.
+        rate, timecode: for the header; None leaves them undefined.
+        creator: program that wrote it.
+    """
+    whole = _encode(image, ">")
+    order = ">" if whole[:4] == b"SDPX" else "<"  # FFmpeg writes 8 bits in this one only
+    at = struct.unpack_from(f"{order}I", whole, _IMAGE_AT)[0]
+    head = bytearray(whole[:at].ljust(_HEADER, b"\0"))
+    head[1664:_HEADER] = bytes(_HEADER - 1664)
+    for field in (1712, 1716, 1720, _TIMECODE_AT, 1924):
+        struct.pack_into(f"{order}I", head, field, _UNDEFINED)
+    struct.pack_into(f"{order}I", head, 1928, _UNDEFINED)
+    for field in (_FILM_RATE_AT, 1728, 1932, 1936, _VIDEO_RATE_AT, 1944, 1948, 1952, 1956, 1960, 1964, 1968):
+        struct.pack_into(f"{order}I", head, field, _UNDEFINED)
+    if rate is not None:
+        struct.pack_into(f"{order}f", head, _FILM_RATE_AT, float(rate))
+        struct.pack_into(f"{order}f", head, _VIDEO_RATE_AT, float(rate))
+    head[_CREATOR_AT:_CREATOR_AT + 100] = creator.encode("ascii", "replace")[:99].ljust(100, b"\0")
+    head[_TRANSFER_AT] = {"log": 1, "linear": 2, "sdr": 6}.get(transfer, 0)
+    head[_COLOUR_AT] = {"log": 1, "sdr": 6}.get(transfer, 0)
+    struct.pack_into(f"{order}I", head, _IMAGE_AT, _HEADER)
+    struct.pack_into(f"{order}III", head, 24, 1664, _HEADER - 1664, 0)
+    struct.pack_into(f"{order}I", head, 808, _HEADER)
+    struct.pack_into(f"{order}I", head, _SIZE_AT, _HEADER + len(whole) - at)
+    data = bytes(head) + whole[at:]
+    return data if timecode is None else with_timecode(data, timecode)

@@ -1,0 +1,226 @@
+"""Scans of films: DPX sequences in and out, with their headers, numbers, rate and timecode."""
+
+from __future__ import annotations
+
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+import tifffile
+
+import rtface
+from rtface.errors import OutputError, UsageError
+from rtface.frame import Color
+from rtface.geometry.color_curves import curve_of
+from rtface.media.dpx import DpxHeader, decode_dpx, new_dpx, rewrite_dpx, with_timecode
+from rtface.media.image_read import read_image
+from rtface.util.av_arrays import copy_image
+from rtface.util.timecode import Timecode
+from tests.media.conftest import samples
+from tests.media.encoded import encoded
+from tests.pipeline.run_media import film, portrait
+
+RATE = Fraction(24)
+LOG, LINEAR, VIDEO = 1, 2, 6
+
+
+def coded(light: np.ndarray) -> np.ndarray:
+    """Printing density, 10 bits, of light where diffuse white is 1 (Cineon's formula)."""
+    black = 10 ** ((95 - 685) * 0.002 / 0.6)
+    return np.clip(np.round(685 + np.log10(np.maximum(light * (1 - black) + black, 1e-9)) * 0.6 / 0.002), 0, 1023)
+
+
+def scan(path: Path, *, number: int = 0, transfer: int = LOG, fmt: str = "gbrp10be", face: bool = True) -> Path:
+    """A DPX that FFmpeg encoded, with header fields, user data and a timecode as a scanner writes them."""
+    picture = portrait(shift=(0.5 * number, 0.0))[0] if face else np.full((180, 320, 3), 90 + number, np.uint8)
+    if transfer == LOG:
+        planes = coded((picture / 255.0) ** 2.2).astype("<u2")
+        image = av.VideoFrame(320, 180, "gbrp10le")
+        for plane, k in zip(image.planes, (1, 2, 0), strict=True):
+            padded = np.zeros((plane.height, plane.line_size // 2), "<u2")
+            padded[:, :320] = planes[..., k]
+            plane.update(padded.tobytes())
+        image = image.reformat(format=fmt) if fmt != "gbrp10le" else image
+    else:
+        image = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24").reformat(format=fmt)
+    image.pts = 0
+    data = encoded(image, "dpx")
+    order = ">" if data[:4] == b"SDPX" else "<"
+    at = struct.unpack_from(f"{order}I", data, 4)[0]
+    head = bytearray(data[:at].ljust(2048, b"\0")) + b"scanner's own data".ljust(512, b"\1")
+    struct.pack_into(f"{order}I", head, 4, len(head))
+    struct.pack_into(f"{order}I", head, 16, len(head) + len(data) - at)
+    struct.pack_into(f"{order}III", head, 24, 1664, 384, 512)
+    head[260:272] = b"Reel 4, nitr"
+    head[801] = head[802] = transfer
+    head[1664:1680] = b"KU12345678901234"  # keycode
+    struct.pack_into(f"{order}f", head, 1724, 24.0)
+    return_to = with_timecode(bytes(head) + data[at:], Timecode.parse("01:00:00:00", RATE).plus(number))
+    path.write_bytes(return_to)
+    return path
+
+
+def scans(folder: Path, count: int = 3, first: int = 86_400, **options: object) -> Path:
+    folder.mkdir()
+    for number in range(count):
+        scan(folder / f"reel4_{first + number:07d}.dpx", number=number, **options)
+    return folder
+
+
+def differing(one: Path, other: Path) -> np.ndarray:
+    """Places of the bytes that differ in two files of one size."""
+    a, b = (np.frombuffer(path.read_bytes(), np.uint8) for path in (one, other))
+    assert len(a) == len(b)
+    return np.flatnonzero(a != b)
+
+
+@pytest.mark.parametrize(("fmt", "transfer"), [
+    ("gbrp10be", LOG), ("gbrp10le", LOG), ("rgb48be", VIDEO), ("rgb24", VIDEO), ("gray16le", LINEAR)])
+@pytest.mark.usefixtures("engines")
+def test_only_samples_of_faces_change_in_the_files(tmp_path: Path, fmt: str, transfer: int) -> None:
+    source = scans(tmp_path / "in", fmt=fmt, transfer=transfer)
+    report = rtface.run(source, f"{tmp_path}/out/", sequence=True)
+    assert report.frames_corrected == 3 and report.timecode == "01:00:00:00"
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"reel4_008640{k}.dpx" for k in range(3)]
+    for path in source.iterdir():
+        places = differing(path, tmp_path / "out" / path.name)
+        assert len(places) and places[0] >= 2560  # header, keycode and user data stay
+        before, after = (decode_dpx(p.read_bytes()) for p in (path, tmp_path / "out" / path.name))
+        changed = np.abs(before.to_ndarray(format="gray16le").astype(int) - after.to_ndarray(format="gray16le")) > 512
+        assert not changed[:, :40].any() and not changed[:, -40:].any() and changed[60:120, 130:190].any()
+
+
+@pytest.mark.usefixtures("engines")
+def test_scans_without_a_face_are_copied(tmp_path: Path) -> None:
+    source = scans(tmp_path / "in", face=False)
+    rtface.run(source, f"{tmp_path}/out/", sequence=True)
+    assert all(path.read_bytes() == (tmp_path / "out" / path.name).read_bytes() for path in source.iterdir())
+
+
+def test_log_is_shown_to_engines_like_video() -> None:
+    curve = curve_of(Color("rgb", True, "log"))
+    assert curve is not None
+    light = np.array([0.0, 0.02, 0.18, 0.5, 0.7])
+    seen = curve.forward(np.broadcast_to((coded(light) / 1023).astype(np.float32), (3, 1, 5)).copy())
+    assert np.abs(seen[0, 0] - light ** (1 / 2.2)).max() < 0.01
+    white, bright = (curve.forward(np.full((3, 1, 1), v / 1023, np.float32))[0, 0, 0] for v in (685, 1000))
+    assert 0.9 < white < bright <= 1.0
+    # a small change comes back as itself
+    native = np.full((3, 1, 1), 470 / 1023, np.float32)
+    step = curve.backward(np.full((3, 1, 1), 0.02, np.float32), native)
+    assert curve.forward(native + step)[0, 0, 0] - curve.forward(native)[0, 0, 0] == pytest.approx(0.02, abs=1e-3)
+
+
+@pytest.mark.usefixtures("engines")
+def test_a_log_face_is_corrected_like_the_same_face_in_video(tmp_path: Path) -> None:
+    scans(tmp_path / "log", 1)
+    scans(tmp_path / "video", 1, transfer=VIDEO, fmt="rgb48be")
+    seen = {}
+    for name in ("log", "video"):
+        rtface.run(tmp_path / name, f"{tmp_path}/{name}-out/", sequence=True)
+        pair = []
+        for folder in (tmp_path / name, tmp_path / f"{name}-out"):
+            still = read_image(folder / "reel4_0086400.dpx")
+            rgb = still.frame.image.to_ndarray(format="rgb48le").astype(np.float32).transpose(2, 0, 1) / 65535
+            curve = curve_of(still.frame.color)
+            pair.append(rgb if curve is None else curve.forward(np.ascontiguousarray(rgb)))
+        seen[name] = (pair[1] - pair[0])[:, 60:120, 130:190]
+    assert np.corrcoef(seen["log"].ravel(), seen["video"].ravel())[0, 1] > 0.9
+    assert 0.7 < seen["log"].std() / seen["video"].std() < 1.4
+
+
+@pytest.mark.usefixtures("engines")
+def test_rate_timecode_and_gaps_come_from_the_scans(tmp_path: Path) -> None:
+    source = scans(tmp_path / "in", 4, face=False)
+    (source / "reel4_0086402.dpx").unlink()
+    report = rtface.run(source, tmp_path / "out.mov", sequence=True, codec="prores")
+    assert report.timecode == "01:00:00:00" and any("(86402)" in line for line in report.warnings)
+    with av.open(str(tmp_path / "out.mov")) as box:
+        assert box.streams.video[0].average_rate == 24 and box.streams.video[0].metadata["timecode"] == "01:00:00:00"
+    cut = rtface.run(source, f"{tmp_path}/cut/", sequence=True, start=1 / 24, timecode="02:00:00:00")
+    assert cut.timecode == "02:00:00:01"
+    header = DpxHeader.read((tmp_path / "cut" / "reel4_0086401.dpx").read_bytes())
+    assert header.timecode == ("02:00:00:01", False)
+
+
+@pytest.mark.usefixtures("engines")
+def test_log_scans_become_a_film_sample_by_sample(tmp_path: Path) -> None:
+    source = scans(tmp_path / "in", 2, face=False)
+    rtface.run(source, tmp_path / "out.mkv", sequence=True, codec="ffv1")
+    with av.open(str(tmp_path / "out.mkv")) as box:
+        for path, frame in zip(sorted(source.iterdir()), box.decode(video=0), strict=True):
+            assert samples(frame) == samples(decode_dpx(path.read_bytes()))
+
+
+@pytest.mark.usefixtures("engines")
+def test_films_become_tiff_and_dpx(tmp_path: Path) -> None:
+    source = film(tmp_path / "in.mkv", frames=2)
+    rtface.run(source, f"{tmp_path}/tiff/", codec="tiff")
+    assert tifffile.imread(tmp_path / "tiff" / "000002.tif").shape == (180, 320, 3)
+    report = rtface.run(source, f"{tmp_path}/dpx/", codec="dpx", timecode="10:00:00:00")
+    data = (tmp_path / "dpx" / "000002.dpx").read_bytes()
+    header = DpxHeader.read(data)
+    assert (header.rate, header.timecode, header.transfer) == (25, ("10:00:00:01", False), 6)
+    assert report.timecode == "10:00:00:00"
+    png = rtface.run(source, f"{tmp_path}/png/") and cv2.imread(str(tmp_path / "png" / "000002.png"))
+    assert np.array_equal(decode_dpx(data).to_ndarray(format="bgr24"), png)
+    with pytest.raises(UsageError, match="a folder takes images; give png, tiff, dpx"):
+        rtface.run(source, f"{tmp_path}/x/", codec="h264")
+
+
+@pytest.mark.usefixtures("engines")
+def test_sixteen_bit_tiff_sequences_keep_names_and_profile(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in (8, 9, 10):
+        picture = portrait(shift=(number, 0))[0].astype(np.uint16) * 257
+        tifffile.imwrite(tmp_path / "in" / f"a{number}.tif", picture, photometric="rgb", iccprofile=b"profile" * 20)
+    rtface.run(tmp_path / "in", f"{tmp_path}/out/", sequence=True)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a10.tif", "a8.tif", "a9.tif"]
+    with tifffile.TiffFile(tmp_path / "out" / "a8.tif") as file:
+        assert file.pages.first.dtype == np.uint16 and file.pages.first.tags[34675].value == b"profile" * 20
+
+
+def test_a_single_dpx_still(tmp_path: Path, engines: object) -> None:
+    path = scan(tmp_path / "in.dpx")
+    rtface.run(path, tmp_path / "out.dpx")
+    assert differing(path, tmp_path / "out.dpx")[0] >= 2560
+    rtface.run(path, tmp_path / "out.png")
+    assert cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED).dtype == np.uint16
+
+
+def test_padding_bits_and_packings_are_kept_or_rewritten(tmp_path: Path) -> None:
+    data = bytearray(scan(tmp_path / "a.dpx").read_bytes())
+    data[2560 + 3] |= 3  # the two bits after three samples of 10
+    image = decode_dpx(bytes(data))
+    changed = copy_image(image)
+    rows = np.frombuffer(changed.planes[0], "<u2").reshape(180, -1)
+    rows[90, 100] ^= 512
+    out = rewrite_dpx(bytes(data), changed)
+    assert np.flatnonzero(np.frombuffer(out, np.uint8) != np.frombuffer(bytes(data), np.uint8)).size == 1
+    data = bytearray(scan(tmp_path / "b.dpx", fmt="gbrp12be", transfer=VIDEO).read_bytes())
+    struct.pack_into(">H", data, 804, 0)  # 12 bits packed without filling
+    packed = bytes(data)
+    image = decode_dpx(packed)
+    changed = copy_image(image)
+    np.frombuffer(changed.planes[1], "<u2").reshape(180, -1)[5, 5] ^= 1
+    again = decode_dpx(rewrite_dpx(packed, changed))
+    assert samples(again) == samples(changed) and rewrite_dpx(packed, image) == packed
+    with pytest.raises(OutputError, match="cannot take an image"):
+        rewrite_dpx(bytes(data), image.reformat(160, 90))
+
+
+@pytest.mark.parametrize("drop", [False, True])
+def test_header_fields(drop: bool) -> None:
+    rate = Fraction(30_000, 1001)
+    timecode = Timecode.parse("00:59:59;28" if drop else "00:59:59:28", rate)
+    image = av.VideoFrame(16, 16, "gbrp10le")
+    header = DpxHeader.read(new_dpx(image, transfer="log", rate=rate, timecode=timecode, creator="x"))
+    assert (header.rate, header.timecode_at(rate), header.family, header.bits) == (rate, timecode, "log", 10)
+    bare = DpxHeader.read(new_dpx(image, transfer="sdr", rate=None, timecode=None, creator="x"))
+    assert (bare.rate, bare.timecode, bare.aspect) == (None, None, None)
+    with pytest.raises(ValueError, match="no DPX header"):
+        DpxHeader.read(b"SDPX")
