@@ -173,7 +173,7 @@ def test_every_option_declares_its_check_and_scope():
     ("preview", True, Scope.FILM, "live runs of the command"),
     ("size", "320x180", Scope.LIVE, "it is for cameras"),
     ("fps", 30, Scope.FILM | Scope.ENCODED, "it is for a folder of stills with --sequence or cameras"),
-    ("codec", "libx265", Scope.FILM, "an OUTPUT that is a film or live recordings"),
+    ("crf", 20, Scope.FILM, "an OUTPUT that is a film or live recordings"),
     ("start", 3, Scope.STILLS, "it is for films"),
     ("start", 3, Scope.LIVE | Scope.CAMERA, "it is for films"),
     ("bitrate", "2M", Scope.LIVE | Scope.RECORDED, "it is for published streams"),

@@ -191,9 +191,7 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
             report.input_coding, report.output_coding = source.info.coding.kind, plan.video.coding
             if options.dry_run:  # else the sink warns
                 report.notes += plan.video.warnings
-        else:
-            _still_kind(options.codec, None)  # a wrong one ends the run before any work
-        if plan is None and source.info.has_audio:
+        elif source.info.has_audio:
             report.notes.append("a folder of stills holds no sound: it is left out")
         shots = NO_SHOTS
         if options.shots is not None:
@@ -250,7 +248,12 @@ def _folder_sink(output: Target, source: FileSource | SequenceSource, options: O
                  report: Report, stats: Stats) -> FolderSink:
     """The sink of a folder of stills; ``--codec`` names their kind, which is that of INPUT's images without."""
     read = source if isinstance(source, SequenceSource) else None
-    kind = _still_kind(options.codec, read)
+    kind = read.kind if read is not None and read.kind in SUFFIXES else "png"
+    if options.codec in SUFFIXES:
+        kind = options.codec
+    elif options.codec is not None:
+        stats.warn("codec", f"--codec {options.codec}: a folder takes images ({', '.join(SUFFIXES)}); "
+                   f"{kind.upper()} is written")
     info = source.info
     timecode = output_timecode(info.timecode, options.timecode, info.rate,
                                Fraction(0) if info.start is None else info.start - info.video_start)
@@ -259,15 +262,6 @@ def _folder_sink(output: Target, source: FileSource | SequenceSource, options: O
     given = timecode if options.timecode is not None or read is None or read.kind != "dpx" else None
     return FolderSink(output, info, start=options.start, tags=tags, stats=stats, kind=kind, source=read,
                       timecode=given if kind == "dpx" else None)
-
-
-def _still_kind(codec: str | None, read: SequenceSource | None) -> str:
-    if codec is None:
-        return read.kind if read is not None and read.kind in SUFFIXES else "png"
-    kind = {"tif": "tiff"}.get(codec.lower(), codec.lower())
-    if kind not in SUFFIXES:
-        raise UsageError(f"--codec {codec}: a folder takes images; give {', '.join(SUFFIXES)}, or name a film")
-    return kind
 
 
 def _with_correction(sink: FileSink, plan: OutputPlan, options: Options, threads: Threads,
