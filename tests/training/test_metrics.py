@@ -115,13 +115,17 @@ def test_octaves_count_truth_and_not_noise() -> None:
     truth, mask = photograph().astype(np.float32) / 255, oval_mask(128)
     soft = cv2.GaussianBlur(truth, (0, 0), 1.0)
     noisy = (soft + rng(1).normal(0, 0.1, truth.shape)).astype(np.float32)
-    films = {"truth": truth, "soft": soft, "noisy": noisy, "half": 0.5 * truth}
+    dotted = soft.copy()
+    dotted[::4, ::4] += 0.03
+    films = {"truth": truth, "soft": soft, "noisy": noisy, "half": 0.5 * truth, "dotted": dotted}
     found: dict[str, dict[str, float]] = {}
     for name, shown in films.items():
         sums = Octaves(mask)
         sums.add(shown, truth)
         sums.add(shown, truth)
         found[name] = sums.summary()
+    lattices = {name: figures.pop("lattice") for name, figures in found.items()}
+    assert lattices["dotted"] > 20 * max(value for name, value in lattices.items() if name != "dotted")
     assert found["truth"] == pytest.approx({"found0": 1, "energy0": 1, "found1": 1, "energy1": 1})
     assert found["half"] == pytest.approx({"found0": 0.5, "energy0": 0.25, "found1": 0.5, "energy1": 0.25}, rel=1e-4)
     assert found["soft"]["found0"] < found["soft"]["found1"] < 1 and found["soft"]["found0"] < 0.5

@@ -16,8 +16,8 @@ Measured in canonical space (512 px) along the truth's faces, inside the oval, a
 source (`metrics.tone_map`), for input and baselines too; means over clips:
 
 - **gain**: dB of PSNR over the input; *raw* the same without the map;
-- **SSIM**; **found** and **energy** of the two finest octaves (`metrics.Octaves`), on every second frame, and the
-  octaves only where the face crop has 400 px or more;
+- **SSIM**; **found** and **energy** of the two finest octaves, and **lattice**, how far a regular pattern of dots stands
+  out of them (`metrics.Octaves`), on every second frame, and the octaves only where the face crop has 400 px or more;
 - **warping**: squared change along the truth's motion × 1000 (`motion.Motion`), on every third pair of frames, and
   divided by the input's; the row *truth* shows what the truth itself has;
 - **flicker**: change of the error from frame to frame, divided by the input's: 1 for the input;
@@ -65,7 +65,8 @@ SHARP_CROP = 400
 """Least side in pixels of a face crop whose finest octaves of 512 px are measured."""
 UNSURE = 0.05
 """Least distance of the input's identity at which a ratio says anything."""
-HIGHER_IS_WORSE = ("st_lpips", "distance", "distance_ratio", "landmarks", "warping", "warping_ratio", "flicker", "vidd")
+HIGHER_IS_WORSE = ("st_lpips", "distance", "distance_ratio", "landmarks", "warping", "warping_ratio", "flicker", "vidd",
+                   "lattice")
 
 Row = dict[str, float]
 Faces = tuple[rtface.Face, ...]
@@ -277,6 +278,7 @@ COLUMNS = (
     ("SSIM", 6, ("ssim", "{:.4f}")),
     ("found", 8, ("found0", "{:.2f}"), ("found1", " {:.2f}")),
     ("energy", 9, ("energy0", "{:.2f}"), ("energy1", " {:.2f}")),
+    ("lattice", 7, ("lattice", "{:.0f}")),
     ("ST-LPIPS", 8, ("st_lpips", "{:.4f}")),
     ("identity; worst", 15, ("identity", "{:.3f}"), ("worst identity", "; {:.3f}")),
     ("distance", 8, ("distance_ratio", "×{:.2f}")),

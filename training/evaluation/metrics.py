@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -122,14 +123,16 @@ class Octaves:
     """How much of the truth's finest octaves a film holds, summed over the frames that it was shown.
 
     *Found* is the projection on the truth, ⟨shown, truth⟩ / ⟨truth, truth⟩ in a band: 1 for the truth, and noise adds
-    nothing to it. *Energy* is ⟨shown, shown⟩ / ⟨truth, truth⟩: noise and blocks add to it.
+    nothing to it. *Energy* is ⟨shown, shown⟩ / ⟨truth, truth⟩: noise and blocks add to it. *Lattice* is the highest
+    peak of the finest octave's spectrum at periods of 2, 4 and 8 pixels, along rows, columns or both, divided by the
+    median of its ring: networks that fold pixels into channels can answer with dots on such a lattice.
     """
 
     mask: F32
     count: int = 2
 
     def __post_init__(self) -> None:
-        self._sums = np.zeros((self.count, 3))
+        self._sums, self._power = np.zeros((self.count, 3)), np.zeros(0)
 
     def add(self, shown: F32, truth: F32) -> None:
         """One frame: float H×W×3 each."""
@@ -139,13 +142,34 @@ class Octaves:
             if k:
                 weight = cv2.pyrDown(weight)
             self._sums[k] += [float((p * q * weight).sum()) for p, q in ((a, b), (a, a), (b, b))]
+            if not k:
+                power = np.abs(np.fft.fft2(a * weight)) ** 2
+                self._power = self._power + power if self._power.size else power
 
     def summary(self) -> dict[str, float]:
-        """``found0``, ``energy0`` of the finest octave, ``found1`` …"""
-        out: dict[str, float] = {}
+        """``lattice``; ``found0``, ``energy0`` of the finest octave, ``found1`` …"""
+        out = {"lattice": lattice(self._power)}
         for k, (both, shown, truth) in enumerate(self._sums):
             out |= {f"found{k}": both / max(truth, 1e-12), f"energy{k}": shown / max(truth, 1e-12)}
         return out
+
+
+def lattice(power: npt.NDArray[np.floating[Any]]) -> float:
+    """The highest of the peaks at multiples of 1/8 cycle/pixel in a power spectrum H×W (as ``np.fft.fft2`` orders it),
+    by the median of all frequencies as far from 0."""
+    height, width = power.shape
+    y, x = np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None]
+    radius = np.hypot(x, y)
+    peaks: list[float] = []
+    for j in range(-4, 4):
+        for i in range(5):
+            row, column = round(j * height / 8), round(i * width / 8)
+            if (i, j) == (0, 0) or (i == 4 and j < 0):
+                continue
+            near = power[np.ix_(np.arange(row - 1, row + 2) % height, np.arange(column - 1, column + 2) % width)]
+            ring = np.abs(radius - np.hypot(i, j) / 8) < 0.02
+            peaks.append(float(near.max() / max(float(np.median(power[ring])), 1e-12)))
+    return max(peaks)
 
 
 # --- calibration of the uncertainty ----------------------------------------------------------------------------------

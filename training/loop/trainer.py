@@ -63,7 +63,7 @@ class Trainer:
             own = self.net.state_dict()
             fits = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
             self.net.load_state_dict({**own, **fits})
-        self.loss = Loss(self.net.size, energy=a.energy).to(self.device)
+        self.loss = Loss(self.net.size).to(self.device)
         self.loss_s = Loss(256).to(self.device)
         for name, p in self.net.named_parameters():
             frozen = bool(a.freeze) and any(part in name for part in a.freeze.split(","))

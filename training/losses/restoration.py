@@ -73,18 +73,13 @@ def features(size: int) -> F32:
     return found
 
 
-QUIET = 1 / 255
-"""Fine structure below this (root mean square, of 0..1) counts as none in `Loss.energy_gap`."""
-
-
 class Loss(nn.Module):
     """Charbonnier (Lai et al. 2017) on the picture and on the bands of a small Laplacian pyramid, inside the oval."""
 
-    def __init__(self, size: int, bands: tuple[float, ...] = (0.5, 0.5, 0.5, 0.5), eps: float = 2e-3,
-                 energy: float = 0.0) -> None:  # fmt: skip
+    def __init__(self, size: int, bands: tuple[float, ...] = (0.5, 0.5, 0.5, 0.5), eps: float = 2e-3) -> None:
         super().__init__()
         x, y, w, h = roi(size)
-        self.cell, self.bands, self.eps, self.energy = size // GRID, bands, eps, energy
+        self.cell, self.bands, self.eps = size // GRID, bands, eps
         mask = torch.from_numpy(oval_mask(size)[y : y + h, x : x + w].copy())[None, None]
         self.register_buffer("mask", mask / mask.mean(), persistent=False)
         wide = FLOOR + (1 - FLOOR) * mask
@@ -98,21 +93,6 @@ class Loss(nn.Module):
             m = F.avg_pool2d(m, 2)  # pyright: ignore
         return (torch.sqrt(e * e + self.eps**2) * m).mean((1, 2, 3)) - self.eps
 
-    def energy_gap(self, shown: Tensor, truth: Tensor) -> Tensor:
-        """Per sample: by how much the energy of the two finest octaves of luma differs, as the logarithm of its ratio
-        in windows of 8×8 pixels of that octave. N×3×h×w each → N."""
-        total = shown.new_zeros(len(shown))
-        ours, theirs = luma(shown), luma(truth)
-        weight = self.weight
-        for _ in range(2):
-            weight = F.avg_pool2d(weight, 8)  # pyright: ignore
-            a, b = (F.avg_pool2d(highpass(z) ** 2, 8) for z in (ours, theirs))
-            gap = torch.log((a + QUIET**2) / (b + QUIET**2)).abs()
-            total = total + (gap * weight[..., : gap.shape[-2], : gap.shape[-1]]).mean((1, 2, 3))
-            ours, theirs = (F.avg_pool2d(z, 2) for z in (ours, theirs))
-            weight = F.avg_pool2d(self.weight, 2)  # pyright: ignore
-        return total
-
     def forward(self, crop: Tensor, residual: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(loss per sample N, squared error per sample N, what the run time would show N×3×h×w, which both are of)."""
         raw = F.avg_pool2d(crop + residual - truth, self.cell)
@@ -120,8 +100,6 @@ class Loss(nn.Module):
         e = shown - truth
         square = ((e.detach() ** 2) * self.mask).mean((1, 2, 3))  # pyright: ignore
         total = self.charbonnier(e) + RAW * self.charbonnier(raw)
-        if self.energy:
-            total = total + self.energy * self.energy_gap(shown, truth)
         for weight in self.bands:
             total = total + weight * self.charbonnier(highpass(e))
             e = F.avg_pool2d(e, 2)
