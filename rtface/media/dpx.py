@@ -72,7 +72,7 @@ class DpxHeader:
         rate = timecode = None
         if industry:
             rate = _rate(data, order, _FILM_RATE_AT) or _rate(data, order, _VIDEO_RATE_AT)
-            timecode = _timecode(struct.unpack_from(f"{order}I", data, _TIMECODE_AT)[0])
+            timecode = bcd_timecode(struct.unpack_from(f"{order}I", data, _TIMECODE_AT)[0])
         return cls(order, width, height, data[_TRANSFER_AT], data[_BITS_AT], rate, timecode,
                    Fraction(across, down) if known else None)
 
@@ -83,8 +83,9 @@ class DpxHeader:
 
     @property
     def described(self) -> str:
-        """The transfer characteristic in words."""
-        return _TRANSFERS.get(self.transfer, f"number {self.transfer}")
+        """Format, depth and transfer characteristic in words."""
+        kind = {"log": ", log", "linear": ""}.get(self.family, "")
+        return f"DPX of {self.bits} bits ({_TRANSFERS.get(self.transfer, f'transfer {self.transfer}')}{kind})"
 
     def timecode_at(self, rate: Fraction) -> Timecode | None:
         """The image's timecode at a frame rate; None without one that this rate has."""
@@ -107,8 +108,8 @@ def _rate(data: bytes, order: str, at: int) -> Fraction | None:
     return Fraction(value).limit_denominator(1000)
 
 
-def _timecode(word: int) -> tuple[str, bool] | None:
-    """BCD hours, minutes, seconds, frames; bit 30 of ST 12-1's word, 0x40 of the frames, is the drop-frame flag."""
+def bcd_timecode(word: int) -> tuple[str, bool] | None:
+    """Text and drop-frame flag (0x40 of the frames) of hours, minutes, seconds and frames in BCD; None for none."""
     if word == _UNDEFINED:
         return None
     digits = [word >> shift & 0xFF for shift in (24, 16, 8, 0)]
@@ -118,17 +119,21 @@ def _timecode(word: int) -> tuple[str, bool] | None:
     return ":".join(f"{d >> 4}{d & 15}" for d in digits), drop
 
 
+def bcd_word(timecode: Timecode) -> int:
+    """The inverse of `bcd_timecode`."""
+    word = 0
+    for part in str(timecode).replace(";", ":").split(":"):
+        word = word << 8 | (int(part) // 10 << 4 | int(part) % 10)
+    return (word & _UNDEFINED) | (0x40 if timecode.drop else 0)
+
+
 def with_timecode(data: bytes, timecode: Timecode) -> bytes:
     """A DPX with this timecode in its header; the same where it has no place for one."""
     header = DpxHeader.read(data)
     if struct.unpack_from(f"{header.order}I", data, _IMAGE_AT)[0] < _HEADER:
         return data
-    digits = [int(part) for part in str(timecode).replace(";", ":").split(":")]
-    word = 0
-    for digit in digits:
-        word = word << 8 | (digit // 10 << 4 | digit % 10)
     out = bytearray(data)
-    struct.pack_into(f"{header.order}I", out, _TIMECODE_AT, (word & _UNDEFINED) | (0x40 if timecode.drop else 0))
+    struct.pack_into(f"{header.order}I", out, _TIMECODE_AT, bcd_word(timecode))
     return bytes(out)
 
 

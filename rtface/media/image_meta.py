@@ -58,7 +58,7 @@ class ImageMetadata:
 
 
 def kind_of(data: bytes) -> str | None:
-    """"png", "jpeg", "webp", "tiff", "dpx" or "bmp" by a file's first bytes, None for anything else."""
+    """"png", "jpeg", "webp", "tiff", "dpx", "exr" or "bmp" by a file's first bytes, None for anything else."""
     if data.startswith(_PNG):
         return "png"
     if data.startswith(b"\xff\xd8\xff"):
@@ -69,6 +69,8 @@ def kind_of(data: bytes) -> str | None:
         return "tiff"
     if data[:4] in (b"SDPX", b"XPDS"):
         return "dpx"
+    if data[:4] == b"v/1\x01":
+        return "exr"
     return "bmp" if data[:2] == b"BM" else None
 
 

@@ -1,4 +1,4 @@
-"""Reading still images: PNG, JPEG, TIFF, WebP, BMP and DPX with their depth, profile and EXIF.
+"""Reading still images: PNG, JPEG, TIFF, WebP, BMP, DPX and EXR with their depth, profile and EXIF.
 
 FFmpeg's decoders give the pixels; profile, EXIF and XMP are taken as blocks, see `rtface.media.image_meta`.
 """
@@ -21,12 +21,14 @@ from rtface.errors import InputError, InputMissing
 from rtface.frame import Frame
 from rtface.media.color import color_of, display_of
 from rtface.media.dpx import DpxHeader
+from rtface.media.exr import ExrHeader, decode_exr
 from rtface.media.image_meta import ImageMetadata, decodable, exif_of, kind_of, read_meta, size_of
 from rtface.media.probe import MAX_PIXELS, shown
 
 IMAGE_KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".tif": "tiff", ".tiff": "tiff", ".webp": "webp",
-               ".bmp": "bmp", ".dpx": "dpx"}
-_CODECS = {"png": "png", "jpeg": "mjpeg", "tiff": "tiff", "webp": "webp", "bmp": "bmp", "dpx": "dpx"}
+               ".bmp": "bmp", ".dpx": "dpx", ".exr": "exr"}
+_CODECS = {"png": "png", "jpeg": "mjpeg", "tiff": "tiff", "webp": "webp", "bmp": "bmp", "dpx": "dpx",
+           "exr": "exr"}
 # EXIF orientation: clockwise quarter turns, then mirror, that make the stored image upright.
 _UPRIGHT = {1: (0, False), 2: (0, True), 3: (2, False), 4: (2, True), 5: (1, True), 6: (1, False), 7: (3, True),
             8: (3, False)}
@@ -41,17 +43,17 @@ class Still:
 
     Attributes:
         path: as given.
-        kind: "png", "jpeg", "tiff", "webp", "bmp" or "dpx", by content.
+        kind: "png", "jpeg", "tiff", "webp", "bmp", "dpx" or "exr", by content.
         frame: the image as stored (not turned), marked as new; its display says how it is turned.
         meta: profile, EXIF and so on.
-        dpx: header of a DPX.
+        scan: header of a DPX or EXR.
     """
 
     path: str
     kind: str
     frame: Frame
     meta: ImageMetadata = field(default_factory=ImageMetadata)
-    dpx: DpxHeader | None = None
+    scan: DpxHeader | ExrHeader | None = None
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
@@ -88,15 +90,16 @@ def read_image(path: str | os.PathLike[str]) -> Still:
         raise InputError(f"{name}: is empty (0 bytes); copy it again")
     kind = kind_of(data)
     if kind is None:
-        raise InputError(f"{name}: is no image that can be read; use PNG, JPEG, TIFF, WebP, BMP or DPX")
+        raise InputError(f"{name}: is no image that can be read; use PNG, JPEG, TIFF, WebP, BMP, DPX or EXR")
     image = _decode(data, kind, name)
     meta = _tiff_meta(data) if kind == "tiff" else read_meta(data)
     turns, mirror = _UPRIGHT[meta.orientation]
-    header = DpxHeader.read(data) if kind == "dpx" else None
-    display = display_of(turns, mirror, header.aspect if header else None, "progressive")
+    header = scan_header(data)
+    aspect = header.aspect if isinstance(header, DpxHeader) else None
+    display = display_of(turns, mirror, aspect, "progressive")
     image.pts, image.time_base, image.duration = 0, Fraction(1), 1
     color = color_of(image, codec=_CODECS[kind])
-    if header is not None:
+    if isinstance(header, DpxHeader):
         color = replace(color, transfer=header.family)
     frame = Frame(image, 0, Fraction(1), 1, color, display, new=True)
     return Still(os.fspath(path), kind, frame, meta, header)
@@ -134,6 +137,8 @@ def _decode(data: bytes, kind: str, name: str) -> av.VideoFrame:
     if size and size[0] * size[1] > MAX_PIXELS:
         raise InputError(f"{name}: is {size[0]}×{size[1]}; the limit is {MAX_PIXELS // 1_000_000} megapixels; make it "
                          "smaller first")
+    if kind == "exr":
+        return _decode_exr(data, name)
     context = VideoCodecContext.create(_CODECS[kind], "r")
     assert isinstance(context, VideoCodecContext)
     context.options = {"max_pixels": str(MAX_PIXELS)}
@@ -152,6 +157,29 @@ def _decode(data: bytes, kind: str, name: str) -> av.VideoFrame:
     if image.format.name.startswith("mono"):
         return image.reformat(format="gray", src_color_range=_FULL, dst_color_range=_FULL)
     return image
+
+
+def scan_header(data: bytes) -> DpxHeader | ExrHeader | None:
+    """The header of a DPX or EXR, by a file's first bytes; None for other images and damaged ones."""
+    kind = kind_of(data)
+    try:
+        return DpxHeader.read(data) if kind == "dpx" else ExrHeader.read(data) if kind == "exr" else None
+    except ValueError:
+        return None
+
+
+def _decode_exr(data: bytes, name: str) -> av.VideoFrame:
+    header = scan_header(data)
+    if isinstance(header, ExrHeader):
+        for x0, y0, x1, y1 in (header.data, header.display):
+            if (x1 - x0 + 1) * (y1 - y0 + 1) > MAX_PIXELS:
+                raise InputError(f"{name}: is {x1 - x0 + 1}×{y1 - y0 + 1}; the limit is {MAX_PIXELS // 1_000_000} "
+                                 "megapixels; make it smaller first")
+    try:
+        return decode_exr(data)
+    except (av.FFmpegError, ValueError) as error:
+        raise InputError(f"{name}: is damaged, or an EXR of a kind that cannot be read ({error}); save it as one part "
+                         "of scan lines") from error
 
 
 def _tiff_meta(data: bytes) -> ImageMetadata:

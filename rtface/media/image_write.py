@@ -25,6 +25,7 @@ from rtface._version import __version__
 from rtface.errors import OutputError, UsageError
 from rtface.frame import Color, Display, Frame
 from rtface.media.dpx import new_dpx, rewrite_dpx, with_timecode
+from rtface.media.exr import rewrite_exr
 from rtface.media.image_meta import ImageMetadata, exif_of, exif_turned, write_meta
 from rtface.media.image_read import IMAGE_KINDS, Origin, Still
 from rtface.media.jpeg import encode_jpeg, finer, tables_of_quality
@@ -38,7 +39,7 @@ from rtface.util.timecode import Timecode
 _COLORSPACE = {"bt601": "ITU601", "bt709": "ITU709", "bt2020": "BT2020", "smpte240m": "SMPTE240M", "fcc": "FCC"}
 # By libjpeg's scale; a JPEG is never written coarser, so that a correction outlives it.
 _QUALITY = 95
-SUFFIXES = {"png": ".png", "tiff": ".tif", "dpx": ".dpx"}
+SUFFIXES = {"png": ".png", "tiff": ".tif", "dpx": ".dpx", "exr": ".exr"}
 """Extensions of the stills of a film, by kind."""
 _FULL = 2
 _JPEG_FORMATS = {(2, 2): "yuvj420p", (2, 1): "yuvj422p", (1, 2): "yuvj440p", (4, 1): "yuvj411p"}
@@ -122,6 +123,8 @@ def write_image(frame: Frame, plan: ImagePlan, *, still: Still | Origin | None =
     try:
         if plan.kind == "dpx":
             data = _encode_dpx(frame, still, rate, timecode)
+        elif plan.kind == "exr":
+            data = _encode_exr(frame, still, plan, tags, timecode)
         else:
             data = _encode_tiff(frame, meta) if plan.kind == "tiff" else _encode(frame, plan.kind, meta, tags)
     except (av.FFmpegError, cv2.error, ValueError, struct.error) as error:
@@ -241,7 +244,7 @@ def _encode_jpeg(image: av.VideoFrame, meta: ImageMetadata) -> bytes:
 def _encode_dpx(frame: Frame, still: Still | Origin | None, rate: Fraction | None, timecode: Timecode | None) -> bytes:
     """The file that was read with the samples that changed, or a new DPX: 8, 10 or 16 bits, RGB or gray."""
     if still is not None and still.kind == "dpx":
-        data = rewrite_dpx(still.data if isinstance(still, Origin) else Path(still.path).read_bytes(), frame.image)
+        data = rewrite_dpx(_bytes_of(still), frame.image)
         return data if timecode is None else with_timecode(data, timecode)
     shape = pixel_format_info(frame.image.format.name)
     gray = shape.model == "gray"
@@ -249,6 +252,17 @@ def _encode_dpx(frame: Frame, still: Still | Origin | None, rate: Fraction | Non
         "gbrp10le" if shape.bits <= 10 else "gbrp12le" if shape.bits <= 12 else "rgb48le")
     image = copy_image(_as(frame.image, frame.color, pix_fmt))
     return new_dpx(image, transfer=frame.color.transfer, rate=rate, timecode=timecode, creator=f"rtface {__version__}")
+
+
+def _encode_exr(frame: Frame, still: Still | Origin | None, plan: ImagePlan, tags: Mapping[str, str] | None,
+                timecode: Timecode | None) -> bytes:
+    if still is None or still.kind != "exr":
+        raise OutputError(f"{plan.target.shown}: an EXR is written only where an EXR was read; name a TIFF or DPX")
+    return rewrite_exr(_bytes_of(still), frame.image, tags=tags, timecode=timecode)
+
+
+def _bytes_of(still: Still | Origin) -> bytes:
+    return still.data if isinstance(still, Origin) else Path(still.path).read_bytes()
 
 
 def copy_file(path: Path, target: Target) -> None:

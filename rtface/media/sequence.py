@@ -17,7 +17,8 @@ from rtface.errors import InputError, UsageError
 from rtface.frame import Frame
 from rtface.media.color import tags_of
 from rtface.media.dpx import DpxHeader
-from rtface.media.image_read import IMAGE_KINDS, list_images, read_image
+from rtface.media.exr import ExrHeader
+from rtface.media.image_read import IMAGE_KINDS, list_images, read_image, scan_header
 from rtface.media.image_write import upright
 from rtface.media.pixel_format import pixel_format_info
 from rtface.media.probe import MediaInfo, StreamInfo, shown
@@ -33,7 +34,7 @@ class SequenceSource:
 
     Args:
         folder: holds the images; all should have one size.
-        fps: frames a second; None takes what DPX headers say, else 25.
+        fps: frames a second; None takes what DPX and EXR headers say, else 25.
         start, end: cut in seconds.
         stats: receives counters and warnings.
 
@@ -161,16 +162,13 @@ class SequenceSource:
             notes=[f"{folder}: {count} images as a film of {float(self._rate):g} frames a second{self._said()}"])
 
     def _said(self) -> str:
-        if self._header is None:
-            return ""
-        kind = {"log": ", log", "linear": ", linear"}.get(self._begin.color.transfer, "")
-        return f", DPX of {self._header.bits} bits ({self._header.described}{kind})"
+        return "" if self._header is None else f", {self._header.described}"
 
 
-def _header_of(path: Path) -> DpxHeader | None:
-    """The header of a DPX; None for another image, or one that cannot be read."""
+def _header_of(path: Path) -> DpxHeader | ExrHeader | None:
+    """The header of a DPX or EXR; None for another image, or one that cannot be read."""
     try:
         with path.open("rb") as file:
-            return DpxHeader.read(file.read(2048))
-    except (OSError, ValueError):
+            return scan_header(file.read(1 << 20))
+    except OSError:
         return None

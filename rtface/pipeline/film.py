@@ -258,10 +258,10 @@ def _folder_sink(output: Target, source: FileSource | SequenceSource, options: O
     timecode = output_timecode(info.timecode, options.timecode, info.rate,
                                Fraction(0) if info.start is None else info.start - info.video_start)
     report.timecode = str(timecode) if timecode else None
-    # The headers of DPX images that were read have their own timecodes.
-    given = timecode if options.timecode is not None or read is None or read.kind != "dpx" else None
+    # The headers of scans that were read have their own timecodes.
+    given = timecode if options.timecode is not None or read is None or read.kind != kind else None
     return FolderSink(output, info, start=options.start, tags=tags, stats=stats, kind=kind, source=read,
-                      timecode=given if kind == "dpx" else None)
+                      timecode=given if kind in ("dpx", "exr") else None)
 
 
 def _with_correction(sink: FileSink, plan: OutputPlan, options: Options, threads: Threads,

@@ -13,10 +13,12 @@ import pytest
 import tifffile
 
 import rtface
-from rtface.errors import OutputError
+from rtface.errors import InputError, OutputError
 from rtface.frame import Color
 from rtface.geometry.color_curves import curve_of
 from rtface.media.dpx import DpxHeader, decode_dpx, new_dpx, rewrite_dpx, with_timecode
+from rtface.media.exr import ExrHeader, decode_exr, rewrite_exr, shown
+from rtface.media.exr import light_of as exr_light
 from rtface.media.image_read import read_image
 from rtface.util.av_arrays import copy_image
 from rtface.util.timecode import Timecode
@@ -224,3 +226,116 @@ def test_header_fields(drop: bool) -> None:
     assert (bare.rate, bare.timecode, bare.aspect) == (None, None, None)
     with pytest.raises(ValueError, match="no DPX header"):
         DpxHeader.read(b"SDPX")
+
+
+# -- OpenEXR --------------------------------------------------------------------------------------------------------
+
+
+def light_of(path: Path) -> np.ndarray:
+    """Linear light of an EXR, 3×h×w, by PyAV alone."""
+    with av.open(str(path)) as box:
+        frame = next(box.decode(video=0))
+    kind = "<f2" if "f16" in frame.format.name else "<f4"
+    planes = [np.frombuffer(p, kind).reshape(p.height, -1)[:, :p.width] for p in frame.planes]
+    return np.stack([planes[2], planes[0], planes[1]]).astype(np.float32)
+
+
+def more_attributes(data: bytes) -> bytes:
+    """An EXR with attributes that FFmpeg drops; the places of its blocks move."""
+    header = ExrHeader.read(data)
+    more = (b"framesPerSecond\0rational\0" + struct.pack("<IiI", 8, 24, 1)
+            + b"timeCode\0timecode\0" + struct.pack("<III", 8, 0x01000000, 0)
+            + b"owner\0string\0" + struct.pack("<I", 7) + b"archive")
+    count = (struct.unpack_from("<Q", data, header.end)[0] - header.end) // 8
+    places = [place + len(more) for place in struct.unpack_from(f"<{count}Q", data, header.end)]
+    return data[:header.end - 1] + more + b"\0" + struct.pack(f"<{count}Q", *places) + data[header.end + 8 * count:]
+
+
+def exr(path: Path, *, format: str = "half", compression: str = "zip16", face: bool = True) -> Path:
+    picture = portrait()[0] if face else np.full((180, 320, 3), 90, np.uint8)
+    light = (picture / 255.0) ** 2.2
+    light[:20, :20] = 7.5  # a lamp: more than white
+    image = av.VideoFrame(320, 180, "gbrpf32le")
+    for plane, k in zip(image.planes, (1, 2, 0), strict=True):
+        padded = np.zeros((plane.height, plane.line_size // 4), "<f4")
+        padded[:, :320] = light[..., k]
+        plane.update(padded.tobytes())
+    image.pts = 0
+    path.write_bytes(more_attributes(encoded(image, "exr", format=format, compression=compression)))
+    return path
+
+
+@pytest.mark.parametrize(("format", "compression"), [("half", "zip16"), ("float", "none"), ("half", "rle")])
+@pytest.mark.usefixtures("engines")
+def test_exr_sequences_keep_what_is_not_a_face(tmp_path: Path, format: str, compression: str) -> None:
+    (tmp_path / "in").mkdir()
+    for number in (1001, 1002):
+        exr(tmp_path / "in" / f"s.{number}.exr", format=format, compression=compression)
+    report = rtface.run(tmp_path / "in", f"{tmp_path}/out/", sequence=True, checksums=True)
+    assert report.frames_corrected == 2 and report.timecode == "01:00:00:00"
+    before, after = (tmp_path / name / "s.1002.exr" for name in ("in", "out"))
+    one, other = (ExrHeader.read(path.read_bytes()) for path in (before, after))
+    assert (one.channels, one.compression, one.data, one.rate) == (other.channels, other.compression, other.data, 24)
+    kept = {name: value[2] for name, value in other.attributes.items()}
+    assert kept["owner"] == b"archive" and kept["rtface_engine"] == b"fake"
+    a, b = light_of(before), light_of(after)
+    changed = (a != b).any(0)
+    assert not changed[:20, :40].any() and not changed[:, -40:].any() and changed[60:120, 130:190].mean() > 0.5
+    assert a.max() == b.max() == 7.5
+    seen = [shown(light)[:, 60:120, 130:190] for light in (a, b)]
+    assert 0.05 < np.abs(seen[1] - seen[0]).mean() < 0.2  # the fake engine's pattern is ±0.15
+
+
+@pytest.mark.usefixtures("engines")
+def test_exr_without_a_face_is_copied_and_stills_work(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    plain = exr(tmp_path / "in" / "1.exr", face=False)
+    rtface.run(tmp_path / "in", f"{tmp_path}/out/", sequence=True)
+    assert (tmp_path / "out" / "1.exr").read_bytes() == plain.read_bytes()
+    face = exr(tmp_path / "face.exr")
+    rtface.run(face, tmp_path / "better.exr")
+    assert (light_of(face) != light_of(tmp_path / "better.exr")).any()
+    with pytest.raises(OutputError, match="only where an EXR was read"):
+        rtface.run(film(tmp_path / "film.mkv", frames=1), f"{tmp_path}/x/", codec="exr")
+
+
+def test_other_channels_and_windows_of_an_exr_stay(tmp_path: Path) -> None:
+    data = bytearray(exr(tmp_path / "a.exr", compression="none").read_bytes())
+    header = ExrHeader.read(bytes(data))
+    at = header.attributes["channels"][1]
+    data[at:at + 4] = data[at:at + 4].replace(b"B\0", b"Z\0")  # a depth channel in place of blue
+    with pytest.raises(InputError, match="EXR of a kind that cannot be read"):
+        broken = tmp_path / "z.exr"
+        broken.write_bytes(bytes(data))
+        read_image(broken)
+    data = bytearray(exr(tmp_path / "a.exr").read_bytes())
+    header = ExrHeader.read(bytes(data))
+    struct.pack_into("<4i", data, header.attributes["displayWindow"][1], 0, 0, 339, 189)
+    struct.pack_into("<4i", data, header.attributes["dataWindow"][1], 10, 5, 329, 184)
+    lines = struct.unpack_from(f"<{-(-180 // 16)}Q", data, header.end)
+    for number, at in enumerate(lines):
+        struct.pack_into("<i", data, at, 5 + 16 * number)
+    image = decode_exr(bytes(data))
+    assert (image.width, image.height) == (340, 190)
+    rows = np.frombuffer(image.planes[0], "<u2").reshape(190, -1)
+    rows[105, 110] ^= 4096  # line 100, column 100 of the data window
+    rows[0, 0] ^= 4096  # outside of it
+    (tmp_path / "b.exr").write_bytes(rewrite_exr(bytes(data), image))
+    (tmp_path / "a.exr").write_bytes(bytes(data))
+    places = np.argwhere(light_of(tmp_path / "a.exr") != light_of(tmp_path / "b.exr"))
+    assert places.tolist() == [[1, 105, 110]]
+
+
+def test_light_and_what_is_shown_of_it_are_inverse() -> None:
+    light = np.array([0, 1e-3, 0.18, 0.74, 0.76, 1.0, 1.5], np.float32)
+    values = shown(light)
+    assert np.abs(exr_light(values) - light).max() < 1e-3 and np.all(np.diff(values) > 0) and values[-1] < 1
+    assert shown(np.array([np.nan, -1, np.inf])).tolist()[:2] == [0, 0]
+
+
+@pytest.mark.parametrize("damage", [slice(0, 40), slice(0, 700), slice(0, 3000)])
+def test_damaged_exr_and_dpx_are_input_errors(tmp_path: Path, damage: slice) -> None:
+    for path in (exr(tmp_path / "a.exr"), scan(tmp_path / "a.dpx")):
+        path.write_bytes(path.read_bytes()[damage])
+        with pytest.raises(InputError):
+            read_image(path)
