@@ -1,4 +1,4 @@
-"""The command line: ``rtface run``, ``analyze``, ``queue``, ``engines``, ``devices``, ``plugins`` and ``doctor``.
+"""The command line: ``rtface run`` and the commands next to it, which ``rtface --help`` lists.
 
 Nothing heavy is imported before a command needs it, so that ``--version``, ``--help`` and completion answer at once.
 """
@@ -20,6 +20,7 @@ from rtface.cli.analyze import analyze
 from rtface.cli.command import GroupedHelp
 from rtface.cli.devices import devices
 from rtface.cli.doctor import doctor
+from rtface.cli.film_jobs import segment, status, work
 from rtface.cli.plugins import plugins
 from rtface.cli.run import run
 from rtface.cli.undo import undo
@@ -61,6 +62,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(cls=GroupedHelp)(run)
+app.command()(work)
+app.command()(segment)
+app.command()(status)
 app.command(cls=GroupedHelp)(analyze)
 app.command(cls=GroupedHelp)(verify)
 app.command(cls=GroupedHelp)(undo)

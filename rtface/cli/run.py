@@ -18,6 +18,7 @@ import typer
 from rtface.cli import early_checks, live
 from rtface.cli.command import Json, command, explain
 from rtface.cli.console import Console, discard_output, print_json, print_text
+from rtface.cli.film_jobs import Resumable
 from rtface.cli.option_sources import LoadedOptions
 from rtface.cli.signals import INTERRUPTED, StopRequest
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
@@ -109,9 +110,9 @@ def output_name(path: Path | Address, *, sequence: bool = False) -> str:
 
 
 def run_jobs(jobs: list[Job], options: Options, console: Console, stop: StopRequest, *, skip: bool,
-             json: bool) -> int:
+             json: bool, resumable: Resumable) -> int:
     """Runs all jobs; a failed one does not stop the rest. Gives the exit code."""
-    from rtface.pipeline.film import run_file
+    from rtface.cli.film_jobs import run_film
     from rtface.stats import Stats
 
     codes: list[int] = []
@@ -124,9 +125,11 @@ def run_jobs(jobs: list[Job], options: Options, console: Console, stop: StopRequ
                 _print_line({"input": str(job.input), "output": str(job.output), "status": "skipped"})
             continue
         try:
-            report = run_file(job.input, job.named, options, stats=Stats(),
-                              progress=ProgressLine(console, job.input.name), stop=stop.event,
-                              building=console.building)
+            report = run_film(job.input, job.named, options, resumable, console, stats=Stats(),
+                              progress=ProgressLine(console, job.input.name), stop=stop.event)
+            if report is None:
+                codes.append(0)
+                continue
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - explain writes it; the next input follows
             codes.append(explain(error, console, signum=stop.signum))
             if len(jobs) > 1:
@@ -236,6 +239,13 @@ def run(
         "Live: camera:0 or a stream's URL, and vcam:, a URL or a file."))],
     output_dir: Annotated[Path | None, typer.Option(metavar="DIR", help=(
         "Write every INPUT into this folder under its own name; finished ones are skipped."))] = None,
+    workers: Annotated[str | None, typer.Option(metavar="N|auto", show_default="1", help=(
+        "Processes that work on a film at the same time; 0 only plans it, for 'rtface work' on other machines."
+        ))] = None,
+    job: Annotated[Path | None, typer.Option(metavar="DIR", show_default="OUTPUT.rtface", help=(
+        "Keep what is finished of a film in this folder until all of it is."))] = None,
+    restart: Annotated[bool, typer.Option("--restart", help=(
+        "Begin a film again, instead of continuing where the last run of it ended."))] = False,
     *,
     json: Json = False,
     load: Callable[[], LoadedOptions],
@@ -247,16 +257,21 @@ def run(
     loaded = load()
     options = loaded.options
     ends = live.live_ends(paths) if output_dir is None else None
+    resumable = Resumable(job, workers, restart)
     if ends is not None:
+        if resumable.asked:
+            raise UsageError(f"{resumable.asked} has no effect here: it is for films; leave it out")
         check_scope(loaded.given, options, live_scope(*ends, options) | Scope.CONSOLE)
         from rtface.pipeline.runtime import check_region
 
         check_region(loaded.given, options)
         raise typer.Exit(live.run_live_job(*ends, options, console, stop, json=json))
     jobs = plan_jobs(paths, output_dir, options)
+    if job is not None and len(jobs) > 1:
+        raise UsageError(f"--job names one folder and there are {len(jobs)} inputs; run them one by one")
     check_scope(loaded.given, options, _scope(jobs, loaded))
     with output_folder(output_dir, keep=not options.dry_run):
-        code = run_jobs(jobs, options, console, stop, skip=output_dir is not None, json=json)
+        code = run_jobs(jobs, options, console, stop, skip=output_dir is not None, json=json, resumable=resumable)
     raise typer.Exit(code)
 
 

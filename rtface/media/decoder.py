@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from typing import TypeAlias
 
 import av
 from av.container import InputContainer
@@ -31,6 +32,9 @@ _PLAYLISTS = ("hls", "dash")
 # Seconds of sound before the beginning that a decoder needs to warm up.
 _PRIMING = Fraction(1, 10)
 
+Size: TypeAlias = tuple[int, int, str]
+"""Width, height and pixel format of decoded frames."""
+
 
 class Decoder:
     """Frames and packets of one opened container, from where it stands.
@@ -43,6 +47,7 @@ class Decoder:
         sought: whether a seek went before, so that it has to be seen where it led.
         gpu: decodes the frames instead of the stream's own decoder.
         stopped: whether what came is all that is wanted of the input.
+        size: of all frames that are given; None for that of the first.
 
     Attributes:
         rate, rate_known: nominal frames a second, and whether the stream said so.
@@ -60,7 +65,7 @@ class Decoder:
 
     def __init__(self, container: InputContainer, video: VideoStream, *, name: str, start: Fraction | None,
                  end: Fraction | None, remote: bool, sought: bool, gpu: GpuDecoder | None = None,
-                 stopped: Callable[[], bool] = lambda: False) -> None:
+                 stopped: Callable[[], bool] = lambda: False, size: Size | None = None) -> None:
         self._container, self._video, self._name = container, video, name
         self._start, self._end, self._remote, self._gpu = start, end, remote, gpu
         self._stopped = stopped
@@ -82,7 +87,8 @@ class Decoder:
         self._step = max(1, round(step))
         self._clock = RisingTimestamps(step, step * Fraction(3, 2))
         self._others = OtherStreams(self._clock_start, start, end)
-        self._size: tuple[int, int, str] | None = None
+        self._size: Size | None = None
+        self._wanted_size = size
         self._rotation = 0
         self._seen_colour: tuple[int, ...] | None = None
         self._color = Color()
@@ -131,6 +137,24 @@ class Decoder:
             if frame is not None and (self._end is None or frame.pts * self.time_base < self._end):
                 yield frame
         self._check_end()
+
+    def others(self) -> Iterator[Packet | Fraction]:
+        """Packets of the other streams as `items` gives them, without decoding a frame; in place of each packet of
+        frames its time, in seconds of the input's clock."""
+        covers = {s.index for s in self._container.streams if s.disposition & Disposition.attached_pic}
+        for packet in self._packets():
+            if packet.stream_index == self._video.index:
+                stamp = packet.pts if packet.pts is not None else packet.dts
+                if stamp is not None:
+                    self.reached = max(self.reached, stamp * self.time_base)
+                    yield stamp * self.time_base
+            elif packet.stream_index not in covers:
+                other = self._others.cut(packet, self._stats)
+                if other is not None:
+                    yield other
+            if self._end is not None and self.reached >= self._end and (
+                    max(self.reached, self._others.reached) >= self._end + _AFTER_END):
+                return
 
     def _packets(self) -> Iterator[av.Packet[Stream]]:
         """All packets; where the demuxer itself fails, reading continues behind the fault.
@@ -227,7 +251,7 @@ class Decoder:
     def _same_size(self, image: av.VideoFrame) -> av.VideoFrame:
         now = (image.width, image.height, native_format(image))
         if self._size is None:
-            self._size = now
+            self._size = self._wanted_size or now
             # A decoder on the GPU does not know what the container says of its frames.
             self.first = first = (self._gpu.first if self._gpu else None) or software(image)
             self.siting = details_of(first)[0]

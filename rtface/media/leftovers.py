@@ -131,10 +131,11 @@ def at_work(path: Path, number: int) -> bool:
         return True
     if host != HOST:
         return time.time() - os.fstat(number).st_mtime < _SILENT_S
-    return not locks and _alive(process)
+    return not locks and process_alive(process)
 
 
-def _alive(process: int) -> bool:
+def process_alive(process: int) -> bool:
+    """Whether a process of this machine is there; True where that cannot be asked."""
     if sys.platform == "win32":
         return True  # os.kill would end it
     try:

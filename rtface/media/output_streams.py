@@ -12,10 +12,8 @@ from av.stream import Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
 
-from rtface.errors import OutputError
 from rtface.frame import Packet
-from rtface.media.cuda.driver import told
-from rtface.media.encoders import accel, configure, open_encoder
+from rtface.media.frame_encoder import add_video
 from rtface.media.muxer import AnyPacket, Muxer, muxer_options
 from rtface.media.start_timecode import KEY
 from rtface.media.stream_plan import COVERS, OutputPlan, StreamPlan
@@ -93,19 +91,7 @@ class OutputStreams:
         self._container.container_options.update(muxer_options(self._plan, silent=silent))
 
     def _add_video(self, metadata: dict[str, str], disposition: Disposition) -> VideoStream:
-        video = self._plan.video
-        try:
-            stream: VideoStream = self._container.add_stream(  # pyright: ignore
-                video.encoder, rate=video.rate, hwaccel=accel(video))
-            configure(stream, video)
-            # Opened by the first frame, an encoder on a GPU would take over that frame's size with its
-            # padding, and SVT-AV1 would change the scheduling of the thread.
-            if video.on_gpu or video.encoder == "libsvtav1":
-                open_encoder(stream.codec_context)
-        except av.FFmpegError as error:
-            raise OutputError(f"{self._plan.path}: {video.described} does not open ({told(error)}); "
-                              "--encode software does without a GPU") from error
-        stream.time_base = video.time_base
+        stream = add_video(self._container, self._plan.video, self._plan.path)
         stream.disposition = disposition
         stream.metadata.update(_fresh(metadata))
         if self._plan.timecode is not None and self._plan.format in ("mp4", "mov"):

@@ -15,11 +15,11 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from rtface.errors import InputError, InputMissing, UsageError
-from rtface.frame import Frame
+from rtface.frame import Frame, Packet
 from rtface.media import probe
 from rtface.media.coding import coding_of
 from rtface.media.color import has_captions, hdr_of, tags_of
-from rtface.media.decoder import Decoder
+from rtface.media.decoder import Decoder, Size
 from rtface.media.hardware import Decoding, open_on_gpu
 from rtface.media.pipe import PipeReader, is_pipe
 from rtface.media.probe import Chapter, MediaInfo
@@ -55,6 +55,7 @@ class FileSource:
         strict: raise InputError where the file is damaged, instead of warning and going on.
         decode: GPU that decodes, as far as it can (`hardware.decoding`); None for software.
         stop: once it is true, a pipe is read no further: what came is the whole input.
+        size: of all frames; those of another are scaled. None takes that of the first.
 
     Attributes:
         info: what the input is.
@@ -68,10 +69,11 @@ class FileSource:
 
     def __init__(self, path: str | os.PathLike[str], *, start: float | None = None, end: float | None = None,
                  threads: int | None = None, stats: Stats | None = None, strict: bool = False,
-                 decode: Decoding | None = None, stop: Callable[[], bool] | None = None) -> None:
+                 decode: Decoding | None = None, stop: Callable[[], bool] | None = None,
+                 size: Size | None = None) -> None:
         self._path, self._name = path, shown(path)
         self._threads, self._stats, self._strict = threads, stats or Stats(), strict
-        self._wanted = decode
+        self._wanted, self._size = decode, size
         self._refusal: str | None = None
         self._stop = stop or (lambda: False)
         self.pipe: PipeReader | None = None
@@ -112,6 +114,16 @@ class FileSource:
                 self._check_growth()
                 return
             yield item
+
+    def others(self) -> Iterator[Packet | Fraction]:
+        """The packets of the other streams, without the work of decoding: iterate over this or over the source. In
+        place of each packet of frames comes its time, in seconds of the input's clock."""
+        while self._waiting:
+            item = self._waiting.popleft()
+            if not isinstance(item, Frame):
+                yield item
+        if self._now is not None:
+            yield from self._now.others()
 
     def _check_growth(self) -> None:
         """Warns where a file is still being written, so that its end is missing."""
@@ -167,7 +179,7 @@ class FileSource:
         gpu = open_on_gpu(self._video, self._wanted, self._without_gpu) if self._wanted and not still else None
         return Decoder(self._container, self._video, name=self._name, start=self._start, end=self._end,
                        remote=is_url(self._path), sought=sought, gpu=gpu,
-                       stopped=lambda: self.pipe is not None and self.pipe.stopped)
+                       stopped=lambda: self.pipe is not None and self.pipe.stopped, size=self._size)
 
     def _without_gpu(self, why: str) -> None:
         """Told where the GPU does not decode, or no longer."""

@@ -34,6 +34,7 @@ from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.single import FrameEnhancer
 from rtface.errors import InputError, Interrupted, UsageError
+from rtface.media.decoder import Size
 from rtface.media.hardware import decoding
 from rtface.media.images import SequenceSource
 from rtface.media.source import FileSource
@@ -123,13 +124,14 @@ class RunParts(Generic[E]):
 
 def open_film(input: Path | Address, options: Options, threads: Threads, stats: Stats,
               stop: threading.Event, stack: ExitStack, *,
-              on_gpu: bool = False) -> FileSource | SequenceSource:
+              on_gpu: bool = False, size: Size | None = None) -> FileSource | SequenceSource:
     """The source of a film, or of a folder of stills that is read as one (`--sequence`).
 
     Args:
         stop: ends the wait for a pipe or a network drive that gives nothing.
         stack: closes the source.
         on_gpu: whether frames may stay in the memory of the run's GPU.
+        size: of all frames of a film; None for that of the first.
 
     Raises:
         InputError: it cannot be read.
@@ -140,7 +142,7 @@ def open_film(input: Path | Address, options: Options, threads: Threads, stats: 
             return SequenceSource(input, fps=options.fps, start=options.start, end=options.end,
                                  stats=stats)
         return FileSource(input, start=options.start, end=options.end, threads=threads.decode,
-                           stats=stats, strict=options.strict, stop=stop.is_set,
+                           stats=stats, strict=options.strict, stop=stop.is_set, size=size,
                            decode=decoding(options.decode, codec_device(options.device), keep=on_gpu,
                                            strict=options.strict))
 

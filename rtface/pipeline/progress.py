@@ -24,6 +24,7 @@ class Progress:
         duration_s: seconds of the film to write, None when unknown.
         fps: recent frames per second.
         faces: faces on the last frame.
+        resumed_s: seconds of the film that were written before this run, which continues it.
     """
 
     frames: int
@@ -31,6 +32,7 @@ class Progress:
     duration_s: float | None
     fps: float
     faces: int
+    resumed_s: float = 0.0
 
 
 Show = Callable[[Progress], None]
@@ -59,9 +61,10 @@ def share(progress: Progress) -> float | None:
 def eta(progress: Progress, elapsed: float) -> float | None:
     """Seconds left at the mean speed so far; None when that is not known yet."""
     done = share(progress)
-    if not done or elapsed <= 0:
+    if not done or elapsed <= 0 or not progress.duration_s:
         return None
-    return elapsed * (1 - done) / done
+    here = done - progress.resumed_s / progress.duration_s
+    return elapsed * (1 - done) / here if here > 0 else None
 
 
 def _clock(seconds: float) -> str:

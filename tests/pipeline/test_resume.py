@@ -15,7 +15,7 @@ import pytest
 import rtface
 from rtface.enhance.corrector import FaceCorrector
 from rtface.errors import EngineError, Interrupted, OutputError
-from rtface.media import file_sink
+from rtface.media import film_file
 from rtface.media.file_sink import FileSink
 from rtface.media.output_streams import OutputStreams
 from rtface.media.source import FileSource
@@ -220,7 +220,7 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch, name: str, after: int) -> None:
                     raise OSError(28, "No space left on device")
             return super().shift(base)
 
-    monkeypatch.setattr(file_sink, "OutputStreams", Limited)
+    monkeypatch.setattr(film_file, "OutputStreams", Limited)
 
 
 def test_a_full_disk_says_one_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,221 @@
+"""Films as jobs: which films of ``rtface run`` are one, and the commands ``work``, ``segment`` and ``status``."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rtface.cli.command import Json, command
+from rtface.cli.console import Console, print_json, print_table
+from rtface.cli.signals import StopRequest
+from rtface.errors import UsageError
+from rtface.options import Options
+from rtface.util.parse import format_time
+from rtface.util.urls import Address
+
+if TYPE_CHECKING:
+    from rtface.jobs import FilmJob, JobStatus
+    from rtface.pipeline.progress import Show
+    from rtface.report import Report
+    from rtface.stats import Stats
+
+BUSY, REFUSED = 3, 4
+"""Exit codes of ``rtface segment``: another worker has the segment; this machine may not take part."""
+# A film of so many seconds is a job by itself; a shorter one is done again soon.
+LONG_S = 120.0
+
+_Folder = Annotated[Path, typer.Argument(metavar="JOB", show_default=False, help=(
+    "Folder of a job: OUTPUT.rtface, or what --job named."))]
+
+
+@dataclass(frozen=True, slots=True)
+class Resumable:
+    """What the flags of ``rtface run`` say about jobs.
+
+    Attributes:
+        folder: ``--job``.
+        workers: ``--workers``.
+        restart: ``--restart``.
+    """
+
+    folder: Path | None = None
+    workers: str | None = None
+    restart: bool = False
+
+    @property
+    def asked(self) -> str | None:
+        """A flag that is for jobs only and was given."""
+        return ("--job" if self.folder is not None else "--workers" if self.workers is not None else
+                "--restart" if self.restart else None)
+
+
+def run_film(input: Path | Address, output: Path | str, options: Options, flags: Resumable, console: Console, *,
+             stats: Stats, progress: Show, stop: threading.Event) -> Report | None:
+    """Runs a film as a job where it is one, else in one piece; None where it was only planned."""
+    from rtface.pipeline.film import run_file
+
+    job = _job(input, output, options, flags, console)
+    if job is None:
+        return run_file(input, output, options, stats=stats, progress=progress, stop=stop, building=console.building)
+    count = len(job.plan)
+    if job.resumed:
+        console.say(f"resumed: {job.resumed} of {count} segments are done")
+    if flags.workers == "0" and not job.complete:
+        console.say(f"{job.folder.path}: planned, {count} segments; take part with: rtface work {job.folder.path} "
+                    f"(or rtface segment {job.folder.path} N); the same command joins them in the end")
+        return None
+    return job.run(workers=flags.workers or 1, stats=stats, progress=progress, stop=stop, building=console.building,
+                   said=console.say)
+
+
+def _job(input: Path | Address, output: Path | str, options: Options, flags: Resumable,
+         console: Console) -> FilmJob | None:
+    """The job of a film; None where it is processed without one."""
+    why = _unfit(input, output, options)
+    if why is None:
+        from rtface.jobs import FilmJob, folder_of
+
+        assert isinstance(input, Path)
+        place = flags.folder or folder_of(Path(output).resolve())
+        if not (flags.asked or place.is_dir() or _seconds(input, options) >= LONG_S):
+            return None
+        job = FilmJob.open(input, Path(output), options, folder=flags.folder, restart=flags.restart)
+        if not isinstance(job, str):
+            return job
+        why = job
+        if not flags.asked:
+            console.say(why)
+            return None
+    if flags.asked:
+        raise UsageError(f"{flags.asked} has no effect here: {why}; leave it out")
+    return None
+
+
+def _unfit(input: Path | Address, output: Path | str, options: Options) -> str | None:
+    """Why a run cannot be a job; None where it can."""
+    from rtface.enhance.face_filter import FaceFilter
+    from rtface.media.stream_plan import FORMATS
+    from rtface.pipeline.stills import is_image
+
+    if not isinstance(input, Path) or not input.is_file() or is_image(input):
+        return "the INPUT is no film in a file"
+    if str(output).endswith("/") or Path(output).is_dir() or Path(output).suffix.lower() not in FORMATS:
+        return "the OUTPUT is no film"
+    if options.dry_run or options.compare is not None:
+        return f"{'--dry-run' if options.dry_run else '--compare'} is given"
+    if options.treatment is not None or FaceFilter.parse(options.faces).ids is not None:
+        return f"{'--treatment' if options.treatment else '--faces'} names tracks, whose numbers change from run to run"
+    return None
+
+
+def _seconds(path: Path, options: Options) -> float:
+    """Length of the part of a film that is worked on; 0 where it is not known."""
+    from rtface.errors import RtfaceError
+    from rtface.media.probe import open_container
+
+    try:
+        with open_container(path) as container:
+            length = (container.duration or 0) / 1e6
+    except RtfaceError:  # the run meets it again and says it
+        return 0.0
+    return min(length, options.end or length) - (options.start or 0.0)
+
+
+@command()
+def work(
+    folder: _Folder,
+    threads: Annotated[int | None, typer.Option(min=1, max=1024, show_default="all cores", help=(
+        "CPU threads."))] = None,
+    *,
+    console: Console,
+    stop: StopRequest,
+) -> None:
+    """Take part in a job, from any machine that sees its folder and its film. Ends when no segment is free."""
+    from rtface.jobs.folder import JobFolder
+    from rtface.jobs.plan import JobPlan
+    from rtface.jobs.worker import Worker
+
+    place = JobFolder(folder)
+    total = len(JobPlan.load(place))
+    with Worker(place, threads=threads, stop=stop.event, building=console.building,
+                on_step=_shown(console, total)) as worker:
+        complete = worker.work()
+    done = "1 segment was" if len(worker.done) == 1 else f"{len(worker.done)} segments were"
+    rest = "all segments of the job are finished; the command that planned it joins them" if complete else \
+        "others are at work on the rest"
+    console.say(f"{done} made here; {rest}")
+
+
+@command()
+def segment(
+    folder: _Folder,
+    number: Annotated[int, typer.Argument(metavar="N", show_default=False, help="The segment, from 0 on.")],
+    threads: Annotated[int | None, typer.Option(min=1, max=1024, show_default="all cores", help=(
+        "CPU threads."))] = None,
+    *,
+    console: Console,
+    stop: StopRequest,
+) -> None:
+    """Make one segment of a job, for render farms. Exit codes: 0 it is finished, 1 failed, 2 wrong usage, 3 another
+    worker has it, 4 this installation differs from the one that planned the job."""
+    from rtface.jobs.worker import Outcome, WorkerRefused, do_segment
+
+    try:
+        outcome = do_segment(folder, number, threads=threads, stop=stop.event)
+    except WorkerRefused as error:
+        console.say(str(error), "error")
+        raise typer.Exit(REFUSED) from None
+    console.say(f"segment {number}: {outcome.value}")
+    if outcome is Outcome.BUSY:
+        raise typer.Exit(BUSY)
+
+
+@command()
+def status(folder: _Folder, *, json: Json = False) -> None:
+    """Show what is finished of a job, who works on it, and the time left."""
+    from rtface.jobs.folder import JobFolder
+    from rtface.jobs.status import read_status
+
+    found = read_status(JobFolder(folder))
+    if json:
+        print_json(found.to_dict())
+        return
+    for line in _lines(found):
+        typer.echo(line)
+    if found.workers:
+        print_table([("worker", "host", "segment", "done", "speed"), *(
+            (w.id, w.host, "" if w.segment is None else str(w.segment), f"{w.seconds:.0f} s",
+             "" if w.speed is None else f"{w.speed:.2f}x") for w in found.workers)])
+
+
+def _lines(found: JobStatus) -> list[str]:
+    share = found.done_s / found.duration_s if found.duration_s else 1.0
+    left = "" if found.time_left_s is None else f", {_clock(found.time_left_s)} left"
+    return [f"{found.input} -> {found.output}",
+            f"{found.state}: {found.finished} of {found.segments} segments, {share:.0%}{left}"]
+
+
+def _clock(seconds: float) -> str:
+    return format_time(round(seconds)).removesuffix(".000")
+
+
+def _shown(console: Console, total: int) -> Callable[[Any], None]:
+    """Shows where a worker is, as a line."""
+    from time import monotonic
+
+    from rtface.pipeline.progress import PLAIN_INTERVAL, TERMINAL_INTERVAL
+
+    interval = TERMINAL_INTERVAL if console.live else PLAIN_INTERVAL
+    last = monotonic()
+
+    def show(step: Any) -> None:
+        nonlocal last
+        if (now := monotonic()) - last >= interval:
+            last = now
+            console.status(f"segment {step.segment} of {total}: {step.seconds:.0f} s, {step.frames} frames here")
+    return show

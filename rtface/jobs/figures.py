@@ -1,0 +1,207 @@
+"""Figures of a job: what each segment adds to the report, and the report of the whole film."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from rtface.enhance.track_store import TrackState, TrackStore
+from rtface.frame import Face, Frame
+from rtface.pipeline.segment_plan import Sight, same_tracks
+from rtface.report import Report, Span, TrackReport
+from rtface.stats import Histogram, Stats
+
+# Last frames of a segment whose faces the record keeps, so that tracks are joined where another worker continues.
+_SIGHTS = 20
+
+
+class SegmentFigures:
+    """Takes the figures of one worker's run segment by segment.
+
+    Counters and times of the steps before the sink run ahead of it by the frames in work, so that a border falls some
+    frames early for them; frames and corrections are counted at the sink.
+
+    Args:
+        stats: of the run.
+        tracks: of the run.
+        origin: start of the input's clock in seconds, from which the times of a report count.
+    """
+
+    def __init__(self, stats: Stats, tracks: TrackStore, origin: float) -> None:
+        self._stats, self._tracks, self._origin = stats, tracks, origin
+        self._counters: Counter[str] = stats.counted()
+        self._stages = stats.snapshot()
+        self._warnings: set[str] = set(stats.warned())
+        self._numbers = {key: _numbers(state) for key, state in tracks.states.items()}
+        self._spans: dict[tuple[int, float], int] = {}  # frames of every span that were given out
+        self._seen: Counter[int] = Counter()  # frames of every track that reached the sink
+        self._given: Counter[int] = Counter()  # of these, in records
+        self._from_s = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        self.frames = self.corrected = self.with_faces = 0
+        self._sights: list[Sight] = []
+        self._head: list[Sight] = []
+
+    def lead_in(self, frame: Frame) -> None:
+        """Notes the faces of a frame before the first segment."""
+        self._head.append((frame.pts, frame.faces))
+
+    def add(self, frame: Frame) -> None:
+        """Counts a frame of the segment."""
+        if not self.frames:
+            self._from_s = frame.time - self._origin
+        self.frames += 1
+        self.corrected += frame.corrected
+        self.with_faces += bool(frame.faces)
+        self._seen.update(face.track_id for face in frame.faces)
+        self._sights.append((frame.pts, frame.faces))
+        del self._sights[:-_SIGHTS]
+
+    def take(self) -> dict[str, Any]:
+        """The part of the record with the figures since the last call."""
+        counters, stages, warnings = self._stats.counted(), self._stats.snapshot(), self._stats.warned()
+        grown = {name: n - self._counters[name] for name, n in counters.items() if n != self._counters[name]}
+        grown |= {"frames_in": self.frames, "frames_out": self.frames, "frames_corrected": self.corrected,
+                  "frames_with_faces": self.with_faces}
+        numbers = {key: _numbers(state) for key, state in self._tracks.states.items()}
+        record = {
+            "counters": grown, "corrected": self.corrected,
+            "stages": {name: _less(now, self._stages.get(name)) for name, now in stages.items()},
+            "warnings": [line for line in warnings if line not in self._warnings],
+            "tracks": [self._track(key, numbers[key]) for key in sorted(numbers)
+                       if min(int(numbers[key][0]), self._seen[key]) > self._given[key]],
+            "faces_before": _sights_out(self._head), "faces_last": _sights_out(self._sights)}
+        self._counters, self._stages, self._warnings, self._numbers = counters, stages, set(warnings), numbers
+        self._begin()
+        return record
+
+    def _track(self, key: int, now: tuple[float, ...]) -> dict[str, Any]:
+        state = self._tracks.states[key]
+        report, before = state.report(self._origin), self._numbers.get(key, (0.0,) * len(now))
+        _, width, corrected, strength = (a - b for a, b in zip(now, before, strict=True))
+        mean = width / (now[0] - before[0]) if now[0] > before[0] else report.mean_width_px
+        # What is in work behind the border is left to the next segment, and with it to the worker that makes that.
+        frames = min(int(now[0]), self._seen[key]) - self._given[key]
+        self._given[key] += frames
+        spans: list[dict[str, Any]] = []
+        for span in report.spans:
+            grown = span.frames - self._spans.get((key, span.from_s), 0)
+            self._spans[key, span.from_s] = span.frames
+            if grown > 0:
+                spans.append({**asdict(span), "from_s": max(span.from_s, round(self._from_s, 3)), "frames": grown})
+        return {**asdict(report), "frames": frames, "first_s": max(report.first_s, round(self._from_s, 3)),
+                "mean_width_px": mean, "frames_corrected": min(int(corrected), frames),
+                "strength": strength / corrected if corrected else 0.0,
+                "spans": spans}
+
+
+def _numbers(state: TrackState) -> tuple[float, ...]:
+    return state.frames, state.width_sum, state.corrected, state.strength_sum
+
+
+def _less(now: Histogram, before: Histogram | None) -> dict[str, Any]:
+    bins = now.bins - before.bins if before is not None else now.bins
+    return {"bins": {str(k): int(bins[k]) for k in np.flatnonzero(bins)},
+            "total": now.total - (before.total if before else 0.0),
+            "count": now.count - (before.count if before else 0), "max": now.max}
+
+
+def _sights_out(sights: Iterable[Sight]) -> list[Any]:
+    return [[pts, [[f.track_id, *(round(float(v), 1) for v in f.box)] for f in faces]]
+            for pts, faces in sights if faces]
+
+
+def _sights_in(values: Iterable[Any]) -> list[Sight]:
+    return [(pts, tuple(Face(int(f[0]), np.array(f[1:]), np.zeros((5, 2))) for f in faces)) for pts, faces in values]
+
+
+class JobFigures:
+    """Adds the figures of all segments, in their order, to statistics and tracks of the film."""
+
+    def __init__(self) -> None:
+        self.stats = Stats()
+        self.engines: dict[str, None] = {}
+        self.devices: dict[str, None] = {}
+        self.corrected = False
+        self.seconds = 0.0
+        self._tracks: dict[int, TrackReport] = {}
+        self._run: str | None = None
+        self._names: dict[int, int] = {}
+        self._last: list[Sight] = []
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Adds the record of the next segment."""
+        for name, n in record["counters"].items():
+            self.stats.count(name, n)
+        for name, stage in record["stages"].items():
+            self.stats.merge(name, {int(k): n for k, n in stage["bins"].items()}, stage["total"], stage["count"],
+                             stage["max"])
+        for line in record["warnings"]:
+            self.stats.warnings.setdefault(line, line)  # its worker has said it
+        self.engines[record["engine"]] = self.devices[record["device"]] = None
+        self.corrected = self.corrected or record["corrected"] > 0
+        self.seconds += record["seconds"]
+        if record["run"] != self._run:
+            self._names = same_tracks(self._last, _sights_in(record["faces_before"]))
+            self._run = record["run"]
+        for values in record["tracks"]:
+            self._add_track(values)
+        self._last = [(pts, tuple(Face(self._names.get(f.track_id, -1), f.box, f.points) for f in faces))
+                      for pts, faces in _sights_in(record["faces_last"])]
+
+    def _add_track(self, values: dict[str, Any]) -> None:
+        number = self._names.get(values["id"])
+        if number is None:
+            number = self._names[values["id"]] = max((0, *self._tracks, *self._names.values())) + 1
+        spans = [Span(**span) for span in values["spans"]]
+        more: dict[str, Any] = {"id": number, "spans": spans}
+        later = TrackReport(**{**values, **more})
+        mine = self._tracks.get(number)
+        self._tracks[number] = later if mine is None else merged(mine, later)
+
+    def fill(self, report: Report) -> None:
+        """Fills a report, as a run of one process fills its own."""
+        report.engine = "+".join(self.engines) or report.engine
+        report.device = ", ".join(self.devices) or report.device
+        report.tracks = [_rounded(self._tracks[key]) for key in sorted(self._tracks)]
+        report.frames_out = self.stats.counted()["frames_out"]
+
+
+def merged(one: TrackReport, later: TrackReport) -> TrackReport:
+    """The figures of one face in two parts of a film."""
+    frames, corrected = one.frames + later.frames, one.frames_corrected + later.frames_corrected
+    share = later.frames / frames if frames else 0.0
+    strength = ((one.strength * one.frames_corrected + later.strength * later.frames_corrected) / corrected
+                if corrected else 0.0)
+    spans = list(one.spans)
+    for span in later.spans:
+        if spans and spans[-1].on == span.on:
+            spans[-1] = replace(span, from_s=spans[-1].from_s, frames=spans[-1].frames + span.frames)
+        else:
+            spans.append(span)
+    held = one if one.frames >= later.frames else later
+    ranges = [part.strength_range for part in (one, later) if part.frames_corrected]
+    return TrackReport(
+        one.id, min(one.first_s, later.first_s), max(one.last_s, later.last_s), frames,
+        one.mean_width_px * (1 - share) + later.mean_width_px * share,
+        {name: one.analysis.get(name, 0.0) * (1 - share) + later.analysis.get(name, 0.0) * share
+         for name in {**one.analysis, **later.analysis}},
+        {**held.treatment, "on": corrected > 0, "strength": round(strength, 3)}, strength,
+        [min(r[0] for r in ranges), max(r[1] for r in ranges)] if ranges else [0.0, 0.0],
+        corrected, round(corrected / frames, 3) if frames else 0.0, spans)
+
+
+def _rounded(track: TrackReport) -> TrackReport:
+    track.mean_width_px, track.strength = round(track.mean_width_px, 1), round(track.strength, 3)
+    track.analysis = {name: round(value, 3) for name, value in track.analysis.items()}
+    track.share_of_time = round(track.frames_corrected / max(1, track.frames), 3)
+    track.treatment = {**track.treatment, "on": track.frames_corrected > 0, "strength": track.strength}
+    return track
+
+

@@ -1,0 +1,58 @@
+"""Tells an input from another that came under its name: size, time of change, and a hash of samples."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from rtface.errors import InputError, InputMissing
+
+_PIECE = 1 << 16
+_PIECES = 16
+
+
+def fingerprint(path: Path) -> dict[str, Any]:
+    """Size, time of the last change (ns), and the SHA-256 of pieces from the beginning to the end of a file.
+
+    Raises:
+        InputMissing: it is not there or may not be read.
+    """
+    try:
+        with path.open("rb") as file:
+            status = path.stat()
+            digest = hashlib.sha256()
+            for k in range(_PIECES):
+                file.seek(max(0, status.st_size - _PIECE) * k // (_PIECES - 1))
+                digest.update(file.read(_PIECE))
+    except OSError as error:
+        raise InputMissing(f"{path}: cannot be read ({error.strerror}); put the film of the job back") from error
+    return {"size": status.st_size, "changed_ns": status.st_mtime_ns, "samples_sha256": digest.hexdigest()}
+
+
+def same(known: dict[str, Any], path: Path) -> bool:
+    """Whether a file still has a fingerprint. The samples are read only where the time of change differs, as it does
+    for a copy."""
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    if status.st_size != known["size"]:
+        return False
+    if status.st_mtime_ns == known["changed_ns"]:
+        return True
+    return fingerprint(path)["samples_sha256"] == known["samples_sha256"]
+
+
+def check(known: dict[str, Any], path: Path) -> None:
+    """Checks that a file is the one that a job was planned for.
+
+    Raises:
+        InputMissing: it is not there.
+        InputError: it is another.
+    """
+    if not path.exists():
+        raise InputMissing(f"{path}: the film of the job is not there; put it back, then the same command continues")
+    if not same(known, path):
+        raise InputError(f"{path}: is not the film that the job was planned for (it had {known['size']} bytes, and was "
+                         "not changed since); put that one back, or begin again with --restart")

@@ -1,0 +1,178 @@
+"""The folder of a job: its files, written so that a crash, a power cut or another machine never sees half of one.
+
+    better.mp4.rtface/
+      plan.json            what is done (`rtface.jobs.plan`)
+      segments/00007.json  a finished segment, and which file holds it (`rtface.jobs.segment_file`)
+      segments/00007-1.video
+      leases/00007-1.json  who works on it (`rtface.jobs.leases`)
+      workers/ID.json      a worker's heartbeat and progress; ID.lock is locked while it lives
+      join.json            the working file of the join (`rtface.jobs.join`)
+      progress.json        the state of the job in figures (`rtface.jobs.status`)
+      log.txt              one line for each event
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from rtface.errors import InputError, InputMissing, OutputError, UsageError
+from rtface.media.workfile import full
+from rtface.util.files import NEW, rename_new, sync_file, sync_folder
+
+FORMAT = 1
+"""Version of the format of the folder; one of another version is refused."""
+SUFFIX = ".rtface"
+_OWN = ("plan.json", "join.json", "progress.json", "log.txt", "segments", "leases", "workers")
+_RECORD = re.compile(r"(\d{5,})\.json")
+
+
+class JobFolder:
+    """The files of one job.
+
+    Args:
+        path: the folder; it need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.plan = path / "plan.json"
+        self.segments = path / "segments"
+        self.leases = path / "leases"
+        self.workers = path / "workers"
+        self.joining = path / "join.json"
+        self.progress = path / "progress.json"
+
+    @property
+    def planned(self) -> bool:
+        """Whether there is a plan in it."""
+        return self.plan.is_file()
+
+    def make(self) -> None:
+        """Makes the folder with its subfolders.
+
+        Raises:
+            UsageError: something else is there.
+            OutputError: it cannot be made.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageError(f"{self.path}: is a file, and the job needs a folder of that name; name another by --job")
+        with self._errors("cannot be made"):
+            if self.path.is_dir() and (strange := sorted(p.name for p in self.path.iterdir() if not _own(p.name))):
+                raise UsageError(f"{self.path}: holds other things ({strange[0]}); name a new folder by --job")
+            for folder in (self.path, self.segments, self.leases, self.workers):
+                folder.mkdir(exist_ok=True)
+            sync_folder(self.path.parent)
+
+    def remove(self) -> None:
+        """Removes the job's files, and the folder when nothing else is in it."""
+        self.plan.unlink(missing_ok=True)  # first: what is left of a folder without a plan is no job
+        for folder in (self.segments, self.leases, self.workers):
+            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            for path in list(self.path.iterdir()):
+                if _own(path.name):
+                    path.unlink()
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
+
+    # -- JSON ---------------------------------------------------------------------------------------------------
+
+    def read(self, path: Path) -> Any:
+        """The value in a JSON file of the job; None where there is no such file.
+
+        Raises:
+            InputError: it cannot be read, or is no JSON.
+        """
+        try:
+            return json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no JSON"
+            raise InputError(f"{path}: cannot be read ({why}); begin again with --restart") from error
+
+    def write(self, path: Path, value: object, *, new: bool = False, sync: bool = True) -> bool:
+        """Writes a JSON file in one step.
+
+        Args:
+            path: in the folder.
+            value: what is written.
+            new: leave a file of that name as it is; then the result is False.
+            sync: whether the disk has it before this returns.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        work = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+        with self._errors("cannot be written to"):
+            try:
+                with os.fdopen(os.open(work, NEW, 0o666), "wb") as file:
+                    file.write((json.dumps(value, separators=(",", ":")) if path.parent != self.path
+                                else json.dumps(value, indent=1)).encode() + b"\n")
+                    file.flush()
+                    if sync:
+                        sync_file(file.fileno())
+                if not new:
+                    work.replace(path)
+                else:
+                    try:
+                        rename_new(work, path)
+                    except FileExistsError:
+                        return False
+                if sync:
+                    sync_folder(path.parent)
+            finally:
+                work.unlink(missing_ok=True)
+        return True
+
+    def log(self, line: str) -> None:
+        """Adds a line to the log; one that cannot be written is no reason to end."""
+        with contextlib.suppress(OSError), (self.path / "log.txt").open("ab") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n".encode())
+
+    # -- segments -----------------------------------------------------------------------------------------------
+
+    def record(self, number: int) -> Path:
+        """The file that says that a segment is finished."""
+        return self.segments / f"{number:05}.json"
+
+    def finished(self) -> set[int]:
+        """Numbers of the finished segments."""
+        with self._errors("cannot be read"):
+            return {int(match[1]) for path in self.segments.iterdir() if (match := _RECORD.fullmatch(path.name))}
+
+    @contextlib.contextmanager
+    def _errors(self, what: str) -> Generator[None]:
+        try:
+            yield
+        except UsageError:
+            raise
+        except OSError as error:
+            raise self.failure(error, what) from error
+
+    def failure(self, error: OSError, what: str = "cannot be written to") -> OutputError | InputMissing:
+        """What to raise where the system refuses a file of the job."""
+        if (cause := full(error)) is not None:
+            return OutputError(f"{self.path}: {cause}; make room, then the same command continues where it was")
+        if not self.path.is_dir() and isinstance(error, FileNotFoundError) and self.path.parent.is_dir():
+            return InputMissing(f"{self.path}: the folder of the job is gone; the same command begins again")
+        return OutputError(f"{self.path}: {what} ({error.strerror or error}); check the place and its permissions, "
+                           "then the same command continues")
+
+
+def _own(name: str) -> bool:
+    return name in _OWN or (name.startswith(".") and name.endswith(".part"))
+
+
+def folder_of(output: Path) -> Path:
+    """The folder of the job that makes an output."""
+    return output.with_name(output.name + SUFFIX)

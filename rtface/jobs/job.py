@@ -1,0 +1,341 @@
+"""A film as a job: plan, workers, join, and what is left after a crash. The Python interface of `rtface.jobs`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from fractions import Fraction
+from pathlib import Path
+from time import monotonic, perf_counter
+
+from rtface._version import __version__
+from rtface.errors import InputError, Interrupted, OutputError, RtfaceError, UsageError
+from rtface.jobs import fingerprint
+from rtface.jobs.borders import SEGMENT_S
+from rtface.jobs.figures import JobFigures
+from rtface.jobs.folder import JobFolder, folder_of
+from rtface.jobs.join import DamagedSegments, Join
+from rtface.jobs.leases import Leases, WorkerSign
+from rtface.jobs.local_workers import LocalWorkers, count_workers
+from rtface.jobs.plan import JobPlan, changed_option, frame_options, make_plan, options_of
+from rtface.jobs.status import JobStatus, read_status, write_progress
+from rtface.jobs.worker import Step, Worker
+from rtface.media.leftovers import clear_leftovers
+from rtface.media.outputs import OutputPath, check_outputs
+from rtface.media.source import FileSource
+from rtface.media.workfile import Target
+from rtface.options import Options
+from rtface.pipeline.progress import Progress, Show
+from rtface.pipeline.runtime import BuildProgress
+from rtface.report import Report, report_options
+from rtface.stats import Stats
+
+# Seconds between two looks at what other workers have finished.
+_LOOK_S = 1.0
+
+
+class FilmJob:
+    """A job that is planned.
+
+    Args:
+        folder: of the job, with a plan.
+        options: of this call; those that change frames are the plan's.
+
+    Attributes:
+        folder, plan, options: of the job.
+        resumed: segments that were finished before this object was made.
+
+    Raises:
+        InputError: there is no job, or its plan cannot be used.
+    """
+
+    def __init__(self, folder: Path | JobFolder, options: Options | None = None) -> None:
+        self.folder = folder if isinstance(folder, JobFolder) else JobFolder(folder)
+        self.plan = JobPlan.load(self.folder)
+        self.options = options or options_of(self.plan)
+        self.resumed = len(self.folder.finished())
+        self._first_frame_s: float | None = None
+
+    # -- planning -----------------------------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls, input: Path, output: Path, options: Options, *, folder: Path | None = None, restart: bool = False,
+             length: Fraction = SEGMENT_S) -> FilmJob | str:
+        """The job that makes an output: the one that is there, or a new one.
+
+        Args:
+            input, output: films.
+            options: of the run.
+            folder: of the job; next to the output without.
+            restart: remove a job that is there, and begin again.
+            length: of a segment, about, in seconds.
+
+        Returns:
+            The job, or one line that says why the film cannot be one.
+
+        Raises:
+            UsageError: the job that is there has other options, or another film or output; or the folder holds other
+                things.
+            InputError: the film cannot be read, or is another than the job's.
+            OutputError: the folder cannot be made.
+        """
+        source, target = input.resolve(), output.resolve()
+        place = JobFolder(folder.absolute() if folder is not None else folder_of(target))
+        if restart and place.path.is_dir():
+            if place.planned and (held := Leases(place, "").held()):
+                worker = next(iter(held.values()))[1]
+                raise UsageError(f"{place.path}: worker {worker} is at work on this job; stop it before --restart")
+            _remove_work(place)
+            place.remove()
+        if not place.planned:
+            check_outputs([OutputPath(output)], inputs=[source], overwrite=options.overwrite)
+            if place.path.is_dir():
+                place.make()  # raises where it holds other things
+                place.remove()
+            place.make()
+            opened = FileSource(source, start=options.start, end=options.end)
+            try:
+                plan = make_plan(opened.info, source, target, options, length)
+            except BaseException:
+                place.remove()
+                raise
+            finally:
+                opened.close()
+            if isinstance(plan, str):
+                place.remove()
+                return plan
+            if place.write(place.plan, plan.to_json(), new=True):
+                place.log(f"planned by rtface {__version__}: {len(plan)} segments, {plan.duration_s:.1f} s")
+        job = cls(place, options)
+        job._check_same(source, target)
+        return job
+
+    def _check_same(self, source: Path, target: Path) -> None:
+        plan, choices = self.plan, f"or begin again with --restart (the job is {self.folder.path})"
+        if plan.source != source:
+            raise UsageError(f"{source}: the unfinished job for this output is about {plan.source}; name that one, "
+                             f"{choices}")
+        if plan.target != target:
+            raise UsageError(f"{target}: the job makes {plan.target}; name that one, {choices}")
+        now = frame_options(self.options)
+        if now != plan.options and (found := changed_option(plan.options, now)):
+            raise UsageError(f"{found}; give the same options to continue, {choices}")
+        fingerprint.check(plan.input, source)
+
+    # -- running ------------------------------------------------------------------------------------------------
+
+    def status(self) -> JobStatus:
+        """What is finished, who works on what, and the time that is left."""
+        return read_status(self.folder, self.plan)
+
+    def run(self, *, workers: int | str = 1, stats: Stats | None = None, progress: Show | None = None,
+            stop: threading.Event | None = None, building: BuildProgress | None = None,
+            said: Callable[[str], object] = lambda _: None) -> Report:
+        """Makes what is missing, joins the film, and removes the job's folder.
+
+        Args:
+            workers: processes on this machine, or "auto"; 1 works in this process.
+            stats: receives counters and warnings.
+            progress: called after frames, or every second.
+            stop: ends the work when set; what is finished stays.
+            building: called with what is built for a GPU, and the share done (0…1).
+            said: called with lines for the user.
+
+        Raises:
+            UsageError, InputError, OutputError, MissingComponent, EngineError: see `rtface.errors`.
+            Interrupted: `stop` was set, or Ctrl-C came; its message says how to continue.
+        """
+        stats, stop, options = stats or Stats(), stop or threading.Event(), self.options
+        report = Report(str(self.plan.source), str(self.plan.target), __version__, options.engine, options.device,
+                        options=report_options(options))
+        began = perf_counter()
+        saved: Target | None = None
+        failure: BaseException | None = None
+        try:
+            if self._published():  # a call was ended while it removed the folder
+                figures = self._figures()
+            else:
+                _remove_work(self.folder)
+                written = [OutputPath(self.plan.target)]
+                if options.report:
+                    written.append(OutputPath(options.report, "--report"))
+                targets = check_outputs(written, inputs=[self.plan.source], overwrite=options.overwrite)
+                saved = targets[-1] if options.report else None
+                for line in clear_leftovers(targets[0]):
+                    stats.warn(f"leftover:{line}", line)
+                figures = self._make(targets[0], report, count_workers(workers, self.plan, options.threads), stats,
+                                     progress, stop, building, said)
+            _take_over(stats, figures.stats)
+            figures.fill(report)
+        except BaseException as error:  # noqa: BLE001 - noted in the report, and raised again
+            failure = self._interrupted() if isinstance(error, KeyboardInterrupt) else error
+            report.ended_by(failure)
+            raise failure from (None if failure is not error else error.__cause__)
+        finally:
+            report.seconds = round(perf_counter() - began, 3)
+            report.fps = round(report.frames_out / max(report.seconds, 1e-3), 2)
+            report.fill(stats)
+            if failure is None:
+                report.note_uncorrected()
+            if saved is not None and (failure is None or report.interrupted):
+                with suppress(OutputError) if failure is not None else nullcontext():
+                    report.save(saved)
+        self._remove()
+        return report
+
+    def _figures(self) -> JobFigures:
+        figures = JobFigures()
+        for number in range(len(self.plan)):
+            figures.add(self.folder.read(self.folder.record(number)))
+        return figures
+
+    def _make(self, target: Target, report: Report, workers: int, stats: Stats, progress: Show | None,
+              stop: threading.Event, building: BuildProgress | None, said: Callable[[str], object]) -> JobFigures:
+        """Works until all segments are finished, and joins them."""
+        for _ in range(3):  # segments that turn out to be damaged are made again
+            self._work(workers, progress, stop, building)
+            try:
+                with WorkerSign(self.folder) as sign:
+                    leases = Leases(self.folder, sign.id)
+                    while (epoch := leases.take("join")) is None:
+                        if stop.wait(_LOOK_S):
+                            raise Interrupted
+                    try:
+                        report.first_frame_s = self._first_frame_s
+                        return Join(self.folder, self.plan, target, self.options, report, stats, stop).run()
+                    finally:
+                        leases.release("join", epoch)
+            except DamagedSegments as error:
+                for number in error.numbers:
+                    self.folder.record(number).unlink(missing_ok=True)
+                self.folder.log(f"made again: segments {', '.join(map(str, error.numbers))}; {error}")
+                said(f"{len(error.numbers)} segments have to be made again ({error or 'a record is missing'})")
+        raise OutputError(f"{self.folder.path}: segments are damaged again and again; check the disk")
+
+    def _work(self, workers: int, progress: Show | None, stop: threading.Event,
+              building: BuildProgress | None) -> None:
+        """Works until every segment is finished, by this machine or by others."""
+        show = _JobProgress(self, progress)
+        last = -1.0
+        while not self.complete:
+            if workers == 1:
+                with Worker(self.folder, threads=self.options.threads, stop=stop, on_step=show, building=building,
+                            on_beat=show.look, segments=self.options.segments) as worker:
+                    worker.work()
+            elif workers:
+                self._in_processes(workers, show, stop)
+            if stop.is_set():
+                raise Interrupted
+            if not self.complete:  # others are at work on what is left
+                now = monotonic()
+                if now - last < _LOOK_S and stop.wait(_LOOK_S):
+                    raise Interrupted
+                last = now
+                show.look()
+        self._first_frame_s = show.first_frame_s
+
+    def _in_processes(self, workers: int, show: _JobProgress, stop: threading.Event) -> None:
+        local = LocalWorkers(self.folder, workers, self.options.threads, self.options.segments)
+        try:
+            while local.wait(_LOOK_S / 2):
+                if stop.is_set():
+                    raise Interrupted
+                show.look(local.steps.values())
+        finally:
+            local.end()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every segment is finished."""
+        return len(self.folder.finished()) >= len(self.plan)
+
+    # -- ends ---------------------------------------------------------------------------------------------------
+
+    def _interrupted(self) -> Interrupted:
+        done = 0
+        with suppress(RtfaceError):
+            done = len(self.folder.finished())
+        return Interrupted(f"interrupted; {done} of {len(self.plan)} segments are done and stay in {self.folder.path}; "
+                           "the same command continues")
+
+    def _published(self) -> bool:
+        """Whether the output is whole, and only the folder was not removed yet."""
+        note = self.folder.read(self.folder.joining)
+        if not note or not note.get("whole"):
+            return False
+        try:
+            return self.plan.target.stat().st_ino == note["inode"]
+        except OSError:
+            return False
+
+    def _remove(self) -> None:
+        _remove_work(self.folder)
+        self.folder.remove()
+
+
+def _remove_work(folder: JobFolder) -> None:
+    """Removes the working file of a join that was killed."""
+    with suppress(InputError):
+        note = folder.read(folder.joining)
+        if note is not None:
+            with suppress(OSError):
+                Path(note["work"]).unlink(missing_ok=True)
+
+
+def _take_over(stats: Stats, other: Stats) -> None:
+    """Adds the figures of all segments to those of this run."""
+    counted = other.counted()
+    for name in ("frames_out",):
+        counted[name] -= stats.counted()[name]
+    for name, n in counted.items():
+        stats.count(name, n)
+    for name, histogram in other.snapshot().items():
+        bins = {k: int(n) for k, n in enumerate(histogram.bins) if n}
+        stats.merge(name, bins, histogram.total, histogram.count, histogram.max)
+    for key, line in other.warnings.items():
+        stats.warnings.setdefault(key, line)
+
+
+class _JobProgress:
+    """Progress of a job, from a worker in this process and from what all have finished."""
+
+    def __init__(self, job: FilmJob, show: Show | None) -> None:
+        self._job, self._show = job, show
+        self._leases = Leases(job.folder, "")
+        self._finished = job.folder.finished()
+        self._before = sum(map(job.plan.seconds, self._finished))
+        self._began = monotonic()
+        self._frames, self._last = 0, (0, self._began)
+        self.first_frame_s: float | None = None
+        self._fps = 0.0
+
+    def __call__(self, step: Step) -> None:
+        """Tells of a frame of the worker in this process."""
+        self._frames = step.frames
+        self._tell([step])
+
+    def look(self, steps: object = ()) -> None:
+        """Sees what was finished, and tells of workers in other processes."""
+        job = self._job
+        with suppress(RtfaceError):
+            self._finished = job.folder.finished()
+            write_progress(job.folder, job.plan, self._leases)
+        if steps:
+            found = [step for step in steps if isinstance(step, Step)]  # type: ignore[attr-defined]
+            self._frames = sum(step.frames for step in found)
+            self._tell(found)
+
+    def _tell(self, steps: list[Step]) -> None:
+        if steps and self.first_frame_s is None:
+            self.first_frame_s = round(monotonic() - self._began, 3)
+        if self._show is None:
+            return
+        now, (count, since) = monotonic(), self._last
+        if now - since >= 1.0:
+            self._fps, self._last = (self._frames - count) / (now - since), (self._frames, now)
+        plan = self._job.plan
+        done = sum(map(plan.seconds, self._finished))
+        done += sum(step.seconds for step in steps if step.segment not in self._finished)
+        faces = max((step.faces for step in steps), default=0)
+        self._show(Progress(self._frames, done, plan.duration_s, self._fps, faces, self._before))

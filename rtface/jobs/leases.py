@@ -1,0 +1,186 @@
+"""Who works on which segment: leases in files, and the heartbeat by which another worker sees that one is gone.
+
+A lease is a file that is made once (never replaced), with its epoch in the name: 00007-1.json, and 00007-2.json for
+the worker that takes the segment over from one that is gone. A worker that was only slow loses nothing but its segment:
+the first record of a segment counts, whoever wrote it.
+
+Clocks of two machines are never compared. A worker counts its beats in a file; another one sees by its own clock how
+long that number has stood still. On the same machine a lock tells at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+from rtface.concurrency.threads import start_thread
+from rtface.errors import InputError, RtfaceError
+from rtface.jobs.folder import JobFolder
+from rtface.media.leftovers import process_alive
+from rtface.media.workfile import HOST
+from rtface.util.files import lock
+
+BEAT_S = 2.0
+STALE_S = 60.0
+"""A worker whose beat has stood still for so long is gone."""
+_LEASE = re.compile(r"(\w+)-(\d+)\.json")
+
+
+class WorkerSign:
+    """The files by which a worker shows that it lives and how far it is; a context in which it beats.
+
+    Args:
+        folder: of the job.
+        beat_s: seconds between two beats.
+        on_beat: called after every beat, on the thread that beats.
+
+    Attributes:
+        id: names it in leases and in the log.
+        state: figures that the next beat writes.
+    """
+
+    def __init__(self, folder: JobFolder, *, beat_s: float = BEAT_S,
+                 on_beat: Callable[[], object] | None = None) -> None:
+        self.id = f"{HOST}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.state: dict[str, Any] = {}
+        self._folder, self._beat_s, self._on_beat = folder, beat_s, on_beat
+        self._path, self._lock_path = folder.workers / f"{self.id}.json", folder.workers / f"{self.id}.lock"
+        self._lock: BinaryIO | None = None
+        self._beats = 0
+        self._over = threading.Event()
+
+    def __enter__(self) -> Self:
+        try:
+            self._lock = self._lock_path.open("wb")
+        except OSError as error:
+            raise self._folder.failure(error) from error
+        with contextlib.suppress(BlockingIOError):
+            lock(self._lock.fileno())
+        self.beat()
+        start_thread("heartbeat", self._run)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self._over.set()
+        if self._lock is not None:
+            self._lock.close()
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+            self._lock_path.unlink(missing_ok=True)
+
+    def beat(self) -> None:
+        """Writes the state with the next number."""
+        self._beats += 1
+        self._folder.write(self._path, {"beat": self._beats, "host": platform.node(), "tag": HOST, "pid": os.getpid(),
+                                        **self.state}, sync=False)
+
+    def _run(self) -> None:
+        while not self._over.wait(self._beat_s):
+            with contextlib.suppress(RtfaceError):  # whoever writes a segment meets the same fault and says it
+                self.beat()
+                if self._on_beat:
+                    self._on_beat()
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+
+class Leases:
+    """The leases of a job, as one process sees them.
+
+    Args:
+        folder: of the job.
+        worker: `WorkerSign.id` of the process.
+        stale_s: see `STALE_S`.
+        clock: seconds, of this machine.
+    """
+
+    def __init__(self, folder: JobFolder, worker: str, *, stale_s: float = STALE_S,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        self._folder, self._worker, self._stale_s, self._clock = folder, worker, stale_s, clock
+        self._seen: dict[str, tuple[object, float]] = {}  # a worker's last beat, and when it was new
+
+    def all(self) -> dict[str, tuple[int, str]]:
+        """Of every segment that is leased: the highest epoch, and the worker's id."""
+        found: dict[str, int] = {}
+        try:
+            names = [path.name for path in self._folder.leases.iterdir()]
+        except OSError as error:
+            raise self._folder.failure(error, "cannot be read") from error
+        for name in names:
+            if match := _LEASE.fullmatch(name):
+                found[match[1]] = max(found.get(match[1], 0), int(match[2]))
+        leases: dict[str, tuple[int, str]] = {}
+        for name, epoch in found.items():
+            with contextlib.suppress(InputError):
+                value = self._folder.read(self._path(name, epoch))
+                if value is not None:
+                    leases[name] = epoch, value["worker"]
+        return leases
+
+    def held(self) -> dict[str, tuple[int, str]]:
+        """Those of `all` whose worker is there."""
+        return {name: lease for name, lease in self.all().items() if self.alive(lease[1])}
+
+    def take(self, name: str) -> int | None:
+        """Takes the lease of a segment (its number as text, or "join"); its epoch, or None where another has it."""
+        epoch, worker = self.all().get(name, (0, ""))
+        if worker and worker != self._worker and self.alive(worker):
+            return None
+        lease = {"worker": self._worker, "host": platform.node(), "pid": os.getpid()}
+        if not self._folder.write(self._path(name, epoch + 1), lease, new=True):
+            return None
+        if worker:
+            self._folder.log(f"{name}: taken over from {worker}, which is gone")
+        return epoch + 1
+
+    def release(self, name: str, epoch: int) -> None:
+        """Gives a lease back."""
+        with contextlib.suppress(OSError):
+            self._path(name, epoch).unlink(missing_ok=True)
+
+    def alive(self, worker: str) -> bool:
+        """Whether a worker is there, as far as this process knows by now."""
+        if worker == self._worker:
+            return True
+        gone = _gone(self._folder.workers / f"{worker}.lock", worker)
+        if gone:
+            return False
+        beat: object = None
+        with contextlib.suppress(InputError):
+            value = self._folder.read(self._folder.workers / f"{worker}.json")
+            beat = value["beat"] if value is not None else None
+        now = self._clock()
+        known = self._seen.get(worker)
+        if known is None or known[0] != beat:
+            self._seen[worker] = beat, now
+            return True
+        return now - known[1] < self._stale_s
+
+    def _path(self, name: str, epoch: int) -> Path:
+        return self._folder.leases / f"{name}-{epoch}.json"
+
+
+def _gone(path: Path, worker: str) -> bool:
+    """Whether a worker of this machine has certainly ended; False where that cannot be seen."""
+    tag, _, rest = worker.partition("-")
+    if tag != HOST:
+        return False
+    try:
+        with path.open("rb+") as file:
+            return lock(file.fileno()) or not process_alive(int(rest.partition("-")[0]))
+    except BlockingIOError:
+        return False
+    except FileNotFoundError:
+        return True  # made before its first lease, and removed behind the last
+    except OSError:
+        return not process_alive(int(rest.partition("-")[0]))

@@ -1,0 +1,279 @@
+"""The plan of a job: which film, with which options, engines and versions, in which segments (docs/films.md)."""
+
+from __future__ import annotations
+
+import json
+import time
+from array import array
+from bisect import bisect_left, bisect_right
+from dataclasses import asdict, dataclass, field, fields
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+
+from rtface._version import __version__
+from rtface.engine.engine_set import DEFAULT, LIGHT, recipe_named
+from rtface.errors import InputError, UsageError
+from rtface.jobs.borders import SEGMENT_S, borders, read_times
+from rtface.jobs.fingerprint import fingerprint
+from rtface.jobs.folder import FORMAT, JobFolder
+from rtface.media.cuda.nvenc import choose_encoder, encoding
+from rtface.media.encoders import VideoPlan
+from rtface.media.probe import MediaInfo
+from rtface.media.stream_plan import FORMATS, supported_encoders
+from rtface.options import OPTIONS, Options
+from rtface.pipeline.runtime import codec_device
+from rtface.redaction import redacted_values
+
+# Seconds before a segment that are processed where its worker did not process the segment before it.
+LEAD_IN_S = Fraction(3, 5)
+# Options that change no frame: they may differ from call to call.
+_FREE = ("report", "overwrite", "threads", "dry_run", "compare", "segments")
+
+
+@dataclass(frozen=True, slots=True)
+class JobPlan:
+    """What a job makes, and how.
+
+    Attributes:
+        input: absolute path of the film, `name` relative to the folder, and its fingerprint.
+        output: absolute path of the result, and its container.
+        options: those that are not the default, as text.
+        engines: version and SHA-256 of the recipe (which names that of the network) of every engine that may run.
+        versions: of rtface, PyAV and FFmpeg's libraries.
+        video: how the frames are encoded.
+        clock: the input's `start`, `end` (of the cut; null for none) and `origin`, the time that becomes 0 in the
+            output, in seconds of its own clock, which `begins` where it says.
+        size: width, height and pixel format of the frames.
+        starts: first time of every segment, in seconds of the input's clock.
+        frames: of every segment, as the packets say.
+        ends: end of the last segment.
+        lead_in: seconds.
+        format: version of the folder's format.
+        created: date and time.
+    """
+
+    input: dict[str, Any]
+    output: dict[str, Any]
+    options: dict[str, Any]
+    engines: dict[str, dict[str, str]]
+    versions: dict[str, str]
+    video: dict[str, Any]
+    clock: dict[str, str | None]
+    size: tuple[int, int, str]
+    starts: list[Fraction]
+    frames: list[int]
+    ends: Fraction
+    lead_in: Fraction = LEAD_IN_S
+    format: int = FORMAT
+    created: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%S%z"))
+
+    def __len__(self) -> int:
+        """Number of segments."""
+        return len(self.starts)
+
+    @property
+    def source(self) -> Path:
+        """The film."""
+        return Path(self.input["path"])
+
+    @property
+    def target(self) -> Path:
+        """The output."""
+        return Path(self.output["path"])
+
+    @property
+    def container(self) -> str:
+        """FFmpeg's name of the output's container."""
+        return self.output["container"]
+
+    @property
+    def origin(self) -> Fraction:
+        """The time of the input's clock that becomes 0 in the output, in seconds."""
+        return Fraction(self.clock["origin"] or 0)
+
+    @property
+    def begins(self) -> Fraction:
+        """Start of the input's clock in seconds."""
+        return Fraction(self.clock["begins"] or 0)
+
+    def segment_at(self, time: Fraction) -> int:
+        """The segment that a time of the input's clock belongs to."""
+        return max(0, bisect_right(self.starts, time) - 1)
+
+    def seconds(self, number: int) -> float:
+        """Length of a segment."""
+        end = self.starts[number + 1] if number + 1 < len(self.starts) else self.ends
+        return float(end - self.starts[number])
+
+    @property
+    def duration_s(self) -> float:
+        """Length of all segments in seconds."""
+        return float(self.ends - self.starts[0])
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for plan.json."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        segments = [{"start": str(start), "frames": frames}
+                    for start, frames in zip(self.starts, self.frames, strict=True)]
+        values |= {"ends": str(self.ends), "lead_in": str(self.lead_in), "segments": segments}
+        del values["starts"], values["frames"]
+        return {"format": values.pop("format"), **values}
+
+    @classmethod
+    def load(cls, folder: JobFolder) -> JobPlan:
+        """The plan in a folder.
+
+        Raises:
+            InputError: there is none, it cannot be read, or has another format.
+        """
+        values = folder.read(folder.plan)
+        if values is None:
+            raise InputError(f"{folder.path}: is no job (it has no plan.json); name the folder that 'rtface run' made")
+        try:
+            if values["format"] != FORMAT:
+                raise UsageError(f"{folder.path}: has format {values['format']}, and this rtface reads {FORMAT}; use "
+                                 f"rtface {values['versions']['rtface']}, or begin again with --restart")
+            segments = values.pop("segments")
+            values |= {"starts": [Fraction(s["start"]) for s in segments], "frames": [s["frames"] for s in segments],
+                       "ends": Fraction(values["ends"]), "lead_in": Fraction(values["lead_in"]),
+                       "size": tuple(values["size"])}
+            return cls(**values)
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, UsageError):
+                raise
+            raise InputError(f"{folder.plan}: cannot be used ({error!r}); begin again with --restart") from error
+
+
+def frame_options(options: Options) -> dict[str, Any]:
+    """The options that change frames, where they are not the default, as JSON values."""
+    found: dict[str, Any] = {}
+    for key, option in OPTIONS.items():
+        value = getattr(options, key)
+        if key not in _FREE and value != option.default:
+            found[key] = list(value) if isinstance(value, tuple) else (
+                value if isinstance(value, int | float | str | bool) else str(value))
+    return redacted_values(found)
+
+
+def options_of(plan: JobPlan, **more: object) -> Options:
+    """The options of a plan, and some that change no frame."""
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in plan.options.items()}
+    return Options.of({**values, **more})
+
+
+def versions() -> dict[str, str]:
+    """What decides how frames are decoded and encoded: versions of rtface, PyAV and FFmpeg's libraries."""
+    found = {"rtface": __version__, "av": av.__version__}
+    for name in ("libavcodec", "libavformat", "libswscale"):
+        found[name] = ".".join(map(str, av.library_versions.get(name, ())))
+    return found
+
+
+def engines_of(options: Options) -> dict[str, dict[str, str]]:
+    """Version and digest of every engine that a run may use.
+
+    Raises: as `rtface.engine.engine_set.recipe_named`.
+    """
+    names = {"default": (DEFAULT,), "auto": (DEFAULT,)}.get(options.engine, (options.engine,))
+    recipes = [recipe_named(name) for name in dict.fromkeys((*names, LIGHT))]
+    return {recipe.name: {"version": recipe.version, "recipe_sha256": recipe.digest} for recipe in recipes}
+
+
+def encoder_of(info: MediaInfo, container: str, options: Options) -> VideoPlan:
+    """How the frames of a job are encoded; raises as `rtface.media.cuda.nvenc.choose_encoder`."""
+    return choose_encoder(info, container, supported_encoders(container), codec=options.codec, crf=options.crf,
+                          preset=options.preset, wanted=encoding(options.encode, codec_device(options.device)),
+                          keep=True)[0]
+
+
+def described(video: VideoPlan) -> dict[str, Any]:
+    """A plan of the encoder as JSON values, without what may differ from machine to machine."""
+    return {key: value if isinstance(value, int | bool | str | dict) else str(value)
+            for key, value in asdict(video).items() if key not in ("threads", "warnings", "device")}
+
+
+def make_plan(info: MediaInfo, source: Path, output: Path, options: Options,
+              length: Fraction = SEGMENT_S) -> JobPlan | str:
+    """Plans a job.
+
+    Args:
+        info: the opened film.
+        source, output: absolute paths.
+        options: of the run.
+        length: of a segment, about, in seconds.
+
+    Returns:
+        The plan, or one line that says why the film cannot be divided.
+    """
+    times = read_times(source, info.start, info.end)
+    if times.fault or not times.pts:
+        return f"{source.name} is processed without a job, because {times.fault or 'no frame was found'}"
+    container = FORMATS[output.suffix.lower()]
+    video = encoder_of(info, container, options)
+    if "vp" in video.encoder and video.pix_fmt.startswith("yuva"):
+        return f"{source.name} is processed without a job, because its transparency is a second stream in the encoder"
+    firsts = [times.pts[0], *borders(times, length)]
+    places = [*(bisect_left(times.pts, pts) for pts in firsts), len(times.pts)]
+    return JobPlan(
+        input={"path": str(source), "name": source.name, **fingerprint(source)},
+        output={"path": str(output), "container": container},
+        options=frame_options(options), engines=engines_of(options), versions=versions(), video=described(video),
+        clock={"start": None if info.start is None else str(info.start),
+               "end": None if info.end is None else str(info.end), "origin": str(info.origin),
+               "begins": str(info.clock_start)},
+        size=(info.width, info.height, info.pix_fmt), starts=[pts * times.base for pts in firsts],
+        frames=[after - before for before, after in pairwise(places)],
+        ends=_end(times.pts, times.base))
+
+
+def _end(pts: array[int], base: Fraction) -> Fraction:
+    step = (pts[-1] - pts[0]) // (len(pts) - 1) if len(pts) > 1 else 1
+    return (pts[-1] + step) * base
+
+
+def difference(name: str, planned: dict[str, Any], here: dict[str, Any]) -> str | None:
+    """One line that names the first difference between two parts of a plan; None where they are the same."""
+    for key in (*planned, *(key for key in here if key not in planned)):
+        if planned.get(key) != here.get(key):
+            return f"{name} {key} is {_shown(here.get(key))} here, and was {_shown(planned.get(key))} in the plan"
+    return None
+
+
+def changed_option(planned: dict[str, Any], now: dict[str, Any]) -> str | None:
+    """One line that names the first option that differs; None where all are the same."""
+    for key in (*planned, *(key for key in now if key not in planned)):
+        if planned.get(key) != now.get(key):
+            was, is_now = (_shown(values[key]) if key in values else "not given" for values in (planned, now))
+            return f"{OPTIONS[key].flag} was {was} when the job began, and is {is_now} now"
+    return None
+
+
+def _shown(value: object) -> str:
+    return "missing" if value is None else " ".join(map(str, value.values())) if isinstance(value, dict) else str(value)
+
+
+class WorkerRefused(UsageError):
+    """This installation would make other frames than the one that planned the job."""
+
+
+def check_worker(plan: JobPlan, options: Options) -> None:
+    """Checks that this installation makes the same frames as the one that planned the job.
+
+    Raises:
+        WorkerRefused: a version, an engine or FFmpeg differs; the message names it.
+    """
+    found = (difference("the version of", plan.versions, versions())
+             or difference("engine", plan.engines, engines_of(options)))
+    if found:
+        raise WorkerRefused(f"this worker cannot take part: {found}; install the same")
+
+
+def check_video(plan: JobPlan, video: VideoPlan) -> None:
+    """`check_worker` for the encoder."""
+    found = difference("the encoder's", plan.video, json.loads(json.dumps(described(video))))
+    if found:
+        raise WorkerRefused(f"this worker cannot take part: {found}")

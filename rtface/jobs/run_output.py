@@ -1,0 +1,158 @@
+"""The end of a worker's chain: frames into one file for each segment, with its record."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from time import monotonic
+from typing import Any
+
+import av
+
+from rtface.enhance.film import FilmEnhancer
+from rtface.errors import InputMissing, Interrupted, OutputError
+from rtface.frame import Frame
+from rtface.jobs import fingerprint
+from rtface.jobs.figures import SegmentFigures
+from rtface.jobs.folder import JobFolder
+from rtface.jobs.leases import Leases
+from rtface.jobs.plan import JobPlan
+from rtface.jobs.segment_file import SegmentWriter
+from rtface.media.encoders import VideoPlan
+from rtface.media.workfile import full
+from rtface.pipeline.build import RunParts
+from rtface.protocols import Item
+from rtface.stats import Stats
+
+Claim = Callable[[int], int | None]
+"""Takes the lease of a segment; its epoch, or None where it is finished or another worker has it."""
+
+
+class RunOutput:
+    """Writes the segments that a chain goes over, from the first on, as far as their leases are given.
+
+    Args:
+        folder, plan: of the job.
+        video: how frames are encoded.
+        parts: of the chain.
+        stats: of the worker.
+        leases: of the worker.
+        first, epoch: the segment that it begins with, and its lease.
+        claim: takes the next segment.
+        run: names this run of the chain; tracks keep their numbers in it.
+        on_frame: called after every frame with the segment, the seconds of it that are done, and the faces.
+        stopped: whether the work is to end.
+
+    Attributes:
+        done: segments that were finished.
+    """
+
+    def __init__(self, folder: JobFolder, plan: JobPlan, video: VideoPlan, parts: RunParts[FilmEnhancer], stats: Stats,
+                 leases: Leases, first: int, epoch: int, claim: Claim, run: str, *,
+                 on_frame: Callable[[int, float, int], object], stopped: Callable[[], bool]) -> None:
+        self._folder, self._plan, self._video, self._leases = folder, plan, video, leases
+        self._parts, self._stats, self._claim, self._run = parts, stats, claim, run
+        self._on_frame, self._stopped = on_frame, stopped
+        self._number, self._epoch = first, epoch
+        self._starts = plan.starts[first] if first else None
+        self._figures = SegmentFigures(stats, parts.enhance.tracks, float(plan.begins))
+        self._writer: SegmentWriter | None = None
+        self._began = monotonic()
+        self._held = True
+        self.done: list[int] = []
+
+    def write(self, items: Iterable[Item]) -> None:
+        """Writes the frames; packets of other streams are left to the join.
+
+        Raises:
+            Interrupted: the work is to end.
+            OutputError: the folder cannot be written to, or the encoder refuses.
+            InputError: the film was replaced meanwhile.
+        """
+        for item in items:
+            if self._stopped():
+                raise Interrupted
+            if not isinstance(item, Frame):
+                continue
+            time = item.pts * item.time_base
+            if self._starts is not None and time < self._starts:
+                self._figures.lead_in(item)
+                continue
+            number = self._plan.segment_at(time)
+            while self._number < number:
+                if not self._next():
+                    return
+            self._take(item)
+            self._on_frame(number, float(time - self._plan.starts[number]), len(item.faces))
+        if self._stopped():
+            raise Interrupted
+        while self._next():  # what follows the last frame has none
+            pass
+
+    def abort(self) -> None:
+        """Ends early: what is not finished is removed, and its lease given back."""
+        with suppress(OSError, av.FFmpegError, ValueError):
+            if self._writer is not None:
+                self._writer.discard()
+        self._writer = None
+        if self._held:
+            self._leases.release(f"{self._number:05}", self._epoch)
+        self._held = False
+
+    def _take(self, frame: Frame) -> None:
+        try:
+            if self._writer is None:
+                self._writer = self._open()
+            with self._stats.time("encode"):
+                self._writer.write(frame)
+        except OSError as error:
+            raise self._failure(error) from error
+        except (av.FFmpegError, ValueError) as error:
+            raise OutputError(f"{self._folder.path}: segment {self._number} cannot be encoded ({error}); choose "
+                              "another --codec and begin again with --restart") from error
+        self._stats.count("frames_out")
+        self._figures.add(frame)
+
+    def _open(self) -> SegmentWriter:
+        path = self._folder.segments / f"{self._number:05}-{self._epoch}-{secrets.token_hex(3)}.video"
+        return SegmentWriter(path, self._video, self._plan.container, self._plan.origin, self._stats)
+
+    def _next(self) -> bool:
+        """Finishes the segment in work, and takes the next; False where there is none for this worker."""
+        record: dict[str, Any] = {"segment": self._number, "run": self._run,
+                                  "seconds": round(monotonic() - self._began, 3)}
+        record["engine"], record["device"] = self._parts.runtime.engines.described
+        try:
+            record |= self._writer.finish() if self._writer is not None else {"file": None, "frames": 0, "packets": []}
+        except OSError as error:
+            raise self._failure(error) from error
+        except (av.FFmpegError, ValueError) as error:
+            raise OutputError(f"{self._folder.path}: segment {self._number} cannot be encoded ({error})") from error
+        fingerprint.check(self._plan.input, self._plan.source)
+        record |= self._figures.take()
+        writer, self._writer = self._writer, None
+        kept = (writer is None or writer.path.exists()) and self._folder.write(
+            self._folder.record(self._number), record, new=True)
+        if not kept:  # another worker took this one for gone, and was faster
+            self._folder.log(f"{self._number:05}: was finished by another worker; the file of {self._run} is dropped")
+            if writer is not None:
+                writer.path.unlink(missing_ok=True)
+        self._leases.release(f"{self._number:05}", self._epoch)
+        self._held = False
+        self.done.append(self._number)
+        self._began = monotonic()
+        self._number += 1
+        if self._number >= len(self._plan):
+            return False
+        epoch = self._claim(self._number)
+        if epoch is None:
+            return False
+        self._epoch, self._held = epoch, True
+        return True
+
+    def _failure(self, error: OSError) -> OutputError | InputMissing:
+        failure = self._folder.failure(error)
+        if full(error) and self._writer is not None:
+            failure.args = (f"{failure} (in segment {self._number} of {len(self._plan)})",)
+        return failure

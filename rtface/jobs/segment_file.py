@@ -1,0 +1,180 @@
+"""The file of a segment: its encoded frames, one after the other, and a record with their exact times.
+
+The file begins with the encoder's header, where there is one; H.264 and H.265 therefore play as they are. The record
+(JSON) has for every frame, in the order of decoding, pts, dts, duration, bytes, and 1 for one that is decoded without
+others.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from rtface.errors import InputError
+from rtface.frame import Frame
+from rtface.media.encoders import VideoPlan
+from rtface.media.frame_encoder import FrameEncoder, add_video
+from rtface.media.muxer import AnyPacket
+from rtface.stats import Stats
+from rtface.util.files import NEW, sync_file
+
+Times = tuple[int, int, int, int, int]
+"""pts, dts, duration, bytes, and 1 for a frame that is decoded without others."""
+
+
+class SegmentWriter:
+    """Encodes the frames of a segment with an encoder of its own into a file.
+
+    Args:
+        path: the file; nothing of that name may be there.
+        video: how frames are encoded.
+        format: container of the output, which decides where the encoder's header goes.
+        origin: the time of the input's clock that becomes 0.
+        stats: receives counters.
+        last: pts of the frame before, in the encoder's unit; None where it is not known.
+
+    Raises:
+        OSError: the file cannot be made.
+        OutputError: the encoder does not open.
+    """
+
+    def __init__(self, path: Path, video: VideoPlan, format: str, origin: Fraction, stats: Stats,
+                 last: int | None = None) -> None:
+        self.path = path
+        self._file = os.fdopen(os.open(path, NEW, 0o666), "wb", buffering=1 << 16)
+        try:
+            self._container = av.open(io.BytesIO(), "w", format=format)  # never written to
+            self._stream = add_video(self._container, video, str(path))
+        except BaseException:
+            self._file.close()
+            path.unlink(missing_ok=True)
+            raise
+        self._encoder = FrameEncoder(self._stream, video, origin, stats, last)
+        self._base = video.time_base
+        self._digest = hashlib.sha256()
+        self._bytes = 0
+        self._header = b""
+        self._times: list[Times] = []
+
+    @property
+    def frames(self) -> int:
+        """Frames taken so far."""
+        return self._encoder.frames
+
+    @property
+    def last(self) -> int | None:
+        """pts of the last frame, in the encoder's unit."""
+        return self._encoder.last
+
+    def write(self, frame: Frame) -> None:
+        """Encodes the next frame; OSError where the file cannot grow, av.FFmpegError where the encoder refuses."""
+        self._put(self._encoder.encode(frame))
+
+    def finish(self) -> dict[str, Any]:
+        """Writes what the encoder still holds; returns the part of the record that describes the file."""
+        self._put(self._encoder.flush())
+        self._file.flush()
+        sync_file(self._file.fileno())
+        self._file.close()
+        self._container.close()
+        return {"file": self.path.name, "bytes": self._bytes, "sha256": self._digest.hexdigest(),
+                "header": base64.b64encode(self._header).decode(), "time_base": str(self._base),
+                "frames": self._encoder.frames, "packets": self._times}
+
+    def discard(self) -> None:
+        """Removes the file."""
+        self._file.close()
+        self._container.close()
+        self.path.unlink(missing_ok=True)
+
+    def _put(self, packets: list[AnyPacket]) -> None:
+        for packet in packets:
+            if not self._times:
+                self._header = bytes(self._stream.codec_context.extradata or b"")
+                self._write(self._header)
+            if packet.time_base != self._base:
+                packet.rescale_ts(self._base)  # pyright: ignore[reportArgumentType]
+            data = bytes(packet)
+            assert packet.pts is not None
+            dts = packet.dts if packet.dts is not None else packet.pts
+            self._times.append((packet.pts, dts, packet.duration or 0, len(data), int(packet.is_keyframe)))
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._digest.update(data)
+        self._bytes += len(data)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentFile:
+    """A finished segment's file, as its record describes it.
+
+    Attributes:
+        path: the file.
+        header: the encoder's header (FFmpeg's extradata).
+        times: of every frame, in the order of decoding.
+        base: seconds of one unit of them.
+        sha256: of the file.
+    """
+
+    path: Path
+    header: bytes
+    times: list[Times]
+    base: Fraction
+    sha256: str
+
+    @classmethod
+    def of(cls, folder: Path, record: dict[str, Any]) -> SegmentFile:
+        """The file of a record in `folder`."""
+        times: list[Times] = [tuple(entry) for entry in record["packets"]]
+        return cls(folder / record["file"], base64.b64decode(record["header"]), times,
+                   Fraction(record["time_base"]), record["sha256"])
+
+    def check(self) -> None:
+        """Compares the file with its checksum.
+
+        Raises:
+            InputError: it is not there, cannot be read, or has other bytes.
+        """
+        digest = hashlib.sha256()
+        try:
+            with self.path.open("rb") as file:
+                while data := file.read(1 << 20):
+                    digest.update(data)
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be read ({error.strerror})") from error
+        if digest.hexdigest() != self.sha256:
+            raise InputError(f"{self.path}: is damaged")
+
+    def packets(self) -> Iterator[tuple[bytes, Times]]:
+        """Every encoded frame with its times, in the order of decoding."""
+        with self.path.open("rb") as file:
+            file.seek(len(self.header))
+            for times in self.times:
+                yield file.read(times[3]), times
+
+
+def same_header(one: bytes, other: bytes, encoder: str) -> bool:
+    """Whether two headers of an encoder describe the same stream: messages of H.264 and H.265 headers that name the
+    encoder's threads and machine (SEI) are left out."""
+    if one == other:
+        return True
+    return _without_sei(one, encoder) == _without_sei(other, encoder)
+
+
+def _without_sei(header: bytes, encoder: str) -> list[bytes]:
+    if "264" not in encoder and "265" not in encoder:
+        return [header]
+    hevc = "265" in encoder
+    parts = [part.rstrip(b"\0") for part in header.split(b"\0\0\1") if part.rstrip(b"\0")]
+    return [part for part in parts if not ((part[0] >> 1 & 63) in (39, 40) if hevc else (part[0] & 31) == 6)]

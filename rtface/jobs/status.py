@@ -1,0 +1,109 @@
+"""The state of a job in figures: what is finished, who works on what, and the time that is left."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from rtface.errors import InputError
+from rtface.jobs.folder import JobFolder
+from rtface.jobs.leases import Leases
+from rtface.jobs.plan import JobPlan
+
+State = Literal["working", "joining", "waiting", "ready"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """One worker.
+
+    Attributes:
+        id, host, pid: which process of which machine.
+        segment: it works on; None between two.
+        seconds: of that segment that are done.
+        speed: seconds of the film a second, all segments of the worker together; None before the first frames.
+    """
+
+    id: str
+    host: str
+    pid: int
+    segment: int | None
+    seconds: float
+    speed: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """A job.
+
+    Attributes:
+        state: "working", "joining", "waiting" (segments are missing and nobody works) or "ready" (all are finished).
+        input, output: paths.
+        segments, finished: number of all and of the finished segments.
+        duration_s, done_s: seconds of the film, and of it that are done.
+        time_left_s: None where it is not known.
+        speed: of all workers together, seconds of the film a second.
+        workers: those that are there.
+    """
+
+    state: State
+    input: str
+    output: str
+    segments: int
+    finished: int
+    duration_s: float
+    done_s: float
+    time_left_s: float | None
+    speed: float | None
+    workers: list[WorkerStatus] = field(default_factory=list[WorkerStatus])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def read_status(folder: JobFolder, plan: JobPlan | None = None, leases: Leases | None = None) -> JobStatus:
+    """The state of a job.
+
+    Args:
+        folder: of the job.
+        plan: of it, where it is known.
+        leases: those that were asked before, which know the beats of workers on other machines.
+
+    Raises:
+        InputError: there is no job, or it cannot be read.
+    """
+    plan, leases = plan or JobPlan.load(folder), leases or Leases(folder, "")
+    finished = {n for n in folder.finished() if n < len(plan)}
+    held = leases.held()
+    segments = {worker: int(name) for name, (_, worker) in held.items() if name.isdigit()}
+    workers: list[WorkerStatus] = []
+    done = sum(plan.seconds(n) for n in finished)
+    for path in sorted(folder.workers.glob("*.json")):
+        try:
+            value = folder.read(path)
+        except InputError:
+            continue
+        if value is None or not leases.alive(path.stem):
+            continue
+        number = segments.get(path.stem)
+        at = min(value.get("seconds", 0.0), plan.seconds(number)) if number is not None else 0.0
+        if number is None or number in finished or value.get("segment") != number:
+            at = 0.0
+        done += at
+        workers.append(WorkerStatus(path.stem, value["host"], value["pid"], number, at, value.get("speed")))
+    speeds = [worker.speed for worker in workers if worker.speed]
+    speed = sum(speeds) if speeds else None
+    left = (plan.duration_s - done) / speed if speed else 0.0 if len(finished) == len(plan) else None
+    state: State = "joining" if "join" in held else "ready" if len(finished) == len(plan) else (
+        "working" if segments else "waiting")
+    return JobStatus(state, plan.input["path"], plan.output["path"], len(plan), len(finished),
+                     round(plan.duration_s, 3), round(done, 3), None if left is None else round(max(0.0, left), 1),
+                     None if speed is None else round(speed, 3), workers)
+
+
+def write_progress(folder: JobFolder, plan: JobPlan, leases: Leases) -> None:
+    """Writes the state to progress.json, for a page that shows it."""
+    status = read_status(folder, plan, leases)
+    folder.write(folder.progress, {**status.to_dict(), "written": time.strftime("%Y-%m-%dT%H:%M:%S%z")}, sync=False)

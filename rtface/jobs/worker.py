@@ -1,0 +1,277 @@
+"""A worker of a job: runs the chain of a film over segments that are missing, and writes a file for each.
+
+One chain goes over as many segments as follow each other, so that tracks, memory and treatment do not break at a
+border; only the encoder begins again there. Where a worker begins in the middle of the film, it processes some frames
+before (the lead-in), which settle the chain's state and are not written.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from enum import Enum
+from fractions import Fraction
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from rtface.enhance.film import FilmEnhancer
+from rtface.errors import Interrupted, RtfaceError, UsageError
+from rtface.frame import Frame
+from rtface.jobs import fingerprint
+from rtface.jobs.folder import JobFolder
+from rtface.jobs.leases import Leases, WorkerSign
+from rtface.jobs.plan import JobPlan, WorkerRefused, check_video, check_worker, encoder_of, options_of
+from rtface.jobs.run_output import RunOutput
+from rtface.jobs.share import choose
+from rtface.media.encoders import VideoPlan
+from rtface.media.source import FileSource
+from rtface.options import Options
+from rtface.pipeline.build import RunParts, Threads, film_parts, open_film, segment_parts
+from rtface.pipeline.chain import chain, end_at_faults
+from rtface.pipeline.runtime import BuildProgress
+from rtface.pipeline.segment_plan import plan_segments
+from rtface.pipeline.segments import in_segments
+from rtface.protocols import Item
+from rtface.stages.runner import Stages
+from rtface.stats import Stats
+
+__all__ = ["Outcome", "Step", "Worker", "WorkerRefused", "do_segment"]
+
+
+class Outcome(Enum):
+    """What `do_segment` did."""
+
+    DONE = "done"
+    ALREADY = "finished before"
+    BUSY = "another worker has it"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Where a worker is: told after every frame.
+
+    Attributes:
+        segment: in work.
+        seconds: of it that are done.
+        faces: on the last frame.
+        frames: this worker has written, all segments together.
+    """
+
+    segment: int
+    seconds: float
+    faces: int
+    frames: int
+
+
+def do_segment(folder: Path, number: int, *, threads: int | None = None, stop: threading.Event | None = None,
+               on_step: Callable[[Step], object] | None = None) -> Outcome:
+    """Makes one segment of a job; safe to call again, and at the same time from several machines.
+
+    Args:
+        folder: of the job.
+        number: of the segment, from 0 on.
+        threads: CPU threads, None for all cores.
+        stop: ends the work when set.
+        on_step: called after every frame.
+
+    Raises:
+        UsageError: there is no such segment, or this installation differs from the one that planned the job.
+        InputError: there is no job, or its film is missing or another.
+        OutputError: the folder cannot be written to.
+        Interrupted: `stop` was set.
+    """
+    with Worker(JobFolder(folder), threads=threads, stop=stop, on_step=on_step) as worker:
+        return worker.do(number)
+
+
+class Worker:
+    """Works on the segments of a job, in the process that makes it; a context that shows its heartbeat meanwhile.
+
+    Args:
+        folder: of the job.
+        threads: CPU threads, None for all cores.
+        stop: ends the work when set.
+        on_step: called after every frame.
+        building: called with what is built for a GPU before the first frame, and the share done (0…1).
+        on_beat: called with every heartbeat, on its thread.
+        segments: chains at the same time (`Options.segments`).
+
+    Attributes:
+        done: numbers of the segments that it finished.
+
+    Raises:
+        InputError: there is no job, or its film is missing or another.
+        UsageError: this installation differs from the one that planned the job.
+    """
+
+    def __init__(self, folder: JobFolder, *, threads: int | None = None, stop: threading.Event | None = None,
+                 on_step: Callable[[Step], object] | None = None, building: BuildProgress | None = None,
+                 on_beat: Callable[[], object] | None = None, segments: int | None = None) -> None:
+        self._folder, self._plan = folder, JobPlan.load(folder)
+        self._options: Options = options_of(self._plan, threads=threads, segments=segments)
+        self._threads = Threads.for_film(threads)
+        self._stop = stop or threading.Event()
+        self._on_step, self._building = on_step, building
+        check_worker(self._plan, self._options)
+        fingerprint.check(self._plan.input, self._plan.source)
+        self._stats = Stats()
+        self._sign = WorkerSign(folder, on_beat=on_beat)
+        self._leases = Leases(folder, self._sign.id)
+        self._parts: RunParts[FilmEnhancer] | None = None
+        self._video: VideoPlan | None = None
+        self._stack = ExitStack()
+        self._runs = 0
+        self._frames = 0
+        self._from: float | None = None  # time of the first frame
+        self._output: RunOutput | None = None
+        self.done: list[int] = []
+
+    def __enter__(self) -> Worker:
+        self._sign.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        try:
+            self._stack.close()
+        finally:
+            self._sign.__exit__(*error)
+
+    def do(self, number: int) -> Outcome:
+        """Makes one segment; raises as `do_segment`."""
+        if not 0 <= number < len(self._plan):
+            raise UsageError(f"{self._folder.path}: has segments 0 to {len(self._plan) - 1}, and no segment {number}")
+        if number in self._folder.finished():
+            return Outcome.ALREADY
+        epoch = self._leases.take(_name(number))
+        if epoch is None:
+            return Outcome.BUSY
+        if number in self._folder.finished():
+            self._leases.release(_name(number), epoch)
+            return Outcome.ALREADY
+        self._run(number, epoch, lambda _: None)
+        return Outcome.DONE
+
+    def work(self) -> bool:
+        """Makes segments as long as one is free; whether all of the film are finished then. Raises as `do_segment`."""
+        while True:
+            if self._stop.is_set():
+                raise Interrupted
+            finished, leased = self._folder.finished(), {int(n) for n in self._leases.held() if n.isdigit()}
+            if len(finished) >= len(self._plan):
+                return True
+            number = choose(len(self._plan), finished, leased)
+            if number is None:
+                return False
+            epoch = self._claim(number)
+            if epoch is not None:
+                self._run(number, epoch, self._claim)
+
+    # -- one run of the chain -----------------------------------------------------------------------------------
+
+    def _claim(self, number: int) -> int | None:
+        """Takes a segment that is not finished; its epoch, or None where another has it."""
+        if self._folder.record(number).exists():
+            return None
+        epoch = self._leases.take(_name(number))
+        if epoch is not None and self._folder.record(number).exists():
+            self._leases.release(_name(number), epoch)
+            return None
+        return epoch
+
+    def _run(self, first: int, epoch: int, claim: Callable[[int], int | None]) -> None:
+        """Runs a chain from a segment on, as far as `claim` gives the next."""
+        output: RunOutput | None = None
+        try:
+            if self._stop.is_set():
+                raise Interrupted
+            self._runs += 1
+            run = f"{self._sign.id}.{self._runs}"
+            self._folder.log(f"{run}: begins at segment {first}")
+            parts, video = self._opened()
+            with ExitStack() as stack:
+                source = self._source(first, stack)
+                stages = Stages.open(self._options.stages, self._stats, origin=float(self._plan.begins),
+                                     commercial_use=self._options.commercial_use)
+                stack.callback(stages.close)
+                stages.watch(parts.tracker, self._options.tracker)
+                output = self._output = RunOutput(
+                    self._folder, self._plan, video, parts, self._stats, self._leases, first, epoch, claim, run,
+                    on_frame=self._note, stopped=self._stop.is_set)
+                items = self._chained(stages.remember(source), parts, first, source)
+                stack.enter_context(closing(items))
+                output.write(stages(end_at_faults(items, self._stats)))
+        except BaseException as error:
+            if output is None:
+                self._leases.release(_name(first), epoch)
+            else:
+                output.abort()
+            if isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted):
+                raise Interrupted from None
+            self._folder.log(f"{self._sign.id}: {' '.join(str(error).split()) or type(error).__name__}")
+            if isinstance(error, OSError) and not isinstance(error, RtfaceError):
+                raise self._folder.failure(error) from error
+            raise
+        finally:
+            self.done, self._output = self._made(), None
+
+    def _chained(self, items: Iterator[Item], parts: RunParts[FilmEnhancer], first: int,
+                 source: FileSource) -> Generator[Item, None, None]:
+        several, _ = plan_segments(self._options, source.info)
+        if several:
+            return in_segments(items, parts, self._options, self._stats, several, self._stop.is_set)
+        if first:
+            items = _marked(items, self._plan.starts[first])
+        return chain(items, parts, self._stats, stop=self._stop.is_set)
+
+    def _opened(self) -> tuple[RunParts[FilmEnhancer], VideoPlan]:
+        """Tracker, engines and the plan of the encoder; the enhancement has no past."""
+        if self._parts is None or self._video is None:
+            source = FileSource(self._plan.source, start=self._options.start, end=self._options.end, threads=1)
+            try:
+                self._video = encoder_of(source.info, self._plan.container, self._options)
+            finally:
+                source.close()
+            check_video(self._plan, self._video)
+            self._video.threads = self._threads.encode
+            self._parts = film_parts(self._options, self._threads, self._stats, self._stack, self._building)
+        else:
+            self._parts = segment_parts(self._parts.runtime, self._parts.tracker, self._options, self._stats)
+        return self._parts, self._video
+
+    def _source(self, first: int, stack: ExitStack) -> FileSource:
+        """The film from the lead-in of a segment on."""
+        plan, options = self._plan, self._options
+        if first:
+            start = max(plan.starts[first] - plan.begins - plan.lead_in, Fraction(options.start or 0))
+            options = replace(options, start=float(start) or None)
+        source = open_film(plan.source, options, self._threads, self._stats, self._stop, stack, size=plan.size,
+                           on_gpu=not options.stages and options.damage == "none")
+        assert isinstance(source, FileSource)
+        return source
+
+    def _made(self) -> list[int]:
+        return [*self.done, *(self._output.done if self._output is not None else ())]
+
+    def _note(self, segment: int, seconds: float, faces: int) -> None:
+        self._frames += 1
+        now = monotonic()
+        if self._from is None:
+            self._from = now
+        done = seconds + sum(map(self._plan.seconds, self._made()))
+        self._sign.state = {"segment": segment, "seconds": round(seconds, 2), "frames": self._frames,
+                            "speed": round(done / (now - self._from), 4) if now > self._from else None}
+        if self._on_step:
+            self._on_step(Step(segment, seconds, faces, self._frames))
+
+
+def _marked(items: Iterator[Item], start: Fraction) -> Iterator[Item]:
+    """The items; frames before a segment are its lead-in."""
+    for item in items:
+        yield (replace(item, lead_in=True) if isinstance(item, Frame) and item.pts * item.time_base < start else item)
+
+
+def _name(number: int) -> str:
+    return f"{number:05}"

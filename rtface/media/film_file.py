@@ -1,0 +1,244 @@
+"""A film file that appears under its name only when it is whole: encoded frames and the packets of other streams."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+from av.container import OutputContainer
+from av.container.core import Flags
+
+from rtface.errors import OutputError
+from rtface.frame import Packet
+from rtface.media.leftovers import make_playable
+from rtface.media.mp4 import hide_cover_track, reach_last_frame
+from rtface.media.muxer import AnyPacket, muxer_options
+from rtface.media.output_streams import OutputStreams
+from rtface.media.provenance import append_xmp_box, without_correction
+from rtface.media.stream_plan import OutputPlan
+from rtface.media.tags import take_out
+from rtface.media.timeline import REMEMBERED
+from rtface.media.workfile import WorkFile, full
+from rtface.stats import Stats
+
+# Containers round times to a millisecond.
+_SAME_TIME = Fraction(1, 500)
+
+
+class FilmFile:
+    """Writes encoded frames, copies or transcodes the packets of the other streams, and interleaves them.
+
+    Until `finish`, everything goes into a hidden file next to the output that can be played at any time: Matroska as
+    it is, MP4 and MOV in fragments of half a second that become an ordinary file at the end. What the encoder holds
+    back (libx264 about 40 frames) is not in it yet. Memory is bounded whatever the length: packets of other streams
+    wait for their frames in at most 32 MB, and the muxer holds about as much.
+
+    `rtface.media.file_sink.FileSink` encodes the frames; those of a job come encoded (`rtface.jobs.join`).
+
+    Args:
+        plan: what was decided; its input must still be open.
+        stats: receives counters.
+        threads: encoder threads, None for the encoder's own choice.
+        work: working name of the file, from `rtface.media.workfile.work_name`; a new one without.
+        partial: whether what was done stays as a partial film where the run ends early.
+
+    Attributes:
+        kept: frames that lie in the partial film, from the first on without a gap.
+        frames: noted so far.
+        corrected: whether a face was corrected on any frame; set it before `finish`.
+
+    Raises:
+        OutputError: the working file cannot be made.
+    """
+
+    def __init__(self, plan: OutputPlan, stats: Stats | None = None, threads: int | None = None,
+                 work: Path | None = None, partial: bool = True) -> None:
+        self.plan = plan
+        self._keeps = partial
+        self.stats = stats or Stats()
+        plan.video.threads = threads or 0
+        for line in plan.video.warnings:
+            self.stats.warn(f"encode:{line[:24]}", f"{plan.path}: {line}")
+        try:
+            self._file = WorkFile(plan.target, work)
+        except OSError as error:
+            raise OutputError(f"{plan.path}: the working file cannot be made ({error.strerror})") from error
+        self.frames = 0
+        self.corrected = False
+        self._over = False
+        self._partial: str | None = None
+        self.kept = 0
+        self._given: deque[int] = deque(maxlen=REMEMBERED)  # pts of the last frames, in the encoder's unit
+        self._first: int | None = None
+        self._container: OutputContainer = av.open(
+            self._file, "w", format=plan.format, buffer_size=1 << 16, container_options=muxer_options(plan))
+        self._container.flags |= Flags.flush_packets.value  # every finished piece goes to the disk at once
+        try:
+            self.streams = OutputStreams(plan, self._container, self.stats)
+        except BaseException:
+            self._drop()
+            raise
+
+    @property
+    def work(self) -> Path:
+        """Its working name, and from `finish` on the name that it got."""
+        return self._file.path
+
+    def note(self, pts: int) -> None:
+        """Notes the time of a frame that is written, in the order of presentation and the encoder's unit."""
+        if self._first is None:
+            self._first = pts
+        self._given.append(pts)
+        self.frames += 1
+        self.stats.count("frames_out")
+
+    def put(self, packet: AnyPacket) -> None:
+        """Writes an encoded frame, in the order of decoding.
+
+        Raises:
+            OutputError: the disk is full, or the muxer refuses; what was done is kept as a partial file.
+        """
+        try:
+            self.streams.muxer.frame(packet)
+        except (OSError, av.FFmpegError, ValueError) as error:
+            raise self.failed(error) from error
+
+    def take(self, item: Packet) -> None:
+        """Writes a packet of another stream of the input; raises as `put`."""
+        try:
+            self.streams.take(item)
+        except (OSError, av.FFmpegError, ValueError) as error:
+            raise self.failed(error) from error
+
+    def flush(self) -> None:
+        """Muxes everything that waits; errors are not yet those of rtface."""
+        self.streams.finish()
+
+    def finish(self) -> None:
+        """Flushes, and makes the output appear under its name in one step.
+
+        Raises:
+            OutputError: as `write`.
+        """
+        if self._over:
+            return
+        try:
+            self.flush()
+            self._container.close()
+        except (OSError, av.FFmpegError, ValueError) as error:
+            raise self.failed(error) from error
+        self._over = True
+        if not self.frames:
+            self._file.discard()
+            raise OutputError(f"{self.plan.path}: no frame came, so nothing was written")
+        try:
+            with self._file.edited() as file:
+                if any(s.action == "cover" for s in self.plan.streams):
+                    hide_cover_track(file)
+                if self.plan.format in ("mp4", "mov"):
+                    reach_last_frame(file)
+                    if self.plan.metadata and self.corrected:
+                        append_xmp_box(file, self.plan.metadata)
+                self._unmark(file)
+            self._file.publish()
+        except FileExistsError as error:
+            self._partial = self._keep()
+            raise OutputError(f"{self.plan.path}: another file came there while this one was made, and is not "
+                              f"replaced without --overwrite{self._whole()}") from error
+        except OSError as error:
+            self._partial = self._keep()
+            raise OutputError(f"{self.plan.path}: could not be given its name ({full(error) or error.strerror})"
+                              f"{self._whole()}") from error
+
+    def _whole(self) -> str:
+        return f"; the whole film is {self._partial}" if self._partial else ""
+
+    def abort(self, *, keep_partial: bool) -> str | None:
+        """Ends early; with `keep_partial`, what was done becomes NAME.partial.EXT, which plays; gives its path."""
+        if self._over:
+            return self._partial
+        if keep_partial and self.frames:
+            try:
+                self.flush()
+                self._container.close()
+            except (OSError, av.FFmpegError, ValueError) as error:
+                self.stats.warn("partial", f"{self.plan.path}: the end of the partial film is missing ({error})")
+            self._drop(keep=True)
+            self._partial = self._keep()
+        else:
+            self._drop()
+        return self._partial
+
+    # -- ends ---------------------------------------------------------------------------------------------------
+
+    def _drop(self, *, keep: bool = False) -> None:
+        """Lets go of the working file without writing to it again; removes it unless `keep`."""
+        self._over = True
+        self._file.seal()  # keeps PyAV from writing the trailer
+        with contextlib.suppress(OSError, av.FFmpegError, ValueError):
+            self._container.close()
+        if not keep:
+            self._file.discard()
+
+    def _unmark(self, file: BinaryIO) -> None:
+        """Takes out what was written with the header about corrected faces, where there turned out to be none."""
+        if not self.corrected:
+            tags, own = self.plan.metadata, {name.lower() for name in self.plan.info.metadata}
+            # What the input said of itself stays: it may have been enhanced before.
+            take_out(file, self.plan.format, tags.keys() - without_correction(tags).keys() - own)
+
+    def _keep(self) -> str | None:
+        """Gives the working file its partial name if it plays and is wanted, else removes it."""
+        if not self._keeps:
+            self._file.discard()
+            return None
+        with self._file.edited() as file:
+            times = make_playable(file)
+            with contextlib.suppress(OSError):  # the film itself is what matters here
+                self._unmark(file)
+        if not times:
+            self._file.discard()
+            return None
+        self.kept = self._compare(times)
+        return str(self._file.keep())
+
+    def _compare(self, times: list[Fraction]) -> int:
+        """How many frames lie in the partial film without a gap.
+
+        Args:
+            times: presentation times of its frames, rising. What an encoder held back and what was cut off is missing.
+                A muxer may move all of them by some milliseconds.
+        """
+        forgotten = self.frames - len(self._given)
+        for place, pts in enumerate(self._given, forgotten):
+            expected = (pts - (self._first or 0)) * self.plan.video.time_base
+            if place >= len(times) or abs(times[place] - times[0] - expected) > _SAME_TIME:
+                return place
+        return self.frames
+
+    def failed(self, error: Exception) -> OutputError:
+        """Ends the file after an error, keeps what plays of it, and returns the error to raise."""
+        cause = self._file.fault or error
+        written = self._file.size
+        self._drop(keep=True)
+        self._partial = self._keep()
+        what = full(cause)
+        if isinstance(cause, MemoryError):
+            what, advice = "not enough memory to encode", "use fewer --threads"
+        elif what is None:
+            what = f"writing failed ({' '.join(str(getattr(cause, 'strerror', None) or cause).split())})"
+            advice = ""
+        else:
+            length = self.plan.info.duration_s
+            what += f" after {written / 1e6:.1f} MB"
+            if length and self.streams.muxer.reached > 0.1:
+                need = written * length / min(length, self.streams.muxer.reached)
+                what += f" of about {max(need, written) / 1e6:.1f} MB"
+            advice = "make room; "
+        if self._partial:
+            return OutputError(f"{self.plan.path}: {what}; {advice}what was done is in {self._partial}")
+        return OutputError(f"{self.plan.path}: {what}; nothing was left" + (", make room first" if advice else ""))
