@@ -40,6 +40,7 @@ class SegmentFigures:
         self._spans: dict[tuple[int, float], int] = {}  # frames of every span that were given out
         self._seen: Counter[int] = Counter()  # frames of every track that reached the sink
         self._given: Counter[int] = Counter()  # of these, in records
+        self._corrected: Counter[int] = Counter()  # of these, those that were corrected
         self._from_s = 0.0
         self._begin()
 
@@ -89,6 +90,8 @@ class SegmentFigures:
         # What is in work behind the border is left to the next segment, and with it to the worker that makes that.
         frames = min(int(now[0]), self._seen[key]) - self._given[key]
         self._given[key] += frames
+        changed = min(int(now[2]), self._seen[key]) - self._corrected[key]
+        self._corrected[key] += changed
         spans: list[dict[str, Any]] = []
         for span in report.spans:
             grown = span.frames - self._spans.get((key, span.from_s), 0)
@@ -96,7 +99,7 @@ class SegmentFigures:
             if grown > 0:
                 spans.append({**asdict(span), "from_s": max(span.from_s, round(self._from_s, 3)), "frames": grown})
         return {**asdict(report), "frames": frames, "first_s": max(report.first_s, round(self._from_s, 3)),
-                "mean_width_px": mean, "frames_corrected": min(int(corrected), frames),
+                "mean_width_px": mean, "frames_corrected": changed,
                 "strength": strength / corrected if corrected else 0.0,
                 "spans": spans}
 

@@ -18,7 +18,7 @@ from rtface.jobs.folder import JobFolder, folder_of
 from rtface.jobs.join import DamagedSegments, Join
 from rtface.jobs.leases import Leases, WorkerSign
 from rtface.jobs.local_workers import LocalWorkers, count_workers
-from rtface.jobs.plan import JobPlan, changed_option, frame_options, make_plan, options_of
+from rtface.jobs.plan import JobPlan, changed_option, frame_options, make_plan, option_files, options_of
 from rtface.jobs.status import JobStatus, read_status, write_progress
 from rtface.jobs.worker import Step, Worker
 from rtface.media.leftovers import clear_leftovers
@@ -26,6 +26,7 @@ from rtface.media.outputs import OutputPath, check_outputs
 from rtface.media.source import FileSource
 from rtface.media.workfile import Target
 from rtface.options import Options
+from rtface.pipeline.checksums import checksum_outputs, write_checksums
 from rtface.pipeline.progress import Progress, Show
 from rtface.pipeline.runtime import BuildProgress
 from rtface.report import Report, report_options
@@ -119,7 +120,10 @@ class FilmJob:
         if plan.target != target:
             raise UsageError(f"{target}: the job makes {plan.target}; name that one, {choices}")
         now = frame_options(self.options)
-        if now != plan.options and (found := changed_option(plan.options, now)):
+        found = changed_option(plan.options, now)
+        if found is None and option_files(self.options) != plan.files:
+            found = f"the file {self.options.shots} was changed since the job began"
+        if found:
             raise UsageError(f"{found}; give the same options to continue, {choices}")
         fingerprint.check(plan.input, source)
 
@@ -153,21 +157,24 @@ class FilmJob:
         saved: Target | None = None
         failure: BaseException | None = None
         try:
-            if self._published():  # a call was ended while it removed the folder
+            whole = self._published()  # a call was ended behind the join
+            sums = checksum_outputs(self.plan.target, film=True) if options.checksums else []
+            written = [OutputPath(self.plan.target), *sums]
+            written += [OutputPath(options.report, "--report")] if options.report else []
+            targets = check_outputs(written, inputs=[self.plan.source], overwrite=options.overwrite or whole)
+            saved = targets[-1] if options.report else None
+            if whole:
                 figures = self._figures()
             else:
                 _remove_work(self.folder)
-                written = [OutputPath(self.plan.target)]
-                if options.report:
-                    written.append(OutputPath(options.report, "--report"))
-                targets = check_outputs(written, inputs=[self.plan.source], overwrite=options.overwrite)
-                saved = targets[-1] if options.report else None
                 for line in clear_leftovers(targets[0]):
                     stats.warn(f"leftover:{line}", line)
                 figures = self._make(targets[0], report, count_workers(workers, self.plan, options.threads), stats,
                                      progress, stop, building, said)
             _take_over(stats, figures.stats)
             figures.fill(report)
+            if sums:
+                report.notes += write_checksums(self.plan.target, targets[1:1 + len(sums)], stop=stop.is_set)
         except BaseException as error:  # noqa: BLE001 - noted in the report, and raised again
             failure = self._interrupted() if isinstance(error, KeyboardInterrupt) else error
             report.ended_by(failure)

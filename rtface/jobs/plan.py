@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from array import array
@@ -27,11 +28,13 @@ from rtface.media.stream_plan import FORMATS, supported_encoders
 from rtface.options import OPTIONS, Options
 from rtface.pipeline.runtime import codec_device
 from rtface.redaction import redacted_values
+from rtface.shots.clock import FilmClock
+from rtface.shots.files import read_shots
 
 # Seconds before a segment that are processed where its worker did not process the segment before it.
 LEAD_IN_S = Fraction(3, 5)
 # Options that change no frame: they may differ from call to call.
-_FREE = ("report", "overwrite", "threads", "dry_run", "compare", "segments")
+_FREE = ("report", "overwrite", "threads", "dry_run", "compare", "segments", "checksums")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class JobPlan:
         input: absolute path of the film, `name` relative to the folder, and its fingerprint.
         output: absolute path of the result, and its container.
         options: those that are not the default, as text.
+        files: SHA-256 of the files that they name.
         engines: version and SHA-256 of the recipe (which names that of the network) of every engine that may run.
         versions: of rtface, PyAV and FFmpeg's libraries.
         video: how the frames are encoded.
@@ -59,6 +63,7 @@ class JobPlan:
     input: dict[str, Any]
     output: dict[str, Any]
     options: dict[str, Any]
+    files: dict[str, str]
     engines: dict[str, dict[str, str]]
     versions: dict[str, str]
     video: dict[str, Any]
@@ -155,8 +160,23 @@ def frame_options(options: Options) -> dict[str, Any]:
         value = getattr(options, key)
         if key not in _FREE and value != option.default:
             found[key] = list(value) if isinstance(value, tuple) else (
-                value if isinstance(value, int | float | str | bool) else str(value))
+                value if isinstance(value, int | float | str | bool) else
+                str(value.absolute()) if isinstance(value, Path) else str(value))
     return redacted_values(found)
+
+
+def option_files(options: Options) -> dict[str, str]:
+    """SHA-256 of the files that options name and frames depend on.
+
+    Raises:
+        UsageError: one cannot be read.
+    """
+    if options.shots is None:
+        return {}
+    try:
+        return {"shots": hashlib.sha256(options.shots.read_bytes()).hexdigest()}
+    except OSError as error:
+        raise UsageError(f"--shots {options.shots}: cannot be read ({error.strerror})") from error
 
 
 def options_of(plan: JobPlan, **more: object) -> Options:
@@ -212,6 +232,10 @@ def make_plan(info: MediaInfo, source: Path, output: Path, options: Options,
     times = read_times(source, info.start, info.end)
     if times.fault or not times.pts:
         return f"{source.name} is processed without a job, because {times.fault or 'no frame was found'}"
+    if options.shots is not None:
+        shots, _ = read_shots(options.shots, FilmClock.of(info, options.timecode))
+        if shots.names_tracks:
+            return f"{source.name} is processed without a job, because {shots.name} names tracks"
     container = FORMATS[output.suffix.lower()]
     video = encoder_of(info, container, options)
     if "vp" in video.encoder and video.pix_fmt.startswith("yuva"):
@@ -221,7 +245,8 @@ def make_plan(info: MediaInfo, source: Path, output: Path, options: Options,
     return JobPlan(
         input={"path": str(source), "name": source.name, **fingerprint(source)},
         output={"path": str(output), "container": container},
-        options=frame_options(options), engines=engines_of(options), versions=versions(), video=described(video),
+        options=frame_options(options), files=option_files(options), engines=engines_of(options),
+        versions=versions(), video=described(video),
         clock={"start": None if info.start is None else str(info.start),
                "end": None if info.end is None else str(info.end), "origin": str(info.origin),
                "begins": str(info.clock_start)},
@@ -267,7 +292,8 @@ def check_worker(plan: JobPlan, options: Options) -> None:
         WorkerRefused: a version, an engine or FFmpeg differs; the message names it.
     """
     found = (difference("the version of", plan.versions, versions())
-             or difference("engine", plan.engines, engines_of(options)))
+             or difference("engine", plan.engines, engines_of(options))
+             or difference("the file of", plan.files, option_files(options)))
     if found:
         raise WorkerRefused(f"this worker cannot take part: {found}; install the same")
 

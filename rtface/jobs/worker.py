@@ -35,6 +35,9 @@ from rtface.pipeline.runtime import BuildProgress
 from rtface.pipeline.segment_plan import plan_segments
 from rtface.pipeline.segments import in_segments
 from rtface.protocols import Item
+from rtface.shots.clock import FilmClock
+from rtface.shots.files import read_shots
+from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
 
@@ -122,6 +125,7 @@ class Worker:
         self._leases = Leases(folder, self._sign.id)
         self._parts: RunParts[FilmEnhancer] | None = None
         self._video: VideoPlan | None = None
+        self._shots: ShotList = NO_SHOTS
         self._stack = ExitStack()
         self._runs = 0
         self._frames = 0
@@ -219,7 +223,7 @@ class Worker:
 
     def _chained(self, items: Iterator[Item], parts: RunParts[FilmEnhancer], first: int,
                  source: FileSource) -> Generator[Item, None, None]:
-        several, _ = plan_segments(self._options, source.info)
+        several, _ = plan_segments(self._options, source.info, self._shots)
         if several:
             return in_segments(items, parts, self._options, self._stats, several, self._stop.is_set)
         if first:
@@ -232,13 +236,17 @@ class Worker:
             source = FileSource(self._plan.source, start=self._options.start, end=self._options.end, threads=1)
             try:
                 self._video = encoder_of(source.info, self._plan.container, self._options)
+                if self._options.shots is not None:
+                    self._shots, _ = read_shots(self._options.shots, FilmClock.of(source.info, self._options.timecode))
             finally:
                 source.close()
             check_video(self._plan, self._video)
             self._video.threads = self._threads.encode
             self._parts = film_parts(self._options, self._threads, self._stats, self._stack, self._building)
+            self._parts.use_shots(self._shots)
         else:
-            self._parts = segment_parts(self._parts.runtime, self._parts.tracker, self._options, self._stats)
+            self._parts = segment_parts(self._parts.runtime, self._parts.tracker, self._options, self._stats,
+                                        self._shots)
         return self._parts, self._video
 
     def _source(self, first: int, stack: ExitStack) -> FileSource:

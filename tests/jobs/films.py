@@ -1,0 +1,108 @@
+"""Films of many kinds, made in the test, and what is in a film."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from tests.pipeline.run_media import write_film
+
+LENGTH = Fraction(1)
+"""Seconds of a segment in these tests."""
+
+
+def scenes(frames: int, *, size: tuple[int, int] = (160, 96), cut: int = 35) -> list[np.ndarray]:
+    """Moving gradients with noise; another one from every `cut`-th frame on."""
+    width, height = size
+    across = np.tile(np.linspace(20, 230, width)[None, :, None], (height, 1, 3))
+    noise = np.random.default_rng(0).integers(0, 12, (height, width, 3))
+    return [np.clip(np.roll(across[:, ::-1] if t // cut % 2 else across, 3 * t, axis=1) + noise, 0, 255).astype(np.uint8)
+            for t in range(frames)]
+
+
+def _plain(suffix: str, codec: str, **more: object) -> Callable[[Path], Path]:
+    frames = int(more.pop("frames", 80))  # type: ignore[call-overload]
+    size = more.pop("size", (160, 96))
+    return lambda folder: write_film(folder / f"in{suffix}", scenes(frames, size=size), codec=codec,  # type: ignore
+                                     **{"sound": True, **more})  # type: ignore[arg-type]
+
+
+def _rotated(folder: Path) -> Path:
+    path, plain = folder / "in.mp4", _plain(".mov", "libx264")(folder)
+    with av.open(str(plain)) as source, av.open(str(path), "w") as out:
+        streams = {s.index: out.add_stream_from_template(s, opaque=True) for s in source.streams}
+        streams[0].set_display_matrix((0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30))
+        _copy(source, out, streams)
+    return path
+
+
+def _late_sound(folder: Path) -> Path:
+    path, plain = folder / "in.mp4", _plain(".mov", "libx264")(folder)
+    with av.open(str(plain)) as source, av.open(str(path), "w") as out:
+        streams = {s.index: out.add_stream_from_template(s, opaque=True) for s in source.streams}
+        _copy(source, out, streams, shift={1: Fraction(7, 25)})
+    return path
+
+
+def _copy(source, out, streams, shift=None) -> None:
+    for packet in source.demux():
+        if not packet.size:
+            continue
+        late = (shift or {}).get(packet.stream_index, 0) / packet.time_base
+        packet.pts, packet.dts = round(packet.pts + late), round(packet.dts + late)
+        packet.stream = streams[packet.stream_index]
+        out.mux(packet)
+
+
+def _variable(folder: Path) -> Path:
+    times = np.cumsum([[33, 17, 50, 41][k % 4] for k in range(80)]).tolist()
+    return write_film(folder / "in.mkv", scenes(80), codec="libx264", pts=times, base=Fraction(1, 1000))
+
+
+FILMS: dict[str, Callable[[Path], Path]] = {
+    "h264 with B-frames": _plain(".mp4", "libx264", options={"bf": "3", "g": "20"}),
+    "h264 open GOP": _plain(".mp4", "libx264", options={"x264-params": "open-gop=1:keyint=15:bframes=3"}),
+    "hevc with RASL": _plain(".mkv", "libx265", options={
+        "x265-params": "open-gop=1:keyint=15:bframes=3:log-level=error"}),
+    "hevc 10 bit": _plain(".mp4", "libx265", pix_fmt="yuv420p10le", options={"x265-params": "log-level=error"}),
+    "transport stream": _plain(".ts", "libx264", options={"g": "20"}),
+    "mpeg2 transport stream": _plain(".ts", "mpeg2video", options={"bf": "2", "g": "15", "b": "3000000"}),
+    "interlaced": _plain(".mkv", "libx264", options={"x264-params": "tff=1:keyint=20"}),
+    "variable rate": _variable,
+    "rotated": _rotated,
+    "late sound": _late_sound,
+    "lossless RGB": _plain(".mkv", "ffv1", pix_fmt="gbrp10le", sound=False),
+    "odd size": _plain(".mkv", "ffv1", size=(97, 75), pix_fmt="yuv444p"),
+    "few frames": _plain(".mp4", "libx264", frames=3),
+    "one keyframe": _plain(".mp4", "libx264", options={"g": "500", "sc_threshold": "0"}),
+}
+
+
+def packets(path: Path, kind: str) -> list[tuple]:
+    """pts, duration (s) and bytes' hash of every packet of the streams of a kind."""
+    with av.open(str(path)) as film:
+        return [(p.stream_index, p.pts * p.time_base, (p.duration or 0) * p.time_base,
+                 hashlib.md5(bytes(p)).hexdigest())
+                for p in film.demux() if p.size and p.stream.type == kind]
+
+
+def video_times(path: Path) -> list[tuple]:
+    """Presentation times and durations of the frames, in their order."""
+    return sorted(entry[1:3] for entry in packets(path, "video"))
+
+
+def frame_hashes(path: Path) -> list[tuple]:
+    """Time and MD5 of every decoded frame."""
+    with av.open(str(path)) as film:
+        return [(f.pts * f.time_base, hashlib.md5(f.to_ndarray().tobytes()).hexdigest()) for f in film.decode(video=0)]
+
+
+def decoding_times(path: Path) -> list[Fraction]:
+    """Times of decoding of the frames, in the order of the file."""
+    with av.open(str(path)) as film:
+        return [p.dts * p.time_base for p in film.demux(video=0) if p.size]

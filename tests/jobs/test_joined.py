@@ -1,0 +1,97 @@
+"""A film that was made in segments is the film of one process: times, frames, and all other streams."""
+
+from __future__ import annotations
+
+import threading
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from rtface.jobs import FilmJob
+from rtface.options import Options
+from rtface.pipeline.film import run_file
+from tests.jobs import films
+from tests.pipeline.run_media import film
+
+
+def in_segments(source: Path, output: Path, options: Options, stop_at: int | None = None):
+    """Runs a job, and a second time where it was stopped after so many frames."""
+    for _ in range(2):
+        job = FilmJob.open(source, output, options, length=films.LENGTH)
+        assert isinstance(job, FilmJob), job
+        stop = threading.Event()
+        count = 0
+
+        def tick(_progress, stop=stop):
+            nonlocal count
+            count += 1
+            if count == stop_at:
+                stop.set()
+        try:
+            return job.run(stop=stop, progress=tick)
+        except KeyboardInterrupt:
+            assert job.folder.finished()
+            stop_at = None
+    raise AssertionError
+
+
+def same_film(one: Path, other: Path, *, lossless: bool = True) -> None:
+    assert films.video_times(one) == films.video_times(other)
+    assert films.packets(one, "audio") == films.packets(other, "audio")
+    assert all(a < b for a, b in pairwise(films.decoding_times(other)))
+    if lossless:
+        assert films.frame_hashes(one) == films.frame_hashes(other)
+
+
+@pytest.mark.parametrize("kind", films.FILMS)
+def test_lossless_output_is_that_of_one_process(kind: str, tmp_path: Path):
+    source, options = films.FILMS[kind](tmp_path), Options(tracker="none", codec="ffv1")
+    one, other = tmp_path / "one.mkv", tmp_path / "other.mkv"
+    run_file(source, one, options)
+    in_segments(source, other, options, stop_at=40)
+    same_film(one, other)
+    assert not list(tmp_path.glob("*.rtface"))
+
+
+@pytest.mark.parametrize(("codec", "suffix", "more"), [
+    ("libx264", ".mp4", {}), ("libx265", ".mp4", {}), ("libx264", ".ts", {}), ("libsvtav1", ".mkv", {}),
+    ("libvpx-vp9", ".webm", {}), ("prores_ks", ".mov", {}), ("libx264", ".mkv", {"crf": 0}),
+    ("libx264", ".mp4", {"start": 0.5, "end": 2.6})])
+def test_every_encoder_can_be_joined(codec: str, suffix: str, more: dict, tmp_path: Path):
+    source = films.FILMS["h264 with B-frames"](tmp_path)
+    options = Options(tracker="none", codec=codec, **more)
+    one, other = tmp_path / f"one{suffix}", tmp_path / f"other{suffix}"
+    run_file(source, one, options)
+    in_segments(source, other, options, stop_at=30)
+    same_film(one, other, lossless="crf" in more)
+    with av.open(str(one)) as a, av.open(str(other)) as b:
+        for x, y in zip(a.decode(video=0), b.decode(video=0), strict=True):
+            difference = np.abs(x.to_ndarray(format="gray").astype(int) - y.to_ndarray(format="gray"))
+            assert difference.mean() < 3
+        assert a.metadata == b.metadata
+        assert [s.metadata for s in a.streams] == [s.metadata for s in b.streams]
+
+
+def test_corrected_faces_and_report_are_those_of_one_process(tmp_path: Path):
+    source = film(tmp_path / "in.mkv", frames=60, sound=True)
+    options = Options(codec="ffv1", correct="always")
+    one, other = tmp_path / "one.mkv", tmp_path / "other.mkv"
+    first, second = run_file(source, one, options), in_segments(source, other, options)
+    same_film(one, other)
+    assert second.frames_corrected == first.frames_corrected > 50
+    for key in ("frames_in", "frames_out", "frames_with_faces", "encoder", "engine", "device", "output_coding"):
+        assert getattr(first, key) == getattr(second, key)
+    assert [(t.id, t.frames, t.frames_corrected, t.first_s, t.last_s) for t in first.tracks] == [
+        (t.id, t.frames, t.frames_corrected, t.first_s, t.last_s) for t in second.tracks]
+    with av.open(str(one)) as a, av.open(str(other)) as b:
+        assert a.metadata == b.metadata and "digital_source_type" in {key.lower() for key in b.metadata}
+
+
+def test_tracks_go_on_where_another_worker_continues(tmp_path: Path):
+    source = film(tmp_path / "in.mkv", frames=75)
+    report = in_segments(source, tmp_path / "out.mkv", Options(codec="ffv1", correct="always"), stop_at=40)
+    assert [(track.id, track.frames) for track in report.tracks] == [(1, 75)]
+    assert report.frames_corrected >= 73 and report.frames_with_faces == 75
