@@ -106,8 +106,10 @@ def _unfit(input: Path | Address, output: Path | str, options: Options) -> str |
         return "the INPUT is no film in a file"
     if str(output).endswith("/") or Path(output).is_dir() or Path(output).suffix.lower() not in FORMATS:
         return "the OUTPUT is no film"
-    if options.dry_run or options.compare is not None:
-        return f"{'--dry-run' if options.dry_run else '--compare'} is given"
+    for flag, given in (("--dry-run", options.dry_run), ("--compare", options.compare),
+                        ("--keep-correction", options.keep_correction)):
+        if given:
+            return f"{flag} is given"
     if options.treatment is not None or FaceFilter.parse(options.faces).ids is not None:
         return f"{'--treatment' if options.treatment else '--faces'} names tracks, whose numbers change from run to run"
     return None

@@ -21,15 +21,14 @@ from rtface.jobs.figures import JobFigures
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.segment_file import SegmentFile, Times, same_header
-from rtface.media.cuda.nvenc import encoding
 from rtface.media.film_file import FilmFile
 from rtface.media.muxer import AnyPacket
 from rtface.media.provenance import describe
 from rtface.media.source import FileSource
-from rtface.media.stream_plan import OutputPlan, plan_output
+from rtface.media.stream_plan import OutputPlan
 from rtface.media.workfile import Target, work_name
 from rtface.options import Options
-from rtface.pipeline.runtime import codec_device
+from rtface.pipeline.build import plan_film_output
 from rtface.report import Report, metadata_options
 from rtface.stats import Stats
 
@@ -128,13 +127,8 @@ class Join:
 
     def _plan_output(self, source: FileSource, figures: JobFigures) -> OutputPlan:
         options, report = self._options, self._report
-        output = plan_output(source.info, self._target.path, codec=options.codec, crf=options.crf,
-                             preset=options.preset, strict=options.strict, overwrite=options.overwrite,
-                             stats=self._stats, encode=encoding(options.encode, codec_device(options.device)))
-        output.target = self._target
-        report.notes += output.notes
-        report.encoder, report.decoder = output.video.described, source.info.decoder
-        report.input_coding, report.output_coding = source.info.coding.kind, output.video.coding
+        output = plan_film_output(source.info, self._target.path, options, report, self._stats)
+        output.target, report.decoder = self._target, source.info.decoder
         engine = "+".join(figures.engines)
         output.metadata.update(describe(engine, __version__, options.strength, metadata_options(options)))
         return output

@@ -17,7 +17,7 @@ from rtface.jobs.folder import JobFolder
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.worker import Step, Worker
 
-# Bytes of a worker besides its frames: interpreter, libraries, networks.
+# Bytes of a worker without its frames: interpreter, libraries, networks.
 _WORKER_BYTES = 900 << 20
 # Frames that a chain and an encoder hold.
 _FRAMES_HELD = 90

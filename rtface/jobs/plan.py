@@ -50,7 +50,7 @@ class JobPlan:
         versions: of rtface, PyAV and FFmpeg's libraries.
         video: how the frames are encoded.
         clock: the input's `start`, `end` (of the cut; null for none) and `origin`, the time that becomes 0 in the
-            output, in seconds of its own clock, which `begins` where it says.
+            output, all in seconds of the input's clock; `begins` is the start of that.
         size: width, height and pixel format of the frames.
         starts: first time of every segment, in seconds of the input's clock.
         frames: of every segment, as the packets say.

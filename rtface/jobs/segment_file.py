@@ -32,7 +32,7 @@ Times = tuple[int, int, int, int, int]
 
 
 class SegmentWriter:
-    """Encodes the frames of a segment with an encoder of its own into a file.
+    """Encodes the frames of a segment into a file, with a new encoder.
 
     Args:
         path: the file; nothing of that name may be there.

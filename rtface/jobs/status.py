@@ -38,7 +38,7 @@ class JobStatus:
     """A job.
 
     Attributes:
-        state: "working", "joining", "waiting" (segments are missing and nobody works) or "ready" (all are finished).
+        state: "working", "joining", "waiting" (segments are missing, without a worker) or "ready" (all are finished).
         input, output: paths.
         segments, finished: number of all and of the finished segments.
         duration_s, done_s: seconds of the film, and of it that are done.

@@ -34,10 +34,13 @@ from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.single import FrameEnhancer
 from rtface.errors import InputError, Interrupted, UsageError
+from rtface.media.cuda.nvenc import encoding
 from rtface.media.decoder import Size
 from rtface.media.hardware import decoding
 from rtface.media.images import SequenceSource
+from rtface.media.probe import MediaInfo
 from rtface.media.source import FileSource
+from rtface.media.stream_plan import OutputPlan, plan_output
 from rtface.options import EnhanceOptions, FaceOptions, Options, QualityOptions
 from rtface.pipeline.runtime import (
     BuildProgress,
@@ -48,6 +51,7 @@ from rtface.pipeline.runtime import (
     open_runtime,
 )
 from rtface.protocols import Engine, Engines, Runtime, Tracker
+from rtface.report import Report
 from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
@@ -156,6 +160,22 @@ def open_film(input: Path | Address, options: Options, threads: Threads, stats: 
         raise Interrupted
     stack.callback(source.close)
     return source
+
+
+def plan_film_output(info: MediaInfo, output: Path, options: Options, report: Report, stats: Stats) -> OutputPlan:
+    """What becomes of a film's frames and streams; `report` receives it too.
+
+    Raises:
+        UsageError, OutputError: as `rtface.media.stream_plan.plan_output`.
+    """
+    plan = plan_output(info, output, codec=options.codec, crf=options.crf, preset=options.preset,
+                       strict=options.strict, overwrite=options.overwrite, stats=stats,
+                       encode=encoding(options.encode, codec_device(options.device)), timecode=options.timecode)
+    report.timecode = str(plan.timecode) if plan.timecode else None
+    report.notes += plan.notes
+    report.encoder = plan.video.described
+    report.input_coding, report.output_coding = info.coding.kind, plan.video.coding
+    return plan
 
 
 def film_parts(options: EnhanceOptions, threads: Threads, stats: Stats, stack: ExitStack,

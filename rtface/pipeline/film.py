@@ -20,7 +20,6 @@ from rtface.enhance.face_filter import missing_tracks
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.media.correction import CorrectionSink
-from rtface.media.cuda.nvenc import encoding
 from rtface.media.file_sink import FileSink
 from rtface.media.folder_sink import FolderSink
 from rtface.media.images import IMAGE_KINDS, SUFFIXES, SequenceSource
@@ -29,17 +28,17 @@ from rtface.media.outputs import OutputPath, check_outputs, film_folder, names_f
 from rtface.media.provenance import describe
 from rtface.media.source import FileSource
 from rtface.media.start_timecode import output_timecode
-from rtface.media.stream_plan import FORMATS, OutputPlan, plan_output
+from rtface.media.stream_plan import FORMATS, OutputPlan
 from rtface.media.timeline import FrameTimes
 from rtface.media.workfile import Target
 from rtface.options import Options
-from rtface.pipeline.build import Threads, film_parts, open_film
+from rtface.pipeline.build import Threads, film_parts, open_film, plan_film_output
 from rtface.pipeline.chain import chain, end_at_faults
 from rtface.pipeline.checksums import checksum_outputs, write_checksums
 from rtface.pipeline.compare import Comparison, open_pairs
 from rtface.pipeline.dry_run import describe_plan
 from rtface.pipeline.progress import Progress, Show, SpeedMeter
-from rtface.pipeline.runtime import BuildProgress, codec_device
+from rtface.pipeline.runtime import BuildProgress
 from rtface.pipeline.segment_plan import plan_segments
 from rtface.pipeline.segments import in_segments
 from rtface.pipeline.stills import is_image, is_stills_job, run_stills
@@ -180,15 +179,7 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
         report.notes += stages.notes(comparing=options.compare is not None)
         plan = None
         if isinstance(output, Path):
-            plan = plan_output(source.info, output, codec=options.codec, crf=options.crf,
-                               preset=options.preset, strict=options.strict,
-                               overwrite=options.overwrite, stats=stats,
-                               encode=encoding(options.encode, codec_device(options.device)),
-                               timecode=options.timecode)
-            report.timecode = str(plan.timecode) if plan.timecode else None
-            report.notes += plan.notes
-            report.encoder = plan.video.described
-            report.input_coding, report.output_coding = source.info.coding.kind, plan.video.coding
+            plan = plan_film_output(source.info, output, options, report, stats)
             if options.dry_run:  # else the sink warns
                 report.notes += plan.video.warnings
         elif source.info.has_audio:

@@ -21,7 +21,8 @@ def scenes(frames: int, *, size: tuple[int, int] = (160, 96), cut: int = 35) -> 
     width, height = size
     across = np.tile(np.linspace(20, 230, width)[None, :, None], (height, 1, 3))
     noise = np.random.default_rng(0).integers(0, 12, (height, width, 3))
-    return [np.clip(np.roll(across[:, ::-1] if t // cut % 2 else across, 3 * t, axis=1) + noise, 0, 255).astype(np.uint8)
+    kinds = across, across[:, ::-1]
+    return [np.clip(np.roll(kinds[t // cut % 2], 3 * t, axis=1) + noise, 0, 255).astype(np.uint8)
             for t in range(frames)]
 
 

@@ -19,23 +19,20 @@ from tests.pipeline.run_media import film
 
 def in_segments(source: Path, output: Path, options: Options, stop_at: int | None = None):
     """Runs a job, and a second time where it was stopped after so many frames."""
-    for _ in range(2):
-        job = FilmJob.open(source, output, options, length=films.LENGTH)
-        assert isinstance(job, FilmJob), job
-        stop = threading.Event()
-        count = 0
+    stop = threading.Event()
 
-        def tick(_progress, stop=stop):
-            nonlocal count
-            count += 1
-            if count == stop_at:
-                stop.set()
-        try:
-            return job.run(stop=stop, progress=tick)
-        except KeyboardInterrupt:
-            assert job.folder.finished()
-            stop_at = None
-    raise AssertionError
+    def tick(progress):
+        if progress.frames == stop_at:
+            stop.set()
+
+    job = FilmJob.open(source, output, options, length=films.LENGTH)
+    assert isinstance(job, FilmJob), job
+    try:
+        return job.run(stop=stop, progress=tick)
+    except KeyboardInterrupt:
+        job = FilmJob.open(source, output, options, length=films.LENGTH)
+        assert isinstance(job, FilmJob) and job.resumed
+        return job.run()
 
 
 def same_film(one: Path, other: Path, *, lossless: bool = True) -> None:

@@ -15,11 +15,9 @@ import pytest
 import rtface
 from rtface.enhance.corrector import FaceCorrector
 from rtface.errors import EngineError, Interrupted, OutputError
-from rtface.media import film_file
 from rtface.media.file_sink import FileSink
-from rtface.media.output_streams import OutputStreams
+from rtface.media.film_file import FilmFile
 from rtface.media.source import FileSource
-from rtface.media.stream_plan import OutputPlan
 from rtface.options import Options
 from rtface.pipeline import chain
 from rtface.pipeline.film import run_file
@@ -207,20 +205,15 @@ def test_frames_that_fail_now_and_then_end_nothing(tmp_path: Path, monkeypatch: 
 
 def fill_disk(monkeypatch: pytest.MonkeyPatch, name: str, after: int) -> None:
     """The disk is full behind `after` frames of the sink whose output is called `name`."""
-    class Limited(OutputStreams):
-        def __init__(self, plan: OutputPlan, *more: Any) -> None:
-            super().__init__(plan, *more)
-            self.left = after if Path(plan.path).name == name else None
+    note = FilmFile.note
 
-        def shift(self, base: Fraction) -> int:
-            """Asked once for each frame."""
-            if self.left is not None:
-                self.left -= 1
-                if self.left < 0:
-                    raise OSError(28, "No space left on device")
-            return super().shift(base)
+    def limited(film: FilmFile, pts: int) -> None:
+        """Called once for each frame."""
+        if Path(film.plan.path).name == name and film.frames >= after:
+            raise OSError(28, "No space left on device")
+        note(film, pts)
 
-    monkeypatch.setattr(film_file, "OutputStreams", Limited)
+    monkeypatch.setattr(FilmFile, "note", limited)
 
 
 def test_a_full_disk_says_one_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
