@@ -80,7 +80,7 @@ def test_no_hidden_comparison_stays_when_the_output_fails(source: Path, tmp_path
     finish = FileSink.finish
 
     def refused(self: FileSink) -> None:
-        if "out" in self._plan.path:
+        if "out" in self.plan.path:
             raise OutputError("out.mkv: could not be given its name")
         finish(self)
 
