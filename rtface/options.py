@@ -238,7 +238,7 @@ class OutputOptions(_Group):
         "Also write the SHA-256 of the files, and of a film the framemd5 of its frames, next to OUTPUT.",
         "'rtface verify' checks them later. [How](formats.md#checksums)")
     keep_correction: Path | None = _option(
-        None, v.path, Scope.ENCODED,
+        None, v.path, Scope.FILM,
         "Also write what was added to each frame, without loss, to this .mkv; 'rtface undo' takes it back.",
         "[How](formats.md#taking-a-correction-back)", metavar="FILE.mkv", unset="none")
     overwrite: bool = _option(

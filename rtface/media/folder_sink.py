@@ -47,6 +47,7 @@ class FolderSink:
         stats: receives counters and the time that encoding takes.
 
     Attributes:
+        kind: as given.
         notes: a line about an unfinished part of the same film, where there is one.
 
     Raises:
@@ -57,7 +58,7 @@ class FolderSink:
                  stats: Stats, kind: str = "png", source: SequenceSource | None = None,
                  timecode: Timecode | None = None) -> None:
         self._target, self._tags, self._stats = target, tags, stats
-        self._kind, self._source, self._timecode = kind, source, timecode
+        self.kind, self._source, self._timecode = kind, source, timecode
         self._rate, self._clock_start, self._origin = info.rate, info.clock_start, info.start or info.video_start
         self._work = work_name(target.path)
         self._names: list[str] = []
@@ -106,7 +107,7 @@ class FolderSink:
         name = self._name(item)
         with self._stats.time("encode"):
             place = Target(self._work / name, f"{self._target.shown.rstrip('/')}/{name}", overwrite=True)
-            self._write(item, ImagePlan(place, self._kind))
+            self._write(item, ImagePlan(place, self.kind))
         step = item.duration * item.time_base if item.duration else 1 / self._rate
         begin = item.pts * item.time_base - self._clock_start
         try:
@@ -116,9 +117,9 @@ class FolderSink:
         self._names.append(name)
 
     def _name(self, frame: Frame) -> str:
-        if self._source is not None and (name := self._source.name_of(frame, SUFFIXES[self._kind])):
+        if self._source is not None and (name := self._source.name_of(frame, SUFFIXES[self.kind])):
             return name
-        return f"{len(self._names) + 1:06d}{SUFFIXES[self._kind]}"
+        return f"{len(self._names) + 1:06d}{SUFFIXES[self.kind]}"
 
     def _write(self, frame: Frame, plan: ImagePlan) -> None:
         still, timecode = None, None

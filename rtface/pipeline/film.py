@@ -20,15 +20,17 @@ from rtface.enhance.face_filter import missing_tracks
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.media.correction import CorrectionSink
+from rtface.media.encoders import VideoPlan
 from rtface.media.file_sink import FileSink
 from rtface.media.folder_sink import FolderSink
 from rtface.media.images import IMAGE_KINDS, SUFFIXES, SequenceSource
 from rtface.media.leftovers import clear_leftovers, remove_unfinished_stills
 from rtface.media.outputs import OutputPath, check_outputs, film_folder, names_folder
+from rtface.media.probe import MediaInfo
 from rtface.media.provenance import describe
 from rtface.media.source import FileSource
 from rtface.media.start_timecode import output_timecode
-from rtface.media.stream_plan import FORMATS, OutputPlan
+from rtface.media.stream_plan import FORMATS
 from rtface.media.timeline import FrameTimes
 from rtface.media.workfile import Target
 from rtface.options import Options
@@ -202,14 +204,16 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
         correction: CorrectionSink | None = None
         if plan is None:
             assert isinstance(output, Target)
-            sink = _folder_sink(output, source, options, tags, report, stats)
-            report.notes += sink.notes
+            stills = _folder_sink(output, source, options, tags, report, stats)
+            report.notes += stills.notes
+            sink, video = stills, _video_of(stills, source)
+            output_path = output.path
         else:
             plan.metadata.update(tags)
             sink = FileSink(plan, stats=stats, threads=threads.encode)
-            if options.keep_correction:
-                correction = _with_correction(sink, plan, options, threads, stats)
-                sink = correction
+            video, output_path = plan.video, plan.target.path
+        if options.keep_correction:
+            sink = correction = _with_correction(sink, video, source.info, output_path, options, threads, stats)
         try:
             pairs = open_pairs(options.compare, source.info, options, overwrite=options.overwrite,
                                threads=threads.encode, stats=stats) if options.compare else None
@@ -255,15 +259,28 @@ def _folder_sink(output: Target, source: FileSource | SequenceSource, options: O
                       timecode=given if kind in ("dpx", "exr") else None)
 
 
-def _with_correction(sink: FileSink, plan: OutputPlan, options: Options, threads: Threads,
-                     stats: Stats) -> CorrectionSink:
+def _video_of(sink: FolderSink, source: FileSource | SequenceSource) -> VideoPlan | None:
+    """How the samples of a folder of stills compare with the frames: as an encoder that keeps them. None where the
+    stills hold other samples."""
+    if not isinstance(source, SequenceSource) or sink.kind != source.kind or sink.kind == "exr":
+        return None
+    info = source.info
+    return VideoPlan(sink.kind, info.pix_fmt, info.width, info.height, info.rate, info.time_base, info.tags,
+                     info.aspect, lossless=True)
+
+
+def _with_correction(sink: Sink, video: VideoPlan | None, info: MediaInfo, output: Path, options: Options,
+                     threads: Threads, stats: Stats) -> CorrectionSink:
     """The sink of a film that writes its correction too (``--keep-correction``)."""
     assert options.keep_correction is not None
     try:
         [target] = check_outputs([OutputPath(options.keep_correction, "--keep-correction")], inputs=[],
                                  overwrite=options.overwrite)
-        return CorrectionSink(sink, target, plan.video, plan.info, exact=plan.video.lossless,
-                              output=plan.target.path.name, stats=stats, threads=threads.encode)
+        if video is None:
+            raise UsageError(f"--keep-correction {options.keep_correction}: for a folder of images it needs a folder "
+                             "of the same kind as INPUT (PNG, TIFF or DPX); name a film, or leave it out")
+        return CorrectionSink(sink, target, video, info, exact=video.lossless, output=output.name, stats=stats,
+                              threads=threads.encode)
     except BaseException:
         sink.abort(keep_partial=False)
         raise

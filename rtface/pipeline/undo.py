@@ -15,7 +15,9 @@ from rtface.errors import InputError, Interrupted, UsageError
 from rtface.frame import Frame
 from rtface.media.correction import SAME_S, Change, CorrectionTags, changes, md5_of, probe_of, taken_back
 from rtface.media.file_sink import FileSink
-from rtface.media.outputs import check_target
+from rtface.media.folder_sink import FolderSink
+from rtface.media.images import SequenceSource
+from rtface.media.outputs import OutputPath, check_outputs
 from rtface.media.pixel_format import pixel_format_info
 from rtface.media.probe import MediaInfo
 from rtface.media.provenance import describe
@@ -23,6 +25,7 @@ from rtface.media.source import FileSource
 from rtface.media.stream_plan import FORMATS, plan_output
 from rtface.options import EncodeOptions
 from rtface.pipeline.checksums import Doing
+from rtface.protocols import Sink
 from rtface.stats import Stats
 from rtface.util.av_arrays import plane_rows, sample_bytes
 from rtface.util.av_gpu import repacked
@@ -66,9 +69,9 @@ def undo(film: Path, correction: Path, output: Path, *, start: float | None = No
     """Writes a film without its correction; all other streams are copied.
 
     Args:
-        film: the output of a run with ``--keep-correction``.
+        film: the output of a run with ``--keep-correction``: a film, or a folder of images.
         correction: what that run kept.
-        output: film to write.
+        output: film to write, or folder.
         start, end: seconds of `film` between which the correction is taken back; other frames stay as they are.
         encode: codec, crf and preset; the class of the film's coding is kept without.
         overwrite: whether `output` may be replaced.
@@ -81,16 +84,18 @@ def undo(film: Path, correction: Path, output: Path, *, start: float | None = No
             together.
     """
     encode, stats, stop = encode or EncodeOptions(), stats or Stats(), stop or (lambda: False)
-    if Path(output).suffix.lower() not in FORMATS:
+    if not film.is_dir() and Path(output).suffix.lower() not in FORMATS:
         raise UsageError(f"{output}: name a film ({', '.join(FORMATS)})")
-    check_target(output, inputs=[film, correction], overwrite=overwrite)
+    [target] = check_outputs([OutputPath(output, folder=film.is_dir())], inputs=[film, correction],
+                             overwrite=overwrite)
     if start is not None and end is not None and end <= start:
         raise UsageError(f"--end {format_time(end)} must come after --start {format_time(start)}")
     with ExitStack() as stack:
         kept = FileSource(correction, stats=Stats())
         stack.callback(kept.close)
         tags = CorrectionTags.read(kept.info)
-        source = FileSource(film, stats=stats)
+        source = SequenceSource(film, fps=kept.info.rate, stats=stats) if film.is_dir() else FileSource(
+            film, stats=stats)
         stack.callback(source.close)
         _check_pair(source.info, kept.info, tags)
         whole = start is None and end is None
@@ -98,11 +103,17 @@ def undo(film: Path, correction: Path, output: Path, *, start: float | None = No
             own = describe("", "", 0.0)
             source.info.metadata = {k: v for k, v in source.info.metadata.items()
                                     if k.lower() not in own and k.lower() != "rtface_options"}
-        plan = plan_output(source.info, output, codec=encode.codec, crf=encode.crf, preset=encode.preset,
-                           overwrite=overwrite, stats=stats)
-        done = Undone(os.fspath(output), lossless=tags.exact, encoder=plan.video.described,
-                      output_lossless=plan.video.lossless and not plan.video.convert, notes=list(plan.notes))
-        sink = FileSink(plan, stats)
+        done = Undone(os.fspath(output), lossless=tags.exact)
+        if isinstance(source, SequenceSource):
+            sink: Sink = FolderSink(target, source.info, start=None, tags={}, stats=stats, kind=source.kind,
+                                    source=source)
+            done.encoder = source.kind
+        else:
+            plan = plan_output(source.info, output, codec=encode.codec, crf=encode.crf, preset=encode.preset,
+                               overwrite=overwrite, stats=stats)
+            done.encoder, done.notes = plan.video.described, list(plan.notes)
+            done.output_lossless = plan.video.lossless and not plan.video.convert
+            sink = FileSink(plan, stats)
         try:
             work = _Undo(source.info, tags, changes(iter(kept), tags), start, end, done)
             for item in source:

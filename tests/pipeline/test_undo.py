@@ -16,6 +16,7 @@ import rtface
 from rtface.cli.app import app
 from rtface.errors import InputError, Interrupted, OutputError, UsageError
 from rtface.media.correction import difference, taken_back, working_format
+from rtface.media.image_read import read_image
 from rtface.options import Options
 from rtface.pipeline.film import run_file
 from rtface.pipeline.progress import Progress
@@ -23,6 +24,7 @@ from rtface.pipeline.undo import Undone, undo
 from tests.media.conftest import samples
 from tests.media.encoded import interlaced_film
 from tests.pipeline.run_media import film, portrait, write_film
+from tests.pipeline.test_scans import scans
 
 pytestmark = pytest.mark.usefixtures("engines")
 
@@ -220,3 +222,22 @@ def test_the_command_says_what_it_did(tmp_path: Path) -> None:
     assert result.exit_code == 0 and json.loads(result.stdout)["exact"] == 2
     assert CliRunner().invoke(app, names).exit_code == 1  # it exists
     assert CliRunner().invoke(app, [*names, "--overwrite", "--start", "x"]).exit_code == 2
+
+
+@pytest.mark.parametrize("kind", ["dpx", "tiff"])
+def test_folders_of_scans_come_back_byte_for_byte(tmp_path: Path, kind: str) -> None:
+    if kind == "dpx":
+        source = scans(tmp_path / "in")
+    else:
+        rtface.run(film(tmp_path / "in.mkv", frames=3), f"{tmp_path}/in/", codec="tiff", correct="never")
+        source = tmp_path / "in"
+    kept, out = tmp_path / "d.mkv", tmp_path / "out"
+    rtface.run(source, f"{out}/", sequence=True, fps=24, keep_correction=kept)
+    done = undo(out, kept, tmp_path / "back")
+    assert (done.frames, done.exact) == (3, 3)
+    for path in sorted(source.iterdir()):
+        one, other = read_image(path), read_image(tmp_path / "back" / path.name)
+        assert samples(one.frame.image) == samples(other.frame.image)
+        assert kind == "tiff" or path.read_bytes() == (tmp_path / "back" / path.name).read_bytes()
+    with pytest.raises(UsageError, match="folder of the same kind"):
+        rtface.run(source, f"{tmp_path}/x/", sequence=True, codec="png", keep_correction=tmp_path / "e.mkv")
