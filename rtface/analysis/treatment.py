@@ -67,7 +67,7 @@ FORCED = {"always": Treatment(True, 1.0, None, ("always asked for",)),
 
 def undecided_by_scores(analysis: Analysis, face_width: float, *, exposure: bool = False) -> bool:
     """Whether the treatment depends on what an engine makes of the face (`choose_treatment`'s `gain`)."""
-    return face_width >= SMALLEST / CORE and _severity(analysis, exposure)[0] < _SURE
+    return face_width >= SMALLEST / CORE and severity_of(analysis, exposure)[0] < _SURE
 
 
 def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False, exposure: bool = False,
@@ -84,7 +84,7 @@ def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False,
     """
     if face_width < SMALLEST_FACE:
         return Treatment(False, 0.0, None, (f"too small ({face_width:.0f} px)",))
-    severity, scores = _severity(analysis, exposure)
+    severity, scores = severity_of(analysis, exposure)
     if gain is None:
         treat = severity >= (_OFF if on else _ON)
     elif on:
@@ -103,7 +103,7 @@ def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False,
     return Treatment(True, round(strength, 2), None, reasons)
 
 
-def _severity(analysis: Analysis, exposure: bool) -> tuple[float, dict[str, float]]:
+def severity_of(analysis: Analysis, exposure: bool = False) -> tuple[float, dict[str, float]]:
     """All scores together, and those that count: several small faults add up to one that is seen."""
     scores = analysis.scores()
     if not exposure:

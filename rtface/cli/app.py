@@ -23,6 +23,7 @@ from rtface.cli.doctor import doctor
 from rtface.cli.film_jobs import segment, status, work
 from rtface.cli.plugins import plugins
 from rtface.cli.run import run
+from rtface.cli.try_sheet import try_sheet
 from rtface.cli.undo import undo
 from rtface.cli.verify import verify
 from rtface.redaction import redacted
@@ -66,6 +67,7 @@ app.command()(work)
 app.command()(segment)
 app.command()(status)
 app.command(cls=GroupedHelp)(analyze)
+app.command("try", cls=GroupedHelp)(try_sheet)
 app.command(cls=GroupedHelp)(verify)
 app.command(cls=GroupedHelp)(undo)
 app.add_typer(queue.app, name="queue")

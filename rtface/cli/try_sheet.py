@@ -1,0 +1,213 @@
+"""``rtface try``: a contact sheet of the most telling faces, restored by several engines and strengths."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rtface.cli import early_checks
+from rtface.cli.command import Json, command
+from rtface.cli.console import Console, print_json, print_text
+from rtface.cli.option_sources import LoadedOptions
+from rtface.cli.signals import StopRequest
+from rtface.errors import UsageError
+from rtface.options import OPTIONS, Options, Scope, check_scope
+from rtface.util import parse
+from rtface.util.urls import Address, place
+
+if TYPE_CHECKING:
+    from rtface.contact_sheet.restore import Variant
+    from rtface.contact_sheet.sheet import Sheet
+
+TRIED = ("fidelity", "commercial_use", "keyframe", "colour", "damage", "grain", "region", "device", "threads",
+         "tracker", "max_faces", "correct", "start", "end", "timecode", "overwrite")
+"""The options of a run that a sheet takes, too."""
+
+_STRENGTHS = (0.5, 1.0)
+_INTERVAL_S = 0.2
+_PLAIN_S = 10.0
+
+
+@command(*TRIED)
+def try_sheet(
+    input: Annotated[str, typer.Argument(metavar="INPUT", show_default=False, help="A film, a still or a folder.")],
+    output: Annotated[Path | None, typer.Argument(metavar="[SHEET]", show_default=False, help=(
+        "The image to write, and a page of the same name: sheet.png makes sheet.png and sheet.html. Without it INPUT's "
+        "name in this folder."))] = None,
+    *,
+    engines: Annotated[str | None, typer.Option(metavar="NAME,...", show_default=False, help=(
+        "Engines to compare. Without it the default engine, and the light one at full strength."))] = None,
+    strengths: Annotated[str | None, typer.Option(metavar="0..1,...", show_default=False, help=(
+        "Strengths to compare. Without it 0.5 and 1."))] = None,
+    faces: Annotated[int, typer.Option(metavar="N", min=1, max=40, help="How many faces to show.")] = 6,
+    budget: Annotated[float, typer.Option(metavar="SECONDS", min=1, max=86_400, help=(
+        "Time that it may take; with less time fewer faces are shown."))] = 45.0,
+    json: Json = False,
+    load: Callable[[], LoadedOptions],
+    console: Console,
+    stop: StopRequest,
+) -> None:
+    """Show a few faces of a film before and after, for several engines and strengths, on one sheet.
+
+    The worst and the largest faces are found by seeking, so that a long film takes no longer than a short one. The
+    sheet is an image and a page with a slider for each face. It ends with the command that enhances the whole film.
+    """
+    began = time.monotonic()
+    loaded = load()
+    options = loaded.options
+    source = place(input)
+    early_checks.check_inputs([source])
+    pairs = parse_variants(engines, strengths, options.engine)
+    for engine in dict.fromkeys(name for name, _ in pairs):
+        early_checks.check_names(Options.of({"engine": engine}))
+    from rtface.contact_sheet.restore import Variant
+    from rtface.contact_sheet.sheet import SheetOptions, make_sheet, write_sheet
+    from rtface.media.outputs import OutputPath, check_outputs
+    from rtface.pipeline.stills import is_stills_job
+    from rtface.stats import Stats
+
+    stills = (isinstance(source, Path) and is_stills_job(source, "sheet/", options)) or _is_still(source)
+    check_scope(loaded.given, options, Scope.STILLS if stills else Scope.FILM)
+    image, html = sheet_names(source, output)
+    targets = check_outputs([OutputPath(image), OutputPath(html, "the page")], inputs=[source],
+                            overwrite=options.overwrite)
+    variants = tuple(Variant(engine, strength) for engine, strength in pairs)
+    sheet = make_sheet(source, options, SheetOptions(variants, faces, max(1.0, budget - (time.monotonic() - began))),
+                       stats=Stats(), stop=stop.event, status=_Status(console, source.name))
+    line = _CommandLine(input, source, loaded)
+    write_sheet(sheet, source, options, variants, targets[0], targets[1], line)
+    console.clear()
+    for note in sheet.notes:
+        console.say(note)
+    _finish(sheet, image, html, line, variants, console, json=json)
+
+
+def _finish(sheet: Sheet, image: Path, html: Path, line: _CommandLine, variants: tuple[Variant, ...],
+            console: Console, *, json: bool) -> None:
+    from rtface.contact_sheet.labels import left_alone, row_label
+    from rtface.contact_sheet.restore import usual
+
+    run = line(usual(variants))
+    if json:
+        print_json({"sheet": str(image), "page": str(html), "seconds": round(sheet.seconds, 2), "command": run,
+                    "faces": [{"time_s": round(row.shown.time, 3), "label": row_label(row), "score":
+                               round(row.choice.face.severity, 3)} for row in sheet.rows]}, indent=2)
+        return
+    count = len(sheet.rows)
+    console.say(f"{image} and {html} written: {count} {'face' if count == 1 else 'faces'}, {sheet.seconds:.0f} s")
+    if all(treatment is None or not treatment.on for row in sheet.rows for treatment in row.treatments.values()):
+        first = next(iter(sheet.rows[0].treatments.values()))
+        console.say(f"a run changes none of these faces ({left_alone(first)}); --correct always shows what it could do")
+    print_text(run)
+
+
+def parse_variants(engines: str | None, strengths: str | None, default: str) -> list[tuple[str, float]]:
+    """Engines and strengths of the columns.
+
+    Args:
+        engines, strengths: values of the options, separated by commas; None where they were not given.
+        default: the engine of a run with these settings.
+
+    Raises:
+        UsageError: an empty list, a strength outside 0 to 1, or more than 12 columns.
+    """
+    from rtface.engine.engine_set import DEFAULT, LIGHT
+
+    values = list(dict.fromkeys(_strength(text) for text in _listed(strengths, "--strengths"))) or list(_STRENGTHS)
+    names = list(dict.fromkeys(_listed(engines, "--engines")))
+    if names:
+        pairs = [(name, value) for name in names for value in values]
+    else:
+        own = DEFAULT if default == "default" else default
+        pairs = [(own, value) for value in values]
+        pairs += [(LIGHT, value) for value in (values if strengths else values[-1:]) if own != LIGHT]
+    if len(pairs) > _COLUMNS:
+        raise UsageError(f"{len(pairs)} columns are more than the {_COLUMNS} that fit on a sheet; give fewer --engines "
+                         "or --strengths")
+    return pairs
+
+
+_COLUMNS = 12
+
+
+def _listed(text: str | None, flag: str) -> list[str]:
+    if text is None:
+        return []
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        raise UsageError(f"{flag} must be values separated by commas, not {text!r}")
+    return parts
+
+
+def _strength(text: str) -> float:
+    value = parse.share(text, "--strengths")
+    assert isinstance(value, float | int)
+    return float(value)
+
+
+def sheet_names(source: Path | Address, output: Path | None) -> tuple[Path, Path]:
+    """The files of a sheet: the image and the page; UsageError for a name of another kind."""
+    if output is None:
+        output = Path(f"{source.stem or 'sheet'}.try.png")
+    elif output.is_dir():
+        output = output / f"{source.stem or 'sheet'}.try.png"
+    if output.suffix.lower() not in (".png", ".html"):
+        raise UsageError(f"{output}: a sheet is an image and a page: name it {output.name}.png")
+    return output.with_suffix(".png"), output.with_suffix(".html")
+
+
+def _is_still(source: Path | Address) -> bool:
+    from rtface.pipeline.stills import is_image
+
+    return isinstance(source, Path) and is_image(source)
+
+
+class _CommandLine:
+    """The command line that enhances the whole input as a variant does, with the options that were given."""
+
+    def __init__(self, named: str, source: Path | Address, loaded: LoadedOptions) -> None:
+        self._given: Mapping[str, object] = {key: getattr(loaded.options, key) for key in loaded.given
+                                             if key != "overwrite"}
+        self._input, self._output = named, _output(source)
+
+    def __call__(self, variant: Variant) -> str:
+        words = ["rtface", "run", self._input, self._output, "--engine", variant.engine, "--strength",
+                 f"{variant.strength:g}"]
+        for key, value in self._given.items():
+            flag = OPTIONS[key].flag
+            if isinstance(value, bool):
+                words.append(flag if value else f"--no-{flag.removeprefix('--')}")
+            elif value is not None:
+                words += [flag, parse.format_time(value) if key in ("start", "end") and isinstance(value, float) else
+                          str(value)]
+        return shlex.join(words)
+
+
+def _output(source: Path | Address) -> str:
+    """A name for the enhanced input, that is not there yet."""
+    from rtface.cli.run import output_name
+
+    if isinstance(source, Path) and source.is_dir():
+        return f"{source.resolve().name}.enhanced/"
+    name = Path(output_name(source))
+    return f"{name.stem}.enhanced{name.suffix}"
+
+
+class _Status:
+    """The status line: several times a second on a terminal, every ten seconds elsewhere."""
+
+    def __init__(self, console: Console, name: str) -> None:
+        self._console, self._name = console, name
+        self._interval = _INTERVAL_S if console.live else _PLAIN_S
+        self._last = time.monotonic() if not console.live else 0.0
+
+    def __call__(self, line: str) -> None:
+        now = time.monotonic()
+        if now - self._last >= self._interval:
+            self._last = now
+            self._console.status(f"{self._name}: {line}")

@@ -1,0 +1,60 @@
+"""Which faces a contact sheet shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rtface.contact_sheet.search import Sighting
+
+# Faces from this severity on are treated whatever the engine makes of them nearly always (docs/analysis.md).
+_TREATED = 0.16
+# Display pixels; on a narrower face little can be judged.
+_JUDGED = 48.0
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A face for the sheet, and why it was chosen: "worst" or "largest"."""
+
+    face: Sighting
+    why: str
+
+
+def choose(faces: Iterable[Sighting], count: int) -> list[Choice]:
+    """Up to `count` faces, the most telling first.
+
+    The worst (highest severity), the largest, then in turn the next worst and the next largest. Each is of another
+    track and, while there is a telling one, of a scene that is not shown yet: people cannot be told apart yet, and
+    another scene is the best sign of another person. Telling are faces of 48 px and more that a run would treat.
+
+    Returns:
+        At most one sighting for each track: of the worst its worst, of the largest its largest.
+    """
+    tracks: dict[int, list[Sighting]] = {}
+    for face in faces:
+        tracks.setdefault(face.track, []).append(face)
+    worst = sorted((max(track, key=_badness) for track in tracks.values()), key=_badness, reverse=True)
+    largest = sorted((max(track, key=_size) for track in tracks.values()), key=_size, reverse=True)
+    chosen: list[Choice] = []
+    shown_tracks, shown_scenes = set[int](), set[int]()
+    while len(chosen) < min(count, len(tracks)):
+        order, why = ((worst, "worst"), (largest, "largest"))[len(chosen) % 2]
+        left = [face for face in order if face.track not in shown_tracks]
+        face = next((face for face in left if face.scene not in shown_scenes and _telling(face)), left[0])
+        chosen.append(Choice(face, why))
+        shown_tracks.add(face.track)
+        shown_scenes.add(face.scene)
+    return chosen
+
+
+def _telling(face: Sighting) -> bool:
+    return face.width >= _JUDGED and face.severity >= _TREATED
+
+
+def _badness(face: Sighting) -> tuple[bool, float, float]:
+    return face.width >= _JUDGED, face.severity, face.width
+
+
+def _size(face: Sighting) -> tuple[bool, float, float]:
+    return face.severity >= _TREATED, face.width, face.severity

@@ -1,0 +1,37 @@
+"""The texts on a contact sheet."""
+
+from __future__ import annotations
+
+from rtface.analysis.treatment import Treatment
+from rtface.contact_sheet.restore import Row, Variant
+from rtface.util.parse import format_time
+from rtface.util.text import printable
+
+
+def row_label(row: Row) -> list[str]:
+    """What is said of a face: where it is, how large, what is wrong with it, and what a run decides."""
+    face, shown = row.choice.face, row.shown
+    place = printable(face.image.name) if face.image is not None else format_time(shown.time)
+    lines = [place]
+    if shown.timecode:
+        lines.append(f"timecode {shown.timecode}")
+    lines.append(f"scene {face.scene}, track {face.track}" if face.image is None else f"face {face.track}")
+    lines.append(f"{shown.width:.0f} px wide, shown at {100 * shown.scale} %")
+    lines.append(f"the {row.choice.why}: score {face.severity:.2f}")
+    scores = sorted(((value, name) for name, value in face.analysis.scores().items() if value >= 0.1), reverse=True)
+    lines += [f"{name.replace('_', ' ')} {value:.2f}" for value, name in scores[:4]]
+    lines.append(f"corrected, times {treatment.strength:g}" if (treatment := next(iter(row.treatments.values()))) and
+                 treatment.on else left_alone(treatment))
+    return lines
+
+
+def left_alone(treatment: Treatment | None) -> str:
+    """Why a face has no correction."""
+    return f"left as it is: {', '.join(treatment.reasons)}" if treatment else "not followed by a run"
+
+
+def cell_label(row: Row, variant: Variant) -> str:
+    """The caption of a restored face."""
+    treatment = row.treatments[variant.engine]
+    name = f"{variant.engine}, strength {variant.strength:g}"
+    return name if treatment is not None and treatment.on else f"{name}: left as it is"

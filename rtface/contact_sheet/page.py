@@ -1,0 +1,63 @@
+"""The contact sheet as one HTML file with a before|after slider for each face; it loads nothing else."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from html import escape
+from importlib.resources import files
+
+import cv2
+import numpy as np
+
+from rtface.contact_sheet.draw import crop_of
+from rtface.contact_sheet.labels import cell_label, row_label
+from rtface.contact_sheet.restore import Row, Variant, usual
+from rtface.frame import Bytes
+
+
+def page(rows: Sequence[Row], variants: Sequence[Variant], title: str, generator: str,
+         command: Callable[[Variant], str]) -> str:
+    """The page as text.
+
+    Args:
+        rows, variants: of the sheet.
+        title: its heading.
+        generator: the program and its version.
+        command: the command line that enhances the whole input as a variant does.
+    """
+    shell = (files("rtface.contact_sheet") / "page.html").read_text(encoding="utf-8")
+    parts = {"TITLE": escape(title), "GENERATOR": escape(generator), "COMMAND": escape(command(usual(variants))),
+             "ROWS": "\n".join(_row(number, row, variants, command) for number, row in enumerate(rows, 1))}
+    for name, text in parts.items():  # rows come last: their texts are not searched
+        shell = shell.replace(f"@{name}@", text)
+    return shell
+
+
+def _row(number: int, row: Row, variants: Sequence[Variant], command: Callable[[Variant], str]) -> str:
+    heading, *facts = (escape(line) for line in row_label(row))
+    first = usual(variants)
+    choices = "\n".join(
+        f'<label><input type="radio" name="face{number}" data-image="{_data(crop_of(row, variant))}" '
+        f'data-name="{escape(cell_label(row, variant), quote=True)}" '
+        f'data-command="{escape(command(variant), quote=True)}"{" checked" if variant is first else ""}> '
+        f'{escape(cell_label(row, variant))}</label>' for variant in variants)
+    return f"""<section aria-label="face {number}">
+<div><div class="pair">
+<img src="{_data(row.shown.before)}" alt="face {number}, input">
+<img class="after" alt="face {number}, enhanced">
+<span class="left">input</span><span class="right"></span>
+</div>
+<input type="range" min="0" max="100" value="50" aria-label="face {number}: share of the input that is shown"></div>
+<div><h2>{heading}</h2>
+<fieldset><legend>Engine and strength</legend>
+{choices}
+</fieldset>
+<ul>{"".join(f"<li>{fact}</li>" for fact in facts)}</ul></div>
+</section>"""
+
+
+def _data(crop: Bytes) -> str:
+    """A crop (uint8 RGB) as the address of an image that is part of the page."""
+    _, png = cv2.imencode(".png", np.ascontiguousarray(crop[..., ::-1]))
+    return "data:image/png;base64," + base64.b64encode(png.tobytes()).decode()

@@ -1,0 +1,207 @@
+"""Searches a film for faces at sampled times, and says which of them belong together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+from rtface.analysis.analyzer import analyze_face
+from rtface.analysis.measure import Analysis
+from rtface.analysis.patch import SMALLEST_FACE
+from rtface.analysis.scene_cuts import CutDetector
+from rtface.analysis.treatment import severity_of
+from rtface.errors import RtfaceError, UsageError
+from rtface.frame import Bytes, Face, Float, Frame
+from rtface.media.images import list_images, read_image
+from rtface.media.sampler import FrameSampler
+from rtface.options import Options
+from rtface.protocols import Device, Tracker
+from rtface.tracking.identity import same_place
+from rtface.util.urls import Address
+
+MOST_SAMPLES = 240
+_SPACING_S = 0.5
+"""Seconds between two samples of a film at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A face on a sampled frame.
+
+    Attributes:
+        time: of the frame, seconds of the input's own clock.
+        box: display pixels x0, y0, x1, y1; float64 (4,).
+        analysis: its degradations on this frame.
+        severity: of all degradations, 0…1.
+        track: number of the track, from 1: faces at the same place of the same scene.
+        scene: number of the scene, from 1.
+        image: the file, of a folder of stills or a still; None in a film.
+    """
+
+    time: Fraction
+    box: Float
+    analysis: Analysis
+    severity: float
+    track: int = 0
+    scene: int = 0
+    image: Path | None = None
+
+    @property
+    def width(self) -> float:
+        """Of the face's box, display pixels."""
+        return float(self.box[2] - self.box[0])
+
+
+@dataclass(slots=True)
+class Sample:
+    """A sampled frame: its time, its thumbnail (uint8 RGB h×w×3, 64 px) and the faces on it."""
+
+    time: Fraction
+    thumbnail: Bytes
+    faces: list[Sighting] = field(default_factory=list[Sighting])
+    image: Path | None = None
+
+
+@dataclass(slots=True)
+class Search:
+    """The result of a search.
+
+    Attributes:
+        samples: in order of time.
+        clock_start: start of the film's own clock in seconds.
+        wanted: how many samples there would have been without a time limit.
+        unreadable: images that could not be read, one message each.
+    """
+
+    samples: list[Sample]
+    wanted: int
+    clock_start: Fraction = Fraction(0)
+    unreadable: list[str] = field(default_factory=list[str])
+
+
+def search(input: Path | Address, options: Options, tracker: Tracker, device: Device, *, limit_s: float,
+           found: Callable[[int, int, int], None], stop: Callable[[], bool],
+           clock: Callable[[], float] = time.monotonic) -> Search:
+    """Searches at up to 240 times that are spread evenly, whenever the search ends.
+
+    Args:
+        input: a film, or a still or folder of stills (`frames_of`).
+        options: start, end, colour.
+        tracker, device: find and read the faces.
+        limit_s: seconds for the search; at least one frame is looked at.
+        found: called after each frame with the number of frames, of those wanted, and of faces.
+        stop: True ends the search.
+
+    Raises:
+        InputMissing, InputError: the input cannot be read.
+    """
+    began, faces, result = clock(), 0, Search([], 0)
+    samples = result.samples
+    with ExitStack() as stack:
+        for frame, image in _frames(input, options, stack, result):
+            samples.append(_sample(frame, image, tracker, device, exposure=options.colour == "restore"))
+            faces += len(samples[-1].faces)
+            found(len(samples), result.wanted, faces)
+            if stop() or clock() - began > limit_s:
+                break
+    samples.sort(key=lambda sample: (str(sample.image or ""), sample.time))
+    _number(samples)
+    return result
+
+
+def spread(count: int) -> list[float]:
+    """Numbers in 0…1 in van der Corput's order (base 2): however early one stops, they are spread evenly."""
+    numbers: list[float] = []
+    for k in range(count):
+        value, half = 0.0, 0.5
+        while k:
+            value += half * (k % 2)
+            k, half = k // 2, half / 2
+        numbers.append(value)
+    return numbers
+
+
+def _frames(input: Path | Address, options: Options, stack: ExitStack,
+            result: Search) -> Iterator[tuple[Frame, Path | None]]:
+    """The frames to search, in such an order that those so far are always spread evenly."""
+    if isinstance(input, Path) and (images := images_of(input)):
+        order = spread(len(images))
+        chosen = sorted(range(len(images)), key=lambda k: order[k])[:MOST_SAMPLES] if len(images) > MOST_SAMPLES \
+            else range(len(images))
+        result.wanted = len(chosen)
+        return _stills([images[k] for k in chosen], result.unreadable)
+    sampler = FrameSampler(input)
+    stack.callback(sampler.close)
+    result.clock_start = sampler.clock_start
+    start = options.start or 0.0
+    end = min((one for one in (options.end, sampler.duration_s) if one is not None), default=start)
+    if start and sampler.duration_s is not None and start >= sampler.duration_s:
+        raise UsageError(f"--start {start:g} is after the end of {input} ({sampler.duration_s:.3f} s)")
+    result.wanted = max(1, min(MOST_SAMPLES, int((end - start) / _SPACING_S)))
+    return _sought(sampler, [start + share * (end - start) for share in spread(result.wanted)], start)
+
+
+def _sought(sampler: FrameSampler, times: list[float], start: float) -> Iterator[tuple[Frame, None]]:
+    for at in times:
+        frame = sampler.at(at, start)
+        if frame is not None:
+            yield frame, None
+
+
+def images_of(input: Path) -> list[Path]:
+    """The images that a still or a folder of stills is; none for a film."""
+    from rtface.pipeline.stills import is_image
+
+    if input.is_dir():
+        return list_images(input)
+    return [input] if is_image(input) else []
+
+
+def _stills(images: list[Path], unreadable: list[str]) -> Iterator[tuple[Frame, Path | None]]:
+    for image in images:
+        try:
+            frame = read_image(image).frame
+        except RtfaceError as error:
+            if len(images) == 1:
+                raise
+            unreadable.append(str(error))
+            continue
+        yield frame, image
+
+
+def _sample(frame: Frame, image: Path | None, tracker: Tracker, device: Device, *, exposure: bool) -> Sample:
+    view, at = device.view(frame), frame.pts * frame.time_base
+    sample = Sample(at, view.thumbnail(64)[0], image=image)
+    tracker.reset()
+    faces: tuple[Face, ...] = ()
+    for step in range(3):  # in a film, a face of which the networks are not sure is shown on its third frame
+        faces = tracker.update(view, float(at) + 0.04 * step, cut=step == 0)
+        if image is not None or not tracker.unfollowed:
+            break
+    for face in faces:
+        if face.width >= SMALLEST_FACE:
+            analysis = analyze_face(view, face)
+            sample.faces.append(Sighting(at, face.box, analysis, severity_of(analysis, exposure)[0], image=image))
+    return sample
+
+
+def _number(samples: list[Sample]) -> None:
+    """Numbers scenes and tracks: a scene goes on while its samples are alike, a track while its faces overlap."""
+    cuts, scene, track = CutDetector(), 0, 0
+    before: list[Sighting] = []
+    for sample in samples:
+        if sample.image is not None or cuts.update(sample.thumbnail) or not scene:
+            scene, before = scene + 1, []
+        numbered: list[Sighting] = []
+        for face in sample.faces:
+            same = next((one.track for one in before if same_place(one.box, face.box)), None)
+            if same is None:
+                track += 1
+            numbered.append(Sighting(face.time, face.box, face.analysis, face.severity, same or track, scene,
+                                     face.image))
+        sample.faces = numbered
+        before = numbered or before

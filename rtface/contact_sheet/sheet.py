@@ -1,0 +1,204 @@
+"""Makes the contact sheet of a film, still or folder of stills within a time budget."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+
+from rtface._version import __version__
+from rtface.contact_sheet.choose import Choice, choose
+from rtface.contact_sheet.draw import draw
+from rtface.contact_sheet.page import page
+from rtface.contact_sheet.restore import FaceRestorer, Row, Variant
+from rtface.contact_sheet.search import Search, images_of, search
+from rtface.errors import InputError, Interrupted, OutputError
+from rtface.frame import Color, Frame
+from rtface.media.images import ImagePlan, write_image
+from rtface.media.provenance import describe
+from rtface.media.workfile import Target, write_whole
+from rtface.options import Options
+from rtface.pipeline.build import Threads, engine_request, film_parts
+from rtface.pipeline.runtime import open_runtime
+from rtface.protocols import Runtime
+from rtface.report import metadata_options
+from rtface.stats import Stats
+from rtface.util.av_arrays import image_from_array
+from rtface.util.parse import format_time
+from rtface.util.text import printable
+from rtface.util.urls import Address
+
+_SEARCH_SHARE = 0.35
+"""Of the time budget that the search may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class SheetOptions:
+    """What a contact sheet shows.
+
+    Attributes:
+        variants: engines and strengths, in the order of the columns.
+        faces: how many faces at most.
+        budget_s: seconds that it may take; one face is restored however long that takes.
+    """
+
+    variants: tuple[Variant, ...]
+    faces: int = 6
+    budget_s: float = 45.0
+
+
+@dataclass(slots=True)
+class Sheet:
+    """A finished sheet.
+
+    Attributes:
+        rows: the faces, in order of time.
+        notes: what the user should know, one line each.
+        seconds: how long it took.
+    """
+
+    rows: list[Row]
+    notes: list[str] = field(default_factory=list[str])
+    seconds: float = 0.0
+
+
+def make_sheet(input: Path | Address, options: Options, wanted: SheetOptions, *, stats: Stats | None = None,
+               stop: threading.Event | None = None, status: Callable[[str], None] | None = None,
+               clock: Callable[[], float] = time.monotonic) -> Sheet:
+    """Searches the input for faces, chooses the most telling ones and restores each by every engine.
+
+    Args:
+        input: a film, a still or a folder of stills.
+        options: of the run that is tried; its engine and strength are those of the variants.
+        wanted: engines, strengths, number of faces, time budget.
+        stats: receives warnings.
+        stop: ends it when set.
+        status: told what is being done, often.
+
+    Raises:
+        InputError: the input cannot be read, or no face was found.
+        UsageError, MissingComponent, EngineError: as a run.
+        Interrupted: `stop` was set.
+    """
+    began, stats, stop = clock(), stats or Stats(), stop or threading.Event()
+    say = status or _silent
+    with ExitStack() as stack:
+        say("loading")
+        threads = Threads.for_film(options.threads)
+        engines = list(dict.fromkeys(variant.engine for variant in wanted.variants))
+        first = replace(options, engine=engines[0])
+        parts = film_parts(first, threads, stats, stack)
+        runtimes: dict[str, Runtime] = {engines[0]: parts.runtime}
+        for name in engines[1:]:
+            runtimes[name] = open_runtime(engine_request(replace(options, engine=name)), options.device, stack,
+                                          threads=threads.engines, warn=stats.warn)
+        device = parts.runtime.device
+        parts.tracker.watchful = True  # so that the search knows of faces that are not sure
+        found = search(input, options, parts.tracker, device, limit_s=_SEARCH_SHARE * wanted.budget_s, stop=stop.is_set,
+                       found=lambda done, of, faces: say(f"searching: {done} of {of} frames, {_faces(faces)}"))
+        parts.tracker.watchful = False
+        _check_stop(stop)
+        faces = [face for sample in found.samples for face in sample.faces]
+        if not faces:
+            raise InputError(_nothing(input, options, found))
+        restorer = FaceRestorer(input, options, parts.tracker, threads, stop, found.clock_start)
+        sheet, longest = Sheet([], _notes(found)), 0.0
+        # More than are wanted: of some the tracker may lose sight at once.
+        choices = choose(faces, 2 * wanted.faces)
+        left = min(wanted.faces, len(choices))
+        for choice in choices:
+            if len(sheet.rows) == left:
+                break
+            if sheet.rows and clock() - began + longest > wanted.budget_s:
+                sheet.notes.append(f"{len(sheet.rows)} of {left} faces are shown, because the time is up: --budget "
+                                   "allows more")
+                break
+            since = clock()
+            row = _row(choice, restorer, runtimes, len(sheet.rows) + 1, left, say)
+            longest = max(longest, clock() - since)
+            if row is not None:
+                sheet.rows.append(row)
+        if not sheet.rows:
+            raise InputError(f"{_name(input)}: its faces are lost at once (single frames, or scenes of less than a "
+                             "second); choose another part with --start and --end")
+        sheet.rows.sort(key=lambda row: (str(row.choice.face.image or ""), row.shown.time))
+        sheet.seconds = clock() - began
+        return sheet
+
+
+def write_sheet(sheet: Sheet, input: Path | Address, options: Options, variants: Sequence[Variant], image: Target,
+                html: Target, command: Callable[[Variant], str]) -> None:
+    """Writes the sheet as PNG and as a page.
+
+    Args:
+        image, html: where to.
+        command: the command line for a variant.
+
+    Raises:
+        OutputError: one of them cannot be written.
+    """
+    generator = f"rtface {__version__}"
+    title = f"{printable(_name(input))}: {_faces(len(sheet.rows))}"
+    drawn = Frame(image_from_array(draw(sheet.rows, variants, f"{title} ({generator})"), "rgb"), 0, Fraction(1, 25),
+                  color=Color("rgb", True))
+    engines = "+".join(dict.fromkeys(variant.engine for variant in variants))
+    write_image(drawn, ImagePlan(image, "png"), tags=describe(
+        engines, __version__, max(variant.strength for variant in variants), metadata_options(options)))
+    try:
+        write_whole(html, page(sheet.rows, variants, title, generator, command).encode("utf-8", "replace"))
+    except OSError as error:
+        raise OutputError(f"{html.shown}: could not be written ({error.strerror}); choose another place") from error
+
+
+def _row(choice: Choice, restorer: FaceRestorer, runtimes: dict[str, Runtime], number: int, count: int,
+         say: Callable[[str], None]) -> Row | None:
+    """A row of the sheet; None where the face is lost at once."""
+    say(f"face {number} of {count}: following it")
+    seen = restorer.find(choice.face, next(iter(runtimes.values())).device)
+    if seen is None:
+        return None
+    shown, boxes = seen
+    row = Row(choice, shown, {}, {})
+    for engine, runtime in runtimes.items():
+        say(f"face {number} of {count}: {engine}")
+        row.crops[engine], row.treatments[engine] = restorer.restore(choice.face, shown, boxes, engine, runtime)
+    return row
+
+
+def _notes(found: Search) -> list[str]:
+    notes = [f"searched {len(found.samples)} frames of {found.wanted}: the time for the search was up"] if (
+        found.wanted > len(found.samples) + len(found.unreadable) and len(found.samples) < found.wanted // 2) else []
+    if found.unreadable:
+        notes.append(f"{len(found.unreadable)} images could not be read, the first: {found.unreadable[0]}")
+    return notes
+
+
+def _nothing(input: Path | Address, options: Options, found: Search) -> str:
+    """The message where no face was found: it says how much was searched."""
+    looked = f"{_name(input)}: no face was found on {len(found.samples)} of {found.wanted} "
+    if isinstance(input, Path) and images_of(input):
+        return looked + "images; rtface finds faces from about 40 pixels wide"
+    first, last = (found.samples[k].time - found.clock_start for k in (0, -1)) if found.samples else (0, 0)
+    return (f"{looked}frames between {format_time(float(first))} and {format_time(float(last))}; rtface finds faces "
+            "from about 40 pixels wide: name a part with faces by --start and --end, or give more time by --budget")
+
+
+def _silent(line: str) -> None:
+    """Shows nothing."""
+
+
+def _check_stop(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise Interrupted
+
+
+def _faces(count: int) -> str:
+    return "1 face" if count == 1 else f"{count} faces"
+
+
+def _name(input: Path | Address) -> str:
+    return input.name or str(input)
