@@ -36,7 +36,7 @@ _PLAIN_S = 10.0
 @command(*TRIED)
 def try_sheet(
     input: Annotated[str, typer.Argument(metavar="INPUT", show_default=False, help="A film, a still or a folder.")],
-    output: Annotated[Path | None, typer.Argument(metavar="[SHEET]", show_default=False, help=(
+    output: Annotated[Path | None, typer.Argument(metavar="SHEET", show_default=False, help=(
         "The image to write, and a page of the same name: sheet.png makes sheet.png and sheet.html. Without it INPUT's "
         "name in this folder."))] = None,
     *,
@@ -44,7 +44,7 @@ def try_sheet(
         "Engines to compare. Without it the default engine, and the light one at full strength."))] = None,
     strengths: Annotated[str | None, typer.Option(metavar="0..1,...", show_default=False, help=(
         "Strengths to compare. Without it 0.5 and 1."))] = None,
-    faces: Annotated[int, typer.Option(metavar="N", min=1, max=40, help="How many faces to show.")] = 6,
+    count: Annotated[int, typer.Option(metavar="N", min=1, max=40, help="How many faces to show.")] = 6,
     budget: Annotated[float, typer.Option(metavar="SECONDS", min=1, max=86_400, help=(
         "Time that it may take; with less time fewer faces are shown."))] = 45.0,
     json: Json = False,
@@ -77,7 +77,7 @@ def try_sheet(
     targets = check_outputs([OutputPath(image), OutputPath(html, "the page")], inputs=[source],
                             overwrite=options.overwrite)
     variants = tuple(Variant(engine, strength) for engine, strength in pairs)
-    sheet = make_sheet(source, options, SheetOptions(variants, faces, max(1.0, budget - (time.monotonic() - began))),
+    sheet = make_sheet(source, options, SheetOptions(variants, count, max(1.0, budget - (time.monotonic() - began))),
                        stats=Stats(), stop=stop.event, status=_Status(console, source.name))
     line = _CommandLine(input, source, loaded)
     write_sheet(sheet, source, options, variants, targets[0], targets[1], line)
@@ -98,8 +98,8 @@ def _finish(sheet: Sheet, image: Path, html: Path, line: _CommandLine, variants:
                     "faces": [{"time_s": round(row.shown.time, 3), "label": row_label(row), "score":
                                round(row.choice.face.severity, 3)} for row in sheet.rows]}, indent=2)
         return
-    count = len(sheet.rows)
-    console.say(f"{image} and {html} written: {count} {'face' if count == 1 else 'faces'}, {sheet.seconds:.0f} s")
+    shown = "1 face" if len(sheet.rows) == 1 else f"{len(sheet.rows)} faces"
+    console.say(f"{image} and {html} written: {shown}, {sheet.seconds:.0f} s")
     if all(treatment is None or not treatment.on for row in sheet.rows for treatment in row.treatments.values()):
         first = next(iter(sheet.rows[0].treatments.values()))
         console.say(f"a run changes none of these faces ({left_alone(first)}); --correct always shows what it could do")

@@ -20,8 +20,9 @@ def row_label(row: Row) -> list[str]:
     lines.append(f"the {row.choice.why}: score {face.severity:.2f}")
     scores = sorted(((value, name) for name, value in face.analysis.scores().items() if value >= 0.1), reverse=True)
     lines += [f"{name.replace('_', ' ')} {value:.2f}" for value, name in scores[:4]]
-    lines.append(f"corrected, times {treatment.strength:g}" if (treatment := next(iter(row.treatments.values()))) and
-                 treatment.on else left_alone(treatment))
+    treatment = next(iter(row.treatments.values()))
+    on = treatment is not None and treatment.on
+    lines.append(f"corrected, strength factor {treatment.strength:g}" if on else left_alone(treatment))
     return lines
 
 

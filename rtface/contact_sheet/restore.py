@@ -56,7 +56,7 @@ class Shown:
         side: of the crop in pixels, `CELL` divided by `scale`.
         scale: 1, 2 or 4, how much the sheet enlarges it.
         before: the crop from the untouched frame, uint8 RGB side×side×3.
-        width: of the face, display pixels.
+        box: of the face, display pixels; float64 (4,).
     """
 
     pts: int
@@ -66,7 +66,16 @@ class Shown:
     side: int
     scale: int
     before: Bytes
-    width: float
+    box: Float
+
+    @property
+    def width(self) -> float:
+        """Of the face's box, display pixels."""
+        return float(self.box[2] - self.box[0])
+
+    def repeats(self, other: Shown) -> bool:
+        """Whether it is the same face as another, on the same frame or one close by."""
+        return abs(self.time - other.time) < LEAD_IN_S and same_place(self.box, other.box)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,4 +230,4 @@ def _shown(frame: Frame, face: Face, clock: FilmClock | None, device: Device) ->
     at = frame.pts * frame.time_base
     timecode = str(clock.timecode_at(at)) if clock is not None and clock.start is not None else ""
     return Shown(frame.pts, float(at - (clock.begin if clock else 0)), timecode, matrix, side, scale,
-                 device.view(frame).crop(matrix, (side, side)), face.width)
+                 device.view(frame).crop(matrix, (side, side)), face.box)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
 from rtface.analysis.analyzer import analyze_face
 from rtface.analysis.measure import Analysis
 from rtface.analysis.patch import SMALLEST_FACE
-from rtface.analysis.scene_cuts import CutDetector
+from rtface.analysis.scene_cuts import change_between
 from rtface.analysis.treatment import severity_of
 from rtface.errors import RtfaceError, UsageError
 from rtface.frame import Bytes, Face, Float, Frame
@@ -24,6 +24,8 @@ from rtface.tracking.identity import same_place
 from rtface.util.urls import Address
 
 MOST_SAMPLES = 240
+_ALIKE, _LAST_SCENES = 0.5, 40
+"""Change between thumbnails of one scene at most, and how many scenes a sample is compared with."""
 _SPACING_S = 0.5
 """Seconds between two samples of a film at least."""
 
@@ -190,18 +192,23 @@ def _sample(frame: Frame, image: Path | None, tracker: Tracker, device: Device, 
 
 
 def _number(samples: list[Sample]) -> None:
-    """Numbers scenes and tracks: a scene goes on while its samples are alike, a track while its faces overlap."""
-    cuts, scene, track = CutDetector(), 0, 0
-    before: list[Sighting] = []
+    """Numbers scenes and tracks: samples that look alike are one scene, also where another lies between (dialogues),
+    and faces that overlap from one sample of a scene to its next are one track."""
+    scenes: list[Sample] = []  # the last sample of each
+    track = 0
     for sample in samples:
-        if sample.image is not None or cuts.update(sample.thumbnail) or not scene:
-            scene, before = scene + 1, []
+        near = [] if sample.image is not None else [
+            place for place, other in enumerate(scenes[-_LAST_SCENES:], max(0, len(scenes) - _LAST_SCENES))
+            if change_between(other.thumbnail, sample.thumbnail) < _ALIKE]
+        if not near:
+            scenes.append(Sample(sample.time, sample.thumbnail))
+        place = near[-1] if near else len(scenes) - 1
+        before = scenes[place].faces
         numbered: list[Sighting] = []
         for face in sample.faces:
             same = next((one.track for one in before if same_place(one.box, face.box)), None)
             if same is None:
                 track += 1
-            numbered.append(Sighting(face.time, face.box, face.analysis, face.severity, same or track, scene,
-                                     face.image))
+            numbered.append(replace(face, track=same or track, scene=place + 1))
         sample.faces = numbered
-        before = numbered or before
+        scenes[place] = Sample(sample.time, sample.thumbnail, numbered or before)

@@ -118,7 +118,7 @@ def make_sheet(input: Path | Address, options: Options, wanted: SheetOptions, *,
                                    "allows more")
                 break
             since = clock()
-            row = _row(choice, restorer, runtimes, len(sheet.rows) + 1, left, say)
+            row = _row(choice, restorer, runtimes, sheet.rows, left, say)
             longest = max(longest, clock() - since)
             if row is not None:
                 sheet.rows.append(row)
@@ -154,14 +154,17 @@ def write_sheet(sheet: Sheet, input: Path | Address, options: Options, variants:
         raise OutputError(f"{html.shown}: could not be written ({error.strerror}); choose another place") from error
 
 
-def _row(choice: Choice, restorer: FaceRestorer, runtimes: dict[str, Runtime], number: int, count: int,
+def _row(choice: Choice, restorer: FaceRestorer, runtimes: dict[str, Runtime], rows: Sequence[Row], count: int,
          say: Callable[[str], None]) -> Row | None:
-    """A row of the sheet; None where the face is lost at once."""
+    """A further row of the sheet; None where the face is lost at once, or is in one of the `rows` already."""
+    number = len(rows) + 1
     say(f"face {number} of {count}: following it")
     seen = restorer.find(choice.face, next(iter(runtimes.values())).device)
     if seen is None:
         return None
     shown, boxes = seen
+    if choice.face.image is None and any(shown.repeats(row.shown) for row in rows):
+        return None
     row = Row(choice, shown, {}, {})
     for engine, runtime in runtimes.items():
         say(f"face {number} of {count}: {engine}")
