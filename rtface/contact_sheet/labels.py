@@ -21,8 +21,8 @@ def row_label(row: Row) -> list[str]:
     scores = sorted(((value, name) for name, value in face.analysis.scores().items() if value >= 0.1), reverse=True)
     lines += [f"{name.replace('_', ' ')} {value:.2f}" for value, name in scores[:4]]
     treatment = next(iter(row.treatments.values()))
-    on = treatment is not None and treatment.on
-    lines.append(f"corrected, strength factor {treatment.strength:g}" if on else left_alone(treatment))
+    lines.append(left_alone(treatment) if treatment is None or not treatment.on else
+                 f"corrected, strength factor {treatment.strength:g}")
     return lines
 
 
