@@ -162,7 +162,10 @@ class SequenceSource:
             notes=[f"{folder}: {count} images as a film of {float(self._rate):g} frames a second{self._said()}"])
 
     def _said(self) -> str:
-        return "" if self._header is None else f", {self._header.described}"
+        if self._header is None:
+            return ""
+        seen = "; an output that is no EXR gets what engines see" if isinstance(self._header, ExrHeader) else ""
+        return f", {self._header.described}{seen}"
 
 
 def _header_of(path: Path) -> DpxHeader | ExrHeader | None:

@@ -184,8 +184,9 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
             plan = plan_film_output(source.info, output, options, report, stats)
             if options.dry_run:  # else the sink warns
                 report.notes += plan.video.warnings
-        elif source.info.has_audio:
-            report.notes.append("a folder of stills holds no sound: it is left out")
+        else:
+            report.notes += source.info.notes
+            report.notes += ["a folder of stills holds no sound: it is left out"] if source.info.has_audio else []
         shots = NO_SHOTS
         if options.shots is not None:
             shots, notes = read_shots(options.shots, FilmClock.of(source.info, options.timecode))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,13 +14,16 @@ import pytest
 import tifffile
 
 import rtface
-from rtface.errors import InputError, OutputError
+from rtface.errors import InputError, Interrupted, OutputError
 from rtface.frame import Color
 from rtface.geometry.color_curves import curve_of
 from rtface.media.dpx import DpxHeader, decode_dpx, new_dpx, rewrite_dpx, with_timecode
 from rtface.media.exr import ExrHeader, decode_exr, rewrite_exr, shown
 from rtface.media.exr import light_of as exr_light
 from rtface.media.image_read import read_image
+from rtface.options import Options
+from rtface.pipeline.film import run_file
+from rtface.pipeline.progress import Progress
 from rtface.util.av_arrays import copy_image
 from rtface.util.timecode import Timecode
 from tests.media.conftest import samples
@@ -87,6 +91,7 @@ def test_only_samples_of_faces_change_in_the_files(tmp_path: Path, fmt: str, tra
     source = scans(tmp_path / "in", fmt=fmt, transfer=transfer)
     report = rtface.run(source, f"{tmp_path}/out/", sequence=True)
     assert report.frames_corrected == 3 and report.timecode == "01:00:00:00"
+    assert f"DPX of {10 if '10' in fmt else 8 if fmt == 'rgb24' else 16} bits" in report.notes[0]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"reel4_008640{k}.dpx" for k in range(3)]
     for path in source.iterdir():
         places = differing(path, tmp_path / "out" / path.name)
@@ -339,3 +344,20 @@ def test_damaged_exr_and_dpx_are_input_errors(tmp_path: Path, damage: slice) -> 
         path.write_bytes(path.read_bytes()[damage])
         with pytest.raises(InputError):
             read_image(path)
+
+
+@pytest.mark.usefixtures("engines")
+def test_an_interrupted_sequence_is_continued_under_its_names(tmp_path: Path) -> None:
+    source, stop = scans(tmp_path / "in", 12), threading.Event()
+
+    def look(progress: Progress) -> None:
+        if progress.frames == 5:
+            stop.set()
+
+    with pytest.raises(Interrupted) as info:
+        run_file(source, f"{tmp_path}/out/", Options(sequence=True), progress=look, stop=stop)
+    kept = len(list((tmp_path / "out.partial").glob("*.dpx")))
+    assert kept >= 5 and info.value.resume_at == pytest.approx(kept / 24, abs=1e-5)
+    rtface.run(source, f"{tmp_path}/out/", sequence=True, start=info.value.resume_at)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(p.name for p in source.iterdir())
+    assert not (tmp_path / "out.partial").exists()

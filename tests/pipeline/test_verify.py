@@ -118,6 +118,17 @@ def test_the_first_frame_that_differs_is_named(
         what, number, number, number / 25, count) and first.frame
 
 
+def test_a_difference_has_the_timecode_of_its_frame(tmp_path: Path) -> None:
+    rtface.run(film(tmp_path / "in.mkv", frames=6, sound=True), tmp_path / "out.mkv", checksums=True,
+               timecode="01:00:00:00")
+    assert verify(tmp_path / "out.mkv").timecode == "01:00:00:00"
+    rewritten(tmp_path / "out.mkv", lambda n, f: darker(f) if n == 4 else f)  # without its timecode
+    remade = tmp_path / "tc.mkv"
+    rtface.run(tmp_path / "out.mkv", remade, correct="never", timecode="01:00:00:00")
+    [first] = verify(remade, tmp_path / "out.mkv.framemd5").differences
+    assert first.timecode == "01:00:00:04" and "timecode 01:00:00:04, 0:00:00.160, pts 4" in str(first)
+
+
 def test_exit_codes_and_json(made: Path) -> None:
     run = CliRunner().invoke
     assert run(app, ["verify", str(made)]).exit_code == 0
