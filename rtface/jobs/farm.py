@@ -1,0 +1,244 @@
+"""Segments of a job on the workers of a Dask cluster (the extra ``farm``).
+
+Dask finds the workers and carries results back. Which segment goes to which worker is decided here, because a task that
+Dask gave to a worker which stands still would wait for minutes. The folder of the job says what is finished, so that a
+task that Dask runs twice, or a worker that comes back, does no harm.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import re
+import secrets
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from rtface.errors import MissingComponent, OutputError, UsageError
+from rtface.jobs import farm_task
+from rtface.jobs.folder import JobFolder
+from rtface.jobs.leases import Leases
+from rtface.jobs.plan import JobPlan
+from rtface.jobs.share import choose
+from rtface.jobs.status import read_status
+from rtface.jobs.worker import Step
+from rtface.util.install import extra_line
+
+log = logging.getLogger("rtface")
+
+_CONNECT_S = 10.0
+# A worker that the scheduler has not heard for so long gets no segment.
+_SILENT_S = 15.0
+_ASK_S = 1.0  # between two questions to the scheduler
+# One segment for every four threads of a worker, as far as this much of its memory for each goes.
+_THREADS_EACH, _BYTES_EACH = 4, 2 << 30
+_ATTEMPTS = 3
+_LOCAL = re.compile(r"localhost|127(\.\d+){3}|\[?::1\]?")
+
+
+def scheduler_address(text: str) -> str:
+    """Dask's own address of a scheduler, such as "tcp://host:8786".
+
+    Args:
+        text: "dask://host:8786", or "dask+tls://host:8786".
+
+    Raises:
+        UsageError: it is neither.
+    """
+    match = re.fullmatch(r"dask(\+tls)?://([^\s/:\[\]]+|\[[0-9a-fA-F:.]+\])(?::(\d{1,5}))?/?", text)
+    if match is None:
+        raise UsageError(f"--farm {text}: give the scheduler of a Dask cluster, as dask://host:8786 or "
+                         "dask+tls://host:8786")
+    return f"{'tls' if match[1] else 'tcp'}://{match[2]}:{match[3] or 8786}"
+
+
+def open_to_others(address: str) -> bool:
+    """Whether an address of `scheduler_address` is neither encrypted nor on this machine: Dask has no password, so that
+    whoever reaches the scheduler can run programs on its workers."""
+    return address.startswith("tcp:") and not _LOCAL.fullmatch(address.removeprefix("tcp://").rpartition(":")[0])
+
+
+@dataclass(slots=True)
+class _Work:
+    """A segment in the hands of a worker."""
+
+    worker: str
+    future: Any
+    leased: bool = False  # the worker has taken its lease
+
+
+class Farm:
+    """The workers of a Dask cluster, for one job; used as `rtface.jobs.local_workers.LocalWorkers` is.
+
+    Args:
+        folder: of the job, on a disk that all workers see under the same path.
+        plan: of the job.
+        address: of the scheduler; see `scheduler_address`.
+        said: called with lines for the user.
+        clock: seconds, monotonic.
+
+    Raises:
+        MissingComponent: the extra is not installed, or no scheduler answers.
+    """
+
+    def __init__(self, folder: JobFolder, plan: JobPlan, address: str, said: Callable[[str], object], *,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        try:
+            dask: Any = importlib.import_module("distributed")
+        except ImportError as error:
+            raise MissingComponent(f"--farm needs Dask distributed, which is not installed; install it with: "
+                                   f"{extra_line('farm')}") from error
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said here
+        self._folder, self._plan, self._address, self._said, self._clock = folder, plan, address, said, clock
+        if open_to_others(address):
+            log.warning("%s: the connection is not encrypted, and a Dask scheduler asks for no password: use it only "
+                        "in a network that you trust, or dask+tls://", address)
+        try:
+            self._client = dask.Client(address, timeout=_CONNECT_S, set_as_default=False, name="rtface")
+        except (OSError, ValueError, TypeError) as error:  # TypeError: TLS without certificates
+            raise MissingComponent(f"the Dask scheduler {address} cannot be reached "
+                                   f"({' '.join(str(error).split())}); start one with: dask scheduler") from error
+        self._run = secrets.token_hex(6)
+        self._leases = Leases(folder, "")
+        self._at_work: dict[int, _Work] = {}
+        self._past: dict[int, _Work] = {}  # given to another worker meanwhile
+        self._refused: dict[str, str] = {}  # worker → why
+        self._failed: Counter[int] = Counter()
+        self._beats: dict[str, tuple[object, float]] = {}
+        self._changed = threading.Event()
+        self._asked = -_ASK_S
+        self._waiting_said = False
+
+    @property
+    def steps(self) -> dict[str, Step]:
+        """Where each worker is, by its name in the folder."""
+        status = read_status(self._folder, self._plan, self._leases)
+        return {w.id: Step(w.segment, w.seconds, 0, 0) for w in status.workers if w.segment is not None}
+
+    def wait(self, timeout: float) -> bool:
+        """Hands out segments, and waits a little for results; whether any segment is missing.
+
+        Raises:
+            UsageError: none of the workers can take part.
+            OutputError: a segment failed again and again, or the scheduler is gone.
+        """
+        self._changed.wait(timeout)
+        self._changed.clear()
+        self._collect()
+        finished = self._folder.finished()
+        if len(finished) >= len(self._plan):
+            return False
+        if self._clock() - self._asked >= _ASK_S:
+            self._asked = self._clock()
+            self._hand_out(finished)
+        return True
+
+    def end(self) -> None:
+        """Ends the work on all workers, and the connection."""
+        busy = {work.worker for work in (*self._at_work.values(), *self._past.values())}
+        with suppress(Exception):  # whatever a scheduler that is gone makes of it
+            if busy:
+                self._client.run(farm_task.stop, self._run, workers=list(busy), wait=False, on_error="ignore")
+            self._client.cancel([work.future for work in (*self._at_work.values(), *self._past.values())])
+        with suppress(Exception):
+            self._client.close(timeout=2)
+
+    def _collect(self) -> None:
+        """Takes in the results that came."""
+        for works in (self._at_work, self._past):
+            for number, work in [(number, work) for number, work in works.items() if work.future.done()]:
+                del works[number]
+                self._result(number, work)
+
+    def _result(self, number: int, work: _Work) -> None:
+        error = None if work.future.cancelled() else work.future.exception()
+        if error is not None:
+            kind, why = "crashed", f"{type(error).__name__}: {' '.join(str(error).split())}"
+            if isinstance(error, ImportError | AttributeError):
+                kind, why = "refused", f"rtface is not the same there ({why})"
+        elif work.future.cancelled():
+            return
+        else:
+            kind, why = work.future.result()
+        if kind in ("done", "busy", "stopped"):
+            return
+        self._folder.log(f"segment {number} on {work.worker}: {kind}: {why}")
+        if kind == "refused":
+            if work.worker not in self._refused:
+                self._said(f"worker {work.worker} is left out: {why}")
+            self._refused[work.worker] = why
+            return
+        self._failed[number] += 1
+        if kind == "failed" or self._failed[number] >= _ATTEMPTS:
+            raise OutputError(f"{self._folder.path}: segment {number} failed on {work.worker} ({why}); the same "
+                              "command continues")
+
+    def _hand_out(self, finished: set[int]) -> None:
+        """Gives free segments to workers that have room."""
+        workers = self._workers()
+        self._drop_lost(workers)
+        held = {int(name) for name in self._leases.held() if name.isdigit()}
+        for number, work in list(self._at_work.items()):
+            work.leased |= number in held
+            if number not in held and (work.leased or work.worker not in workers):
+                # Its worker stands still: another one makes the segment, and whoever is first counts.
+                self._past[number] = self._at_work.pop(number)
+                self._folder.log(f"segment {number}: taken from {work.worker}, which stands still")
+        taken = held | set(self._at_work)
+        for address, threads, room in self._room(workers):
+            for _ in range(room):
+                number = choose(len(self._plan), finished, taken)
+                if number is None:
+                    return
+                taken.add(number)
+                self._give(number, address, threads)
+
+    def _give(self, number: int, address: str, threads: int) -> None:
+        future = self._client.submit(
+            farm_task.make_segment, str(self._folder.path), number, threads, self._run, pure=False,
+            key=f"rtface-{self._run}-{number}-{secrets.token_hex(3)}", workers=[address], retries=0)
+        future.add_done_callback(lambda _: self._changed.set())
+        self._at_work[number] = _Work(address, future)
+
+    def _workers(self) -> dict[str, dict[str, Any]]:
+        """Workers that the scheduler hears, by address."""
+        try:
+            found: dict[str, dict[str, Any]] = dict(self._client.scheduler_info(n_workers=-1)["workers"])
+        except Exception as error:  # of Dask's many kinds
+            raise OutputError(f"the Dask scheduler {self._address} does not answer any more "
+                              f"({' '.join(str(error).split()) or type(error).__name__}); what is finished stays, and "
+                              "the same command continues") from error
+        now = self._clock()
+        for address, info in found.items():
+            if (beat := info.get("last_seen")) != self._beats.get(address, (None, 0.0))[0]:
+                self._beats[address] = beat, now
+        return {address: info for address, info in found.items() if now - self._beats[address][1] < _SILENT_S}
+
+    def _drop_lost(self, workers: dict[str, dict[str, Any]]) -> None:
+        usable = [address for address in workers if address not in self._refused]
+        if workers and not usable:
+            why = next(iter(self._refused.values()))
+            raise UsageError(f"no worker of {self._address} can take part: {why}")
+        if not workers and not self._waiting_said:
+            self._waiting_said = True
+            self._said(f"{self._address} has no workers yet; waiting for one (dask worker {self._address})")
+
+    def _room(self, workers: dict[str, dict[str, Any]]) -> list[tuple[str, int, int]]:
+        """Address, threads of a segment, and segments that it can take, of every worker that has room."""
+        busy = Counter(work.worker for work in (*self._at_work.values(), *self._past.values()))
+        rooms: list[tuple[str, int, int]] = []
+        for address, info in workers.items():
+            if address in self._refused:
+                continue
+            threads = max(1, int(info.get("nthreads") or 1))
+            slots = max(1, threads // _THREADS_EACH)
+            if memory := int(info.get("memory_limit") or 0):
+                slots = max(1, min(slots, memory // _BYTES_EACH))
+            if (room := slots - busy[address]) > 0:
+                rooms.append((address, max(1, threads // slots), room))
+        return rooms
