@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from rtface.concurrency.threads import start_thread
 from rtface.errors import MissingComponent, OutputError, UsageError
 from rtface.jobs import farm_task
 from rtface.jobs.folder import JobFolder
@@ -34,6 +35,7 @@ log = logging.getLogger("rtface")
 _CONNECT_S = 10.0
 # A worker that the scheduler has not heard for so long gets no segment.
 _SILENT_S = 15.0
+_END_S = 5.0
 _ASK_S = 1.0  # between two questions to the scheduler
 # One segment for every four threads of a worker, as far as this much of its memory for each goes.
 _THREADS_EACH, _BYTES_EACH = 4, 2 << 30
@@ -130,23 +132,28 @@ class Farm:
         self._changed.wait(timeout)
         self._changed.clear()
         self._collect()
-        finished = self._folder.finished()
-        if len(finished) >= len(self._plan):
+        if len(self._folder.finished()) >= len(self._plan):
             return False
         if self._clock() - self._asked >= _ASK_S:
             self._asked = self._clock()
-            self._hand_out(finished)
+            self._hand_out()
         return True
 
     def end(self) -> None:
-        """Ends the work on all workers, and the connection."""
-        busy = {work.worker for work in (*self._at_work.values(), *self._past.values())}
-        with suppress(Exception):  # whatever a scheduler that is gone makes of it
-            if busy:
-                self._client.run(farm_task.stop, self._run, workers=list(busy), wait=False, on_error="ignore")
-            self._client.cancel([work.future for work in (*self._at_work.values(), *self._past.values())])
-        with suppress(Exception):
-            self._client.close(timeout=2)
+        """Ends the work on all workers, and the connection; waits for both no longer than `_END_S`."""
+        works = [*self._at_work.values(), *self._past.values()]
+
+        def leave() -> None:  # a worker that stands still never answers
+            with suppress(Exception):
+                self._client.cancel([work.future for work in works])
+            with suppress(Exception):
+                if works:
+                    self._client.run(farm_task.stop, self._run, workers=list({work.worker for work in works}),
+                                     on_error="ignore")
+            with suppress(Exception):
+                self._client.close(timeout=1)
+
+        start_thread("farm-end", leave).join(_END_S if works else 2.0)
 
     def _collect(self) -> None:
         """Takes in the results that came."""
@@ -178,14 +185,15 @@ class Farm:
             raise OutputError(f"{self._folder.path}: segment {number} failed on {work.worker} ({why}); the same "
                               "command continues")
 
-    def _hand_out(self, finished: set[int]) -> None:
+    def _hand_out(self) -> None:
         """Gives free segments to workers that have room."""
         workers = self._workers()
         self._drop_lost(workers)
         held = {int(name) for name in self._leases.held() if name.isdigit()}
+        finished = self._folder.finished()  # after the leases, which end when a segment is finished
         for number, work in list(self._at_work.items()):
             work.leased |= number in held
-            if number not in held and (work.leased or work.worker not in workers):
+            if number not in held | finished and (work.leased or work.worker not in workers):
                 # Its worker stands still: another one makes the segment, and whoever is first counts.
                 self._past[number] = self._at_work.pop(number)
                 self._folder.log(f"segment {number}: taken from {work.worker}, which stands still")
@@ -202,8 +210,11 @@ class Farm:
         future = self._client.submit(
             farm_task.make_segment, str(self._folder.path), number, threads, self._run, pure=False,
             key=f"rtface-{self._run}-{number}-{secrets.token_hex(3)}", workers=[address], retries=0)
-        future.add_done_callback(lambda _: self._changed.set())
+        future.add_done_callback(self._wake)
         self._at_work[number] = _Work(address, future)
+
+    def _wake(self, future: object) -> None:
+        self._changed.set()
 
     def _workers(self) -> dict[str, dict[str, Any]]:
         """Workers that the scheduler hears, by address."""

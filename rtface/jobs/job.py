@@ -6,8 +6,10 @@ import threading
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from time import monotonic, perf_counter
+from typing import TYPE_CHECKING
 
 from rtface._version import __version__
 from rtface.errors import InputError, Interrupted, OutputError, RtfaceError, UsageError
@@ -31,6 +33,11 @@ from rtface.pipeline.progress import Progress, Show
 from rtface.pipeline.runtime import BuildProgress
 from rtface.report import Report, report_options
 from rtface.stats import Stats
+
+if TYPE_CHECKING:
+    from rtface.jobs.farm import Farm
+
+    _Start = Callable[[], LocalWorkers | Farm]
 
 # Seconds between two looks at what other workers have finished.
 _LOOK_S = 1.0
@@ -57,6 +64,7 @@ class FilmJob:
         self.options = options or options_of(self.plan)
         self.resumed = len(self.folder.finished())
         self._first_frame_s: float | None = None
+        self._works = False  # in this process
 
     # -- planning -----------------------------------------------------------------------------------------------
 
@@ -133,13 +141,14 @@ class FilmJob:
         """What is finished, who works on what, and the time that is left."""
         return read_status(self.folder, self.plan)
 
-    def run(self, *, workers: int | str = 1, stats: Stats | None = None, progress: Show | None = None,
-            stop: threading.Event | None = None, building: BuildProgress | None = None,
+    def run(self, *, workers: int | str = 1, farm: str | None = None, stats: Stats | None = None,
+            progress: Show | None = None, stop: threading.Event | None = None, building: BuildProgress | None = None,
             said: Callable[[str], object] = lambda _: None) -> Report:
         """Makes what is missing, joins the film, and removes the job's folder.
 
         Args:
             workers: processes on this machine, or "auto"; 1 works in this process.
+            farm: scheduler of a Dask cluster ("dask://host:8786") whose workers do the work instead.
             stats: receives counters and warnings.
             progress: called after frames, or every second.
             stop: ends the work when set; what is finished stays.
@@ -169,8 +178,8 @@ class FilmJob:
                 _remove_work(self.folder)
                 for line in clear_leftovers(targets[0]):
                     stats.warn(f"leftover:{line}", line)
-                figures = self._make(targets[0], report, count_workers(workers, self.plan, options.threads), stats,
-                                     progress, stop, building, said)
+                figures = self._make(targets[0], report, self._processes(workers, farm, said), stats, progress, stop,
+                                     building, said)
             _take_over(stats, figures.stats)
             figures.fill(report)
             if sums:
@@ -197,11 +206,22 @@ class FilmJob:
             figures.add(self.folder.read(self.folder.record(number)))
         return figures
 
-    def _make(self, target: Target, report: Report, workers: int, stats: Stats, progress: Show | None,
+    def _processes(self, workers: int | str, farm: str | None, said: Callable[[str], object]) -> _Start | None:
+        """What starts the workers that are other processes; None where this process works or only waits."""
+        if farm is not None:
+            from rtface.jobs.farm import Farm, scheduler_address
+
+            return partial(Farm, self.folder, self.plan, scheduler_address(farm), said)
+        count = count_workers(workers, self.plan, self.options.threads)
+        self._works = count == 1
+        return partial(LocalWorkers, self.folder, count, self.options.threads, self.options.segments) if count > 1 \
+            else None
+
+    def _make(self, target: Target, report: Report, start: _Start | None, stats: Stats, progress: Show | None,
               stop: threading.Event, building: BuildProgress | None, said: Callable[[str], object]) -> JobFigures:
         """Works until all segments are finished, and joins them."""
         for _ in range(3):  # segments that turn out to be damaged are made again
-            self._work(workers, progress, stop, building)
+            self._work(start, progress, stop, building)
             try:
                 with WorkerSign(self.folder) as sign:
                     leases = Leases(self.folder, sign.id)
@@ -220,18 +240,18 @@ class FilmJob:
                 said(f"{len(error.numbers)} segments have to be made again ({error or 'a record is missing'})")
         raise OutputError(f"{self.folder.path}: segments are damaged again and again; check the disk")
 
-    def _work(self, workers: int, progress: Show | None, stop: threading.Event,
+    def _work(self, start: _Start | None, progress: Show | None, stop: threading.Event,
               building: BuildProgress | None) -> None:
         """Works until every segment is finished, by this machine or by others."""
         show = _JobProgress(self, progress)
         last = -1.0
         while not self.complete:
-            if workers == 1:
+            if self._works:
                 with Worker(self.folder, threads=self.options.threads, stop=stop, on_step=show, building=building,
                             on_beat=show.look, segments=self.options.segments) as worker:
                     worker.work()
-            elif workers:
-                self._in_processes(workers, show, stop)
+            elif start is not None:
+                self._in_processes(start(), show, stop)
             if stop.is_set():
                 raise Interrupted
             if not self.complete:  # others are at work on what is left
@@ -242,15 +262,14 @@ class FilmJob:
                 show.look()
         self._first_frame_s = show.first_frame_s
 
-    def _in_processes(self, workers: int, show: _JobProgress, stop: threading.Event) -> None:
-        local = LocalWorkers(self.folder, workers, self.options.threads, self.options.segments)
+    def _in_processes(self, workers: LocalWorkers | Farm, show: _JobProgress, stop: threading.Event) -> None:
         try:
-            while local.wait(_LOOK_S / 2):
+            while workers.wait(_LOOK_S / 2):
                 if stop.is_set():
                     raise Interrupted
-                show.look(local.steps.values())
+                show.look(workers.steps.values())
         finally:
-            local.end()
+            workers.end()
 
     @property
     def complete(self) -> bool:

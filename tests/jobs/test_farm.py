@@ -1,0 +1,192 @@
+"""Segments on a Dask cluster: a real scheduler, and real workers that are killed, stand still and come late."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from rtface.errors import MissingComponent, UsageError
+from rtface.jobs import FilmJob
+from rtface.jobs.farm import open_to_others, scheduler_address
+from rtface.options import Options
+from tests.jobs import films
+from tests.pipeline.run_media import write_film
+
+ROOT = Path(__file__).resolve().parents[2]
+OTHER_VERSION = "import rtface._version\nrtface._version.__version__ = '9.9'\n"
+
+
+class Cluster:
+    """A scheduler and workers, each a process with its own group."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self.processes = folder, list[subprocess.Popen[bytes]]()
+        self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show",
+                    "--scheduler-file", str(folder / "scheduler.json"))
+        until((folder / "scheduler.json").exists)
+        lines = (folder / "scheduler.json").read_text()
+        self.address = lines.split('"address": "tcp')[1].split('"')[0]
+
+    def _start(self, *command: str, **environment: str) -> subprocess.Popen[bytes]:
+        paths = [*environment.pop("PYTHONPATH", "").split(os.pathsep), str(ROOT)]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dask", *command], cwd=self._folder, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env=os.environ | environment | {"PYTHONPATH": os.pathsep.join(filter(None, paths))})
+        self.processes.append(process)
+        return process
+
+    def worker(self, **environment: str) -> subprocess.Popen[bytes]:
+        return self._start("worker", "--scheduler-file", str(self._folder / "scheduler.json"), "--no-nanny",
+                           "--nthreads", "1", "--no-dashboard", "--local-directory", str(self._folder), **environment)
+
+    def close(self) -> None:
+        for process in self.processes:
+            signal_group(process, signal.SIGKILL)
+            process.wait(10)
+
+
+def signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with_group = getattr(os, "killpg", None)
+    if process.poll() is None and with_group is not None:
+        with_group(process.pid, number)
+
+
+def until(true: Callable[[], object], seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory,
+            ) -> Iterator[Cluster]:
+    pytest.importorskip("distributed")
+    if os.name == "nt":
+        pytest.skip("processes cannot be stopped and continued on Windows")
+    monkeypatch.setenv("RTFACE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    (tmp_path / "cluster").mkdir()
+    made = Cluster(tmp_path / "cluster")
+    yield made
+    made.close()
+
+
+class Run:
+    """`FilmJob.run` on a cluster, in a thread."""
+
+    def __init__(self, folder: Path, cluster: Cluster) -> None:
+        self.source, self.output = folder / "in.mkv", folder / "out.mkv"
+        if not self.source.exists():
+            write_film(self.source, films.scenes(200), sound=True)
+        job = FilmJob.open(self.source, self.output, Options(tracker="none", engine="rtface-s", codec="ffv1"),
+                           length=films.LENGTH)
+        assert isinstance(job, FilmJob)
+        self.job, self.said = job, list[str]()
+        self.error: BaseException | None = None
+        self.stop = threading.Event()
+        self._cluster = cluster
+        self._thread = threading.Thread(target=self._run)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.job.run(farm=f"dask{self._cluster.address}", said=self.said.append, stop=self.stop)
+        except BaseException as error:  # noqa: BLE001 - the test looks at it
+            self.error = error
+
+    def end(self) -> BaseException | None:
+        self._thread.join(200)
+        assert not self._thread.is_alive()
+        return self.error
+
+    def leases(self) -> set[str]:
+        """What is in the files of all leases: the segment with its epoch, and the worker."""
+        found = set()
+        with suppress(FileNotFoundError):
+            for path in self.job.folder.leases.iterdir():
+                found.add(path.name + path.read_text())
+        return found
+
+    def check(self) -> None:
+        assert films.frame_hashes(self.output) == films.frame_hashes(self.source)
+        assert films.video_times(self.output) == films.video_times(self.source)
+        assert not list(self.output.parent.glob("*.rtface"))
+
+
+@pytest.mark.parametrize("with_child", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_workers_killed_stalled_and_late(cluster: Cluster, tmp_path: Path, with_child: bool) -> None:
+    run, first = Run(tmp_path, cluster), cluster.worker()
+    run.start()
+    until(run.leases)
+    signal_group(first, signal.SIGKILL)
+    killed = run.leases()
+    second = cluster.worker()
+    until(lambda: run.leases() - killed)
+    if with_child:  # its lease ends after a minute without a heartbeat
+        signal_group(second, signal.SIGSTOP)
+    else:  # it finishes its segment, and nobody hears of it
+        second.send_signal(signal.SIGSTOP)
+    cluster.worker()
+    assert run.end() is None
+    run.check()
+
+
+def test_a_worker_that_differs_is_named_and_left_out(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(OTHER_VERSION)
+    run = Run(tmp_path, cluster)
+    cluster.worker(PYTHONPATH=str(tmp_path))
+    run.start()
+    error = run.end()
+    assert isinstance(error, UsageError)
+    assert "rtface is 9.9 here" in str(error)
+    again = Run(tmp_path, cluster)
+    cluster.worker()
+    again.start()
+    assert again.end() is None
+    again.check()
+
+
+def test_ctrl_c_leaves_what_is_finished(cluster: Cluster, tmp_path: Path) -> None:
+    run = Run(tmp_path, cluster)
+    cluster.worker()
+    run.start()
+    until(run.job.folder.finished)
+    run.stop.set()
+    assert isinstance(run.end(), KeyboardInterrupt)
+    assert run.job.folder.finished()
+    until(lambda: not run.leases(), 30)
+
+
+def test_a_scheduler_that_is_not_there_is_said(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    source = films.FILMS["lossless RGB"](tmp_path)
+    job = FilmJob.open(source, tmp_path / "out.mkv", Options(tracker="none", codec="ffv1"), length=films.LENGTH)
+    with pytest.raises(MissingComponent, match="cannot be reached"):
+        job.run(farm="dask://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(("text", "address", "open"), [
+    ("dask://localhost:8786", "tcp://localhost:8786", False), ("dask://127.0.0.1", "tcp://127.0.0.1:8786", False),
+    ("dask://[::1]:9", "tcp://[::1]:9", False), ("dask://farm:8786/", "tcp://farm:8786", True),
+    ("dask+tls://farm", "tls://farm:8786", False)])
+def test_addresses_of_schedulers(text: str, address: str, open: bool) -> None:
+    assert scheduler_address(text) == address
+    assert open_to_others(address) is open
+
+
+@pytest.mark.parametrize("text", ["farm:8786", "tcp://farm:8786", "dask://", "dask://a b:1", "ray://farm:1"])
+def test_other_addresses_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="dask://host:8786"):
+        scheduler_address(text)
