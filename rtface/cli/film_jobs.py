@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,6 +33,16 @@ _Folder = Annotated[Path, typer.Argument(metavar="JOB", show_default=False, help
     "Folder of a job: OUTPUT.rtface, or what --job named."))]
 
 
+Workers = Annotated[str | None, typer.Option(metavar="N|auto", show_default="1", help=(
+    "Processes that work on a film at the same time; 0 only plans it, for 'rtface work' on other machines."))]
+JobFolder = Annotated[Path | None, typer.Option(metavar="DIR", show_default="OUTPUT.rtface", help=(
+    "Keep what is finished of a film in this folder until all of it is."))]
+Restart = Annotated[bool, typer.Option("--restart", help=(
+    "Begin a film again, instead of continuing where the last run of it ended."))]
+FarmAddress = Annotated[str | None, typer.Option(metavar="dask://HOST:PORT", help=(
+    "Let the workers of a Dask cluster make a film; they see its folder and the INPUT under the same path."))]
+
+
 @dataclass(frozen=True, slots=True)
 class Resumable:
     """What the flags of ``rtface run`` say about jobs.
@@ -41,17 +51,43 @@ class Resumable:
         folder: ``--job``.
         workers: ``--workers``.
         restart: ``--restart``.
+        farm: ``--farm``.
     """
 
     folder: Path | None = None
     workers: str | None = None
     restart: bool = False
+    farm: str | None = None
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Resumable:
+        """The flags from `to_dict`."""
+        folder = values.get("job")
+        return cls(Path(folder) if folder else None, values.get("workers"), bool(values.get("restart")),
+                   values.get("farm"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The flags that were given, for JSON, by their names."""
+        values = {"job": str(self.folder.absolute()) if self.folder else None, "workers": self.workers,
+                  "restart": self.restart or None, "farm": self.farm}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def check(self) -> None:
+        """UsageError for values that cannot be used, and for flags that exclude each other."""
+        if self.farm is None:
+            return
+        from rtface.jobs.farm import scheduler_address
+
+        scheduler_address(self.farm)
+        if self.workers is not None:
+            raise UsageError("--workers counts processes of this machine, and with --farm the cluster does the work; "
+                             "leave one of them out")
 
     @property
     def asked(self) -> str | None:
         """A flag that is for jobs only and was given."""
         return ("--job" if self.folder is not None else "--workers" if self.workers is not None else
-                "--restart" if self.restart else None)
+                "--restart" if self.restart else "--farm" if self.farm is not None else None)
 
 
 def run_film(input: Path | Address, output: Path | str, options: Options, flags: Resumable, console: Console, *,
@@ -59,6 +95,7 @@ def run_film(input: Path | Address, output: Path | str, options: Options, flags:
     """Runs a film as a job where it is one, else in one piece; None where it was only planned."""
     from rtface.pipeline.film import run_file
 
+    flags.check()
     job = _job(input, output, options, flags, console)
     if job is None:
         return run_file(input, output, options, stats=stats, progress=progress, stop=stop, building=console.building)
@@ -69,14 +106,14 @@ def run_film(input: Path | Address, output: Path | str, options: Options, flags:
         console.say(f"{job.folder.path}: planned, {count} segments; take part with: rtface work {job.folder.path} "
                     f"(or rtface segment {job.folder.path} N); the same command joins them in the end")
         return None
-    return job.run(workers=flags.workers or 1, stats=stats, progress=progress, stop=stop, building=console.building,
-                   said=console.say)
+    return job.run(workers=flags.workers or 1, farm=flags.farm, stats=stats, progress=progress, stop=stop,
+                   building=console.building, said=console.say)
 
 
 def _job(input: Path | Address, output: Path | str, options: Options, flags: Resumable,
          console: Console) -> FilmJob | None:
     """The job of a film; None where it is processed without one."""
-    why = _unfit(input, output, options)
+    why = why_no_job(input, output, options)
     if why is None:
         from rtface.jobs import FilmJob, folder_of
 
@@ -96,7 +133,7 @@ def _job(input: Path | Address, output: Path | str, options: Options, flags: Res
     return None
 
 
-def _unfit(input: Path | Address, output: Path | str, options: Options) -> str | None:
+def why_no_job(input: Path | Address, output: Path | str, options: Options) -> str | None:
     """Why a run cannot be a job; None where it can."""
     from rtface.enhance.face_filter import FaceFilter
     from rtface.media.stream_plan import FORMATS

@@ -12,6 +12,7 @@ import typer
 from rtface.cli import early_checks, live
 from rtface.cli.command import FAILED, GroupedHelp, Json, command, explain
 from rtface.cli.console import Console, print_json, print_table
+from rtface.cli.film_jobs import FarmAddress, JobFolder, Restart, Resumable, Workers, why_no_job
 from rtface.cli.option_sources import LoadedOptions
 from rtface.cli.run import RUN_FLAGS, output_folder, plan_jobs
 from rtface.cli.signals import INTERRUPTED, StopRequest
@@ -47,6 +48,10 @@ def add(
         "Films, stills or folders of stills, and the file or folder to write, as for 'rtface run'."))],
     output_dir: Annotated[Path | None, typer.Option(metavar="DIR", help=(
         "Write every INPUT into this folder under its own name; finished ones are skipped."))] = None,
+    workers: Workers = None,
+    job: JobFolder = None,
+    restart: Restart = False,
+    farm: FarmAddress = None,
     *,
     json: Json = False,
     load: Callable[[], LoadedOptions],
@@ -59,16 +64,24 @@ def add(
         raise UsageError("the queue is for films and stills; a camera or a stream never ends: run it by itself, with "
                          "'rtface run'")
     jobs = plan_jobs(paths, output_dir, options)
+    flags = Resumable(job, workers, restart, farm)
+    flags.check()
+    if job is not None and len(jobs) > 1:
+        raise UsageError(f"--job names one folder and there are {len(jobs)} inputs; add them one by one")
+    if workers == "0":
+        raise UsageError("--workers 0 only plans a film, and an item of the queue makes one; leave it out")
     early_checks.check_names(options)
     queue = _queue()
     codes: list[int] = []
     with output_folder(output_dir, keep=True):
-        for named, job in zip(paths, jobs, strict=False):
-            if output_dir is not None and job.output.is_file() and not options.overwrite:
-                console.say(f"{job.output} exists: skipped (--overwrite replaces it)")
+        for named, one in zip(paths, jobs, strict=False):
+            if output_dir is not None and one.output.is_file() and not options.overwrite:
+                console.say(f"{one.output} exists: skipped (--overwrite replaces it)")
                 continue
             try:
-                item = queue.add_checked(named, str(job.named), options, loaded.given)
+                if flags.asked and (why := why_no_job(one.input, one.named, options)):
+                    raise UsageError(f"{flags.asked} has no effect here: {why}; leave it out")
+                item = queue.add_checked(named, str(one.named), options, loaded.given, job=flags.to_dict())
             except RtfaceError as error:
                 if len(jobs) == 1:
                     raise
@@ -100,7 +113,7 @@ def list_items(*, json: Json = False, console: Console) -> None:
 
 
 def _cells(item: Item) -> list[str]:
-    options = " ".join(f"{key}={value}" for key, value in item.options.items())
+    options = " ".join(f"{key}={value}" for key, value in (item.options | item.flags).items())
     return [str(item.id), item.state, "" if item.share is None else f"{item.share:.0%}",
             "" if item.left_s is None else _clock(item.left_s), item.input, item.output, options]
 

@@ -18,7 +18,7 @@ import typer
 from rtface.cli import early_checks, live
 from rtface.cli.command import Json, command, explain
 from rtface.cli.console import Console, discard_output, print_json, print_text
-from rtface.cli.film_jobs import Resumable
+from rtface.cli.film_jobs import FarmAddress, JobFolder, Restart, Resumable, Workers
 from rtface.cli.option_sources import LoadedOptions
 from rtface.cli.signals import INTERRUPTED, StopRequest
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
@@ -239,13 +239,10 @@ def run(
         "Live: camera:0 or a stream's URL, and vcam:, a URL or a file."))],
     output_dir: Annotated[Path | None, typer.Option(metavar="DIR", help=(
         "Write every INPUT into this folder under its own name; finished ones are skipped."))] = None,
-    workers: Annotated[str | None, typer.Option(metavar="N|auto", show_default="1", help=(
-        "Processes that work on a film at the same time; 0 only plans it, for 'rtface work' on other machines."
-        ))] = None,
-    job: Annotated[Path | None, typer.Option(metavar="DIR", show_default="OUTPUT.rtface", help=(
-        "Keep what is finished of a film in this folder until all of it is."))] = None,
-    restart: Annotated[bool, typer.Option("--restart", help=(
-        "Begin a film again, instead of continuing where the last run of it ended."))] = False,
+    workers: Workers = None,
+    job: JobFolder = None,
+    restart: Restart = False,
+    farm: FarmAddress = None,
     *,
     json: Json = False,
     load: Callable[[], LoadedOptions],
@@ -257,7 +254,7 @@ def run(
     loaded = load()
     options = loaded.options
     ends = live.live_ends(paths) if output_dir is None else None
-    resumable = Resumable(job, workers, restart)
+    resumable = Resumable(job, workers, restart, farm)
     if ends is not None:
         if resumable.asked:
             raise UsageError(f"{resumable.asked} has no effect here: it is for films; leave it out")

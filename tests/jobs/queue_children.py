@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from rtface.concurrency.child_main import ParentProcess
-from rtface.jobs.queue.child import STOP, Ended, Start
+from rtface.jobs.queue.attempt import STOP, Ended, Start
 from rtface.jobs.queue.item import ItemProgress
 
 TARGET = "tests.jobs.queue_children:run_item"

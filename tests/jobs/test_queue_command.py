@@ -111,6 +111,9 @@ def test_what_holds_at_add_holds_in_the_night(film: Path, tmp_path: Path, monkey
     (["gone.mkv", "b.mkv"], "no such file", 1),
     (["camera:0", "b.mkv"], "never ends", 2),
     (["FILM", "rtmp://host/app/key"], "never ends", 2),
+    (["FILM", "b.mkv", "--workers", "0"], "only plans", 2),
+    (["FILM", "b/", "--workers", "2"], "the OUTPUT is no film", 2),
+    (["FILM", "b.mkv", "--farm", "ray://here"], "dask://host:8786", 2),
     (["FILM"], "give an OUTPUT", 2)])
 def test_an_item_is_checked_when_it_is_added(film: Path, tmp_path: Path, arguments: list[str], says: str,
                                              code: int) -> None:
@@ -189,7 +192,7 @@ def test_addresses_are_taken_unopened(tmp_path: Path) -> None:
 def test_a_runner_that_ends_leaves_the_film_to_the_next(tmp_path: Path, number: signal.Signals) -> None:
     pictures = (np.full((720, 1280, 3), n, np.uint8) for n in range(120))
     long = write_film(tmp_path / "long.mkv", pictures, codec="libx264", options={"preset": "ultrafast"})
-    command("add", long, "b.mkv", "--engine", "rtface-s", "--preset", "veryslow")
+    command("add", long, "b.mkv", "--engine", "rtface-s", "--preset", "veryslow", "--job", "mine", "--restart")
     runner = subprocess.Popen([sys.executable, "-m", "rtface", "queue", "run", "--no-notify"], stderr=subprocess.PIPE,
                               text=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])})
     while not listed()[0]["share"]:
@@ -202,7 +205,9 @@ def test_a_runner_that_ends_leaves_the_film_to_the_next(tmp_path: Path, number: 
     assert listed()[0]["state"] == ("waiting" if stopped else "interrupted")
     command("run", "--no-notify")
     assert listed()[0]["state"] == "done"
+    assert listed()[0]["flags"] == {"job": str(tmp_path / "mine"), "restart": True}
     assert frames(tmp_path / "b.mkv") == 120
+    assert not (tmp_path / "mine").exists()
 
 
 def test_the_notifier_gets_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from rtface.errors import InputMissing, UsageError
 from rtface.jobs.queue.item import STATES, Item, State, json_options
@@ -62,7 +62,7 @@ class Queue:
         return self.add_checked(os.fspath(input), os.fspath(output), Options.of(options), options, flags=False)
 
     def add_checked(self, input: str, output: str, options: Options, given: Iterable[str], *,
-                    flags: bool = True) -> Item:
+                    flags: bool = True, job: dict[str, Any] | None = None) -> Item:
         """`add` for options that were converted.
 
         Args:
@@ -70,6 +70,7 @@ class Queue:
             options: all values; those that are not the default, and have an effect on this run, are kept.
             given: names of the options that were named for this run.
             flags: messages call the options as on the command line.
+            job: flags of jobs, as `Task.flags`; they were checked.
         """
         from rtface.live.addresses import is_live, parse_address, resolve_address
         from rtface.pipeline.film import run_file
@@ -93,7 +94,7 @@ class Queue:
             run_file(source, output, replace(Options.of(chosen), dry_run=True))
         target = os.path.abspath(output) + ("/" if output.endswith(("/", os.sep)) else "")  # noqa: PTH100
         number = self.store.add(_stored(input, source), target, os.getcwd(), kept,  # noqa: PTH109
-                                sorted(written(target, kept)))
+                                sorted(written(target, kept | (job or {}))), job)
         return self.item(number)
 
     def items(self, *states: State) -> list[Item]:

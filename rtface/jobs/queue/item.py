@@ -25,6 +25,7 @@ class Item:
         input: path or address, as it may be shown: without user, password and query.
         output: path.
         options: values that differ from the defaults, by name, as JSON has them.
+        flags: of jobs (``--workers``, ``--job``, ``--restart``, ``--farm``), by name.
         state: "interrupted" is an item whose runner ended without a word (crash, SIGKILL, power cut); the next
             runner continues with it.
         message: why it failed, or what was done.
@@ -40,6 +41,7 @@ class Item:
     input: str
     output: str
     options: dict[str, Any]
+    flags: dict[str, Any]
     state: State
     message: str
     share: float | None
@@ -66,6 +68,7 @@ class Task:
         source, output: INPUT and OUTPUT, as `rtface.run` takes them.
         folder: the folder that relative names in options, such as images of stages, start from.
         options: as `Item.options`.
+        flags: of jobs, by name: "workers", "job", "restart", "farm".
         began: whether an attempt that was cut short had written frames, and so had made sure that OUTPUT was free.
     """
 
@@ -74,6 +77,7 @@ class Task:
     output: str
     folder: str
     options: dict[str, Any]
+    flags: dict[str, Any]
     began: bool = False
 
 

@@ -12,14 +12,15 @@ from typing import Literal
 
 from rtface.concurrency.child_process import ChildProcess
 from rtface.errors import MissingComponent, OutputError, UsageError
-from rtface.jobs.queue.child import STOP, Ended, Start, finished_before
+from rtface.jobs.queue.attempt import STOP, Ended, Start, finished_before
 from rtface.jobs.queue.item import Item, ItemProgress, State, Task
 from rtface.jobs.queue.store import Store
 from rtface.util.machine import cores, free_memory
 
 log = logging.getLogger("rtface")
 
-TARGET = "rtface.jobs.queue.child:run_item"
+TARGET = "rtface.cli.queue_item:run_item"
+"""The function that runs an item in its process, as ``rtface run`` does."""
 _POLL_S = 0.25
 _RECORD_S = 1.0  # between two records of progress, and two looks for runners that ended
 # `--at-once auto`: one film uses four cores well, and takes about this much memory.

@@ -60,6 +60,7 @@ CREATE TABLE item (
     output TEXT NOT NULL,           -- absolute path
     folder TEXT NOT NULL,           -- folder in which it was added
     options TEXT NOT NULL,          -- JSON: values that differ from the defaults
+    flags TEXT NOT NULL,            -- JSON: --workers, --job, --restart, --farm
     state TEXT NOT NULL CHECK (state IN ('waiting', 'running', 'paused', 'done', 'failed', 'cancelled')),
     wish TEXT CHECK (wish IN ('pause', 'cancel')),  -- what the runner of a running item is to do
     runner TEXT,                    -- id of the runner of a running item
@@ -94,13 +95,15 @@ class Store:
 
     # What users do.
 
-    def add(self, source: str, output: str, folder: str, options: dict[str, Any], writes: Sequence[str] = ()) -> int:
+    def add(self, source: str, output: str, folder: str, options: dict[str, Any], writes: Sequence[str] = (),
+            flags: dict[str, Any] | None = None) -> int:
         """Appends an item and gives its id.
 
         Args:
             source: absolute path, address or @FILE.
             output, folder, options: see `Task`.
             writes: real paths of everything that the item writes.
+            flags: see `Task`.
 
         Raises:
             UsageError: an item that is not finished writes one of these.
@@ -111,14 +114,14 @@ class Store:
             with self._transaction() as database:
                 for row in database.execute("SELECT * FROM item WHERE state IN ('waiting', 'running', 'paused')"):
                     for path in writes:
-                        if path in written(row["output"], json.loads(row["options"])):
+                        if path in written(row["output"], json.loads(row["options"]) | json.loads(row["flags"])):
                             raise UsageError(f"{path}: item {row['id']} of the queue writes that already; choose "
                                              f"another name, or end it with: rtface queue cancel {row['id']}")
                 cursor = database.execute(
-                    "INSERT INTO item (position, input, source, output, folder, options, state, added_at) "
-                    "SELECT coalesce(max(position), 0) + 1, ?, ?, ?, ?, ?, 'waiting', ? FROM item",
+                    "INSERT INTO item (position, input, source, output, folder, options, flags, state, added_at) "
+                    "SELECT coalesce(max(position), 0) + 1, ?, ?, ?, ?, ?, ?, 'waiting', ? FROM item",
                     (input, source if kept is None else f"@{kept}", output, folder, json.dumps(options),
-                     self._clock()))
+                     json.dumps(flags or {}), self._clock()))
                 assert cursor.lastrowid is not None
                 return cursor.lastrowid
         except BaseException:
@@ -261,7 +264,10 @@ class Store:
                 "UPDATE item SET state = 'running', runner = ?, wish = NULL, began = 0, attempts = attempts + 1, "
                 "started_at = ?, ended_at = NULL, message = '', left_s = NULL, fps = NULL WHERE id = ?",
                 (runner, self._clock(), row["id"]))
-        return Task(row["id"], row["source"], row["output"], row["folder"], json.loads(row["options"]),
+        flags = json.loads(row["flags"])
+        if row["attempts"]:  # a job begins again once
+            flags.pop("restart", None)
+        return Task(row["id"], row["source"], row["output"], row["folder"], json.loads(row["options"]), flags,
                     bool(row["began"]))
 
     def wishes(self, runner: str) -> dict[int, Wish | None]:
@@ -380,16 +386,14 @@ class Store:
 
 def written(output: str, options: dict[str, Any]) -> set[str]:
     """Real paths of everything that an item writes."""
-    named = [output, *(options[key] for key in ("keep_correction", "compare", "report") if options.get(key))]
+    named = [output, *(options[key] for key in ("keep_correction", "compare", "report", "job") if options.get(key))]
     return {os.path.realpath(path) for path in named}
-
-
 
 
 def _item(row: sqlite3.Row, alive: dict[str, bool]) -> Item:
     state: State = row["state"]
     if state == "running" and not alive.get(row["runner"], False):
         state = "interrupted"
-    return Item(row["id"], row["input"], row["output"], json.loads(row["options"]), state, row["message"],
-                row["share"], row["frames"], row["fps"], row["left_s"], row["attempts"], row["added_at"],
-                row["started_at"], row["ended_at"])
+    return Item(row["id"], row["input"], row["output"], json.loads(row["options"]),
+                json.loads(row["flags"]), state, row["message"], row["share"], row["frames"], row["fps"],
+                row["left_s"], row["attempts"], row["added_at"], row["started_at"], row["ended_at"])

@@ -1,4 +1,4 @@
-"""The process of an item: enhances one INPUT, and tells the runner its progress and how it ended.
+"""The process of an item of the queue: does what ``rtface run`` does, and tells the runner how far it is.
 
 It ends with its runner, so that an item is never run twice at the same time.
 """
@@ -14,52 +14,27 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from rtface.cli.console import Console
+from rtface.cli.film_jobs import Resumable, run_film
 from rtface.concurrency.child_main import ParentProcess
 from rtface.concurrency.threads import start_thread
 from rtface.errors import Interrupted, RtfaceError, reason
-from rtface.jobs.queue.item import ItemProgress, Task
-from rtface.pipeline.progress import Progress, share
+from rtface.jobs.queue.attempt import STOP, Ended, Start
+from rtface.jobs.queue.item import ItemProgress
+from rtface.live.addresses import resolve_address
+from rtface.options import Options
+from rtface.pipeline.progress import Progress, eta, share
 from rtface.redaction import redacted
+from rtface.stats import Stats
 from rtface.util.file_lock import file_lock
 from rtface.util.text import printable
+from rtface.util.urls import place
 
-STOP = "stop"
-"""The message with which a runner asks for a clean end."""
 _INTERVAL_S = 0.5
 # Seconds in which a process that lost its runner ends by itself, where the system does not end it at once.
 _PATIENCE_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How an attempt ended; the last message of an item's process.
-
-    Attributes:
-        how: "interrupted" after `STOP`.
-        message: one line without secrets.
-    """
-
-    how: Literal["done", "failed", "interrupted"]
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What an item's process is given.
-
-    Attributes:
-        task: the item.
-        log: file for warnings and for what libraries print; its lock is held while the process runs.
-        threads: CPU threads, where the item's options do not say; None for all cores.
-    """
-
-    task: Task
-    log: Path
-    threads: int | None
 
 
 def run_item(parent: ParentProcess, start: Start) -> None:
@@ -104,35 +79,25 @@ class _Reporter:
 
     def __init__(self, send: Callable[[ItemProgress], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._send, self._clock = send, clock
-        self._first: tuple[float, float] | None = None  # time and share of the first frame
+        self._began = clock()
         self._sent = -_INTERVAL_S
 
     def __call__(self, progress: Progress) -> None:
-        now, done = self._clock(), share(progress)
-        if self._first is None:
-            self._first = now, done or 0.0
-        if now - self._sent < _INTERVAL_S:
-            return
-        self._sent = now
-        left = None
-        began, before = self._first
-        if done is not None and done > before:  # what an earlier attempt did took no time in this one
-            left = (now - began) * (1 - done) / (done - before)
-        self._send(ItemProgress(done, progress.frames, progress.fps, left))
+        now = self._clock()
+        if now - self._sent >= _INTERVAL_S:
+            self._sent = now
+            self._send(ItemProgress(share(progress), progress.frames, progress.fps, eta(progress, now - self._began)))
 
 
 def _enhance(start: Start, stop: threading.Event, progress: Callable[[Progress], None]) -> Ended:
-    from rtface.live.addresses import resolve_address
-    from rtface.options import Options
-    from rtface.pipeline.film import run_file
-    from rtface.util.urls import place
-
     task = start.task
     with suppress(OSError):  # only relative names of stages need it
         os.chdir(task.folder)
     try:
         options = Options.of({"threads": start.threads} | task.options)
-        report = run_file(place(resolve_address(task.source)), task.output, options, progress=progress, stop=stop)
+        report = run_film(place(resolve_address(task.source)), task.output, options, Resumable.of(task.flags),
+                          Console(), stats=Stats(), progress=progress, stop=stop)
+        assert report is not None, "jobs that are only planned are not added"
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - told to the runner
         if not isinstance(error, (RtfaceError, Interrupted)):
             sys.stderr.write(redacted(traceback.format_exc()))
@@ -152,13 +117,3 @@ def _message(error: BaseException, log: Path) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return f"this is a fault of rtface ({reason(error)}); please report it with {log}"
-
-
-def finished_before(task: Task) -> bool:
-    """Whether an attempt that was cut short had finished: it had made sure that OUTPUT was free, and it is there now.
-    With ``overwrite`` it is run again, as an older OUTPUT may be there."""
-    output = Path(task.output)
-    return task.began and not task.options.get("overwrite") and not task.output.endswith(("/", os.sep)) and (
-        output.is_file())
-
-

@@ -1,0 +1,52 @@
+"""An attempt at an item, as the runner and the item's process tell each other."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rtface.jobs.folder import folder_of
+from rtface.jobs.queue.item import Task
+
+STOP = "stop"
+"""The message with which a runner asks for a clean end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What an item's process is given.
+
+    Attributes:
+        task: the item.
+        log: file for warnings and for what libraries print; its lock is held while the process runs.
+        threads: CPU threads, where the item's options do not say; None for all cores.
+    """
+
+    task: Task
+    log: Path
+    threads: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an attempt ended; the last message of an item's process.
+
+    Attributes:
+        how: "interrupted" after `STOP`.
+        message: one line without secrets.
+    """
+
+    how: Literal["done", "failed", "interrupted"]
+    message: str
+
+
+def finished_before(task: Task) -> bool:
+    """Whether an attempt that was cut short had finished: it had made sure that OUTPUT was free, and it is there now.
+    With ``overwrite`` it is run again, as an older OUTPUT may be there; a job whose folder is there ends itself."""
+    output = Path(task.output)
+    named = task.flags.get("job")
+    folder = Path(named) if named else folder_of(output)
+    return (task.began and not task.options.get("overwrite") and not task.output.endswith(("/", os.sep))
+            and output.is_file() and not folder.exists())
