@@ -1,6 +1,6 @@
 """One segment of a job on a worker of a Dask cluster.
 
-The segment is made in a process of its own: work that holds Python's lock for long would make Dask take its worker for
+The segment is made in another process: work that holds Python's lock for long would make Dask take its worker for
 gone, and a crash would end it.
 """
 

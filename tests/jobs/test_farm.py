@@ -84,10 +84,10 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: p
 class Run:
     """`FilmJob.run` on a cluster, in a thread."""
 
-    def __init__(self, folder: Path, cluster: Cluster) -> None:
+    def __init__(self, folder: Path, cluster: Cluster, seconds: int = 3) -> None:
         self.source, self.output = folder / "in.mkv", folder / "out.mkv"
         if not self.source.exists():
-            write_film(self.source, films.scenes(200), sound=True)
+            write_film(self.source, films.scenes(25 * seconds), sound=True)
         job = FilmJob.open(self.source, self.output, Options(tracker="none", engine="rtface-s", codec="ffv1"),
                            length=films.LENGTH)
         assert isinstance(job, FilmJob)
@@ -127,7 +127,7 @@ class Run:
 
 @pytest.mark.parametrize("with_child", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_workers_killed_stalled_and_late(cluster: Cluster, tmp_path: Path, with_child: bool) -> None:
-    run, first = Run(tmp_path, cluster), cluster.worker()
+    run, first = Run(tmp_path, cluster, 5), cluster.worker()
     run.start()
     until(run.leases)
     signal_group(first, signal.SIGKILL)
