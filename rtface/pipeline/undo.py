@@ -154,9 +154,13 @@ class _Undo:
         """The frame without its correction where it lies in the range."""
         number, done = self._done.frames, self._done
         change = next(self._changes, None)
+        if change is None and number and not self._start <= frame.time - self.origin < self._end:
+            done.frames += 1
+            return frame
         if change is None:
             raise InputError(f"the correction ends before frame {number} of {self._name}: it is that of a shorter "
-                             "film, or of a run that was interrupted")
+                             f"film, or of a run that was interrupted; --end {format_time(frame.time - self.origin)} "
+                             "takes back what there is")
         if not number:
             self.origin, self._origin_of_changes = frame.time, change.time_s
         time = frame.time - self.origin
@@ -178,10 +182,9 @@ class _Undo:
         return replace(frame, touched=True)
 
     def end(self) -> None:
-        """Checks that no correction is left over, and says how close the film is."""
+        """Says how close the film is, and where it ends before its correction (a part of an interrupted run)."""
         if next(self._changes, None) is not None:
-            raise InputError(f"the correction is longer than {self._name} ({self._done.frames} frames): it is that of "
-                             "another film")
+            self._done.notes.append(f"{self._name} ends before its correction, after {self._done.frames} frames")
         if not self._tags.exact and self._probes:
             top = (1 << pixel_format_info(self._tags.samples).bits) - 1
             mean = self._squares / self._probes

@@ -167,9 +167,8 @@ def other_samples(folder: Path) -> Path:
     return film(folder / "x.mkv", frames=3, face=False)
 
 
-def shorter(folder: Path) -> Path:
-    source = film(folder / "short.mkv", frames=2)
-    rtface.run(source, folder / "x.mkv")
+def longer(folder: Path) -> Path:
+    rtface.run(film(folder / "long.mkv", frames=5), folder / "x.mkv")
     return folder / "x.mkv"
 
 
@@ -179,7 +178,8 @@ def other_times(folder: Path) -> Path:
 
 @pytest.mark.parametrize(("made", "said"), [
     (wrong_size, "is the correction of another film"), (other_samples, r"frame 0 .*its samples are others"),
-    (shorter, "is longer than"), (other_times, "its time is another|its samples are others")])
+    (longer, "ends before frame 3 .*--end 0:00:00.120 takes back"),
+    (other_times, "its time is another|its samples are others")])
 def test_films_that_do_not_belong_together(tmp_path: Path, made: Callable[[Path], Path], said: str) -> None:
     _, kept = corrected(film(tmp_path / "in.mkv", frames=3))
     with pytest.raises(InputError, match=said):
@@ -187,6 +187,16 @@ def test_films_that_do_not_belong_together(tmp_path: Path, made: Callable[[Path]
     assert not [p for p in tmp_path.iterdir() if "back" in p.name]
     with pytest.raises(InputError, match="is no correction"):
         undo(tmp_path / "out.mkv", tmp_path / "in.mkv", tmp_path / "back.mkv")
+
+
+def test_a_part_and_its_correction_may_end_apart(tmp_path: Path) -> None:
+    _, kept = corrected(film(tmp_path / "in.mkv", frames=3))
+    short, long = tmp_path / "short.mkv", longer(tmp_path)
+    rtface.run(tmp_path / "in.mkv", short, end=0.08)
+    done = undo(short, kept, tmp_path / "back.mkv")
+    assert done.exact == done.frames == 2 and "ends before its correction" in done.notes[-1]
+    done = undo(long, kept, tmp_path / "again.mkv", end=0.12)
+    assert (done.frames, done.taken_back, done.exact) == (5, 3, 3)
 
 
 def test_an_interrupted_run_keeps_both_parts(tmp_path: Path) -> None:
