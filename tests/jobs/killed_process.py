@@ -1,0 +1,96 @@
+"""A program that runs a job again and again, each time killed at another step, and prints what the job had by then.
+
+Run as ``python -m tests.jobs.killed_process SOURCE OUTPUT``. It forks, so that imports are paid once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rtface.jobs import FilmJob
+from rtface.jobs.folder import JobFolder
+from rtface.jobs.segment_file import SegmentWriter
+from rtface.media.film_file import FilmFile
+from rtface.media.workfile import WorkFile
+from rtface.options import Options
+from rtface.pipeline import runtime
+from tests.jobs.films import LENGTH
+from tests.pipeline.fakes import FakeEngine
+from tests.pipeline.run_media import Engines
+
+STEPS = [(JobFolder, "write"), (JobFolder, "remove"), (SegmentWriter, "finish"), (SegmentWriter, "discard"),
+         (FilmFile, "put"), (WorkFile, "publish"), (FilmFile, "finish")]
+"""What is counted: before and after each call the process may die."""
+
+
+def die_at(step: int) -> None:
+    """Has this process killed by SIGKILL when it comes to a step."""
+    count = 0
+
+    def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any, **more: Any) -> Any:
+            tick()
+            answer = call(*arguments, **more)
+            tick()
+            return answer
+        return run
+
+    def tick() -> None:
+        nonlocal count
+        count += 1
+        if count == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    for owner, name in STEPS:
+        setattr(owner, name, counted(getattr(owner, name)))
+
+
+def run(source: Path, output: Path) -> None:
+    """One call of the job."""
+    runtime.EngineSet = lambda *_a, **_k: Engines(FakeEngine())  # type: ignore[assignment,misc]
+    job = FilmJob.open(source, output, Options(tracker="none", codec="ffv1"), length=LENGTH)
+    assert isinstance(job, FilmJob), job
+    job.run()
+
+
+def in_child(call: Callable[[], None]) -> int:
+    """The exit status of a forked process that makes a call."""
+    child = os.fork()
+    if child == 0:
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001 - the parent sees the code
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1]
+
+
+def main() -> None:
+    """Dies at every third step, from the first on, until a call comes through; prints a line for each."""
+    source, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    for step in range(1, 10_000, int(sys.argv[3])):
+        place = folder / str(step)
+        place.mkdir()
+        output = place / "out.mkv"
+        status = in_child(lambda step=step, output=output: (die_at(step), run(source, output)))
+        if status == 0:
+            shutil.rmtree(place)
+            break
+        job = JobFolder(place / "out.mkv.rtface")
+        before = len(job.finished()) if job.segments.is_dir() else 0
+        whole = output.exists()
+        again = in_child(lambda output=output: run(source, output)) if not whole or job.planned else 0
+        print(json.dumps({"step": step, "status": status, "finished": before, "whole": whole, "again": again,
+                          "left": sorted(p.name for p in place.iterdir())}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
