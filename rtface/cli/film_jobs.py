@@ -103,7 +103,8 @@ def run_film(input: Path | Address, output: Path | str, options: Options, flags:
     if job.resumed:
         console.say(f"resumed: {job.resumed} of {count} segments are done")
     if flags.workers == "0" and not job.complete:
-        console.say(f"{job.folder.path}: planned, {count} segments; take part with: rtface work {job.folder.path} "
+        named = "1 segment" if count == 1 else f"{count} segments"
+        console.say(f"{job.folder.path}: planned, {named}; take part with: rtface work {job.folder.path} "
                     f"(or rtface segment {job.folder.path} N); the same command joins them in the end")
         return None
     return job.run(workers=flags.workers or 1, farm=flags.farm, stats=stats, progress=progress, stop=stop,

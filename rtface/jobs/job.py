@@ -237,7 +237,8 @@ class FilmJob:
                 for number in error.numbers:
                     self.folder.record(number).unlink(missing_ok=True)
                 self.folder.log(f"made again: segments {', '.join(map(str, error.numbers))}; {error}")
-                said(f"{len(error.numbers)} segments have to be made again ({error or 'a record is missing'})")
+                count = "1 segment has" if len(error.numbers) == 1 else f"{len(error.numbers)} segments have"
+                said(f"{count} to be made again ({str(error) or 'a record is missing'})")
         raise OutputError(f"{self.folder.path}: segments are damaged again and again; check the disk")
 
     def _work(self, start: _Start | None, progress: Show | None, stop: threading.Event,

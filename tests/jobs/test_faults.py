@@ -1,0 +1,148 @@
+"""What can go wrong around a job: one clear line, and nothing is lost."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rtface.cli.app import app
+from rtface.errors import InputError, InputMissing, Interrupted, OutputError, UsageError
+from rtface.jobs import FilmJob, Outcome, do_segment, folder_of
+from rtface.jobs.segment_file import SegmentWriter
+from rtface.options import Options
+from tests.jobs import films
+
+OPTIONS = Options(tracker="none", codec="ffv1")
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return films.FILMS["h264 with B-frames"](tmp_path_factory.mktemp("film"))
+
+
+@pytest.fixture
+def source(film: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy2(film, tmp_path / "in.mp4"))
+
+
+def planned(source: Path, options: Options = OPTIONS, **more) -> FilmJob:
+    job = FilmJob.open(source, source.with_name("out.mkv"), options, length=films.LENGTH, **more)
+    assert isinstance(job, FilmJob), job
+    return job
+
+
+def stopped(source: Path, frames: int = 30) -> FilmJob:
+    """A job that was stopped in its second segment."""
+    stop = threading.Event()
+    with pytest.raises(Interrupted, match=r"1 of 4 segments are done .* the same command continues"):
+        planned(source).run(stop=stop, progress=lambda p: stop.set() if p.frames >= frames else None)
+    return planned(source)
+
+
+def test_changed_options_are_named(source: Path):
+    stopped(source)
+    with pytest.raises(UsageError, match=r"--strength was not given .* is 0\.5 now; give the same .*--restart"):
+        planned(source, Options(tracker="none", codec="ffv1", strength=0.5))
+    assert planned(source, Options(tracker="none", codec="ffv1", threads=1)).resumed == 1
+    assert planned(source, Options(tracker="none", codec="ffv1", strength=0.5), restart=True).resumed == 0
+
+
+def test_another_input_is_refused(source: Path):
+    job = stopped(source)
+    source.write_bytes(source.read_bytes()[:-1] + b"x")
+    with pytest.raises(InputError, match=r"is not the film .* --restart"):
+        planned(source)
+    source.unlink()
+    with pytest.raises(InputMissing, match="put it back"):
+        do_segment(job.folder.path, 1)
+
+
+def test_an_input_that_is_replaced_meanwhile_ends_the_run(source: Path):
+    job = planned(source)
+    other = source.with_name("other")
+    other.write_bytes(source.read_bytes() + b"more")
+    with pytest.raises(InputError, match="is not the film"):
+        job.run(progress=lambda p: other.replace(source) if p.frames == 30 else None)
+    assert job.folder.finished() == {0}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="open files stay there")
+def test_a_folder_that_is_deleted_ends_the_run(source: Path):
+    job = planned(source)
+    with pytest.raises(InputMissing, match="folder of the job is gone"):
+        job.run(progress=lambda p: shutil.rmtree(job.folder.path) if p.frames == 40 else None)
+
+
+def test_a_full_disk_keeps_what_is_finished(source: Path, monkeypatch: pytest.MonkeyPatch):
+    job, write = planned(source), SegmentWriter.write
+
+    def full(self, frame):
+        if frame.time > 1.0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(self, frame)
+
+    with monkeypatch.context() as disk, pytest.raises(OutputError, match=r"disk is full; make room.*continues"):
+        disk.setattr(SegmentWriter, "write", full)
+        job.run()
+    assert job.folder.finished() == {0} and len(list(job.folder.segments.glob("*.video"))) == 1
+    assert planned(source).run().frames_out == 80
+
+
+def test_a_damaged_segment_is_made_again(source: Path):
+    job = stopped(source)
+    [path] = job.folder.segments.glob("*.video")
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    said = []
+    assert job.run(said=said.append).frames_out == 80
+    assert "1 segment has to be made again" in said[0]
+
+
+def test_folders_that_are_no_job_are_left_alone(source: Path, tmp_path: Path):
+    place = tmp_path / "mine"
+    place.mkdir()
+    (place / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="holds other things"):
+        planned(source, folder=place)
+    assert (place / "notes.txt").read_text() == "mine"
+
+
+def test_segments_are_made_once_and_by_one_installation(source: Path):
+    job = planned(source)
+    place = job.folder.path
+    assert do_segment(place, 2) is Outcome.DONE and do_segment(place, 2) is Outcome.ALREADY
+    with pytest.raises(UsageError, match="segments 0 to 3"):
+        do_segment(place, 4)
+    plan = json.loads(job.folder.plan.read_text())
+    plan["versions"]["libavcodec"] = "1.2.3"
+    job.folder.plan.write_text(json.dumps(plan))
+    run = CliRunner().invoke(app, ["segment", str(place), "1"])
+    assert run.exit_code == 4 and "libavcodec" in run.output and "1.2.3" in run.output
+
+
+def test_commands_of_a_farm(source: Path, tmp_path: Path):
+    output, run = source.with_name("out.mkv"), CliRunner().invoke
+    rest = ["--tracker", "none", "--codec", "ffv1"]
+    done = run(app, ["run", str(source), str(output), *rest, "--workers", "0"])
+    assert done.exit_code == 0 and "planned, 1 segment;" in done.output
+    place = str(folder_of(output))
+    assert run(app, ["work", place, "--threads", "1"]).exit_code == 0
+    status = run(app, ["status", place, "--json"])
+    assert json.loads(status.stdout)["state"] == "ready"
+    assert run(app, ["segment", place, "0"]).exit_code == 0
+    assert run(app, ["run", str(source), str(output), *rest]).exit_code == 0
+    assert [p.name for p in sorted(tmp_path.iterdir())] == ["in.mp4", "out.mkv"]
+
+
+def test_short_films_and_comparisons_are_no_job(source: Path, tmp_path: Path):
+    run = CliRunner().invoke
+    short = ["run", str(source), str(tmp_path / "a.mkv"), "--tracker", "none"]
+    assert run(app, short).exit_code == 0 and not list(tmp_path.glob("*.rtface"))
+    refused = run(app, [*short[:2], str(tmp_path / "b.mkv"), "--compare", str(tmp_path / "c.mkv"), "--restart"])
+    assert refused.exit_code == 2 and "--restart has no effect here: --compare is given" in refused.output
