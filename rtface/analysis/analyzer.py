@@ -5,7 +5,7 @@ from __future__ import annotations
 import cmath
 import math
 from collections import deque
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from typing import Any, cast
 
 import numpy as np
@@ -164,6 +164,27 @@ class Analyzer:
         self._axis += later._axis
         self._measured += later._measured
         self.treatment, self.strength = later.treatment, later.strength
+
+    def handed_over(self, time: float) -> dict[str, Any]:
+        """What another process needs to continue from this time on, as JSON values: the decision, and what was measured
+        before."""
+        return {"treatment": asdict(self.treatment), "decided": self.decided, "strength": self.strength,
+                "changed": self._changed if math.isfinite(self._changed) else None,
+                "recent": [entry for entry in self._recent if entry[0] < time],
+                "gains": [entry for entry in self._gains if entry[0] < time]}
+
+    def take_over(self, state: dict[str, Any]) -> None:
+        """Continues from what `handed_over` returned; a decision of the user stays."""
+        if self._forced is not None:
+            return
+        told: dict[str, Any] = state["treatment"]
+        self.treatment = Treatment(told["on"], told["strength"], told["engine"], tuple(told["reasons"]))
+        self.decided, self.strength = state["decided"], state["strength"]
+        self._changed = -math.inf if state["changed"] is None else state["changed"]
+        self._recent = deque((time, width, tuple(values)) for time, width, values in state["recent"])
+        self._gains = deque((time, gain) for time, gain in state["gains"])
+        self._first = self._recent[0][0] if self._recent else None
+        self._asked = self._gains[-1][0] if self._gains else -math.inf
 
     def _chosen(self, *, on: bool) -> Treatment:
         now = Analysis(*np.median(np.array([values for *_, values in self._recent]), axis=0).tolist())

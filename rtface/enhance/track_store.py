@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -177,6 +177,8 @@ class TrackStore:
     Attributes:
         states: of every track seen, by track id.
         shots: settings by shot.
+        known: asked on first sight of a face for what another process handed over about it
+            (`Analyzer.handed_over`); None where nothing was.
     """
 
     def __init__(self, treatments: Mapping[int, Treatment], *, exposure: bool,
@@ -185,6 +187,7 @@ class TrackStore:
         self._exposure, self._mode, self._correct = exposure, mode, correct
         self.states: dict[int, TrackState] = {}
         self.shots: ShotList = NO_SHOTS
+        self.known: Callable[[Face, float], dict[str, Any] | None] | None = None
         self._swept = 0.0
 
     def track_of(self, face: Face, time: float) -> TrackState:
@@ -197,6 +200,8 @@ class TrackStore:
             exposure = self._exposure if colour is None else colour == "restore"
             track = TrackState(face.track_id, time, Analyzer(exposure=exposure, forced=forced),
                                KeyframeTrack(self._mode), last_s=time)
+            if self.known is not None and (state := self.known(face, time)) is not None:
+                track.analyzer.take_over(state)
             self.states[face.track_id] = track
         return track
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from rtface.enhance.track_store import TrackState, TrackStore
 from rtface.frame import Face, Frame
+from rtface.jobs.plan import LEAD_IN_S
 from rtface.pipeline.segment_plan import Sight, same_tracks
 from rtface.report import Report, Span, TrackReport
 from rtface.stats import Histogram, Stats
+from rtface.tracking.identity import same_place
 
-# Last frames of a segment whose faces the record keeps, so that tracks are joined where another worker continues.
-_SIGHTS = 20
+# Seconds before the end of a segment whose faces the record keeps: tracks and treatments are continued by them where
+# another worker continues. A lead-in, and a little more.
+_SIGHTS_S = float(LEAD_IN_S) + 0.1
+_NEAR_S = 0.2
 
 
 class SegmentFigures:
@@ -41,7 +46,7 @@ class SegmentFigures:
         self._seen: Counter[int] = Counter()  # frames of every track that reached the sink
         self._given: Counter[int] = Counter()  # of these, in records
         self._corrected: Counter[int] = Counter()  # of these, those that were corrected
-        self._from_s = 0.0
+        self._from_s = self._end_s = 0.0
         self._begin()
 
     def _begin(self) -> None:
@@ -62,7 +67,9 @@ class SegmentFigures:
         self.with_faces += bool(frame.faces)
         self._seen.update(face.track_id for face in frame.faces)
         self._sights.append((frame.pts, frame.faces))
-        del self._sights[:-_SIGHTS]
+        self._end_s = float(frame.pts * frame.time_base)
+        while self._sights and float(self._sights[0][0] * frame.time_base) < self._end_s - _SIGHTS_S:
+            self._sights.pop(0)
 
     def take(self) -> dict[str, Any]:
         """The part of the record with the figures since the last call."""
@@ -77,10 +84,17 @@ class SegmentFigures:
             "warnings": [line for line in warnings if line not in self._warnings],
             "tracks": [self._track(key, numbers[key]) for key in sorted(numbers)
                        if min(int(numbers[key][0]), self._seen[key]) > self._given[key]],
-            "faces_before": _sights_out(self._head), "faces_last": _sights_out(self._sights)}
+            "faces_before": _sights_out(self._head), "faces_last": _sights_out(self._sights),
+            "treatments": self._treatments()}
         self._counters, self._stages, self._warnings, self._numbers = counters, stages, set(warnings), numbers
         self._begin()
         return record
+
+    def _treatments(self) -> dict[str, Any]:
+        """What a worker that continues behind the segment takes over, by track."""
+        shown = {face.track_id for _, faces in self._sights for face in faces}
+        return {str(key): self._tracks.states[key].analyzer.handed_over(self._end_s - float(LEAD_IN_S))
+                for key in shown if key in self._tracks.states}
 
     def _track(self, key: int, now: tuple[float, ...]) -> dict[str, Any]:
         state = self._tracks.states[key]
@@ -122,6 +136,27 @@ def _sights_out(sights: Iterable[Sight]) -> list[Any]:
 
 def _sights_in(values: Iterable[Any]) -> list[Sight]:
     return [(pts, tuple(Face(int(f[0]), np.array(f[1:]), np.zeros((5, 2))) for f in faces)) for pts, faces in values]
+
+
+class KnownFaces:
+    """Faces at the end of a segment, and what their worker had decided about them.
+
+    Args:
+        record: of the segment.
+        base: seconds of one unit of `Frame.pts`.
+    """
+
+    def __init__(self, record: Mapping[str, Any], base: Fraction) -> None:
+        self._sights = [(float(pts * base), faces) for pts, faces in _sights_in(record["faces_last"])]
+        self._treatments: dict[str, Any] = dict(record["treatments"])
+
+    def __call__(self, face: Face, time: float) -> dict[str, Any] | None:
+        """What was decided about the face at the same place at this time; None where there was none."""
+        near = min(self._sights, key=lambda sight: abs(sight[0] - time), default=None)
+        if near is None or abs(near[0] - time) > _NEAR_S:
+            return None
+        same = next((known for known in near[1] if same_place(face.box, known.box)), None)
+        return None if same is None else self._treatments.pop(str(same.track_id), None)
 
 
 class JobFigures:

@@ -21,6 +21,7 @@ from rtface.enhance.film import FilmEnhancer
 from rtface.errors import Interrupted, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.jobs import fingerprint
+from rtface.jobs.figures import KnownFaces
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.leases import Leases, WorkerSign
 from rtface.jobs.plan import JobPlan, WorkerRefused, check_video, check_worker, encoder_of, options_of
@@ -201,6 +202,7 @@ class Worker:
                                      commercial_use=self._options.commercial_use)
                 stack.callback(stages.close)
                 stages.watch(parts.tracker, self._options.tracker)
+                parts.enhance.tracks.known = self._known(first, source.info.time_base)
                 output = self._output = RunOutput(
                     self._folder, self._plan, video, parts, self._stats, self._leases, first, epoch, claim, run,
                     on_frame=self._note, stopped=self._stop.is_set)
@@ -262,6 +264,11 @@ class Worker:
 
     def _made(self) -> list[int]:
         return [*self.done, *(self._output.done if self._output is not None else ())]
+
+    def _known(self, first: int, base: Fraction) -> KnownFaces | None:
+        """The faces at the end of the segment before, where that is finished."""
+        record = self._folder.read(self._folder.record(first - 1)) if first else None
+        return KnownFaces(record, base) if record else None
 
     def _note(self, segment: int, seconds: float, faces: int) -> None:
         self._frames += 1

@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 
+from rtface.analysis.analyzer import Analyzer
 from rtface.jobs import FilmJob
 from rtface.options import Options
 from rtface.pipeline.film import run_file
@@ -92,3 +93,13 @@ def test_tracks_go_on_where_another_worker_continues(tmp_path: Path):
     report = in_segments(source, tmp_path / "out.mkv", Options(codec="ffv1", correct="always"), stop_at=40)
     assert [(track.id, track.frames) for track in report.tracks] == [(1, 75)]
     assert report.frames_corrected >= 73 and report.frames_with_faces == 75
+
+
+def test_a_decision_about_a_face_continues_with_another_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    decided = []
+    take_over = Analyzer.take_over
+    monkeypatch.setattr(Analyzer, "take_over", lambda self, state: (decided.append(state), take_over(self, state)))
+    source = film(tmp_path / "in.mkv", frames=75)
+    in_segments(source, tmp_path / "out.mkv", Options(codec="ffv1"), stop_at=40)
+    [state] = decided
+    assert state["decided"] and all(time < 1 for time, *_ in state["recent"])
