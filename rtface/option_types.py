@@ -24,6 +24,7 @@ class AnalyzeOptions(TypedDict, total=False):
     timecode: str | None
     sequence: bool
     fps: Fraction | float | str | None
+    transfer: Literal["auto", "log", "linear", "video"]
 
 
 class EnhancerOptions(TypedDict, total=False):

@@ -188,6 +188,11 @@ class InputOptions(_Group):
     fps: Fraction | None = _option(
         None, v.rate, Scope.SEQUENCE | Scope.CAMERA | _ANALYSIS,
         "Frame rate of such a film, or the rate to ask a camera for: 25, 30000/1001.", unset="25, of a camera 30")
+    transfer: Literal["auto", "log", "linear", "video"] = _option(
+        "auto", v.choice("auto", "log", "linear", "video"), Scope.SEQUENCE | _ANALYSIS,
+        "What the samples of such a film hold: printing density (log), linear light, or video.",
+        "`auto` reads DPX headers; an EXR is always linear. [How engines see it]"
+        "(formats.md#scans-sequences-of-dpx-exr-and-tiff)")
     size: tuple[int, int] | None = _option(
         None, v.size, Scope.CAMERA, "Frame size to ask a camera for.", unset="the camera's")
     decode: str = _option(

@@ -14,7 +14,7 @@ from typing import cast
 from av.stream import Disposition, Stream
 
 from rtface.errors import InputError, UsageError
-from rtface.frame import Frame
+from rtface.frame import Frame, Transfer
 from rtface.media.color import tags_of
 from rtface.media.dpx import DpxHeader
 from rtface.media.exr import ExrHeader
@@ -36,6 +36,7 @@ class SequenceSource:
         folder: holds the images; all should have one size.
         fps: frames a second; None takes what DPX and EXR headers say, else 25.
         start, end: cut in seconds.
+        transfer: how the samples encode light; None takes what DPX headers say. An EXR is always linear.
         stats: receives counters and warnings.
 
     Raises:
@@ -44,8 +45,9 @@ class SequenceSource:
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, fps: Fraction | float | None = None,
-                 start: float | None = None, end: float | None = None, stats: Stats | None = None) -> None:
-        self._stats = stats or Stats()
+                 start: float | None = None, end: float | None = None, transfer: Transfer | None = None,
+                 stats: Stats | None = None) -> None:
+        self._stats, self._transfer = stats or Stats(), transfer
         paths = list_images(folder)
         self._header = header = _header_of(paths[0])
         said = header.rate if header else None
@@ -126,6 +128,8 @@ class SequenceSource:
         image = frame.image
         if frame is not still.frame:
             self._resized.add(place)
+        if self._transfer is not None and still.kind != "exr":
+            frame = replace(frame, color=replace(frame.color, transfer=self._transfer))
         now = (image.width, image.height, image.format.name)
         if self._shape is None:
             self._shape = now
@@ -162,6 +166,8 @@ class SequenceSource:
             notes=[f"{folder}: {count} images as a film of {float(self._rate):g} frames a second{self._said()}"])
 
     def _said(self) -> str:
+        if self._transfer is not None and not isinstance(self._header, ExrHeader):
+            return f", taken as {'video' if self._transfer == 'sdr' else self._transfer} (--transfer)"
         if self._header is None:
             return ""
         seen = "; an output that is no EXR gets what engines see" if isinstance(self._header, ExrHeader) else ""

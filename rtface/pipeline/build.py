@@ -34,6 +34,7 @@ from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.single import FrameEnhancer
 from rtface.errors import InputError, Interrupted, UsageError
+from rtface.frame import Transfer
 from rtface.media.cuda.nvenc import encoding
 from rtface.media.decoder import Size
 from rtface.media.hardware import decoding
@@ -58,6 +59,8 @@ from rtface.tracking import create_tracker
 from rtface.util.urls import Address
 
 E = TypeVar("E", bound=FaceCorrector)
+
+_TRANSFERS: dict[str, Transfer] = {"log": "log", "linear": "linear", "video": "sdr"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +146,9 @@ def open_film(input: Path | Address, options: Options, threads: Threads, stats: 
     """
     def open_input() -> FileSource | SequenceSource:
         if options.sequence and isinstance(input, Path):
+            transfer = None if options.transfer == "auto" else _TRANSFERS[options.transfer]
             return SequenceSource(input, fps=options.fps, start=options.start, end=options.end,
-                                 stats=stats)
+                                  transfer=transfer, stats=stats)
         return FileSource(input, start=options.start, end=options.end, threads=threads.decode,
                            stats=stats, strict=options.strict, stop=stop.is_set, size=size,
                            decode=decoding(options.decode, codec_device(options.device), keep=on_gpu,

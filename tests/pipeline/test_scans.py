@@ -21,6 +21,7 @@ from rtface.media.dpx import DpxHeader, decode_dpx, new_dpx, rewrite_dpx, with_t
 from rtface.media.exr import ExrHeader, decode_exr, rewrite_exr, shown
 from rtface.media.exr import light_of as exr_light
 from rtface.media.image_read import read_image
+from rtface.media.sequence import SequenceSource
 from rtface.options import Options
 from rtface.pipeline.film import run_file
 from rtface.pipeline.progress import Progress
@@ -138,6 +139,17 @@ def test_a_log_face_is_corrected_like_the_same_face_in_video(tmp_path: Path) -> 
         seen[name] = (pair[1] - pair[0])[:, 60:120, 130:190]
     assert np.corrcoef(seen["log"].ravel(), seen["video"].ravel())[0, 1] > 0.9
     assert 0.7 < seen["log"].std() / seen["video"].std() < 1.4
+
+
+def test_a_wrong_transfer_in_a_header_is_overruled(tmp_path: Path) -> None:
+    source = scans(tmp_path / "in", 1)
+    for path in source.iterdir():
+        data = bytearray(path.read_bytes())
+        data[801] = VIDEO
+        path.write_bytes(bytes(data))
+    assert SequenceSource(source).info.color.transfer == "sdr"
+    log = SequenceSource(source, transfer="log")
+    assert next(iter(log)).color.transfer == log.info.color.transfer == "log" and "--transfer" in log.info.notes[0]
 
 
 @pytest.mark.usefixtures("engines")
