@@ -70,7 +70,7 @@ def plan_jobs(named: list[str], output_dir: Path | None, options: Options) -> li
     check_file_name(str(output_dir), "folder")
     if output_dir.exists() and not output_dir.is_dir():
         raise UsageError(f"--output-dir {output_dir} is a file; name a folder")
-    for flag in ("compare", "report", "treatment", "keep-correction"):
+    for flag in ("compare", "report", "treatment", "shots", "keep-correction"):
         if len(paths) > 1 and getattr(options, flag.replace("-", "_")) is not None:
             hint = "--json prints one report a line" if flag == "report" else "run them one by one"
             raise UsageError(f"--{flag} names one file and there are {len(paths)} inputs; {hint}")
