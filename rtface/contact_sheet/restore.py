@@ -8,31 +8,33 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import TypeVar
 
+import av
 import numpy as np
 
 from rtface.analysis.treatment import Treatment
 from rtface.contact_sheet.choose import Choice
 from rtface.contact_sheet.search import Sighting
-from rtface.engine.engine_set import LIGHT
-from rtface.enhance.film import FilmEnhancer
 from rtface.errors import Interrupted
 from rtface.frame import Bytes, Face, Float, Frame
 from rtface.media.images import read_image
 from rtface.options import Options
-from rtface.pipeline.build import RunParts, Threads, open_film, open_repair
-from rtface.pipeline.chain import find_faces, split_fields, track_and_enhance
+from rtface.pipeline.build import Threads, open_film, segment_parts
+from rtface.pipeline.chain import bytes_of, find_faces, join_fields, split_fields
 from rtface.protocols import Device, Item, Runtime, Tracker
 from rtface.shots.clock import FilmClock
 from rtface.stats import Stats
 from rtface.tracking.identity import same_place
+from rtface.util.av_arrays import copy_image
 from rtface.util.urls import Address
+
+T = TypeVar("T")
 
 LEAD_IN_S = 1.3
 _AHEAD_S = 0.6
@@ -40,6 +42,8 @@ _AHEAD_S = 0.6
 CELL = 320
 """Side of a crop on the sheet, pixels."""
 _FOUND_WITHIN = 5  # frames
+_HELD_BYTES = 512 << 20
+"""Memory for the frames of a lead-in; that of larger frames is shorter."""
 _ROOM = 1.35
 """Width of what is shown over that of the face, at least, where it is enlarged."""
 
@@ -113,27 +117,19 @@ class Row:
     crops: dict[str, Bytes]
 
 
-Boxes = dict[tuple[int, Literal[0, 1] | None], Float]
-"""Box of one face (display pixels, float64 (4,)) by pts and field of the frame."""
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A face that was followed through its lead-in.
 
+    Attributes:
+        shown: the frame on which it is shown.
+        frames: of the lead-in, untouched, with all faces; fields of interlaced film one by one.
+        track: id of the face on them.
+    """
 
-class _OneFace(FilmEnhancer):
-    """Corrects one face, wherever its boxes say that it is; the tracker may give it another id than before."""
-
-    def __init__(self, runtime: Runtime, options: Options, stats: Stats, boxes: Boxes) -> None:
-        super().__init__(runtime, options, stats, light=LIGHT)
-        self._boxes, self._track = boxes, 0
-
-    def chosen(self, frame: Frame) -> tuple[Face, ...]:
-        box = self._boxes.get((frame.pts, frame.field))
-        same = [face for face in super().chosen(frame) if box is not None and same_place(face.box, box)]
-        self._track = same[0].track_id if same else self._track
-        return tuple(same[:1])
-
-    @property
-    def treatment(self) -> Treatment | None:
-        """The treatment of the face; None where it was never found."""
-        return self.tracks.treatment_of(self._track)
+    shown: Shown
+    frames: list[Frame]
+    track: int
 
 
 class FaceRestorer:
@@ -142,74 +138,84 @@ class FaceRestorer:
     Args:
         input: what is read.
         options: of the run; the engine comes with each call.
-        tracker: of all runs, one after the other.
+        tracker: follows the faces, one after the other.
         threads, stop: as for `rtface.pipeline.build.open_film`.
         clock_start: start of the input's own clock in seconds.
+        ahead: whether an engine is heavy, so that frames behind the shown one are needed for its keyframes.
     """
 
     def __init__(self, input: Path | Address, options: Options, tracker: Tracker, threads: Threads,
-                 stop: threading.Event, clock_start: Fraction = Fraction(0)) -> None:
+                 stop: threading.Event, clock_start: Fraction = Fraction(0), *, ahead: bool = False) -> None:
         self._input, self._options, self._tracker = input, options, tracker
-        self._threads, self._stop, self._clock_start = threads, stop, clock_start
+        self._threads, self._stop, self._clock_start, self._ahead = threads, stop, clock_start, ahead
 
-    def find(self, face: Sighting, device: Device) -> tuple[Shown, Boxes] | None:
-        """Follows a face through its lead-in: the frame on which it is shown, and where it is on each frame.
+    def follow(self, face: Sighting, device: Device) -> Followed | None:
+        """Reads and tracks the lead-in of a face; None where the tracker does not find it again.
 
-        None where the tracker does not find it again. Raises as a run; Interrupted.
+        Raises as a run; Interrupted.
         """
-        stats = Stats()
+        stats, frames = Stats(), list[Frame]()
         with ExitStack() as stack:
-            frames, clock = self._frames(face, stats, stack)
+            items, clock = self._items(face, stats, stack)
             self._tracker.reset()
             track: int | None = None
             last: tuple[Frame, Face] | None = None
-            boxes: Boxes = {}
-            for number, item in enumerate(frame for frame in split_fields(frames) if isinstance(frame, Frame)):
-                faces = find_faces(item, self._tracker, device, stats).faces
+            begin, held = float(face.time), 0
+            for item in split_fields(items):
+                if not isinstance(item, Frame):
+                    continue
+                frame = find_faces(item, self._tracker, device, stats)
+                held += 0 if frame.field == 1 else bytes_of(frame)
+                frames.append(frame)
                 if track is None:
-                    track = next((one.track_id for one in faces if same_place(one.box, face.box)), None)
-                    if track is None and number > _FOUND_WITHIN:
+                    track = next((one.track_id for one in frame.faces if same_place(one.box, face.box)), None)
+                    if track is None and len(frames) > _FOUND_WITHIN:
                         return None
-                mine = next((one for one in faces if one.track_id == track), None)
-                if mine is not None:
-                    boxes[item.pts, item.field] = mine.box
-                    last = (item, mine) if item.field != 1 else last
-                elif last is not None:
+                mine = next((one for one in frame.faces if one.track_id == track), None)
+                early = frame.time - begin <= LEAD_IN_S
+                if mine is not None and early and frame.field != 1:
+                    last = frame, mine
+                if held > _HELD_BYTES or (mine is None and last is not None):
                     break
-            return (_shown(*last, clock, device), boxes) if last is not None else None
+            if last is None or track is None:
+                return None
+            return Followed(_shown(*last, clock, device), frames, track)
 
-    def restore(self, face: Sighting, shown: Shown, boxes: Boxes, engine: str,
-                runtime: Runtime) -> tuple[Bytes, Treatment | None]:
+    def restore(self, followed: Followed, engine: str, runtime: Runtime) -> tuple[Bytes, Treatment | None]:
         """The crop of the face after a run with full strength, and its treatment; raises as a run, or Interrupted."""
-        stats = Stats()
-        options = replace(self._options, engine=engine, strength=1.0)
-        ahead = _AHEAD_S if runtime.engines.pick(face.width).heavy else 0.0
-        with ExitStack() as stack:
-            frames, _ = self._frames(face, stats, stack, ahead=ahead)
-            self._tracker.reset()
-            enhance = _OneFace(runtime, options, stats, boxes)
-            parts: RunParts[FilmEnhancer] = RunParts(self._tracker, enhance, open_repair(options, stats))
-            crop = shown.before
-            for item in track_and_enhance(frames, parts, stats, stack):
-                if isinstance(item, Frame) and item.pts == shown.pts:
-                    crop = runtime.device.view(item).crop(shown.matrix, (shown.side, shown.side))
-            return crop, enhance.treatment
+        stats, shown = Stats(), followed.shown
+        options = replace(self._options, engine=engine, strength=1.0, faces=str(followed.track))
+        parts = segment_parts(runtime, self._tracker, options, stats)
+        items: Iterator[Item] = self._copied(followed.frames)
+        if parts.repair is not None:
+            items = parts.repair(items)
+        crop = shown.before
+        for item in join_fields(parts.enhance(items)):
+            if isinstance(item, Frame) and item.pts == shown.pts:
+                crop = runtime.device.view(item).crop(shown.matrix, (shown.side, shown.side))
+        return crop, parts.enhance.tracks.treatment_of(followed.track)
 
-    def _frames(self, face: Sighting, stats: Stats, stack: ExitStack, *,
-                ahead: float = 0.0) -> tuple[Iterator[Item], FilmClock | None]:
+    def _items(self, face: Sighting, stats: Stats, stack: ExitStack) -> tuple[Iterator[Item], FilmClock | None]:
         """The frames of a face's lead-in, as a run reads them, and the times of the film."""
         if face.image is not None:
             return iter([read_image(face.image).frame]), None
         # Whole microseconds, rounded down: the sampled frame is the first one.
         start = math.floor((face.time - self._clock_start) * 1_000_000) / 1_000_000
-        end = start + LEAD_IN_S + ahead
+        end = start + LEAD_IN_S + (_AHEAD_S if self._ahead else 0.0)
         if self._options.end is not None:
             end = max(min(end, self._options.end), start + 1e-3)
         source = open_film(self._input, replace(self._options, start=max(0.0, start), end=end), self._threads, stats,
                            self._stop, stack)
-        return self._until_stopped(iter(source)), FilmClock.of(source.info, self._options.timecode)
+        return self._until_stopped(source), FilmClock.of(source.info, self._options.timecode)
 
-    def _until_stopped(self, items: Iterator[Item]) -> Iterator[Item]:
+    def _copied(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """Copies of frames, to be written to; two fields share one."""
+        image: av.VideoFrame | None = None
+        for frame in self._until_stopped(frames):
+            image = copy_image(frame.image) if image is None or frame.field != 1 else image
+            yield replace(frame, image=image)
+
+    def _until_stopped(self, items: Iterable[T]) -> Iterator[T]:
         for item in items:
             if self._stop.is_set():
                 raise Interrupted

@@ -105,7 +105,8 @@ def make_sheet(input: Path | Address, options: Options, wanted: SheetOptions, *,
         faces = [face for sample in found.samples for face in sample.faces]
         if not faces:
             raise InputError(_nothing(input, options, found))
-        restorer = FaceRestorer(input, options, parts.tracker, threads, stop, found.clock_start)
+        heavy = any(runtime.engines.pick(face.width).heavy for runtime in runtimes.values() for face in faces[:1])
+        restorer = FaceRestorer(input, options, parts.tracker, threads, stop, found.clock_start, ahead=heavy)
         sheet, longest = Sheet([], _notes(found)), 0.0
         # More than are wanted: of some the tracker may lose sight at once.
         choices = choose(faces, 2 * wanted.faces)
@@ -159,16 +160,13 @@ def _row(choice: Choice, restorer: FaceRestorer, runtimes: dict[str, Runtime], r
     """A further row of the sheet; None where the face is lost at once, or is in one of the `rows` already."""
     number = len(rows) + 1
     say(f"face {number} of {count}: following it")
-    seen = restorer.find(choice.face, next(iter(runtimes.values())).device)
-    if seen is None:
+    followed = restorer.follow(choice.face, next(iter(runtimes.values())).device)
+    if followed is None or (choice.face.image is None and any(followed.shown.repeats(row.shown) for row in rows)):
         return None
-    shown, boxes = seen
-    if choice.face.image is None and any(shown.repeats(row.shown) for row in rows):
-        return None
-    row = Row(choice, shown, {}, {})
+    row = Row(choice, followed.shown, {}, {})
     for engine, runtime in runtimes.items():
         say(f"face {number} of {count}: {engine}")
-        row.crops[engine], row.treatments[engine] = restorer.restore(choice.face, shown, boxes, engine, runtime)
+        row.crops[engine], row.treatments[engine] = restorer.restore(followed, engine, runtime)
     return row
 
 
