@@ -23,7 +23,7 @@ from rtface.util.parse import format_time
 if TYPE_CHECKING:
     from rtface.jobs.queue.api import Queue
     from rtface.jobs.queue.item import Item
-    from rtface.jobs.queue.runner import Outcome
+    from rtface.jobs.queue.runner import RunCounts
     from rtface.jobs.queue.store import Verb
 
 _STATUS_S = 10.0  # between status lines where there is no terminal
@@ -79,6 +79,7 @@ def add(
                 console.say(f"{one.output} exists: skipped (--overwrite replaces it)")
                 continue
             try:
+                early_checks.check_inputs([one.input])
                 if flags.asked and (why := why_no_job(one.input, one.named, options)):
                     raise UsageError(f"{flags.asked} has no effect here: {why}; leave it out")
                 item = queue.add_checked(named, str(one.named), options, loaded.given, job=flags.to_dict())
@@ -144,7 +145,7 @@ def run(
 
     codes: list[int] = []
 
-    def idle(outcome: Outcome) -> None:
+    def idle(outcome: RunCounts) -> None:
         console.clear()
         if notify:
             show_notification(f"The queue is finished: {summary(outcome)}.")

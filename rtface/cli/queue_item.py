@@ -43,7 +43,10 @@ def run_item(parent: ParentProcess, start: Start) -> None:
     start_thread("queue-stop", _listen, parent, stop)
     with file_lock(start.log, lambda: None, _PATIENCE_S):
         _log_into(start.log)
-        parent.send(_enhance(start, stop, _Reporter(parent.send)))
+        reporter = _Reporter(parent.send)
+        ended = _enhance(start, stop, reporter)
+        reporter.send_last()
+        parent.send(ended)
 
 
 def _listen(parent: ParentProcess, stop: threading.Event) -> None:
@@ -81,12 +84,19 @@ class _Reporter:
         self._send, self._clock = send, clock
         self._began = clock()
         self._sent = -_INTERVAL_S
+        self._last: Progress | None = None
 
     def __call__(self, progress: Progress) -> None:
-        now = self._clock()
-        if now - self._sent >= _INTERVAL_S:
-            self._sent = now
-            self._send(ItemProgress(share(progress), progress.frames, progress.fps, eta(progress, now - self._began)))
+        self._last = progress
+        if self._clock() - self._sent >= _INTERVAL_S:
+            self.send_last()
+
+    def send_last(self) -> None:
+        """Sends the last progress."""
+        last, self._last, self._sent = self._last, None, self._clock()
+        if last is not None:
+            left = eta(last, self._sent - self._began)
+            self._send(ItemProgress(share(last), last.frames, last.fps, left))
 
 
 def _enhance(start: Start, stop: threading.Event, progress: Callable[[Progress], None]) -> Ended:

@@ -189,13 +189,15 @@ class Farm:
         """Gives free segments to workers that have room."""
         workers = self._workers()
         self._drop_lost(workers)
-        held = {int(name) for name in self._leases.held() if name.isdigit()}
+        held = {int(name) for name, (_, worker) in self._leases.held().items() if worker and name.isdigit()}
         finished = self._folder.finished()  # after the leases, which end when a segment is finished
         for number, work in list(self._at_work.items()):
             work.leased |= number in held
             if number not in held | finished and (work.leased or work.worker not in workers):
-                # Its worker stands still: another one makes the segment, and whoever is first counts.
+                # Its worker stands still: another one makes the segment, and whoever is first counts. That one
+                # cannot know how long the heartbeat has stood still, so the lease is replaced by one without a worker.
                 self._past[number] = self._at_work.pop(number)
+                self._leases.take(f"{number:05}")
                 self._folder.log(f"segment {number}: taken from {work.worker}, which stands still")
         taken = held | set(self._at_work)
         for address, threads, room in self._room(workers):

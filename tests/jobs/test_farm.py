@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,13 +30,13 @@ OTHER_VERSION = "import rtface._version\nrtface._version.__version__ = '9.9'\n"
 class Cluster:
     """A scheduler and workers, each a process with its own group."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self.processes = folder, list[subprocess.Popen[bytes]]()
-        self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show",
+    def __init__(self, folder: Path, *flags: str) -> None:
+        self._folder, self.processes, self._flags = folder, list[subprocess.Popen[bytes]](), flags
+        self._start("scheduler", *flags, "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show",
                     "--scheduler-file", str(folder / "scheduler.json"))
         until((folder / "scheduler.json").exists)
-        lines = (folder / "scheduler.json").read_text()
-        self.address = lines.split('"address": "tcp')[1].split('"')[0]
+        address = json.loads((folder / "scheduler.json").read_text())["address"]
+        self.address = address.replace("tcp:", "dask:").replace("tls:", "dask+tls:")
 
     def _start(self, *command: str, **environment: str) -> subprocess.Popen[bytes]:
         paths = [*environment.pop("PYTHONPATH", "").split(os.pathsep), str(ROOT)]
@@ -46,8 +48,9 @@ class Cluster:
         return process
 
     def worker(self, **environment: str) -> subprocess.Popen[bytes]:
-        return self._start("worker", "--scheduler-file", str(self._folder / "scheduler.json"), "--no-nanny",
-                           "--nthreads", "1", "--no-dashboard", "--local-directory", str(self._folder), **environment)
+        return self._start("worker", *self._flags, "--scheduler-file", str(self._folder / "scheduler.json"),
+                           "--no-nanny", "--nthreads", "1", "--no-dashboard", "--local-directory", str(self._folder),
+                           **environment)
 
     def close(self) -> None:
         for process in self.processes:
@@ -102,7 +105,7 @@ class Run:
 
     def _run(self) -> None:
         try:
-            self.job.run(farm=f"dask{self._cluster.address}", said=self.said.append, stop=self.stop)
+            self.job.run(farm=self._cluster.address, said=self.said.append, stop=self.stop)
         except BaseException as error:  # noqa: BLE001 - the test looks at it
             self.error = error
 
@@ -112,12 +115,12 @@ class Run:
         return self.error
 
     def leases(self) -> set[str]:
-        """What is in the files of all leases: the segment with its epoch, and the worker."""
+        """The workers that have leases."""
         found = set()
         with suppress(FileNotFoundError):
             for path in self.job.folder.leases.iterdir():
-                found.add(path.name + path.read_text())
-        return found
+                found.add(json.loads(path.read_text())["worker"])
+        return found - {""}
 
     def check(self) -> None:
         assert films.frame_hashes(self.output) == films.frame_hashes(self.source)
@@ -167,6 +170,31 @@ def test_ctrl_c_leaves_what_is_finished(cluster: Cluster, tmp_path: Path) -> Non
     assert isinstance(run.end(), KeyboardInterrupt)
     assert run.job.folder.finished()
     until(lambda: not run.leases(), 30)
+
+
+@pytest.mark.slow
+def test_an_encrypted_cluster(tmp_path: Path, cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    openssl, dask = shutil.which("openssl"), pytest.importorskip("dask")
+    if openssl is None:
+        pytest.skip("there is no openssl to make a certificate")
+    (tmp_path / "tls").mkdir()
+    key, certificate = str(tmp_path / "tls" / "key.pem"), str(tmp_path / "tls" / "certificate.pem")
+    subprocess.run([openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-keyout", key,
+                    "-out", certificate], check=True, capture_output=True)
+    encrypted = Cluster(tmp_path / "tls", "--protocol", "tls", "--tls-ca-file", certificate, "--tls-cert", certificate,
+                        "--tls-key", key)
+    cluster.processes += encrypted.processes
+    run = Run(tmp_path, encrypted, 2)
+    without = Run(tmp_path, encrypted, 2)
+    without.start()
+    assert isinstance(without.end(), MissingComponent)
+    encrypted.worker()
+    with dask.config.set({"distributed.comm.tls": {"ca-file": certificate, "client": {
+            "cert": certificate, "key": key}}}):
+        run.start()
+        assert run.end() is None
+    run.check()
+    assert "asks for no password" not in caplog.text
 
 
 def test_a_scheduler_that_is_not_there_is_said(tmp_path: Path) -> None:

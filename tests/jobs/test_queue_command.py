@@ -19,7 +19,7 @@ import rtface
 from rtface.cli.app import app
 from rtface.errors import InputError, InputMissing, OutputError, UsageError
 from rtface.jobs.queue import finish
-from rtface.jobs.queue.runner import Outcome
+from rtface.jobs.queue.runner import RunCounts
 from tests.pipeline.run_media import write_film
 
 COUNTS = ("RTFACE_QUEUE_DONE", "RTFACE_QUEUE_FAILED", "RTFACE_QUEUE_CANCELLED")
@@ -160,12 +160,13 @@ def test_the_same_verbs_in_python(film: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"item {item.id} of the queue writes that"):
         queue.add(film, tmp_path / "b.mkv")
     queue.pause(item.id)
-    assert queue.run() == Outcome(0, 0, 0, 0, 1)
+    assert queue.run() == RunCounts(0, 0, 0, 0, 1)
     queue.resume(item.id)
     seen: list[str] = []
     outcome = queue.run(progress=lambda items: seen.extend(item.state for item in items))
     assert (outcome.done, queue.item(item.id).state, seen[-1]) == (1, "done", "done")
     assert queue.item(item.id).message == "8 frames, 0 with faces, 0 corrected"
+    assert queue.item(item.id).frames == 8
 
 
 def existing(folder: Path) -> Path:
@@ -217,5 +218,5 @@ def test_the_notifier_gets_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     program = tmp_path / "notify-send"
     program.write_text(f'#!/bin/sh\necho "$*" > {tmp_path}/heard\n')
     program.chmod(0o755)
-    finish.notify("The queue is finished: " + finish.summary(Outcome(2, 1, 0, 0, 3)))
+    finish.notify("The queue is finished: " + finish.summary(RunCounts(2, 1, 0, 0, 3)))
     assert (tmp_path / "heard").read_text().endswith("The queue is finished: 2 done, 1 failed, 3 paused\n")

@@ -17,7 +17,7 @@ from rtface.errors import UsageError
 from rtface.jobs.queue import runner as runner_module
 from rtface.jobs.queue.api import Queue
 from rtface.jobs.queue.item import ItemProgress
-from rtface.jobs.queue.runner import Outcome, Runner, items_at_once
+from rtface.jobs.queue.runner import RunCounts, Runner, items_at_once
 from tests.jobs.queue_children import TARGET
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +35,7 @@ def add(queue: Queue, *names: str) -> list[int]:
                             []) for n, name in enumerate(names)]
 
 
-def run(queue: Queue, **more: object) -> Outcome:
+def run(queue: Queue, **more: object) -> RunCounts:
     return Runner(queue.store, target=TARGET, **more).run()
 
 
@@ -74,7 +74,7 @@ def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
 
 def test_a_failed_or_crashed_item_stops_no_other(queue: Queue) -> None:
     good, bad, crashed, last = add(queue, "ok", "fail", "crash", "ok")
-    assert run(queue) == Outcome(2, 2, 0, 0, 0)
+    assert run(queue) == RunCounts(2, 2, 0, 0, 0)
     assert states(queue) == {good: "done", bad: "failed", crashed: "failed", last: "done"}
     assert queue.item(bad).message == "the film is bad"
     assert "SIGABRT" in queue.item(crashed).message or os.name == "nt"
@@ -140,14 +140,14 @@ def test_an_item_that_does_not_stop_is_ended(queue: Queue, in_thread: Callable[.
 
 
 def test_items_may_be_added_while_it_runs(queue: Queue, in_thread: Callable[..., object]) -> None:
-    outcomes: list[Outcome] = []
+    outcomes: list[RunCounts] = []
     in_thread(watch=True, idle=outcomes.append)
     first, = add(queue, "ok")
     until(lambda: len(outcomes) == 1)
     second, = add(queue, "fail")
     until(lambda: len(outcomes) == 2)
     assert states(queue) == {second: "failed", first: "done"}
-    assert outcomes == [Outcome(1, 0, 0, 0, 0), Outcome(1, 1, 0, 0, 0)]
+    assert outcomes == [RunCounts(1, 0, 0, 0, 0), RunCounts(1, 1, 0, 0, 0)]
 
 
 def test_progress_names_items_that_run_and_that_ended(queue: Queue) -> None:

@@ -19,7 +19,7 @@ from rtface.util.spelling import hint
 from rtface.util.urls import Address, place
 
 if TYPE_CHECKING:
-    from rtface.jobs.queue.runner import Outcome
+    from rtface.jobs.queue.runner import RunCounts
     from rtface.option_types import RunOptions
 
 
@@ -165,7 +165,7 @@ class Queue:
         self.store.reorder(id, 0 if place == "first" else len(self.store.items()) if place == "last" else place - 1)
 
     def run(self, *, at_once: int | Literal["auto"] = 1, watch: bool = False, cancel: threading.Event | None = None,
-            progress: Callable[[list[Item]], None] | None = None) -> Outcome:
+            progress: Callable[[list[Item]], None] | None = None) -> RunCounts:
         """Runs the waiting items, each in a process, until none waits.
 
         Args:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 
-from rtface.jobs.queue.runner import Outcome
+from rtface.jobs.queue.runner import RunCounts
 
 log = logging.getLogger("rtface")
 
@@ -17,7 +17,7 @@ _NOTIFY_S = 5.0
 _APPLE_SCRIPT = ("on run argv", 'display notification (item 1 of argv) with title "rtface"', "end run")
 
 
-def summary(outcome: Outcome) -> str:
+def summary(outcome: RunCounts) -> str:
     """One line about what a runner did, and what is left."""
     parts = [f"{outcome.done} done", f"{outcome.failed} failed"]
     parts += [f"{outcome.cancelled} cancelled"] * (outcome.cancelled > 0)
@@ -44,7 +44,7 @@ def notify(text: str) -> None:
         log.debug("no notification: %s", error)
 
 
-def run_command(command: str, outcome: Outcome) -> int:
+def run_command(command: str, outcome: RunCounts) -> int:
     """Runs a command of the user by the system's shell, and gives its exit code. The variables ``RTFACE_QUEUE_DONE``,
     ``RTFACE_QUEUE_FAILED`` and ``RTFACE_QUEUE_CANCELLED`` hold the counts of the run."""
     counts = {"DONE": outcome.done, "FAILED": outcome.failed, "CANCELLED": outcome.cancelled}

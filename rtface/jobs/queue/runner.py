@@ -28,7 +28,7 @@ _CORES_EACH, _BYTES_EACH = 4, 2 << 30
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RunCounts:
     """What a runner did.
 
     Attributes:
@@ -88,7 +88,7 @@ class Runner:
 
     def __init__(self, store: Store, *, at_once: int | Literal["auto"] = 1, watch: bool = False,
                  stop: threading.Event | None = None, progress: Callable[[list[Item]], None] | None = None,
-                 idle: Callable[[Outcome], None] | None = None, patience: float = 30.0,
+                 idle: Callable[[RunCounts], None] | None = None, patience: float = 30.0,
                  target: str = TARGET, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._at_once = items_at_once(at_once)
@@ -102,7 +102,7 @@ class Runner:
         self._just_ended: set[int] = set()
         self._shown = self._reclaimed = -_RECORD_S
 
-    def run(self) -> Outcome:
+    def run(self) -> RunCounts:
         """Runs items until none waits or the stop event is set; see `rtface.Queue.run`."""
         with self._store.runner() as name:
             try:
@@ -236,8 +236,8 @@ class Runner:
         self._just_ended = set()
         self._progress([item for item in self._store.items() if item.id in wanted])
 
-    def _outcome(self) -> Outcome:
+    def _outcome(self) -> RunCounts:
         states = [item.state for item in self._store.items()]
         ended = self._counts.ended
-        return Outcome(ended.get("done", 0), ended.get("failed", 0), ended.get("cancelled", 0),
+        return RunCounts(ended.get("done", 0), ended.get("failed", 0), ended.get("cancelled", 0),
                        states.count("waiting"), states.count("paused"))
