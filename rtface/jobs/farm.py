@@ -102,7 +102,7 @@ class Farm:
                         "in a network that you trust, or dask+tls://", address)
         try:
             self._client = dask.Client(address, timeout=_CONNECT_S, set_as_default=False, name="rtface")
-        except (OSError, ValueError, TypeError) as error:  # TypeError: TLS without certificates
+        except Exception as error:  # of many kinds: no answer, no certificates, a wrong configuration
             raise MissingComponent(f"the Dask scheduler {address} cannot be reached "
                                    f"({' '.join(str(error).split())}); start one with: dask scheduler") from error
         self._run = secrets.token_hex(6)

@@ -189,8 +189,8 @@ def test_an_encrypted_cluster(tmp_path: Path, cluster: Cluster, caplog: pytest.L
     without.start()
     assert isinstance(without.end(), MissingComponent)
     encrypted.worker()
-    with dask.config.set({"distributed.comm.tls": {"ca-file": certificate, "client": {
-            "cert": certificate, "key": key}}}):
+    tls = "distributed.comm.tls"
+    with dask.config.set({f"{tls}.ca-file": certificate, f"{tls}.client.cert": certificate, f"{tls}.client.key": key}):
         run.start()
         assert run.end() is None
     run.check()
