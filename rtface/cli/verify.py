@@ -99,7 +99,7 @@ def _summary(found: Verified) -> str:
     if found.frames != "not checked":
         said.append(f"{found.frames_checked} frames " + (
             "and all packets as in the list" if found.frames == "same" else "checked, not all as in the list"))
-    elif found.files == "differs":
+    elif found.files == "differs" and not Path(found.output).is_dir():
         said.append("the frames were not checked")
     if found.files == "differs" and found.frames == "same":
         said.append("so only the container has changed")
