@@ -34,7 +34,7 @@ from training.loop.train import parser
 from training.loop.trainer import Trainer
 from training.losses.adversarial import Adversary, octaves
 from training.losses.landmark_network import SIZE, MeshNet, Places
-from training.losses.restoration import Loss, chroma_limit, shape
+from training.losses.restoration import Loss, chroma_limit, lattice, shape
 from training.model.layers import Enlarge, MidBand, Spread, Window, fold, unfold
 from training.model.networks import DAMPING, Whole, build
 from training.model.recurrence import DRIFT, LOW_SHARE, MOTION, Carry, Past, Trust, drift, opening
@@ -206,6 +206,14 @@ def test_damping_takes_from_the_middle_band_only() -> None:
         plain = net.core(given).residual
         net.core.damping = 0.4
         torch.testing.assert_close(net.core(given).residual, plain - 0.4 * net.core.mid_band(plain))
+
+
+def test_dots_on_the_lattice_of_channels_cost_more_than_texture() -> None:
+    r = torch.Generator().manual_seed(1)
+    noise, dots = 0.02 * torch.randn(2, 3, 384, 352, generator=r), torch.zeros(2, 3, 384, 352)
+    dots[:, :, ::4, ::4] = 0.06
+    assert float(lattice(dots).min()) > 20 * float(lattice(noise).max())
+    assert float(lattice(torch.full_like(dots, 0.1)).max()) < 1e-12
 
 
 def test_eyes_and_mouth_weigh_more_and_figures_do_not() -> None:

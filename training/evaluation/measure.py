@@ -16,7 +16,7 @@ Measured in canonical space (512 px) along the truth's faces, inside the oval, a
 source (`metrics.tone_map`), for input and baselines too; means over clips:
 
 - **gain**: dB of PSNR over the input; *raw* the same without the map;
-- **SSIM**; **found** and **energy** of the two finest octaves, and **lattice**, how far a regular pattern of dots stands
+- **SSIM**; **found** and **energy** of the two finest octaves, and **lattice**, how far a regular pattern stands
   out of them (`metrics.Octaves`), on every second frame, and the octaves only where the face crop has 400 px or more;
 - **warping**: squared change along the truth's motion × 1000 (`motion.Motion`), on every third pair of frames, and
   divided by the input's; the row *truth* shows what the truth itself has;

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rtface.correct.colour import CHROMA_LIMIT, COLOURLESS, GRID, LUMA_LIMIT
 from training.crop_space import F32, oval_mask, roi
+from training.model.layers import fold
 
 RAW = 0.15
 """Weight of the unlocked colour's error on the lock's grid: it keeps ``--colour restore`` sound."""
@@ -71,6 +72,18 @@ def features(size: int) -> F32:
         radius = np.hypot((at[None, :] - x) / a, (at[:, None] - y) / b)
         found = np.maximum(found, np.clip(1.5 - radius, 0, 1))
     return found
+
+
+LATTICE = 40.0
+"""Weight of `lattice` in the loss of a vivid network."""
+
+
+def lattice(error: Tensor) -> Tensor:
+    """How much of an error repeats in every 4×4 cell, N×3×h×w → N: the mean square, over areas of 32 pixels, of each
+    place's mean less that of all sixteen. What the network folds into channels it can draw as dots on a lattice, which
+    a critic is slow to tell from texture."""
+    areas = F.avg_pool2d(fold(error), 8).unflatten(1, (3, 16))
+    return (areas - areas.mean(2, keepdim=True)).square().mean((1, 2, 3, 4))
 
 
 class Loss(nn.Module):
