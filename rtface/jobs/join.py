@@ -33,6 +33,11 @@ from rtface.report import Report, metadata_options
 from rtface.stats import Stats
 
 
+# Seconds of the film that frames stay behind the other streams, as they do behind an encoder: the first packet of all
+# decides by how much a container moves negative times.
+_BEHIND_S = 1
+
+
 class DamagedSegments(Exception):
     """Segments whose files are missing or damaged; they have to be made again."""
 
@@ -154,7 +159,7 @@ class Join:
             if not isinstance(item, Fraction):
                 film.take(item)
                 continue
-            time = item - origin
+            time = item - origin - _BEHIND_S
             while ready is not None and (ready.pts or 0) * base <= time:
                 film.put(ready)
                 ready = next(packets, None)

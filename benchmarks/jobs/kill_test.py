@@ -1,0 +1,133 @@
+"""Kills a process of a job at a random time, again and again; each time the next call has to finish the film.
+
+    python -m benchmarks.jobs.kill_test FILM --kills 100 [--workers 2] [--length 2] [--seconds 6]
+
+The film is processed without faces into FFV1, so that it can be compared bit for bit with the output of a run in one
+piece. With `--workers N` the process that dies is chosen among the command and its workers. A line of JSON for each
+kill, and a summary; exit code 1 when a film was not finished, or was another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+OPTIONS = {"tracker": "none", "codec": "ffv1"}
+
+
+def content(path: Path) -> list[str]:
+    """Of every stream a hash: times and samples of the frames, or times and bytes of the packets."""
+    with av.open(str(path)) as film:
+        digests = [hashlib.sha256() for _ in film.streams]
+        for packet in film.demux():
+            digest = digests[packet.stream_index]
+            if packet.stream.type == "video":
+                for frame in packet.decode():
+                    digest.update(f"{frame.pts * frame.time_base}".encode() + frame.to_ndarray().tobytes())
+            elif packet.size:
+                digest.update(f"{packet.pts} {packet.dts}".encode() + bytes(packet))
+    return [digest.hexdigest() for digest in digests]
+
+
+def call(film: Path, output: Path, workers: int, length: str) -> subprocess.Popen[bytes]:
+    """Starts a job, or continues it."""
+    return subprocess.Popen([sys.executable, "-m", "benchmarks.jobs.kill_test", "--run", str(film), str(output),
+                             str(workers), length], stderr=subprocess.PIPE)
+
+
+def children(process: int) -> list[int]:
+    """The processes that a process has started."""
+    found: list[int] = []
+    for task in Path(f"/proc/{process}/task").glob("*/children"):
+        found += map(int, task.read_text().split())
+    return found
+
+
+def kill_once(film: Path, folder: Path, workers: int, length: str, seconds: float, expected: list[str]) -> dict[str, object]:
+    """One call that is killed at a random time, and calls until the film is whole."""
+    output = folder / "out.mkv"
+    output.unlink(missing_ok=True)
+    process = call(film, output, workers, length)
+    time.sleep(random.uniform(0.3, seconds))
+    try:
+        victims = [process.pid, *children(process.pid)] if workers > 1 else [process.pid]
+    except OSError:
+        victims = [process.pid]
+    victim = random.choice(victims)
+    alive = process.poll() is None
+    if alive and victim == process.pid:
+        process.kill()
+    elif alive:
+        subprocess.run(["kill", "-9", str(victim)], check=False, stderr=subprocess.DEVNULL)
+    process.communicate()
+    place = folder / "out.mkv.rtface"
+    before = len(list(place.glob("segments/*.json")))
+    planned = (place / "plan.json").exists()
+    joining = (place / "join.json").exists()
+    began = time.monotonic()
+    again = call(film, output, workers, length) if planned or not output.exists() else None
+    error = again.communicate()[1] if again else b""
+    same = output.exists() and content(output) == expected
+    left = sorted(p.name for p in folder.iterdir() if p.name != "out.mkv")
+    return {"ok": same and not left and not (again and again.returncode), "alive": alive, "worker": victim != process.pid,
+            "phase": "joining" if joining else "working" if planned else "planning", "finished": before,
+            "seconds_again": round(time.monotonic() - began, 2), "left": left,
+            "error": error.decode(errors="replace")[-300:] if again and again.returncode else ""}
+
+
+def run(film: str, output: str, workers: str, length: str) -> None:
+    """What a killed process runs."""
+    from rtface.jobs import FilmJob
+    from rtface.options import Options
+
+    job = FilmJob.open(Path(film), Path(output), Options(**OPTIONS), length=Fraction(length))
+    assert isinstance(job, FilmJob), job
+    job.run(workers=int(workers))
+
+
+def main() -> None:
+    """Runs the test."""
+    if sys.argv[1:2] == ["--run"]:
+        run(*sys.argv[2:])
+        return
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("film", type=Path)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--length", default="2")
+    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    random.seed(asked.seed)
+    phases: Counter[str] = Counter()
+    failed = 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        from rtface.options import Options
+        from rtface.pipeline.film import run_file
+
+        run_file(asked.film, folder / "one.mkv", Options(**OPTIONS))
+        expected = content(folder / "one.mkv")
+        (folder / "one.mkv").unlink()
+        for number in range(asked.kills):
+            result = kill_once(asked.film, folder, asked.workers, asked.length, asked.seconds, expected)
+            phases[str(result["phase"]) if result["alive"] else "too late"] += 1
+            failed += not result["ok"]
+            print(json.dumps({"kill": number, **result}), flush=True)
+    print(json.dumps({"kills": asked.kills, "failed": failed, "phases": phases}))
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
