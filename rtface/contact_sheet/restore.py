@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import av
 import numpy as np
@@ -61,6 +61,7 @@ class Shown:
         scale: 1, 2 or 4, how much the sheet enlarges it.
         before: the crop from the untouched frame, uint8 RGB side×side×3.
         box: of the face, display pixels; float64 (4,).
+        field: of an interlaced film, the field that is shown: the first one, 0; else None.
     """
 
     pts: int
@@ -71,6 +72,7 @@ class Shown:
     scale: int
     before: Bytes
     box: Float
+    field: Literal[0, 1] | None = None
 
     @property
     def width(self) -> float:
@@ -192,7 +194,8 @@ class FaceRestorer:
         crop = shown.before
         for item in join_fields(parts.enhance(items)):
             if isinstance(item, Frame) and item.pts == shown.pts:
-                crop = runtime.device.view(item).crop(shown.matrix, (shown.side, shown.side))
+                seen = replace(item, field=shown.field)
+                crop = runtime.device.view(seen).crop(shown.matrix, (shown.side, shown.side))
         return crop, parts.enhance.tracks.treatment_of(followed.track)
 
     def _items(self, face: Sighting, stats: Stats, stack: ExitStack) -> tuple[Iterator[Item], FilmClock | None]:
@@ -236,4 +239,4 @@ def _shown(frame: Frame, face: Face, clock: FilmClock | None, device: Device) ->
     at = frame.pts * frame.time_base
     timecode = str(clock.timecode_at(at)) if clock is not None and clock.start is not None else ""
     return Shown(frame.pts, float(at - (clock.begin if clock else 0)), timecode, matrix, side, scale,
-                 device.view(frame).crop(matrix, (side, side)), face.box)
+                 device.view(frame).crop(matrix, (side, side)), face.box, frame.field)

@@ -176,6 +176,8 @@ def _stills(images: list[Path], unreadable: list[str]) -> Iterator[tuple[Frame, 
 
 
 def _sample(frame: Frame, image: Path | None, tracker: Tracker, device: Device, *, exposure: bool) -> Sample:
+    if frame.display.fields != "progressive":  # as a run does, by field
+        frame = replace(frame, field=0)
     view, at = device.view(frame), frame.pts * frame.time_base
     sample = Sample(at, view.thumbnail(64)[0], image=image)
     tracker.reset()

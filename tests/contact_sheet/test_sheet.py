@@ -146,6 +146,22 @@ class Page(HTMLParser):
                        if key in ("src", "href", "data-image")}
 
 
+def test_interlaced_film_shows_the_same_field_on_both_sides(tmp_path: Path, memory: Engines) -> None:
+    """Two fields of different light: outside the face before and after are equal."""
+    def picture(t: int) -> np.ndarray:
+        shown = portrait(shift=(0.5 * t, 0.0))[0].copy()
+        shown[1::2] //= 2
+        return shown
+
+    path = write_film(tmp_path / "in.mkv", map(picture, range(40)), codec="mpeg2video",
+                      options={"flags": "+ildct+ilme", "top": "1", "qscale": "2", "b": "8000000"})
+    (row,) = sheet_of(path, correct="always").rows
+    after = row.crops["fake"]
+    assert row.shown.field == 0
+    assert np.array_equal(after[:4], row.shown.before[:4])
+    assert not np.array_equal(after, row.shown.before)
+
+
 def test_a_still_and_a_folder_show_each_face_once(tmp_path: Path, memory: Engines) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
