@@ -12,6 +12,8 @@ from rtface.util.parse import format_time
 BAR = 20
 TERMINAL_INTERVAL = 0.2
 PLAIN_INTERVAL = 10.0
+# Before a tenth of the film or this many frames are done, the time left would be that of loading engines.
+_TENTH, _FEWEST = 0.1, 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,9 @@ def eta(progress: Progress, elapsed: float) -> float | None:
     if not done or elapsed <= 0 or not progress.duration_s:
         return None
     here = done - progress.resumed_s / progress.duration_s
-    return elapsed * (1 - done) / here if here > 0 else None
+    if here <= 0 or (here < _TENTH and progress.frames < _FEWEST):
+        return None
+    return elapsed * (1 - done) / here
 
 
 def _clock(seconds: float) -> str:

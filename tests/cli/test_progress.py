@@ -37,6 +37,7 @@ def test_unknown_duration_shows_frames_instead():
     assert describe("a", at(2.0, None), 5.0, bar=False) == "a: 50 frames, 25.0 fps, 2 faces"
     assert share(at(2.0, 0.0)) is None
     assert eta(at(0.0), 5.0) is None
+    assert eta(at(1.0, 600.0), 5.0) is None  # that was the loading of engines
 
 
 def test_share_stays_between_0_and_1():
