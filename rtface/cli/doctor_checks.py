@@ -18,6 +18,7 @@ from rtface._version import __version__
 from rtface.cli.option_sources import load
 from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.errors import RtfaceError
+from rtface.jobs.queue.api import Queue, queue_path
 from rtface.util.finding import Finding, State
 from rtface.util.install import PIP, extra_line, reinstall_line
 from rtface.util.paths import cache_dir, config_dir
@@ -179,6 +180,20 @@ def check_folders() -> Iterator[Finding]:
                       "set RTFACE_CACHE to a folder that you may write")
     else:
         yield Finding("cache", "ok", str(folder))
+    yield _queue_finding()
+
+
+def _queue_finding() -> Finding:
+    """The user's queue; a database that is not there is not made."""
+    try:
+        path = queue_path()
+        if not path.exists():
+            return Finding("queue", "ok", f"empty ({path} is not there)")
+        items = Queue(path).items()
+    except RtfaceError as error:
+        return Finding("queue", "warn", str(error), "set RTFACE_DATA to a folder of yours, or move the database away")
+    waiting = sum(item.state in ("waiting", "interrupted") for item in items)
+    return Finding("queue", "ok", f"{path}; items: {len(items)}, waiting: {waiting}")
 
 
 def check_settings() -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from rtface.cli.app import app
 from rtface.engine.cuda import driver
 from rtface.engine.listing import EngineInfo
 from rtface.errors import MissingComponent
+from rtface.jobs.queue.api import Queue
 from rtface.tracking import models
 from rtface.util import openvino_core
 from rtface.util.install import extra_line
@@ -204,3 +205,14 @@ def test_engines_table_and_json(monkeypatch):
     assert [row["name"] for row in json.loads(result.stdout)] == ["rtface-m", "other"]
     monkeypatch.setattr("rtface.engine.listing.list_engines", list_engines(rows[:1]))
     assert CliRunner().invoke(app, ["engines"]).exit_code == 0
+
+
+def test_the_queue_is_counted_and_never_made(monkeypatch, tmp_path):
+    monkeypatch.setenv("RTFACE_DATA", str(tmp_path / "data"))
+    assert "empty" in findings(doctor_checks.check_folders)["queue"].detail
+    assert not (tmp_path / "data").exists()
+    queue = Queue()
+    queue.store.add("/a.mp4", "/b.mp4", "/", {})
+    assert "items: 1, waiting: 1" in findings(doctor_checks.check_folders)["queue"].detail
+    queue.store.path.write_bytes(b"something else entirely" * 99)
+    assert findings(doctor_checks.check_folders)["queue"].state == "warn"
