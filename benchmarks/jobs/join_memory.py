@@ -40,8 +40,8 @@ def join(folder: Path, segments: int, frames: int) -> None:
     from rtface.frame import Frame
     from rtface.jobs import FilmJob
     from rtface.jobs.join import Join
-    from rtface.jobs.segment_file import SegmentWriter
     from rtface.jobs.plan import encoder_of
+    from rtface.jobs.segment_file import SegmentWriter
     from rtface.media.outputs import check_target
     from rtface.media.source import FileSource
     from rtface.options import Options
@@ -58,7 +58,8 @@ def join(folder: Path, segments: int, frames: int) -> None:
     base = opened.info.time_base
     image = av.VideoFrame.from_ndarray(np.full((72, 64), 90, np.uint8), "yuv420p")
     for number, start in enumerate(plan.starts):
-        writer = SegmentWriter(job.folder.segments / f"{number:05}-1.video", video, plan.container, plan.origin, Stats())
+        path = job.folder.segments / f"{number:05}-1.video"
+        writer = SegmentWriter(path, video, plan.container, plan.origin, Stats())
         for k in range(plan.frames[number]):
             step = round(Fraction(1, 25) / base)
             writer.write(Frame(image, round(start / base) + k * step, base, step))

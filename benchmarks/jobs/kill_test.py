@@ -54,7 +54,8 @@ def children(process: int) -> list[int]:
     return found
 
 
-def kill_once(film: Path, folder: Path, workers: int, length: str, seconds: float, expected: list[str]) -> dict[str, object]:
+def kill_once(film: Path, folder: Path, workers: int, length: str, seconds: float,
+              expected: list[str]) -> dict[str, object]:
     """One call that is killed at a random time, and calls until the film is whole."""
     output = folder / "out.mkv"
     output.unlink(missing_ok=True)
@@ -80,7 +81,8 @@ def kill_once(film: Path, folder: Path, workers: int, length: str, seconds: floa
     error = again.communicate()[1] if again else b""
     same = output.exists() and content(output) == expected
     left = sorted(p.name for p in folder.iterdir() if p.name != "out.mkv")
-    return {"ok": same and not left and not (again and again.returncode), "alive": alive, "worker": victim != process.pid,
+    return {"ok": same and not left and not (again and again.returncode), "alive": alive,
+            "worker": victim != process.pid,
             "phase": "joining" if joining else "working" if planned else "planning", "finished": before,
             "seconds_again": round(time.monotonic() - began, 2), "left": left,
             "error": error.decode(errors="replace")[-300:] if again and again.returncode else ""}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -29,7 +30,7 @@ from rtface.media.source import FileSource
 from rtface.media.workfile import Target
 from rtface.options import Options
 from rtface.pipeline.checksums import checksum_outputs, write_checksums
-from rtface.pipeline.progress import Progress, Show
+from rtface.pipeline.progress import PLAIN_INTERVAL, Progress, Show
 from rtface.pipeline.runtime import BuildProgress
 from rtface.report import Report, report_options
 from rtface.stats import Stats
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from rtface.jobs.farm import Farm
 
     _Start = Callable[[], LocalWorkers | Farm]
+
+log = logging.getLogger("rtface")
 
 # Seconds between two looks at what other workers have finished.
 _LOOK_S = 1.0
@@ -334,6 +337,7 @@ class _JobProgress:
         self._before = sum(map(job.plan.seconds, self._finished))
         self._began = monotonic()
         self._frames, self._last = 0, (0, self._began)
+        self._said = self._began
         self.first_frame_s: float | None = None
         self._fps = 0.0
 
@@ -351,6 +355,11 @@ class _JobProgress:
         if steps:
             found = [step for step in steps if isinstance(step, Step)]  # type: ignore[attr-defined]
             self._frames = sum(step.frames for step in found)
+            if (now := monotonic()) - self._said >= PLAIN_INTERVAL:
+                self._said = now
+                for number, step in enumerate(found):
+                    log.info("worker %d: segment %d, %.0f s of it, %d frames so far", number, step.segment,
+                             step.seconds, step.frames)
             self._tell(found)
 
     def _tell(self, steps: list[Step]) -> None:

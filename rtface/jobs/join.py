@@ -32,7 +32,6 @@ from rtface.pipeline.build import plan_film_output
 from rtface.report import Report, metadata_options
 from rtface.stats import Stats
 
-
 # Seconds of the film that frames stay behind the other streams, as they do behind an encoder: the first packet of all
 # decides by how much a container moves negative times.
 _BEHIND_S = 1
