@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -18,19 +17,20 @@ from rtface.jobs import fingerprint
 from rtface.jobs.borders import SEGMENT_S
 from rtface.jobs.figures import JobFigures
 from rtface.jobs.folder import JobFolder, folder_of
+from rtface.jobs.job_progress import JobProgress
 from rtface.jobs.join import DamagedSegments, Join
 from rtface.jobs.leases import Leases, WorkerSign
 from rtface.jobs.local_workers import LocalWorkers, count_workers
 from rtface.jobs.plan import JobPlan, changed_option, frame_options, make_plan, option_files, options_of
-from rtface.jobs.status import JobStatus, read_status, write_progress
-from rtface.jobs.worker import Step, Worker
+from rtface.jobs.status import JobStatus, read_status
+from rtface.jobs.worker import Worker
 from rtface.media.leftovers import clear_leftovers
 from rtface.media.outputs import OutputPath, check_outputs
 from rtface.media.source import FileSource
 from rtface.media.workfile import Target
 from rtface.options import Options
 from rtface.pipeline.checksums import checksum_outputs, write_checksums
-from rtface.pipeline.progress import PLAIN_INTERVAL, Progress, Show
+from rtface.pipeline.progress import Show
 from rtface.pipeline.runtime import BuildProgress
 from rtface.report import Report, report_options
 from rtface.stats import Stats
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from rtface.jobs.farm import Farm
 
     _Start = Callable[[], LocalWorkers | Farm]
-
-log = logging.getLogger("rtface")
 
 # Seconds between two looks at what other workers have finished.
 _LOOK_S = 1.0
@@ -247,7 +245,7 @@ class FilmJob:
     def _work(self, start: _Start | None, progress: Show | None, stop: threading.Event,
               building: BuildProgress | None) -> None:
         """Works until every segment is finished, by this machine or by others."""
-        show = _JobProgress(self, progress)
+        show = JobProgress(self.folder, self.plan, progress)
         last = -1.0
         while not self.complete:
             if self._works:
@@ -266,7 +264,7 @@ class FilmJob:
                 show.look()
         self._first_frame_s = show.first_frame_s
 
-    def _in_processes(self, workers: LocalWorkers | Farm, show: _JobProgress, stop: threading.Event) -> None:
+    def _in_processes(self, workers: LocalWorkers | Farm, show: JobProgress, stop: threading.Event) -> None:
         try:
             while workers.wait(_LOOK_S / 2):
                 if stop.is_set():
@@ -325,53 +323,3 @@ def _take_over(stats: Stats, other: Stats) -> None:
         stats.merge(name, bins, histogram.total, histogram.count, histogram.max)
     for key, line in other.warnings.items():
         stats.warnings.setdefault(key, line)
-
-
-class _JobProgress:
-    """Progress of a job, from a worker in this process and from what all have finished."""
-
-    def __init__(self, job: FilmJob, show: Show | None) -> None:
-        self._job, self._show = job, show
-        self._leases = Leases(job.folder, "")
-        self._finished = job.folder.finished()
-        self._before = sum(map(job.plan.seconds, self._finished))
-        self._began = monotonic()
-        self._frames, self._last = 0, (0, self._began)
-        self._said = self._began
-        self.first_frame_s: float | None = None
-        self._fps = 0.0
-
-    def __call__(self, step: Step) -> None:
-        """Tells of a frame of the worker in this process."""
-        self._frames = step.frames
-        self._tell([step])
-
-    def look(self, steps: object = ()) -> None:
-        """Sees what was finished, and tells of workers in other processes."""
-        job = self._job
-        with suppress(RtfaceError):
-            self._finished = job.folder.finished()
-            write_progress(job.folder, job.plan, self._leases)
-        if steps:
-            found = [step for step in steps if isinstance(step, Step)]  # type: ignore[attr-defined]
-            self._frames = sum(step.frames for step in found)
-            if (now := monotonic()) - self._said >= PLAIN_INTERVAL:
-                self._said = now
-                for number, step in enumerate(found):
-                    log.info("worker %d: segment %d, %.0f s of it, %d frames so far", number, step.segment,
-                             step.seconds, step.frames)
-            self._tell(found)
-
-    def _tell(self, steps: list[Step]) -> None:
-        if steps and self.first_frame_s is None:
-            self.first_frame_s = round(monotonic() - self._began, 3)
-        if self._show is None:
-            return
-        now, (count, since) = monotonic(), self._last
-        if now - since >= 1.0:
-            self._fps, self._last = (self._frames - count) / (now - since), (self._frames, now)
-        plan = self._job.plan
-        done = sum(map(plan.seconds, self._finished))
-        done += sum(step.seconds for step in steps if step.segment not in self._finished)
-        faces = max((step.faces for step in steps), default=0)
-        self._show(Progress(self._frames, done, plan.duration_s, self._fps, faces, self._before))

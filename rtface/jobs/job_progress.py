@@ -1,0 +1,74 @@
+"""Progress of a job: frames of this call, and what all workers have finished."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from contextlib import suppress
+from time import monotonic
+
+from rtface.errors import RtfaceError
+from rtface.jobs.folder import JobFolder
+from rtface.jobs.leases import Leases
+from rtface.jobs.plan import JobPlan
+from rtface.jobs.status import write_progress
+from rtface.jobs.worker import Step
+from rtface.pipeline.progress import PLAIN_INTERVAL, Progress, Show
+
+log = logging.getLogger("rtface")
+
+
+class JobProgress:
+    """Progress of a job, from a worker in this process and from what all have finished.
+
+    Args:
+        folder, plan: of the job.
+        show: called with each `Progress`; None shows nothing.
+
+    Attributes:
+        first_frame_s: seconds to the first frame of this call; None before it.
+    """
+
+    def __init__(self, folder: JobFolder, plan: JobPlan, show: Show | None) -> None:
+        self._folder, self._plan, self._show = folder, plan, show
+        self._leases = Leases(self._folder, "")
+        self._finished = self._folder.finished()
+        self._before = sum(map(self._plan.seconds, self._finished))
+        self._began = monotonic()
+        self._frames, self._last = 0, (0, self._began)
+        self._said = self._began
+        self.first_frame_s: float | None = None
+        self._fps = 0.0
+
+    def __call__(self, step: Step) -> None:
+        """Tells of a frame of the worker in this process."""
+        self._frames = step.frames
+        self._tell([step])
+
+    def look(self, steps: Iterable[Step] = ()) -> None:
+        """Sees what was finished, and tells of workers in other processes."""
+        with suppress(RtfaceError):
+            self._finished = self._folder.finished()
+            write_progress(self._folder, self._plan, self._leases)
+        if found := list(steps):
+            self._frames = sum(step.frames for step in found)
+            if (now := monotonic()) - self._said >= PLAIN_INTERVAL:
+                self._said = now
+                for number, step in enumerate(found):
+                    log.info("worker %d: segment %d, %.0f s of it, %d frames so far", number, step.segment,
+                             step.seconds, step.frames)
+            self._tell(found)
+
+    def _tell(self, steps: list[Step]) -> None:
+        if steps and self.first_frame_s is None:
+            self.first_frame_s = round(monotonic() - self._began, 3)
+        if self._show is None:
+            return
+        now, (count, since) = monotonic(), self._last
+        if now - since >= 1.0:
+            self._fps, self._last = (self._frames - count) / (now - since), (self._frames, now)
+        plan = self._plan
+        done = sum(map(plan.seconds, self._finished))
+        done += sum(step.seconds for step in steps if step.segment not in self._finished)
+        faces = max((step.faces for step in steps), default=0)
+        self._show(Progress(self._frames, done, plan.duration_s, self._fps, faces, self._before))
