@@ -1,0 +1,144 @@
+"""Writes the frames of a film, and leaves a part that can be played where the run ends early."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Iterator
+from fractions import Fraction
+from time import monotonic, perf_counter
+
+from rtface.errors import Interrupted, OutputError, RtfaceError
+from rtface.frame import Frame
+from rtface.media.images import SequenceSource
+from rtface.media.source import FileSource
+from rtface.media.timeline import FrameTimes
+from rtface.pipeline.progress import Progress, Show, SpeedMeter
+from rtface.protocols import Item, Sink
+from rtface.stats import Stats
+from rtface.util.parse import format_start
+
+# Seconds after a stop in which the frames that came through a pipe are finished.
+_FINISH_S = 0.8
+
+
+class FilmOutputs:
+    """The sink of a film, and that of its before|after pairs where they are wanted."""
+
+    def __init__(self, sink: Sink, pairs: Sink | None, stats: Stats) -> None:
+        self.sink, self._pairs, self._stats = sink, pairs, stats
+        self._pair_error: OutputError | None = None
+
+    def take_pair(self, pair: Frame) -> None:
+        """Writes a pair; a comparison that cannot be written does not end the film."""
+        if self._pair_error is not None or self._pairs is None:
+            return
+        try:
+            self._pairs.write(pair)
+        except OutputError as error:
+            self._pair_error = error
+            self._stats.warn("compare", f"{error}; the film goes on without the comparison")
+
+    def finish_pairs(self) -> None:
+        """Finishes the comparison after the film; raises the error that it met before."""
+        if self._pair_error is not None:
+            self._pair_error.args = (f"{self._pair_error}; the film itself is whole",)
+            raise self._pair_error
+        if self._pairs:
+            self._pairs.finish()
+
+    def abort(self, error: BaseException, *, keep_partial: bool) -> str | None:
+        """Ends both; the error's message names what is left of them. Returns the film's path."""
+        pair = self._pairs.abort(keep_partial=keep_partial) if self._pairs else None
+        partial = self.sink.abort(keep_partial=keep_partial)
+        if isinstance(error, (RtfaceError, Interrupted)):
+            left = f"; what was done is in {partial}" if partial and partial not in str(error) else ""
+            left += f"; the comparison so far is in {pair}" if pair and pair not in str(error) else ""
+            error.args = (f"{error}{left}",) if partial or pair else error.args
+        return partial
+
+
+class FilmWriter:
+    """Writes the frames of a film, and leaves a whole part of it where the run ends early.
+
+    Attributes:
+        times: of the frames that were read.
+        frames: written so far.
+        first_frame_s: seconds from the beginning to the first frame.
+        writing_s: seconds from the first item to the end.
+    """
+
+    def __init__(self, source: FileSource | SequenceSource, outputs: FilmOutputs,
+                 stop: threading.Event, progress: Show | None, began: float) -> None:
+        self.source, self.outputs, self.stop = source, outputs, stop
+        self.progress, self.began = progress, began
+        self.frames = 0
+        self.times = FrameTimes()
+        self._failed = False
+        self._done = Fraction(0)  # end of the last frame written, seconds of the input's clock
+        self.first_frame_s: float | None = None
+        self.writing_s = 0.0
+
+    def over(self) -> bool:
+        """Whether a read that is blocked is to be left."""
+        return self._failed or self.stop.is_set()
+
+    def write(self, chain: Generator[Item, None, None], items: Iterator[Item]) -> None:
+        """Writes all `items`; `chain`, which they come from, is closed where that fails."""
+        started = perf_counter()
+        ended = False  # every frame was handed to the sink
+        try:
+            self._write(items)
+            ended = True
+            self.outputs.sink.finish()
+        except BaseException as error:
+            self._failed = True
+            chain.close()
+            interrupted = isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted)
+            failure = Interrupted() if interrupted else error
+            self._leave_partial(failure, ended)
+            if failure is error:
+                raise
+            raise failure from None
+        finally:
+            self.writing_s = perf_counter() - started
+        self.outputs.finish_pairs()
+
+    def _write(self, items: Iterator[Item]) -> None:
+        info, meter = self.source.info, SpeedMeter()
+        pipe = self.source.pipe if isinstance(self.source, FileSource) else None
+        stopped: float | None = None
+        for item in items:
+            self.outputs.sink.write(item)
+            if isinstance(item, Frame):
+                self.frames += 1
+                self.first_frame_s = self.first_frame_s or perf_counter() - self.began
+                step = item.duration * item.time_base if item.duration else 1 / info.rate
+                self._done = item.pts * item.time_base + step - info.clock_start
+                if self.progress:
+                    done = float(self._done + info.clock_start - (info.start or info.clock_start))
+                    self.progress(Progress(self.frames, done, info.duration_s, meter.tick(),
+                                           len(item.faces)))
+            if self.stop.is_set():
+                stopped = stopped or monotonic()
+                # What came through a pipe cannot be read again: as much of it is finished as
+                # there is time for.
+                if pipe is None or monotonic() - stopped > _FINISH_S:
+                    raise Interrupted
+        if self.stop.is_set() and (not self.times.complete or (pipe is not None and pipe.stopped)):
+            raise Interrupted
+
+    def _leave_partial(self, error: BaseException, ended: bool) -> None:
+        """Ends the outputs; the error's message says where they are and how to go on."""
+        partial = self.outputs.abort(error, keep_partial=self.frames > 0)
+        kept = self.outputs.sink.kept
+        if (partial and isinstance(error, (RtfaceError, Interrupted))
+                and not (ended and kept == self.frames)):
+            resume_at = self._time_of(kept)
+            error.partial, error.resume_at = partial, float(resume_at)
+            error.args = (f"{error}; go on with --start {format_start(resume_at)}",)
+
+    def _time_of(self, number: int) -> Fraction:
+        """Where a frame of the input begins: seconds from the input's start, rounded down."""
+        time = self.times.of(number)
+        exact = self._done if time is None else time - self.source.info.clock_start
+        return Fraction(exact.numerator * 10**6 // exact.denominator, 10**6)
