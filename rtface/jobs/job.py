@@ -163,7 +163,7 @@ class FilmJob:
         stats, stop, options = stats or Stats(), stop or threading.Event(), self.options
         report = Report(str(self.plan.source), str(self.plan.target), __version__, options.engine, options.device,
                         options=report_options(options))
-        began = perf_counter()
+        began, before = perf_counter(), sum(self.plan.frames[number] for number in self.folder.finished())
         saved: Target | None = None
         failure: BaseException | None = None
         try:
@@ -191,7 +191,7 @@ class FilmJob:
             raise failure from (None if failure is not error else error.__cause__)
         finally:
             report.seconds = round(perf_counter() - began, 3)
-            report.fps = round(report.frames_out / max(report.seconds, 1e-3), 2)
+            report.fps = round(max(0, report.frames_out - before) / max(report.seconds, 1e-3), 2)
             report.fill(stats)
             if failure is None:
                 report.note_uncorrected()

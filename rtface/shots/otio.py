@@ -1,4 +1,4 @@
-"""OpenTimelineIO files (``.otio``, extra ``rtface[otio]``): settings in the metadata of clips, and scenes as clips."""
+"""OpenTimelineIO files (``.otio``, extra ``otio``): settings in the metadata of clips, and scenes as clips."""
 
 from __future__ import annotations
 
