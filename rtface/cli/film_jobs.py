@@ -206,7 +206,7 @@ def segment(
     from rtface.jobs.worker import Outcome, WorkerRefused, do_segment
 
     try:
-        outcome = do_segment(folder, number, threads=threads, stop=stop.event)
+        outcome = do_segment(folder, number, threads=threads, stop=stop.event, wait=True)
     except WorkerRefused as error:
         console.say(str(error), "error")
         raise typer.Exit(REFUSED) from None

@@ -71,7 +71,7 @@ class Step:
 
 
 def do_segment(folder: Path, number: int, *, threads: int | None = None, stop: threading.Event | None = None,
-               on_step: Callable[[Step], object] | None = None) -> Outcome:
+               on_step: Callable[[Step], object] | None = None, wait: bool = False) -> Outcome:
     """Makes one segment of a job; safe to call again, and at the same time from several machines.
 
     Args:
@@ -80,6 +80,8 @@ def do_segment(folder: Path, number: int, *, threads: int | None = None, stop: t
         threads: CPU threads, None for all cores.
         stop: ends the work when set.
         on_step: called after every frame.
+        wait: watch a worker that has the segment, up to a minute, to see whether it is gone; without, a worker of
+            another machine counts as there.
 
     Raises:
         UsageError: there is no such segment, or this installation differs from the one that planned the job.
@@ -88,7 +90,7 @@ def do_segment(folder: Path, number: int, *, threads: int | None = None, stop: t
         Interrupted: `stop` was set.
     """
     with Worker(JobFolder(folder), threads=threads, stop=stop, on_step=on_step) as worker:
-        return worker.do(number)
+        return worker.do(number, wait=wait)
 
 
 class Worker:
@@ -144,14 +146,17 @@ class Worker:
         finally:
             self._sign.__exit__(*error)
 
-    def do(self, number: int) -> Outcome:
-        """Makes one segment; raises as `do_segment`."""
+    def do(self, number: int, *, wait: bool = False) -> Outcome:
+        """Makes one segment; see `do_segment`."""
         if not 0 <= number < len(self._plan):
             raise UsageError(f"{self._folder.path}: has segments 0 to {len(self._plan) - 1}, and no segment {number}")
         if number in self._folder.finished():
             return Outcome.ALREADY
-        epoch = self._leases.take(_name(number))
+        epoch = (self._leases.take_or_wait(_name(number), self._stop.wait) if wait else
+                 self._leases.take(_name(number)))
         if epoch is None:
+            if self._stop.is_set():
+                raise Interrupted
             return Outcome.BUSY
         if number in self._folder.finished():
             self._leases.release(_name(number), epoch)
