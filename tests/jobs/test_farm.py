@@ -128,7 +128,8 @@ class Run:
         assert not list(self.output.parent.glob("*.rtface"))
 
 
-@pytest.mark.parametrize("with_child", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("with_child", [False, True])
 def test_workers_killed_stalled_and_late(cluster: Cluster, tmp_path: Path, with_child: bool) -> None:
     run, first = Run(tmp_path, cluster, 5), cluster.worker()
     run.start()
@@ -146,6 +147,7 @@ def test_workers_killed_stalled_and_late(cluster: Cluster, tmp_path: Path, with_
     run.check()
 
 
+@pytest.mark.slow
 def test_a_worker_that_differs_is_named_and_left_out(cluster: Cluster, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(OTHER_VERSION)
     run = Run(tmp_path, cluster)
@@ -161,6 +163,7 @@ def test_a_worker_that_differs_is_named_and_left_out(cluster: Cluster, tmp_path:
     again.check()
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_what_is_finished(cluster: Cluster, tmp_path: Path) -> None:
     run = Run(tmp_path, cluster)
     cluster.worker()

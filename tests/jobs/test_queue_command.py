@@ -189,6 +189,7 @@ def test_addresses_are_taken_unopened(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent to a process group on Windows")
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_runner_that_ends_leaves_the_film_to_the_next(tmp_path: Path, number: signal.Signals) -> None:
     pictures = (np.full((720, 1280, 3), n, np.uint8) for n in range(120))

@@ -152,7 +152,8 @@ def test_secrets_are_outside_of_the_database(queue: Queue, ending: str) -> None:
     assert not any(b"hunter2" in path.read_bytes() for path in queue.store.path.parent.iterdir())
 
 
-@pytest.mark.parametrize("damage", ["text", "zeros", "half"])
+@pytest.mark.parametrize("damage", [
+    pytest.param("text", marks=pytest.mark.slow), pytest.param("zeros", marks=pytest.mark.slow), "half"])
 def test_a_damaged_database_is_said_and_kept(queue: Queue, damage: str) -> None:
     for _ in range(200):
         add(queue)
