@@ -107,3 +107,34 @@ def decoding_times(path: Path) -> list[Fraction]:
     """Times of decoding of the frames, in the order of the file."""
     with av.open(str(path)) as film:
         return [p.dts * p.time_base for p in film.demux(video=0) if p.size]
+
+
+def hdr(folder: Path) -> Path:
+    """HDR10 with metadata of the mastering display and of the light."""
+    master = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
+    return _plain(".mp4", "libx265", pix_fmt="yuv420p10le", options={"x265-params": (
+        f"log-level=error:hdr10=1:master-display={master}:max-cll=1000,400:colorprim=bt2020:transfer=smpte2084:"
+        "colormatrix=bt2020nc:keyint=20")})(folder)
+
+
+def other_size(folder: Path) -> Path:
+    """A film whose frames are smaller from the 40th on."""
+    path = folder / "in.ts"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25)
+        encoders = [stream.codec_context, av.CodecContext.create("libx264", "w")]
+        for encoder, (width, height) in zip(encoders, ((160, 96), (96, 64)), strict=True):
+            encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+            encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25)
+            encoder.options = {"g": "20", "bf": "0"}
+        for k, encoder in enumerate(encoders):
+            for t, image in enumerate(scenes(40, size=(encoder.width, encoder.height))):
+                frame = av.VideoFrame.from_ndarray(image, "rgb24").reformat(format="yuv420p")
+                frame.pts, frame.time_base = 40 * k + t, Fraction(1, 25)
+                for packet in encoder.encode(frame):
+                    packet.stream = stream
+                    out.mux(packet)
+            for packet in encoder.encode(None):
+                packet.stream = stream
+                out.mux(packet)
+    return path

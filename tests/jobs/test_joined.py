@@ -12,6 +12,7 @@ import pytest
 
 from rtface.analysis.analyzer import Analyzer
 from rtface.jobs import FilmJob
+from rtface.media.source import FileSource
 from rtface.options import Options
 from rtface.pipeline.film import run_file
 from tests.jobs import films
@@ -103,3 +104,22 @@ def test_a_decision_about_a_face_continues_with_another_worker(tmp_path: Path, m
     in_segments(source, tmp_path / "out.mkv", Options(codec="ffv1"), stop_at=40)
     [state] = decided
     assert state["decided"] and all(time < 1 for time, *_ in state["recent"])
+
+
+def test_hdr_is_that_of_one_process(tmp_path: Path):
+    source, options = films.hdr(tmp_path), Options(tracker="none", codec="libx265")
+    one, other = tmp_path / "one.mp4", tmp_path / "other.mp4"
+    run_file(source, one, options)
+    in_segments(source, other, options, stop_at=30)
+    same_film(one, other, lossless=False)
+    infos = [FileSource(path).info for path in (one, other)]
+    assert infos[0].hdr is not None and infos[0].hdr.light == (1000, 400)
+    assert infos[0].hdr == infos[1].hdr and infos[0].color == infos[1].color and infos[0].tags == infos[1].tags
+
+
+def test_another_size_within_the_film_is_that_of_one_process(tmp_path: Path):
+    source, options = films.other_size(tmp_path), Options(tracker="none", codec="ffv1")
+    one, other = tmp_path / "one.mkv", tmp_path / "other.mkv"
+    run_file(source, one, options)
+    in_segments(source, other, options, stop_at=60)
+    same_film(one, other)
