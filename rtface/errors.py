@@ -65,6 +65,8 @@ class InputError(RtfaceError, ValueError):
 class InputMissing(InputError, FileNotFoundError):
     """The input is not there or may not be read."""
 
+    __new__ = FileNotFoundError.__new__  # the first base's refuses a class that is an OSError, too
+
     def __str__(self) -> str:  # OSError's own __str__ would drop a single-argument message on some versions
         return str(self.args[0]) if self.args else "input missing"
 

@@ -98,6 +98,7 @@ def test_no_error_that_a_program_catches_shows_a_secret(kind: type[RtfaceError])
         assert SECRET not in str(error) + repr(error)
         assert "127.0.0.1:9" in str(error)
         assert str(pickle.loads(pickle.dumps(error))) == str(error)
+        assert isinstance(kind.__new__(kind, "as Dask makes it again"), kind)
 
 
 @pytest.mark.parametrize("key", [f.name for f in fields(Options)])

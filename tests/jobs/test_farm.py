@@ -200,6 +200,7 @@ def test_an_encrypted_cluster(tmp_path: Path, cluster: Cluster, caplog: pytest.L
     assert "asks for no password" not in caplog.text
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_is_not_there_is_said(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     source = films.FILMS["lossless RGB"](tmp_path)
