@@ -33,7 +33,7 @@ class JobProgress:
         self._folder, self._plan, self._show = folder, plan, show
         self._leases = Leases(self._folder, "")
         self._finished = self._folder.finished()
-        self._before = sum(map(self._plan.seconds, self._finished))
+        self._before = self._done_s = sum(map(self._plan.seconds, self._finished))
         self._began = monotonic()
         self._frames, self._last = 0, (0, self._began)
         self._said = self._began
@@ -49,6 +49,7 @@ class JobProgress:
         """Sees what was finished, and tells of workers in other processes."""
         with suppress(RtfaceError):
             self._finished = self._folder.finished()
+            self._done_s = sum(map(self._plan.seconds, self._finished))
             write_progress(self._folder, self._plan, self._leases)
         if found := list(steps):
             self._frames = sum(step.frames for step in found)
@@ -67,8 +68,6 @@ class JobProgress:
         now, (count, since) = monotonic(), self._last
         if now - since >= 1.0:
             self._fps, self._last = (self._frames - count) / (now - since), (self._frames, now)
-        plan = self._plan
-        done = sum(map(plan.seconds, self._finished))
-        done += sum(step.seconds for step in steps if step.segment not in self._finished)
+        done = self._done_s + sum(step.seconds for step in steps if step.segment not in self._finished)
         faces = max((step.faces for step in steps), default=0)
-        self._show(Progress(self._frames, done, plan.duration_s, self._fps, faces, self._before))
+        self._show(Progress(self._frames, done, self._plan.duration_s, self._fps, faces, self._before))

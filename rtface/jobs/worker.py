@@ -133,6 +133,8 @@ class Worker:
         self._runs = 0
         self._frames = 0
         self._from: float | None = None  # time of the first frame
+        self._at: int | None = None  # the segment in work
+        self._made_s = 0.0  # seconds of the segments that were finished when it began
         self._output: RunOutput | None = None
         self.done: list[int] = []
 
@@ -280,7 +282,9 @@ class Worker:
         now = monotonic()
         if self._from is None:
             self._from = now
-        done = seconds + sum(map(self._plan.seconds, self._made()))
+        if segment != self._at:
+            self._at, self._made_s = segment, sum(map(self._plan.seconds, self._made()))
+        done = seconds + self._made_s
         self._sign.state = {"segment": segment, "seconds": round(seconds, 2), "frames": self._frames,
                             "speed": round(done / (now - self._from), 4) if now > self._from else None}
         if self._on_step:
