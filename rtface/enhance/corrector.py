@@ -90,9 +90,7 @@ class FaceCorrector(ABC):
 
     def chosen(self, frame: Frame) -> tuple[Face, ...]:
         """The faces of a frame that the options, or the settings of its shot, leave."""
-        faces = self.shots.at(frame.time).faces
-        choose = self._filter if faces is None else FaceFilter.parse(faces, self._options.max_faces)
-        return choose(frame.faces)
+        return self._filter.in_shot(self.shots.at(frame.time).faces)(frame.faces)
 
     def reset(self) -> None:
         """Forgets what corrections remember of the frames before."""
@@ -122,8 +120,7 @@ class FaceCorrector(ABC):
         if not faces and not self._select.every_frame:
             return
         self._measure_faces(frame, faces)
-        strength = self.shots.at(frame.time).strength
-        task.faces = self._select(frame, faces, self.runtime, self.strength if strength is None else strength)
+        task.faces = self._select(frame, faces, self.runtime, self.shots.at(frame.time).strength_of(self.strength))
         task.faces += [self._head_around(face) for face in task.faces if self._needs_head(face)]
         if task.faces:
             for face in task.faces:

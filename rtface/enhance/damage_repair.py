@@ -113,12 +113,10 @@ class DamageRepair:
         shot = self.shots.at(frame.time)
         if (shot.correct or self._options.correct) == "never" or self._strength(frame) <= 0.0:
             return ()
-        choose = self._filter if shot.faces is None else FaceFilter.parse(shot.faces, self._options.max_faces)
-        return choose(frame.faces)
+        return self._filter.in_shot(shot.faces)(frame.faces)
 
     def _strength(self, frame: Frame) -> float:
-        strength = self.shots.at(frame.time).strength
-        return self.strength if strength is None else strength
+        return self.shots.at(frame.time).strength_of(self.strength)
 
     def _repaired(self, frame: Frame, faces: Sequence[Face]) -> Frame:
         frame = self._descreened(frame, faces)
@@ -138,15 +136,15 @@ class DamageRepair:
         corrections: list[Correction] = []
         for face in faces:
             size, matrix = _upright(face)
-            mask = self._mask(frame, face, crop_matrix(face, SIZE), SIZE)
-            to_crop = compose(crop_matrix(face, SIZE), invert(matrix))
+            aligned = crop_matrix(face, SIZE)
+            mask, to_crop = self._mask(frame, face, aligned, SIZE), compose(aligned, invert(matrix))
             mask = np.asarray(cv2.warpAffine(mask, to_cv2(to_crop), (size, size), flags=_SAMPLED), np.float32)
             (crops,) = self._cut(frame, [matrix], size)
             image = _last_axis(crops.pixels[0])
             screen = screen_of(image, mask)
             if screen is not None:
                 change = without_screen(image, screen) - image
-                change *= (mask * np.float32(self.strength))[..., None]
+                change *= (mask * np.float32(self._strength(frame)))[..., None]
                 corrections.append(self._make(change, mask, matrix))
         if not corrections:
             return frame

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from rtface.errors import UsageError
 from rtface.frame import Face
@@ -22,6 +23,10 @@ class FaceFilter:
     largest: bool = False
     ids: frozenset[int] | None = None
     most: int = 8
+
+    def in_shot(self, faces: str | None) -> FaceFilter:
+        """The filter where a shot has its own `--faces`, else this one."""
+        return self if faces is None else _parsed(faces, self.most)
 
     @classmethod
     def parse(cls, text: str, most: int = 8) -> FaceFilter:
@@ -52,6 +57,11 @@ class FaceFilter:
             kept = {id(f) for f in widest}
             chosen = [f for f in chosen if id(f) in kept]
         return tuple(chosen)
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str, most: int) -> FaceFilter:
+    return FaceFilter.parse(text, most)
 
 
 def missing_tracks(faces: str, treated: Iterable[int], found: Iterable[int]) -> list[str]:

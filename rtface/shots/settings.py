@@ -40,6 +40,10 @@ class ShotSettings:
     def __bool__(self) -> bool:
         return any(getattr(self, key) is not None for key in KEYS)
 
+    def strength_of(self, run: float) -> float:
+        """The strength in the shot of a run with this one."""
+        return run if self.strength is None else self.strength
+
     def items(self) -> Iterator[tuple[str, str]]:
         """Keys and values that are set, as a list has them: never is written as off."""
         for key in KEYS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import cv2
@@ -13,6 +14,7 @@ from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.enhance.damage_repair import DamageRepair
 from rtface.frame import Frame
 from rtface.options import Options
+from rtface.shots.settings import Shot, ShotList, ShotSettings
 from rtface.stats import Stats
 from tests.pipeline.fakes import face_at, frame_of, portrait
 
@@ -134,6 +136,19 @@ def test_the_dots_of_a_print_leave_the_face(period: float, degrees: float) -> No
     assert np.std(after - tone) < 0.4 * np.std(before - tone)
     assert np.abs(smoothed(after, period) - smoothed(before, period)).mean() < 3.0
     assert np.array_equal(pixels(out)[:40, :100], print_[:40, :100])
+
+
+def test_the_dots_stay_by_the_strength_of_the_shot() -> None:
+    image, points = portrait(640, 480, scale=2.2)
+    print_ = screened(image, 4.5, 30.0)
+    x, y = points.mean(axis=0).astype(int)
+    changes: list[float] = []
+    for strength in (1.0, 0.5):
+        step = repair(network=lambda crop: np.zeros(crop.shape[:2], np.float32))
+        step.shots = ShotList([Shot(Fraction(0), None, ShotSettings(strength=strength))])
+        out = step.process(replace(frame_of(print_, 0, "rgb24"), faces=(face_at(points),)))
+        changes.append(float(np.abs(pixels(out) - print_)[y - 40:y + 40, x - 40:x + 40].mean()))
+    assert changes[1] == pytest.approx(changes[0] / 2, rel=0.05)
 
 
 @pytest.mark.parametrize("pattern", ["none", "lines", "blocks", "noise"])
