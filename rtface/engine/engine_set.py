@@ -67,7 +67,8 @@ def recipe_named(name: str) -> Recipe:
     raise unknown_engine(name)
 
 
-def _names(name: str) -> tuple[str, ...]:
+def engine_names(name: str) -> tuple[str, ...]:
+    """The engines that a run with ``--engine`` `name` chooses from; "default" stays as it is."""
     return (DEFAULT, LIGHT) if name == "auto" else (name,)
 
 
@@ -91,7 +92,7 @@ def _check_fidelity(recipes: list[Recipe]) -> None:
 
 def check_head(name: str) -> None:
     """UsageError where engine `name` answers for the face only, so that ``--region head`` has no effect live."""
-    recipes = [recipe_named(wanted) for wanted in _names(name)]
+    recipes = [recipe_named(wanted) for wanted in engine_names(name)]
     if any(recipe.input.region is None for recipe in recipes):
         return
     having = [r.name for r in _readable() if r.input.region is None]
@@ -176,7 +177,7 @@ class EngineSet:
 
         self._opener = opener or load
         self.engines: dict[str, RunningEngine] = {}
-        names = _names(name)
+        names = engine_names(name)
         if self._asked.fidelity is not None:
             _check_fidelity([recipe_named(wanted) for wanted in names])
         try:

@@ -16,7 +16,7 @@ from typing import Any
 import av
 
 from rtface._version import __version__
-from rtface.engine.engine_set import DEFAULT, LIGHT, recipe_named
+from rtface.engine.engine_set import LIGHT, engine_names, recipe_named
 from rtface.errors import InputError, UsageError
 from rtface.jobs.borders import SEGMENT_S, borders, read_times
 from rtface.jobs.fingerprint import fingerprint
@@ -198,8 +198,7 @@ def engines_of(options: Options) -> dict[str, dict[str, str]]:
 
     Raises: as `rtface.engine.engine_set.recipe_named`.
     """
-    names = {"default": (DEFAULT,), "auto": (DEFAULT,)}.get(options.engine, (options.engine,))
-    recipes = [recipe_named(name) for name in dict.fromkeys((*names, LIGHT))]
+    recipes = [recipe_named(name) for name in (*engine_names(options.engine), LIGHT)]
     return {recipe.name: {"version": recipe.version, "recipe_sha256": recipe.digest} for recipe in recipes}
 
 

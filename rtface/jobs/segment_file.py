@@ -22,6 +22,7 @@ import av
 from rtface.errors import InputError
 from rtface.frame import Frame
 from rtface.media.encoders import VideoPlan
+from rtface.media.file_hashes import sha256_of
 from rtface.media.frame_encoder import FrameEncoder, add_video
 from rtface.media.muxer import AnyPacket
 from rtface.stats import Stats
@@ -146,14 +147,7 @@ class SegmentFile:
         Raises:
             InputError: it is not there, cannot be read, or has other bytes.
         """
-        digest = hashlib.sha256()
-        try:
-            with self.path.open("rb") as file:
-                while data := file.read(1 << 20):
-                    digest.update(data)
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be read ({error.strerror})") from error
-        if digest.hexdigest() != self.sha256:
+        if sha256_of(self.path) != self.sha256:
             raise InputError(f"{self.path}: is damaged")
 
     def packets(self) -> Iterator[tuple[bytes, Times]]:

@@ -124,15 +124,11 @@ def difference(before: av.VideoFrame, after: av.VideoFrame) -> av.VideoFrame:
 def taken_back(after: av.VideoFrame, change: av.VideoFrame, *, exact: bool) -> av.VideoFrame:
     """What `difference` was made of: the frame before. Where the output is lossy (not `exact`), a value that leaves the
     range by the encoder's error is clipped instead of wrapped."""
+    if exact:
+        return difference(change, after)  # modulo 2^bits, taking the change away is the same operation
     out, bits = copy_image(after), _bits(after)
     top = (1 << bits) - 1
     for target, added in zip(_planes(out), _planes(change), strict=True):
-        if exact:
-            np.subtract(target, added, out=target)
-            target += 1 << (bits - 1)
-            if bits not in (8, 16):
-                target &= top
-            continue
         value = target.astype(np.int32) - added + (1 << (bits - 1))
         slack = 1 << (bits - 4)
         value[value > top + slack] -= top + 1

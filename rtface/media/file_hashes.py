@@ -55,6 +55,19 @@ def sha256_of(path: Path, *, tick: Callable[[int], None] | None = None, stop: Ca
     return value.hexdigest()
 
 
+def share_of_bytes(total: int, doing: Callable[[str, float], None] | None) -> Callable[[int], None]:
+    """What `sha256_of` calls as `tick`, for several files with `total` bytes together: tells `doing` the share."""
+    done = 0
+
+    def tick(count: int) -> None:
+        nonlocal done
+        done += count
+        if doing is not None:
+            doing("SHA-256", min(1.0, done / max(total, 1)))
+
+    return tick
+
+
 def manifest_lines(files: Sequence[HashedFile]) -> bytes:
     """The manifest's text; names with a line break or backslash are escaped as by ``sha256sum``."""
     lines: list[str] = []

@@ -141,7 +141,7 @@ class _OffGrid(Exception):
 
 def hash_frames(film: str | os.PathLike[str], into: Callable[[], Writes], *,
                 wanted: Sequence[HashedStream] | None = None, tick: Tick | None = None,
-                stop: Callable[[], bool] | None = None) -> list[str]:
+                stop: Callable[[], bool] | None = None) -> dict[int, str]:
     """Writes the list of a film's frame and packet hashes.
 
     Frames have the time base 1/rate, as in FFmpeg; where the frame rate varies, that of the container.
@@ -156,7 +156,7 @@ def hash_frames(film: str | os.PathLike[str], into: Callable[[], Writes], *,
         stop: ends the work with `Interrupted` once it is true.
 
     Returns:
-        One line for each stream of `wanted` that the film does not have in this form.
+        A line for each stream of `wanted` that the film does not have in this form, by its number there.
 
     Raises:
         InputError: the film cannot be read, or a part of it cannot be decoded.
@@ -173,7 +173,7 @@ class _Hashing:
                  stop: Callable[[], bool]) -> None:
         self._film, self._name, self._wanted, self._tick, self._stop = film, shown(film), wanted, tick, stop
 
-    def run(self, file: Writes, *, exact: bool, varies: bool = False) -> list[str]:
+    def run(self, file: Writes, *, exact: bool, varies: bool = False) -> dict[int, str]:
         with open_container(self._film) as source:
             video, _ = choose_video(source, self._name)
             video.thread_type = "AUTO"
@@ -192,12 +192,12 @@ class _Hashing:
             return missing
 
     def _streams(self, source: InputContainer, video: VideoStream, out: OutputContainer, base: Fraction,
-                 ) -> tuple[VideoStream | None, dict[int, Stream], list[str]]:
+                 ) -> tuple[VideoStream | None, dict[int, Stream], dict[int, str]]:
         """The streams of the list: that of frames, those of packets by the film's stream index, and what is missing."""
         others = [s for s in source.streams if s.index != video.index and s.type != "attachment"
                   and not s.disposition & Disposition.attached_pic]
         copies: dict[int, Stream] = {}
-        missing: list[str] = []
+        missing: dict[int, str] = {}
         encoder: VideoStream | None = None
         plan: list[Stream | None] = []
         if self._wanted is None:
@@ -209,8 +209,8 @@ class _Hashing:
                 if found in left:
                     left.remove(found)
                 if found is None or (found is not video and _codec_of(found) != want.codec):
-                    missing.append(f"stream {number} ({want.kind}, {want.codec}) of the list is not in {self._name} "
-                                   "in this form: it is not checked")
+                    missing[number] = (f"stream {number} ({want.kind}, {want.codec}) of the list is not in "
+                                       f"{self._name} in this form: it is not checked")
                     found = None
                 plan.append(found)
         for found in plan:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rtface.errors import Interrupted, OutputError
-from rtface.media.file_hashes import HashedFile, manifest_lines, name_in, sha256_of
+from rtface.media.file_hashes import HashedFile, manifest_lines, name_in, sha256_of, share_of_bytes
 from rtface.media.framemd5 import hash_frames
 from rtface.media.images import list_images
 from rtface.media.outputs import OutputPath
@@ -76,14 +76,7 @@ def write_checksums(output: Path, targets: Sequence[Target], *, more: Sequence[P
 def write_file_hashes(target: Target, files: Sequence[Path], doing: Doing | None,
                       stop: Callable[[], bool] | None) -> None:
     """Writes a SHA-256 manifest; raises as `write_checksums`, but OSError as it is."""
-    total, done = sum(path.stat().st_size for path in files), 0
-
-    def tick(count: int) -> None:
-        nonlocal done
-        done += count
-        if doing is not None:
-            doing("SHA-256", min(1.0, done / max(total, 1)))
-
+    tick = share_of_bytes(sum(path.stat().st_size for path in files), doing)
     lines = [HashedFile(name_in(target.path, path), sha256_of(path, tick=tick, stop=stop)) for path in files]
     write_whole(target, manifest_lines(lines))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rtface.errors import InputError, InputMissing, UsageError
-from rtface.media.file_hashes import read_manifest, sha256_of
+from rtface.media.file_hashes import read_manifest, sha256_of, share_of_bytes
 from rtface.media.framemd5 import HashedStream, HashList, HashRow, hash_frames, parse_row
 from rtface.media.images import list_images
 from rtface.media.start_timecode import film_timecode
@@ -146,14 +146,7 @@ def _check_files(found: Verified, output: Path, manifest: Path, doing: Doing | N
     own = list_images(output) if output.is_dir() else [output]
     if not any(path.resolve() in known for path in own):
         raise InputError(f"{manifest}: does not name {output}; it is the manifest of something else")
-    total, done = sum(path.stat().st_size for path, _ in listed if path.is_file()), 0
-
-    def tick(count: int) -> None:
-        nonlocal done
-        done += count
-        if doing is not None:
-            doing("SHA-256", min(1.0, done / max(total, 1)))
-
+    tick = share_of_bytes(sum(path.stat().st_size for path, _ in listed if path.is_file()), doing)
     found.files = "same"
     for path, file in listed:
         try:
@@ -176,10 +169,10 @@ def _check_frames(found: Verified, film: Path, manifest: Path, doing: Doing | No
     listed = HashList(manifest)
     streams = [listed.streams.get(number, HashedStream()) for number in range(max(listed.streams) + 1)]
     compare = _Comparer(listed, streams)
-    found.notes += hash_frames(film, lambda: compare, wanted=streams, stop=stop,
-                               tick=(lambda done: doing("frames", done)) if doing else None)
-    missing = {number for number in range(len(streams)) if any(n.startswith(f"stream {number} ") for n in found.notes)}
-    compare.end(missing)
+    missing = hash_frames(film, lambda: compare, wanted=streams, stop=stop,
+                          tick=(lambda done: doing("frames", done)) if doing else None)
+    found.notes += missing.values()
+    compare.end(set(missing))
     found.frames_checked = compare.counts.get(compare.video, 0)
     found.differences = [compare.first[number] for number in sorted(compare.first)]
     found.frames = "differs" if found.differences else "same"
