@@ -15,7 +15,8 @@ from rtface.errors import InputError
 from rtface.frame import Color, Display, Frame, Packet
 from rtface.media.color import color_of, display_matrix, display_of, orientation
 from rtface.media.cuda.decoder import GpuDecoder
-from rtface.media.probe import details_of, error_text, rate_of
+from rtface.media.frame_details import details_of
+from rtface.media.probe import error_text, rate_of
 from rtface.media.timeline import RisingTimestamps
 from rtface.protocols import Item
 from rtface.stats import Stats

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
-import threading
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import av
-import av.logging
 from av.container import InputContainer
-from av.filter import Graph
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
@@ -41,8 +37,6 @@ _OPEN_S, _READ_S = 15.0, 60.0
 # 0, 1 and 3 seconds. Protocols and formats that do not know an option ignore it.
 NETWORK_OPTIONS = {"reconnect": "1", "reconnect_on_network_error": "1", "reconnect_delay_max": "3",
                    "rw_timeout": "5000000", "seg_max_retry": "3"}
-
-_log_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,31 +275,6 @@ def choose_video(container: InputContainer, name: str) -> tuple[VideoStream, str
         return chosen, None
     return chosen, (f"{name}: has {len(usable)} video streams; number {usable.index(chosen) + 1} is enhanced, "
                     "the others are copied")
-
-
-def details_of(image: av.VideoFrame) -> tuple[str | None, Literal["tff", "bff"]]:
-    """Chroma location (FFmpeg's name, None where the stream does not say) and field order of a decoded frame.
-
-    PyAV shows neither; FFmpeg's showinfo filter prints both, so one frame is sent through it. A stream's own field
-    order is no substitute: parsers guess it from the first packets, and wrongly for some H.264.
-    """
-    graph = Graph()
-    graph.link_nodes(
-        graph.add_buffer(width=image.width, height=image.height, format=image.format, time_base=Fraction(1, 1000)),
-        graph.add("showinfo", "checksum=0"), graph.add("buffersink")).configure()
-    with _log_lock:
-        before = av.logging.get_level()
-        av.logging.set_level(av.logging.INFO)
-        try:
-            with av.logging.Capture(local=True) as lines:
-                graph.push(image)
-                graph.pull()
-        finally:
-            av.logging.set_level(before)
-    text = "".join(line[2] for line in lines)
-    place = re.search(r"\bcl:(\w+)", text)
-    return (place[1] if place and place[1] not in ("unspecified", "unknown") else None,
-            "bff" if re.search(r"\bi:B", text) else "tff")
 
 
 def rate_of(stream: VideoStream) -> tuple[Fraction, bool]:

@@ -43,7 +43,7 @@ from rtface.live.sources.open_stream import OpenedInput, has_sound, may_get_soun
 from rtface.live.sources.playback_pace import CUSHION, BurstDetector, PlaybackPace
 from rtface.live.sources.sound_to_aac import AacConverter
 from rtface.media.color import color_of, display_matrix, display_of, orientation
-from rtface.media.probe import details_of
+from rtface.media.frame_details import details_of
 
 # FFmpeg's numbers of the matrices that a frame may name.
 _TAGGED = {1, 4, 5, 6, 7, 9, 10}
