@@ -68,19 +68,35 @@ class JobFolder:
         with self._errors("cannot be made"):
             if self.path.is_dir() and (strange := sorted(p.name for p in self.path.iterdir() if not _own(p.name))):
                 raise UsageError(f"{self.path}: holds other things ({strange[0]}); name a new folder by --job")
-            for folder in (self.path, self.segments, self.leases, self.workers):
-                folder.mkdir(exist_ok=True)
+            self.path.mkdir(exist_ok=True)
             sync_folder(self.path.parent)
+        self.make_subfolders()
+
+    def make_subfolders(self) -> None:
+        """Makes those that are missing: a call that was killed in removing the job leaves some out.
+
+        Raises:
+            OutputError: they cannot be made.
+        """
+        with self._errors("cannot be made"):
+            for folder in (self.segments, self.leases, self.workers):
+                folder.mkdir(exist_ok=True)
 
     def remove(self) -> None:
-        """Removes the job's files, and the folder when nothing else is in it."""
-        self.plan.unlink(missing_ok=True)  # first: what is left of a folder without a plan is no job
+        """Removes the job's files, and the folder when nothing else is in it.
+
+        Plan and note of the join go last: a call that finds them after a crash removes the rest, or makes again what is
+        missing.
+        """
         for folder in (self.segments, self.leases, self.workers):
+            with contextlib.suppress(OSError):
+                for path in sorted(folder.iterdir(), key=lambda path: path.suffix != ".json"):
+                    path.unlink(missing_ok=True)  # records before the files that they name
             shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):
-            for path in list(self.path.iterdir()):
-                if _own(path.name):
-                    path.unlink()
+            last = [self.plan, self.joining]
+            for path in [*(p for p in self.path.iterdir() if _own(p.name) and p not in last), *last]:
+                path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.path.rmdir()
 

@@ -99,10 +99,10 @@ class FilmJob:
             _remove_work(place)
             place.remove()
         if not place.planned:
-            check_outputs([OutputPath(output)], inputs=[source], overwrite=options.overwrite)
             if place.path.is_dir():
                 place.make()  # raises where it holds other things
                 place.remove()
+            check_outputs([OutputPath(output)], inputs=[source], overwrite=options.overwrite)
             place.make()
             opened = FileSource(source, start=options.start, end=options.end)
             try:
@@ -117,6 +117,8 @@ class FilmJob:
                 return plan
             if place.write(place.plan, plan.to_json(), new=True):
                 place.log(f"planned by rtface {__version__}: {len(plan)} segments, {plan.duration_s:.1f} s")
+        else:
+            place.make_subfolders()
         job = cls(place, options)
         job._check_same(source, target)
         return job
@@ -175,14 +177,18 @@ class FilmJob:
             saved = targets[-1] if options.report else None
             if whole:
                 figures = self._figures()
+                if figures is None:  # the report was written before
+                    saved = None
+                    report.notes.append("an earlier call finished the film; its report has the figures")
             else:
                 _remove_work(self.folder)
                 for line in clear_leftovers(targets[0]):
                     stats.warn(f"leftover:{line}", line)
                 figures = self._make(targets[0], report, self._processes(workers, farm, said), stats, progress, stop,
                                      building, said)
-            _take_over(stats, figures.stats)
-            figures.fill(report)
+            if figures is not None:
+                _take_over(stats, figures.stats)
+                figures.fill(report)
             if sums:
                 report.notes += write_checksums(self.plan.target, targets[1:1 + len(sums)], stop=stop.is_set)
         except BaseException as error:  # noqa: BLE001 - noted in the report, and raised again
@@ -201,10 +207,14 @@ class FilmJob:
         self._remove()
         return report
 
-    def _figures(self) -> JobFigures:
+    def _figures(self) -> JobFigures | None:
+        """Those of all segments; None where a call was ended in removing them."""
         figures = JobFigures()
         for number in range(len(self.plan)):
-            figures.add(self.folder.read(self.folder.record(number)))
+            record = self.folder.read(self.folder.record(number))
+            if record is None:
+                return None
+            figures.add(record)
         return figures
 
     def _processes(self, workers: int | str, farm: str | None, said: Callable[[str], object]) -> _Start | None:

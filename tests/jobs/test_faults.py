@@ -104,6 +104,41 @@ def test_a_damaged_segment_is_made_again(source: Path):
     assert "1 segment has to be made again" in said[0]
 
 
+def test_the_next_call_removes_what_a_killed_one_left(source: Path, monkeypatch: pytest.MonkeyPatch):
+    """Killed before the first, second, … file of a finished job was removed."""
+    output, unlink, calls = source.with_name("out.mkv"), Path.unlink, 0
+
+    def die(path: Path, missing_ok: bool = False) -> None:
+        nonlocal calls
+        calls -= 1
+        if calls < 0:
+            raise KeyboardInterrupt
+        unlink(path, missing_ok)
+
+    endings = set[str]()
+    for step in range(40):
+        job, calls = planned(source), step
+        with monkeypatch.context() as dying:
+            remove = job.folder.remove
+            dying.setattr(job.folder, "remove", lambda remove=remove: (dying.setattr(Path, "unlink", die), remove()))
+            try:
+                job.run()
+                break
+            except KeyboardInterrupt:
+                pass
+        made = output.stat()
+        if job.folder.planned:
+            endings.add(" ".join(planned(source).run().notes))
+        else:
+            with pytest.raises(UsageError, match="exists"):
+                planned(source)
+        assert output.stat().st_ino == made.st_ino and output.stat().st_mtime_ns == made.st_mtime_ns
+        assert [p.name for p in sorted(source.parent.iterdir())] == ["in.mp4", "out.mkv"]
+        output.unlink()
+    assert step > 10 and endings == {"an earlier call finished the film; its report has the figures",
+                                     "no face was corrected: no face was found"}
+
+
 def test_folders_that_are_no_job_are_left_alone(source: Path, tmp_path: Path):
     place = tmp_path / "mine"
     place.mkdir()
