@@ -21,14 +21,14 @@ from rtface.jobs.job_progress import JobProgress
 from rtface.jobs.join import DamagedSegments, Join
 from rtface.jobs.leases import Leases, WorkerSign
 from rtface.jobs.local_workers import LocalWorkers, count_workers
-from rtface.jobs.plan import JobPlan, changed_option, frame_options, make_plan, option_files, options_of
+from rtface.jobs.plan import JobPlan, difference, frame_options, make_plan, option_files, options_of
 from rtface.jobs.status import JobStatus, read_status
 from rtface.jobs.worker import Worker
 from rtface.media.leftovers import clear_leftovers
 from rtface.media.outputs import OutputPath, check_outputs
 from rtface.media.source import FileSource
 from rtface.media.workfile import Target
-from rtface.options import Options
+from rtface.options import OPTIONS, Options
 from rtface.pipeline.checksums import checksum_outputs, write_checksums
 from rtface.pipeline.progress import Show
 from rtface.pipeline.runtime import BuildProgress
@@ -130,8 +130,9 @@ class FilmJob:
                              f"{choices}")
         if plan.target != target:
             raise UsageError(f"{target}: the job makes {plan.target}; name that one, {choices}")
-        now = frame_options(self.options)
-        found = changed_option(plan.options, now)
+        was, now = ({OPTIONS[key].flag: value for key, value in values.items()}
+                    for values in (plan.options, frame_options(self.options)))
+        found = difference("{}", was, now, missing="not given", when="now")
         if found is None and option_files(self.options) != plan.files:
             found = f"the file {self.options.shots} was changed since the job began"
         if found:

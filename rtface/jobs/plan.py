@@ -7,6 +7,7 @@ import json
 import time
 from array import array
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from fractions import Fraction
 from itertools import pairwise
@@ -16,7 +17,8 @@ from typing import Any
 import av
 
 from rtface._version import __version__
-from rtface.engine.engine_set import LIGHT, engine_names, recipe_named
+from rtface.engine.engine_set import DEFAULT, LIGHT, engine_names, recipe_named
+from rtface.engine.recipe import find_recipes
 from rtface.errors import InputError, UsageError
 from rtface.jobs.borders import SEGMENT_S, borders, read_times
 from rtface.jobs.fingerprint import fingerprint
@@ -30,6 +32,7 @@ from rtface.pipeline.runtime import codec_device
 from rtface.redaction import redacted_values
 from rtface.shots.clock import FilmClock
 from rtface.shots.files import read_shots
+from rtface.shots.settings import NO_SHOTS
 
 # Seconds before a segment that are processed where its worker did not process the segment before it.
 LEAD_IN_S = Fraction(3, 5)
@@ -193,13 +196,10 @@ def versions() -> dict[str, str]:
     return found
 
 
-def engines_of(options: Options) -> dict[str, dict[str, str]]:
-    """Version and digest of every engine that a run may use.
-
-    Raises: as `rtface.engine.engine_set.recipe_named`.
-    """
-    recipes = [recipe_named(name) for name in (*engine_names(options.engine), LIGHT)]
-    return {recipe.name: {"version": recipe.version, "recipe_sha256": recipe.digest} for recipe in recipes}
+def engines_of(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Version and digest of engines, by name; raises as `rtface.engine.engine_set.recipe_named`."""
+    recipes = {DEFAULT if name == "default" else name: recipe_named(name) for name in names}
+    return {name: {"version": recipe.version, "recipe_sha256": recipe.digest} for name, recipe in recipes.items()}
 
 
 def encoder_of(info: MediaInfo, container: str, options: Options) -> VideoPlan:
@@ -231,6 +231,7 @@ def make_plan(info: MediaInfo, source: Path, output: Path, options: Options,
     times = read_times(source, info.start, info.end)
     if times.fault or not times.pts:
         return f"{source.name} is processed without a job, because {times.fault or 'no frame was found'}"
+    shots = NO_SHOTS
     if options.shots is not None:
         shots, _ = read_shots(options.shots, FilmClock.of(info, options.timecode))
         if shots.names_tracks:
@@ -244,7 +245,8 @@ def make_plan(info: MediaInfo, source: Path, output: Path, options: Options,
     return JobPlan(
         input={"path": str(source), "name": source.name, **fingerprint(source)},
         output={"path": str(output), "container": container},
-        options=frame_options(options), files=option_files(options), engines=engines_of(options),
+        options=frame_options(options), files=option_files(options),
+        engines=engines_of((*engine_names(options.engine), *shots.engines, LIGHT)),
         versions=versions(), video=described(video),
         clock={"start": None if info.start is None else str(info.start),
                "end": None if info.end is None else str(info.end), "origin": str(info.origin),
@@ -259,25 +261,26 @@ def _end(pts: array[int], base: Fraction) -> Fraction:
     return (pts[-1] + step) * base
 
 
-def difference(name: str, planned: dict[str, Any], here: dict[str, Any]) -> str | None:
-    """One line that names the first difference between two parts of a plan; None where they are the same."""
-    for key in (*planned, *(key for key in here if key not in planned)):
-        if planned.get(key) != here.get(key):
-            return f"{name} {key} is {_shown(here.get(key))} here, and was {_shown(planned.get(key))} in the plan"
-    return None
+def difference(name: str, planned: dict[str, Any], found: dict[str, Any], *, missing: str = "missing",
+               when: str = "here") -> str | None:
+    """One line that names the first difference between a part of a plan and what was found; None where they are the
+    same.
 
-
-def changed_option(planned: dict[str, Any], now: dict[str, Any]) -> str | None:
-    """One line that names the first option that differs; None where all are the same."""
-    for key in (*planned, *(key for key in now if key not in planned)):
-        if planned.get(key) != now.get(key):
-            was, is_now = (_shown(values[key]) if key in values else "not given" for values in (planned, now))
-            return f"{OPTIONS[key].flag} was {was} when the job began, and is {is_now} now"
+    Args:
+        name: of a value, with {} for its key.
+        planned, found: the two.
+        missing: the word for a value that is not there.
+        when: ends the line.
+    """
+    for key in {**planned, **found}:
+        if planned.get(key) != found.get(key):
+            was, now = (_shown(values[key]) if key in values else missing for values in (planned, found))
+            return f"{name.format(key)} was {was} when the job began, and is {now} {when}"
     return None
 
 
 def _shown(value: object) -> str:
-    return "missing" if value is None else " ".join(map(str, value.values())) if isinstance(value, dict) else str(value)
+    return " ".join(map(str, value.values())) if isinstance(value, dict) else str(value)
 
 
 class WorkerRefused(UsageError):
@@ -290,15 +293,15 @@ def check_worker(plan: JobPlan, options: Options) -> None:
     Raises:
         WorkerRefused: a version, an engine or FFmpeg differs; the message names it.
     """
-    found = (difference("the version of", plan.versions, versions())
-             or difference("engine", plan.engines, engines_of(options))
-             or difference("the file of", plan.files, option_files(options)))
+    found = (difference("the version of {}", plan.versions, versions())
+             or difference("engine {}", plan.engines, engines_of(plan.engines.keys() & find_recipes().keys()))
+             or difference("the file of {}", plan.files, option_files(options)))
     if found:
         raise WorkerRefused(f"this worker cannot take part: {found}; install the same")
 
 
 def check_video(plan: JobPlan, video: VideoPlan) -> None:
     """`check_worker` for the encoder."""
-    found = difference("the encoder's", plan.video, json.loads(json.dumps(described(video))))
+    found = difference("the encoder's {}", plan.video, json.loads(json.dumps(described(video))))
     if found:
         raise WorkerRefused(f"this worker cannot take part: {found}")

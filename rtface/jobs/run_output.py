@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any
 
 import av
 
 from rtface.enhance.film import FilmEnhancer
-from rtface.errors import InputMissing, Interrupted, OutputError
+from rtface.errors import Interrupted, OutputError
 from rtface.frame import Frame
 from rtface.jobs import fingerprint
 from rtface.jobs.figures import SegmentFigures
@@ -101,16 +101,11 @@ class RunOutput:
         self._held = False
 
     def _take(self, frame: Frame) -> None:
-        try:
+        with self._errors():
             if self._writer is None:
                 self._writer = self._open()
             with self._stats.time("encode"):
                 self._writer.write(frame)
-        except OSError as error:
-            raise self._failure(error) from error
-        except (av.FFmpegError, ValueError) as error:
-            raise OutputError(f"{self._folder.path}: segment {self._number} cannot be encoded ({error}); choose "
-                              "another --codec and begin again with --restart") from error
         self._stats.count("frames_out")
         self._figures.add(frame)
 
@@ -123,12 +118,8 @@ class RunOutput:
         record: dict[str, Any] = {"segment": self._number, "run": self._run,
                                   "seconds": round(monotonic() - self._began, 3)}
         record["engine"], record["device"] = self._parts.runtime.engines.described
-        try:
+        with self._errors():
             record |= self._writer.finish() if self._writer is not None else {"file": None, "frames": 0, "packets": []}
-        except OSError as error:
-            raise self._failure(error) from error
-        except (av.FFmpegError, ValueError) as error:
-            raise OutputError(f"{self._folder.path}: segment {self._number} cannot be encoded ({error})") from error
         fingerprint.check(self._plan.input, self._plan.source)
         record |= self._figures.take()
         writer, self._writer = self._writer, None
@@ -151,8 +142,16 @@ class RunOutput:
         self._epoch, self._held = epoch, True
         return True
 
-    def _failure(self, error: OSError) -> OutputError | InputMissing:
-        failure = self._folder.failure(error)
-        if full(error) and self._writer is not None:
-            failure.args = (f"{failure} (in segment {self._number} of {len(self._plan)})",)
-        return failure
+    @contextmanager
+    def _errors(self) -> Generator[None]:
+        """Errors of the encoder and of the disk become those that a user can act on."""
+        try:
+            yield
+        except OSError as error:
+            failure = self._folder.failure(error)
+            if full(error) and self._writer is not None:
+                failure.args = (f"{failure} (in segment {self._number} of {len(self._plan)})",)
+            raise failure from error
+        except (av.FFmpegError, ValueError) as error:
+            raise OutputError(f"{self._folder.path}: segment {self._number} cannot be encoded ({error}); choose "
+                              "another --codec and begin again with --restart") from error
