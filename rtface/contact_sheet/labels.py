@@ -8,15 +8,21 @@ from rtface.util.parse import format_time
 from rtface.util.text import printable
 
 
-def row_label(row: Row) -> list[str]:
-    """What is said of a face: where it is, how large, what is wrong with it, and what a run decides."""
+def row_label(row: Row, *, scale: bool = True) -> list[str]:
+    """What is said of a face: where it is, how large, what is wrong with it, and what a run decides.
+
+    Args:
+        row: of the sheet.
+        scale: whether to say how much the sheet enlarges the face; on the page that depends on the window.
+    """
     face, shown = row.choice.face, row.shown
     place = printable(face.image.name) if face.image is not None else format_time(shown.time)
     lines = [place]
     if shown.timecode:
         lines.append(f"timecode {shown.timecode}")
     lines.append(f"scene {face.scene}, track {face.track}" if face.image is None else f"face {face.track}")
-    lines.append(f"{shown.width:.0f} px wide, shown at {100 * shown.scale} %")
+    enlarged = f", shown at {100 * shown.scale} %" if scale else ""
+    lines.append(f"{shown.width:.0f} px wide{enlarged}")
     lines.append(f"the {row.choice.why}: score {face.severity:.2f}")
     scores = sorted(((value, name) for name, value in face.analysis.scores().items() if value >= 0.1), reverse=True)
     lines += [f"{name.replace('_', ' ')} {value:.2f}" for value, name in scores[:4]]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from html import escape
 from importlib.resources import files
 
-import cv2
 import numpy as np
+from av.video.codeccontext import VideoCodecContext
 
 from rtface.contact_sheet.draw import crop_of
 from rtface.contact_sheet.labels import cell_label, row_label
 from rtface.contact_sheet.restore import Row, Variant, usual
 from rtface.frame import Bytes
+from rtface.util.av_arrays import image_from_array
 
 
 def page(rows: Sequence[Row], variants: Sequence[Variant], title: str, generator: str,
@@ -35,21 +37,24 @@ def page(rows: Sequence[Row], variants: Sequence[Variant], title: str, generator
 
 
 def _row(number: int, row: Row, variants: Sequence[Variant], command: Callable[[Variant], str]) -> str:
-    heading, *facts = (escape(line) for line in row_label(row))
+    place, *facts = (escape(line) for line in row_label(row, scale=False))
     first = usual(variants)
+    names = {variant: escape(cell_label(row, variant), quote=True) for variant in variants}
+    images = "\n".join(
+        f'<img class="after" src="{_data(crop_of(row, variant))}" alt="face {number}, {name}"'
+        f'{"" if variant is first else " hidden"}>' for variant, name in names.items())
     choices = "\n".join(
-        f'<label><input type="radio" name="face{number}" data-image="{_data(crop_of(row, variant))}" '
-        f'data-name="{escape(cell_label(row, variant), quote=True)}" '
+        f'<label><input type="radio" name="face{number}" data-name="{name}" '
         f'data-command="{escape(command(variant), quote=True)}"{" checked" if variant is first else ""}> '
-        f'{escape(cell_label(row, variant))}</label>' for variant in variants)
-    return f"""<section aria-label="face {number}">
-<div><div class="pair">
+        f"{name}</label>" for variant, name in names.items())
+    return f"""<section aria-labelledby="face{number}">
+<div class="seen"><div class="pair">
 <img src="{_data(row.shown.before)}" alt="face {number}, input">
-<img class="after" alt="face {number}, enhanced">
-<span class="left">input</span><span class="right"></span>
+{images}
+<span class="left" aria-hidden="true">input</span><span class="right" aria-hidden="true">{names[first]}</span>
 </div>
 <input type="range" min="0" max="100" value="50" aria-label="face {number}: share of the input that is shown"></div>
-<div><h2>{heading}</h2>
+<div><h2 id="face{number}">Face {number}: {place}</h2>
 <fieldset><legend>Engine and strength</legend>
 {choices}
 </fieldset>
@@ -58,6 +63,13 @@ def _row(number: int, row: Row, variants: Sequence[Variant], command: Callable[[
 
 
 def _data(crop: Bytes) -> str:
-    """A crop (uint8 RGB) as the address of an image that is part of the page."""
-    _, png = cv2.imencode(".png", np.ascontiguousarray(crop[..., ::-1]))
-    return "data:image/png;base64," + base64.b64encode(png.tobytes()).decode()
+    """A crop (uint8 RGB) as the address of an image that is part of the page: lossless WebP, half of a PNG's size."""
+    encoder = VideoCodecContext.create("libwebp", "w")
+    assert isinstance(encoder, VideoCodecContext)
+    encoder.height, encoder.width, encoder.pix_fmt = *crop.shape[:2], "bgra"
+    encoder.time_base = Fraction(1, 25)
+    encoder.options = {"lossless": "1", "compression_level": "1"}
+    image = image_from_array(np.ascontiguousarray(crop), "rgb").reformat(format="bgra")
+    image.pts, image.time_base = 0, encoder.time_base
+    webp = b"".join(bytes(packet) for packet in [*encoder.encode(image), *encoder.encode(None)])
+    return "data:image/webp;base64," + base64.b64encode(webp).decode()

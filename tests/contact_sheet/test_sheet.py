@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shlex
 from concurrent.futures import Future
 from html.parser import HTMLParser
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 import rtface
 from rtface.cli import early_checks
 from rtface.cli.app import app
+from rtface.contact_sheet.page import page as page_of
 from rtface.contact_sheet.restore import Row, Variant, at_strength
 from rtface.contact_sheet.sheet import Sheet, SheetOptions, make_sheet
 from rtface.device.cpu.device import CpuDevice
@@ -118,32 +120,69 @@ def test_files_hold_everything_and_name_the_command(scenes: Path, tmp_path: Path
     assert page.radios == [False, True] * 2
     assert page.ranges == 2
     assert page.loads == {"data"}
+    assert page.title == "a film's.mkv: 2 faces"
+    # Of each face the input and the variant that is checked are seen, also without a script.
+    assert page.images[:3] == [("face 1, input", True), ("face 1, fake, strength 0.5", False),
+                               ("face 1, fake, strength 1", True)]
+    assert [seen for _, seen in page.images[3:]] == [True, False, True]
+    assert page.labels <= page.ids
+    assert len(page.labels) == 2
     again = CliRunner().invoke(app, ["try", str(film_), "--engines", "fake"])
     assert again.exit_code == 1
     assert "exists already" in again.stderr
 
 
+def test_the_pages_images_are_the_crops_exactly(memory: Engines, tmp_path: Path) -> None:
+    (row,) = sheet_of(still(tmp_path / "a.png"), correct="always").rows
+    page = Page(page_of([row], [FULL], "A face", "rtface", lambda variant: "rtface run"))
+    data = [np.frombuffer(base64.b64decode(address.partition(",")[2]), np.uint8) for address in page.addresses]
+    before, after = (cv2.imdecode(image, cv2.IMREAD_COLOR)[..., ::-1] for image in data)
+    assert np.array_equal(before, row.shown.before)
+    assert np.array_equal(after, row.crops["fake"])
+
+
 class Page(HTMLParser):
-    """Radio buttons (whether checked), sliders, and kinds of addresses of a page."""
+    """What a page consists of: its title, radio buttons (whether checked), sliders, images (text, whether seen),
+    addresses and their kinds, ids, and those that name sections."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.radios: list[bool] = []
         self.ranges = 0
+        self.images: list[tuple[str, bool]] = []
+        self.addresses: list[str] = []
         self.loads: set[str] = set()
+        self.ids: set[str] = set()
+        self.labels: set[str] = set()
+        self.title = ""
+        self._tag = ""
         self.feed(text)
         assert "http:" not in text
         assert "https:" not in text
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
+        given, self._tag = dict(attrs), tag
+        if tag == "img":
+            self.images.append((given["alt"] or "", "hidden" not in given))
+            self.addresses.append(given["src"] or "")
+        if given.get("id"):
+            self.ids.add(str(given["id"]))
+        if tag == "section":
+            self.labels.add(str(given["aria-labelledby"]))
         if given.get("type") == "radio":
             self.radios.append("checked" in given)
         if given.get("type") == "range":
             self.ranges += 1
             assert given["aria-label"]
         self.loads |= {(value or "").partition(":")[0] for key, value in attrs
-                       if key in ("src", "href", "data-image")}
+                       if key in ("src", "href")}
+
+    def handle_endtag(self, tag: str) -> None:
+        self._tag = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._tag == "title":
+            self.title += data
 
 
 def test_interlaced_film_shows_the_same_field_on_both_sides(tmp_path: Path, memory: Engines) -> None:
