@@ -7,6 +7,7 @@
       leases/00007-1.json  who works on it (`rtface.jobs.leases`)
       workers/ID.json      a worker's heartbeat and progress; ID.lock is locked while it lives
       join.json            the working file of the join (`rtface.jobs.join`)
+      faces.json           faces on sampled frames (`rtface.jobs.faces_ahead`)
       progress.json        the state of the job in figures (`rtface.jobs.status`)
       log.txt              one line for each event
 """
@@ -31,7 +32,8 @@ from rtface.util.files import NEW, rename_new, sync_file, sync_folder
 FORMAT = 1
 """Version of the format of the folder; one of another version is refused."""
 SUFFIX = ".rtface"
-_OWN = ("plan.json", "join.json", "progress.json", "log.txt", "segments", "leases", "workers")
+_OWN = ("plan.json", "join.json", "faces.json", "progress.json", "log.txt", "segments",
+        "leases", "workers")
 _RECORD = re.compile(r"(\d{5,})\.json")
 
 
@@ -49,6 +51,7 @@ class JobFolder:
         self.leases = path / "leases"
         self.workers = path / "workers"
         self.joining = path / "join.json"
+        self.faces = path / "faces.json"
         self.progress = path / "progress.json"
 
     @property

@@ -39,6 +39,7 @@ class JobProgress:
         self._said = self._began
         self.first_frame_s: float | None = None
         self._fps = 0.0
+        self._left: tuple[float, float] | None = None  # seconds left, and when that was known
 
     def __call__(self, step: Step) -> None:
         """Tells of a frame of the worker in this process."""
@@ -50,7 +51,8 @@ class JobProgress:
         with suppress(RtfaceError):
             self._finished = self._folder.finished()
             self._done_s = sum(map(self._plan.seconds, self._finished))
-            write_progress(self._folder, self._plan, self._leases)
+            left = write_progress(self._folder, self._plan, self._leases).time_left_s
+            self._left = None if left is None else (left, monotonic())
         if found := list(steps):
             self._frames = sum(step.frames for step in found)
             if (now := monotonic()) - self._said >= PLAIN_INTERVAL:
@@ -65,9 +67,11 @@ class JobProgress:
             self.first_frame_s = round(monotonic() - self._began, 3)
         if self._show is None:
             return
-        now, (count, since) = monotonic(), self._last
+        now, (count, since), left = monotonic(), self._last, self._left
         if now - since >= 1.0:
             self._fps, self._last = (self._frames - count) / (now - since), (self._frames, now)
         done = self._done_s + sum(step.seconds for step in steps if step.segment not in self._finished)
         faces = max((step.faces for step in steps), default=0)
-        self._show(Progress(self._frames, done, self._plan.duration_s, self._fps, faces, self._before))
+        left_s = None if left is None else max(0.0, left[0] - (now - left[1]))
+        self._show(Progress(self._frames, done, self._plan.duration_s, self._fps, faces,
+                            self._before, left_s))

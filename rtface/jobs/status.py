@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
+from fractions import Fraction
 from typing import Any, Literal
 
 from rtface.errors import InputError
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.leases import Leases
 from rtface.jobs.plan import JobPlan
+from rtface.jobs.time_left import AtWork, Row, join_s, time_left
+
+# The part of a segment that is done is below 1 while it is in work.
+_NEARLY = 0.999
 
 State = Literal["working", "joining", "waiting", "ready"]
 
@@ -42,7 +48,8 @@ class JobStatus:
         input, output: paths.
         segments, finished: number of all and of the finished segments.
         duration_s, done_s: seconds of the film, and of it that are done.
-        time_left_s: None where it is not known.
+        time_left_s: until the film is whole; None before the workers that are there have made
+            frames.
         speed: of all workers together, seconds of the film a second.
         workers: those that are there.
     """
@@ -79,6 +86,7 @@ def read_status(folder: JobFolder, plan: JobPlan | None = None, leases: Leases |
     held = leases.held()
     segments = {worker: int(name) for name, (_, worker) in held.items() if name.isdigit()}
     workers: list[WorkerStatus] = []
+    at_work: list[AtWork] = []
     done = sum(plan.seconds(n) for n in finished)
     for path in sorted(folder.workers.glob("*.json")):
         try:
@@ -92,18 +100,35 @@ def read_status(folder: JobFolder, plan: JobPlan | None = None, leases: Leases |
         if number is None or number in finished or value.get("segment") != number:
             at = 0.0
         done += at
+        place = None if number is None or number in finished else (
+            number + min(at / plan.seconds(number), _NEARLY))
+        at_work.append(AtWork(place, [Row(*row) for row in value.get("pace", ())]))
         workers.append(WorkerStatus(path.stem, value["host"], value["pid"], number, at, value.get("speed")))
     speeds = [worker.speed for worker in workers if worker.speed]
     speed = sum(speeds) if speeds else None
-    left = (plan.duration_s - done) / speed if speed else 0.0 if len(finished) == len(plan) else None
+    left = _left(folder, plan, finished, at_work)
     state: State = "joining" if "join" in held else "ready" if len(finished) == len(plan) else (
         "working" if segments else "waiting")
     return JobStatus(state, plan.input["path"], plan.output["path"], len(plan), len(finished),
-                     round(plan.duration_s, 3), round(done, 3), None if left is None else round(max(0.0, left), 1),
+                     round(plan.duration_s, 3), round(done, 3),
+                     None if left is None else round(left, 1),
                      None if speed is None else round(speed, 3), workers)
 
 
-def write_progress(folder: JobFolder, plan: JobPlan, leases: Leases) -> None:
-    """Writes the state to progress.json, for a page that shows it."""
+def _left(folder: JobFolder, plan: JobPlan, finished: Collection[int],
+          workers: Sequence[AtWork]) -> float | None:
+    """Seconds until the film is whole."""
+    samples: list[tuple[float, int]] = []
+    for seconds, faces in folder.read(folder.faces) or ():
+        number = plan.segment_at(Fraction(seconds))
+        share = (seconds - float(plan.starts[number])) / plan.seconds(number)
+        samples.append((number + min(max(0.0, share), _NEARLY), faces))
+    left = time_left(plan.frames, finished, workers, samples)
+    return None if left is None else left + join_s(sum(plan.frames), plan.input["size"])
+
+
+def write_progress(folder: JobFolder, plan: JobPlan, leases: Leases) -> JobStatus:
+    """Writes the state to progress.json, for a page that shows it; returns it."""
     status = read_status(folder, plan, leases)
     folder.write(folder.progress, {**status.to_dict(), "written": time.strftime("%Y-%m-%dT%H:%M:%S%z")}, sync=False)
+    return status

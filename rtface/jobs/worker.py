@@ -20,13 +20,14 @@ from typing import Any
 from rtface.enhance.film import FilmEnhancer
 from rtface.errors import Interrupted, RtfaceError, UsageError
 from rtface.frame import Frame
-from rtface.jobs import fingerprint
+from rtface.jobs import faces_ahead, fingerprint
 from rtface.jobs.figures import KnownFaces
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.leases import Leases, WorkerSign
 from rtface.jobs.plan import JobPlan, WorkerRefused, check_video, check_worker, encoder_of, options_of
 from rtface.jobs.run_output import RunOutput
 from rtface.jobs.share import choose
+from rtface.jobs.time_left import Pace
 from rtface.media.encoders import VideoPlan
 from rtface.media.source import FileSource
 from rtface.options import Options
@@ -132,6 +133,7 @@ class Worker:
         self._stack = ExitStack()
         self._runs = 0
         self._frames = 0
+        self._pace = Pace()
         self._from: float | None = None  # time of the first frame
         self._at: int | None = None  # the segment in work
         self._made_s = 0.0  # seconds of the segments that were finished when it began
@@ -203,6 +205,7 @@ class Worker:
             run = f"{self._sign.id}.{self._runs}"
             self._folder.log(f"{run}: begins at segment {first}")
             parts, video = self._opened()
+            self._sample(parts)
             with ExitStack() as stack:
                 source = self._source(first, stack)
                 stages = Stages.open(self._options.stages, self._stats, origin=float(self._plan.begins),
@@ -258,6 +261,17 @@ class Worker:
                                         self._shots)
         return self._parts, self._video
 
+    def _sample(self, parts: RunParts[FilmEnhancer]) -> None:
+        """Samples the film for faces, unless another worker did or does so."""
+        if not faces_ahead.wanted(self._folder, self._plan, self._options):
+            return
+        if (epoch := self._leases.take("faces")) is not None:
+            try:
+                faces_ahead.sample(self._folder, self._plan, self._options, parts.tracker,
+                                   parts.runtime.device, self._stop.is_set)
+            finally:
+                self._leases.release("faces", epoch)
+
     def _source(self, first: int, stack: ExitStack) -> FileSource:
         """The film from the lead-in of a segment on."""
         plan, options = self._plan, self._options
@@ -279,6 +293,7 @@ class Worker:
 
     def _note(self, segment: int, seconds: float, faces: int) -> None:
         self._frames += 1
+        self._pace.add(faces)
         now = monotonic()
         if self._from is None:
             self._from = now
@@ -286,6 +301,7 @@ class Worker:
             self._at, self._made_s = segment, sum(map(self._plan.seconds, self._made()))
         done = seconds + self._made_s
         self._sign.state = {"segment": segment, "seconds": round(seconds, 2), "frames": self._frames,
+                            "pace": self._pace.rows,
                             "speed": round(done / (now - self._from), 4) if now > self._from else None}
         if self._on_step:
             self._on_step(Step(segment, seconds, faces, self._frames))

@@ -27,6 +27,7 @@ class Progress:
         fps: recent frames per second.
         faces: faces on the last frame.
         resumed_s: seconds of the film that were written before this run, which continues it.
+        left_s: seconds until the end, where more is known than the mean speed; else None.
     """
 
     frames: int
@@ -35,6 +36,7 @@ class Progress:
     fps: float
     faces: int
     resumed_s: float = 0.0
+    left_s: float | None = None
 
 
 Show = Callable[[Progress], None]
@@ -61,7 +63,10 @@ def share(progress: Progress) -> float | None:
 
 
 def eta(progress: Progress, elapsed: float) -> float | None:
-    """Seconds left at the mean speed so far; None when that is not known yet."""
+    """Seconds left: those of the progress, else at the mean speed so far; None when that is not
+    known yet."""
+    if progress.left_s is not None:
+        return progress.left_s
     done = share(progress)
     if not done or elapsed <= 0 or not progress.duration_s:
         return None

@@ -1,0 +1,213 @@
+"""Error of the time left of jobs, in simulations with a clock of their own.
+
+    python -m benchmarks.jobs.time_left [--minutes 2 10 120] [--seeds 5]
+
+A film is a list of scenes with 0, 1 or 2 faces. A frame takes 4.4 ms and a face 23 ms (0.11 s and
+0.69 s for a second of film without and with a face, as measured for `simulate`), with noise.
+Workers start after 2 s, take segments of 25 s by the rule of `rtface.jobs.share`, and note their
+frames as real ones do. The film is sampled as `rtface.jobs.faces_ahead` does where a sample takes
+80 ms. At every percent from 10 to 95 of the true duration the time left is compared with the true
+one, without joining:
+
+- time left: as jobs tell it
+- sample a second: with a sample for each second of the film, to see what is left of the error
+- no samples: without any
+- mean speed: the rest of the film by the speed of all workers from their first frames on
+
+Films: the same mix of scenes everywhere ("even"); faces in one half only; faces in every second of
+ten parts. Faults: a speed that changes by up to 10 %; workers that differ by a fifth; a job of
+which three tenths were made before by other workers; a worker that ends at 30 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import save
+from rtface.contact_sheet.search import MOST_SAMPLES, spread
+from rtface.jobs.faces_ahead import FACES_SHARE
+from rtface.jobs.share import choose
+from rtface.jobs.time_left import AtWork, Pace, time_left
+
+RATE, LENGTH_S, START_S = 25, 25, 2.0
+FRAME_S, FACE_S = 0.0044, 0.023
+SAMPLE_S = 0.08
+BLOCK = 5
+"""Frames between two looks at the clock."""
+FILMS = ("even", "faces first", "faces last", "ten parts")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A job to simulate: see the module."""
+
+    film: str
+    minutes: float
+    workers: int = 1
+    drift: bool = False
+    unequal: bool = False
+    resumed: bool = False
+    dies: bool = False
+
+
+def faces_of(case: Case, r: np.random.Generator) -> np.ndarray:
+    """Number of faces on every frame: scenes of 2 to 20 s, most of them with a face or two."""
+    frames = round(case.minutes * 60) * RATE
+    faces = np.zeros(frames, int)
+    at = 0
+    while at < frames:
+        length = int(r.uniform(2, 20) * RATE)
+        faces[at:at + length] = r.choice([0, 1, 2], p=[0.4, 0.45, 0.15])
+        at += length
+    half = frames // 2
+    if case.film == "faces first":
+        faces[half:] = 0
+    elif case.film == "faces last":
+        faces[:half] = 0
+    elif case.film == "ten parts":
+        for k in range(1, 10, 2):
+            faces[k * frames // 10:(k + 1) * frames // 10] = 0
+    return faces
+
+
+@dataclass(slots=True)
+class Worker:
+    """A simulated worker: its segment, the next frame of it, and its speed."""
+
+    slow: float
+    pace: Pace
+    segment: int | None = None
+    frame: int = 0
+    first: float | None = None
+    made: int = 0
+
+
+def simulated(case: Case, seed: int) -> dict[str, list[float]]:
+    """Relative errors of each estimate at every percent from 10 to 95."""
+    r = np.random.default_rng(seed)
+    faces = faces_of(case, r)
+    size = LENGTH_S * RATE
+    counts = [min(size, len(faces) - k) for k in range(0, len(faces), size)]
+    wanted = min(MOST_SAMPLES, max(1, int(case.minutes * 60 * FACES_SHARE / SAMPLE_S)))
+    samples, dense = ([(p // size + p % size / size, int(faces[p])) for p in places] for places in (
+        [int(share * len(faces)) for share in spread(wanted)], range(0, len(faces), RATE)))
+    now = 0.0
+    phase = float(r.uniform(0, 6))
+    cost = (FRAME_S + FACE_S * faces) * r.gamma(20, 1 / 20, len(faces))
+    length = float(cost.sum()) / case.workers
+
+    def drift(at: float) -> float:
+        return 1 + 0.1 * np.sin(phase + 9 * at / length) if case.drift else 1.0
+
+    def clock() -> float:
+        return now
+
+    finished = set(range(len(counts) * 3 // 10)) if case.resumed else set[int]()
+    workers = [Worker(float(r.uniform(0.8, 1.2)) if case.unequal else 1.0, Pace(clock))
+               for _ in range(case.workers)]
+    gone = set[int]()
+
+    def at_work(alive: list[Worker]) -> list[AtWork]:
+        return [AtWork(None if w.segment is None else w.segment + w.frame / counts[w.segment],
+                       w.pace.rows) for w in alive]
+
+    def mean_speed(alive: list[Worker]) -> float | None:
+        done = sum(counts[n] for n in finished) + sum(
+            w.frame for w in alive if w.segment is not None)
+        speed = sum(w.made / (now - w.first) for w in alive
+                    if w.first is not None and now > w.first)
+        return (len(faces) - done) / speed if speed else None
+
+    events = [(START_S, k) for k in range(case.workers)]
+    seen: list[tuple[float, dict[str, float | None]]] = []
+    looked = 0.0
+    while len(finished) < len(counts):
+        now, k = heapq.heappop(events)
+        worker = workers[k]
+        alive = [w for j, w in enumerate(workers) if j not in gone]
+        if case.dies and k == 1 and now > 0.3 * length and k not in gone:
+            gone.add(k)
+            worker.segment = None
+            continue
+        if worker.segment is not None:
+            begin, end = worker.frame, min(worker.frame + BLOCK, counts[worker.segment])
+            block = slice(worker.segment * size + begin, worker.segment * size + end)
+            for count in faces[block]:
+                worker.pace.add(int(count))
+            worker.first = now if worker.first is None else worker.first
+            worker.made += end - begin
+            worker.frame = end
+            if worker.frame >= counts[worker.segment]:
+                finished.add(worker.segment)
+                following, worker.segment = worker.segment + 1, None
+                leased = {w.segment for w in alive if w.segment is not None}
+                if following < len(counts) and following not in finished | leased:
+                    worker.segment, worker.frame = following, 0
+        if worker.segment is None:
+            leased = {w.segment for w in alive if w.segment is not None}
+            worker.segment, worker.frame = choose(len(counts), finished, leased), 0
+        if worker.segment is not None:
+            first = worker.segment * size + worker.frame
+            block = slice(first, first + min(BLOCK, counts[worker.segment] - worker.frame))
+            takes = float(cost[block].sum())
+            heapq.heappush(events, (now + takes * worker.slow * drift(now), k))
+        if now - looked >= length / 400:
+            looked = now
+            alive = [w for j, w in enumerate(workers) if j not in gone]
+            found = {name: time_left(counts, finished, at_work(alive), some) for name, some in (
+                ("time left", samples), ("sample a second", dense), ("no samples", ()))}
+            seen.append((now, {**found, "mean speed": mean_speed(alive)}))
+    errors: dict[str, list[float]] = {name: [] for name in seen[0][1]}
+    for percent in range(10, 96):
+        at, values = min(seen, key=lambda one: abs(one[0] - now * percent / 100))
+        for name, value in values.items():
+            errors[name].append(1.0 if value is None else abs(value - (now - at)) / (now - at))
+    return errors
+
+
+def figures(case: Case, seeds: int) -> dict[str, Any]:
+    """p50, p95 and worst of each estimate's error in percent, and the share within 20 %."""
+    runs = [simulated(case, seed) for seed in range(seeds)]
+    result: dict[str, Any] = {}
+    for name in runs[0]:
+        errors = 100 * np.concatenate([run[name] for run in runs])
+        p50, p95 = np.percentile(errors, [50, 95])
+        result[name] = [*(round(float(value), 1) for value in (p50, p95, errors.max())),
+                        round(float((errors <= 20).mean()), 3)]
+    return result
+
+
+def cases(minutes: float) -> list[Case]:
+    """Every film with one worker; two films with more workers, and with every fault."""
+    found = [Case(film, minutes) for film in FILMS]
+    for film in ("even", "faces first"):
+        found += [Case(film, minutes, workers) for workers in (2, 4, 8)]
+        found += [Case(film, minutes, drift=True), Case(film, minutes, 4, unequal=True),
+                  Case(film, minutes, 2, resumed=True), Case(film, minutes, 4, dies=True)]
+    return found
+
+
+def main() -> None:
+    """Simulates, prints a line for each case, saves results/jobs_time_left.json."""
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, nargs="+", default=[2, 10, 120])
+    parser.add_argument("--seeds", type=int, default=5)
+    asked = parser.parse_args()
+    result: dict[str, Any] = {"columns": ["p50 %", "p95 %", "worst %", "share within 20 %"]}
+    for minutes in asked.minutes:
+        for case in cases(minutes):
+            faults = [one for one in ("drift", "unequal", "resumed", "dies") if getattr(case, one)]
+            name = ", ".join([f"{minutes:g} min", case.film, f"workers: {case.workers}", *faults])
+            result[name] = figures(case, asked.seeds)
+            print(name, result[name], flush=True)
+    save("jobs_time_left", result)
+
+
+if __name__ == "__main__":
+    main()

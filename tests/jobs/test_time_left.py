@@ -1,0 +1,89 @@
+"""Time left of a job, by a clock that the test sets."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rtface.cli.app import app
+from rtface.jobs import FilmJob
+from rtface.jobs.leases import Leases
+from rtface.jobs.status import read_status
+from rtface.jobs.time_left import AtWork, Pace, Row, time_left
+from rtface.jobs.worker import Worker
+from rtface.options import Options
+from rtface.pipeline.progress import Progress, eta
+from tests.jobs import films
+from tests.pipeline.run_media import write_film
+
+FRAMES = [100] * 10
+EASY, HARD = Row(100, 0, 1.0), Row(100, 100, 11.0)  # seconds of a segment without and with a face
+
+
+def test_samples_tell_how_many_faces_follow():
+    half = AtWork(5.0, [EASY, HARD] * 3 + [HARD] * 6)
+    finished = range(5)
+    none = [(n + 0.5, 0) for n in range(5, 10)]
+    faces = [(n + 0.5, 1) for n in range(5, 10)]
+    assert 5 < (time_left(FRAMES, finished, [half], none * 9) or 0) < 12
+    assert time_left(FRAMES, finished, [half], faces) == pytest.approx(55, rel=0.1)
+    assert time_left(FRAMES, finished, [half]) == pytest.approx(5 * (3 + 9 * 11) / 12, rel=0.1)
+
+
+@pytest.mark.parametrize(("workers", "expected"), [
+    ([], None), ([AtWork(2.0)], None), ([AtWork(2.0, [EASY])], 8.0), ([AtWork(2.5, [EASY])], 7.5),
+    ([AtWork(2.0, [EASY]), AtWork(6.0, [EASY])], 4.0),
+    ([AtWork(2.0, [EASY]), AtWork(6.0)], 4.0),  # one that has no frames yet
+    ([AtWork(2.0, [EASY]), AtWork(5.0, [EASY]), AtWork(8.0, [EASY])], 3.0),  # the last segments
+    ([AtWork(2.0, [EASY] * 12 + [Row(50, 0, 1.0)] * 4)], 16.0)])  # slower of late
+def test_workers_that_are_there_share_what_is_missing(workers, expected):
+    found = time_left(FRAMES, {0, 1}, workers)
+    assert found == (None if expected is None else pytest.approx(expected, rel=0.05))
+
+
+def test_nothing_is_left_of_finished_segments():
+    assert time_left(FRAMES, range(10), []) == 0.0
+
+
+def test_pace_keeps_few_rows_and_leaves_out_the_start():
+    now = 100.0
+    pace = Pace(lambda: now)
+    for _ in range(5001):
+        pace.add(2)
+        now += 0.5
+    assert 32 <= len(pace.rows) < 64
+    frames, faces, seconds = map(sum, zip(*pace.rows, strict=True))
+    assert frames == pytest.approx(5000, abs=130) and faces == 2 * frames
+    assert seconds == pytest.approx(frames * 0.5)
+
+
+def test_a_film_is_sampled_once_for_its_time_left(tmp_path: Path):
+    source = write_film(tmp_path / "in.mkv", films.scenes(122), rate=2)
+    job = FilmJob.open(source, tmp_path / "out.mkv", Options(codec="ffv1"), length=Fraction(20))
+    assert isinstance(job, FilmJob) and len(job.plan) == 3
+    with Worker(job.folder) as worker:
+        worker.do(1)
+        samples = json.loads(job.folder.faces.read_text())
+        assert samples and all(0 <= at < 61 and faces == 0 for at, faces in samples)
+        written = job.folder.faces.stat().st_mtime_ns
+        worker.do(0)
+        assert job.folder.faces.stat().st_mtime_ns == written
+
+    assert job.status().time_left_s is None  # nobody is at work
+    half = job.plan.seconds(2) / 2
+    worker = {"beat": 1, "host": "other", "pid": 7, "segment": 2, "seconds": half,
+              "pace": [[40, 0, 5.0]]}
+    job.folder.write(job.folder.workers / "ffffff-7-abc.json", worker)
+    Leases(job.folder, "ffffff-7-abc").take("00002")
+    status = read_status(job.folder)
+    assert status.time_left_s == pytest.approx(job.plan.frames[2] * 0.5 / 8, rel=0.05)
+    shown = CliRunner().invoke(app, ["status", str(job.folder.path)])
+    assert "0:00:03 left" in shown.stdout
+
+
+def test_a_progress_line_shows_the_time_left_that_a_job_knows():
+    assert eta(Progress(50, 2.0, 10.0, 25.0, 1, left_s=99.0), 1.0) == 99.0
