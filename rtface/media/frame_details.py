@@ -20,7 +20,7 @@ def details_of(image: av.VideoFrame) -> tuple[str | None, Literal["tff", "bff"]]
     """Chroma location (FFmpeg's name, None where the stream does not say) and field order of a decoded frame.
 
     They are read from FFmpeg's own structure of the frame. FFmpeg's showinfo filter logs both, but to read its log from
-    Python can block the process for ever: threads of FFmpeg then wait for the interpreter lock to log lines of their
+    Python can block the process: threads of FFmpeg then wait for the interpreter lock to log lines of their
     own, while the holder of that lock waits for them, for instance in closing a decoder. A stream's own field order is
     no substitute: parsers guess it from the first packets, and wrongly for some H.264.
 
