@@ -110,6 +110,7 @@ class Farm:
         self._at_work: dict[int, _Work] = {}
         self._past: dict[int, _Work] = {}  # given to another worker meanwhile
         self._refused: dict[str, str] = {}  # worker → why
+        self._used: set[str] = set()  # workers that were given a segment
         self._failed: Counter[int] = Counter()
         self._beats: dict[str, tuple[object, float]] = {}
         self._changed = threading.Event()
@@ -147,13 +148,12 @@ class Farm:
             with suppress(Exception):
                 self._client.cancel([work.future for work in works])
             with suppress(Exception):
-                if works:
-                    self._client.run(farm_task.stop, self._run, workers=list({work.worker for work in works}),
-                                     on_error="ignore")
+                if self._used:
+                    self._client.run(farm_task.stop, self._run, workers=list(self._used), on_error="ignore")
             with suppress(Exception):
                 self._client.close(timeout=1)
 
-        start_thread("farm-end", leave).join(_END_S if works else 2.0)
+        start_thread("farm-end", leave).join(_END_S if self._used else 2.0)
 
     def _collect(self) -> None:
         """Takes in the results that came."""
@@ -214,6 +214,7 @@ class Farm:
             key=f"rtface-{self._run}-{number}-{secrets.token_hex(3)}", workers=[address], retries=0)
         future.add_done_callback(self._wake)
         self._at_work[number] = _Work(address, future)
+        self._used.add(address)
 
     def _wake(self, future: object) -> None:
         self._changed.set()

@@ -19,6 +19,7 @@ import pytest
 from rtface.errors import MissingComponent, UsageError
 from rtface.jobs import FilmJob
 from rtface.jobs.farm import open_to_others, scheduler_address
+from rtface.jobs.farm_task import make_segment, stop
 from rtface.options import Options
 from tests.jobs import films
 from tests.pipeline.run_media import write_film
@@ -155,7 +156,7 @@ def test_a_worker_that_differs_is_named_and_left_out(cluster: Cluster, tmp_path:
     run.start()
     error = run.end()
     assert isinstance(error, UsageError)
-    assert "rtface is 9.9 here" in str(error)
+    assert "rtface was" in str(error) and "is 9.9 here" in str(error)
     again = Run(tmp_path, cluster)
     cluster.worker()
     again.start()
@@ -198,6 +199,36 @@ def test_an_encrypted_cluster(tmp_path: Path, cluster: Cluster, caplog: pytest.L
         assert run.end() is None
     run.check()
     assert "asks for no password" not in caplog.text
+
+
+@pytest.mark.slow
+def test_segments_share_a_process_until_it_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTFACE_CACHE", str(tmp_path / "cache"))
+    source = write_film(tmp_path / "in.mkv", films.scenes(150))
+    job = FilmJob.open(source, tmp_path / "out.mkv", Options(tracker="none", engine="rtface-s", codec="ffv1"),
+                       length=films.LENGTH)
+    assert isinstance(job, FilmJob) and len(job.plan) >= 5
+    folder = str(job.folder.path)
+
+    def processes() -> set[int]:
+        return {job.folder.read(sign)["pid"] for sign in job.folder.workers.glob("*.json")}
+
+    assert [make_segment(folder, number, 1, "run") for number in (0, 1)] == [("done", "")] * 2
+    [first] = processes()
+    runs = [job.folder.read(job.folder.record(number))["run"].split(".") for number in (0, 1)]
+    assert [own for _, own in runs] == ["1", "2"] and runs[0][0] == runs[1][0]
+
+    def kill() -> None:
+        until(lambda: list(job.folder.leases.glob("00002-*")))
+        os.kill(first, 9)
+
+    threading.Thread(target=kill).start()
+    assert make_segment(folder, 2, 1, "run") in (("crashed", "its process ended by SIGKILL"), ("done", ""))
+    assert make_segment(folder, 3, 1, "run") == ("done", "")
+    assert len(processes()) == 2
+    stop("run")
+    assert processes() == {first}
+    assert make_segment(folder, 4, 1, "run") == ("stopped", "")
 
 
 @pytest.mark.slow
