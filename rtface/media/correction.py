@@ -15,6 +15,9 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import av
@@ -22,7 +25,7 @@ import numpy as np
 from av.stream import Disposition
 from numpy.typing import NDArray
 
-from rtface.errors import InputError, OutputError
+from rtface.errors import InputError, OutputError, UsageError
 from rtface.frame import Frame, Packet
 from rtface.media.coding import Coding
 from rtface.media.encoders import FAMILIES, VideoPlan, fit, set_slices
@@ -140,10 +143,109 @@ def taken_back(after: av.VideoFrame, change: av.VideoFrame, *, exact: bool) -> a
 # -- writing --------------------------------------------------------------------------------------------------------
 
 
+def check_correction_name(path: Path | None) -> None:
+    """UsageError for a name of ``--keep-correction`` that is no Matroska file's."""
+    if path is not None and path.suffix.lower() != ".mkv":
+        raise UsageError(f"--keep-correction {path}: a correction is Matroska; name a .mkv")
+
+
+@cache
 def _records_template() -> tuple[Any, Any]:
     """A text stream to copy the parameters of, and the container that keeps it alive."""
     container = av.open(io.BytesIO(b"1\n00:00:00,000 --> 00:00:01,000\n-\n"), format="srt")
     return container.streams[0], container
+
+
+def correction_encoding(video: VideoPlan) -> VideoPlan:
+    """How the correction of a film that is encoded as `video` is encoded; OutputError as `working_format`."""
+    plan = replace(video, encoder="ffv1", pix_fmt=working_format(video.pix_fmt)[1], convert=False, lossless=True,
+                   options=dict(FAMILIES["ffv1"].options), tag="", on_gpu=False, warnings=[], threads=0)
+    set_slices(plan)
+    return plan
+
+
+def plan_correction(target: Target, video: VideoPlan, info: MediaInfo, output: str) -> OutputPlan:
+    """The film of a correction: its frames, and a text stream (number 1) of the records.
+
+    Args:
+        target: its place, checked.
+        video: how the frames of the output are encoded.
+        info: the input.
+        output: name of the output, for the record.
+
+    Raises:
+        OutputError: as `working_format`.
+    """
+    template, _ = _records_template()
+    enhanced = StreamInfo(0, "video", "ffv1", None, Disposition.default, {}, True, template)
+    records = StreamInfo(1, "subtitle", "subrip", None, Disposition(0), {"title": "records"}, False, template)
+    tags = {_VERSION: VERSION, _SAMPLES: working_format(video.pix_fmt)[0], _OF: output,
+            _EXACT: "yes" if video.lossless else "no"}
+    described = replace(info, streams=[enhanced, records], chapters=[], metadata=tags, notes=[], hdr=None,
+                        coding=Coding("lossless", "FFV1"))
+    return OutputPlan(target, "matroska", correction_encoding(video), [StreamPlan(records, "copy")], described)
+
+
+def record_packet(text: bytes, time_base: Fraction, pts: int, duration: int) -> Packet:
+    """The packet of a record; its time is that of its frame, in the input's clock."""
+    packet: av.Packet[Any] = av.Packet(text)
+    packet.time_base, packet.pts, packet.dts, packet.duration = time_base, pts, pts, duration
+    return Packet(packet, 1)
+
+
+class FrameCorrections:
+    """Computes what a run adds to each frame, from copies of the frames as they came.
+
+    Args:
+        video: how the output's frames are encoded.
+
+    Raises:
+        OutputError: as `working_format`.
+    """
+
+    def __init__(self, video: VideoPlan) -> None:
+        self._video = video
+        self._work, self._stored = working_format(video.pix_fmt)
+        self._originals: deque[tuple[int, av.VideoFrame]] = deque()
+        self._nothing: av.VideoFrame | None = None
+
+    def remember(self, items: Iterator[Item]) -> Iterator[Item]:
+        """Copies each frame as it comes from the source, before anything is written to it."""
+        for item in items:
+            if isinstance(item, Frame) and not item.lead_in:
+                self._originals.append((item.pts, copy_image(item.image)))
+            yield item
+
+    def forget(self, frame: Frame) -> av.VideoFrame | None:
+        """Lets go of the copies up to that of a frame, and returns that one; None where there is none."""
+        while self._originals and self._originals[0][0] != frame.pts:
+            self._originals.popleft()  # a frame that was dropped
+        return self._originals.popleft()[1] if self._originals else None
+
+    def of(self, frame: Frame) -> tuple[Frame, Record]:
+        """The correction of the next frame, in the format that is stored, and its record.
+
+        Raises:
+            OutputError: the frame did not come through `remember`.
+        """
+        original = self.forget(frame)
+        if original is None:
+            raise OutputError("the correction of a frame cannot be kept: the frame as it was is not known any more")
+        before = repacked(fit(original, self._video), self._work)
+        after = repacked(fit(frame.image, self._video), self._work)
+        same = all(np.array_equal(a, b) for a, b in zip(_planes(before), _planes(after), strict=True))
+        output = _md5(_planes(after))
+        record = Record(output if same else _md5(_planes(before)), output, probe_of(after))
+        if same and self._nothing is None:
+            self._nothing = self._as_stored(difference(before, after))
+        change = copy_image(self._nothing) if same and self._nothing is not None else self._as_stored(
+            difference(before, after))
+        return replace(frame, image=change, faces=(), unfollowed=()), record
+
+    def _as_stored(self, image: av.VideoFrame) -> av.VideoFrame:
+        out = repacked(image, self._stored)
+        out.colorspace, out.color_range = self._video.tags.matrix, self._video.tags.range
+        return out
 
 
 class CorrectionSink:
@@ -154,7 +256,6 @@ class CorrectionSink:
         target: the correction's place, checked.
         video: how the film's frames are encoded.
         info: the input.
-        exact: whether decoding the film gives the samples that were encoded.
         output: the film's name, for the record.
         stats: receives the time that it takes.
         threads: encoder threads, None for the encoder's own choice.
@@ -163,39 +264,21 @@ class CorrectionSink:
         kept: frames that lie in the partial film and in the partial correction.
     """
 
-    def __init__(self, film: Sink, target: Target, video: VideoPlan, info: MediaInfo, *, exact: bool, output: str,
+    def __init__(self, film: Sink, target: Target, video: VideoPlan, info: MediaInfo, *, output: str,
                  stats: Stats, threads: int | None = None) -> None:
-        self._film, self._video, self._stats = film, video, stats
-        self._work, stored = working_format(video.pix_fmt)
-        template, self._template_of = _records_template()
-        enhanced = StreamInfo(0, "video", "ffv1", None, Disposition.default, {}, True, template)
-        records = StreamInfo(1, "subtitle", "subrip", None, Disposition(0), {"title": "records"}, False, template)
-        own = replace(
-            video, encoder="ffv1", pix_fmt=stored, convert=False, lossless=True, options=dict(FAMILIES["ffv1"].options),
-            tag="", on_gpu=False, warnings=[], threads=0)
-        set_slices(own)
-        tags = {_VERSION: VERSION, _SAMPLES: self._work, _OF: output, _EXACT: "yes" if exact else "no"}
-        described = replace(info, streams=[enhanced, records], chapters=[], metadata=tags, notes=[], hdr=None,
-                            coding=Coding("lossless", "FFV1"))
-        plan = OutputPlan(target, "matroska", own, [StreamPlan(records, "copy")], described)
-        self._own = FileSink(plan, Stats(), threads)
-        self._stored = stored
-        self._originals: deque[tuple[int, av.VideoFrame]] = deque()
-        self._nothing: av.VideoFrame | None = None
+        self._film, self._stats = film, stats
+        self._corrections = FrameCorrections(video)
+        self._own = FileSink(plan_correction(target, video, info, output), Stats(), threads)
+        self.remember = self._corrections.remember
         self.kept = 0
-
-    def remember(self, items: Iterator[Item]) -> Iterator[Item]:
-        """Copies each frame as it comes from the source, before anything is written to it."""
-        for item in items:
-            if isinstance(item, Frame) and not item.lead_in:
-                self._originals.append((item.pts, copy_image(item.image)))
-            yield item
 
     def write(self, item: Item) -> None:
         """Writes the correction of a frame, and then the frame; raises OutputError."""
         if isinstance(item, Frame):
             with self._stats.time("correction"):
-                self._write_correction(item)
+                change, record = self._corrections.of(item)
+                self._own.write(record_packet(record.encode(), item.time_base, item.pts, item.duration))
+                self._own.write(change)
         self._film.write(item)
 
     def finish(self) -> None:
@@ -209,31 +292,6 @@ class CorrectionSink:
         partial = self._film.abort(keep_partial=keep_partial)
         self.kept = min(self._film.kept, self._own.kept)
         return partial
-
-    def _write_correction(self, frame: Frame) -> None:
-        while self._originals and self._originals[0][0] != frame.pts:
-            self._originals.popleft()  # a frame that was dropped
-        if not self._originals:
-            raise OutputError("the correction of a frame cannot be kept: the frame as it was is not known any more")
-        before = repacked(fit(self._originals.popleft()[1], self._video), self._work)
-        after = repacked(fit(frame.image, self._video), self._work)
-        same = all(np.array_equal(a, b) for a, b in zip(_planes(before), _planes(after), strict=True))
-        output = _md5(_planes(after))
-        record = Record(output if same else _md5(_planes(before)), output, probe_of(after))
-        if same and self._nothing is None:
-            self._nothing = self._as_stored(difference(before, after))
-        change = copy_image(self._nothing) if same and self._nothing is not None else self._as_stored(
-            difference(before, after))
-        packet: av.Packet[Any] = av.Packet(record.encode())
-        packet.time_base, packet.pts, packet.dts = frame.time_base, frame.pts, frame.pts
-        packet.duration = frame.duration
-        self._own.write(Packet(packet, 1))
-        self._own.write(replace(frame, image=change, faces=(), unfollowed=()))
-
-    def _as_stored(self, image: av.VideoFrame) -> av.VideoFrame:
-        out = repacked(image, self._stored)
-        out.colorspace, out.color_range = self._video.tags.matrix, self._video.tags.range
-        return out
 
 
 # -- reading --------------------------------------------------------------------------------------------------------

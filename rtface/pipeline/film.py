@@ -17,7 +17,7 @@ from rtface._version import __version__
 from rtface.analysis.treatment import made_for_another, read_treatments
 from rtface.enhance.face_filter import missing_tracks
 from rtface.errors import Interrupted, OutputError, UsageError
-from rtface.media.correction import CorrectionSink
+from rtface.media.correction import CorrectionSink, check_correction_name
 from rtface.media.encoders import VideoPlan
 from rtface.media.file_sink import FileSink
 from rtface.media.folder_sink import FolderSink
@@ -73,8 +73,7 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
     stats, stop = stats or Stats(), stop or threading.Event()
     if options.sequence and not input.is_dir():
         raise UsageError(f"{input} is not a folder: --sequence makes a film of a folder of stills")
-    if options.keep_correction and options.keep_correction.suffix.lower() != ".mkv":
-        raise UsageError(f"--keep-correction {options.keep_correction}: a correction is Matroska; name a .mkv")
+    check_correction_name(options.keep_correction)
     report = Report(str(input), os.fspath(output), __version__, options.engine, options.device,
                     options=report_options(options))
     stills = is_stills_job(input, output, options)
@@ -274,8 +273,7 @@ def _with_correction(sink: Sink, video: VideoPlan | None, info: MediaInfo, outpu
         if video is None:
             raise UsageError(f"--keep-correction {options.keep_correction}: for a folder of images it needs a folder "
                              "of the same kind as INPUT (PNG, TIFF or DPX); name a film, or leave it out")
-        return CorrectionSink(sink, target, video, info, exact=video.lossless, output=output.name, stats=stats,
-                              threads=threads.encode)
+        return CorrectionSink(sink, target, video, info, output=output.name, stats=stats, threads=threads.encode)
     except BaseException:
         sink.abort(keep_partial=False)
         raise
