@@ -144,8 +144,7 @@ def why_no_job(input: Path | Address, output: Path | str, options: Options) -> s
         return "the INPUT is no film in a file"
     if str(output).endswith("/") or Path(output).is_dir() or Path(output).suffix.lower() not in FORMATS:
         return "the OUTPUT is no film"
-    for flag, given in (("--dry-run", options.dry_run), ("--compare", options.compare),
-                        ("--keep-correction", options.keep_correction)):
+    for flag, given in (("--dry-run", options.dry_run), ("--compare", options.compare)):
         if given:
             return f"{flag} is given"
     if options.treatment is not None or FaceFilter.parse(options.faces).ids is not None:

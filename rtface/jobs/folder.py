@@ -3,10 +3,10 @@
     better.mp4.rtface/
       plan.json            what is done (`rtface.jobs.plan`)
       segments/00007.json  a finished segment, and which file holds it (`rtface.jobs.segment_file`)
-      segments/00007-1.video
+      segments/00007-1.video, 00007-1.correction
       leases/00007-1.json  who works on it (`rtface.jobs.leases`)
       workers/ID.json      a worker's heartbeat and progress; ID.lock is locked while it lives
-      join.json            the working file of the join (`rtface.jobs.join`)
+      join.json            the working files of the join (`rtface.jobs.join`)
       faces.json           faces on sampled frames (`rtface.jobs.faces_ahead`)
       progress.json        the state of the job in figures (`rtface.jobs.status`)
       log.txt              one line for each event

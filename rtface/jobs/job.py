@@ -12,18 +12,19 @@ from time import monotonic, perf_counter
 from typing import TYPE_CHECKING
 
 from rtface._version import __version__
-from rtface.errors import InputError, Interrupted, OutputError, RtfaceError, UsageError
+from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.jobs import fingerprint
 from rtface.jobs.borders import SEGMENT_S
 from rtface.jobs.figures import JobFigures
 from rtface.jobs.folder import JobFolder, folder_of
 from rtface.jobs.job_progress import JobProgress
-from rtface.jobs.join import DamagedSegments, Join
+from rtface.jobs.join import DamagedSegments, Join, published, remove_unfinished
 from rtface.jobs.leases import Leases, WorkerSign
 from rtface.jobs.local_workers import LocalWorkers, count_workers
 from rtface.jobs.plan import JobPlan, difference, frame_options, make_plan, option_files, options_of
 from rtface.jobs.status import JobStatus, read_status
 from rtface.jobs.worker import Worker
+from rtface.media.correction import check_correction_name
 from rtface.media.leftovers import clear_leftovers
 from rtface.media.outputs import OutputPath, check_outputs
 from rtface.media.source import FileSource
@@ -96,13 +97,13 @@ class FilmJob:
             if place.planned and (held := Leases(place, "").held()):
                 worker = next(iter(held.values()))[1]
                 raise UsageError(f"{place.path}: worker {worker} is at work on this job; stop it before --restart")
-            _remove_work(place)
+            remove_unfinished(place)
             place.remove()
         if not place.planned:
             if place.path.is_dir():
                 place.make()  # raises where it holds other things
                 place.remove()
-            check_outputs([OutputPath(output)], inputs=[source], overwrite=options.overwrite)
+            check_outputs([OutputPath(output), *_kept(options)], inputs=[source], overwrite=options.overwrite)
             place.make()
             opened = FileSource(source, start=options.start, end=options.end)
             try:
@@ -170,9 +171,12 @@ class FilmJob:
         saved: Target | None = None
         failure: BaseException | None = None
         try:
-            whole = self._published()  # a call was ended behind the join
+            whole = published(self.folder)  # a call was ended behind the join
+            if "join" not in Leases(self.folder, "").held():
+                remove_unfinished(self.folder)
+            kept = _kept(options)
             sums = checksum_outputs(self.plan.target, film=True) if options.checksums else []
-            written = [OutputPath(self.plan.target), *sums]
+            written = [OutputPath(self.plan.target), *kept, *sums]
             written += [OutputPath(options.report, "--report")] if options.report else []
             targets = check_outputs(written, inputs=[self.plan.source], overwrite=options.overwrite or whole)
             saved = targets[-1] if options.report else None
@@ -182,16 +186,18 @@ class FilmJob:
                     saved = None
                     report.notes.append("an earlier call finished the film; its report has the figures")
             else:
-                _remove_work(self.folder)
-                for line in clear_leftovers(targets[0]):
+                films = targets[:1 + len(kept)]
+                for line in (line for target in films for line in clear_leftovers(target)):
                     stats.warn(f"leftover:{line}", line)
-                figures = self._make(targets[0], report, self._processes(workers, farm, said), stats, progress, stop,
+                figures = self._make(films, report, self._processes(workers, farm, said), stats, progress, stop,
                                      building, said)
             if figures is not None:
                 _take_over(stats, figures.stats)
                 figures.fill(report)
             if sums:
-                report.notes += write_checksums(self.plan.target, targets[1:1 + len(sums)], stop=stop.is_set)
+                report.notes += write_checksums(
+                    self.plan.target, targets[1 + len(kept):][:len(sums)], stop=stop.is_set,
+                    more=[target.path for target in targets[1:1 + len(kept)]])
         except BaseException as error:  # noqa: BLE001 - noted in the report, and raised again
             failure = self._interrupted() if isinstance(error, KeyboardInterrupt) else error
             report.ended_by(failure)
@@ -229,9 +235,9 @@ class FilmJob:
         return partial(LocalWorkers, self.folder, count, self.options.threads, self.options.segments) if count > 1 \
             else None
 
-    def _make(self, target: Target, report: Report, start: _Start | None, stats: Stats, progress: Show | None,
+    def _make(self, films: list[Target], report: Report, start: _Start | None, stats: Stats, progress: Show | None,
               stop: threading.Event, building: BuildProgress | None, said: Callable[[str], object]) -> JobFigures:
-        """Works until all segments are finished, and joins them."""
+        """Works until all segments are finished, and joins them to the output, and its correction where one is kept."""
         for _ in range(3):  # segments that turn out to be damaged are made again
             self._work(start, progress, stop, building)
             try:
@@ -242,7 +248,8 @@ class FilmJob:
                             raise Interrupted
                     try:
                         report.first_frame_s = self._first_frame_s
-                        return Join(self.folder, self.plan, target, self.options, report, stats, stop).run()
+                        return Join(self.folder, self.plan, films[0], self.options, report, stats, stop,
+                                    *films[1:]).run()
                     finally:
                         leases.release("join", epoch)
             except DamagedSegments as error:
@@ -298,28 +305,15 @@ class FilmJob:
         return Interrupted(f"interrupted; {done} of {len(self.plan)} segments are done and stay in {self.folder.path}; "
                            "the same command continues")
 
-    def _published(self) -> bool:
-        """Whether the output is whole, and only the folder was not removed yet."""
-        note = self.folder.read(self.folder.joining)
-        if not note or not note.get("whole"):
-            return False
-        try:
-            return self.plan.target.stat().st_ino == note["inode"]
-        except OSError:
-            return False
-
     def _remove(self) -> None:
-        _remove_work(self.folder)
+        remove_unfinished(self.folder)
         self.folder.remove()
 
 
-def _remove_work(folder: JobFolder) -> None:
-    """Removes the working file of a join that was killed."""
-    with suppress(InputError):
-        note = folder.read(folder.joining)
-        if note is not None:
-            with suppress(OSError):
-                Path(note["work"]).unlink(missing_ok=True)
+def _kept(options: Options) -> list[OutputPath]:
+    """The correction that a run keeps; UsageError for a name that is no Matroska file's."""
+    check_correction_name(options.keep_correction)
+    return [OutputPath(options.keep_correction, "--keep-correction")] if options.keep_correction else []
 
 
 def _take_over(stats: Stats, other: Stats) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import av
@@ -21,6 +23,7 @@ from rtface.jobs.figures import JobFigures
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.segment_file import SegmentFile, Times, same_header
+from rtface.media.correction import plan_correction, record_packet
 from rtface.media.film_file import FilmFile
 from rtface.media.muxer import AnyPacket
 from rtface.media.provenance import describe
@@ -45,8 +48,82 @@ class DamagedSegments(Exception):
         self.numbers = numbers
 
 
+class _Pieces:
+    """The files of all segments that become one film: the output, or its correction.
+
+    Args:
+        folder: of the job.
+        encoder: FFmpeg's name.
+        key: under which a segment's record describes the file; "" for the record itself.
+
+    Attributes:
+        header: of the encoder.
+        base: seconds of one unit of the times; 0 before the first file.
+        delay: frames by which decoding runs ahead of presentation, at most.
+    """
+
+    def __init__(self, folder: JobFolder, encoder: str, key: str = "") -> None:
+        self._folder, self._encoder, self._key = folder, encoder, key
+        self.header, self.base, self.delay = b"", Fraction(0), 0
+        self._first = 0, ""
+
+    def part(self, record: dict[str, Any]) -> dict[str, Any]:
+        """What a record says of the file.
+
+        Raises:
+            InputError: nothing.
+        """
+        if not self._key:
+            return record
+        if self._key not in record:
+            raise InputError(f"{self._folder.record(record['segment'])}: has no {self._key}")
+        return record[self._key]
+
+    def file(self, record: dict[str, Any]) -> SegmentFile:
+        """The file of a record; InputError as `part`."""
+        return SegmentFile.of(self._folder.segments, self.part(record))
+
+    def add(self, number: int, record: dict[str, Any]) -> None:
+        """Takes note of a file that was checked.
+
+        Raises:
+            InputError: it was encoded differently from those before.
+        """
+        segment = self.file(record)
+        if not self.base:
+            self.header, self.base, self._first = segment.header, segment.base, (number, record["run"])
+        elif segment.base != self.base or not same_header(segment.header, self.header, self._encoder):
+            first, run = self._first
+            raise InputError(f"{self._folder.path}: segments {first} and {number} were encoded differently "
+                             f"(workers {run} and {record['run']}); remove "
+                             f"{self._folder.record(number)}, and the same command makes it again")
+        self.delay = max(self.delay, delay_of(segment.times))
+
+    def packets(self, film: FilmFile, records: Iterable[dict[str, Any]]) -> Iterator[AnyPacket]:
+        """The encoded frames of all segments, with the times of the whole film."""
+        stream, times = film.streams.video, DecodingTimes(self.delay)
+        for record in records:
+            segment = self.file(record)
+            times.begin(segment.times)
+            for pts in sorted(entry[0] for entry in segment.times):
+                film.note(pts)
+            for data, entry in segment.packets():
+                packet = av.Packet(data)
+                packet.stream, packet.time_base = stream, film.plan.video.time_base
+                packet.pts, packet.dts, packet.duration = entry[0], times.next(entry), entry[2]
+                packet.is_keyframe = bool(entry[4])
+                yield packet
+
+    def check_header(self, film: FilmFile) -> None:
+        """Checks that the encoder of a film that was written is that of the segments; InputError where not."""
+        own = bytes(film.streams.video.codec_context.extradata or b"")
+        if not same_header(own, self.header, self._encoder):
+            raise InputError(f"{self._folder.path}: the segments were encoded by another build of "
+                             f"{self._encoder} than the one here; join them on a machine that made them")
+
+
 class Join:
-    """Writes the output of a job whose segments are all finished.
+    """Writes the output of a job whose segments are all finished, and its correction where that is kept.
 
     Args:
         folder, plan: of the job.
@@ -55,15 +132,19 @@ class Join:
         report: is filled with the figures of all segments.
         stats: receives counters and warnings.
         stop: ends it when set.
+        correction: place of the correction, checked; None where none is kept.
     """
 
     def __init__(self, folder: JobFolder, plan: JobPlan, target: Target, options: Options, report: Report,
-                 stats: Stats, stop: threading.Event) -> None:
-        self._folder, self._plan, self._target = folder, plan, target
+                 stats: Stats, stop: threading.Event, correction: Target | None = None) -> None:
+        self._folder, self._plan, self._target, self._correction = folder, plan, target, correction
         self._options, self._report, self._stats, self._stop = options, report, stats, stop
+        self._frames = _Pieces(folder, plan.video["encoder"])
+        self._changes = _Pieces(folder, "ffv1", "correction") if correction is not None else None
+        self._note: dict[str, Any] = {}
 
     def run(self) -> JobFigures:
-        """Joins; the output appears under its name in one step.
+        """Joins; the output appears under its name in one step, and its correction just before.
 
         Raises:
             DamagedSegments: some have to be made again.
@@ -71,32 +152,40 @@ class Join:
             OutputError: the output cannot be written.
             Interrupted: it was stopped.
         """
-        figures, delay, base, header = self._read_records()
+        remove_unfinished(self._folder)
+        figures = self._read_records()
         source = FileSource(self._plan.source, start=self._options.start, end=self._options.end, threads=1,
                             stats=Stats(), strict=self._options.strict)
         try:
-            output = self._plan_output(source, figures)
-            output.video.time_base = base
-            film = self._open(output)
-            try:
-                film.corrected = figures.corrected
-                self._write(film, source, delay, header)
-                self._folder.write(self._folder.joining, {**self._work(film), "whole": True})
-                film.finish()
-            except BaseException:
-                film.abort(keep_partial=False)
-                raise
-        except OutputError as error:
-            error.args = (f"{error}; all segments stay in {self._folder.path}, and the same command joins them",)
+            self._join(source, figures)
+        except BaseException as error:
+            remove_unfinished(self._folder)
+            if isinstance(error, OutputError):
+                error.args = (f"{error}; all segments stay in {self._folder.path}, and the same command joins them",)
             raise
         finally:
             source.close()
         return figures
 
-    def _read_records(self) -> tuple[JobFigures, int, Fraction, bytes]:
-        """Checks all files; the figures, frames of delay, unit of times, and the encoder's header."""
-        figures, delay, damaged, why = JobFigures(), 0, list[int](), ""
-        header, base, first = b"", Fraction(0), 0
+    def _join(self, source: FileSource, figures: JobFigures) -> None:
+        output, correction = self._plan_output(source, figures), None
+        with ExitStack() as films:
+            film = self._open(output, self._frames, self._stats, "", films)
+            film.corrected = figures.corrected
+            self._write(film, source)
+            if self._correction is not None and self._changes is not None:
+                plan = plan_correction(self._correction, output.video, source.info, self._target.path.name)
+                correction = self._open(plan, self._changes, Stats(), "correction", films)
+                self._write_correction(correction, self._changes)
+            self._noted("", whole=True)
+            if correction is not None:
+                correction.finish()
+            film.finish()
+
+    def _read_records(self) -> JobFigures:
+        """Checks all files; the figures."""
+        figures, damaged, why = JobFigures(), list[int](), ""
+        kinds = [kind for kind in (self._frames, self._changes) if kind is not None]
         for number in range(len(self._plan)):
             self._check_stop()
             record = self._folder.read(self._folder.record(number))
@@ -106,28 +195,20 @@ class Join:
             figures.add(record)
             if record["file"] is None:
                 continue
-            segment = SegmentFile.of(self._folder.segments, record)
             try:
-                segment.check()
+                for kind in kinds:
+                    kind.file(record).check()
             except InputError as error:
                 damaged.append(number)
                 why = str(error)
                 continue
-            if not base:
-                header, base, first = segment.header, segment.base, number
-            elif segment.base != base or not same_header(segment.header, header, self._plan.video["encoder"]):
-                raise InputError(f"{self._folder.path}: segments {first} and {number} were encoded differently "
-                                 f"(workers {self._run_of(first)} and {record['run']}); remove "
-                                 f"{self._folder.record(number)}, and the same command makes it again")
-            delay = max(delay, delay_of(segment.times))
+            for kind in kinds:
+                kind.add(number, record)
         if damaged:
             raise DamagedSegments(damaged, why)
-        if not base:
+        if not self._frames.base:
             raise OutputError(f"{self._target.shown}: no frame came, so nothing was written")
-        return figures, delay, base, header
-
-    def _run_of(self, number: int) -> str:
-        return self._folder.read(self._folder.record(number))["run"]
+        return figures
 
     def _plan_output(self, source: FileSource, figures: JobFigures) -> OutputPlan:
         options, report = self._options, self._report
@@ -137,20 +218,24 @@ class Join:
         output.metadata.update(describe(engine, __version__, options.strength, metadata_options(options)))
         return output
 
-    def _open(self, output: OutputPlan) -> FilmFile:
-        """The film's file. Its working name is noted first, so that the next call can remove it after a crash."""
-        work = work_name(self._target.path)
-        self._folder.write(self._folder.joining, {"work": str(work)})
-        film = FilmFile(output, self._stats, threads=1, work=work, partial=False)
-        self._folder.write(self._folder.joining, self._work(film))
+    def _open(self, output: OutputPlan, pieces: _Pieces, stats: Stats, key: str, films: ExitStack) -> FilmFile:
+        """A film's file. Its working name is noted first, so that the next call can remove it after a crash."""
+        output.video.time_base = pieces.base
+        work = work_name(output.target.path)
+        self._noted(key, path=str(output.target.path), work=str(work))
+        film = FilmFile(output, stats, threads=1, work=work, partial=False)
+        films.callback(film.abort, keep_partial=False)
+        self._noted(key, inode=film.work.stat().st_ino)
         return film
 
-    def _work(self, film: FilmFile) -> dict[str, Any]:
-        return {"work": str(film.work), "inode": film.work.stat().st_ino}
+    def _noted(self, key: str, **values: object) -> None:
+        """Adds to the note of the join, or to its part about the correction."""
+        (self._note.setdefault(key, {}) if key else self._note).update(values)
+        self._folder.write(self._folder.joining, self._note)
 
-    def _write(self, film: FilmFile, source: FileSource, delay: int, header: bytes) -> None:
+    def _write(self, film: FilmFile, source: FileSource) -> None:
         """Frames and the packets of other streams, in the order in which a decoder would have given them."""
-        packets = self._packets(film, delay)
+        packets = self._frames.packets(film, self._records())
         ready = next(packets, None)
         base, origin = film.plan.video.time_base, self._plan.origin
         for item in source.others():
@@ -166,32 +251,61 @@ class Join:
             self._check_stop()
             film.put(ready)
             ready = next(packets, None)
-        own = bytes(film.streams.video.codec_context.extradata or b"")
-        if not same_header(own, header, film.plan.video.encoder):
-            raise InputError(f"{self._folder.path}: the segments were encoded by another build of "
-                             f"{film.plan.video.encoder} than the one here; join them on a machine that made them")
+        self._frames.check_header(film)
 
-    def _packets(self, film: FilmFile, delay: int) -> Iterator[AnyPacket]:
-        stream, base = film.streams.video, film.plan.video.time_base
-        times = DecodingTimes(delay)
+    def _write_correction(self, film: FilmFile, changes: _Pieces) -> None:
+        base = film.plan.video.time_base
+        shift = film.streams.shift(base)
+        texts = (text for record in self._records() for text in changes.part(record)["records"])
+        for packet, text in zip(changes.packets(film, self._records()), texts, strict=True):
+            self._check_stop()
+            assert packet.pts is not None
+            film.take(record_packet(text.encode(), base, packet.pts + shift, packet.duration or 0))
+            film.put(packet)
+        changes.check_header(film)
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """The records of all segments that have frames."""
         for number in range(len(self._plan)):
             record = self._folder.read(self._folder.record(number))
-            if record["file"] is None:
-                continue
-            segment = SegmentFile.of(self._folder.segments, record)
-            times.begin(segment.times)
-            for pts in sorted(entry[0] for entry in segment.times):
-                film.note(pts)
-            for data, entry in segment.packets():
-                packet = av.Packet(data)
-                packet.stream, packet.time_base = stream, base
-                packet.pts, packet.dts, packet.duration = entry[0], times.next(entry), entry[2]
-                packet.is_keyframe = bool(entry[4])
-                yield packet
+            if record["file"] is not None:
+                yield record
 
     def _check_stop(self) -> None:
         if self._stop.is_set():
             raise Interrupted
+
+
+def published(folder: JobFolder) -> bool:
+    """Whether the output of a job has its name, and only the folder was not removed yet."""
+    note = folder.read(folder.joining)
+    return bool(note and note.get("whole")) and _is(note.get("path", ""), note["inode"])
+
+
+def remove_unfinished(folder: JobFolder) -> None:
+    """Removes what a join that was ended left: its working files, and a correction whose film did not get its name."""
+    with suppress(InputError):
+        note = folder.read(folder.joining)
+        if note is None:
+            return
+        correction = note.get("correction", {})
+        if "inode" in correction and not published(folder) and _is(correction["path"], correction["inode"]):
+            _unlink(correction["path"])
+        for part in (note, correction):
+            if "work" in part:
+                _unlink(part["work"])
+
+
+def _is(path: str, inode: int) -> bool:
+    try:
+        return Path(path).stat().st_ino == inode
+    except OSError:
+        return False
+
+
+def _unlink(path: str) -> None:
+    with suppress(OSError):
+        Path(path).unlink(missing_ok=True)
 
 
 def delay_of(times: Iterable[Times]) -> int:

@@ -141,7 +141,8 @@ def count_workers(asked: int | str, plan: JobPlan, threads: int | None) -> int:
             raise UsageError(f"--workers {asked}: give a number from 0 to 256")
         return count
     width, height, _ = plan.size
-    each = _WORKER_BYTES + _FRAMES_HELD * width * height * 3
+    copies = 2 if "keep_correction" in plan.options else 1
+    each = _WORKER_BYTES + copies * _FRAMES_HELD * width * height * 3
     return max(1, min((threads or cores_here()) // 4, _free_memory() // each, len(plan)))
 
 

@@ -23,6 +23,7 @@ from rtface.errors import InputError, UsageError
 from rtface.jobs.borders import SEGMENT_S, borders, read_times
 from rtface.jobs.fingerprint import fingerprint
 from rtface.jobs.folder import FORMAT, JobFolder
+from rtface.media.correction import correction_encoding
 from rtface.media.cuda.nvenc import choose_encoder, encoding
 from rtface.media.encoders import VideoPlan
 from rtface.media.probe import MediaInfo
@@ -227,6 +228,9 @@ def make_plan(info: MediaInfo, source: Path, output: Path, options: Options,
 
     Returns:
         The plan, or one line that says why the film cannot be divided.
+
+    Raises:
+        OutputError: a correction of these samples cannot be kept.
     """
     times = read_times(source, info.start, info.end)
     if times.fault or not times.pts:
@@ -240,6 +244,8 @@ def make_plan(info: MediaInfo, source: Path, output: Path, options: Options,
     video = encoder_of(info, container, options)
     if "vp" in video.encoder and video.pix_fmt.startswith("yuva"):
         return f"{source.name} is processed without a job, because its transparency is a second stream in the encoder"
+    if options.keep_correction is not None:
+        correction_encoding(video)  # raises where it cannot be kept
     firsts = [times.pts[0], *borders(times, length)]
     places = [*(bisect_left(times.pts, pts) for pts in firsts), len(times.pts)]
     return JobPlan(

@@ -11,14 +11,15 @@ from typing import Any
 import av
 
 from rtface.enhance.film import FilmEnhancer
-from rtface.errors import Interrupted, OutputError
+from rtface.errors import Interrupted, OutputError, RtfaceError
 from rtface.frame import Frame
 from rtface.jobs import fingerprint
 from rtface.jobs.figures import SegmentFigures
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.leases import Leases
 from rtface.jobs.plan import JobPlan
-from rtface.jobs.segment_file import SegmentWriter
+from rtface.jobs.segment_file import CorrectionWriter, SegmentWriter
+from rtface.media.correction import FrameCorrections
 from rtface.media.encoders import VideoPlan
 from rtface.media.workfile import full
 from rtface.pipeline.build import RunParts
@@ -41,6 +42,7 @@ class RunOutput:
         first, epoch: the segment that it begins with, and its lease.
         claim: takes the next segment.
         run: names this run of the chain; tracks keep their numbers in it.
+        corrections: what the chain adds to each frame is kept too; None without ``--keep-correction``.
         on_frame: called after every frame with the segment, the seconds of it that are done, and the faces.
         stopped: whether the work is to end.
 
@@ -50,6 +52,7 @@ class RunOutput:
 
     def __init__(self, folder: JobFolder, plan: JobPlan, video: VideoPlan, parts: RunParts[FilmEnhancer], stats: Stats,
                  leases: Leases, first: int, epoch: int, claim: Claim, run: str, *,
+                 corrections: FrameCorrections | None = None,
                  on_frame: Callable[[int, float, int], object], stopped: Callable[[], bool]) -> None:
         self._folder, self._plan, self._video, self._leases = folder, plan, video, leases
         self._parts, self._stats, self._claim, self._run = parts, stats, claim, run
@@ -58,6 +61,8 @@ class RunOutput:
         self._starts = plan.starts[first] if first else None
         self._figures = SegmentFigures(stats, parts.enhance.tracks, float(plan.begins))
         self._writer: SegmentWriter | None = None
+        self._corrections = corrections
+        self._kept: CorrectionWriter | None = None
         self._began = monotonic()
         self._held = True
         self.done: list[int] = []
@@ -78,6 +83,8 @@ class RunOutput:
             time = item.pts * item.time_base
             if self._starts is not None and time < self._starts:
                 self._figures.lead_in(item)
+                if self._corrections is not None:
+                    self._corrections.forget(item)
                 continue
             number = self._plan.segment_at(time)
             while self._number < number:
@@ -92,10 +99,10 @@ class RunOutput:
 
     def abort(self) -> None:
         """Ends early: what is not finished is removed, and its lease given back."""
-        with suppress(OSError, av.FFmpegError, ValueError):
-            if self._writer is not None:
-                self._writer.discard()
-        self._writer = None
+        for writer in self._writers():
+            with suppress(OSError, av.FFmpegError, ValueError):
+                writer.discard()
+        self._writer = self._kept = None
         if self._held:
             self._leases.release(f"{self._number:05}", self._epoch)
         self._held = False
@@ -103,15 +110,25 @@ class RunOutput:
     def _take(self, frame: Frame) -> None:
         with self._errors():
             if self._writer is None:
-                self._writer = self._open()
+                self._open()
+                assert self._writer is not None
+            if self._kept is not None:
+                with self._stats.time("correction"):
+                    self._kept.write(frame)
             with self._stats.time("encode"):
                 self._writer.write(frame)
         self._stats.count("frames_out")
         self._figures.add(frame)
 
-    def _open(self) -> SegmentWriter:
-        path = self._folder.segments / f"{self._number:05}-{self._epoch}-{secrets.token_hex(3)}.video"
-        return SegmentWriter(path, self._video, self._plan.container, self._plan.origin, self._stats)
+    def _open(self) -> None:
+        """Begins the files of the segment."""
+        plan, path = self._plan, self._folder.segments / f"{self._number:05}-{self._epoch}-{secrets.token_hex(3)}.video"
+        self._writer = SegmentWriter(path, self._video, plan.container, plan.origin, self._stats)
+        if self._corrections is not None:
+            self._kept = CorrectionWriter(path.with_suffix(".correction"), self._corrections, self._video, plan.origin)
+
+    def _writers(self) -> list[SegmentWriter | CorrectionWriter]:
+        return [writer for writer in (self._writer, self._kept) if writer is not None]
 
     def _next(self) -> bool:
         """Finishes the segment in work, and takes the next; False where there is none for this worker."""
@@ -120,15 +137,18 @@ class RunOutput:
         record["engine"], record["device"] = self._parts.runtime.engines.described
         with self._errors():
             record |= self._writer.finish() if self._writer is not None else {"file": None, "frames": 0, "packets": []}
+            if self._kept is not None:
+                record["correction"] = self._kept.finish()
         fingerprint.check(self._plan.input, self._plan.source)
         record |= self._figures.take()
-        writer, self._writer = self._writer, None
-        kept = (writer is None or writer.path.exists()) and self._folder.write(
+        paths = [writer.path for writer in self._writers()]
+        self._writer = self._kept = None
+        finished = all(path.exists() for path in paths) and self._folder.write(
             self._folder.record(self._number), record, new=True)
-        if not kept:  # another worker took this one for gone, and was faster
+        if not finished:  # another worker took this one for gone, and was faster
             self._folder.log(f"{self._number:05}: was finished by another worker; the file of {self._run} is dropped")
-            if writer is not None:
-                writer.path.unlink(missing_ok=True)
+            for path in paths:
+                path.unlink(missing_ok=True)
         self._leases.release(f"{self._number:05}", self._epoch)
         self._held = False
         self.done.append(self._number)
@@ -147,6 +167,8 @@ class RunOutput:
         """Errors of the encoder and of the disk become those that a user can act on."""
         try:
             yield
+        except RtfaceError:
+            raise
         except OSError as error:
             failure = self._folder.failure(error)
             if full(error) and self._writer is not None:

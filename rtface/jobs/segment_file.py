@@ -21,6 +21,7 @@ import av
 
 from rtface.errors import InputError
 from rtface.frame import Frame
+from rtface.media.correction import FrameCorrections, correction_encoding
 from rtface.media.encoders import VideoPlan
 from rtface.media.file_hashes import sha256_of
 from rtface.media.frame_encoder import FrameEncoder, add_video
@@ -114,6 +115,46 @@ class SegmentWriter:
         self._file.write(data)
         self._digest.update(data)
         self._bytes += len(data)
+
+
+class CorrectionWriter:
+    """Writes what was added to the frames of a segment (``--keep-correction``), as a file like that of the segment.
+
+    Args:
+        path: the file; nothing of that name may be there.
+        corrections: of the run of the chain.
+        video: how the frames of the output are encoded.
+        origin: the time of the input's clock that becomes 0.
+
+    Raises:
+        OSError, OutputError: as `SegmentWriter`.
+    """
+
+    def __init__(self, path: Path, corrections: FrameCorrections, video: VideoPlan, origin: Fraction) -> None:
+        encoding = correction_encoding(video)
+        encoding.threads = video.threads
+        self._file = SegmentWriter(path, encoding, "matroska", origin, Stats())
+        self._corrections = corrections
+        self._records: list[str] = []
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._file.path
+
+    def write(self, frame: Frame) -> None:
+        """Writes the correction of the next frame; raises as `SegmentWriter.write`."""
+        change, record = self._corrections.of(frame)
+        self._records.append(record.encode().decode())
+        self._file.write(change)
+
+    def finish(self) -> dict[str, Any]:
+        """As `SegmentWriter.finish`, with the record of every frame."""
+        return {**self._file.finish(), "records": self._records}
+
+    def discard(self) -> None:
+        """Removes the file."""
+        self._file.discard()
 
 
 @dataclass(frozen=True, slots=True)

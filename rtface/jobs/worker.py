@@ -28,6 +28,7 @@ from rtface.jobs.plan import JobPlan, WorkerRefused, check_video, check_worker, 
 from rtface.jobs.run_output import RunOutput
 from rtface.jobs.share import choose
 from rtface.jobs.time_left import Pace
+from rtface.media.correction import FrameCorrections
 from rtface.media.encoders import VideoPlan
 from rtface.media.source import FileSource
 from rtface.options import Options
@@ -213,10 +214,12 @@ class Worker:
                 stack.callback(stages.close)
                 stages.watch(parts.tracker, self._options.tracker)
                 parts.enhance.tracks.known = self._known(first, source.info.time_base)
+                corrections = FrameCorrections(video) if self._options.keep_correction else None
                 output = self._output = RunOutput(
                     self._folder, self._plan, video, parts, self._stats, self._leases, first, epoch, claim, run,
-                    on_frame=self._note, stopped=self._stop.is_set)
-                items = self._chained(stages.remember(source), parts, first, source)
+                    corrections=corrections, on_frame=self._note, stopped=self._stop.is_set)
+                items = stages.remember(corrections.remember(iter(source)) if corrections else source)
+                items = self._chained(items, parts, first, source)
                 stack.enter_context(closing(items))
                 output.write(stages(end_at_faults(items, self._stats)))
         except BaseException as error:
@@ -279,7 +282,8 @@ class Worker:
             start = max(plan.starts[first] - plan.begins - plan.lead_in, Fraction(options.start or 0))
             options = replace(options, start=float(start) or None)
         source = open_film(plan.source, options, self._threads, self._stats, self._stop, stack, size=plan.size,
-                           on_gpu=not options.stages and options.damage == "none")
+                           on_gpu=options.keep_correction is None and not options.stages
+                           and options.damage == "none")
         assert isinstance(source, FileSource)
         return source
 

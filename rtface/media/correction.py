@@ -218,9 +218,10 @@ class FrameCorrections:
 
     def forget(self, frame: Frame) -> av.VideoFrame | None:
         """Lets go of the copies up to that of a frame, and returns that one; None where there is none."""
-        while self._originals and self._originals[0][0] != frame.pts:
+        while self._originals and self._originals[0][0] < frame.pts:
             self._originals.popleft()  # a frame that was dropped
-        return self._originals.popleft()[1] if self._originals else None
+        known = self._originals and self._originals[0][0] == frame.pts
+        return self._originals.popleft()[1] if known else None
 
     def of(self, frame: Frame) -> tuple[Frame, Record]:
         """The correction of the next frame, in the format that is stored, and its record.

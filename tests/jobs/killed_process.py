@@ -1,6 +1,7 @@
 """A program that runs a job again and again, each time killed at another step, and prints what the job had by then.
 
-Run as ``python -m tests.jobs.killed_process SOURCE OUTPUT``. It forks, so that imports are paid once.
+Run as ``python -m tests.jobs.killed_process SOURCE FOLDER STRIDE [d.mkv]``, where the last names a correction that is
+kept. It forks, so that imports are paid once.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def die_at(step: int) -> None:
 def run(source: Path, output: Path) -> None:
     """One call of the job."""
     runtime.EngineSet = lambda *_a, **_k: Engines(FakeEngine())  # type: ignore[assignment,misc]
-    job = FilmJob.open(source, output, Options(tracker="none", codec="ffv1"), length=LENGTH)
+    kept = output.with_name(sys.argv[4]) if len(sys.argv) > 4 else None
+    job = FilmJob.open(source, output, Options(tracker="none", codec="ffv1", keep_correction=kept), length=LENGTH)
     assert isinstance(job, FilmJob), job
     job.run()
 
@@ -74,7 +76,7 @@ def in_child(call: Callable[[], None]) -> int:
 
 
 def main() -> None:
-    """Dies at every third step, from the first on, until a call comes through; prints a line for each."""
+    """Dies at every STRIDE-th step, from the first on, until a call comes through; prints a line for each."""
     source, folder = Path(sys.argv[1]), Path(sys.argv[2])
     for step in range(1, 10_000, int(sys.argv[3])):
         place = folder / str(step)

@@ -11,25 +11,31 @@ import pytest
 
 from rtface.options import Options
 from rtface.pipeline.film import run_file
+from rtface.pipeline.undo import undo
 from tests.jobs import films
 from tests.jobs.test_joined import same_film
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it forks")
 
 
-@pytest.mark.parametrize("stride", [37, pytest.param(5, marks=pytest.mark.slow)])
-def test_killed_at_every_step(stride: int, tmp_path: Path):
+@pytest.mark.parametrize(("stride", "kept"), [
+    (37, []), (61, ["d.mkv"]), pytest.param(5, [], marks=pytest.mark.slow),
+    pytest.param(7, ["d.mkv"], marks=pytest.mark.slow)])
+def test_killed_at_every_step(stride: int, kept: list[str], tmp_path: Path):
     source = films.FILMS["h264 with B-frames"](tmp_path)
     one = tmp_path / "one.mkv"
     run_file(source, one, Options(tracker="none", codec="ffv1"))
     made = tmp_path / "made"
     made.mkdir()
-    done = subprocess.run([sys.executable, "-m", "tests.jobs.killed_process", source, made, str(stride)],
+    done = subprocess.run([sys.executable, "-m", "tests.jobs.killed_process", source, made, str(stride), *kept],
                           capture_output=True, text=True, timeout=280, check=False)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0 and len(lines) >= 3, done.stderr
     for line in lines:
         assert line["status"] == 9 and line["again"] == 0, (line, done.stderr)
-        assert [name for name in line["left"] if not name.endswith(".rtface")] == ["out.mkv"], line
-        same_film(one, made / str(line["step"]) / "out.mkv")
+        assert [name for name in line["left"] if not name.endswith(".rtface")] == [*kept, "out.mkv"], line
+        place = made / str(line["step"])
+        same_film(one, place / "out.mkv")
+        if kept:
+            assert undo(place / "out.mkv", place / "d.mkv", place / "back.mkv").exact == 80
     assert {line["finished"] for line in lines} >= {0, 4} if stride < 10 else True
