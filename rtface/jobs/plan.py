@@ -26,6 +26,7 @@ from rtface.jobs.folder import FORMAT, JobFolder
 from rtface.media.correction import correction_encoding
 from rtface.media.cuda.nvenc import choose_encoder, encoding
 from rtface.media.encoders import VideoPlan
+from rtface.media.mxf import check_times
 from rtface.media.probe import MediaInfo
 from rtface.media.stream_plan import FORMATS, supported_encoders
 from rtface.options import OPTIONS, Options
@@ -241,6 +242,8 @@ def make_plan(info: MediaInfo, source: Path, output: Path, options: Options,
         if shots.names_tracks:
             return f"{source.name} is processed without a job, because {shots.name} names tracks"
     container = FORMATS[output.suffix.lower()]
+    if container == "mxf":
+        check_times(str(output), output.stem, times.pts, times.base, info.rate)
     video = encoder_of(info, container, options)
     if "vp" in video.encoder and video.pix_fmt.startswith("yuva"):
         return f"{source.name} is processed without a job, because its transparency is a second stream in the encoder"

@@ -9,6 +9,7 @@ import av
 from av.codec import Codec
 
 from rtface.errors import UsageError
+from rtface.media import mxf
 from rtface.media.color import tags_from_rgb
 from rtface.media.encoders import (
     FAMILIES,
@@ -42,6 +43,8 @@ def default_encoder(info: MediaInfo, format: str, supported: set[str]) -> str:
     alpha = shape.alpha and info.transparent
     if format == "webm":  # FFmpeg's usual builds of libvpx know 8 bits only
         return "libvpx-vp9" if shape.bits <= 8 or "libsvtav1" not in supported else "libsvtav1"
+    if format == "mxf":
+        return "ffv1" if shape.bits > 12 else "prores_ks"
     if alpha and format == "matroska":
         return "ffv1"
     if alpha and format == "mov":
@@ -118,6 +121,7 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
     limit_look_ahead(plan)
     set_slices(plan)
     plan.options |= kept.options if kept else {}
+    plan.options |= mxf.ENCODER_OPTIONS.get(name, {}) if format == "mxf" else {}
     if say:
         plan.warnings += lossy_notes(plan, info, format, asked=codec is not None or crf is not None)
     _interlaced(plan, info)
@@ -196,11 +200,13 @@ def preserving_encoder(info: MediaInfo, format: str, supported: set[str]) -> Pre
     coding, codec = info.coding, info.codec
     if coding.kind == "mezzanine":
         encoder = "prores_ks" if codec == "prores" else "dnxhd"
-        held = encoder in supported and format in ("mov", "matroska")
+        held = encoder in supported and format in ("mov", "matroska", "mxf")
         return PreservingEncoder(encoder, options={"profile": coding.profile}) if held else None
     if coding.kind != "lossless" or format == "webm":
         return None
     rgb = pixel_format_info(info.pix_fmt).model == "rgb"
+    if format == "mxf":
+        return PreservingEncoder("ffv1") if _holds("ffv1", info) else None
     if codec == "h264" and "libx264" in supported:
         return PreservingEncoder("libx264rgb" if rgb else "libx264", crf=0)
     if codec == "hevc" and "libx265" in supported:
@@ -234,7 +240,7 @@ def lossy_notes(plan: VideoPlan, info: MediaInfo, format: str, *, asked: bool) -
     family = FAMILIES.get(plan.encoder, CodecFamily())
     quality = f" with {family.crf} {plan.options[family.crf]}" if family.crf in plan.options else ""
     kept = {"prores": ("mov", "matroska"), "dnxhd": ("mov",)}.get(info.codec, ("matroska",))
-    steps = [] if format in kept else ["name a " + " or ".join(_SUFFIX[name] for name in kept) + " output"]
+    steps = [] if format in (*kept, "mxf") else ["name a " + " or ".join(_SUFFIX[name] for name in kept) + " output"]
     steps += ["leave --codec and --crf out"] if asked else []
     how = " and ".join(steps) + (" to keep every sample" if coding.kind == "lossless" else f" to keep {coding.name}")
     if coding.kind == "lossless" and family.lossless is not None:

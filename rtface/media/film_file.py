@@ -17,6 +17,7 @@ from rtface.frame import Packet
 from rtface.media.leftovers import make_playable
 from rtface.media.mp4 import hide_cover_track, reach_last_frame
 from rtface.media.muxer import AnyPacket, muxer_options
+from rtface.media.mxf import check_spacing
 from rtface.media.output_streams import OutputStreams
 from rtface.media.provenance import append_xmp_box, without_correction
 from rtface.media.stream_plan import OutputPlan
@@ -74,6 +75,7 @@ class FilmFile:
         self.kept = 0
         self._given: deque[int] = deque(maxlen=REMEMBERED)  # pts of the last frames, in the encoder's unit
         self._first: int | None = None
+        self._early: list[Packet] = []  # packets before the first frame, whose time sound in MXF begins with
         self._container: OutputContainer = av.open(
             self._file, "w", format=plan.format, buffer_size=1 << 16, container_options=muxer_options(plan))
         self._container.flags |= Flags.flush_packets.value  # every finished piece goes to the disk at once
@@ -92,6 +94,14 @@ class FilmFile:
         """Notes the time of a frame that is written, in the order of presentation and the encoder's unit."""
         if self._first is None:
             self._first = pts
+            self.streams.begin(pts * self.plan.video.time_base)
+            for item in self._early:
+                self.streams.take(item)
+            self._early.clear()
+        if self.plan.format == "mxf":
+            video = self.plan.video
+            check_spacing(self.plan.path, self.plan.target.path.stem, self.frames,
+                          (pts - self._first) * video.time_base * video.rate - self.frames)
         self._given.append(pts)
         self.frames += 1
         self.stats.count("frames_out")
@@ -109,6 +119,9 @@ class FilmFile:
 
     def take(self, item: Packet) -> None:
         """Writes a packet of another stream of the input; raises as `put`."""
+        if self._first is None and self.plan.format == "mxf":
+            self._early.append(item)
+            return
         try:
             self.streams.take(item)
         except (OSError, av.FFmpegError, ValueError) as error:
@@ -116,7 +129,7 @@ class FilmFile:
 
     def flush(self) -> None:
         """Muxes everything that waits; errors are not yet those of rtface."""
-        self.streams.finish()
+        self.streams.finish(self.frames)
 
     def finish(self) -> None:
         """Flushes, and makes the output appear under its name in one step.

@@ -12,6 +12,7 @@ import av
 from av.container import OutputContainer
 from av.stream import Stream
 
+from rtface.media import mxf
 from rtface.media.stream_plan import OutputPlan, raw_bytes_a_second
 from rtface.stats import Stats
 
@@ -51,6 +52,8 @@ def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
     elif plan.format in ("matroska", "webm"):
         options |= {"cluster_time_limit": "500", "cluster_size_limit": str(_PIECE_BYTES),
                     "default_mode": "passthrough"}
+    elif plan.format == "mxf":
+        options |= mxf.muxer_options(plan.video.rate)
     return options
 
 

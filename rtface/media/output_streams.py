@@ -15,6 +15,8 @@ from av.video.stream import VideoStream
 from rtface.frame import Packet
 from rtface.media.frame_encoder import add_video
 from rtface.media.muxer import AnyPacket, Muxer, muxer_options
+from rtface.media.mxf import user_tags
+from rtface.media.pcm_sound import PcmTranscoder
 from rtface.media.start_timecode import KEY
 from rtface.media.stream_plan import COVERS, OutputPlan, StreamPlan
 from rtface.media.transcode import AdtsRewriter, AudioTranscoder, SubtitleTranscoder
@@ -42,11 +44,14 @@ class OutputStreams:
         cued: list[Stream] = []
         unheard: list[int] = []
         container.metadata.update(_fresh(plan.info.metadata) | plan.metadata)
-        if plan.timecode is not None and plan.format in ("matroska", "webm"):
+        if plan.format == "mxf":
+            container.metadata.update(user_tags(plan.metadata))
+        if plan.timecode is not None and plan.format in ("matroska", "webm", "mxf"):
             container.metadata[KEY] = str(plan.timecode)
         plans = {p.stream.index: p for p in plan.streams}
         self._left_out = {p.stream.index for p in plan.streams if p.action == "drop" and p.stream.silent}
-        for stream in plan.info.streams:
+        # MXF takes the rate of its sound packets from the frames.
+        for stream in sorted(plan.info.streams, key=lambda one: plan.format == "mxf" and not one.enhanced):
             if stream.enhanced:
                 self.video = self._add_video(stream.metadata, stream.disposition)
             elif stream.index in plans and plans[stream.index].action != "drop":
@@ -80,10 +85,17 @@ class OutputStreams:
             self._stats.warn(f"sound_left_out:{index}", f"{self._plan.path}: stream {index}: its sound begins later in "
                              "the film, and is left out")
 
-    def finish(self) -> None:
-        """Gives out what the sound encoders still hold, and muxes everything that waits."""
+    def begin(self, first: Fraction) -> None:
+        """Takes the time of the first frame in the output, in seconds; sound without times begins there."""
+        for _, sound in self._sounds.values():
+            if isinstance(sound, PcmTranscoder):
+                sound.begin(self._plan.info.origin + first)
+
+    def finish(self, frames: int) -> None:
+        """Gives out what the sound encoders still hold, and muxes everything that waits; `frames` were written."""
         for target, sound in self._sounds.values():
-            self.muxer.wait(target, sound.finish())
+            self.muxer.wait(target, sound.finish(frames / self._plan.video.rate) if isinstance(sound, PcmTranscoder)
+                            else sound.finish())
         self.muxer.flush()
 
     def _set_options(self, silent: bool) -> None:
@@ -114,7 +126,9 @@ class OutputStreams:
         target.metadata.update(_fresh(info.metadata))
         if plan.action == "sound":
             assert isinstance(source, AudioStream) and isinstance(target, AudioStream)
-            self._sounds[info.index] = target, AudioTranscoder(source, target, self._stats, self._plan.info.origin)
+            self._sounds[info.index] = target, (
+                PcmTranscoder(source, target, self._stats) if self._plan.format == "mxf" else
+                AudioTranscoder(source, target, self._stats, self._plan.info.origin))
         elif plan.action == "cover":
             assert info.cover is not None
             packet = av.Packet(info.cover)
@@ -143,7 +157,7 @@ class OutputStreams:
         if plan.action == "sound":
             assert isinstance(source, AudioStream)
             target = container.add_stream(plan.encoder, rate=48_000)
-            AudioTranscoder.configure(source, target)
+            (PcmTranscoder if self._plan.format == "mxf" else AudioTranscoder).configure(source, target)
         elif plan.action == "text":
             assert isinstance(source, SubtitleStream)
             target = container.add_stream(plan.encoder)

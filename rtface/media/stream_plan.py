@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Literal
 
 import av
+from av.audio.stream import AudioStream
 from av.stream import Disposition
 
 from rtface.errors import OutputError, UsageError
+from rtface.media import mxf
 from rtface.media.cuda.nvenc import Encoding, choose_encoder, names_gpu
 from rtface.media.encoders import VideoPlan
 from rtface.media.outputs import check_target
+from rtface.media.pcm_sound import RATE
 from rtface.media.pixel_format import pixel_format_info
 from rtface.media.probe import MediaInfo, StreamInfo
 from rtface.media.start_timecode import output_timecode
@@ -29,7 +32,7 @@ Action = Literal["copy", "sound", "text", "attach", "cover", "drop"]
 
 # AVI is not among them: it has no place for variable times, sound that begins late, aspect, colour tags or fields.
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".ts": "mpegts",
-           ".m2ts": "mpegts"}
+           ".m2ts": "mpegts", ".mxf": "mxf"}
 _TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
 _TEXT_CODECS = {"subrip", "ass", "ssa", "webvtt", "mov_text", "text", "microdvd", "subviewer", "sami", "realtext",
                 "stl", "jacosub", "mpl2", "pjs", "vplayer", "subviewer1"}
@@ -148,6 +151,8 @@ def supported_encoders(format: str) -> set[str]:
     """Names of the codecs that a container can hold."""
     if format == "mpegts":  # its muxer does not say
         return {"libx264", "libx265", "h264_nvenc", "hevc_nvenc", "mpeg2video"}
+    if format == "mxf":  # nor does this one
+        return set(mxf.ENCODERS)
     with av.open(io.BytesIO(), "w", format=format) as container:
         return container.supported_codecs
 
@@ -199,12 +204,14 @@ def _decide(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
     if stream.kind in ("data", "unknown"):
         if stream.metadata.get("timecode"):  # the video stream's own tag keeps it; MP4 and MOV make a track of it
             return StreamPlan(stream, "drop"), ""
-        if stream.kind == "data" and accepts(format, stream):
+        if stream.kind == "data" and format != "mxf" and accepts(format, stream):
             return StreamPlan(stream, "copy"), ""
         return StreamPlan(stream, "drop"), f"data ({_named(stream)}) is left out, {format} cannot hold it"
     if stream.silent:
         return StreamPlan(stream, "drop"), (f"sound ({_named(stream)}) is announced, but nothing of it is in the "
                                             "beginning of the film: it is left out")
+    if format == "mxf":
+        return _decide_mxf(stream)
     if accepts(format, stream):
         return StreamPlan(stream, "copy"), ""
     if stream.kind == "audio" and stream.template.codec_context is not None:  # pyright: ignore
@@ -214,6 +221,18 @@ def _decide(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
         encoder = _TEXT[format]
         return StreamPlan(stream, "text", encoder), f"subtitles are converted from {stream.codec} to {_plain(encoder)}"
     return None, ""
+
+
+def _decide_mxf(stream: StreamInfo) -> tuple[StreamPlan | None, str]:
+    """PCM for every sound that can be decoded."""
+    source = stream.template
+    if not isinstance(source, AudioStream) or source.codec_context is None:  # pyright: ignore
+        return None, ""
+    encoder, exact = mxf.sound_encoder(stream.codec, source.codec_context.format.name)
+    rate = source.codec_context.sample_rate
+    other = "" if rate == RATE else f", {rate / 1000:g} kHz become {RATE // 1000}"
+    note = "" if exact and not other else f"sound is converted from {stream.codec} to {encoder}{other}"
+    return StreamPlan(stream, "sound", encoder), note
 
 
 def _plain(encoder: str) -> str:

@@ -29,21 +29,31 @@ class AudioTranscoder:
 
     Gaps are filled with silence and the clock of the input is followed (libswresample's async mode), so that the
     offset to the frames stays what it was.
+
+    Attributes:
+        like: rate, format and speakers of the samples before the resampler; None before the first.
+        base: unit of their times.
     """
+
+    resampling = "async=1000"
+    """Options of libswresample."""
 
     def __init__(self, source: AudioStream, target: AudioStream, stats: Stats, origin: Fraction) -> None:
         self._source, self._target, self._stats = source, target, stats
-        self._shift = round(origin / (source.time_base or Fraction(1, 1)))
+        self.set_origin(origin)
         self._graph: Graph | None = None
-        self._like: tuple[int, str, str] | None = None
+        self.like: tuple[int, str, str] | None = None
+        self.base: Fraction | None = None
+
+    def set_origin(self, origin: Fraction) -> None:
+        """Sets the time of the input's clock that becomes 0, in seconds."""
+        self._shift = round(origin / (self._source.time_base or Fraction(1, 1)))
 
     @staticmethod
     def configure(source: AudioStream, target: AudioStream) -> None:
         """Sets an encoder up for the source's rate and speakers."""
         context = source.codec_context
-        layout = context.layout.name
-        if layout.endswith("channels"):  # PCM in Matroska names no speakers
-            layout = _USUAL_LAYOUT.get(context.channels, layout)
+        layout = layout_of(source)
         opus = target.codec_context.name == "libopus"
         rates = target.codec_context.codec.audio_rates
         known = not rates or context.sample_rate in rates
@@ -64,15 +74,19 @@ class AudioTranscoder:
             if frame.pts is not None:
                 frame.pts -= self._shift
             frame.time_base = packet.time_base
-            like = (frame.sample_rate, frame.format.name, frame.layout.name)
-            if self._graph is not None and like != self._like:  # the source changed its rate or speakers
-                self._graph.push(None)
-                yield from self._drain()
-                self._graph = None
-            if self._graph is None:
-                self._graph, self._like = self._filter(frame), like
-            self._graph.push(frame)
+            yield from self.take(frame)
+
+    def take(self, frame: AudioFrame) -> Iterator[av.Packet[Any]]:
+        """Packets of the target for decoded samples with the output's times."""
+        like = (frame.sample_rate, frame.format.name, frame.layout.name)
+        if self._graph is not None and like != self.like:  # the source changed its rate or speakers
+            self._graph.push(None)
             yield from self._drain()
+            self._graph = None
+        if self._graph is None:
+            self._graph, self.like, self.base = self._filter(frame), like, frame.time_base
+        self._graph.push(frame)
+        yield from self._drain()
 
     def finish(self) -> Iterator[av.Packet[Any]]:
         """The packets that are still inside."""
@@ -87,7 +101,7 @@ class AudioTranscoder:
         graph.link_nodes(
             graph.add_abuffer(sample_rate=frame.sample_rate, format=frame.format.name, layout=frame.layout.name,
                               time_base=frame.time_base),
-            graph.add("aresample", "async=1000"),
+            graph.add("aresample", self.resampling),
             graph.add("aformat", f"sample_fmts={context.format.name}:sample_rates={context.sample_rate}:"
                                  f"channel_layouts={context.layout.name}"),
             graph.add("abuffersink"),
@@ -103,6 +117,12 @@ class AudioTranscoder:
                 return
             assert isinstance(frame, AudioFrame)
             yield from self._target.encode(frame)
+
+
+def layout_of(source: AudioStream) -> str:
+    """FFmpeg's name of the speakers of a sound; the usual ones where it names none (PCM in Matroska)."""
+    layout = source.codec_context.layout.name
+    return _USUAL_LAYOUT.get(source.codec_context.channels, layout) if layout.endswith("channels") else layout
 
 
 class AdtsRewriter:

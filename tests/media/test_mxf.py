@@ -1,0 +1,150 @@
+"""MXF outputs: frames, times, timecode and sound of the input come back; what MXF cannot hold is refused."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from rtface.errors import OutputError
+from rtface.media.mxf import check_times
+from rtface.media.source import FileSource
+from rtface.media.start_timecode import film_timecode
+from tests.media.conftest import decoded, make_film, passthrough
+
+NTSC = Fraction(30000, 1001)
+FFV1 = {"codec": "ffv1", "options": {"level": "3"}}
+
+
+def sound_of(path: Path) -> np.ndarray:
+    """All samples of the first sound, int32 channels×n, scaled to 32 bits; silence where packets leave a gap."""
+    with av.open(path) as box:
+        parts = [frame.to_ndarray().reshape(-1, frame.layout.nb_channels) for frame in box.decode(audio=0)]
+    samples = np.concatenate(parts).T
+    return samples.astype(np.int32) << 16 if samples.dtype == np.int16 else samples.astype(np.int32)
+
+
+def packets_of(path: Path) -> list[tuple[Fraction, bytes]]:
+    with av.open(path) as box:
+        video = box.streams.video[0]
+        return [(p.pts * p.time_base, bytes(p)) for p in box.demux(video) if p.size]
+
+
+@pytest.mark.parametrize(("film", "codec", "rate", "timecode"), [
+    ({"codec": "ffv1", "pix_fmt": "yuv420p"}, "ffv1", 25, "10:00:00:05"),
+    ({"codec": "ffv1", "pix_fmt": "gbrp16le"}, "ffv1", 24, "00:59:58:00"),
+    ({"codec": "prores_ks", "pix_fmt": "yuv422p10le"}, "prores", NTSC, "01:00:00;02"),
+    ({"codec": "dnxhd", "pix_fmt": "yuv422p", "options": {"profile": "dnxhr_hq"}, "size": (256, 144)}, "dnxhd", 25,
+     "01:00:00:00"),
+    ({"codec": "libx264", "options": {"preset": "fast"}}, "prores", 50, "01:00:00:49"),
+    ({"codec": "ffv1"}, "ffv1", 18, "01:00:00:17")])
+def test_times_frames_and_timecode_are_those_of_the_input(tmp_path: Path, film: dict[str, object], codec: str,
+                                                          rate: Fraction, timecode: str) -> None:
+    source = make_film(tmp_path / "in.mov" if codec != "ffv1" else tmp_path / "in.mkv", rate=rate,
+                       metadata={"timecode": timecode}, **film)  # pyright: ignore[reportArgumentType]
+    plan = passthrough(source, tmp_path / "out.mxf")
+    before, after = decoded(source), decoded(tmp_path / "out.mxf")
+    assert [round(time * rate) for time, _ in before] == [time * rate for time, _ in after]
+    assert str(film_timecode(tmp_path / "out.mxf")) == timecode
+    with av.open(tmp_path / "out.mxf") as box:
+        assert box.streams.video[0].codec_context.name == codec
+    if codec == "ffv1":
+        assert plan.video.lossless
+        assert [frame for _, frame in before] == [frame for _, frame in after]
+
+
+def test_h264_keeps_the_order_of_display(tmp_path: Path) -> None:
+    source = make_film(tmp_path / "in.mkv", frames=20, **FFV1)  # pyright: ignore[reportArgumentType]
+    passthrough(source, tmp_path / "out.mxf", codec="h264")
+    before, after = decoded(source), decoded(tmp_path / "out.mxf")
+    assert [time for time, _ in after] == [Fraction(k, 25) for k in range(20)]
+    for (_, one), (_, other) in zip(before, after, strict=True):  # frames of another place differ by far more
+        luma = [np.frombuffer(planes[0], np.uint8).astype(int) for planes in (one, other)]
+        assert np.abs(luma[0] - luma[1]).mean() < 4
+
+
+@pytest.mark.parametrize("encoder", ["pcm_s16le", "pcm_s24le", "pcm_s16be", "flac"])
+def test_lossless_sound_keeps_its_samples(tmp_path: Path, encoder: str) -> None:
+    source = make_film(tmp_path / ("in.mov" if "pcm" in encoder else "in.mkv"), sound=encoder, sound_ms=400,
+                       codec="prores_ks", pix_fmt="yuv422p10le")
+    plan = passthrough(source, tmp_path / "out.mxf")
+    assert np.array_equal(sound_of(source), sound_of(tmp_path / "out.mxf"))
+    assert not [note for note in plan.notes if "sound" in note]
+
+
+@pytest.mark.parametrize(("start_ms", "length_ms", "first_ms"), [
+    (0, 250, 0), (120, 200, 0), (0, 900, 0), (0, 400, 100)])
+def test_sound_begins_and_ends_with_the_frames(tmp_path: Path, start_ms: int, length_ms: int, first_ms: int) -> None:
+    """Sound that is shorter, later, longer and earlier than ten frames."""
+    times = [40 * k + first_ms for k in range(10)]
+    source = make_film(tmp_path / "in.mkv", pts_ms=times, sound="pcm_s16le", sound_ms=length_ms,
+                       sound_start_ms=start_ms, codec="prores_ks", pix_fmt="yuv422p10le")
+    passthrough(source, tmp_path / "out.mxf")
+    assert [time for time, _ in packets_of(tmp_path / "out.mxf")] == [Fraction(k, 25) for k in range(10)]
+    wanted = np.zeros((2, 48 * 400), np.int32)
+    tone, at = sound_of(source), 48 * (start_ms - first_ms)
+    begin, end = max(at, 0), min(wanted.shape[1], at + tone.shape[1])
+    wanted[:, begin:end] = tone[:, begin - at:end - at]
+    assert np.array_equal(sound_of(tmp_path / "out.mxf"), wanted)
+
+
+def test_lossy_sound_becomes_pcm_in_time(tmp_path: Path) -> None:
+    source = make_film(tmp_path / "in.mp4", frames=25, sound="aac", sound_ms=500, sound_start_ms=200)
+    plan = passthrough(source, tmp_path / "out.mxf")
+    found = np.abs(sound_of(tmp_path / "out.mxf")[0] / 2.0**31)
+    assert found.shape[0] == 48_000
+    loud = np.flatnonzero(found > 0.5) / 48_000
+    assert loud[0] == pytest.approx(0.2, abs=0.003)
+    assert loud[-1] == pytest.approx(0.7, abs=0.003)
+    assert any("converted from aac to pcm_s24le" in note for note in plan.notes)
+
+
+def test_a_cut_has_its_own_sound_and_timecode(tmp_path: Path) -> None:
+    source = make_film(tmp_path / "in.mov", frames=20, sound="pcm_s16le", codec="prores_ks", pix_fmt="yuv422p10le",
+                       metadata={"timecode": "01:00:00:00"})
+    passthrough(source, tmp_path / "out.mxf", start=0.21)  # frame 6, at 0.24 s
+    assert str(film_timecode(tmp_path / "out.mxf")) == "01:00:00:06"
+    before, after = sound_of(source), sound_of(tmp_path / "out.mxf")
+    assert np.array_equal(after, before[:, 48 * 240:48 * 800])
+
+
+def test_aspect_and_fields_are_kept(tmp_path: Path) -> None:
+    source = make_film(tmp_path / "in.mkv", aspect=Fraction(16, 15), size=(360, 288), codec="mpeg2video",
+                       options={"flags": "+ildct+ilme", "top": "1", "b": "4000000"})
+    passthrough(source, tmp_path / "out.mxf")
+    infos = []
+    for path in (source, tmp_path / "out.mxf"):
+        opened = FileSource(path)
+        infos.append((opened.info.aspect, opened.info.interlaced, opened.info.display.fields))
+        opened.close()
+    assert infos[0] == infos[1]
+    assert infos[1][0] == Fraction(16, 15)
+
+
+def test_uneven_times_are_refused_before_they_are_lost(tmp_path: Path) -> None:
+    source = make_film(tmp_path / "in.mkv", pts_ms=[0, 40, 80, 200, 240], frames=5)
+    with pytest.raises(OutputError, match=r"frame 3 comes 2\.0 frames late .* name the output out\.mkv or out\.mov"):
+        passthrough(source, tmp_path / "out.mxf")
+    with pytest.raises(OutputError, match="frame 3"):
+        check_times("out.mxf", "out", [0, 40, 80, 200], Fraction(1, 1000), Fraction(25))
+    check_times("out.mxf", "out", [3, 36, 70, 103, 136], Fraction(1, 1000), Fraction(30))
+
+
+@pytest.mark.parametrize(("film", "says"), [
+    ({"chapters": [(0, 100, "one")]}, "1 chapters"),
+    ({"matrix": (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)}, "the rotation")])
+def test_what_mxf_cannot_hold_is_refused(tmp_path: Path, film: dict[str, object], says: str) -> None:
+    source = make_film(tmp_path / "in.mp4", **film)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(OutputError, match=f"mxf cannot hold {says}.*out.mkv"):
+        passthrough(source, tmp_path / "out.mxf")
+
+
+def test_the_marks_are_comments_of_the_package(tmp_path: Path) -> None:
+    source = make_film(tmp_path / "in.mkv")
+    passthrough(source, tmp_path / "out.mxf", tags={"enhanced_by": "rtface 1", "rtface_engine": "rtface-m é"})
+    with av.open(tmp_path / "out.mxf") as box:
+        assert box.metadata["comment_enhanced_by"] == "rtface 1"
+        assert box.metadata["comment_rtface_engine"] == "rtface-m é"
