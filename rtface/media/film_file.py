@@ -17,7 +17,7 @@ from rtface.frame import Packet
 from rtface.media.leftovers import make_playable
 from rtface.media.mp4 import hide_cover_track, reach_last_frame
 from rtface.media.muxer import AnyPacket, muxer_options
-from rtface.media.mxf import check_spacing
+from rtface.media.mxf import check_spacing, plain_name
 from rtface.media.output_streams import OutputStreams
 from rtface.media.provenance import append_xmp_box, without_correction
 from rtface.media.stream_plan import OutputPlan
@@ -200,7 +200,7 @@ class FilmFile:
     def _unmark(self, file: BinaryIO) -> None:
         """Takes out what was written with the header about corrected faces, where there turned out to be none."""
         if not self.corrected:
-            tags, own = self.plan.metadata, {name.lower() for name in self.plan.info.metadata}
+            tags, own = self.plan.metadata, {plain_name(name.lower()) for name in self.plan.info.metadata}
             # What the input said of itself stays: it may have been enhanced before.
             take_out(file, self.plan.format, tags.keys() - without_correction(tags).keys() - own)
 

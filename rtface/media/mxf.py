@@ -7,8 +7,10 @@ note in MXF.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from fractions import Fraction
+from typing import BinaryIO
 
 from rtface.errors import OutputError
 
@@ -60,6 +62,98 @@ def check_times(shown: str, stem: str, pts: Sequence[int], base: Fraction, rate:
         check_spacing(shown, stem, number, (time - pts[0]) * base * rate - number)
 
 
-def user_tags(tags: dict[str, str]) -> dict[str, str]:
+# -- tags: comments of the material package -------------------------------------------------------------------------
+
+_PREFIX = "comment_"
+# Of an input that is MXF itself; these describe that file.
+_OWN = ("_ul", "uid", "umid", "company_name", "product_", "application_platform", "toolkit_", "modification_date")
+_PARTITION = bytes.fromhex("060e2b34020501010d0102010102")
+_FILL = bytes.fromhex("060e2b34010101020301021001000000")
+_PACKAGES = tuple(bytes.fromhex(f"060e2b34025301010d0101010101{kind}00") for kind in ("36", "37"))
+_TAGGED_VALUE = bytes.fromhex("060e2b34025301010d01010101013f00")
+_INSTANCE, _COMMENTS, _NAME = 0x3C0A, 0x4406, 0x5001
+_LARGEST_HEADER, _LONGEST_FILL = 16 << 20, 1 << 16
+
+
+def user_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """Tags under the names by which FFmpeg writes them as comments of the material package."""
-    return {f"comment_{name}": text for name, text in tags.items()}
+    return {name if name.startswith(_PREFIX) else _PREFIX + name: text for name, text in tags.items()
+            if not any(part in name.lower() for part in _OWN)}
+
+
+def plain_name(name: str) -> str:
+    """The name of a tag without FFmpeg's prefix."""
+    return name.removeprefix(_PREFIX)
+
+
+def take_out_comments(file: BinaryIO, names: Collection[str]) -> None:
+    """Removes comments of a finished file without moving anything else: sets become fill items (SMPTE ST 377-1, 6.3.3,
+    9.6), and the packages no longer refer to them."""
+    file.seek(0)
+    before = file.read(_LARGEST_HEADER)
+    data, removed = bytearray(before), set[bytes]()
+    sets = list(_header_sets(data))
+    for key, at, value, end in sets:
+        if key == _TAGGED_VALUE:
+            items = {tag: bytes(data[start:stop]) for tag, start, stop in _items(data, value, end)}
+            if items.get(_NAME, b"").decode("utf-16-be", "replace").rstrip("\0") in names:
+                removed.add(items.get(_INSTANCE, b""))
+                data[at:at + 16] = _FILL
+    for key, at, value, end in sets:
+        if key in _PACKAGES and not _without_references(data, at, value, end, removed):
+            return
+    if bytes(data) != before:
+        file.seek(0)
+        file.write(data)
+
+
+def _header_sets(data: bytearray) -> Iterator[tuple[bytes, int, int, int]]:
+    """The metadata sets of the header partition: key, where each begins, its value begins, and it ends."""
+    if bytes(data[:14]) != _PARTITION:
+        return
+    at, last = 0, len(data)
+    while at + 20 <= last:
+        key, first = bytes(data[at:at + 16]), data[at + 16]
+        width = first & 127 if first & 128 else 0
+        size = int.from_bytes(data[at + 17:at + 17 + width], "big") if width else first
+        value = at + 17 + width
+        if value + size > len(data):
+            return
+        if at == 0:  # the partition says how long its metadata are; they may begin behind a fill item
+            last = min(last, value + size + int.from_bytes(data[value + 32:value + 40], "big") + _LONGEST_FILL)
+        elif key[:13] == _PARTITION[:13] and key[13] in (3, 4):
+            return  # the body or the footer
+        yield key, at, value, value + size
+        at = value + size
+
+
+def _items(data: bytearray, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Items of a local set: tag, where each value begins and ends."""
+    while at + 4 <= end:
+        tag, size = struct.unpack_from(">HH", data, at)
+        yield tag, at + 4, at + 4 + size
+        at += 4 + size
+
+
+def _without_references(data: bytearray, at: int, value: int, end: int, removed: Collection[bytes]) -> bool:
+    """Takes references out of a package; a fill item takes their place. False where there is no room for one."""
+    parts: list[bytes] = []
+    for tag, start, stop in _items(data, value, end):
+        part = bytes(data[start - 4:stop])
+        if tag == _COMMENTS:
+            uids = [bytes(data[k:k + 16]) for k in range(start + 8, stop, 16)]
+            kept = [uid for uid in uids if uid not in removed]
+            listed = struct.pack(">II", len(kept), 16) + b"".join(kept)
+            if len(kept) < len(uids):
+                part = struct.pack(">HH", tag, len(listed)) + listed if kept else b""
+        parts.append(part)
+    body = b"".join(parts)
+    free = end - value - len(body)
+    if not free:
+        return True
+    width = value - at - 17  # of the length
+    if free < 20 or width < 1:
+        return False
+    fill = _FILL + b"\x83" + (free - 20).to_bytes(3, "big") + bytes(free - 20)
+    data[value - width:end] = len(body).to_bytes(width, "big") + body + fill
+    return True

@@ -45,7 +45,7 @@ class OutputStreams:
         unheard: list[int] = []
         container.metadata.update(_fresh(plan.info.metadata) | plan.metadata)
         if plan.format == "mxf":
-            container.metadata.update(user_tags(plan.metadata))
+            container.metadata.update(user_tags(container.metadata))
         if plan.timecode is not None and plan.format in ("matroska", "webm", "mxf"):
             container.metadata[KEY] = str(plan.timecode)
         plans = {p.stream.index: p for p in plan.streams}

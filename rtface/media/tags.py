@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator
 from typing import BinaryIO
 
 from rtface.media.mp4 import boxes, find_box, inner_boxes
+from rtface.media.mxf import take_out_comments
 
 
 def take_out(file: BinaryIO, format: str, names: Collection[str]) -> None:
@@ -24,6 +25,8 @@ def take_out(file: BinaryIO, format: str, names: Collection[str]) -> None:
         _from_mp4(file, names)
     elif format in ("matroska", "webm"):
         _from_matroska(file, {name.lower() for name in names})
+    elif format == "mxf":
+        take_out_comments(file, names)
 
 
 # -- MP4, MOV (ISO 14496-12, QuickTime metadata keys) ---------------------------------------------------------------

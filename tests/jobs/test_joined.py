@@ -57,7 +57,8 @@ def test_lossless_output_is_that_of_one_process(kind: str, tmp_path: Path):
 
 @pytest.mark.parametrize(("codec", "suffix", "more"), [
     ("libx264", ".mp4", {}), ("libx265", ".mp4", {}), ("libx264", ".ts", {}), ("libsvtav1", ".mkv", {}),
-    ("libvpx-vp9", ".webm", {}), ("prores_ks", ".mov", {}), ("libx264", ".mkv", {"crf": 0}),
+    ("libvpx-vp9", ".webm", {}), ("prores_ks", ".mov", {}), ("prores_ks", ".mxf", {}),
+    ("libx264", ".mkv", {"crf": 0}),
     ("libx264", ".mp4", {"start": 0.5, "end": 2.6})])
 def test_every_encoder_can_be_joined(codec: str, suffix: str, more: dict, tmp_path: Path):
     source = films.FILMS["h264 with B-frames"](tmp_path)
@@ -70,8 +71,9 @@ def test_every_encoder_can_be_joined(codec: str, suffix: str, more: dict, tmp_pa
         for x, y in zip(a.decode(video=0), b.decode(video=0), strict=True):
             difference = np.abs(x.to_ndarray(format="gray").astype(int) - y.to_ndarray(format="gray"))
             assert difference.mean() < 3
-        assert a.metadata == b.metadata
-        assert [s.metadata for s in a.streams] == [s.metadata for s in b.streams]
+        for x, y in [(a, b), *zip(a.streams, b.streams, strict=True)]:  # MXF numbers every file by itself
+            assert [(k, v) for k, v in x.metadata.items() if not k.endswith("umid")] == [
+                (k, v) for k, v in y.metadata.items() if not k.endswith("umid")]
 
 
 def test_corrected_faces_and_report_are_those_of_one_process(tmp_path: Path):

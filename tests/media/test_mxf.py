@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from rtface.errors import OutputError
+from rtface.media.file_sink import FileSink
+from rtface.media.leftovers import make_playable
 from rtface.media.mxf import check_times
 from rtface.media.source import FileSource
 from rtface.media.start_timecode import film_timecode
+from rtface.media.stream_plan import plan_output
 from tests.media.conftest import decoded, make_film, passthrough
 
 NTSC = Fraction(30000, 1001)
@@ -143,8 +146,52 @@ def test_what_mxf_cannot_hold_is_refused(tmp_path: Path, film: dict[str, object]
 
 
 def test_the_marks_are_comments_of_the_package(tmp_path: Path) -> None:
-    source = make_film(tmp_path / "in.mkv")
-    passthrough(source, tmp_path / "out.mxf", tags={"enhanced_by": "rtface 1", "rtface_engine": "rtface-m é"})
-    with av.open(tmp_path / "out.mxf") as box:
-        assert box.metadata["comment_enhanced_by"] == "rtface 1"
-        assert box.metadata["comment_rtface_engine"] == "rtface-m é"
+    source = make_film(tmp_path / "in.mkv", metadata={"title": "A film"})
+    tags = {"enhanced_by": "rtface 1", "rtface_engine": "rtface-m é", "digital_source_type": "composite"}
+    for corrected in (True, False):
+        out = tmp_path / "out.mxf"
+        passthrough(source, out, tags=tags, corrected=corrected)
+        with av.open(out) as box:
+            found = {name: text for name, text in box.metadata.items() if name.startswith("comment_")}
+            assert len(list(box.decode(video=0))) == 10
+        marks = {f"comment_{name}": text for name, text in tags.items()} if corrected else {}
+        assert found == {"comment_title": "A film", **marks}
+        assert b"".join(klv_keys(out)).count(b"\x3f\0") == len(found)
+    passthrough(out, tmp_path / "again.mxf")
+    with av.open(tmp_path / "again.mxf") as box:
+        assert box.metadata["comment_title"] == "A film"
+        assert "comment_company_name" not in box.metadata
+
+
+def klv_keys(path: Path) -> list[bytes]:
+    """The last two bytes of the keys of all metadata sets, read from the first to the last byte of the file."""
+    data, at, found = path.read_bytes(), 0, list[bytes]()
+    while at < len(data):
+        assert data[at:at + 4] == b"\x06\x0e\x2b\x34"
+        width = data[at + 16] & 127 if data[at + 16] & 128 else 0
+        size = int.from_bytes(data[at + 17:at + 17 + width], "big") if width else data[at + 16]
+        if data[at + 4:at + 14] == bytes.fromhex("025301010d0101010101"):
+            found.append(data[at + 14:at + 16])
+        at += 17 + width + size
+    assert at == len(data)
+    return found
+
+
+def test_a_film_that_ends_early_plays(tmp_path: Path) -> None:
+    source = make_film(tmp_path / "in.mkv", frames=40, sound="pcm_s16le", sound_ms=1600)
+    opened = FileSource(source)
+    plan = plan_output(opened.info, tmp_path / "out.mxf")
+    sink = FileSink(plan)
+    for done, item in enumerate(opened):
+        sink.write(item)
+        if done == 40:
+            break
+    # As after a crash: the bytes that are on the disk.
+    killed = tmp_path / ".out.killed.mxf"
+    killed.write_bytes(sink.work.read_bytes())
+    with killed.open("rb+") as file:
+        assert len(make_playable(file)) > 5
+    kept = sink.abort(keep_partial=True)
+    opened.close()
+    assert kept is not None
+    assert len(decoded(Path(kept))) == sink.kept > 5
