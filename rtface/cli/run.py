@@ -235,7 +235,7 @@ RUN_FLAGS: dict[str, dict[str, Any]] = {
 def run(
     paths: Annotated[list[str], typer.Argument(metavar="INPUT... OUTPUT", show_default=False, help=(
         "Films, stills or folders of stills, and the file or folder to write; its extension tells the kind: "
-        "mp4, mkv, mov, webm, png, jpg, tiff; a folder/ takes the frames of a film. "
+        "mp4, mkv, mov, mxf, webm, png, jpg, tiff; a folder/ takes the frames of a film. "
         "Live: camera:0 or a stream's URL, and vcam:, a URL or a file."))],
     output_dir: Annotated[Path | None, typer.Option(metavar="DIR", help=(
         "Write every INPUT into this folder under its own name; finished ones are skipped."))] = None,

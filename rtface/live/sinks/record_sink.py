@@ -37,9 +37,9 @@ class RecordSink(ChildSink):
     def __init__(self, path: str | os.PathLike[str], options: Options, *, metadata: dict[str, str]) -> None:
         super().__init__("rtface.live.sinks.record_worker:record", os.fspath(path), _SLOTS)
         suffix = Path(path).suffix.lower()
-        if suffix not in FORMATS or suffix == ".webm":
-            known = ", ".join(k for k in FORMATS if k != ".webm")
-            raise UsageError(f"{os.fspath(path)}: a live run is recorded as {known}; .mkv is the safest")
+        known = [name for name in FORMATS if name not in (".webm", ".mxf")]
+        if suffix not in known:
+            raise UsageError(f"{os.fspath(path)}: a live run is recorded as {', '.join(known)}; .mkv is the safest")
         self._format = FORMATS[suffix]
         self._target_file = check_target(path, inputs=[], overwrite=options.overwrite)
         self._work = work_name(self._target_file.path)
