@@ -48,7 +48,8 @@ def _fate(plan: StreamPlan) -> str:
     stream = plan.stream
     what = f"{'sound' if stream.kind == 'audio' else stream.kind} ({stream.codec or 'unknown'}"
     what += f", {stream.language})" if stream.language else ")"
-    return f"{what} " + {"copy": "is copied", "sound": f"becomes {plan.encoder}", "text": f"becomes {plan.encoder}",
+    sound = "keeps its samples" if plan.encoder == stream.codec else f"becomes {plan.encoder}"
+    return f"{what} " + {"copy": "is copied", "sound": sound, "text": f"becomes {plan.encoder}",
                          "attach": "is attached", "cover": "becomes the cover", "drop": "is left out"}[plan.action]
 
 
