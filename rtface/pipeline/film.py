@@ -270,6 +270,9 @@ def _with_correction(sink: Sink, video: VideoPlan | None, info: MediaInfo, outpu
     try:
         [target] = check_outputs([OutputPath(options.keep_correction, "--keep-correction")], inputs=[],
                                  overwrite=options.overwrite)
+        if video is None and isinstance(sink, FolderSink) and sink.kind == "exr":
+            raise UsageError(f"--keep-correction {options.keep_correction}: a correction of EXR's floating-point "
+                             "samples cannot be kept to the bit; keep the scan, and leave the option out")
         if video is None:
             raise UsageError(f"--keep-correction {options.keep_correction}: for a folder of images it needs a folder "
                              "of the same kind as INPUT (PNG, TIFF or DPX); name a film, or leave it out")
