@@ -76,7 +76,7 @@ def test_films_are_added_and_run_and_one_fails(film: Path, tmp_path: Path) -> No
     assert "item 2 failed: " in table.stderr
     broken.write_bytes(film.read_bytes())
     command("retry", "failed")
-    command("run", "--no-notify")
+    assert "exit code 3" in command("run", "--no-notify", "--then", "exit 3", code=1).stderr
     assert [item["state"] for item in listed()] == ["done", "done"]
     command("remove", "done")
     assert "the queue is empty" in command("list").stderr
@@ -139,11 +139,6 @@ def test_errors_of_the_command_end_with_code_2() -> None:
     assert "no item 7" in command("cancel", 7, code=2).stderr
     assert "no item: give" in command("pause", "film.mp4", code=2).stderr
     command("run", "--at-once", "0", code=2)
-
-
-def test_a_failing_command_at_the_end_is_said(film: Path) -> None:
-    command("add", film, "b.mkv", "--engine", "rtface-s")
-    assert "exit code 3" in command("run", "--no-notify", "--then", "exit 3", code=1).stderr
 
 
 def test_the_same_verbs_in_python(film: Path, tmp_path: Path) -> None:

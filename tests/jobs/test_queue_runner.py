@@ -163,7 +163,7 @@ def start_process(queue: Queue, at_once: int = 1) -> subprocess.Popen[str]:
 
 
 def test_two_runners_never_take_one_item_twice(queue: Queue) -> None:
-    numbers = add(queue, *["ok"] * 24)
+    numbers = add(queue, *["ok"] * 12)
     for process in [start_process(queue, at_once=2) for _ in range(2)]:
         assert process.communicate(timeout=120)[0].startswith("outcome")
     assert set(states(queue).values()) == {"done"}

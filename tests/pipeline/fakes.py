@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import av
@@ -70,11 +71,16 @@ def portrait(width: int = 320, height: int = 180, *, blur: float = 2.0, scale: f
              shift: tuple[float, float] = (0.0, 0.0)) -> tuple[np.ndarray, np.ndarray]:
     """The astronaut's face in the middle of a picture, RGB uint8, and its five points."""
     matrix = np.array([[scale, 0, width / 2 - scale * 226 + shift[0]], [0, scale, height / 2 - scale * 128 + shift[1]]])
-    picture = cv2.warpAffine(data.astronaut(), matrix, (width, height), flags=cv2.INTER_AREA,
+    picture = cv2.warpAffine(_astronaut(), matrix, (width, height), flags=cv2.INTER_AREA,
                              borderMode=cv2.BORDER_REPLICATE)
     if blur:
         picture = cv2.GaussianBlur(picture, (0, 0), blur)
     return picture, ASTRONAUT @ matrix[:, :2].T + matrix[:, 2]
+
+
+@cache  # its file takes longer to decode than a frame to make
+def _astronaut() -> np.ndarray:
+    return data.astronaut()
 
 
 def face_at(points: np.ndarray, track_id: int = 1) -> Face:
