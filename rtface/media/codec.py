@@ -32,6 +32,7 @@ _PLAYED = ("libx264", "libx265", "libsvtav1", "libvpx", "h264_", "hevc_", "av1_"
 # Encoders that write captions, or the pixels' aspect, into their own stream. PyAV cannot note the aspect in Matroska.
 _WRITES_CAPTIONS = ("libx26", "h264_", "hevc_", "mpeg2video")
 _WRITES_ASPECT = ("libx26", "h264_", "hevc_", "mpeg", "ffv1")
+_FULL = 2  # FFmpeg's number of the full range (AVCOL_RANGE_JPEG)
 _SUFFIX = {"mov": ".mov", "matroska": ".mkv"}
 # Samples of raw video that MOV has a code for.
 _RAW_IN_MOV = ("uyvy422", "yuyv422", "rgb24", "bgr24", "argb", "bgra")
@@ -44,7 +45,7 @@ def default_encoder(info: MediaInfo, format: str, supported: set[str]) -> str:
     if format == "webm":  # FFmpeg's usual builds of libvpx know 8 bits only
         return "libvpx-vp9" if shape.bits <= 8 or "libsvtav1" not in supported else "libsvtav1"
     if format == "mxf":
-        return "ffv1" if shape.bits > 12 else "prores_ks"
+        return "ffv1" if shape.bits > 12 else "libx264" if _full_range(info) else "prores_ks"
     if alpha and format == "matroska":
         return "ffv1"
     if alpha and format == "mov":
@@ -58,6 +59,11 @@ def default_encoder(info: MediaInfo, format: str, supported: set[str]) -> str:
     if shape.model == "rgb":
         return "libx264rgb" if shape.bits == 8 else "libx265"
     return "libx264"
+
+
+def _full_range(info: MediaInfo) -> bool:
+    """Whether the frames are YCbCr of full range, which ProRes does not know."""
+    return info.tags.range == _FULL and pixel_format_info(info.pix_fmt).model == "yuv"
 
 
 def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str | None, crf: float | None,
@@ -125,6 +131,9 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
     if say:
         plan.warnings += lossy_notes(plan, info, format, asked=codec is not None or crf is not None)
     _interlaced(plan, info)
+    if name == "prores_ks" and plan.tags.range == _FULL and _full_range(info):
+        plan.warnings.append("ProRes does not know full range: players will show black and white clipped; --codec "
+                             "libx264 or ffv1 keeps the range")
     if info.hdr is not None:
         set_hdr(plan, info.hdr)
     if info.captions and not name.startswith(_WRITES_CAPTIONS):

@@ -127,6 +127,17 @@ def test_aspect_and_fields_are_kept(tmp_path: Path) -> None:
     assert infos[1][0] == Fraction(16, 15)
 
 
+def test_full_range_stays_full_range(tmp_path: Path) -> None:
+    """ProRes would be read as limited range."""
+    source = make_film(tmp_path / "in.mp4", tags={"color_range": 2})
+    plan = passthrough(source, tmp_path / "out.mxf")
+    opened = FileSource(tmp_path / "out.mxf")
+    opened.close()
+    assert (plan.video.encoder, opened.info.color.full_range) == ("libx264", True)
+    plan = passthrough(source, tmp_path / "out.mov", codec="prores")
+    assert any("ProRes does not know full range" in line for line in plan.video.warnings)
+
+
 def test_uneven_times_are_refused_before_they_are_lost(tmp_path: Path) -> None:
     source = make_film(tmp_path / "in.mkv", pts_ms=[0, 40, 80, 200, 240], frames=5)
     with pytest.raises(OutputError, match=r"frame 3 comes 2\.0 frames late .* name the output out\.mkv or out\.mov"):
