@@ -71,13 +71,15 @@ class Muxer:
         unheard: indexes of the streams that should come early.
         delayed: whether the header waits for all streams (MP4, MOV).
         begin: called before the header; with True when some stream is silent.
+        pace: called with the seconds that the frames have come to.
         stats: receives counters.
     """
 
     def __init__(self, container: OutputContainer, video: int, *, covers: Sequence[AnyPacket], cued: Sequence[Stream],
-                 unheard: Iterable[int], delayed: bool, begin: Callable[[bool], None], stats: Stats) -> None:
+                 unheard: Iterable[int], delayed: bool, begin: Callable[[bool], None],
+                 pace: Callable[[float], None] | None = None, stats: Stats) -> None:
         self._container, self._video, self._stats = container, video, stats
-        self._delayed, self._begin_options = delayed, begin
+        self._delayed, self._begin_options, self._pace = delayed, begin, pace
         self._order = count()
         self._waiting: list[tuple[float, int, AnyPacket]] = []
         self._held: list[AnyPacket] | None = []
@@ -93,6 +95,8 @@ class Muxer:
         time = float((stamp or 0) * packet.time_base)
         self._release(time)
         self.reached = max(self.reached, time)
+        if self._pace is not None:
+            self._pace(self.reached)
         self._mux(packet)
 
     def wait(self, target: Stream, packets: Iterable[AnyPacket]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from typing import Any
 
@@ -25,6 +26,8 @@ from rtface.stats import Stats
 # Tags that describe the old file rather than the film.
 _STALE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "bps", "number_of_frames",
           "number_of_bytes", "source_id", "vendor_id"}
+# Seconds that a sound may come after the frames of its time in the order of the input.
+_BEHIND_S = 10
 
 
 class OutputStreams:
@@ -60,7 +63,8 @@ class OutputStreams:
         if chapters:
             container.set_chapters(chapters)  # pyright: ignore[reportArgumentType]
         self.muxer = Muxer(container, self.video.index, covers=covers, cued=cued, unheard=unheard,
-                           delayed=plan.format in ("mp4", "mov"), begin=self._set_options, stats=stats)
+                           delayed=plan.format in ("mp4", "mov"), begin=self._set_options,
+                           pace=self._pad_sounds if plan.format == "mxf" else None, stats=stats)
 
     def shift(self, base: Fraction) -> int:
         """The output's start time in units of a time base."""
@@ -90,6 +94,13 @@ class OutputStreams:
         for _, sound in self._sounds.values():
             if isinstance(sound, PcmTranscoder):
                 sound.begin(self._plan.info.origin + first)
+
+    def _pad_sounds(self, reached: float) -> None:
+        """Silence where a sound is far behind the frames, which MXF's muxer holds in memory until it comes."""
+        behind = Fraction(math.floor(reached)) - _BEHIND_S
+        for target, sound in self._sounds.values():
+            if isinstance(sound, PcmTranscoder) and sound.end < behind:
+                self.muxer.wait(target, sound.pad(behind))
 
     def finish(self, frames: int) -> None:
         """Gives out what the sound encoders still hold, and muxes everything that waits; `frames` were written."""

@@ -26,13 +26,14 @@ class PcmTranscoder(AudioTranscoder):
     Args:
         source, target: streams of the input and of the output.
         stats: receives counters.
-    """
 
-    resampling = "async=1:min_hard_comp=0.01:first_pts=0"
+    Attributes:
+        end: of the sound so far, in seconds of the output.
+    """
 
     def __init__(self, source: AudioStream, target: AudioStream, stats: Stats) -> None:
         super().__init__(source, target, stats, Fraction(0))
-        self._end = Fraction(0)
+        self.end = Fraction(0)
 
     @staticmethod
     def configure(source: AudioStream, target: AudioStream) -> None:
@@ -49,22 +50,32 @@ class PcmTranscoder(AudioTranscoder):
     def take(self, frame: AudioFrame) -> Iterator[av.Packet[Any]]:
         """As `AudioTranscoder.take`; notes where the sound ends."""
         if frame.pts is not None:
-            self._end = frame.pts * (frame.time_base or Fraction(0)) + Fraction(frame.samples, frame.sample_rate)
+            self.end = frame.pts * (frame.time_base or Fraction(0)) + Fraction(frame.samples, frame.sample_rate)
         yield from super().take(frame)
 
-    def finish(self, length: Fraction | None = None) -> Iterator[av.Packet[Any]]:
-        """The packets that are still inside, and silence up to the length of the film in seconds."""
-        like = self.like or (RATE, self._target.codec_context.format.name, self._target.codec_context.layout.name)
+    @property
+    def resampling(self) -> str:
+        """Options of libswresample: whole samples only, and silence from 0 on before the first sound."""
+        return "async=1:min_hard_comp=0.01" + (":first_pts=0" if self.like is None else "")
+
+    def pad(self, length: Fraction) -> Iterator[av.Packet[Any]]:
+        """Silence from the end of the sound to so many seconds of the film; nothing where the sound is longer."""
+        context = self._source.codec_context
+        like = self.like or (context.sample_rate, context.format.name, context.layout.name)
         rate = like[0]
-        at = math.floor(max(self._end, Fraction(0)) * rate)
-        end = math.ceil((length or 0) * rate)
+        at, end = math.floor(max(self.end, Fraction(0)) * rate), math.ceil(length * rate)
         while at < end:
             silence = AudioFrame(like[1], like[2], min(rate, end - at))
             for plane in silence.planes:
                 plane.update(bytes([128 if like[1].startswith("u8") else 0]) * plane.buffer_size)
             silence.sample_rate = rate
-            silence.time_base = self.base or Fraction(1, rate)
+            silence.time_base = self.base or self._source.time_base or Fraction(1, rate)
             silence.pts = round(Fraction(at, rate) / silence.time_base)
-            yield from super().take(silence)
             at += silence.samples
+            self.end = Fraction(at, rate)
+            yield from super().take(silence)
+
+    def finish(self, length: Fraction | None = None) -> Iterator[av.Packet[Any]]:
+        """The packets that are still inside, and silence up to the length of the film in seconds."""
+        yield from self.pad(length or Fraction(0))
         yield from super().finish()

@@ -35,15 +35,17 @@ class AudioTranscoder:
         base: unit of their times.
     """
 
-    resampling = "async=1000"
-    """Options of libswresample."""
-
     def __init__(self, source: AudioStream, target: AudioStream, stats: Stats, origin: Fraction) -> None:
         self._source, self._target, self._stats = source, target, stats
         self.set_origin(origin)
         self._graph: Graph | None = None
         self.like: tuple[int, str, str] | None = None
         self.base: Fraction | None = None
+
+    @property
+    def resampling(self) -> str:
+        """Options of libswresample."""
+        return "async=1000"
 
     def set_origin(self, origin: Fraction) -> None:
         """Sets the time of the input's clock that becomes 0, in seconds."""

@@ -94,6 +94,23 @@ def test_sound_begins_and_ends_with_the_frames(tmp_path: Path, start_ms: int, le
     assert np.array_equal(sound_of(tmp_path / "out.mxf"), wanted)
 
 
+def test_sound_far_behind_the_frames_is_not_waited_for(tmp_path: Path) -> None:
+    """Sound of one second in a film of 20 s: silence comes with the frames, not at the end."""
+    source = make_film(tmp_path / "in.mkv", frames=100, rate=5, sound="pcm_s16le", sound_ms=1000, codec="prores_ks",
+                       pix_fmt="yuv422p10le")
+    opened = FileSource(source)
+    sink = FileSink(plan_output(opened.info, tmp_path / "out.mxf"))
+    for item in opened:
+        sink.write(item)
+    assert sink.work.stat().st_size > 0.3 * source.stat().st_size
+    sink.finish()
+    opened.close()
+    found = sound_of(tmp_path / "out.mxf")
+    assert found.shape[1] == 48_000 * 20
+    assert np.array_equal(found[:, :48_000], sound_of(source))
+    assert not found[:, 48_000:].any()
+
+
 def test_lossy_sound_becomes_pcm_in_time(tmp_path: Path) -> None:
     source = make_film(tmp_path / "in.mp4", frames=25, sound="aac", sound_ms=500, sound_start_ms=200)
     plan = passthrough(source, tmp_path / "out.mxf")
