@@ -16,13 +16,13 @@ from rtface.protocols import Device, Tracker
 
 FACES_SHARE, _LESS_SHARE = 0.006, 0.002
 """Seconds of sampling for a second of film; less without faces and on a GPU, which work faster."""
-# A film that is shorter is not sampled: too few frames would be.
-_SHORTEST_S = 60.0
+SHORTEST_S = 60.0
+"""A film that is shorter is not sampled: too few frames would be."""
 
 
 def wanted(folder: JobFolder, plan: JobPlan, options: Options) -> bool:
     """Whether a film is to be sampled, and was not yet."""
-    return (plan.duration_s >= _SHORTEST_S and options.tracker != "none"
+    return (plan.duration_s >= SHORTEST_S and options.tracker != "none"
             and not folder.faces.exists())
 
 
