@@ -34,8 +34,8 @@ from training.loop.train import parser
 from training.loop.trainer import Trainer
 from training.losses.adversarial import Adversary, octaves
 from training.losses.landmark_network import SIZE, MeshNet, Places
-from training.losses.restoration import Loss, chroma_limit, lattice, shape
-from training.model.layers import Enlarge, MidBand, Spread, Window, fold, unfold
+from training.losses.restoration import Loss, chroma_limit, shape, uneven
+from training.model.layers import Enlarge, MidBand, Spread, Unpatterned, Window, fold, unfold
 from training.model.networks import DAMPING, Whole, build
 from training.model.recurrence import DRIFT, LOW_SHARE, MOTION, Carry, Past, Trust, drift, opening
 
@@ -68,7 +68,7 @@ def test_network_starts_near_the_identity_and_exports_its_shapes() -> None:
         assert residual.shape == (1, 3, h, w) and float(residual.abs().mean()) < 0.05
 
 
-@pytest.mark.parametrize("name", ["rtface-s", "rtface-m"])
+@pytest.mark.parametrize("name", ["rtface-s", "rtface-m", "rtface-m-vivid"])
 def test_training_goes_on_from_an_engine(name: str) -> None:
     """What is read back from an exported engine is the network whose answers its goldens are."""
     folder = Path(__file__).parents[2] / "rtface" / "models" / name
@@ -208,12 +208,24 @@ def test_damping_takes_from_the_middle_band_only() -> None:
         torch.testing.assert_close(net.core(given).residual, plain - 0.4 * net.core.mid_band(plain))
 
 
-def test_dots_on_the_lattice_of_channels_cost_more_than_texture() -> None:
+def test_regular_dots_cost_more_than_texture() -> None:
     r = torch.Generator().manual_seed(1)
-    noise, dots = 0.02 * torch.randn(2, 3, 384, 352, generator=r), torch.zeros(2, 3, 384, 352)
-    dots[:, :, ::4, ::4] = 0.06
-    assert float(lattice(dots).min()) > 20 * float(lattice(noise).max())
-    assert float(lattice(torch.full_like(dots, 0.1)).max()) < 1e-12
+    noise = 0.02 * torch.randn(4, 3, 384, 352, generator=r)
+    dots = torch.zeros(384, 352)
+    dots[::8, ::8] = 1
+    sparse = 0.06 * dots * (torch.rand(4, 1, 384, 352, generator=r) > 0.5)
+    assert 20 * float(uneven(noise)) < 0.002 < float(uneven(noise + sparse))
+
+
+def test_unpatterned_takes_regular_dots_and_leaves_texture() -> None:
+    generator = torch.Generator().manual_seed(3)
+    texture = torch.randn(1, 3, 96, 96, generator=generator)
+    dots = torch.randn(1, 3, 8, 8, generator=generator).repeat(1, 1, 12, 12)
+    inner = (..., slice(24, -24), slice(24, -24))
+    only_dots = unfold(Unpatterned()(fold(dots)))[inner]
+    both = unfold(Unpatterned()(fold(texture + dots)))[inner]
+    assert only_dots.abs().max() < 1e-5
+    assert float(((both - texture[inner]) ** 2).mean()) < 0.06 * float((texture[inner] ** 2).mean())
 
 
 def test_eyes_and_mouth_weigh_more_and_figures_do_not() -> None:

@@ -22,7 +22,7 @@ from training.loop.parallel_gradients import Crew
 from training.loop.sequences import AHEAD, Batch, Clips, clip_figures, clip_loss, weight_of
 from training.losses.adversarial import Adversary
 from training.losses.landmark_network import Places
-from training.losses.restoration import LATTICE, Loss, lattice
+from training.losses.restoration import UNEVEN, Loss, uneven
 from training.model.networks import Medium, Small, build
 from training.model.recurrence import Past, opening
 
@@ -132,7 +132,7 @@ class Trainer:
         total = (loss * weight + 0.002 * gate).sum() / self.a.batch
         total = total + self.impression(shown, truth) * len(seen) / self.a.batch
         if self.adversary is not None:
-            total = total + LATTICE * lattice(shown - truth).sum() / self.a.batch
+            total = total + UNEVEN * uneven(shown) * len(seen) / self.a.batch
             total = total + self.adversary.pull(seen, shown, truth, total)
         with torch.no_grad():
             before = ((seen - truth) ** 2 * self.loss.mask).mean((1, 2, 3))  # pyright: ignore

@@ -168,6 +168,25 @@ class MidBand(nn.Module):
         return F.conv2d(band, gain * self.weight, padding=1, groups=3)
 
 
+class Unpatterned(nn.Module):
+    """A folded image N×48×h×w without what repeats from place to place, or at every second place: regular dots, which
+    networks that draw in folded images tend to (cf. Odena et al. 2016, "Deconvolution and checkerboard artifacts").
+
+    One fixed depthwise convolution: each value less the mean of 5×5 values of its channel, two places apart.
+    """
+
+    weight: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        one = torch.full((5, 5), -1 / 25)
+        one[2, 2] += 1
+        self.register_buffer("weight", one.repeat(48, 1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, padding=4, dilation=2, groups=48)
+
+
 class Enlarge(nn.Module):
     """A folded picture N×48×h×w, twice as large by bilinear interpolation, still folded: N×48×2h×2w."""
 

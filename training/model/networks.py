@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.model.layers import Block, Enlarge, MidBand, Spread, Up, Window, fold, fresh, unfold
+from training.model.layers import Block, Enlarge, MidBand, Spread, Unpatterned, Up, Window, fold, fresh, unfold
 from training.model.recurrence import MOTION, Align, Carry, Past, Trust
 
 RESIDUAL_SCALE = 0.1
@@ -163,7 +163,7 @@ class Medium(nn.Module):
         self.head = fresh(nn.Conv2d(width, 48, 3, padding=1), 0.0)
         self.detail = Block(width, 0) if vivid else None
         self.detail_head = fresh(nn.Conv2d(width, 48, 3, padding=1), 0.0) if vivid else None
-        self.spread, self.enlarge = Spread(), Enlarge()
+        self.spread, self.enlarge, self.unpatterned = Spread(), Enlarge(), Unpatterned()
         self.window, self.window_s = Window(512), Window(256)
 
     def forward(
@@ -182,7 +182,7 @@ class Medium(nn.Module):
         gate = F.interpolate(torch.sigmoid(seen.logit), scale_factor=8.0, mode="bilinear", align_corners=False)
         fine = self.head(y).clamp(-HEAD_LIMIT, HEAD_LIMIT)
         if self.detail is not None and self.detail_head is not None:
-            detail = self.detail_head(self.detail(y)).clamp(-HEAD_LIMIT, HEAD_LIMIT)
+            detail = self.unpatterned(self.detail_head(self.detail(y)).clamp(-HEAD_LIMIT, HEAD_LIMIT))
             fine = fine + (detail if fidelity is None else detail * (1 - fidelity)[:, :, None, None])
         fine = fine * self.spread(RESIDUAL_SCALE * gate)
         big = unfold(self.window(self.enlarge(seen.residual) + fine))
