@@ -112,8 +112,9 @@ class QualityOptions(_Group):
     strength: float = _option(
         1.0, v.share, _ALL, "How much of the correction to add.", "0 is the identity; `50%` is 0.5")
     fidelity: float | None = _option(
-        None, v.share, _ALL, "Balance of an engine that has this control: 0 is beautiful, 1 is close to the input.",
-        "[Which engines](engines.md)", unset="the engine's")
+        None, v.share, _ALL, "From vivid (0: sharp, more of it invented) to faithful (1).",
+        "With the default engine and `auto` a value below 1 chooses `rtface-m-vivid`; [the "
+        "scale](engines.md#from-faithful-to-vivid)", unset="the engine's")
     commercial_use: bool = _option(
         False, v.boolean, _ALL, "Refuse engines whose licence forbids commercial use.")
     keyframe: int | Literal["auto"] = _option(
@@ -134,7 +135,7 @@ class QualityOptions(_Group):
     region: Literal["face", "head"] = _option(
         "face", v.choice("face", "head"), _ALL,
         "Enhance the face only, or also hair, ears and neck.",
-        "`rtface-m`, `rtface-s` and `rtface-s-vivid` restore these in a second crop, in twice the time; in live runs "
+        "`rtface-m`, `rtface-s` and `rtface-m-vivid` restore these in a second crop, in twice the time; in live runs "
         "they refuse `head`")
     device: str = _option(
         "auto", v.device, _ALL, "Where engines run; 'rtface doctor' says what is available here.",

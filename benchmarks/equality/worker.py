@@ -80,7 +80,7 @@ def enhancer_bgr(source: Path, out: Path) -> None:
     """Blue first, two faces and a cut, times of the caller's own, stages."""
     made: list[Any] = []
     results: list[Any] = []
-    with rtface.Enhancer(engine="rtface-s-vivid", format="bgr", analysis=False, grain="none",
+    with rtface.Enhancer(engine="rtface-m-vivid", format="bgr", analysis=False, grain="none",
                          colour="restore", stages=["blur:faces=2", "label"]) as enhance:
         for i, frame in enumerate(np.load(source / "two.npy")):
             made.append(enhance(np.ascontiguousarray(frame[..., ::-1]), time=i / 24))

@@ -18,6 +18,8 @@ log = logging.getLogger("rtface")
 
 DEFAULT = "rtface-m"
 LIGHT = "rtface-s"
+VIVID = "rtface-m-vivid"
+"""What takes the place of `DEFAULT` where a run asks for a fidelity below 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,8 @@ class EngineRequest:
 
     Attributes:
         name: an engine's name, "default" or "auto".
-        fidelity: what that control is turned to, 0…1; None leaves it at the engine's own.
+        fidelity: what that control is turned to, 0…1; None leaves it at the engine's own. With "default" and "auto"
+            a value below 1 also chooses `VIVID`.
         commercial_use: whether engines that may not be used commercially are refused.
     """
 
@@ -67,9 +70,10 @@ def recipe_named(name: str) -> Recipe:
     raise unknown_engine(name)
 
 
-def engine_names(name: str) -> tuple[str, ...]:
-    """The engines that a run with ``--engine`` `name` chooses from; "default" stays as it is."""
-    return (DEFAULT, LIGHT) if name == "auto" else (name,)
+def engine_names(name: str, fidelity: float | None = None) -> tuple[str, ...]:
+    """The engines that a run with ``--engine`` `name` and ``--fidelity`` chooses from."""
+    large = VIVID if fidelity is not None and fidelity < 1 else DEFAULT
+    return {"auto": (large, LIGHT), "default": (large,)}.get(name, (name,))
 
 
 def check_commercial(recipe: Recipe) -> None:
@@ -82,11 +86,11 @@ def check_commercial(recipe: Recipe) -> None:
                      f"allowed are: {', '.join(allowed) or 'none that is here'}")
 
 
-def _check_fidelity(recipes: list[Recipe]) -> None:
-    if any(recipe.controls.fidelity for recipe in recipes):
+def _check_fidelity(recipe: Recipe) -> None:
+    if recipe.controls.fidelity:
         return
     having = [r.name for r in _readable() if r.controls.fidelity]
-    raise UsageError(f"engine {' and '.join(r.name for r in recipes)} has no --fidelity; leave it out"
+    raise UsageError(f"engine {recipe.name} has no --fidelity; leave it out"
                      + (f", or choose --engine {' or '.join(having)}" if having else ""))
 
 
@@ -166,7 +170,7 @@ class EngineSet:
         works in the background.
 
         Raises as `load_engine`; UsageError also for an engine that may not be used commercially where that is asked
-        for, and for `fidelity` where the engine has no such control.
+        for, and for `fidelity` where the engine asked for by name has no such control.
         """
         self._asked = EngineRequest(asked) if isinstance(asked, str) else asked
         name = self._asked.name
@@ -177,9 +181,9 @@ class EngineSet:
 
         self._opener = opener or load
         self.engines: dict[str, RunningEngine] = {}
-        names = engine_names(name)
-        if self._asked.fidelity is not None:
-            _check_fidelity([recipe_named(wanted) for wanted in names])
+        names = engine_names(name, self._asked.fidelity)
+        if self._asked.fidelity is not None and name not in ("default", "auto"):
+            _check_fidelity(recipe_named(name))
         try:
             self._chosen = tuple(self.named(wanted) for wanted in names)
         except BaseException:
@@ -204,7 +208,10 @@ class EngineSet:
         """The engine for one face of the frame; see `choose_engine`."""
         if len(self._chosen) == 1:
             return self._chosen[0]
-        return self.engines[choose_engine(face_width, faces, {e.name: e.ms for e in self._chosen}, current=current)]
+        large, small = self._chosen
+        name = choose_engine(face_width, faces, {DEFAULT: large.ms, LIGHT: small.ms},
+                             current=DEFAULT if current == large.name else current)
+        return large if name == DEFAULT else small
 
     @property
     def described(self) -> tuple[str, str]:

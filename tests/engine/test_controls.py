@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,20 @@ def test_goldens_are_checked_with_default_options(make_faithful: Callable[..., P
 def test_fidelity_without_such_an_engine_is_refused(make_faithful: Callable[..., Path]) -> None:
     make_faithful()
     with pytest.raises(UsageError, match="engine rtface-s has no --fidelity; leave it out, or choose --engine "
-                                         "faithful"):
+                                         "rtface-m-vivid or faithful"):
         EngineSet(EngineRequest("rtface-s", 0.5), device="cpu", threads=1)
+
+
+@pytest.mark.parametrize(("asked", "names"), [("default", "rtface-m-vivid"), ("auto", "rtface-m-vivid+rtface-s")])
+def test_fidelity_chooses_the_vivid_engine(asked: str, names: str) -> None:
+    with closing(EngineSet(EngineRequest(asked, 0.3), device="cpu", threads=1)) as engines:
+        assert engines.described[0] == names
+        large = engines.pick(400)
+        assert large.name == "rtface-m-vivid" and engines.pick(400, current=large.name) is large
+        if asked == "auto":
+            assert engines.pick(60).name == "rtface-s"
+    with closing(EngineSet(EngineRequest(asked, 1.0), device="cpu", threads=1)) as engines:
+        assert engines.pick(400).name == "rtface-m"
 
 
 def test_the_smaller_engine_of_a_run_need_not_have_it(make_faithful: Callable[..., Path]) -> None:

@@ -18,7 +18,7 @@ from tests.engine.cuda.test_gpu_engine import (  # noqa: F401
 )
 from tests.gpu.real_gpu import REHEARSAL, gpu_plan, open_engine
 
-SHIPPED = ("rtface-s", "rtface-m", "rtface-s-vivid")
+SHIPPED = ("rtface-s", "rtface-m", "rtface-m-vivid")
 
 
 @pytest.mark.parametrize("graphs", [True, False], ids=["graphs", "no graphs"])

@@ -22,7 +22,7 @@ from tests.gpu.real_gpu import REHEARSAL
 
 pytestmark = pytest.mark.skipif(REHEARSAL, reason="TensorRT does not run on a driver that is not there")
 
-SHIPPED = ("rtface-s", "rtface-m", "rtface-s-vivid")
+SHIPPED = ("rtface-s", "rtface-m", "rtface-m-vivid")
 
 
 @pytest.fixture

@@ -256,9 +256,13 @@ def open_engines(a: argparse.Namespace, scratch: Path, closing: ExitStack) -> li
     """
     names = [(n, n) for n in a.engine.split(",") if n]
     names += installed(a.model, scratch) if a.model else []
-    return [Engine(label, recipe_named(name).recurrent, closing.enter_context(
-                rtface.Enhancer(engine=name, device=a.device, format="rgb", grain=a.grain)))
-            for name, label in names]  # fmt: skip
+    found: list[Engine] = []
+    for asked, label in names:
+        name, _, fidelity = asked.partition("@")
+        enhancer = rtface.Enhancer(engine=name, fidelity=float(fidelity) if fidelity else None, device=a.device,
+                                   format="rgb", grain=a.grain)  # fmt: skip
+        found.append(Engine(label, recipe_named(name).recurrent, closing.enter_context(enhancer)))
+    return found
 
 
 # --- tables ---
@@ -453,7 +457,8 @@ def frames_of(text: str) -> tuple[int, int]:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--engine", default="", help="names of installed engines, separated by commas; our own or published")
+    p.add_argument("--engine", default="",
+                   help="names of engines, our own or published, separated by commas; NAME@0.3 at that fidelity")
     p.add_argument("--model", type=Path, nargs="+", default=[], help="folders of further engines (with recipe.toml)")
     p.add_argument("--clips", type=Path, nargs="+", default=[], help="files, or a folder with the clips of --set")
     p.add_argument("--set", choices=(*SETS, "all"), default="tuning",

@@ -32,7 +32,7 @@ from training.loop.initial_weights import HALF, weights
 from training.model.networks import DAMPING, Medium, Small, Whole, build
 from training.model.recurrence import STATE, Past, opening
 
-NAMES = ("rtface-s", "rtface-m", "rtface-s-vivid", "rtface-m-vivid")
+NAMES = ("rtface-s", "rtface-m", "rtface-m-vivid")
 FP16 = 55.0
 """dB that the network must reach in fp16 throughout."""
 
@@ -64,11 +64,11 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
 def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, float]:
     """Write ``model.onnx``, ``golden.npz`` and ``recipe.toml`` into ``out``; returns a few figures.
 
-    ``engine`` is one of `NAMES`; ``rtface-s-vivid`` is ``rtface-s`` with other weights.
+    ``engine`` is one of `NAMES`.
     """
     state = weights(checkpoint)
     memory = any(name.startswith("core.trust.") for name in state)
-    net = build("rtface-s" if engine == "rtface-s-vivid" else engine, memory=memory, like=state)
+    net = build(engine, memory=memory, like=state)
     own = {k: state[k].half().float() if state[k].numel() > 16 else state[k] for k in net.state_dict()}
     net.load_state_dict(own)
     net.core.damping = DAMPING

@@ -10,10 +10,10 @@ GRID = 256
 MAPS = (48, 44)
 """Rows and columns of the heads' maps."""
 EXACT = ("/spread", "/enlarge", "/carry", "/low", "/mid_band", "/trust/Conv", "/recall", "/expect", "/sure",
-         "/head_motion")  # fmt: skip
+         "/head_motion", "/unpatterned")  # fmt: skip
 """In the names of convolutions that stay as they are: those with fixed weights (``layers.Spread``, ``layers.Enlarge``,
-``layers.LowPass``, ``layers.MidBand``, ``recurrence.Carry``, the rule of ``recurrence.Trust``), and those that work on
-the state of ``recurrence.Align``, which two frames do not show."""
+``layers.LowPass``, ``layers.MidBand``, ``layers.Unpatterned``, ``recurrence.Carry``, the rule of
+``recurrence.Trust``), and those that work on the state of ``recurrence.Align``, which two frames do not show."""
 CONTROLLED = ("rtface-m-vivid",)
 """Engines whose network has the input ``fidelity``."""
 PSNR = {"f32": 55.0, "bf16": 38.0, "fp16": 45.0, "int8": 32.0}
@@ -24,7 +24,6 @@ def recipe_text(engine: str, size: int, size_bytes: int, digest: str, parameters
     """The recipe as TOML."""
     grade = {
         "rtface-s": "small: real time beside anything else", "rtface-m": "medium: finer detail for larger faces",
-        "rtface-s-vivid": "small and vivid: sharper, and more of it invented",
         "rtface-m-vivid": "medium and vivid: sharper, and more of it invented",
     }[engine]  # fmt: skip
     fidelity = 'fidelity = { name = "fidelity", default = 0.0 }\n\n' if engine in CONTROLLED else "\n"

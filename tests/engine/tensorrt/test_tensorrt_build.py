@@ -33,7 +33,7 @@ from rtface.protocols import ImageNetwork
 from rtface.tracking import models
 from tests.engine.conftest import Maker
 
-SHIPPED = ("rtface-s", "rtface-m", "rtface-s-vivid")
+SHIPPED = ("rtface-s", "rtface-m", "rtface-m-vivid")
 FULL = Library("full", "11.4.0.106", None)
 FOR_RTX = Library("rtx", "1.7.1.116", None, frozenset({(7, 5), (8, 0), (8, 6), (8, 9), (12, 0), (12, 1)}))
 
@@ -122,7 +122,7 @@ def test_the_targets_are_those_that_the_library_names(rtx: Library) -> None:
 
 @pytest.mark.parametrize(("name", "precision"), [("rtface-s", "fp16"), *(
     pytest.param(*made, marks=pytest.mark.slow)
-    for made in (("rtface-m", "int8"), ("rtface-m", "fp16"), ("rtface-s-vivid", "fp16"), ("rtface-s", "bf16"),
+    for made in (("rtface-m", "int8"), ("rtface-m", "fp16"), ("rtface-m-vivid", "fp16"), ("rtface-s", "bf16"),
                  ("rtface-s", "f32")))])
 def test_every_shipped_engine_is_built_for_sm_89(rtx: Library, name: str, precision: Any,
                                                  capfd: pytest.CaptureFixture[str]) -> None:

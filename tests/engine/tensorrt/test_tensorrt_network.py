@@ -26,7 +26,7 @@ from rtface.engine.tensorrt.quantise import quantise  # noqa: E402
 from tests.engine.tensorrt.rounding import RoundedPlan  # noqa: E402
 from tests.pairs import pairs  # noqa: E402
 
-SHIPPED = ("rtface-s", "rtface-m", "rtface-s-vivid")
+SHIPPED = ("rtface-s", "rtface-m", "rtface-m-vivid")
 FLOAT, FP16, BF16 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16
 
 
