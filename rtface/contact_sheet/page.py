@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from html import escape
 from importlib.resources import files
 
 import numpy as np
-from av.video.codeccontext import VideoCodecContext
 
 from rtface.contact_sheet.draw import crop_of
 from rtface.contact_sheet.labels import cell_label, row_label
 from rtface.contact_sheet.restore import Row, Variant, usual
 from rtface.frame import Bytes
+from rtface.media.image_write import encode_by
 from rtface.util.av_arrays import image_from_array
 
 
@@ -64,12 +63,6 @@ def _row(number: int, row: Row, variants: Sequence[Variant], command: Callable[[
 
 def _data(crop: Bytes) -> str:
     """A crop (uint8 RGB) as the address of an image that is part of the page: lossless WebP, half of a PNG's size."""
-    encoder = VideoCodecContext.create("libwebp", "w")
-    assert isinstance(encoder, VideoCodecContext)
-    encoder.height, encoder.width, encoder.pix_fmt = *crop.shape[:2], "bgra"
-    encoder.time_base = Fraction(1, 25)
-    encoder.options = {"lossless": "1", "compression_level": "1"}
     image = image_from_array(np.ascontiguousarray(crop), "rgb").reformat(format="bgra")
-    image.pts, image.time_base = 0, encoder.time_base
-    webp = b"".join(bytes(packet) for packet in [*encoder.encode(image), *encoder.encode(None)])
+    webp = encode_by("libwebp", image, {"lossless": "1", "compression_level": "1"})
     return "data:image/webp;base64," + base64.b64encode(webp).decode()

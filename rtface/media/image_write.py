@@ -192,7 +192,7 @@ def _encode(frame: Frame, kind: str, meta: ImageMetadata, tags: Mapping[str, str
         lossless = shape.model != "yuv"
         pix_fmt = "bgra" if lossless else "yuva420p" if shape.alpha else "yuv420p"
         image = _as(image, color, pix_fmt)
-        data = _encode_by("libwebp", image, {"lossless": "1"} if lossless else {"quality": "95"})
+        data = encode_by("libwebp", image, {"lossless": "1"} if lossless else {"quality": "95"})
     else:
         encoder = "png" if kind == "png" else "bmp"
         if shape.model == "yuv" or (kind == "bmp" and (shape.model != "gray" or shape.bits > 8)):
@@ -200,12 +200,19 @@ def _encode(frame: Frame, kind: str, meta: ImageMetadata, tags: Mapping[str, str
         formats = [f.name for f in av.Codec(encoder, "w").video_formats or []]
         formats = [f for f in formats if not f.startswith(("pal", "mono"))]
         image = _as(image, color, nearest(image.format.name, formats, alpha=True)[0])
-        data = _encode_by(encoder, image)
+        data = encode_by(encoder, image)
     return write_meta(data, meta, text=dict(tags or {}), size=(image.width, image.height),
                       alpha=pixel_format_info(image.format.name).alpha)
 
 
-def _encode_by(encoder: str, image: av.VideoFrame, options: dict[str, str] | None = None) -> bytes:
+def encode_by(encoder: str, image: av.VideoFrame, options: dict[str, str] | None = None) -> bytes:
+    """An image as the bytes of a file, without metadata.
+
+    Args:
+        encoder: FFmpeg's name of an encoder of stills.
+        image: in a pixel format of the encoder.
+        options: of the encoder.
+    """
     context = VideoCodecContext.create(encoder, "w")
     assert isinstance(context, VideoCodecContext)
     context.width, context.height, context.pix_fmt = image.width, image.height, image.format.name

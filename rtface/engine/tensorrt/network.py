@@ -5,9 +5,9 @@ shipped networks compute in fp32 from weights that are kept in fp16. What leaves
 and gives fp32, and has casts where parts of it stay in fp32.
 
 Measured on the goldens with every result rounded (worst of all crops): rtface-s 67.4 dB in fp16 and 57.8 in bf16,
-rtface-m 67.7 and 58.4; without the fp32 between the author's casts, where positions are
-computed, rtface-s falls to 63.5 and 47.2. The single operations of `_EXACT` change nothing there: what they guard
-against, sums that overflow inside a kernel, a CPU does not show.
+rtface-m 67.7 and 58.4; without the fp32 between the author's casts, where positions are computed, rtface-s falls to
+63.5 and 47.2. The single operations of `_EXACT` change nothing there: what they guard against, sums that overflow
+inside a kernel, a CPU does not show.
 
 Needs the ``onnx`` package, which is not there where only the CPU is used: it is imported when asked for.
 """
