@@ -30,6 +30,7 @@ from training.data.occluders import KINDS as OBSTACLES
 from training.data.occluders import Occluder
 from training.data.portraits import Face, load_faces, load_fresh, split
 from training.degradation import single_image, video_codec
+from training.degradation.webcam import Webcam
 from training.train_all import Step, run, steps
 
 
@@ -130,13 +131,13 @@ def test_conversion_refuses_what_it_does_not_know() -> None:
 
 def test_kinds_keep_their_numbers_and_can_be_chosen() -> None:
     assert KINDS == ("call", "heavy", "light", "camera", "tv", "still", "clean", "archive", "missing",
-                     "blind", "h265")  # fmt: skip
+                     "blind", "h265", "webcam")  # fmt: skip
     assert len(SHARES) == len(KINDS) and some_kinds("missing,archive") == ("archive", "missing")
     with pytest.raises(argparse.ArgumentTypeError, match="no such kind: nonsense"):
         some_kinds("call,nonsense")
 
 
-@pytest.mark.parametrize("kind", ["call", "archive", "missing", "blind", "h265"])
+@pytest.mark.parametrize("kind", ["call", "archive", "missing", "blind", "h265", "webcam"])
 def test_pairs_are_aligned_and_seeded(kind: str, faces: list[Face]) -> None:
     made = [film_pairs(faces, np.random.default_rng(4), kind) for _ in range(2)]
     if kind == "missing":
@@ -166,6 +167,16 @@ def test_a_blurred_film_is_blurred_before_it_is_shrunk(faces: list[Face]) -> Non
         assert clean.shape == seen.shape == (*film.size, 3)
         fine.append(cv2.Laplacian(seen.mean(2), cv2.CV_64F).var())
     assert fine[1] < 0.5 * fine[0]
+
+
+def test_the_truth_of_a_webcam_film_is_the_image_of_its_camera(faces: list[Face]) -> None:
+    fine = []
+    for camera in (Webcam(2.0, 0.0, 0.0, 0.0, 95), None):
+        rec = replace(draw_recipe("webcam", np.random.default_rng(3)), camera=camera, scale=0.5, sigma=0.0)
+        _, _, film = close_film(faces, np.random.default_rng(2))
+        *_, (_, clean, _) = degraded(film, rec, [0.0, 1.0], {1})
+        fine.append(cv2.Laplacian(clean.mean(2), cv2.CV_64F).var())
+    assert fine[0] < 0.3 * fine[1]
 
 
 def test_sequences_hold_successive_frames_and_what_hides_them(faces: list[Face]) -> None:

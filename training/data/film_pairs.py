@@ -24,10 +24,12 @@ from training.data.moving_face import HEIGHT, WIDTH, Actor, Film
 from training.data.portraits import Face, load_faces, split
 from training.degradation import missing_regions, single_image, video_codec
 from training.degradation.archive_film import Ageing, Archive, draw_archive
+from training.degradation.webcam import Webcam, draw_webcam
 
-KINDS = ("call", "heavy", "light", "camera", "tv", "still", "clean", "archive", "missing", "blind", "h265")
+KINDS = ("call", "heavy", "light", "camera", "tv", "still", "clean", "archive", "missing", "blind", "h265",
+         "webcam")
 """Shards hold indices into these: new ones go to the end."""
-SHARES = (0.25, 0.13, 0.06, 0.05, 0.03, 0.10, 0.02, 0.04, 0.02, 0.30, 0.12)
+SHARES = (0.25, 0.13, 0.06, 0.05, 0.03, 0.10, 0.02, 0.04, 0.02, 0.30, 0.12, 0.20)
 """How often each kind is drawn, relative to the others."""
 CLOSE = ("blind", "h265")
 """Kinds whose films show one face that fills a canvas of its size."""
@@ -41,7 +43,8 @@ class Recipe:
     """One film's degradation: codec and size, noise in code values, blur drawn per film.
 
     ``soften`` acts on the frame at the film's size, ``kernel`` (float32 k×k) before it is shrunk.
-    ``grey``: share 0..1 of the noise that is the same in all channels.
+    ``grey``: share 0..1 of the noise that is the same in all channels. ``camera``: what a webcam makes of each frame
+    before all else; the truth is its image as well, because no network can know what a camera did not see.
     """
 
     kind: str
@@ -59,6 +62,7 @@ class Recipe:
     kernel: F32 | None = None
     grey: float = 0.3
     fps: int = 30
+    camera: Webcam | None = None
 
 
 def draw_recipe(kind: str, r: np.random.Generator) -> Recipe:
@@ -67,6 +71,9 @@ def draw_recipe(kind: str, r: np.random.Generator) -> Recipe:
     up = (cv2.INTER_CUBIC, cv2.INTER_CUBIC, cv2.INTER_LINEAR, cv2.INTER_LANCZOS4)[int(r.integers(4))]
     down = (cv2.INTER_AREA, cv2.INTER_AREA, cv2.INTER_LINEAR)[int(r.integers(3))]
     soften, scale, sigma, crf = ("none", 0.0, 0.0), 1.0, 0.0, 23.0
+    camera = draw_webcam(r) if kind == "webcam" else None
+    if camera:
+        kind = "call" if r.random() < 0.65 else "heavy"
     archive, quantiser, kernel, grey, fps = None, kind == "tv", None, 0.3, 30
     if kind == "call":
         scale = 0.5 if r.random() < 0.7 else float(r.choice([0.375, 0.625, 0.75, 1.0]))
@@ -95,7 +102,7 @@ def draw_recipe(kind: str, r: np.random.Generator) -> Recipe:
         grey, preset = float(r.integers(2)), str(r.choice(["medium", "veryfast"]))
     elif kind == "h265":
         scale, crf = 0.25, float(r.integers(20, 41))
-    if r.random() < 0.15 and kind in ("call", "heavy"):
+    if r.random() < 0.15 and kind in ("call", "heavy") and not camera:
         soften = ("defocus", r.uniform(0.7, 2.0), 0.0)
     name, options, rate = *(video_codec.x265(int(crf)) if kind == "h265" else video_codec.x264(crf, preset)), 0
     if kind == "blind" and r.random() < 0.5:
@@ -110,7 +117,7 @@ def draw_recipe(kind: str, r: np.random.Generator) -> Recipe:
         (name, options), rate, crf = video_codec.vp8(kbit), kbit * 1000, 0.0
     noise_blur = 0 if kernel is not None else int(r.integers(0, 3))
     return Recipe(kind, scale, sigma, noise_blur, name, options, crf, rate, soften, up, down, archive,
-                  kernel, grey, fps)  # fmt: skip
+                  kernel, grey, fps, camera)  # fmt: skip
 
 
 def degrade_source(image: U8, rec: Recipe, rng: np.random.Generator) -> U8:
@@ -146,8 +153,10 @@ def degraded(film: Film, rec: Recipe, times: list[float], keep: set[int]) -> Ite
                     clean[i] = ageing.truth(film.render(t), i)
                 yield ageing(lambda after, t=t: fit(film.render(t + after, rec.scale)), i)
                 continue
-            if i in keep or rec.scale == 1.0 or rec.kernel is not None:
+            if i in keep or rec.scale == 1.0 or rec.kernel is not None or rec.camera:
                 full = film.render(t)
+                if rec.camera:
+                    full = rec.camera(full, film.rng)
                 if i in keep:
                     clean[i] = full
                 if rec.kernel is not None:

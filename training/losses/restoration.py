@@ -21,6 +21,9 @@ FEATURES = 3.0
 is."""
 EYES_AND_MOUTH = ((0.377, 0.468, 0.075, 0.045), (0.623, 0.469, 0.075, 0.045), (0.502, 0.725, 0.125, 0.07))
 """Where they lie in the canonical crop: centre and half axes (x, y) of an ellipse each, fractions of its side."""
+EPSILON = 0.02
+"""Error, of 0..1, below which Charbonnier's loss is nearly quadratic. Smaller ones make it a sum of magnitudes, whose
+best answer is the median: next to none where a network is unsure."""
 FLOOR = 0.2
 """Weight of the region outside the oval: other masks (the mesh's forehead) may show what is there."""
 
@@ -92,10 +95,10 @@ def uneven(shown: Tensor) -> Tensor:
 class Loss(nn.Module):
     """Charbonnier (Lai et al. 2017) on the picture and on the bands of a small Laplacian pyramid, inside the oval."""
 
-    def __init__(self, size: int, bands: tuple[float, ...] = (0.5, 0.5, 0.5, 0.5), eps: float = 2e-3) -> None:
+    def __init__(self, size: int, bands: tuple[float, ...] = (0.5, 0.5, 0.5, 0.5)) -> None:
         super().__init__()
         x, y, w, h = roi(size)
-        self.cell, self.bands, self.eps = size // GRID, bands, eps
+        self.cell, self.bands = size // GRID, bands
         mask = torch.from_numpy(oval_mask(size)[y : y + h, x : x + w].copy())[None, None]
         self.register_buffer("mask", mask / mask.mean(), persistent=False)
         wide = FLOOR + (1 - FLOOR) * mask
@@ -107,7 +110,7 @@ class Loss(nn.Module):
         m = self.weight
         while m.shape[-1] > e.shape[-1]:  # pyright: ignore
             m = F.avg_pool2d(m, 2)  # pyright: ignore
-        return (torch.sqrt(e * e + self.eps**2) * m).mean((1, 2, 3)) - self.eps
+        return (torch.sqrt(e * e + EPSILON**2) * m).mean((1, 2, 3)) - EPSILON
 
     def forward(self, crop: Tensor, residual: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(loss per sample N, squared error per sample N, what the run time would show N×3×h×w, which both are of)."""

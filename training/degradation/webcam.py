@@ -1,0 +1,54 @@
+"""Webcams with soft lenses: blur, noise, noise reduction, sharpening and JPEG, as most films of people have before any
+call degrades them.
+
+Portraits are sharper than what webcams deliver. A network that learns from portraits only sharpens a call beyond what
+its camera saw: so the truth of these films is the camera's image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from training.crop_space import U8
+from training.degradation import single_image
+
+
+@dataclass(frozen=True)
+class Webcam:
+    """A webcam.
+
+    Attributes:
+        blur: σ of a Gaussian, pixels of a 1280×720 frame.
+        sigma: noise in code values.
+        smooth: range of the bilateral filter that takes noise away, code values; 0 for none.
+        sharpen: share that is added of the difference from a Gaussian of 1.2 pixels.
+        quality: of JPEG, 0…100.
+    """
+
+    blur: float
+    sigma: float
+    smooth: float
+    sharpen: float
+    quality: int
+
+    def __call__(self, image: U8, rng: np.random.Generator) -> U8:
+        """The camera's image of a rendered frame, uint8 h×w×3."""
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), self.blur), np.uint8)
+        image = single_image.noise(image, self.sigma, rng, 1, 0.5)
+        if self.smooth:
+            image = np.asarray(cv2.bilateralFilter(image, 5, self.smooth, 1.6), np.uint8)
+        if self.sharpen:
+            soft = cv2.GaussianBlur(image, (0, 0), 1.2)
+            image = np.asarray(cv2.addWeighted(image, 1 + self.sharpen, soft, -self.sharpen, 0), np.uint8)
+        coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, self.quality])[1]
+        return np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
+
+
+def draw_webcam(r: np.random.Generator) -> Webcam:
+    """Draw a webcam: half of them filter noise, and half sharpen."""
+    blur, sigma = float(np.exp(r.uniform(np.log(0.6), np.log(2.2)))), r.uniform(0.5, 4)
+    smooth, sharpen = float(r.integers(2)) * r.uniform(8, 30), float(r.integers(2)) * r.uniform(0.2, 1.0)
+    return Webcam(blur, sigma, smooth, sharpen, int(r.integers(75, 96)))
