@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -121,22 +121,22 @@ _SMALL_FACE = 160.0
 _BUDGET_S = 0.05
 
 
-def choose_engine(face_width: float, faces: int, ms: Mapping[str, float], *, budget_s: float = _BUDGET_S,
-                  current: str | None = None) -> str:
-    """Which engine a face gets under ``--engine auto``: the small one for small faces, and live where time is short.
+def needs_large_engine(face_width: float, faces: int, ms: float, *, budget_s: float = _BUDGET_S,
+                       large: bool | None = None) -> bool:
+    """Whether a face gets the larger of two engines under ``--engine auto``: not where it is small, and live not where
+    time is short.
 
     Args:
         face_width: of the face's box, display pixels.
         faces: how many faces share a live frame's budget; 0 where measured speed must not count, as in films, whose
             bits would depend on the computer's load.
-        ms: milliseconds a crop of the small and of the large engine.
+        ms: milliseconds a crop of the large engine.
         budget_s: seconds that engines may take for one frame.
-        current: the engine that this face has, which it keeps until its width is 15 % past the border.
+        large: whether this face has the large engine now, None for a new face: it keeps its engine until its width is
+            15 % past the border.
     """
-    border = _SMALL_FACE * {DEFAULT: 0.85, LIGHT: 1.15}.get(current or "", 1.0)
-    if face_width <= border or 1e-3 * ms[DEFAULT] * faces > budget_s:
-        return LIGHT
-    return DEFAULT
+    border = _SMALL_FACE * (1.0 if large is None else 0.85 if large else 1.15)
+    return face_width > border and 1e-3 * ms * faces <= budget_s
 
 
 class RunningEngine(Engine, Protocol):
@@ -205,13 +205,12 @@ class EngineSet:
         return self.engines[name]
 
     def pick(self, face_width: float, faces: int = 0, current: str | None = None) -> RunningEngine:
-        """The engine for one face of the frame; see `choose_engine`."""
+        """The engine for one face of the frame; see `needs_large_engine`."""
         if len(self._chosen) == 1:
             return self._chosen[0]
         large, small = self._chosen
-        name = choose_engine(face_width, faces, {DEFAULT: large.ms, LIGHT: small.ms},
-                             current=DEFAULT if current == large.name else current)
-        return large if name == DEFAULT else small
+        has_large = current == large.name if current in (large.name, small.name) else None
+        return large if needs_large_engine(face_width, faces, large.ms, large=has_large) else small
 
     @property
     def described(self) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from time import monotonic
 
+from rtface.correct.mask import smooth_ramp
 from rtface.enhance.keyframes.scheduler import spacing
 from rtface.enhance.tasks import FaceTask
 from rtface.enhance.track_store import TrackState, TrackStore
@@ -17,6 +18,15 @@ from rtface.stats import Stats
 
 # Seconds to blend a heavy engine's keyframe with the light engine's answer, before that was measured.
 _JOIN_S = 0.008
+# Degrees of yaw from which on a correction is weaker, and at which there is none: engines are trained on faces that
+# hardly turn. Of ten portraits in a call the five turned by 39 to 45 degrees lose 0.004 of their identity to rtface-m,
+# those turned by 50 to 58 lose 0.019, and with this rule 0.012; of the gain 0.22 of 0.23 dB stay.
+_TURNED, _PROFILE = 45.0, 75.0
+
+
+def strength_by_pose(face: Face) -> float:
+    """The share of the strength, 0…1, for a face that is turned away; 1 where the pose is unknown."""
+    return 1.0 if face.pose is None else 1.0 - smooth_ramp(abs(face.pose[0]), _TURNED, _PROFILE)
 
 
 class EngineSelector:
@@ -58,6 +68,7 @@ class EngineSelector:
             track = self._tracks.see(face, frame.time, counted=not frame.lead_in)
             face_strength = track.decide(frame.time, counted=not frame.lead_in,
                                          forced=self._tracks.forced(face, frame.time)) * strength
+            face_strength *= strength_by_pose(face)
             if face_strength <= 0.0:
                 continue
             named = track.analyzer.treatment.engine or self._tracks.shots.at(frame.time).engine

@@ -13,7 +13,7 @@ import pytest
 
 from rtface.engine import plan as plans
 from rtface.engine.crop_runner import CropRunner, spread
-from rtface.engine.engine_set import EngineSet, choose_engine, load_engine
+from rtface.engine.engine_set import EngineSet, load_engine, needs_large_engine
 from rtface.engine.host_engine import HostEngine
 from rtface.engine.listing import list_engines, measure
 from rtface.errors import EngineError, MissingComponent, UsageError
@@ -366,23 +366,17 @@ def test_engines_are_listed_with_their_faults(make_engine: Maker) -> None:
 
 
 def test_the_choice_between_small_and_large() -> None:
-    ms = {"rtface-s": 4.0, "rtface-m": 20.0}
-    assert choose_engine(100, 1, ms) == "rtface-s"
-    assert choose_engine(300, 1, ms) == "rtface-m"
-    assert choose_engine(300, 4, ms) == "rtface-s"
-    assert choose_engine(300, 4, ms, budget_s=float("inf")) == "rtface-m"
+    assert not needs_large_engine(100, 1, 20.0)
+    assert needs_large_engine(300, 1, 20.0)
+    assert not needs_large_engine(300, 4, 20.0)
+    assert needs_large_engine(300, 4, 20.0, budget_s=float("inf"))
 
 
 def test_a_face_of_changing_width_keeps_its_engine() -> None:
-    ms = {"rtface-s": 4.0, "rtface-m": 20.0}
     widths = 160 + np.random.default_rng(2).normal(0, 6, 200)
-    current, changes = "rtface-s", 0
-    for width in widths:
-        chosen = choose_engine(float(width), 1, ms, current=current)
-        current, changes = chosen, changes + (chosen != current)
-    assert changes == 0
-    assert choose_engine(190, 1, ms, current="rtface-s") == "rtface-m"
-    assert choose_engine(130, 1, ms, current="rtface-m") == "rtface-s"
+    assert not any(needs_large_engine(float(width), 1, 20.0, large=False) for width in widths)
+    assert needs_large_engine(190, 1, 20.0, large=False)
+    assert not needs_large_engine(130, 1, 20.0, large=True)
 
 
 def _ours(make_engine: Maker, monkeypatch: pytest.MonkeyPatch, ms: float) -> None:

@@ -82,6 +82,14 @@ def test_strength_scales_and_may_change_between_frames() -> None:
     assert 0.4 < b / a < 0.6
 
 
+@pytest.mark.parametrize(("yaw", "low", "high"), [(-44.0, 0.99, 1.01), (60.0, 0.4, 0.6), (-76.0, 0.0, 0.0)])
+def test_a_face_turned_away_is_corrected_less(yaw: float, low: float, high: float) -> None:
+    step, was, other = enhance(), planes(film(1)[0])[0].astype(int), film(1)[0]
+    turned = replace(other, faces=(replace(other.faces[0], pose=(yaw, 0.0, 0.0)),))
+    full, less = (np.abs(planes(step.collect(step.submit(f)))[0] - was).mean() for f in (film(1)[0], turned))
+    assert low <= less / full <= high
+
+
 def test_packets_keep_their_place_among_the_frames() -> None:
     frames = film(4)
     packets = [Packet(None, k) for k in range(4)]  # type: ignore[arg-type]  # never looked into
