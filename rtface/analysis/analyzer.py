@@ -35,7 +35,8 @@ def analyze_face(view: View, face: Face) -> Analysis:
 
 
 _SAMPLE_S, _LATER_S = 0.2, 0.4
-"""Seconds from one measurement to the next, until a track is decided and then."""
+"""Seconds from one measurement to the next, until a track is decided and then: on the first frame of each such period
+of the film's time, so that the frames that are measured do not depend on where a run began."""
 _ASK_S, _ASK_LATER_S = 0.4, 2.0
 """Seconds from one question to an engine to the next, likewise."""
 SETTLED_S = 1.2
@@ -86,7 +87,7 @@ class Analyzer:
 
     def due(self, time: float) -> bool:
         """Whether the face is to be measured on the frame of this time."""
-        return not 0.0 <= time - self.last_s < (_LATER_S if self.decided else _SAMPLE_S) - 1e-6
+        return _begins(_LATER_S if self.decided else _SAMPLE_S, self.last_s, time)
 
     def asks(self, found: Analysis, width: float, time: float, *, only_off: bool = False) -> bool:
         """Whether an engine should be asked about this frame, because the scores alone do not decide.
@@ -97,7 +98,7 @@ class Analyzer:
         """
         if self._forced is not None or (only_off and self.treatment.on and self.decided):
             return False
-        if 0.0 <= time - self._asked < (_ASK_LATER_S if self.decided else _ASK_S) - 1e-6:
+        if not _begins(_ASK_LATER_S if self.decided else _ASK_S, self._asked, time):
             return False
         return undecided_by_scores(found, width, exposure=self._exposure)
 
@@ -191,3 +192,11 @@ class Analyzer:
         width = float(np.median([width for _, width, _ in self._recent]))
         gain = float(np.median([gain for _, gain in self._gains])) if self._gains else None
         return choose_treatment(now, width, on=on, exposure=self._exposure, gain=gain)
+
+
+def _begins(period: float, before: float, time: float) -> bool:
+    """Whether a period of the film's time (seconds) begins between the frame before and this one; also after a step
+    back in time."""
+    if not before <= time or not math.isfinite(before):
+        return True
+    return math.floor(time / period + 1e-6) != math.floor(before / period + 1e-6)

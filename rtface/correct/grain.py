@@ -15,7 +15,9 @@ from rtface.correct.face_region import FaceRegion, middle_rows
 from rtface.correct.mask import median_of, smooth_ramp
 from rtface.frame import Float32
 
-_VISIBLE = 0.6 / 255.0  # below this standard deviation no grain is synthesised
+# Standard deviation that is synthesised: none below the first figure, all from the second on. At a threshold two runs
+# that differ by next to nothing would differ by the grain of a whole face.
+_VISIBLE = 0.4 / 255.0, 0.8 / 255.0
 # Standard deviation of the crop's texture: up to the first figure it is what rounding to 8 bits and
 # the codec leave (clips in calls at crf 31 and 37 have 0.23 to 0.36), from the second on it is
 # texture of the film or the skin (0.40 and more in television and old films).
@@ -119,9 +121,10 @@ class GrainMatcher:
         if abs(missing) > 0.02 and calm.any():
             own, deviation = _own_share(texture.own(), calm, area, sigma, missing)
         lacking = float(np.sqrt(max(reference**2 - (1.15 * sigma) ** 2, 0.0)))
-        if lacking > _VISIBLE:
+        made = min(lacking, _MAX_SYNTHETIC) * smooth_ramp(lacking, *_VISIBLE)
+        if made > 0.0:
             coarseness = int(np.clip(2.0 ** round(np.log2(max(area.scale, 1.0))), 1.0, 8.0))
-            return Grain(own, deviation, min(lacking, _MAX_SYNTHETIC), coarseness, _place(seed))
+            return Grain(own, deviation, made, coarseness, _place(seed))
         return Grain(own, deviation) if own else None
 
     def _smoothed(self, levels: tuple[float, float, float], time: float) -> tuple[float, float, float]:

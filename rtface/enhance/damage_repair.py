@@ -32,6 +32,7 @@ from rtface.correct.mask import face_mask
 from rtface.correct.motion import Motion
 from rtface.correct.openings import openings_of
 from rtface.enhance.face_filter import FaceFilter
+from rtface.enhance.track_store import seed_of
 from rtface.frame import Bytes, Crops, Face, Float, Float32, Frame, Pixels
 from rtface.geometry.alignment import crop_matrix, move, pose
 from rtface.geometry.transforms import apply, compose, invert, to_cv2, translation
@@ -194,7 +195,7 @@ class DamageRepair:
         filled = np.clip(painted(crop, hole) + enlarged_change(more, size) * inside[..., None], 0.0, 1.0)
         change = np.asarray(filled - crop, np.float32)
         if (self.shots.at(frame.time).grain or self._options.grain) == "match":
-            seed = (face.track_id * 31 + frame.pts) * 97
+            seed = seed_of(face, frame.pts)
             scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
             change += grain_of(crop, hole, mask, scale, (seed % SHEET, seed // 7 % SHEET))[..., None]
         change *= (mask * np.float32(self._strength(frame)))[..., None]

@@ -21,9 +21,14 @@ class FilmEnhancer(FaceCorrector):
 
     Faults are not counted here but in order of presentation, whatever chain met them
     (`rtface.pipeline.chain.end_at_faults`).
+
+    Attributes:
+        engines_from: time in seconds of the first frame on which faces are corrected. On those before, which belong to
+            a lead-in, they are only measured.
     """
 
     mode = Mode.FILM
+    engines_from = float("-inf")
     _held = 0  # frames that are held until their next keyframe is known
 
     def __call__(self, items: Iterable[Item]) -> Iterator[Item]:
@@ -55,6 +60,8 @@ class FilmEnhancer(FaceCorrector):
         return self._measure(frame, self.chosen(frame), self.runtime)
 
     def submit_faces(self, task: FrameTask, faces: tuple[Face, ...]) -> None:
+        if task.frame.time < self.engines_from:
+            return
         super().submit_faces(task, faces)
         if task.faces and all(face.light is not None for face in task.faces):
             task.park()

@@ -92,8 +92,8 @@ class FaceTask:
 
     @property
     def seed(self) -> int:
-        """A number of this track and frame (synthetic grain)."""
-        return seed_of(self.face.track_id, self.frame.pts)
+        """A number of this face and frame (synthetic grain)."""
+        return seed_of(self.face, self.frame.pts)
 
     @property
     def scale(self) -> float:

@@ -7,8 +7,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import numpy as np
-
 from rtface.analysis.analyzer import Analyzer, Treatment
 from rtface.analysis.treatment import FORCED
 from rtface.correct import CorrectionState
@@ -273,6 +271,8 @@ class TrackStore:
         return {k: self.states[k].analyzer.treatment for k in sorted(self.states)}
 
 
-def seed_of(track_id: int, pts: int) -> int:
-    """A number that belongs to this track and frame, the same on every machine (synthetic grain)."""
-    return int(np.uint32((track_id * 2654435761 + pts * 40503) & 0xFFFFFFFF))
+def seed_of(face: Face, pts: int) -> int:
+    """A number that belongs to this frame and to the face's place on it, on a grid of 64 pixels: the same on every
+    machine, and in every part of the film, where tracks have other ids (synthetic grain)."""
+    x, y = (int(v) for v in (face.box[:2] + face.box[2:]) // 128)
+    return ((x * 64 + y) * 2654435761 + pts * 40503) & 0xFFFFFFFF

@@ -7,7 +7,7 @@ a frame pays for a fraction of a detection round and a new face still waits less
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, floor
 
 import numpy as np
 
@@ -48,6 +48,12 @@ class DetectorSearch:
     def reset(self) -> None:
         """Starts the round again."""
         self._due, self._next = 0.0, 0
+
+    def synchronise(self, view: View, time: float) -> None:
+        """Continues the round at the place where it would be at this time (seconds), had it begun at time 0."""
+        parts = 1 + len(tiles(view.width, view.height))
+        passed = time / ROUND * parts
+        self._due, self._next = passed % 1.0, floor(passed) % parts
 
     def close(self) -> None:
         """Releases the detector; safe to call twice."""

@@ -7,7 +7,7 @@ are sure, else after three frames.
 
 from __future__ import annotations
 
-from math import log
+from math import floor, log
 from typing import Protocol
 
 import numpy as np
@@ -44,6 +44,9 @@ COVER = 0.6
 """Detector's score from which a face that is not followed is reported to stages that hide faces."""
 GAP = 2.0
 """Seconds between two frames after which nothing is carried over."""
+SYNC_S = 1.0
+"""On the first frame of each such period of the film's time every mesh is read and the detector begins its round, so
+that which frames are read does not depend on the frame on which tracking began."""
 
 
 class Reader(Protocol):
@@ -96,7 +99,7 @@ class MediaPipeTracker:
         first = self._time is None or cut or not 0 < dt < GAP
         if first:
             self._forget()
-        self._time = time
+        self._synchronise(view, time)
         self._follow(view, time)
         found = self._find(view, time, dt, first or failed)
         for track in [t for t in self._tracks if time - t.seen >= (MEMORY if t.id else COAST)]:
@@ -128,6 +131,16 @@ class MediaPipeTracker:
         self._aligner.forget()
         self._search.reset()
 
+    def _synchronise(self, view: View, time: float) -> None:
+        """Begins reading and searching again where a period of `SYNC_S` begins with the frame at this time."""
+        before, self._time = self._time, time
+        if before is not None and floor(time / SYNC_S) != floor(before / SYNC_S):
+            self._search.synchronise(view, time)
+            self._turn = False
+            if not self.sparing:
+                for track in self._tracks:
+                    track.patch = None
+
     def _follow(self, view: View, time: float) -> None:
         """Reads every known face where it should be. Where two are found on one face, it is the likelier one's."""
         sights: list[tuple[float, Track, Mesh]] = []
@@ -144,7 +157,7 @@ class MediaPipeTracker:
             if carried is not None:
                 sights.append((1.0, track, carried))
                 continue
-            mesh = self._reader.read(view, region_of_mesh(expected))
+            mesh = self._reader.read(view, region_of_mesh(expected).rounded())
             like = likeness(track.appearance, mesh.appearance)
             if (mesh.score >= SEEN and like > ALIKE and _plausible(expected, mesh.points)
                     and _inside(mesh.points, view)):

@@ -149,6 +149,16 @@ def test_not_every_picture_is_measured() -> None:
     assert due == 7 + 6  # a fifth of a second apart until 1.2 s, then 0.4 s
 
 
+@pytest.mark.parametrize("begins", [0.0, 0.28, 1.72])
+def test_measured_frames_do_not_depend_on_the_first(begins: float) -> None:
+    analyzer, measured = Analyzer(), list[float]()
+    for k in range(round(25 * begins), 175):
+        if analyzer.due(k / 25):
+            measured.append(k / 25)
+            analyzer.learn(CLEAN, 200, k / 25)
+    assert [time for time in measured if time > 3.5] == pytest.approx([3.6, 4.0, 4.4, 4.8, 5.2, 5.6, 6.0, 6.4, 6.8])
+
+
 def test_the_gain_counts_over_time() -> None:
     assert set(_feed(Analyzer(), Analysis(noise=0.2), 10, gain=1.0)) == {0}
 

@@ -156,6 +156,18 @@ def test_told_cut_and_step_back_in_time_give_a_new_id(tracker):
     assert tracker.update(view, 60.1)[0].track_id == 5
 
 
+def test_a_later_beginning_finds_the_same_meshes(networks):
+    """Which frames are read, and from which region, does not depend on the frame on which tracking began."""
+    rng = np.random.default_rng(0)
+    pictures = [np.clip(paste(background(320, 240), 100, 140 + t / 3, 120 + 8 * np.sin(t / 4))
+                        + rng.normal(0, 3, (240, 320, 1)), 0, 255).astype(np.uint8) for t in range(85)]
+    one, other = (MediaPipeTracker(networks.reader, DetectorSearch(networks.detector)) for _ in range(2))
+    whole, part = play(one, pictures), play(other, pictures[15:], 15 / FPS)
+    for (a,), (b,) in zip(whole[70:], part[55:], strict=True):
+        np.testing.assert_allclose(a.raw_points, b.raw_points, atol=1e-3)
+        np.testing.assert_allclose(a.points, b.points, atol=0.05)
+
+
 def test_max_faces_takes_the_largest(networks):
     picture = background(900, 360, 3)
     for x, width in ((120, 60), (350, 110), (600, 80), (800, 70)):
