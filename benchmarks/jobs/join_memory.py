@@ -1,20 +1,24 @@
 """Peak memory of the join by number of frames and segments: segments of raw frames are made without decoding.
 
-    python -m benchmarks.jobs.join_memory [--segments 10 100 1000] [--frames 100]
+    python -m benchmarks.jobs.join_memory [--segments 10 100 1000] [--frames 100] [--container mp4]
+
+Containers keep an index of all their packets in memory: ``--container ts`` has none.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 import threading
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
 import numpy as np
+
+from benchmarks.jobs.cost import measured
 
 
 def film(path: Path, frames: int) -> Path:
@@ -35,7 +39,7 @@ def film(path: Path, frames: int) -> Path:
     return path
 
 
-def join(folder: Path, segments: int, frames: int) -> None:
+def join(folder: Path, segments: int, frames: int, container: str) -> None:
     """Makes the segments, then joins them in a forked process and prints what that took."""
     from rtface.frame import Frame
     from rtface.jobs import FilmJob
@@ -48,7 +52,7 @@ def join(folder: Path, segments: int, frames: int) -> None:
     from rtface.report import Report
     from rtface.stats import Stats
 
-    source = film(folder / f"in{segments}.mp4", segments * frames)
+    source = film(folder / f"in{segments}.{container}", segments * frames)
     options = Options(tracker="none", codec="ffv1")
     job = FilmJob.open(source, folder / f"out{segments}.mkv", options, length=Fraction(frames, 25))
     assert isinstance(job, FilmJob), job
@@ -68,15 +72,9 @@ def join(folder: Path, segments: int, frames: int) -> None:
             "counters": {"frames_out": plan.frames[number]}, "stages": {}, "warnings": [], "tracks": [],
             "faces_before": [], "faces_last": [], "treatments": {}, **writer.finish()}, sync=False)
     opened.close()
-    child = os.fork()
-    if child == 0:
-        target = check_target(plan.target, inputs=[source], overwrite=False)
-        Join(job.folder, plan, target, options, Report("", "", "", "", ""), Stats(), threading.Event()).run()
-        os._exit(0)
-    _, status, used = os.wait4(child, 0)
-    print(json.dumps({"segments": len(plan), "frames": sum(plan.frames), "ok": status == 0,
-                      "cpu_s": round(used.ru_utime + used.ru_stime, 2), "peak_mb": round(used.ru_maxrss / 1024, 1)}),
-          flush=True)
+    target = check_target(plan.target, inputs=[source], overwrite=False)
+    joining = Join(job.folder, plan, target, options, Report("", "", "", "", ""), Stats(), threading.Event(), {})
+    print(json.dumps({"segments": len(plan), "frames": sum(plan.frames), **measured(joining.run)}), flush=True)
 
 
 def main() -> None:
@@ -84,14 +82,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--segments", type=int, nargs="+", default=[10, 100, 1000])
     parser.add_argument("--frames", type=int, default=100)
+    parser.add_argument("--container", default="mp4", help="suffix of the input: mp4, mkv, ts")
     asked = parser.parse_args()
     for segments in asked.segments:
-        child = os.fork()
-        if child == 0:
-            with tempfile.TemporaryDirectory() as name:
-                join(Path(name), segments, asked.frames)
-            os._exit(0)
-        os.waitpid(child, 0)
+        with tempfile.TemporaryDirectory() as name:
+            measured(partial(join, Path(name), segments, asked.frames, asked.container))
 
 
 if __name__ == "__main__":

@@ -138,15 +138,17 @@ def why_no_job(input: Path | Address, output: Path | str, options: Options) -> s
     """Why a run cannot be a job; None where it can."""
     from rtface.enhance.face_filter import FaceFilter
     from rtface.media.stream_plan import FORMATS
+    from rtface.pipeline.compare import IMAGES
     from rtface.pipeline.stills import is_image
 
     if not isinstance(input, Path) or not input.is_file() or is_image(input):
         return "the INPUT is no film in a file"
     if str(output).endswith("/") or Path(output).is_dir() or Path(output).suffix.lower() not in FORMATS:
         return "the OUTPUT is no film"
-    for flag, given in (("--dry-run", options.dry_run), ("--compare", options.compare)):
-        if given:
-            return f"{flag} is given"
+    if options.dry_run:
+        return "--dry-run is given"
+    if options.compare is not None and options.compare.suffix.lower() in IMAGES:
+        return "--compare names an image"
     if options.treatment is not None or FaceFilter.parse(options.faces).ids is not None:
         return f"{'--treatment' if options.treatment else '--faces'} names tracks, whose numbers change from run to run"
     return None

@@ -57,6 +57,8 @@ class SegmentFigures:
     def lead_in(self, frame: Frame) -> None:
         """Notes the faces of a frame before the first segment."""
         self._head.append((frame.pts, frame.faces))
+        while float((frame.pts - self._head[0][0]) * frame.time_base) > _SIGHTS_S:
+            self._head.pop(0)
 
     def add(self, frame: Frame) -> None:
         """Counts a frame of the segment."""

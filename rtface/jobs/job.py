@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -17,14 +18,14 @@ from rtface.jobs import fingerprint
 from rtface.jobs.borders import SEGMENT_S
 from rtface.jobs.figures import JobFigures
 from rtface.jobs.folder import JobFolder, folder_of
+from rtface.jobs.further_films import further_paths
 from rtface.jobs.job_progress import JobProgress
-from rtface.jobs.join import DamagedSegments, Join, published, remove_unfinished
+from rtface.jobs.join import DamagedSegments, Join, named_films, published, remove_unfinished
 from rtface.jobs.leases import Leases, WorkerSign
 from rtface.jobs.local_workers import LocalWorkers, count_workers
 from rtface.jobs.plan import JobPlan, difference, frame_options, make_plan, option_files, options_of
 from rtface.jobs.status import JobStatus, read_status
 from rtface.jobs.worker import Worker
-from rtface.media.correction import check_correction_name
 from rtface.media.leftovers import clear_leftovers
 from rtface.media.outputs import OutputPath, check_outputs
 from rtface.media.source import FileSource
@@ -103,7 +104,8 @@ class FilmJob:
             if place.path.is_dir():
                 place.make()  # raises where it holds other things
                 place.remove()
-            check_outputs([OutputPath(output), *_kept(options)], inputs=[source], overwrite=options.overwrite)
+            check_outputs([OutputPath(output), *further_paths(options).values()], inputs=[source],
+                          overwrite=options.overwrite)
             place.make()
             opened = FileSource(source, start=options.start, end=options.end)
             try:
@@ -174,9 +176,10 @@ class FilmJob:
             whole = published(self.folder)  # a call was ended behind the join
             if "join" not in Leases(self.folder, "").held():
                 remove_unfinished(self.folder)
-            kept = _kept(options)
+            further, named = further_paths(options), named_films(self.folder)
             sums = checksum_outputs(self.plan.target, film=True) if options.checksums else []
-            written = [OutputPath(self.plan.target), *kept, *sums]
+            films = [OutputPath(self.plan.target), *further.values()]
+            written = [*(replace(film, resumes=Path(film.path).resolve() in named) for film in films), *sums]
             written += [OutputPath(options.report, "--report")] if options.report else []
             targets = check_outputs(written, inputs=[self.plan.source], overwrite=options.overwrite or whole)
             saved = targets[-1] if options.report else None
@@ -186,18 +189,19 @@ class FilmJob:
                     saved = None
                     report.notes.append("an earlier call finished the film; its report has the figures")
             else:
-                films = targets[:1 + len(kept)]
-                for line in (line for target in films for line in clear_leftovers(target)):
+                for line in (line for target in targets[:len(films)] for line in clear_leftovers(target)):
                     stats.warn(f"leftover:{line}", line)
-                figures = self._make(films, report, self._processes(workers, farm, said), stats, progress, stop,
-                                     building, said)
+                join = partial(Join, self.folder, self.plan, targets[0], options, report, stats, stop,
+                               dict(zip(further, targets[1:], strict=False)))
+                figures = self._make(join, report, self._processes(workers, farm, said), progress,
+                                     stop, building, said)
             if figures is not None:
                 _take_over(stats, figures.stats)
                 figures.fill(report)
             if sums:
                 report.notes += write_checksums(
-                    self.plan.target, targets[1 + len(kept):][:len(sums)], stop=stop.is_set,
-                    more=[target.path for target in targets[1:1 + len(kept)]])
+                    self.plan.target, targets[len(films):][:len(sums)], stop=stop.is_set,
+                    more=[options.keep_correction.resolve()] if options.keep_correction else [])
         except BaseException as error:  # noqa: BLE001 - noted in the report, and raised again
             failure = self._interrupted() if isinstance(error, KeyboardInterrupt) else error
             report.ended_by(failure)
@@ -235,9 +239,10 @@ class FilmJob:
         return partial(LocalWorkers, self.folder, count, self.options.threads, self.options.segments) if count > 1 \
             else None
 
-    def _make(self, films: list[Target], report: Report, start: _Start | None, stats: Stats, progress: Show | None,
-              stop: threading.Event, building: BuildProgress | None, said: Callable[[str], object]) -> JobFigures:
-        """Works until all segments are finished, and joins them to the output, and its correction where one is kept."""
+    def _make(self, join: Callable[[], Join], report: Report, start: _Start | None,
+              progress: Show | None, stop: threading.Event, building: BuildProgress | None,
+              said: Callable[[str], object]) -> JobFigures:
+        """Works until all segments are finished, and joins them to the output and the further films."""
         for _ in range(3):  # segments that turn out to be damaged are made again
             self._work(start, progress, stop, building)
             try:
@@ -248,8 +253,7 @@ class FilmJob:
                             raise Interrupted
                     try:
                         report.first_frame_s = self._first_frame_s
-                        return Join(self.folder, self.plan, films[0], self.options, report, stats, stop,
-                                    *films[1:]).run()
+                        return join().run()
                     finally:
                         leases.release("join", epoch)
             except DamagedSegments as error:
@@ -308,12 +312,6 @@ class FilmJob:
     def _remove(self) -> None:
         remove_unfinished(self.folder)
         self.folder.remove()
-
-
-def _kept(options: Options) -> list[OutputPath]:
-    """The correction that a run keeps; UsageError for a name that is no Matroska file's."""
-    check_correction_name(options.keep_correction)
-    return [OutputPath(options.keep_correction, "--keep-correction")] if options.keep_correction else []
 
 
 def _take_over(stats: Stats, other: Stats) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from fractions import Fraction
 from itertools import pairwise
@@ -19,11 +19,13 @@ import av
 
 from rtface._version import __version__
 from rtface.errors import InputError, Interrupted, OutputError
+from rtface.jobs import fingerprint
 from rtface.jobs.figures import JobFigures
 from rtface.jobs.folder import JobFolder
+from rtface.jobs.further_films import plan_further
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.segment_file import SegmentFile, Times, same_header
-from rtface.media.correction import plan_correction, record_packet
+from rtface.media.correction import record_packet
 from rtface.media.film_file import FilmFile
 from rtface.media.muxer import AnyPacket
 from rtface.media.provenance import describe
@@ -49,7 +51,7 @@ class DamagedSegments(Exception):
 
 
 class _Pieces:
-    """The files of all segments that become one film: the output, or its correction.
+    """The files of all segments that become one film: the output, or a further film.
 
     Args:
         folder: of the job.
@@ -123,7 +125,7 @@ class _Pieces:
 
 
 class Join:
-    """Writes the output of a job whose segments are all finished, and its correction where that is kept.
+    """Writes the output of a job whose segments are all finished, and its further films.
 
     Args:
         folder, plan: of the job.
@@ -132,19 +134,19 @@ class Join:
         report: is filled with the figures of all segments.
         stats: receives counters and warnings.
         stop: ends it when set.
-        correction: place of the correction, checked; None where none is kept.
+        further: places of the further films by name, checked.
     """
 
     def __init__(self, folder: JobFolder, plan: JobPlan, target: Target, options: Options, report: Report,
-                 stats: Stats, stop: threading.Event, correction: Target | None = None) -> None:
-        self._folder, self._plan, self._target, self._correction = folder, plan, target, correction
+                 stats: Stats, stop: threading.Event, further: Mapping[str, Target]) -> None:
+        self._folder, self._plan, self._target, self._further = folder, plan, target, further
         self._options, self._report, self._stats, self._stop = options, report, stats, stop
         self._frames = _Pieces(folder, plan.video["encoder"])
-        self._changes = _Pieces(folder, "ffv1", "correction") if correction is not None else None
+        self._pieces = {name: _Pieces(folder, film["encoder"], name) for name, film in plan.further.items()}
         self._note: dict[str, Any] = {}
 
     def run(self) -> JobFigures:
-        """Joins; the output appears under its name in one step, and its correction just before.
+        """Joins; the output appears under its name in one step, and the further films just before.
 
         Raises:
             DamagedSegments: some have to be made again.
@@ -152,6 +154,8 @@ class Join:
             OutputError: the output cannot be written.
             Interrupted: it was stopped.
         """
+        if published(self._folder):  # by another call, while this one waited
+            return self._read_records()
         remove_unfinished(self._folder)
         figures = self._read_records()
         source = FileSource(self._plan.source, start=self._options.start, end=self._options.end, threads=1,
@@ -168,24 +172,26 @@ class Join:
         return figures
 
     def _join(self, source: FileSource, figures: JobFigures) -> None:
-        output, correction = self._plan_output(source, figures), None
-        with ExitStack() as films:
-            film = self._open(output, self._frames, self._stats, "", films)
+        output = self._plan_output(source, figures)
+        with ExitStack() as stack:
+            film = self._open(output, self._frames, self._stats, "", stack)
             film.corrected = figures.corrected
             self._write(film, source)
-            if self._correction is not None and self._changes is not None:
-                plan = plan_correction(self._correction, output.video, source.info, self._target.path.name)
-                correction = self._open(plan, self._changes, Stats(), "correction", films)
-                self._write_correction(correction, self._changes)
-            self._noted("", whole=True)
-            if correction is not None:
-                correction.finish()
-            film.finish()
+            films = {"": film}
+            for name, plan in plan_further(self._options, source.info, output.video, self._target.path.name).items():
+                plan.target = self._further[name]
+                films[name] = self._open(plan, self._pieces[name], Stats(), name, stack)
+                self._write_further(films[name], self._pieces[name])
+            for name, whole in films.items():
+                whole.complete()
+                self._noted(name, made=fingerprint.fingerprint(whole.work))
+            for whole in reversed(films.values()):  # the output is the last
+                whole.finish()
 
     def _read_records(self) -> JobFigures:
         """Checks all files; the figures."""
         figures, damaged, why = JobFigures(), list[int](), ""
-        kinds = [kind for kind in (self._frames, self._changes) if kind is not None]
+        kinds = [self._frames, *self._pieces.values()]
         for number in range(len(self._plan)):
             self._check_stop()
             record = self._folder.read(self._folder.record(number))
@@ -225,11 +231,10 @@ class Join:
         self._noted(key, path=str(output.target.path), work=str(work))
         film = FilmFile(output, stats, threads=1, work=work, partial=False)
         films.callback(film.abort, keep_partial=False)
-        self._noted(key, inode=film.work.stat().st_ino)
         return film
 
     def _noted(self, key: str, **values: object) -> None:
-        """Adds to the note of the join, or to its part about the correction."""
+        """Adds to the note of the join, or to its part about a further film."""
         (self._note.setdefault(key, {}) if key else self._note).update(values)
         self._folder.write(self._folder.joining, self._note)
 
@@ -253,16 +258,18 @@ class Join:
             ready = next(packets, None)
         self._frames.check_header(film)
 
-    def _write_correction(self, film: FilmFile, changes: _Pieces) -> None:
+    def _write_further(self, film: FilmFile, pieces: _Pieces) -> None:
+        """Frames, each with its text where it has one."""
         base = film.plan.video.time_base
         shift = film.streams.shift(base)
-        texts = (text for record in self._records() for text in changes.part(record)["records"])
-        for packet, text in zip(changes.packets(film, self._records()), texts, strict=True):
+        texts = (text for record in self._records() for text in pieces.part(record).get("records", ()))
+        for packet in pieces.packets(film, self._records()):
             self._check_stop()
             assert packet.pts is not None
-            film.take(record_packet(text.encode(), base, packet.pts + shift, packet.duration or 0))
+            if (text := next(texts, None)) is not None:
+                film.take(record_packet(text.encode(), base, packet.pts + shift, packet.duration or 0))
             film.put(packet)
-        changes.check_header(film)
+        pieces.check_header(film)
 
     def _records(self) -> Iterator[dict[str, Any]]:
         """The records of all segments that have frames."""
@@ -279,28 +286,34 @@ class Join:
 def published(folder: JobFolder) -> bool:
     """Whether the output of a job has its name, and only the folder was not removed yet."""
     note = folder.read(folder.joining)
-    return bool(note and note.get("whole")) and _is(note.get("path", ""), note["inode"])
+    return bool(note) and _has_name(note)
+
+
+def named_films(folder: JobFolder) -> set[Path]:
+    """Films that a join gave their names, before it ended or was killed, here or on another machine."""
+    return {Path(part["path"]) for part in _parts(folder.read(folder.joining)) if _has_name(part)}
 
 
 def remove_unfinished(folder: JobFolder) -> None:
-    """Removes what a join that was ended left: its working files, and a correction whose film did not get its name."""
+    """Removes what a join that was ended left: its working files, and further films whose film did not get its name."""
     with suppress(InputError):
         note = folder.read(folder.joining)
-        if note is None:
-            return
-        correction = note.get("correction", {})
-        if "inode" in correction and not published(folder) and _is(correction["path"], correction["inode"]):
-            _unlink(correction["path"])
-        for part in (note, correction):
+        for part in _parts(note):
+            if part is not note and _has_name(part) and not _has_name(note):
+                _unlink(part["path"])
             if "work" in part:
                 _unlink(part["work"])
 
 
-def _is(path: str, inode: int) -> bool:
-    try:
-        return Path(path).stat().st_ino == inode
-    except OSError:
-        return False
+def _parts(note: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """What the note of a join says of each film, of the output first."""
+    return [note, *(part for part in note.values() if isinstance(part, dict) and "path" in part)] if note else []
+
+
+def _has_name(part: dict[str, Any]) -> bool:
+    """Whether a film that was complete has its name. Its bytes tell: numbers of inodes are used again, and differ from
+    machine to machine on some network drives."""
+    return "made" in part and fingerprint.same(part["made"], Path(part["path"]))
 
 
 def _unlink(path: str) -> None:

@@ -7,7 +7,7 @@ import json
 import time
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from fractions import Fraction
 from itertools import pairwise
@@ -23,23 +23,28 @@ from rtface.errors import InputError, UsageError
 from rtface.jobs.borders import SEGMENT_S, borders, read_times
 from rtface.jobs.fingerprint import fingerprint
 from rtface.jobs.folder import FORMAT, JobFolder
-from rtface.media.correction import correction_encoding
+from rtface.jobs.further_films import plan_further
 from rtface.media.cuda.nvenc import choose_encoder, encoding
 from rtface.media.encoders import VideoPlan
 from rtface.media.mxf import check_times
 from rtface.media.probe import MediaInfo
-from rtface.media.stream_plan import FORMATS, supported_encoders
+from rtface.media.stream_plan import FORMATS, OutputPlan, supported_encoders
 from rtface.options import OPTIONS, Options
 from rtface.pipeline.runtime import codec_device
 from rtface.redaction import redacted_values
 from rtface.shots.clock import FilmClock
 from rtface.shots.files import read_shots
 from rtface.shots.settings import NO_SHOTS
+from rtface.stages.entry_points import stage_version
+from rtface.stages.options import Spec
 
-# Seconds before a segment that are processed where its worker did not process the segment before it.
-LEAD_IN_S = Fraction(3, 5)
+# Seconds before a segment in which faces are tracked and measured where its worker did not process the segment before
+# it: the first where that is finished and says how each face is treated, the second where it is not.
+LEAD_IN_S, UNKNOWN_LEAD_IN_S = Fraction(2), Fraction(6)
+# The last of them, in which faces are corrected, too.
+CORRECTED_LEAD_IN_S = Fraction(1)
 # Options that change no frame: they may differ from call to call.
-_FREE = ("report", "overwrite", "threads", "dry_run", "compare", "segments", "checksums")
+_FREE = ("report", "overwrite", "threads", "dry_run", "segments", "checksums")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,9 @@ class JobPlan:
         frames: of every segment, as the packets say.
         ends: end of the last segment.
         lead_in: seconds.
+        stages: what tells the stages from others of their names (`rtface.stages.entry_points.stage_version`).
+        further: how the frames of the further films are encoded, and their containers, by name
+            (`rtface.jobs.further_films`).
         format: version of the folder's format.
         created: date and time.
     """
@@ -78,6 +86,8 @@ class JobPlan:
     frames: list[int]
     ends: Fraction
     lead_in: Fraction = LEAD_IN_S
+    stages: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
+    further: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     format: int = FORMAT
     created: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%S%z"))
 
@@ -204,6 +214,12 @@ def engines_of(names: Iterable[str]) -> dict[str, dict[str, str]]:
     return {name: {"version": recipe.version, "recipe_sha256": recipe.digest} for name, recipe in recipes.items()}
 
 
+def stages_of(options: Options) -> dict[str, dict[str, str]]:
+    """Versions of the stages of a run that are there, by name."""
+    found = {name: stage_version(name) for name in {Spec.parse(text).name: None for text in options.stages}}
+    return {name: version for name, version in found.items() if version is not None}
+
+
 def encoder_of(info: MediaInfo, container: str, options: Options) -> VideoPlan:
     """How the frames of a job are encoded; raises as `rtface.media.cuda.nvenc.choose_encoder`."""
     return choose_encoder(info, container, supported_encoders(container), codec=options.codec, crf=options.crf,
@@ -215,6 +231,11 @@ def described(video: VideoPlan) -> dict[str, Any]:
     """A plan of the encoder as JSON values, without what may differ from machine to machine."""
     return {key: value if isinstance(value, int | bool | str | dict) else str(value)
             for key, value in asdict(video).items() if key not in ("threads", "warnings", "device")}
+
+
+def described_further(films: Mapping[str, OutputPlan]) -> dict[str, dict[str, Any]]:
+    """The plans of further films as JSON values."""
+    return {name: {"container": film.format, **described(film.video)} for name, film in films.items()}
 
 
 def make_plan(info: MediaInfo, source: Path, output: Path, options: Options,
@@ -232,6 +253,7 @@ def make_plan(info: MediaInfo, source: Path, output: Path, options: Options,
 
     Raises:
         OutputError: a correction of these samples cannot be kept.
+        UsageError: the name of a comparison is no film's.
     """
     times = read_times(source, info.start, info.end)
     if times.fault or not times.pts:
@@ -242,13 +264,15 @@ def make_plan(info: MediaInfo, source: Path, output: Path, options: Options,
         if shots.names_tracks:
             return f"{source.name} is processed without a job, because {shots.name} names tracks"
     container = FORMATS[output.suffix.lower()]
-    if container == "mxf":
-        check_times(str(output), output.stem, times.pts, times.base, info.rate)
     video = encoder_of(info, container, options)
-    if "vp" in video.encoder and video.pix_fmt.startswith("yuva"):
-        return f"{source.name} is processed without a job, because its transparency is a second stream in the encoder"
-    if options.keep_correction is not None:
-        correction_encoding(video)  # raises where it cannot be kept
+    further = plan_further(options, info, video, output.name)
+    for path, format, each in ((output, container, video), *(
+            (film.target.path, film.format, film.video) for film in further.values())):
+        if format == "mxf":
+            check_times(str(path), path.stem, times.pts, times.base, info.rate)
+        if "vp" in each.encoder and each.pix_fmt.startswith("yuva"):
+            return (f"{source.name} is processed without a job, because its transparency is a second stream in the "
+                    "encoder")
     firsts = [times.pts[0], *borders(times, length)]
     places = [*(bisect_left(times.pts, pts) for pts in firsts), len(times.pts)]
     return JobPlan(
@@ -262,7 +286,8 @@ def make_plan(info: MediaInfo, source: Path, output: Path, options: Options,
                "begins": str(info.clock_start)},
         size=(info.width, info.height, info.pix_fmt), starts=[pts * times.base for pts in firsts],
         frames=[after - before for before, after in pairwise(places)],
-        ends=_end(times.pts, times.base))
+        ends=_end(times.pts, times.base), stages=stages_of(options),
+        further=described_further(further))
 
 
 def _end(pts: array[int], base: Fraction) -> Fraction:
@@ -300,17 +325,20 @@ def check_worker(plan: JobPlan, options: Options) -> None:
     """Checks that this installation makes the same frames as the one that planned the job.
 
     Raises:
-        WorkerRefused: a version, an engine or FFmpeg differs; the message names it.
+        WorkerRefused: a version, an engine, a stage or FFmpeg differs; the message names it.
     """
     found = (difference("the version of {}", plan.versions, versions())
              or difference("engine {}", plan.engines, engines_of(plan.engines.keys() & find_recipes().keys()))
+             or difference("the stage {}", plan.stages, stages_of(options))
              or difference("the file of {}", plan.files, option_files(options)))
     if found:
         raise WorkerRefused(f"this worker cannot take part: {found}; install the same")
 
 
-def check_video(plan: JobPlan, video: VideoPlan) -> None:
-    """`check_worker` for the encoder."""
+def check_video(plan: JobPlan, video: VideoPlan, further: Mapping[str, OutputPlan]) -> None:
+    """`check_worker` for the encoders of the output and of the further films."""
     found = difference("the encoder's {}", plan.video, json.loads(json.dumps(described(video))))
+    for name, values in json.loads(json.dumps(described_further(further))).items():
+        found = found or difference(f"the {name}'s {{}}", plan.further.get(name, {}), values)
     if found:
         raise WorkerRefused(f"this worker cannot take part: {found}")

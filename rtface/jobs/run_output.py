@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any
@@ -16,11 +16,12 @@ from rtface.frame import Frame
 from rtface.jobs import fingerprint
 from rtface.jobs.figures import SegmentFigures
 from rtface.jobs.folder import JobFolder
+from rtface.jobs.further_films import FurtherFrames
 from rtface.jobs.leases import Leases
 from rtface.jobs.plan import JobPlan
-from rtface.jobs.segment_file import CorrectionWriter, SegmentWriter
-from rtface.media.correction import FrameCorrections
+from rtface.jobs.segment_file import SegmentWriter
 from rtface.media.encoders import VideoPlan
+from rtface.media.stream_plan import OutputPlan
 from rtface.media.workfile import full
 from rtface.pipeline.build import RunParts
 from rtface.protocols import Item
@@ -42,7 +43,7 @@ class RunOutput:
         first, epoch: the segment that it begins with, and its lease.
         claim: takes the next segment.
         run: names this run of the chain; tracks keep their numbers in it.
-        corrections: what the chain adds to each frame is kept too; None without ``--keep-correction``.
+        further: plans of the further films by name, and what makes their frames.
         on_frame: called after every frame with the segment, the seconds of it that are done, and the faces.
         stopped: whether the work is to end.
 
@@ -52,7 +53,7 @@ class RunOutput:
 
     def __init__(self, folder: JobFolder, plan: JobPlan, video: VideoPlan, parts: RunParts[FilmEnhancer], stats: Stats,
                  leases: Leases, first: int, epoch: int, claim: Claim, run: str, *,
-                 corrections: FrameCorrections | None = None,
+                 further: Mapping[str, tuple[OutputPlan, FurtherFrames]],
                  on_frame: Callable[[int, float, int], object], stopped: Callable[[], bool]) -> None:
         self._folder, self._plan, self._video, self._leases = folder, plan, video, leases
         self._parts, self._stats, self._claim, self._run = parts, stats, claim, run
@@ -61,8 +62,8 @@ class RunOutput:
         self._starts = plan.starts[first] if first else None
         self._figures = SegmentFigures(stats, parts.enhance.tracks, float(plan.begins))
         self._writer: SegmentWriter | None = None
-        self._corrections = corrections
-        self._kept: CorrectionWriter | None = None
+        self._further = further
+        self._further_writers: dict[str, SegmentWriter] = {}
         self._began = monotonic()
         self._held = True
         self.done: list[int] = []
@@ -83,8 +84,6 @@ class RunOutput:
             time = item.pts * item.time_base
             if self._starts is not None and time < self._starts:
                 self._figures.lead_in(item)
-                if self._corrections is not None:
-                    self._corrections.forget(item)
                 continue
             number = self._plan.segment_at(time)
             while self._number < number:
@@ -102,7 +101,7 @@ class RunOutput:
         for writer in self._writers():
             with suppress(OSError, av.FFmpegError, ValueError):
                 writer.discard()
-        self._writer = self._kept = None
+        self._forget()
         if self._held:
             self._leases.release(f"{self._number:05}", self._epoch)
         self._held = False
@@ -112,9 +111,9 @@ class RunOutput:
             if self._writer is None:
                 self._open()
                 assert self._writer is not None
-            if self._kept is not None:
-                with self._stats.time("correction"):
-                    self._kept.write(frame)
+            for name, writer in self._further_writers.items():
+                with self._stats.time(name):
+                    writer.write(*self._further[name][1].of(frame))
             with self._stats.time("encode"):
                 self._writer.write(frame)
         self._stats.count("frames_out")
@@ -124,11 +123,16 @@ class RunOutput:
         """Begins the files of the segment."""
         plan, path = self._plan, self._folder.segments / f"{self._number:05}-{self._epoch}-{secrets.token_hex(3)}.video"
         self._writer = SegmentWriter(path, self._video, plan.container, plan.origin, self._stats)
-        if self._corrections is not None:
-            self._kept = CorrectionWriter(path.with_suffix(".correction"), self._corrections, self._video, plan.origin)
+        for name, (film, _) in self._further.items():
+            self._further_writers[name] = SegmentWriter(path.with_suffix(f".{name}"), film.video, film.format,
+                                                        plan.origin, Stats())
 
-    def _writers(self) -> list[SegmentWriter | CorrectionWriter]:
-        return [writer for writer in (self._writer, self._kept) if writer is not None]
+    def _writers(self) -> list[SegmentWriter]:
+        return [] if self._writer is None else [self._writer, *self._further_writers.values()]
+
+    def _forget(self) -> None:
+        self._writer = None
+        self._further_writers = {}
 
     def _next(self) -> bool:
         """Finishes the segment in work, and takes the next; False where there is none for this worker."""
@@ -137,12 +141,11 @@ class RunOutput:
         record["engine"], record["device"] = self._parts.runtime.engines.described
         with self._errors():
             record |= self._writer.finish() if self._writer is not None else {"file": None, "frames": 0, "packets": []}
-            if self._kept is not None:
-                record["correction"] = self._kept.finish()
+            record |= {name: writer.finish() for name, writer in self._further_writers.items()}
         fingerprint.check(self._plan.input, self._plan.source)
         record |= self._figures.take()
         paths = [writer.path for writer in self._writers()]
-        self._writer = self._kept = None
+        self._forget()
         finished = all(path.exists() for path in paths) and self._folder.write(
             self._folder.record(self._number), record, new=True)
         if not finished:  # another worker took this one for gone, and was faster

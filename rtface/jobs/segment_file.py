@@ -21,7 +21,6 @@ import av
 
 from rtface.errors import InputError
 from rtface.frame import Frame
-from rtface.media.correction import FrameCorrections, correction_encoding
 from rtface.media.encoders import VideoPlan
 from rtface.media.file_hashes import sha256_of
 from rtface.media.frame_encoder import FrameEncoder, add_video
@@ -66,6 +65,7 @@ class SegmentWriter:
         self._bytes = 0
         self._header = b""
         self._times: list[Times] = []
+        self._texts: list[str] = []
 
     @property
     def frames(self) -> int:
@@ -77,9 +77,16 @@ class SegmentWriter:
         """pts of the last frame, in the encoder's unit."""
         return self._encoder.last
 
-    def write(self, frame: Frame) -> None:
-        """Encodes the next frame; OSError where the file cannot grow, av.FFmpegError where the encoder refuses."""
+    def write(self, frame: Frame, text: bytes = b"") -> None:
+        """Encodes the next frame; the record keeps its text where it has one.
+
+        Raises:
+            OSError: the file cannot grow.
+            av.FFmpegError: the encoder refuses.
+        """
         self._put(self._encoder.encode(frame))
+        if text:
+            self._texts.append(text.decode())
 
     def finish(self) -> dict[str, Any]:
         """Writes what the encoder still holds; returns the part of the record that describes the file."""
@@ -90,7 +97,8 @@ class SegmentWriter:
         self._container.close()
         return {"file": self.path.name, "bytes": self._bytes, "sha256": self._digest.hexdigest(),
                 "header": base64.b64encode(self._header).decode(), "time_base": str(self._base),
-                "frames": self._encoder.frames, "packets": self._times}
+                "frames": self._encoder.frames, "packets": self._times,
+                **({"records": self._texts} if self._texts else {})}
 
     def discard(self) -> None:
         """Removes the file."""
@@ -115,46 +123,6 @@ class SegmentWriter:
         self._file.write(data)
         self._digest.update(data)
         self._bytes += len(data)
-
-
-class CorrectionWriter:
-    """Writes what was added to the frames of a segment (``--keep-correction``), as a file like that of the segment.
-
-    Args:
-        path: the file; nothing of that name may be there.
-        corrections: of the run of the chain.
-        video: how the frames of the output are encoded.
-        origin: the time of the input's clock that becomes 0.
-
-    Raises:
-        OSError, OutputError: as `SegmentWriter`.
-    """
-
-    def __init__(self, path: Path, corrections: FrameCorrections, video: VideoPlan, origin: Fraction) -> None:
-        encoding = correction_encoding(video)
-        encoding.threads = video.threads
-        self._file = SegmentWriter(path, encoding, "matroska", origin, Stats())
-        self._corrections = corrections
-        self._records: list[str] = []
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return self._file.path
-
-    def write(self, frame: Frame) -> None:
-        """Writes the correction of the next frame; raises as `SegmentWriter.write`."""
-        change, record = self._corrections.of(frame)
-        self._records.append(record.encode().decode())
-        self._file.write(change)
-
-    def finish(self) -> dict[str, Any]:
-        """As `SegmentWriter.finish`, with the record of every frame."""
-        return {**self._file.finish(), "records": self._records}
-
-    def discard(self) -> None:
-        """Removes the file."""
-        self._file.discard()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
-from fractions import Fraction
 from typing import Any, Literal
 
 from rtface.errors import InputError
@@ -118,10 +118,11 @@ def read_status(folder: JobFolder, plan: JobPlan | None = None, leases: Leases |
 def _left(folder: JobFolder, plan: JobPlan, finished: Collection[int],
           workers: Sequence[AtWork]) -> float | None:
     """Seconds until the film is whole."""
+    starts = [float(start) for start in plan.starts]
     samples: list[tuple[float, int]] = []
-    for seconds, faces in folder.read(folder.faces) or ():
-        number = plan.segment_at(Fraction(seconds))
-        share = (seconds - float(plan.starts[number])) / plan.seconds(number)
+    for seconds, faces in (folder.read(folder.faces) or {}).get("samples", ()):
+        number = max(0, bisect_right(starts, seconds) - 1)
+        share = (seconds - starts[number]) / plan.seconds(number)
         samples.append((number + min(max(0.0, share), _NEARLY), faces))
     left = time_left(plan.frames, finished, workers, samples)
     return None if left is None else left + join_s(sum(plan.frames), plan.input["size"])

@@ -15,8 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rtface.jobs.share import choose
+
 # Seconds of a row at first, and the rows that are kept.
-_ROW_S, _ROWS = 1.0, 64
+_ROW_S, _ROWS = 0.25, 64
 # A face costs so many times as much as a frame without faces, before it is measured; seconds of
 # measurement that weigh as much as this assumption.
 _FACE_COST, _ASSUMED_S = 6.0, 4.0
@@ -84,7 +86,8 @@ def time_left(frames: Sequence[int], finished: Collection[int], workers: Sequenc
               samples: Sequence[tuple[float, int]] = ()) -> float | None:
     """Seconds until all segments are made; None before any worker has made frames.
 
-    The workers that are there take the missing segments in order, each at its recent speed.
+    The workers that are there take the missing segments by the rule of `rtface.jobs.share`, each at
+    its recent speed.
 
     Args:
         frames: of every segment.
@@ -112,18 +115,29 @@ def time_left(frames: Sequence[int], finished: Collection[int], workers: Sequenc
         faces = _mixed(ahead.get(number, ()), before)
         return frames[number] * missing * (frame_s + face_s * faces)
 
-    ends: list[tuple[float, float]] = []  # when a worker is free, and its speed
-    for at in workers:
-        speed, left = _speed(at.rows[-max(1, round(len(at.rows) * _RECENT)):], frame_s, face_s), 0.0
-        if at.place is not None and int(at.place) not in finished:
-            left = work(int(at.place), 1 - at.place % 1, _mean_faces(at.rows[-_LATEST:], mean))
-        ends.append((left / speed, speed))
+    leased, over = set(places), set(finished)
+    ends: list[tuple[float, int, int | None]] = []  # when a worker is free, which, and its segment
+    speeds: list[float] = []
+    for k, at in enumerate(workers):
+        speeds.append(_speed(at.rows[-max(1, round(len(at.rows) * _RECENT)):], frame_s, face_s))
+        number, left = None if at.place is None else int(at.place), 0.0
+        if number is not None and number not in finished:
+            left = work(number, 1 - places[number], _mean_faces(at.rows[-_LATEST:], mean))
+        ends.append((left / speeds[k], k, number))
     heapq.heapify(ends)
-    for number in range(len(frames)):
-        if number not in finished and number not in places:
-            end, speed = ends[0]
-            heapq.heapreplace(ends, (end + work(number, 1.0, mean) / speed, speed))
-    return max(ends)[0]
+    while True:  # until no worker has a segment; the last one to end is the last here
+        end, k, number = heapq.heappop(ends)
+        if number is not None:
+            leased.discard(number)
+            over.add(number)
+            number += 1
+        if number is None or number >= len(frames) or number in over or number in leased:
+            number = choose(len(frames), over, leased)
+        if number is not None:
+            leased.add(number)
+            heapq.heappush(ends, (end + work(number, 1.0, mean) / speeds[k], k, number))
+        elif not ends:
+            return end
 
 
 def join_s(frames: int, size: int) -> float:

@@ -1,14 +1,16 @@
 """A worker of a job: runs the chain of a film over segments that are missing, and writes a file for each.
 
 One chain goes over as many segments as follow each other, so that tracks, memory and treatment do not break at a
-border; only the encoder begins again there. Where a worker begins in the middle of the film, it processes some frames
-before (the lead-in), which settle the chain's state and are not written.
+border; only the encoder begins again there. Where a worker begins in the middle of the film, it processes some seconds
+before (the lead-in), which settle the chain's state and are not written. Tracking and analysis remember more than
+engines, and cost less: faces are corrected in the last second of the lead-in only.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -17,20 +19,32 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from rtface.concurrency.threads import call_in_thread
 from rtface.enhance.film import FilmEnhancer
 from rtface.errors import Interrupted, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.jobs import faces_ahead, fingerprint
 from rtface.jobs.figures import KnownFaces
 from rtface.jobs.folder import JobFolder
+from rtface.jobs.further_films import FurtherFrames, KeptPairs, plan_further
 from rtface.jobs.leases import Leases, WorkerSign
-from rtface.jobs.plan import JobPlan, WorkerRefused, check_video, check_worker, encoder_of, options_of
+from rtface.jobs.plan import (
+    CORRECTED_LEAD_IN_S,
+    UNKNOWN_LEAD_IN_S,
+    JobPlan,
+    WorkerRefused,
+    check_video,
+    check_worker,
+    encoder_of,
+    options_of,
+)
 from rtface.jobs.run_output import RunOutput
 from rtface.jobs.share import choose
 from rtface.jobs.time_left import Pace
 from rtface.media.correction import FrameCorrections
 from rtface.media.encoders import VideoPlan
 from rtface.media.source import FileSource
+from rtface.media.stream_plan import OutputPlan
 from rtface.options import Options
 from rtface.pipeline.build import RunParts, Threads, film_parts, open_film, segment_parts
 from rtface.pipeline.chain import chain, end_at_faults
@@ -130,6 +144,7 @@ class Worker:
         self._leases = Leases(folder, self._sign.id)
         self._parts: RunParts[FilmEnhancer] | None = None
         self._video: VideoPlan | None = None
+        self._further: dict[str, OutputPlan] = {}
         self._shots: ShotList = NO_SHOTS
         self._stack = ExitStack()
         self._runs = 0
@@ -139,6 +154,7 @@ class Worker:
         self._at: int | None = None  # the segment in work
         self._made_s = 0.0  # seconds of the segments that were finished when it began
         self._output: RunOutput | None = None
+        self._sampling: Future[None] | None = None
         self.done: list[int] = []
 
     def __enter__(self) -> Worker:
@@ -205,21 +221,35 @@ class Worker:
             self._runs += 1
             run = f"{self._sign.id}.{self._runs}"
             self._folder.log(f"{run}: begins at segment {first}")
+            self._sample()
             parts, video = self._opened()
-            self._sample(parts)
             with ExitStack() as stack:
-                source = self._source(first, stack)
+                before = self._folder.read(self._folder.record(first - 1)) if first else None
+                source = self._source(first, before is not None, stack)
                 stages = Stages.open(self._options.stages, self._stats, origin=float(self._plan.begins),
                                      commercial_use=self._options.commercial_use)
                 stack.callback(stages.close)
                 stages.watch(parts.tracker, self._options.tracker)
-                parts.enhance.tracks.known = self._known(first, source.info.time_base)
-                corrections = FrameCorrections(video) if self._options.keep_correction else None
+                if first:
+                    parts.enhance.engines_from = float(self._plan.starts[first] - CORRECTED_LEAD_IN_S)
+                    parts.enhance.tracks.known = KnownFaces(before, source.info.time_base) if before else None
+                corrections = FrameCorrections(video) if "correction" in self._further else None
+                pairs = KeptPairs() if "comparison" in self._further else None
+                made: dict[str, FurtherFrames | None] = {"correction": corrections, "comparison": pairs}
                 output = self._output = RunOutput(
                     self._folder, self._plan, video, parts, self._stats, self._leases, first, epoch, claim, run,
-                    corrections=corrections, on_frame=self._note, stopped=self._stop.is_set)
-                items = stages.remember(corrections.remember(iter(source)) if corrections else source)
-                items = self._chained(items, parts, first, source)
+                    further={name: (self._further[name], frames) for name, frames in made.items() if frames},
+                    on_frame=self._note, stopped=self._stop.is_set)
+                several, _ = plan_segments(self._options, source.info, self._shots)
+                items = iter(source)
+                if first and not several:
+                    items = _marked(items, self._plan.starts[first])
+                items = stages.remember(corrections.remember(items) if corrections else items)
+                if several:
+                    items = in_segments(items, parts, self._options, self._stats, several, self._stop.is_set)
+                else:
+                    items = chain(items, parts, self._stats, stop=self._stop.is_set,
+                                  comparison=pairs.comparison if pairs else None)
                 stack.enter_context(closing(items))
                 output.write(stages(end_at_faults(items, self._stats)))
         except BaseException as error:
@@ -236,27 +266,20 @@ class Worker:
         finally:
             self.done, self._output = self._made(), None
 
-    def _chained(self, items: Iterator[Item], parts: RunParts[FilmEnhancer], first: int,
-                 source: FileSource) -> Generator[Item, None, None]:
-        several, _ = plan_segments(self._options, source.info, self._shots)
-        if several:
-            return in_segments(items, parts, self._options, self._stats, several, self._stop.is_set)
-        if first:
-            items = _marked(items, self._plan.starts[first])
-        return chain(items, parts, self._stats, stop=self._stop.is_set)
-
     def _opened(self) -> tuple[RunParts[FilmEnhancer], VideoPlan]:
         """Tracker, engines and the plan of the encoder; the enhancement has no past."""
         if self._parts is None or self._video is None:
             source = FileSource(self._plan.source, start=self._options.start, end=self._options.end, threads=1)
             try:
                 self._video = encoder_of(source.info, self._plan.container, self._options)
+                self._further = plan_further(self._options, source.info, self._video, self._plan.target.name)
                 if self._options.shots is not None:
                     self._shots, _ = read_shots(self._options.shots, FilmClock.of(source.info, self._options.timecode))
             finally:
                 source.close()
-            check_video(self._plan, self._video)
-            self._video.threads = self._threads.encode
+            check_video(self._plan, self._video, self._further)
+            for video in (self._video, *(film.video for film in self._further.values())):
+                video.threads = self._threads.encode
             self._parts = film_parts(self._options, self._threads, self._stats, self._stack, self._building)
             self._parts.use_shots(self._shots)
         else:
@@ -264,36 +287,36 @@ class Worker:
                                         self._shots)
         return self._parts, self._video
 
-    def _sample(self, parts: RunParts[FilmEnhancer]) -> None:
-        """Samples the film for faces, unless another worker did or does so."""
-        if not faces_ahead.wanted(self._folder, self._plan, self._options):
+    def _sample(self) -> None:
+        """Samples the film for faces on a thread, unless another worker did or does so."""
+        if self._sampling is not None or not faces_ahead.wanted(self._folder, self._plan, self._options):
             return
-        if (epoch := self._leases.take("faces")) is not None:
-            try:
-                faces_ahead.sample(self._folder, self._plan, self._options, parts.tracker,
-                                   parts.runtime.device, self._stop.is_set)
-            finally:
-                self._leases.release("faces", epoch)
+        epoch = self._leases.take("faces")
+        if epoch is not None:
+            over = threading.Event()
+            self._sampling = call_in_thread("faces", faces_ahead.sample, self._folder, self._plan, self._options,
+                                            over.wait)
+            self._stack.callback(self._leases.release, "faces", epoch)
+            self._stack.callback(self._sampling.exception)
+            self._stack.callback(over.set)
 
-    def _source(self, first: int, stack: ExitStack) -> FileSource:
-        """The film from the lead-in of a segment on."""
+    def _source(self, first: int, known: bool, stack: ExitStack) -> FileSource:
+        """The film from the lead-in of a segment on; `known`: the treatment of its faces is."""
         plan, options = self._plan, self._options
         if first:
-            start = max(plan.starts[first] - plan.begins - plan.lead_in, Fraction(options.start or 0))
+            lead_in = plan.lead_in if known else UNKNOWN_LEAD_IN_S
+            if (options.segments or 1) > 1:  # whose chains correct all of it
+                lead_in = CORRECTED_LEAD_IN_S
+            start = max(plan.starts[first] - plan.begins - lead_in, Fraction(options.start or 0))
             options = replace(options, start=float(start) or None)
         source = open_film(plan.source, options, self._threads, self._stats, self._stop, stack, size=plan.size,
-                           on_gpu=options.keep_correction is None and not options.stages
+                           on_gpu=not self._further and not options.stages
                            and options.damage == "none")
         assert isinstance(source, FileSource)
         return source
 
     def _made(self) -> list[int]:
         return [*self.done, *(self._output.done if self._output is not None else ())]
-
-    def _known(self, first: int, base: Fraction) -> KnownFaces | None:
-        """The faces at the end of the segment before, where that is finished."""
-        record = self._folder.read(self._folder.record(first - 1)) if first else None
-        return KnownFaces(record, base) if record else None
 
     def _note(self, segment: int, seconds: float, faces: int) -> None:
         self._frames += 1

@@ -210,28 +210,23 @@ class FrameCorrections:
         self._nothing: av.VideoFrame | None = None
 
     def remember(self, items: Iterator[Item]) -> Iterator[Item]:
-        """Copies each frame as it comes from the source, before anything is written to it."""
+        """Copies each frame as it comes from the source, before anything is written to it; not those of a lead-in."""
         for item in items:
             if isinstance(item, Frame) and not item.lead_in:
                 self._originals.append((item.pts, copy_image(item.image)))
             yield item
 
-    def forget(self, frame: Frame) -> av.VideoFrame | None:
-        """Lets go of the copies up to that of a frame, and returns that one; None where there is none."""
-        while self._originals and self._originals[0][0] < frame.pts:
-            self._originals.popleft()  # a frame that was dropped
-        known = self._originals and self._originals[0][0] == frame.pts
-        return self._originals.popleft()[1] if known else None
-
-    def of(self, frame: Frame) -> tuple[Frame, Record]:
-        """The correction of the next frame, in the format that is stored, and its record.
+    def of(self, frame: Frame) -> tuple[Frame, bytes]:
+        """The correction of the next frame, in the format that is stored, and the text of its `Record`.
 
         Raises:
             OutputError: the frame did not come through `remember`.
         """
-        original = self.forget(frame)
-        if original is None:
+        while self._originals and self._originals[0][0] < frame.pts:
+            self._originals.popleft()  # a frame that was dropped
+        if not self._originals or self._originals[0][0] != frame.pts:
             raise OutputError("the correction of a frame cannot be kept: the frame as it was is not known any more")
+        _, original = self._originals.popleft()
         before = repacked(fit(original, self._video), self._work)
         after = repacked(fit(frame.image, self._video), self._work)
         same = all(np.array_equal(a, b) for a, b in zip(_planes(before), _planes(after), strict=True))
@@ -241,7 +236,7 @@ class FrameCorrections:
             self._nothing = self._as_stored(difference(before, after))
         change = copy_image(self._nothing) if same and self._nothing is not None else self._as_stored(
             difference(before, after))
-        return replace(frame, image=change, faces=(), unfollowed=()), record
+        return replace(frame, image=change, faces=(), unfollowed=()), record.encode()
 
     def _as_stored(self, image: av.VideoFrame) -> av.VideoFrame:
         out = repacked(image, self._stored)
@@ -278,7 +273,7 @@ class CorrectionSink:
         if isinstance(item, Frame):
             with self._stats.time("correction"):
                 change, record = self._corrections.of(item)
-                self._own.write(record_packet(record.encode(), item.time_base, item.pts, item.duration))
+                self._own.write(record_packet(record, item.time_base, item.pts, item.duration))
                 self._own.write(change)
         self._film.write(item)
 

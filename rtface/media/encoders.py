@@ -226,11 +226,24 @@ def accel(plan: VideoPlan) -> HWAccel | None:
     return HWAccel("cuda", plan.device, options={"primary_ctx": "1"}) if plan.on_gpu else None
 
 
+def counted_rate(plan: VideoPlan) -> Fraction | None:
+    """The frame rate of an encoder that counts frames instead of taking times: MPEG-2, whose standard has a table of
+    rates with factors (ISO/IEC 13818-2, frame_rate_code and its extension). The film's, or the nearest in the table;
+    None for all other encoders."""
+    if plan.encoder != "mpeg2video":
+        return None
+    rates = sorted(Fraction(rate) * n / d / slower for n in range(1, 5) for d in range(1, 33)
+                   for rate in (24, 25, 30, 50, 60)
+                   for slower in (1, *([Fraction(1001, 1000)] if rate % 25 else [])))
+    return min(rates, key=lambda rate: abs(rate - plan.rate))
+
+
 def configure(target: VideoStream | VideoCodecContext, plan: VideoPlan) -> None:
     """Sets an encoder up as planned; `target` must not be open yet."""
     context = target.codec_context if isinstance(target, VideoStream) else target
     context.width, context.height, context.pix_fmt = plan.width, plan.height, plan.pix_fmt
-    context.time_base, context.framerate = plan.time_base, plan.rate
+    rate = counted_rate(plan)
+    context.time_base, context.framerate = (1 / rate, rate) if rate else (plan.time_base, plan.rate)
     context.thread_count = plan.threads
     context.thread_type = "AUTO"
     if plan.aspect:

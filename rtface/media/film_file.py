@@ -70,7 +70,7 @@ class FilmFile:
             raise OutputError(f"{plan.path}: the working file cannot be made ({error.strerror})") from error
         self.frames = 0
         self.corrected = False
-        self._over = False
+        self._complete = self._over = False
         self._partial: str | None = None
         self.kept = 0
         self._given: deque[int] = deque(maxlen=REMEMBERED)  # pts of the last frames, in the encoder's unit
@@ -131,21 +131,22 @@ class FilmFile:
         """Muxes everything that waits; errors are not yet those of rtface."""
         self.streams.finish(self.frames)
 
-    def finish(self) -> None:
-        """Flushes, and makes the output appear under its name in one step.
+    def complete(self) -> None:
+        """Flushes: the file under its working name is whole after that, and only `finish` or `abort` may follow.
 
         Raises:
-            OutputError: as `write`.
+            OutputError: as `put`.
         """
-        if self._over:
+        if self._over or self._complete:
             return
         try:
             self.flush()
             self._container.close()
         except (OSError, av.FFmpegError, ValueError) as error:
             raise self.failed(error) from error
-        self._over = True
+        self._complete = True
         if not self.frames:
+            self._over = True
             self._file.discard()
             raise OutputError(f"{self.plan.path}: no frame came, so nothing was written")
         try:
@@ -157,15 +158,34 @@ class FilmFile:
                     if self.plan.metadata and self.corrected:
                         append_xmp_box(file, self.plan.metadata)
                 self._unmark(file)
+        except OSError as error:
+            raise self._unnamed(error) from error
+
+    def finish(self) -> None:
+        """Completes the file, and makes it appear under its name in one step.
+
+        Raises:
+            OutputError: as `put`.
+        """
+        if self._over:
+            return
+        self.complete()
+        self._over = True
+        try:
             self._file.publish()
         except FileExistsError as error:
             self._partial = self._keep()
             raise OutputError(f"{self.plan.path}: another file came there while this one was made, and is not "
                               f"replaced without --overwrite{self._whole()}") from error
         except OSError as error:
-            self._partial = self._keep()
-            raise OutputError(f"{self.plan.path}: could not be given its name ({full(error) or error.strerror})"
-                              f"{self._whole()}") from error
+            raise self._unnamed(error) from error
+
+    def _unnamed(self, error: OSError) -> OutputError:
+        """Keeps a file that cannot get its name under another one; the error to raise."""
+        self._over = True
+        self._partial = self._keep()
+        return OutputError(f"{self.plan.path}: could not be given its name ({full(error) or error.strerror})"
+                           f"{self._whole()}")
 
     def _whole(self) -> str:
         return f"; the whole film is {self._partial}" if self._partial else ""
@@ -176,8 +196,9 @@ class FilmFile:
             return self._partial
         if keep_partial and self.frames:
             try:
-                self.flush()
-                self._container.close()
+                if not self._complete:
+                    self.flush()
+                    self._container.close()
             except (OSError, av.FFmpegError, ValueError) as error:
                 self.stats.warn("partial", f"{self.plan.path}: the end of the partial film is missing ({error})")
             self._drop(keep=True)

@@ -11,7 +11,7 @@ from av.video.stream import VideoStream
 from rtface.errors import OutputError
 from rtface.frame import Frame
 from rtface.media.cuda.driver import told
-from rtface.media.encoders import VideoPlan, accel, configure, fit, open_encoder
+from rtface.media.encoders import VideoPlan, accel, configure, counted_rate, fit, open_encoder
 from rtface.media.muxer import AnyPacket
 from rtface.stats import Stats
 
@@ -63,6 +63,8 @@ class FrameEncoder:
         self.first: int | None = None
         self.last = last
         self.frames = 0
+        self._rate = counted_rate(video)
+        self._shown: dict[int, tuple[int, int]] = {}  # pts and duration by number, of an encoder that counts
 
     def encode(self, frame: Frame) -> list[AnyPacket]:
         """Encodes the next frame; returns the packets that are ready."""
@@ -78,6 +80,9 @@ class FrameEncoder:
         self.last = pts
         if self.first is None:
             self.first = pts
+        if self._rate is not None:
+            self._shown[self.frames] = pts, duration
+            pts, base, duration = self.frames, 1 / self._rate, 1
         image.pts, image.time_base, image.duration = pts, base, duration
         image.pict_type = 0  # the encoder chooses its own I-frames
         packets = self._stream.encode(image)
@@ -91,9 +96,23 @@ class FrameEncoder:
     def _checked(self, packet: AnyPacket) -> AnyPacket:
         """The packet with a sane time of decoding: libx265 gives films of one or two frames such times out of bare
         memory."""
+        if self._rate is not None:
+            self._give_times(packet)
         first, last, pts, dts = self.first or 0, self.last or 0, packet.pts, packet.dts
         if pts is not None and dts is not None and packet.time_base == self._video.time_base:
             slack = 1 / packet.time_base
             if not 2 * first - last - slack <= dts <= pts:
                 packet.dts = pts
         return packet
+
+    def _give_times(self, packet: AnyPacket) -> None:
+        """Replaces the numbers by which an encoder counts frames by the times of these frames."""
+        assert packet.pts is not None
+        number = packet.pts if packet.dts is None else packet.dts
+        (pts, duration), first = self._shown[packet.pts], min(self._shown)
+        dts = self._shown[number][0] if number in self._shown else (
+            self._shown[first][0] - (first - number) * self._shown[first][1])
+        packet.time_base = self._video.time_base
+        packet.pts, packet.dts, packet.duration = pts, dts, duration
+        for known in [known for known in self._shown if known < number]:
+            del self._shown[known]

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import av
-import tifffile
 from av.video.codeccontext import VideoCodecContext
 
 from rtface.errors import InputError, InputMissing
@@ -183,6 +182,8 @@ def _decode_exr(data: bytes, name: str) -> av.VideoFrame:
 
 
 def _tiff_meta(data: bytes) -> ImageMetadata:
+    import tifffile  # slow to import, and films do without
+
     meta = ImageMetadata()
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:

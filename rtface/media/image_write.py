@@ -18,7 +18,6 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-import tifffile
 from av.video.codeccontext import VideoCodecContext
 
 from rtface._version import __version__
@@ -281,6 +280,8 @@ def copy_file(path: Path, target: Target) -> None:
 
 
 def _encode_tiff(frame: Frame, meta: ImageMetadata) -> bytes:
+    import tifffile  # slow to import, and films do without
+
     image = _workable(frame).image
     pixels = image.to_ndarray()
     gray = pixels.ndim == 2

@@ -25,7 +25,8 @@ class OutputPath:
         path: as the user named it.
         name: what it is called in messages: "" for OUTPUT, else the option, such as "--report".
         folder: whether it is a folder of images.
-        resumes: whether images that are in the folder already stay, and only those that are missing are written.
+        resumes: whether what is there is of an earlier call: images in a folder stay, and only those
+            that are missing are written; a film may be there.
     """
 
     path: AnyPath
@@ -101,7 +102,7 @@ def _check(one: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, made: se
         return target
     if not path.parent.is_dir():
         raise OutputError(f"{one}: there is no folder {path.parent}; make it first")
-    if os.path.lexists(path) and not overwrite:  # a link that leads to itself exists too
+    if os.path.lexists(path) and not overwrite and not one.resumes:  # a link that leads to itself exists too
         raise OutputError(f"{one}: exists already; --overwrite replaces it once the new one is whole")
     _check_writable(one, path)
     return target

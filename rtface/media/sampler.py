@@ -42,6 +42,7 @@ class FrameSampler:
             raise
         # Frame threads would give the first frame only after as many more.
         self._video.codec_context.thread_type = "SLICE"
+        self._base = self._video.time_base or Fraction(1, 1_000_000)
         self._given: set[int] = set()
         self.clock_start = Fraction(self._container.start_time or 0, 1_000_000)
         self.duration_s = self._container.duration / 1e6 if self._container.duration else None
@@ -53,14 +54,8 @@ class FrameSampler:
         Raises:
             InputError: the film cannot be sought.
         """
-        base = self._video.time_base or Fraction(1, 1_000_000)
-        target = self.clock_start + Fraction(seconds).limit_denominator(1_000_000)
+        base, target = self._base, self._seek(seconds)
         first, skipping = self.clock_start + Fraction(start).limit_denominator(1_000_000), False
-        try:
-            self._container.seek(int(target / base), stream=self._video)
-        except av.FFmpegError as error:
-            raise InputError(f"{self._name}: cannot be sought ({error.strerror}); copy it into another container, such "
-                             "as MKV") from error
         decoder = Decoder(self._container, self._video, name=self._name, start=None, end=None,
                           remote=is_url(self._path), sought=True)
         for item in decoder.items():
@@ -75,6 +70,27 @@ class FrameSampler:
             self._given.add(item.pts)
             return item
         return None
+
+    def keyframe_before(self, seconds: float) -> Fraction | None:
+        """Time of the keyframe at or before a time (from the beginning of the film), in seconds of the input's own
+        clock; nothing is decoded. None where there is none.
+
+        Raises:
+            InputError: the film cannot be sought.
+        """
+        self._seek(seconds)
+        packet = next(iter(self._container.demux(self._video)), None)
+        return packet.pts * self._base if packet is not None and packet.pts is not None else None
+
+    def _seek(self, seconds: float) -> Fraction:
+        """Goes to the keyframe at or before a time; that time on the input's own clock. Raises as `at`."""
+        target = self.clock_start + Fraction(seconds).limit_denominator(1_000_000)
+        try:
+            self._container.seek(int(target / self._base), stream=self._video)
+        except av.FFmpegError as error:
+            raise InputError(f"{self._name}: cannot be sought ({error.strerror}); copy it into another container, such "
+                             "as MKV") from error
+        return target
 
     def close(self) -> None:
         """Releases the film; safe to call twice."""

@@ -98,7 +98,7 @@ class OutputPlan:
 
 def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str | None = None,
                 crf: float | None = None, preset: str | None = None, strict: bool = False,
-                overwrite: bool = False, video_only: bool = False, encode: Encoding | None = None,
+                overwrite: bool = False, encode: Encoding | None = None,
                 timecode: str | None = None, stats: Stats | None = None) -> OutputPlan:
     """Decides container, codec and the fate of every stream, and checks that the output can be written.
 
@@ -111,7 +111,6 @@ def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str |
         preset: speed, None for the default.
         strict: raise where anything at all would be lost.
         overwrite: whether an existing output may be replaced.
-        video_only: leave every other stream out, without a word (comparison films).
         timecode: of the input's first frame, from the user; None takes what the input says.
         encode: whether a GPU's encoder is wanted (`nvenc.encoding`); None leaves it to where the frames lie.
         stats: receives the warning where it was wanted and cannot be used.
@@ -121,29 +120,44 @@ def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str |
         OutputError: the place cannot be written to, or the container cannot hold what the input has; the message names
             one that can.
     """
-    suffix = Path(output).suffix.lower()
-    if suffix not in FORMATS:
-        raise UsageError(f"{os.fspath(output)}: {suffix or 'no extension'} names no film container; "
-                         f"use one of {', '.join(FORMATS)}")
-    format = FORMATS[suffix]
+    format = _format_of(output)
     target = check_target(output, inputs=[info.path], overwrite=overwrite)
     video, refused = choose_encoder(info, format, supported_encoders(format), codec=codec, crf=crf, preset=preset,
-                                    wanted=encode or Encoding(), keep=not video_only)
+                                    wanted=encode or Encoding(), keep=True)
     plan = OutputPlan(target, format, video, [], info, notes=list(info.notes))
-    if not video_only:
-        plan.timecode = output_timecode(info.timecode, timecode, info.rate,
-                                        Fraction(0) if info.start is None else info.start - info.video_start)
+    plan.timecode = output_timecode(info.timecode, timecode, info.rate,
+                                    Fraction(0) if info.start is None else info.start - info.video_start)
     if refused and stats and (names_gpu(codec) or (encode and encode.mode == "cuda")):
         stats.warn("encode_gpu", f"{plan.path}: {refused}")
     elif refused:
         plan.notes.append(f"{plan.path}: {refused}")
-    if not video_only:
-        _plan_streams(plan)
+    _plan_streams(plan)
     if strict and (video.warnings or any(s.action == "drop" for s in plan.streams)):
         said = [*video.warnings, *plan.notes]
         raise OutputError(f"{plan.path}: {said[0] if said else 'a stream would be left out'} (--strict)")
-    _check_space(plan)
+    check_space(plan)
     return plan
+
+
+def plan_frames(info: MediaInfo, target: Target, *, crf: float | None = None, preset: str | None = None) -> OutputPlan:
+    """The plan of a film of frames only, in the default encoder of its container (``--compare``); nothing is checked on
+    the disk.
+
+    Raises:
+        UsageError: as `plan_output`.
+    """
+    format = _format_of(target.path)
+    video, _ = choose_encoder(info, format, supported_encoders(format), codec=None, crf=crf, preset=preset,
+                              wanted=Encoding())
+    return OutputPlan(target, format, video, [], info)
+
+
+def _format_of(output: str | os.PathLike[str]) -> str:
+    suffix = Path(output).suffix.lower()
+    if suffix not in FORMATS:
+        raise UsageError(f"{os.fspath(output)}: {suffix or 'no extension'} names no film container; "
+                         f"use one of {', '.join(FORMATS)}")
+    return FORMATS[suffix]
 
 
 @lru_cache(maxsize=16)
@@ -257,7 +271,8 @@ def accepts(format: str, stream: StreamInfo) -> bool:
     return True
 
 
-def _check_space(plan: OutputPlan) -> None:
+def check_space(plan: OutputPlan) -> None:
+    """Notes on the plan that the disk may be too small; OutputError where it is full."""
     free = free_bytes(plan.target.path.parent)
     if free < 1 << 20:
         raise OutputError(f"{plan.path}: the disk is full ({free} bytes free); make room or choose another place")

@@ -19,8 +19,10 @@ from rtface.errors import OutputError
 from rtface.frame import Frame
 from rtface.media.file_sink import FileSink
 from rtface.media.images import IMAGE_KINDS, ImagePlan, plan_image, write_image
+from rtface.media.outputs import check_target
 from rtface.media.probe import MediaInfo
-from rtface.media.stream_plan import plan_output
+from rtface.media.stream_plan import OutputPlan, check_space, plan_frames
+from rtface.media.workfile import Target
 from rtface.options import EncodeOptions
 from rtface.protocols import Item, Sink
 from rtface.stats import Stats
@@ -42,16 +44,16 @@ class Comparison:
         self._begun: deque[tuple[int, av.VideoFrame]] = deque()  # pts, and a pair with one half
 
     def remember(self, items: Iterator[Item]) -> Iterator[Item]:
-        """Copies each whole image before it is corrected."""
+        """Copies each whole image before it is corrected; those of a lead-in have no pair."""
         for item in items:
-            if isinstance(item, Frame) and item.field != 1:
+            if isinstance(item, Frame) and item.field != 1 and not item.lead_in:
                 self._begun.append((item.pts, _first_half(item)))
             yield item
 
     def complete(self, items: Iterator[Item]) -> Iterator[Item]:
         """Fills the second half from each corrected image and hands the pair over."""
         for item in items:
-            if isinstance(item, Frame):
+            if isinstance(item, Frame) and not item.lead_in:
                 while self._begun and self._begun[0][0] != item.pts:
                     self._begun.popleft()  # that frame was dropped
                 if self._begun:
@@ -96,15 +98,29 @@ def open_pairs(path: Path, info: MediaInfo, encode: EncodeOptions, *, overwrite:
                stats: Stats) -> Sink:
     """Checks that `path` can be written, and opens the sink of pairs that its extension names.
 
-    Raises as `plan_output`.
+    Raises as `plan_pairs`, and OutputError where the place cannot be written to.
     """
     if path.suffix.lower() in IMAGES:
         return BestPair(path, overwrite=overwrite)
+    plan = plan_pairs(info, check_target(path, inputs=[info.path], overwrite=overwrite), encode)
+    check_space(plan)
+    return FileSink(plan, stats=stats, threads=threads)
+
+
+def plan_pairs(info: MediaInfo, target: Target, encode: EncodeOptions) -> OutputPlan:
+    """The plan of a film of pairs.
+
+    Args:
+        info: the input.
+        target: its place, checked.
+        encode: quality and speed.
+
+    Raises:
+        UsageError: as `rtface.media.stream_plan.plan_frames`.
+    """
     width, height = _pair_size(info.width, info.height, info.display.quarter_turns)
     wide = replace(info, width=width, height=height, display_width=2 * info.display_width)
-    plan = plan_output(wide, path, crf=encode.crf, preset=encode.preset, overwrite=overwrite,
-                       video_only=True)
-    return FileSink(plan, stats=stats, threads=threads)
+    return plan_frames(wide, target, crf=encode.crf, preset=encode.preset)
 
 
 class BestPair:

@@ -150,13 +150,14 @@ def _on_cpu(engine: EngineRequest, device: str, stack: ExitStack, threads: Engin
 
 def _on_gpu(engine: EngineRequest, device: str, stack: ExitStack, warn: Warn | None,
             progress: BuildProgress | None) -> Runtime:
-    from rtface.device.cuda.device import CudaDevice
-    from rtface.engine.cuda.network import open_on
-    from rtface.engine.cuda.open import open_gpu_engine
-
     with ExitStack() as own:
         streams, number = driver.take(device)
         own.callback(streams.close)
+        # Only where there is a GPU: these modules take a tenth of a second to import.
+        from rtface.device.cuda.device import CudaDevice
+        from rtface.engine.cuda.network import open_on
+        from rtface.engine.cuda.open import open_gpu_engine
+
         free = streams.run(streams.gpu.free_bytes).result()
         if free < _LEAST_BYTES:
             raise MissingComponent(f"the GPU {streams.gpu.name} has {free >> 20} MiB of memory free, and "

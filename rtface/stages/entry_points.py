@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from importlib.metadata import EntryPoint
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from rtface import plugins
@@ -25,16 +28,41 @@ def load_stage(name: str) -> Any:
         MissingComponent: it is there and cannot be imported.
     """
     installed = plugins.installed("stage")
-    if name in installed:
-        point = installed[name]
-    elif "." in name:
-        module, _, attribute = name.rpartition(".")
-        point = EntryPoint(name, f"{module}:{attribute}", plugins.GROUPS["stage"])
-    else:
+    point = _point(name, installed)
+    if point is None:
         raise UsageError(_unknown(name, list(installed)))
     kind = plugins.load_point("stage", point)
     check_version(name, kind)
     return kind
+
+
+def stage_version(name: str) -> dict[str, str] | None:
+    """What tells a stage from another of its name: `distribution` and `version` of an installed one, the `sha256` of
+    the module of another; None where there is no such stage here. The stage is not imported.
+
+    Args:
+        name: as for `load_stage`.
+    """
+    point = _point(name, plugins.installed("stage"))
+    if point is None:
+        return None
+    if point.dist is not None:
+        return {"distribution": point.dist.name, "version": point.dist.version}
+    try:
+        spec = find_spec(point.module)
+        data = Path(spec.origin).read_bytes() if spec is not None and spec.origin is not None else None
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - packages above it are imported; loading the stage says what is wrong
+        data = None
+    return None if data is None else {"sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _point(name: str, installed: dict[str, EntryPoint]) -> EntryPoint | None:
+    if name in installed or "." not in name:
+        return installed.get(name)
+    module, _, attribute = name.rpartition(".")
+    return EntryPoint(name, f"{module}:{attribute}", plugins.GROUPS["stage"])
 
 
 def check_stage(name: str) -> None:

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 
+from rtface.errors import OutputError, UsageError
 from tests.pipeline.run_media import write_film
 
 LENGTH = Fraction(1)
 """Seconds of a segment in these tests."""
+
+
+def check_place(planned: Callable[[Path], object], flag: str, path: Path, other: Path) -> None:
+    """A job refuses a further film's place where a file is, and `other` in its stead once it is planned."""
+    path.write_bytes(b"mine")
+    with pytest.raises(OutputError, match=rf"{flag} .* exists already"):
+        planned(path)
+    path.unlink()
+    planned(path)
+    names = rf"was .*{re.escape(path.name)} when the job began, and is .*{re.escape(other.name)} now"
+    with pytest.raises(UsageError, match=rf"{flag} {names}"):
+        planned(other)
 
 
 def scenes(frames: int, *, size: tuple[int, int] = (160, 96), cut: int = 35) -> list[np.ndarray]:

@@ -1,7 +1,7 @@
 """A program that runs a job again and again, each time killed at another step, and prints what the job had by then.
 
-Run as ``python -m tests.jobs.killed_process SOURCE FOLDER STRIDE [d.mkv]``, where the last names a correction that is
-kept. It forks, so that imports are paid once.
+Run as ``python -m tests.jobs.killed_process SOURCE FOLDER STRIDE [d.mkv] [pairs.mkv]``: with a
+correction that is kept, and a comparison. It forks, so that imports are paid once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.pipeline.fakes import FakeEngine
 from tests.pipeline.run_media import Engines
 
 STEPS = [(JobFolder, "write"), (JobFolder, "remove"), (SegmentWriter, "finish"), (SegmentWriter, "discard"),
-         (FilmFile, "put"), (WorkFile, "publish"), (FilmFile, "finish")]
+         (FilmFile, "put"), (FilmFile, "complete"), (WorkFile, "publish"), (FilmFile, "finish")]
 """What is counted: before and after each call the process may die."""
 
 
@@ -56,8 +56,10 @@ def die_at(step: int) -> None:
 def run(source: Path, output: Path) -> None:
     """One call of the job."""
     runtime.EngineSet = lambda *_a, **_k: Engines(FakeEngine())  # type: ignore[assignment,misc]
-    kept = output.with_name(sys.argv[4]) if len(sys.argv) > 4 else None
-    job = FilmJob.open(source, output, Options(tracker="none", codec="ffv1", keep_correction=kept), length=LENGTH)
+    kept, pairs = (output.with_name(name) if name in sys.argv else None
+                   for name in ("d.mkv", "pairs.mkv"))
+    options = Options(tracker="none", codec="ffv1", keep_correction=kept, compare=pairs)
+    job = FilmJob.open(source, output, options, length=LENGTH)
     assert isinstance(job, FilmJob), job
     job.run()
 

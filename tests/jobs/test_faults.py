@@ -186,6 +186,31 @@ def test_workers_have_the_engines_of_the_shots(source: Path, engines: Engines, m
         do_segment(job.folder.path, 1)
 
 
+def test_workers_have_the_stages_of_the_job(source: Path, monkeypatch: pytest.MonkeyPatch):
+    stage = "class Same:\n    api = 1\n    def __call__(self, frame):\n        return frame\n"
+    place = source.parent / "plugins"
+    info = place / "theirs-1.0.dist-info"
+    info.mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(place))
+    for name in ("job_stage_one", "job_stage_two"):
+        (place / f"{name}.py").write_text(stage)
+    (info / "METADATA").write_text("Name: theirs\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[rtface.stages]\ntheirs = job_stage_one:Same\n")
+    job = planned(source, replace(OPTIONS, stages=("theirs", "job_stage_two.Same")))
+    assert job.plan.stages["theirs"] == {"distribution": "theirs", "version": "1.0"}
+    assert do_segment(job.folder.path, 0) is Outcome.DONE
+    (place / "job_stage_two.py").write_text(stage + "# other\n")
+    with pytest.raises(WorkerRefused, match=r"the stage job_stage_two\.Same was \w{64} when .* is \w{64} here"):
+        do_segment(job.folder.path, 1)
+    (place / "job_stage_two.py").write_text(stage)
+    (info / "METADATA").write_text("Name: theirs\nVersion: 1.1\n")
+    with pytest.raises(WorkerRefused, match=r"the stage theirs was theirs 1\.0 when .* is theirs 1\.1 here"):
+        do_segment(job.folder.path, 1)
+    (info / "entry_points.txt").unlink()
+    with pytest.raises(WorkerRefused, match=r"the stage theirs was theirs 1\.0 .* is missing here"):
+        do_segment(job.folder.path, 1)
+
+
 def test_commands_of_a_farm(source: Path, tmp_path: Path):
     output, run = source.with_name("out.mkv"), CliRunner().invoke
     rest = ["--tracker", "none", "--codec", "ffv1"]
@@ -200,9 +225,9 @@ def test_commands_of_a_farm(source: Path, tmp_path: Path):
     assert [p.name for p in sorted(tmp_path.iterdir())] == ["in.mp4", "out.mkv"]
 
 
-def test_short_films_and_comparisons_are_no_job(source: Path, tmp_path: Path):
+def test_short_films_and_compared_stills_are_no_job(source: Path, tmp_path: Path):
     run = CliRunner().invoke
     short = ["run", str(source), str(tmp_path / "a.mkv"), "--tracker", "none"]
     assert run(app, short).exit_code == 0 and not list(tmp_path.glob("*.rtface"))
-    refused = run(app, [*short[:2], str(tmp_path / "b.mkv"), "--compare", str(tmp_path / "c.mkv"), "--restart"])
-    assert refused.exit_code == 2 and "--restart has no effect here: --compare is given" in refused.output
+    refused = run(app, [*short[:2], str(tmp_path / "b.mkv"), "--compare", str(tmp_path / "c.png"), "--restart"])
+    assert refused.exit_code == 2 and "--restart has no effect here: --compare names an image" in refused.output

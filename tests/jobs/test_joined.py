@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,11 +13,14 @@ import pytest
 
 from rtface.analysis.analyzer import Analyzer
 from rtface.jobs import FilmJob, faces_ahead
+from rtface.jobs.worker import do_segment
 from rtface.media.source import FileSource
 from rtface.options import Options
+from rtface.pipeline import runtime
 from rtface.pipeline.film import run_file
 from tests.jobs import films
-from tests.pipeline.run_media import film
+from tests.pipeline.fakes import FakeEngine, FakeEngines, portrait
+from tests.pipeline.run_media import decoded, film, write_film
 
 
 def in_segments(source: Path, output: Path, options: Options, stop_at: int | None = None):
@@ -56,7 +60,8 @@ def test_lossless_output_is_that_of_one_process(kind: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize(("codec", "suffix", "more"), [
-    ("libx264", ".mp4", {}), ("libx265", ".mp4", {}), ("libx264", ".ts", {}), ("libsvtav1", ".mkv", {}),
+    ("libx264", ".mp4", {}), ("libx265", ".mp4", {}), ("libx264", ".ts", {}), ("mpeg2video", ".ts", {}),
+    ("libsvtav1", ".mkv", {}),
     ("libvpx-vp9", ".webm", {}), ("prores_ks", ".mov", {}), ("prores_ks", ".mxf", {}),
     ("libx264", ".mkv", {"crf": 0}),
     ("libx264", ".mp4", {"start": 0.5, "end": 2.6})])
@@ -97,6 +102,33 @@ def test_tracks_go_on_where_another_worker_continues(tmp_path: Path):
     report = in_segments(source, tmp_path / "out.mkv", Options(codec="ffv1", correct="always"), stop_at=40)
     assert [(track.id, track.frames) for track in report.tracks] == [(1, 75)]
     assert report.frames_corrected >= 73 and report.frames_with_faces == 75
+
+
+class WavesEngine(FakeEngine):
+    """Adds waves of 64 pixels to a crop: what a small shift of the crop changes is in proportion to the shift."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        y, x = np.mgrid[:256, :256] * (2 * np.pi / 64)
+        self._pattern = (0.1 * np.sin(x) * np.sin(y)).astype(np.float32)
+
+
+def test_faces_behind_a_border_are_those_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(runtime, "EngineSet", lambda *_, **__: FakeEngines(WavesEngine()))
+    noise = np.random.default_rng(0).normal(0, 3, (100, 180, 320, 1))
+    source = write_film(tmp_path / "in.mkv", (
+        np.clip(portrait(shift=(0.7 * t - 25, 6 * np.sin(t / 5)))[0] + noise[t], 0, 255).astype(np.uint8)
+        for t in range(100)))
+    one, other, options = tmp_path / "one.mkv", tmp_path / "other.mkv", Options(codec="ffv1")
+    run_file(source, one, options)
+    job = FilmJob.open(source, other, options, length=Fraction(27, 10))
+    assert isinstance(job, FilmJob) and len(job.plan) == 2
+    for number in range(2):
+        do_segment(job.folder.path, number)  # by a worker of its own
+    job.run()
+    errors = [np.square(a - b).mean() for a, b in zip(decoded(one), decoded(other), strict=True)]
+    assert not any(errors[:job.plan.frames[0]])
+    assert max(errors) < 255**2 / 10**6  # 60 dB
 
 
 def test_a_decision_about_a_face_continues_with_another_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -10,6 +10,7 @@ import pytest
 
 from rtface.errors import Interrupted, OutputError, UsageError
 from rtface.jobs import FilmJob, Outcome, do_segment
+from rtface.jobs.leases import Leases
 from rtface.media.film_file import FilmFile
 from rtface.media.workfile import WorkFile
 from rtface.options import Options
@@ -77,10 +78,8 @@ def test_workers_of_a_farm_keep_a_lossy_films_correction(made: Path, tmp_path: P
     assert done.psnr_db is not None and done.psnr_db > 35
 
 
-@pytest.mark.parametrize("name", ["d.mkv", "out.mkv"])
-def test_killed_when_one_of_the_two_films_got_its_name(name: str, made: Path, tmp_path: Path,
-                                                       monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a kill nothing is tidied up."""
+def killed_after(name: str, job: FilmJob) -> None:
+    """Runs a job until a film got its name; as after a kill, nothing is tidied up."""
     publish = WorkFile.publish
 
     def die(self: WorkFile, **more: bool) -> None:
@@ -88,15 +87,48 @@ def test_killed_when_one_of_the_two_films_got_its_name(name: str, made: Path, tm
         if self.path.name == name:
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as killed, pytest.raises(KeyboardInterrupt):
         killed.setattr(WorkFile, "publish", die)
         killed.setattr(FilmFile, "abort", lambda *_a, **_k: None)
         killed.setattr("rtface.jobs.join.remove_unfinished", lambda *_: None)
         killed.setattr("rtface.jobs.job.remove_unfinished", lambda *_: None)
-        planned(made, tmp_path).run()
+        job.run()
+
+
+@pytest.mark.parametrize("name", ["d.mkv", "out.mkv"])
+def test_killed_when_one_of_the_two_films_got_its_name(name: str, made: Path, tmp_path: Path) -> None:
+    killed_after(name, planned(made, tmp_path))
     assert (tmp_path / "d.mkv").exists() and (tmp_path / "out.mkv").exists() == (name == "out.mkv")
     planned(made, tmp_path).run()
     check_undone(made, tmp_path)
+
+
+def killed_elsewhere(job: FilmJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the join of a job ended on another machine, whose worker counts as there for some looks."""
+    job.folder.write(job.folder.leases / "join-9.json", {"worker": "ffffff-7-abc"})
+    looks = iter([True] * 4)
+    monkeypatch.setattr(Leases, "alive", lambda self, worker: worker == "ffffff-7-abc" and next(looks, False))
+
+
+def test_a_join_killed_elsewhere_is_finished(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, kept = planned(made, tmp_path), tmp_path / "d.mkv"
+    killed_after("d.mkv", job)
+    kept.write_bytes(kept.rename(tmp_path / "moved").read_bytes())  # other inode and time, as seen from elsewhere
+    (tmp_path / "moved").unlink()
+    killed_elsewhere(job, monkeypatch)
+    planned(made, tmp_path).run()
+    check_undone(made, tmp_path)
+
+
+def test_another_file_in_place_of_a_correction_stays(made: Path, tmp_path: Path,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    job, kept = planned(made, tmp_path), tmp_path / "d.mkv"
+    killed_after("d.mkv", job)
+    kept.write_bytes(b"mine")
+    killed_elsewhere(job, monkeypatch)
+    with pytest.raises(OutputError, match=r"keep-correction .* exists already"):
+        planned(made, tmp_path).run()
+    assert kept.read_bytes() == b"mine"
 
 
 def test_a_film_that_came_meanwhile_leaves_no_correction(made: Path, tmp_path: Path) -> None:
@@ -133,10 +165,5 @@ def test_a_damaged_correction_is_made_again(made: Path, tmp_path: Path) -> None:
 def test_names_and_formats_are_checked_before_the_work(made: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"name a \.mkv"):
         planned(made, tmp_path, keep_correction=tmp_path / "d.mp4")
-    (tmp_path / "d.mkv").write_bytes(b"mine")
-    with pytest.raises(OutputError, match=r"keep-correction .* exists already"):
-        planned(made, tmp_path)
-    (tmp_path / "d.mkv").unlink()
-    planned(made, tmp_path)
-    with pytest.raises(UsageError, match=r"--keep-correction was .*d\.mkv when the job began, and is .*e\.mkv now"):
-        planned(made, tmp_path, keep_correction=tmp_path / "e.mkv")
+    films.check_place(lambda path: planned(made, tmp_path, keep_correction=path), "--keep-correction",
+                      tmp_path / "d.mkv", tmp_path / "e.mkv")

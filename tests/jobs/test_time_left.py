@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rtface.cli.app import app
-from rtface.jobs import FilmJob
+from rtface.jobs import FilmJob, faces_ahead
 from rtface.jobs.leases import Leases
 from rtface.jobs.status import read_status
 from rtface.jobs.time_left import AtWork, Pace, Row, time_left
@@ -39,6 +38,8 @@ def test_samples_tell_how_many_faces_follow():
     ([AtWork(2.0, [EASY]), AtWork(6.0, [EASY])], 4.0),
     ([AtWork(2.0, [EASY]), AtWork(6.0)], 4.0),  # one that has no frames yet
     ([AtWork(2.0, [EASY]), AtWork(5.0, [EASY]), AtWork(8.0, [EASY])], 3.0),  # the last segments
+    # segment 4, then 8 and 9 by one, 6 and 7 by the other, which makes segment 2 last
+    ([AtWork(3.9, [EASY]), AtWork(5.0, [EASY])], 4.0),
     ([AtWork(2.0, [EASY] * 12 + [Row(50, 0, 1.0)] * 4)], 16.0)])  # slower of late
 def test_workers_that_are_there_share_what_is_missing(workers, expected):
     found = time_left(FRAMES, {0, 1}, workers)
@@ -61,17 +62,20 @@ def test_pace_keeps_few_rows_and_leaves_out_the_start():
     assert seconds == pytest.approx(frames * 0.5)
 
 
-def test_a_film_is_sampled_once_for_its_time_left(tmp_path: Path):
+def test_a_film_is_sampled_for_its_time_left(tmp_path: Path):
     source = write_film(tmp_path / "in.mkv", films.scenes(122), rate=2)
     job = FilmJob.open(source, tmp_path / "out.mkv", Options(codec="ffv1"), length=Fraction(20))
     assert isinstance(job, FilmJob) and len(job.plan) == 3
+    waits = iter([False] * 3 + [True])
+    faces_ahead.sample(job.folder, job.plan, job.options, lambda _: next(waits))
+    assert len(job.folder.read(job.folder.faces)["samples"]) == 4
     with Worker(job.folder) as worker:
-        worker.do(1)
-        samples = json.loads(job.folder.faces.read_text())
-        assert samples and all(0 <= at < 61 and faces == 0 for at, faces in samples)
-        written = job.folder.faces.stat().st_mtime_ns
         worker.do(0)
-        assert job.folder.faces.stat().st_mtime_ns == written
+        worker.do(1)
+    faces_ahead.sample(job.folder, job.plan, job.options, lambda _: False)
+    assert not faces_ahead.wanted(job.folder, job.plan, job.options)
+    samples = dict(job.folder.read(job.folder.faces)["samples"])
+    assert len(samples) > 4 and all(0 <= at < 61 and faces == 0 for at, faces in samples.items())
 
     assert job.status().time_left_s is None  # nobody is at work
     half = job.plan.seconds(2) / 2

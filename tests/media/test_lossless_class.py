@@ -12,7 +12,8 @@ from rtface.errors import OutputError
 from rtface.media.coding import Coding, coding_of
 from rtface.media.color import HdrMetadata
 from rtface.media.encoders import MEZZANINE
-from rtface.media.stream_plan import plan_output
+from rtface.media.stream_plan import plan_frames, plan_output
+from rtface.media.workfile import Target
 
 LOSSLESS_265 = {"x265-params": "lossless=1:log-level=error"}
 
@@ -143,5 +144,5 @@ def test_parameter_sets_that_are_cut_off_say_lossy(codec: str, extradata: bytes)
 
 def test_a_comparison_film_stays_small(media, tmp_path: Path):
     opened = media.open(media.make_film(tmp_path / "in.mkv", frames=2, codec="ffv1"))
-    plan = plan_output(opened.info, tmp_path / "pairs.mkv", video_only=True)
+    plan = plan_frames(opened.info, Target(tmp_path / "pairs.mkv", "pairs.mkv"))
     assert plan.video.encoder == "libx264" and not plan.video.warnings

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 
 from rtface.errors import OutputError
-from rtface.frame import Color, Display
+from rtface.frame import Color, Display, Frame
 from rtface.media.color import ColorTags, color_of, orientation
 from rtface.media.cuda import nvenc
 from rtface.media.encoders import pad
 from rtface.media.file_sink import FileSink
 from rtface.media.pixel_format import nearest, pixel_format_info
 from rtface.media.provenance import DIGITAL_SOURCE_TYPE, describe
-from rtface.media.stream_plan import plan_output
+from rtface.media.stream_plan import plan_frames, plan_output
+from rtface.media.workfile import Target
 from tests.pairs import pairs
 
 
@@ -88,20 +89,14 @@ def test_strict_stops_where_something_would_be_lost(media, tmp_path: Path):
     plan_output(opened.info, tmp_path / "out.mkv", codec="ffv1", strict=True)
 
 
-def test_video_only_leaves_the_rest_out(media, tmp_path: Path):
-    source = media.make_film(tmp_path / "in.mp4", sound="aac", chapters=[(0, 100, "One")])
-    plan = media.passthrough(source, tmp_path / "out.mkv", video_only=True)
+def test_frames_only_of_another_size(media, tmp_path: Path):
+    """Comparison films: no other stream, and wider frames than the input's."""
+    opened = media.open(media.make_film(tmp_path / "in.mp4", frames=3, sound="aac", chapters=[(0, 100, "One")]))
+    plan = plan_frames(replace(opened.info, width=256), Target(tmp_path / "out.mkv", "out.mkv"))
+    media.feed((replace(item, image=item.image.reformat(256, 96)) for item in opened if isinstance(item, Frame)),
+               FileSink(plan))
     with av.open(str(tmp_path / "out.mkv")) as box:
-        assert [s.type for s in box.streams] == ["video"]
-    assert not plan.notes
-
-
-def test_a_wider_picture_than_the_input(media, tmp_path: Path):
-    """Comparison films: the same plan with another size."""
-    opened = media.open(media.make_film(tmp_path / "in.mp4", frames=3))
-    plan = plan_output(replace(opened.info, width=256), tmp_path / "out.mp4", video_only=True)
-    media.feed((replace(item, image=item.image.reformat(256, 96)) for item in opened), FileSink(plan))
-    with av.open(str(tmp_path / "out.mp4")) as box:
+        assert [s.type for s in box.streams] == ["video"] and not plan.notes
         assert [(f.width, f.height) for f in box.decode(video=0)] == [(256, 96)] * 3
 
 

@@ -24,6 +24,20 @@ def test_variable_times_come_out_as_they_went_in(media, tmp_path: Path, suffix: 
     assert [round(1000 * t) for t, _ in media.decoded(output)] == UNEVEN
 
 
+@pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4"])
+@pytest.mark.parametrize("times", [UNEVEN, [], [33 * k for k in range(10)]])
+def test_an_encoder_that_counts_frames_keeps_their_times(media, tmp_path: Path, suffix: str, times: list[int]):
+    """MPEG-2 takes the rates of its standard only, and no times."""
+    source = media.make_film(tmp_path / "in.mkv", **({"pts_ms": times} if times else {}))
+    media.passthrough(source, tmp_path / f"out{suffix}", codec="mpeg2video")
+    after = [t for t, _ in media.decoded(tmp_path / f"out{suffix}")]
+    assert [round(1000 * (t - after[0])) for t in after] == [round(1000 * t) for t, _ in media.decoded(source)]
+    with av.open(str(tmp_path / f"out{suffix}")) as box:
+        packets = [packet for packet in box.demux(video=0) if packet.size]
+    assert packets[0].stream.codec_context.name == "mpeg2video"
+    assert all(a.dts < b.dts for a, b in pairwise(packets)) and all(p.dts <= p.pts for p in packets)
+
+
 @pytest.mark.parametrize(("rate", "suffix"), [
     (Fraction(30000, 1001), ".mp4"), (Fraction(24000, 1001), ".mov"), (120, ".mp4"), (1, ".mov"),
 ])

@@ -1,0 +1,89 @@
+"""Further films, which a run writes with its output: the correction (``--keep-correction``) and the
+comparison (``--compare``).
+
+Every segment has a file for each, and they get their names just before the output.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+from typing import Protocol
+
+from rtface.errors import OutputError
+from rtface.frame import Frame
+from rtface.media.correction import check_correction_name, plan_correction
+from rtface.media.encoders import VideoPlan
+from rtface.media.outputs import OutputPath
+from rtface.media.probe import MediaInfo
+from rtface.media.stream_plan import OutputPlan
+from rtface.media.workfile import Target
+from rtface.options import Options
+from rtface.pipeline.compare import Comparison, plan_pairs
+
+_OPTIONS = {"correction": "keep_correction", "comparison": "compare"}
+
+
+class FurtherFrames(Protocol):
+    """Makes the frames of a further film from those of the output."""
+
+    def of(self, frame: Frame) -> tuple[Frame, bytes]:
+        """The frame that belongs to the next one of the output, and its text; b"" for none."""
+        ...
+
+
+def further_paths(options: Options) -> dict[str, OutputPath]:
+    """The further films that a run writes, by name: "correction", "comparison".
+
+    Raises:
+        UsageError: a correction whose name is no Matroska file's.
+    """
+    check_correction_name(options.keep_correction)
+    paths: dict[str, Path | None] = {name: getattr(options, option) for name, option in _OPTIONS.items()}
+    return {name: OutputPath(path, f"--{_OPTIONS[name].replace('_', '-')}")
+            for name, path in paths.items() if path is not None}
+
+
+def plan_further(options: Options, info: MediaInfo, video: VideoPlan, output: str) -> dict[str, OutputPlan]:
+    """The plans of the further films, by name; their places are not checked.
+
+    Args:
+        options: of the run.
+        info: the input.
+        video: how the frames of the output are encoded.
+        output: name of the output, for the correction.
+
+    Raises:
+        OutputError: a correction of these samples cannot be kept.
+        UsageError: the name of a comparison is no film's.
+    """
+    plans: dict[str, OutputPlan] = {}
+    for name, path in further_paths(options).items():
+        target = Target(Path(path.path), str(path))
+        plans[name] = (plan_correction(target, video, info, output) if name == "correction" else
+                       plan_pairs(info, target, options))
+    return plans
+
+
+class KeptPairs:
+    """The before|after pairs of a run, until their frames are written.
+
+    Attributes:
+        comparison: makes them, in the chain.
+    """
+
+    def __init__(self) -> None:
+        self._made: deque[Frame] = deque()
+        self.comparison = Comparison(self._made.append)
+
+    def of(self, frame: Frame) -> tuple[Frame, bytes]:
+        """The pair of the next frame.
+
+        Raises:
+            OutputError: none was made of it.
+        """
+        while self._made and self._made[0].pts < frame.pts:
+            self._made.popleft()  # of a frame that was dropped
+        if not self._made or self._made[0].pts != frame.pts:
+            raise OutputError("the comparison cannot be continued: a frame has no pair")
+        return self._made.popleft(), b""

@@ -1,0 +1,111 @@
+"""A comparison that a job makes is that of one process, and a correction may be kept with it."""
+
+from __future__ import annotations
+
+import threading
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from rtface.errors import Interrupted, UsageError
+from rtface.jobs import FilmJob, Outcome, do_segment
+from rtface.options import Options
+from rtface.pipeline.film import run_file
+from tests.jobs import films
+from tests.pipeline.run_media import film
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return film(tmp_path_factory.mktemp("film") / "in.mkv", frames=60, sound=True)
+
+
+def planned(source: Path, folder: Path, name: str = "pairs.mkv", **more: object) -> FilmJob:
+    options = Options.of({"codec": "ffv1", "correct": "always", "compare": folder / name, "crf": 0, **more})
+    job = FilmJob.open(source, folder / "out.mkv", options, length=films.LENGTH)
+    assert isinstance(job, FilmJob), job
+    return job
+
+
+def one_process(source: Path, folder: Path, name: str = "pairs.mkv", **more: object) -> Path:
+    place = folder / "one"
+    place.mkdir()
+    run_file(source, place / "out.mkv", Options.of(
+        {"codec": "ffv1", "correct": "always", "compare": place / name, "crf": 0, **more}))
+    return place / name
+
+
+def check_same(one: Path, other: Path, *, least_db: float) -> None:
+    """Compares times, streams and frames."""
+    assert films.video_times(one) == films.video_times(other)
+    assert all(a < b for a, b in pairwise(films.decoding_times(other)))
+    with av.open(str(one)) as a, av.open(str(other)) as b:
+        assert [s.type for s in a.streams] == [s.type for s in b.streams] == ["video"]
+        assert a.metadata == b.metadata
+        for x, y in zip(a.decode(video=0), b.decode(video=0), strict=True):
+            assert (x.width, x.height, x.format.name) == (y.width, y.height, y.format.name)
+            error = np.square(x.to_ndarray(format="gray").astype(float) - y.to_ndarray(format="gray")).mean()
+            assert error <= 255**2 / 10 ** (least_db / 10)
+
+
+def test_a_jobs_comparison_is_that_of_one_process(made: Path, tmp_path: Path) -> None:
+    one, place = one_process(made, tmp_path), tmp_path / "job"
+    place.mkdir()
+    planned(made, place).run()
+    check_same(one, place / "pairs.mkv", least_db=200)
+
+
+@pytest.mark.parametrize(("name", "more"), [
+    ("pairs.mkv", {}), ("pairs.mp4", {"codec": "libx264", "crf": 12, "start": 0.2}),
+    ("pairs.webm", {"codec": "libx264", "crf": 12})])
+def test_a_stopped_jobs_comparison_is_joined(name: str, more: dict, made: Path,
+                                             tmp_path: Path) -> None:
+    """Corrected faces may differ slightly where another run of the chain continued."""
+    one, stop, place = one_process(made, tmp_path, name, **more), threading.Event(), tmp_path / "job"
+    place.mkdir()
+    with pytest.raises(Interrupted):
+        planned(made, place, name, **more).run(stop=stop, progress=lambda p: stop.set() if p.frames == 40 else None)
+    job = planned(made, place, name, **more)
+    assert 0 < job.resumed < len(job.plan)
+    report = job.run()
+    assert sorted(path.name for path in place.iterdir()) == ["out.mkv", name]
+    check_same(one, place / name, least_db=40)
+    assert report.frames_corrected > 50
+
+
+def test_segments_in_any_order_with_correction_and_stage(made: Path, tmp_path: Path) -> None:
+    """The left half is the input to the bit, and what stages draw is on no half."""
+    job = planned(made, tmp_path, keep_correction=tmp_path / "d.mkv", stages=("tests.stages.trial_stages.Bar",))
+    for number in reversed(range(len(job.plan))):
+        assert do_segment(job.folder.path, number) is Outcome.DONE
+    job.run()
+    with av.open(str(made)) as a, av.open(str(tmp_path / "pairs.mkv")) as b, av.open(str(tmp_path / "out.mkv")) as c:
+        changed = 0
+        for before, pair, after in zip(a.decode(video=0), b.decode(video=0), c.decode(video=0), strict=True):
+            left, right = np.split(pair.to_ndarray()[:pair.height], 2, axis=1)
+            source, output = (image.to_ndarray()[:image.height] for image in (before, after))
+            assert np.array_equal(left, source) and np.array_equal(right[16:], output[16:])
+            assert not np.array_equal(right[:8], output[:8])
+            changed += not np.array_equal(left, right)
+        assert changed > 50
+
+
+def test_a_damaged_comparison_is_made_again(made: Path, tmp_path: Path) -> None:
+    job = planned(made, tmp_path)
+    do_segment(job.folder.path, 1)
+    [path] = job.folder.segments.glob("*.comparison")
+    path.unlink()
+    said: list[str] = []
+    job.run(said=said.append)
+    assert "1 segment has to be made again" in said[0]
+    assert len(films.frame_hashes(tmp_path / "pairs.mkv")) == 60
+
+
+def test_the_comparison_is_checked_before_the_work(made: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"avi names no film container"):
+        planned(made, tmp_path, "pairs.avi")
+    films.check_place(lambda path: planned(made, tmp_path, path.name), "--compare",
+                      tmp_path / "pairs.mkv", tmp_path / "other.mkv")
