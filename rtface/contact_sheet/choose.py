@@ -27,6 +27,7 @@ def choose(faces: Iterable[Sighting], count: int) -> list[Choice]:
     The worst (highest severity), the largest, then in turn the next worst and the next largest. Each is of another
     track and, while there is a telling one, of a scene that is not shown yet: people cannot be told apart yet, and
     another scene is the best sign of another person. Telling are faces of 48 px and more that a run would treat.
+    Tracks of one sighting of which the tracker was not sure at once come last: some are ears or hands.
 
     Returns:
         At most one sighting for each track: of the worst its worst, of the largest its largest.
@@ -34,14 +35,18 @@ def choose(faces: Iterable[Sighting], count: int) -> list[Choice]:
     tracks: dict[int, list[Sighting]] = {}
     for face in faces:
         tracks.setdefault(face.track, []).append(face)
+    doubtful = {number for number, track in tracks.items() if len(track) == 1 and not track[0].sure}
     worst = sorted((max(track, key=_badness) for track in tracks.values()), key=_badness, reverse=True)
     largest = sorted((max(track, key=_size) for track in tracks.values()), key=_size, reverse=True)
+    for order in worst, largest:
+        order.sort(key=lambda face: face.track in doubtful)
     chosen: list[Choice] = []
     shown_tracks, shown_scenes = set[int](), set[int]()
     while len(chosen) < min(count, len(tracks)):
         order, why = ((worst, "worst"), (largest, "largest"))[len(chosen) % 2]
         left = [face for face in order if face.track not in shown_tracks]
-        face = next((face for face in left if face.scene not in shown_scenes and _telling(face)), left[0])
+        face = next((face for face in left if face.scene not in shown_scenes and _telling(face)
+                     and face.track not in doubtful), left[0])
         chosen.append(Choice(face, why))
         shown_tracks.add(face.track)
         shown_scenes.add(face.scene)

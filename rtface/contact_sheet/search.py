@@ -42,6 +42,7 @@ class Sighting:
         track: number of the track, from 1: faces at the same place of the same scene.
         scene: number of the scene, from 1.
         image: the file, of a folder of stills or a still; None in a film.
+        sure: whether the tracker's networks were sure of it at once.
     """
 
     time: Fraction
@@ -51,6 +52,7 @@ class Sighting:
     track: int = 0
     scene: int = 0
     image: Path | None = None
+    sure: bool = True
 
     @property
     def width(self) -> float:
@@ -182,14 +184,18 @@ def _sample(frame: Frame, image: Path | None, tracker: Tracker, device: Device, 
     sample = Sample(at, view.thumbnail(64)[0], image=image)
     tracker.reset()
     faces: tuple[Face, ...] = ()
+    sure: set[int] = set()
     for step in range(3):  # in a film, a face of which the networks are not sure is shown on its third frame
         faces = tracker.update(view, float(at) + 0.04 * step, cut=step == 0)
+        if step == 0:
+            sure = {face.track_id for face in faces}
         if image is not None or not tracker.unfollowed:
             break
     for face in faces:
         if face.width >= SMALLEST_FACE:
             analysis = analyze_face(view, face)
-            sample.faces.append(Sighting(at, face.box, analysis, severity_of(analysis, exposure)[0], image=image))
+            sample.faces.append(Sighting(at, face.box, analysis, severity_of(analysis, exposure)[0], image=image,
+                                         sure=face.track_id in sure))
     return sample
 
 

@@ -1,12 +1,20 @@
 """Which faces a contact sheet shows, and at which times a film is searched."""
 
+from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from rtface.analysis.measure import Analysis
 from rtface.contact_sheet.choose import choose
-from rtface.contact_sheet.search import Sighting, spread
+from rtface.contact_sheet.search import Sighting, search, spread
+from rtface.device.cpu.device import CpuDevice
+from rtface.frame import Face
+from rtface.options import Options
+from rtface.tracking import create_tracker
+from tests.pipeline.run_media import film
 
 
 def face(track: int, severity: float, width: float, scene: int | None = None, time: int = 0) -> Sighting:
@@ -37,6 +45,42 @@ def test_other_scenes_come_first() -> None:
 def test_small_and_clean_faces_come_last() -> None:
     faces = [face(1, 0.95, 30), face(2, 0.4, 60), face(3, 0.05, 400), face(4, 0.3, 50)]
     assert [track for track, _ in chosen(faces, 4)] == [2, 4, 3, 1]
+
+
+def test_a_doubtful_face_comes_last() -> None:
+    """One that the tracker was not sure of, unless another sample shows it again."""
+    ear = replace(face(1, 0.9, 300), sure=False)
+    again = [replace(face(2, 0.7, 90, time=k), sure=False) for k in range(2)]
+    assert chosen([ear, *again, face(3, 0.5, 80), face(4, 0.1, 40)], 4) == [
+        (2, "worst"), (3, "largest"), (4, "worst"), (1, "largest")]
+    assert chosen([ear], 2) == [(1, "worst")]
+
+
+class OnTrial:
+    """A tracker that is sure of no face at once."""
+
+    watchful, unfollowed = True, ()
+
+    def __init__(self, tracker: Any) -> None:
+        self._tracker, self._new = tracker, True
+        self.reset, self.close = tracker.reset, tracker.close
+
+    def update(self, view: Any, time: float, *, cut: bool = False) -> tuple[Face, ...]:
+        faces = self._tracker.update(view, time, cut=cut)
+        self.unfollowed = faces if cut else ()
+        return () if cut else faces
+
+
+def test_a_face_that_is_confirmed_by_its_own_frame_is_not_sure(tmp_path: Path) -> None:
+    source, tracker = film(tmp_path / "in.mkv", frames=30), create_tracker("openvino")
+
+    def sure(tracker: Any) -> list[bool]:
+        found = search(source, Options(), tracker, CpuDevice(), limit_s=60, found=lambda *_: None,
+                       stop=lambda: False)
+        return [face.sure for sample in found.samples for face in sample.faces]
+
+    assert sure(tracker) == [True, True] and sure(OnTrial(tracker)) == [False, False]
+    tracker.close()
 
 
 def test_a_search_that_ends_early_is_spread_evenly() -> None:
