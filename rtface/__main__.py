@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -23,6 +24,13 @@ def _open_standard_streams() -> None:
 def main() -> None:
     """Runs the command line (`rtface.cli.app`)."""
     _open_standard_streams()
+    if sys.argv[1:] == ["--version"]:  # typer takes longer to import than this may take
+        from rtface._version import __version__
+
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.write(f"rtface {__version__}\n")
+            sys.stdout.flush()
+        return
     # Until that is there to answer it, Ctrl-C ends the process as the system does, without a traceback.
     answers = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if answers:

@@ -6,33 +6,59 @@ Nothing heavy is imported before a command needs it, so that ``--version``, ``--
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import os
 import sys
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_command, get_group
 
 from rtface._version import __version__
-from rtface.cli import engines, queue
-from rtface.cli.analyze import analyze
-from rtface.cli.command import GroupedHelp
-from rtface.cli.devices import devices
-from rtface.cli.doctor import doctor
-from rtface.cli.film_jobs import segment, status, work
-from rtface.cli.plugins import plugins
-from rtface.cli.run import run
-from rtface.cli.try_sheet import try_sheet
-from rtface.cli.undo import undo
-from rtface.cli.verify import verify
 from rtface.redaction import redacted
 from rtface.util import paths
 from rtface.util.text import printable
 
+_COMMANDS = {
+    "run": "run:run", "work": "film_jobs:work", "segment": "film_jobs:segment", "status": "film_jobs:status",
+    "analyze": "analyze:analyze", "try": "try_sheet:try_sheet", "verify": "verify:verify", "undo": "undo:undo",
+    "queue": "queue:app", "engines": "engines:app", "devices": "devices:devices", "plugins": "plugins:plugins",
+    "doctor": "doctor:doctor"}
+"""Module in `rtface.cli` and name in it of each command, or of a group's typer, in the order of ``rtface --help``."""
+_GROUPED_HELP = ("run", "analyze", "try", "verify", "undo")
+
+
+class _Commands(Mapping[str, Any]):
+    """The commands by name; the module of each is imported when it is asked for."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_COMMANDS)
+
+    def __len__(self) -> int:
+        return len(_COMMANDS)
+
+    def __getitem__(self, name: str) -> Any:
+        module, _, attribute = _COMMANDS[name].partition(":")
+        found = getattr(importlib.import_module(f"rtface.cli.{module}"), attribute)
+        commands = typer.Typer(rich_markup_mode=None, add_completion=False)
+        if isinstance(found, typer.Typer):
+            commands.add_typer(found, name=name)
+            return get_group(commands).commands[name]
+        from rtface.cli.command import GroupedHelp
+
+        commands.command(name, cls=GroupedHelp if name in _GROUPED_HELP else None)(found)
+        return get_command(commands)
+
 
 class _Group(TyperGroup):
-    """A command group that writes typer's usage errors without control characters and without secrets."""
+    """The group of all commands; it writes typer's usage errors without control characters and without secrets."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        vars(self)["commands"] = _Commands()
 
     def main(self, *args: Any, standalone_mode: bool = True, **more: Any) -> Any:
         if not standalone_mode:
@@ -62,19 +88,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(cls=GroupedHelp)(run)
-app.command()(work)
-app.command()(segment)
-app.command()(status)
-app.command(cls=GroupedHelp)(analyze)
-app.command("try", cls=GroupedHelp)(try_sheet)
-app.command(cls=GroupedHelp)(verify)
-app.command(cls=GroupedHelp)(undo)
-app.add_typer(queue.app, name="queue")
-app.add_typer(engines.app, name="engines")
-app.command()(devices)
-app.command()(plugins)
-app.command()(doctor)
 
 
 def _version(wanted: bool) -> None:

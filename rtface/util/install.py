@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 from rtface._version import __version__
 from rtface.errors import MissingComponent
+from rtface.util.urls import file_path
 
 PIP = "python -m pip install"
 WHEEL = f"rtface-{__version__}-py3-none-any.whl"
@@ -48,7 +48,7 @@ def origin() -> Origin:
         url = urlparse(str(record.get("url", "")))
     except (metadata.PackageNotFoundError, OSError, ValueError, AttributeError):
         return Origin()
-    path = Path(url2pathname(url.path)) if url.scheme == "file" and url.netloc in ("", "localhost") else None
+    path = Path(file_path(url.path)) if url.scheme == "file" and url.netloc in ("", "localhost") else None
     if path is not None and _is_clone(path):
         return Origin(clone=path)
     if path is not None and path.suffix == ".whl" and path.is_file():

@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
 
 from rtface.errors import UsageError
 from rtface.redaction import is_url, keep_secret, shown
@@ -70,10 +69,17 @@ class Address(os.PathLike[str]):
         return False
 
 
+def file_path(path: str) -> str:
+    """The file name of the path of a ``file://`` URL."""
+    from urllib.request import url2pathname  # imports http and email, which start-up is too short for
+
+    return url2pathname(path)
+
+
 def place(text: str | os.PathLike[str]) -> Path | Address:
     """A location named by the user: an address, a file or a folder (also as ``file://``). Raises as `check_slashes`."""
     name = os.fspath(text)
     check_slashes(name)
     if name.startswith("file://"):
-        return Path(url2pathname(urlsplit(name).path))
+        return Path(file_path(urlsplit(name).path))
     return Address(name) if is_url(name) else Path(name)

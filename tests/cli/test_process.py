@@ -164,6 +164,20 @@ def test_nothing_heavy_is_imported_for_version_and_help():
         assert done.returncode == 0, done.stderr
 
 
+def test_a_command_imports_its_own_module_only():
+    for arguments, absent in ((["--version"], {"typer", "email", "http", "rtface.options"}),
+                              (["verify", "--help"], {"http.client", "rtface.cli.queue", "rtface.cli.engines"})):
+        script = (f"import sys; sys.argv = ['rtface', *{arguments!r}]\n"
+                  "from rtface.__main__ import main\n"
+                  "import os; os._exit = sys.exit\n"
+                  "try: main()\n"
+                  "except SystemExit: pass\n"
+                  f"found = {absent!r} & set(sys.modules)\n"
+                  "sys.exit(f'imported {found}' if found else 0)")
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment())
+        assert done.returncode == 0, done.stderr
+
+
 def test_python_m_and_usage_errors_without_rich_boxes():
     assert rtface("--version").stdout.startswith("rtface ")
     done = rtface("run", "a.mp4", "b.mp4", "--colour", "blue", code=2)
