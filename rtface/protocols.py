@@ -72,6 +72,13 @@ class View(Protocol):
         """
         ...
 
+    def luma(self, matrix: Float, size: tuple[int, int]) -> Bytes:
+        """Brightness uint8 h×w of such a region, to compare regions of one film with each other.
+
+        What is outside the frame, and the scale of the values, depend on the format.
+        """
+        ...
+
 
 class Tracker(Protocol):
     """Finds faces, keeps their identity over time, and steadies their points."""

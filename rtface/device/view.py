@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import cv2
+
 from rtface.frame import Bytes, Float, Frame
 from rtface.geometry.transforms import display_size, scaling
 
@@ -39,6 +41,13 @@ class FrameView(ABC):
     def _whole(self, width: int, height: int) -> Bytes:
         """The whole frame at this size."""
         return self.crop(scaling(width / self._size[0], height / self._size[1]), (width, height))
+
+    def luma(self, matrix: Float, size: tuple[int, int]) -> Bytes:
+        """Brightness uint8 h×w of such a region as `crop` gives, to compare regions of one film with each other.
+
+        Area-filtered where it shrinks; what is outside the frame, and the scale of the values, depend on the format.
+        """
+        return cv2.cvtColor(self.crop(matrix, size), cv2.COLOR_RGB2GRAY)  # type: ignore[return-value]
 
     @abstractmethod
     def crop(self, matrix: Float, size: tuple[int, int]) -> Bytes:

@@ -37,6 +37,8 @@ RIGID = _RIGID[:, 0].astype(np.int64)
 """Mesh indices of the points that the alignment uses, (28,)."""
 RIGID_TEMPLATE: Float = np.ascontiguousarray(_RIGID[:, 1:])
 """Their places in a crop of 512, x, y, z: (28, 3)."""
+_CENTRED = RIGID_TEMPLATE - RIGID_TEMPLATE.mean(0)
+_UNMIRROR = np.array([1.0, 1.0, -1.0])
 
 
 def fit(source: Float, target: Float) -> Float:
@@ -94,10 +96,12 @@ def pose(mesh: Float) -> tuple[float, float, float]:
     yaw > 0: turned to the frame's right; pitch > 0: looking up; roll > 0: tilted clockwise on the screen. The
     rotation is Kabsch's between the rigid points and their (frontal) template.
     """
-    p, q = RIGID_TEMPLATE - RIGID_TEMPLATE.mean(0), mesh[RIGID] - mesh[RIGID].mean(0)
-    u, _, vt = np.linalg.svd(p.T @ q)
-    r = vt.T @ np.diag([1.0, 1.0, float(np.sign(np.linalg.det(vt.T @ u.T)))]) @ u.T
-    ahead, right = -r[:, 2], r[:, 0]
+    q = mesh[RIGID]
+    u, _, vt = np.linalg.svd(_CENTRED.T @ (q - q.mean(0)))
+    r = vt.T @ u.T
+    if float(np.dot(np.cross(r[0], r[1]), r[2])) < 0:  # a mirror: the axis that counts least turns round
+        r = vt.T @ (_UNMIRROR * u).T
+    ahead, right = (-r[:, 2]).tolist(), r[:, 0].tolist()
     yaw = degrees(atan2(ahead[0], -ahead[2]))
     pitch = degrees(atan2(-ahead[1], hypot(ahead[0], ahead[2])))
     return yaw, pitch, degrees(atan2(right[1], right[0]))

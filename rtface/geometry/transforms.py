@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -32,12 +33,12 @@ FFHQ_512: Float = np.array([(192.98138, 239.94708), (318.90277, 240.1936), (256.
 
 def compose(*matrices: Float) -> Float:
     """The 2×3 matrix that applies the given 2×3 matrices from the last to the first (as functions compose)."""
-    out = np.array(matrices[0], np.float64)
+    (a, b, tx), (c, d, ty) = matrices[0].tolist()  # floats: numpy takes three times as long for six numbers
     for m in matrices[1:]:
-        joined = out[:, :2] @ m
-        joined[:, 2] += out[:, 2]
-        out = joined
-    return out
+        (e, f, ux), (g, h, uy) = m.tolist()
+        a, b, tx, c, d, ty = (a * e + b * g, a * f + b * h, a * ux + b * uy + tx,
+                              c * e + d * g, c * f + d * h, c * ux + d * uy + ty)
+    return np.array(((a, b, tx), (c, d, ty)))
 
 
 def invert(matrix: Float) -> Float:
@@ -67,7 +68,8 @@ def translation(tx: float, ty: float) -> Float:
 
 def to_cv2(matrix: Float) -> Float:
     """The same map for cv2's convention, in which a sample's centre has integer coordinates."""
-    return compose(translation(-0.5, -0.5), matrix, translation(0.5, 0.5))
+    (a, b, tx), (c, d, ty) = matrix.tolist()
+    return np.array(((a, b, 0.5 * (a + b) + tx - 0.5), (c, d, 0.5 * (c + d) + ty - 0.5)))
 
 
 def display_size(width: int, height: int, display: Display) -> tuple[float, float]:
@@ -116,9 +118,10 @@ def field_from_plane(parity: int | None) -> Float:
     return np.array([(1.0, 0.0, 0.0), (0.0, 0.5, 0.25 - 0.5 * parity)])
 
 
+@lru_cache(maxsize=256)
 def plane_matrix(size: tuple[int, int], display: Display, *, subsampling: tuple[int, int] = (1, 1),
                  siting: Siting = "left", field: Field | None = None) -> Float:
-    """The matrix from display space to the samples of one plane.
+    """The matrix from display space to the samples of one plane; kept for the next call, so do not write into it.
 
     Args:
         size: stored width and height of the frame, in luma samples.
@@ -128,8 +131,19 @@ def plane_matrix(size: tuple[int, int], display: Display, *, subsampling: tuple[
         field: None for the whole frame; 0 or 1 for the field first or second in time, whose rows then count as the
             plane's rows.
     """
-    return compose(field_from_plane(field_parity(display, field)), chroma_from_luma(*subsampling, siting),
-                   invert(sample_to_display(size[0], size[1], display)))
+    out = compose(field_from_plane(field_parity(display, field)), chroma_from_luma(*subsampling, siting),
+                  invert(sample_to_display(size[0], size[1], display)))
+    out.flags.writeable = False
+    return out
+
+
+@lru_cache(maxsize=256)
+def plane_to_display(size: tuple[int, int], display: Display, *, subsampling: tuple[int, int] = (1, 1),
+                     siting: Siting = "left", field: Field | None = None) -> Float:
+    """The inverse of `plane_matrix`, likewise kept."""
+    out = invert(plane_matrix(size, display, subsampling=subsampling, siting=siting, field=field))
+    out.flags.writeable = False
+    return out
 
 
 def footprint(back: Float) -> tuple[float, float]:

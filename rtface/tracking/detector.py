@@ -8,6 +8,7 @@ frame), takes fewer patterns for faces, and costs a third per pixel.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 
@@ -81,13 +82,13 @@ class Detector:
         found: list[Detection] = []
         for i, stride in enumerate(_STRIDES):
             is_face, is_object, boxes, points = (outputs[i + 3 * k][0] for k in range(4))
-            scores = np.sqrt(np.clip(is_face[:, 0], 0, 1) * np.clip(is_object[:, 0], 0, 1))
-            for j in np.flatnonzero(scores > threshold):
-                row, column = divmod(int(j), SIZE // stride)
+            squares = is_face[:, 0] * is_object[:, 0]  # of the scores; both networks' answers are 0…1
+            for j in np.flatnonzero(squares > threshold * threshold).tolist():
+                row, column = divmod(j, SIZE // stride)
                 cell = np.array((column, row), np.float64)
                 centre, half = (cell + boxes[j, :2]) * stride, np.exp(boxes[j, 2:].astype(np.float64)) * (stride / 2)
                 found.append(Detection(np.concatenate([centre - half, centre + half]),
-                                       (cell + points[j].reshape(5, 2)) * stride, float(scores[j])))
+                                       (cell + points[j].reshape(5, 2)) * stride, min(1.0, sqrt(float(squares[j])))))
         return suppress(found)
 
     def close(self) -> None:

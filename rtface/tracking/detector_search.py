@@ -7,6 +7,7 @@ a frame pays for a fraction of a detection round and a new face still waits less
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import ceil, floor
 
 import numpy as np
@@ -22,11 +23,12 @@ ROUND = 0.35
 MAX_DETECTIONS = 3
 
 
-def tiles(width: float, height: float) -> list[Region]:
+@lru_cache(maxsize=16)
+def tiles(width: float, height: float) -> tuple[Region, ...]:
     """The squares that small faces are looked for in, for a frame of that size in display pixels; often none."""
     if max(width, height) <= WHOLE_ENOUGH:
-        return []
-    return [Region(x, y, TILE, 0.0) for y in _centres(height) for x in _centres(width)]
+        return ()
+    return tuple(Region(x, y, TILE, 0.0) for y in _centres(height) for x in _centres(width))
 
 
 def _centres(length: float) -> list[float]:

@@ -27,6 +27,8 @@ NOSE_TIP, LEFT_MOUTH, RIGHT_MOUTH = 1, 61, 291
 # The grid of `Region.rounded`: sides to powers of 2^(1/64), angles to this in radians.
 _SIDES, _ANGLE = 64, 1 / 128
 OUTER_CORNERS = (33, 263)
+_SURFACE = 468
+_SHARES = np.full(_SURFACE, 1 / _SURFACE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +88,13 @@ def five_points(mesh: Float) -> Float:
 
 def box_of(mesh: Float) -> Float:
     """x0, y0, x1, y1 around the 468 points of the surface."""
-    m = mesh[:468, :2]
-    return np.concatenate([m.min(0), m.max(0)])
+    m = np.ascontiguousarray(mesh[:_SURFACE, :2].T)  # along rows it takes a third of the time
+    return np.concatenate([m.min(1), m.max(1)])
+
+
+def centre_of(mesh: Float) -> Float:
+    """Mean x, y of the 468 points of the surface."""
+    return _SHARES @ mesh[:_SURFACE, :2]
 
 
 def region_of_detection(found: Detection) -> Region:

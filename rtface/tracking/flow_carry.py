@@ -30,7 +30,7 @@ _ENOUGH = 0.7  # share of the points that must be left
 
 @dataclass(slots=True)
 class FlowPatch:
-    """What a face looked like when its mesh was read: gray `_SIDE`², where it was cut, the mesh, and when (seconds)."""
+    """What a face looked like when its mesh was read: luma `_SIDE`², where it was cut, the mesh, and when (seconds)."""
 
     gray: Bytes
     region: Region
@@ -41,7 +41,7 @@ class FlowPatch:
     def cut(cls, view: View, mesh: Float, time: float = 0.0) -> FlowPatch:
         """Remembers the face at `mesh` (478, 3) on this frame."""
         region = region_of_mesh(mesh)
-        return cls(_gray(view, region), region, mesh, time)
+        return cls(view.luma(region.matrix(_SIDE), (_SIDE, _SIDE)), region, mesh, time)
 
     def carry(self, view: View, shift: Float) -> Float | None:
         """The mesh on the next frame, or None where it has to be read.
@@ -52,7 +52,7 @@ class FlowPatch:
         """
         old = self.region
         new = Region(old.x + float(shift[0]), old.y + float(shift[1]), old.side, old.angle)
-        gray = _gray(view, new)
+        gray = view.luma(new.matrix(_SIDE), (_SIDE, _SIDE))
         start = apply(old.matrix(_SIDE), self.mesh[_POINTS, :2])
         found, back, good = _follow(self.gray, gray, start)
         good &= np.linalg.norm(back - start, axis=1) < _BACK
@@ -65,10 +65,6 @@ class FlowPatch:
         if float(np.median(error)) > _AGREE or abs(scale - 1) > 0.04 or abs(turn) > 0.08:
             return None
         return move(motion, self.mesh)
-
-
-def _gray(view: View, region: Region) -> Bytes:
-    return cv2.cvtColor(view.crop(region.matrix(_SIDE), (_SIDE, _SIDE)), cv2.COLOR_RGB2GRAY)  # type: ignore[return-value]
 
 
 def _follow(old: Bytes, new: Bytes, start: Float) -> tuple[Float, Float, np.ndarray]:

@@ -5,14 +5,14 @@ A face is expected where its speed carries it, at the size it had, looking as it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import log
 
 import numpy as np
 
 from rtface.frame import Float
 from rtface.tracking.appearance import likeness
-from rtface.tracking.facemesh import Mesh, box_of
+from rtface.tracking.facemesh import Mesh, box_of, centre_of
 from rtface.tracking.flow_carry import FlowPatch
 
 MEMORY = 1.2
@@ -43,6 +43,8 @@ class Track:
     speed: Float
     hits: int = 1
     patch: FlowPatch | None = None
+    _boxed: Float | None = None  # the mesh that `_box` is of
+    _box: Float = field(default_factory=lambda: np.zeros(4))
 
     @classmethod
     def start(cls, mesh: Mesh, time: float) -> Track:
@@ -50,7 +52,9 @@ class Track:
 
     @property
     def box(self) -> Float:
-        return box_of(self.mesh)
+        if self._boxed is not self.mesh:
+            self._boxed, self._box = self.mesh, box_of(self.mesh)
+        return self._box
 
     @property
     def width(self) -> float:
@@ -67,7 +71,7 @@ class Track:
         """Takes in a new sight of the face."""
         dt = time - self.seen
         if dt > 0:
-            speed = (mesh.points[:468, :2].mean(0) - self.mesh[:468, :2].mean(0)) / dt
+            speed = (centre_of(mesh.points) - centre_of(self.mesh)) / dt
             self.speed = self.speed + (0.5 if dt < _PREDICT else 0.0) * (speed - self.speed)
         if learn:
             self.appearance += 0.08 * (mesh.appearance - self.appearance)

@@ -19,7 +19,15 @@ from rtface.protocols import View
 from rtface.tracking.appearance import likeness
 from rtface.tracking.detector import Detection
 from rtface.tracking.detector_search import MAX_DETECTIONS, DetectorSearch
-from rtface.tracking.facemesh import Mesh, Region, box_of, five_points, region_of_detection, region_of_mesh
+from rtface.tracking.facemesh import (
+    Mesh,
+    Region,
+    box_of,
+    centre_of,
+    five_points,
+    region_of_detection,
+    region_of_mesh,
+)
 from rtface.tracking.flow_carry import FlowPatch
 from rtface.tracking.identity import MEMORY, Track, nearness, same_place
 
@@ -185,7 +193,7 @@ class MediaPipeTracker:
         if patch is None or not track.id or not 0 < dt < CARRY or any(
                 other is not track and same_place(other.box, track.box) for other in self._tracks):
             return None
-        shift = (expected[:468, :2] - patch.mesh[:468, :2]).mean(0)
+        shift = centre_of(expected) - centre_of(patch.mesh)
         if float(np.linalg.norm(shift)) > 0.08 * track.width:
             return None
         points = patch.carry(view, shift)

@@ -37,6 +37,9 @@ class ArrayView:
         self.looks += 1
         return warp(self.rgb, matrix, size)
 
+    def luma(self, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        return cv2.cvtColor(self.crop(matrix, size), cv2.COLOR_RGB2GRAY)
+
 
 def warp(rgb: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """`matrix` in the corner convention; shrinks by area first."""

@@ -18,7 +18,7 @@ from rtface.geometry.transforms import (
     compose,
     footprint,
     invert,
-    plane_matrix,
+    plane_to_display,
     scaling,
     to_cv2,
     translation,
@@ -103,9 +103,8 @@ def full_range(form: Layout, color: Color) -> bool:
 def from_planes(form: Layout, color: Color, size: tuple[int, int], display: Display,
                 field: Field | None) -> dict[Role, Float]:
     """Per component the matrix from its samples to display space."""
-    known = {sub: invert(plane_matrix(size, display, subsampling=sub, siting=color.siting, field=field))
-             for sub in {form.role_subsampling(role) for role in form.components}}
-    return {role: known[form.role_subsampling(role)] for role in form.components}
+    return {role: plane_to_display(size, display, subsampling=form.role_subsampling(role), siting=color.siting,
+                                   field=field) for role in form.components}
 
 
 @lru_cache(maxsize=64)

@@ -12,14 +12,14 @@ import numpy as np
 
 from rtface.correct import carried, face_mask, irises, openings_of, shape, state_of
 from rtface.device.cpu.composite import Dither, Patch, Placement, cut_patch, neutral, overlapping, rows, write
-from rtface.device.cpu.crop import from_planes, full_range, sample_bytes, sample_rgb
+from rtface.device.cpu.crop import from_planes, full_range, sample, sample_bytes, sample_rgb
 from rtface.device.cpu.swscale import Swscale
 from rtface.device.view import FrameView
 from rtface.errors import InputError, UsageError
 from rtface.frame import Bytes, Color, Crops, Float, Float32, Frame, Pixels
 from rtface.geometry.color_curves import code_range, curve_of
 from rtface.geometry.planes import Layout, Role, Samples, fallback, layout, planes
-from rtface.geometry.transforms import Field, apply, field_parity, plane_matrix
+from rtface.geometry.transforms import Field, apply, compose, field_parity, invert, plane_matrix
 from rtface.protocols import Correction, ShapeTask
 from rtface.util.av_gpu import software
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import av
 
 log = logging.getLogger("rtface")
+_EDGE = 1e-6  # display pixels that rounding may move a corner by
 _COMPONENTS: dict[Role, int] = {"y": 0, "u": 1, "v": 2, "r": 0, "g": 1, "b": 2}
 
 
@@ -96,23 +97,32 @@ class CpuView(FrameView):
     def crop(self, matrix: Float, size: tuple[int, int]) -> Bytes:
         out = sample_bytes(*self._read(), matrix, size)
         w, h = self._size
-        corners = apply(matrix, np.array([(0.0, 0.0), (w, 0.0), (w, h), (0.0, h)]))
-        if not _contains(corners, size):
+        if not _within(matrix, size, w, h):
+            corners = apply(matrix, np.array([(0.0, 0.0), (w, 0.0), (w, h), (0.0, h)]))
             inside = np.zeros((size[1], size[0]), np.uint8)
             cv2.fillConvexPoly(inside, np.rint((corners - 0.5) * 16.0).astype(np.int32), 255, shift=4)
             out[inside == 0] = 0
         return out
+
+    def luma(self, matrix: Float, size: tuple[int, int]) -> Bytes:
+        """Without the work of colour: YUV and gray keep the codes they are stored in (upper 8 bits)."""
+        if self._form.kind == "rgb":
+            return super().luma(matrix, size)
+        views, form, _, places = self._read()
+        out: Any = sample(views["y"], compose(matrix, places["y"]), size, form.shift)
+        return out if out.dtype == np.uint8 else cv2.convertScaleAbs(out, alpha=2.0 ** (8 - form.bits))
 
 
 def _log_warning(key: str, message: str) -> None:
     log.warning("%s (%s)", message, key)
 
 
-def _contains(quad: Float, size: tuple[int, int]) -> bool:
-    """Whether a convex quadrilateral holds the rectangle 0, 0, w, h."""
-    contour = quad.astype(np.float32)
-    return all(cv2.pointPolygonTest(contour, (float(x), float(y)), False) >= 0
-               for x in (0, size[0]) for y in (0, size[1]))
+def _within(matrix: Float, size: tuple[int, int], width: float, height: float) -> bool:
+    """Whether the region that `matrix` (display → region) maps to `size` lies inside a frame of that width and
+    height."""
+    (a, b, tx), (c, d, ty) = invert(matrix).tolist()
+    corners = [(a * x + b * y + tx, c * x + d * y + ty) for x in (0, size[0]) for y in (0, size[1])]
+    return all(-_EDGE <= x <= width + _EDGE and -_EDGE <= y <= height + _EDGE for x, y in corners)
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,16 @@ def test_views_and_crops_are_upright(name, display):
     assert np.abs(crop - upright[10:74, 20:84]).mean() < 1.5
 
 
+@pytest.mark.parametrize("name", ["yuv420p", "yuv420p10le", "p010le", "yuv420p16be", "gray", "gray12le", "rgb24"])
+def test_luma_of_a_region_is_that_of_its_crop(name):
+    view = CpuDevice().view(frame_of(smooth_rgb(), name, Color("bt601", full_range=True, siting="center")))
+    for matrix in (scaling(0.5, 0.5), translation(-20.0, -10.0)):
+        found = view.luma(matrix, (64, 48))
+        assert found.shape == (48, 64) and found.dtype == np.uint8
+        wanted = cv2.cvtColor(view.crop(matrix, (64, 48)), cv2.COLOR_RGB2GRAY).astype(int)
+        assert np.abs(found - wanted).mean() < 1.0
+
+
 def test_thumbnails_are_never_enlarged():
     view = CpuDevice().view(frame_of(smooth_rgb(), "yuv420p"))
     pixels, sx, sy = view.thumbnail(4000)
