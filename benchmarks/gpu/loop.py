@@ -16,7 +16,7 @@ from rtface.options import Options
 from rtface.protocols import Runtime
 from rtface.stats import Stats
 
-STREAMS = ("up", "compute", "down")
+STREAMS = ("up", "compute", "finish", "down")
 AHEAD = 2
 """Frames that may be on the GPU while the next is prepared, as `rtface.pipeline.runtime` has it."""
 
@@ -156,15 +156,18 @@ class Watch:
 
         self._bench.run(unmark)
 
-    def busy(self, name: str) -> float:
-        """The share of the time in which a stream did something."""
-        return _length(merged(self.spans[name])) / 1e3 / self.seconds
+    def _times(self, *names: str) -> list[tuple[float, float]]:
+        return merged([span for name in names for span in self.spans[name]])
+
+    def busy(self, *names: str) -> float:
+        """The share of the time in which any of these streams did something."""
+        return _length(self._times(*names)) / 1e3 / self.seconds
 
     def overlap(self) -> float:
         """The share of the copies' time in which the GPU computed, too."""
-        copies = merged([*self.spans["up"], *self.spans["down"]])
+        copies = self._times("up", "down")
         total = _length(copies)
-        return _length(common(copies, merged(self.spans["compute"]))) / total if total else 0.0
+        return _length(common(copies, self._times("compute", "finish"))) / total if total else 0.0
 
 
 Spans = Sequence[tuple[float, float]]

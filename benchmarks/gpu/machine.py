@@ -72,7 +72,7 @@ class Bench:
         """Waits for all that is on the GPU's streams."""
 
         def go() -> None:
-            for stream in (self.streams.up, self.streams.compute, self.streams.down):
+            for stream in (self.streams.up, self.streams.compute, self.streams.finish, self.streams.down):
                 event = self.streams.gpu.event()
                 stream.record(event)
                 event.synchronize()

@@ -1,6 +1,6 @@
 """The loop that has the next frames on the GPU while one is waited for, against the loop that waits for each frame.
 
-Marks on the three streams tell how much of the copies' time the GPU computed as well.
+Marks on the streams tell how much of the copies' time the GPU computed as well.
 """
 
 from __future__ import annotations

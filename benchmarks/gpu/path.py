@@ -91,7 +91,7 @@ def _films(bench: Bench, loop: Loop, films: int, beside: dict[str, Any]) -> dict
     with Watch(bench) as watch:
         run(prepared)
     busy = {stream: round(watch.busy(stream), 4) for stream in STREAMS}
-    each = {"gpu": 1e3 * busy["compute"] * watch.seconds / (films * count), "loop": host["loop"],
+    each = {"gpu": 1e3 * watch.busy("compute", "finish") * watch.seconds / (films * count), "loop": host["loop"],
             "owner": host["owner"], **{name: ms for name, ms in beside.items() if isinstance(ms, float)}}
     own = {name: each[name] for name in ("gpu", "loop", "owner")}
     whole = 1e3 / float(np.median(rates))

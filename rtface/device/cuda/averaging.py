@@ -3,7 +3,7 @@
 A reduced copy of each crop is made when it is cut (`Submission.put_crops`) and downloaded on the `urgent` stream while
 the network works on the crop. From it the host finds motion and gate, at a quarter of the side: only this is waited
 for. They are uploaded; then the average, which stays on the GPU, is followed, mixed with the answer and kept, on the
-`compute` stream after the network. Memory is reserved only for new faces.
+`finish` stream after the network. Memory is reserved only for new faces.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class GpuAverager:
     def _mix(self, slots: FrameSlots, faces: Sequence[Averaged], kept: Sequence[FaceState],
              blends: Sequence[Blend | None]) -> None:
         """Uploads and runs the blends; then keeps the averages."""
-        slot, compute = slots.frame, self._streams.compute
+        slot, finish = slots.frame, self._streams.finish
         stage, parts = slot.steps["average"], list[Bytes]()
         rows = np.zeros(sum(map(bool, blends)), shaping.AVERAGE)
         self._pools.grow(stage, rows.nbytes + sum(blend.nbytes for blend in blends if blend) + 1)
@@ -106,12 +106,13 @@ class GpuAverager:
 
         def keep_all() -> None:
             for (_, place, _), keep in zip(faces, kept, strict=True):
-                compute.copy(keep.memory, place.memory, 12 * place.size**2,
+                finish.copy(keep.memory, place.memory, 12 * place.size**2,
                              source_at=place.restored - place.memory.address)
 
         done = self._put(slot, "average", np.concatenate([rows.view(np.uint8), *parts]),
                          shaping.average_launches(rows, base) if mixed else [], reads=[keep.memory for keep in kept],
-                         writes=[place.memory for _, place, _ in faces], after=keep_all)
+                         writes=[place.memory for _, place, _ in faces], after=keep_all,
+                         waits=slots.answers)
         done.add_done_callback(lambda done: _forget(faces) if done.exception() is not None else None)
 
     def close(self) -> None:

@@ -204,7 +204,7 @@ class CudaDevice:
 
         def end() -> None:
             """Downloads what may have changed; of a frame in GPU memory nothing has to be."""
-            streams.compute.record(slot.computed)
+            streams.finish.record(slot.computed)
             streams.down.wait(slot.computed)
             for at, nbytes in samples.spans(plan.boxes) if isinstance(samples, StagedSamples) else []:
                 streams.down.copy(slot.block.on_host(), slot.block.on_gpu(), nbytes, to_at=at, source_at=at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rtface.device.cuda.buffer_pool import aligned
-from rtface.device.cuda.gpu import Gpu, Memory
+from rtface.device.cuda.gpu import Event, Gpu, Memory
 from rtface.device.cuda.shaping import scratch_floats
 
 MAP_VALUES = 128 * 128
@@ -18,6 +18,7 @@ class FaceSlot:
 
     Attributes:
         size: S.
+        answered: the last network that ran over it has ended.
         crop, native, restored, correction: 3×S×S; `native` is the crop in coded HDR values.
         mask: S×S.
         occlusion, log_scale: maps of an engine's heads, `MAP_VALUES` at most.
@@ -26,6 +27,7 @@ class FaceSlot:
 
     memory: Memory
     size: int
+    answered: Event
     crop: int
     native: int
     restored: int
@@ -50,7 +52,7 @@ class FaceSlot:
         """A slot on the GPU. Raises OutOfDeviceMemory."""
         parts = _parts(size)
         memory = gpu.allocate(sum(parts))
-        return cls(memory, size, *(memory.address + sum(parts[:n]) for n in range(len(parts))))
+        return cls(memory, size, gpu.event(), *(memory.address + sum(parts[:n]) for n in range(len(parts))))
 
 
 def _parts(size: int) -> list[int]:

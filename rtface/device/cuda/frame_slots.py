@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rtface.device.cuda.buffer_pool import GrowingBuffer, SlotPool
 from rtface.device.cuda.face_slots import FaceSlot
-from rtface.device.cuda.gpu import Gpu, Memory
+from rtface.device.cuda.gpu import Event, Gpu, Memory
 from rtface.device.cuda.staging import GpuSamples, StagedSamples
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.frame import Box, Crops, Float
@@ -88,6 +88,11 @@ class FrameSlots:
     gpu_frame: GpuFrame | None = None
     settled: bool = False
     released: bool = False
+
+    @property
+    def answers(self) -> list[Event]:
+        """What work with its faces' crops and answers waits for on the GPU."""
+        return [self.frame.cropped, *(face.answered for face in self.faces)]
 
 
 @dataclass(frozen=True, slots=True)

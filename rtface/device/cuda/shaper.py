@@ -20,7 +20,7 @@ from rtface.device.cpu.device import host_array
 from rtface.device.cuda import shaping
 from rtface.device.cuda.averaging import GpuAverager
 from rtface.device.cuda.face_slots import FaceSlot
-from rtface.device.cuda.frame_slots import FrameSlot, FrameSlots, GpuCorrection, SlotPools
+from rtface.device.cuda.frame_slots import FrameSlots, GpuCorrection, SlotPools
 from rtface.device.cuda.gpu import Memory, Stream
 from rtface.device.cuda.kernels import KernelCall
 from rtface.device.cuda.stream_thread import StreamThread
@@ -101,7 +101,7 @@ class GpuShaper:
             rows[n] = shaping.face_of(area, face.shaping, addresses)[0]
         answers = [(place, host_array(answer.pixels)[0]) for (_, place, _), answer in zip(seen, made, strict=True)
                    if answer]
-        self._measure(slot, np.concatenate([rows.view(np.uint8), *data]), shaping.measure_launches(
+        self._measure(slots, np.concatenate([rows.view(np.uint8), *data]), shaping.measure_launches(
             largest, count, base, match=match), memories, constants, sum(measured),
             answers_to_gpu(self._pools, slot, answers) if answers else None)
         values = slot.measures.on_host().bytes()
@@ -117,19 +117,20 @@ class GpuShaper:
         self._put(slot, "apply", controls.view(np.uint8), launches,
                   reads=[slot.steps["measure"].on_gpu(), *constants], writes=memories)
 
-    def _measure(self, slot: FrameSlot, data: Bytes, launches: Sequence[KernelCall], memories: Sequence[Memory],
+    def _measure(self, slots: FrameSlots, data: Bytes, launches: Sequence[KernelCall], memories: Sequence[Memory],
                  constants: Sequence[Memory], nbytes: int, before: Callable[[Stream], None] | None) -> None:
         """Runs the measuring and waits for its figures; `before` goes up with it."""
-        streams, figures = self._streams, slot.measures.on_gpu()
+        streams, slot = self._streams, slots.frame
+        figures = slot.measures.on_gpu()
 
         def bring_down() -> None:
-            streams.compute.record(slot.computed)
+            streams.finish.record(slot.computed)
             streams.down.wait(slot.computed)
             streams.down.copy(slot.measures.on_host(), figures, nbytes)
             streams.down.record(slot.done)
 
         done = self._put(slot, "measure", data, launches, before=before,
-                         reads=constants, writes=[figures, *memories], after=bring_down)
+                         reads=constants, writes=[figures, *memories], after=bring_down, waits=slots.answers)
         done.result()
         slot.done.synchronize()
 

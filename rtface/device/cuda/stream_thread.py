@@ -1,8 +1,9 @@
 """The thread that owns a GPU: all work on the GPU's streams is enqueued by this thread, in order.
 
-Three streams: `up` copies to the GPU, `compute` runs kernels and networks, `down` copies from it; events order them,
-so that the copies of neighbouring frames overlap with the computing. A fourth, `urgent`, is for small downloads that
-someone waits for (trackers, the average over time): they do not queue behind the networks.
+Four streams: `up` copies to the GPU, `compute` cuts crops and runs networks, `finish` corrects and pastes, `down`
+copies from it. Events order them, so that the copies of neighbouring frames overlap with the computing, and a frame is
+finished while the network already works on the next ones. A fifth, `urgent`, is for small downloads that someone waits
+for (trackers, the average over time): they do not queue behind the networks.
 
 Crops for networks wait here until the GPU has room for another batch. A batch is made of all crops that wait then; no
 crop waits for a batch to fill. A second thread waits for room on the GPU, so that this one goes on with copies and
@@ -28,8 +29,9 @@ log = logging.getLogger("rtface")
 
 T = TypeVar("T")
 
-USUAL, URGENT = 1, 2
-"""Priorities of streams: of frames, and of small downloads. Below them is 0, for what no frame waits for."""
+USUAL, FINISH, URGENT = 1, 2, 3
+"""Priorities of streams: of frames, of the frame that the loop waits for, and of small downloads. Below them is 0, for
+what no frame waits for."""
 
 # Batches on the GPU at a time: one that runs, one that is ready to. More would only make small batches.
 _IN_FLIGHT = 2
@@ -65,7 +67,7 @@ class StreamThread:
 
     Attributes:
         gpu: the GPU.
-        up, compute, down, urgent: its streams, for functions that run on this thread only.
+        up, compute, finish, down, urgent: its streams, for functions that run on this thread only.
         idle: each frees what is reserved and not in use (`reserve`); called on the stream thread.
     """
 
@@ -86,13 +88,14 @@ class StreamThread:
         self.gpu: Gpu
         self.up: Stream
         self.compute: Stream
+        self.finish: Stream
         self.down: Stream
         self.urgent: Stream
 
         def start() -> None:
             self.gpu = open_gpu()
             self.up, self.compute, self.down = (self.gpu.stream(USUAL) for _ in range(3))
-            self.urgent = self.gpu.stream(URGENT)
+            self.urgent, self.finish = self.gpu.stream(URGENT), self.gpu.stream(FINISH)
 
         try:
             self.run(start).result()
@@ -124,7 +127,8 @@ class StreamThread:
             return self.run(step).result()
 
     def _trim(self) -> None:
-        self.settle(self.compute)  # states without a reference may still be read there
+        for stream in (self.compute, self.finish):  # states without a reference may still be read there
+            self.settle(stream)
         for free in tuple(self.idle):
             free()
 

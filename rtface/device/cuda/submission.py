@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rtface.device.cuda.buffer_pool import GrowingBuffer
 from rtface.device.cuda.frame_slots import FrameSlot, FrameSlots, SlotPools
-from rtface.device.cuda.gpu import Memory, Stream
+from rtface.device.cuda.gpu import Event, Memory, Stream
 from rtface.device.cuda.kernels import KernelCall, LaunchList, curve_tables
 from rtface.device.cuda.shaping import small_floats, small_job
 from rtface.device.cuda.stream_thread import StreamThread
@@ -39,11 +39,12 @@ class Submission:
 
         Whether an engine will want the average over time is not known yet; a reduced copy costs one read of its crop.
         """
-        slot, faces, compute = slots.frame, slots.faces, self.streams.compute
+        slot, faces, stream = slots.frame, slots.faces, self.streams.compute
         self.pools.grow(slot.small, sum(4 * small_floats(face.size) for face in faces))
         small = slot.small.on_gpu()
         job.extend(small_job([(face.crop, face.size) for face in faces], small.address))
-        return self.put_job(slot, "crop", job, before=before, reads=reads, after=lambda: compute.record(slot.cropped),
+        return self.put_job(slot, "crop", job, stream=stream, before=before, reads=reads,
+                            after=lambda: stream.record(slot.cropped),
                             writes=[*{face.memory for face in faces}, small, *writes])
 
     def put_job(self, slot: FrameSlot, step: str, job: LaunchList, **more: Any) -> Future[None]:
@@ -53,13 +54,15 @@ class Submission:
 
     def put(self, slot: FrameSlot, step: str, data: Bytes, kernels: Sequence[KernelCall], *, reads: Sequence[Memory],
             writes: Sequence[Memory], before: Callable[[Stream], None] | None = None,
-            after: Callable[[], None] | None = None) -> Future[None]:
-        """Has a step's data copied up and its kernels run after that; `before` goes up with them, `after` follows.
+            after: Callable[[], None] | None = None, waits: Sequence[Event] = (),
+            stream: Stream | None = None) -> Future[None]:
+        """Has a step's data copied up and its kernels run after that and after `waits`, on the `finish` stream or the
+        given one; `before` goes up with the data, `after` follows the kernels.
 
         Where a step of the frame failed before this one, nothing is put: it would work on what the slot's memory holds
         of another frame. The future then carries that failure.
         """
-        streams, stage = self.streams, slot.steps[step]
+        streams, stage, to = self.streams, slot.steps[step], stream or self.streams.finish
         memory = stage.on_gpu()
         if len(data):
             stage.on_host().bytes()[:len(data)] = data
@@ -67,15 +70,16 @@ class Submission:
         def put() -> None:
             if slot.failure is not None:
                 raise slot.failure
-            up, compute = streams.up, streams.compute
+            up = streams.up
             if before is not None:
                 before(up)
             if len(data):
                 up.copy(memory, stage.on_host(), len(data))
             up.record(slot.uploaded)
-            compute.wait(slot.uploaded)
+            for event in (slot.uploaded, *waits):
+                to.wait(event)
             for k in kernels:
-                compute.launch(k.kernel, k.grid, k.block, *k.args, reads=[memory, *reads], writes=writes)
+                to.launch(k.kernel, k.grid, k.block, *k.args, reads=[memory, *reads], writes=writes)
             if after is not None:
                 after()
 
@@ -98,7 +102,9 @@ class Submission:
 
         def settle() -> None:
             streams.up.record(slot.uploaded)
-            streams.compute.record(slot.computed)
+            streams.compute.record(slot.cropped)
+            streams.finish.wait(slot.cropped)
+            streams.finish.record(slot.computed)
             streams.down.record(slot.done)
 
         try:
@@ -126,7 +132,8 @@ class Submission:
 
     def close(self) -> None:
         """Frees all, frames in hand too. The stream thread only."""
-        for stream in (self.streams.up, self.streams.compute, self.streams.down, self.streams.urgent):
+        for stream in (self.streams.up, self.streams.compute, self.streams.finish, self.streams.down,
+                       self.streams.urgent):
             self.streams.settle(stream)
         self.pools.close()
         self.constants.close()
@@ -159,8 +166,8 @@ class Constants:
             piece.need(max(len(values), 1))
             if len(values):
                 piece.on_host().bytes()[:len(values)] = values
-                streams.compute.copy(piece.on_gpu(), piece.on_host(), len(values))
-            streams.settle(streams.compute)
+                streams.up.copy(piece.on_gpu(), piece.on_host(), len(values))
+            streams.settle(streams.up)
             return piece
 
         return streams.reserve(put)

@@ -37,7 +37,7 @@ def corrections_to_host(steps: Submission, slots: FrameSlots,
     slot.uploaded.synchronize()  # the same memory may still be on its way up
 
     def begin() -> None:
-        streams.compute.record(slot.computed)
+        streams.finish.record(slot.computed)
         streams.down.wait(slot.computed)
 
     brought = _bring(steps, slot, [piece for face in faces for piece in (

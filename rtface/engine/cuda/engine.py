@@ -81,8 +81,8 @@ class GpuEngine(EngineBase):
             raise
 
     def submit(self, crops: PixelsT, after: Future[Restored[PixelsT]] | None = None) -> Future[Restored[PixelsT]]:
-        """Restores the crop of a face where it lies. The future is done when that is on its way: what comes after it
-        on the GPU's compute stream finds the answer there.
+        """Restores the crop of a face where it lies. The future is done when that is on its way: what waits for the
+        slot's event `answered` on the GPU finds the answer there.
 
         A crop of the host's, float32 1×3×S×S, is answered in the host's memory; the future is done when it is there.
         """
@@ -131,6 +131,8 @@ class GpuEngine(EngineBase):
             event = self.batches.run(rows, [old.memory for old in before if old],
                                       [*faces, *(new.memory for new in next_ if new)])
         for request, new in zip(batch, next_, strict=True):
+            # The batch's own event would not do: a later batch marks it again before the faces are finished.
+            self._streams.compute.record(request.face.answered)
             request.answer.set_result(Restored(request.face, new, self._head, self._head))
         return event
 

@@ -243,7 +243,7 @@ def test_copies_of_one_frame_are_put_beside_the_work_of_another(streams, device,
     paste = [k for k, text in enumerate(seen) if text.endswith(": paste")]
     assert len(paste) == 4
     assert all(any(first < k < last for k in up) for first, last in pairwise(paste))
-    assert len({text.split(":")[0] for text in seen}) == 3
+    assert len({text.split(":")[0] for text in seen}) == 4
     engine.close()
 
 

@@ -300,7 +300,7 @@ def test_a_tracker_looks_while_the_enhancement_works(streams, device, on_cpu):
     assert compare(mine, theirs)[1] < 0.05  # the meshes are a little apart
     used = {name: {text.split(":")[0] for text in streams.gpu.operations if text.endswith(f": {name}")}
             for name in ("seen", "paste")}
-    assert used == {"seen": {"stream 3"}, "paste": {"stream 1"}}
+    assert used == {"seen": {"stream 3"}, "paste": {"stream 4"}}
     engine.close()
 
 
