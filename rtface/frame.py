@@ -182,9 +182,10 @@ class Frame:
     @property
     def time(self) -> float:
         """Presentation time in seconds (of the field, for a field)."""
-        t = float(self.pts * self.time_base)
+        base = self.time_base  # the quotients are rounded as those of fractions, which take ten times as long
+        t = self.pts * base.numerator / base.denominator
         if self.field == 1:
-            t += 0.5 * float(self.duration * self.time_base)
+            t += 0.5 * (self.duration * base.numerator / base.denominator)
         return t
 
     def with_faces(self, faces: tuple[Face, ...], *, cut: bool | None = None) -> Frame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from math import floor
 
 import av
 from av.container import OutputContainer
@@ -64,13 +65,17 @@ class FrameEncoder:
         self.last = last
         self.frames = 0
         self._rate = counted_rate(video)
+        self._start: tuple[Fraction | None, int] = None, 0  # an input's unit, and the origin in it
+        self._slack = floor(1 / video.time_base)  # a second
         self._shown: dict[int, tuple[int, int]] = {}  # pts and duration by number, of an encoder that counts
 
     def encode(self, frame: Frame) -> list[AnyPacket]:
         """Encodes the next frame; returns the packets that are ready."""
         image = fit(frame.image, self._video)
         base = self._video.time_base
-        pts, duration = frame.pts - round(self._origin / frame.time_base), frame.duration
+        if self._start[0] is not frame.time_base:
+            self._start = frame.time_base, round(self._origin / frame.time_base)
+        pts, duration = frame.pts - self._start[1], frame.duration
         if frame.time_base != base:
             scale = frame.time_base / base
             pts, duration = round(pts * scale), max(1, round(duration * scale))
@@ -100,8 +105,7 @@ class FrameEncoder:
             self._give_times(packet)
         first, last, pts, dts = self.first or 0, self.last or 0, packet.pts, packet.dts
         if pts is not None and dts is not None and packet.time_base == self._video.time_base:
-            slack = 1 / packet.time_base
-            if not 2 * first - last - slack <= dts <= pts:
+            if not 2 * first - last - self._slack <= dts <= pts:
                 packet.dts = pts
         return packet
 

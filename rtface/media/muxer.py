@@ -92,7 +92,8 @@ class Muxer:
     def frame(self, packet: AnyPacket) -> None:
         """Muxes an encoded frame behind everything that comes before it in time."""
         stamp = packet.dts if packet.dts is not None else packet.pts
-        time = float((stamp or 0) * packet.time_base)
+        base = packet.time_base
+        time = (stamp or 0) * base.numerator / base.denominator
         self._release(time)
         self.reached = max(self.reached, time)
         if self._pace is not None:

@@ -74,7 +74,7 @@ class FilmWriter:
         self.frames = 0
         self.times = FrameTimes()
         self._failed = False
-        self._done = Fraction(0)  # end of the last frame written, seconds of the input's clock
+        self._last: tuple[int, int, Fraction] | None = None  # pts, duration and unit of the last frame written
         self.first_frame_s: float | None = None
         self.writing_s = 0.0
 
@@ -112,10 +112,9 @@ class FilmWriter:
             if isinstance(item, Frame):
                 self.frames += 1
                 self.first_frame_s = self.first_frame_s or perf_counter() - self.began
-                step = item.duration * item.time_base if item.duration else 1 / info.rate
-                self._done = item.pts * item.time_base + step - info.clock_start
+                self._last = item.pts, item.duration, item.time_base
                 if self.progress:
-                    done = float(self._done + info.clock_start - (info.start or info.clock_start))
+                    done = float(self._end - (info.start or info.clock_start))
                     self.progress(Progress(self.frames, done, info.duration_s, meter.tick(),
                                            len(item.faces)))
             if self.stop.is_set():
@@ -137,8 +136,16 @@ class FilmWriter:
             error.partial, error.resume_at = partial, float(resume_at)
             error.args = (f"{error}; go on with --start {format_start(resume_at)}",)
 
+    @property
+    def _end(self) -> Fraction:
+        """End of the last frame written, in seconds of the input's clock; its start before the first."""
+        if self._last is None:
+            return self.source.info.clock_start
+        pts, duration, unit = self._last
+        return pts * unit + (duration * unit if duration else 1 / self.source.info.rate)
+
     def _time_of(self, number: int) -> Fraction:
         """Where a frame of the input begins: seconds from the input's start, rounded down."""
         time = self.times.of(number)
-        exact = self._done if time is None else time - self.source.info.clock_start
+        exact = (self._end if time is None else time) - self.source.info.clock_start
         return Fraction(exact.numerator * 10**6 // exact.denominator, 10**6)
