@@ -70,6 +70,7 @@ class RunOptions(AnalyzeOptions, EnhancerOptions, total=False):
     bitrate: int | str | None
     gop: float
     latency: float
+    cpu_budget: float
     delay: float | None
     buffer: float | Literal["auto"]
     audio: str | None

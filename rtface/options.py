@@ -271,6 +271,11 @@ class LiveOptions(_Group):
         100.0, v.number(10, 10_000), Scope.LIVE,
         "Upper limit of the latency that a live run adds; near it, faces are enhanced at a lower quality level.",
         metavar="MS")
+    cpu_budget: float = _option(
+        1.0, v.budget, Scope.LIVE,
+        "Upper limit of the processor time of a live run, as a share of all cores: 50% of 8 cores are 4 cores.",
+        "Task Manager and OBS count so; `top` shows 400 % for 4 cores. [How it is kept](live.md#processor-budget)",
+        metavar="1..100%")
     delay: float | None = _option(
         None, v.number(0, 10_000), Scope.LIVE, "Hold the delay from camera to output at exactly this.", metavar="MS",
         unset="as soon as possible")

@@ -108,6 +108,7 @@ class Report:
     dropped: dict[str, int] = field(default_factory=dict[str, int])
     passed: dict[str, int] = field(default_factory=dict[str, int])
     ends: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    cpu_share: float | None = None
     ladder: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     warnings: list[str] = field(default_factory=list[str])
     notes: list[str] = field(default_factory=list[str])

@@ -213,3 +213,14 @@ def test_a_share_may_be_written_in_percent():
     assert load({"strength": "50%"}, environ={}).options.strength == 0.5
     with pytest.raises(UsageError, match=r"^--strength must be a number between 0 and 1, not 'half'$"):
         load({"strength": "half"}, environ={})
+
+
+@pytest.mark.parametrize(("written", "share"), [("50%", 0.5), ("0.5", 0.5), (1, 1.0), ("1%", 0.01)])
+def test_a_processor_budget_is_a_share_of_all_cores(written, share):
+    assert load({"cpu_budget": written}, environ={}).options.cpu_budget == share
+
+
+@pytest.mark.parametrize("wrong", ["0", "0.5%", "50", "150%", "-1", "half", "nan", ""])
+def test_a_wrong_processor_budget_is_refused(wrong):
+    with pytest.raises(UsageError, match=r"^--cpu-budget must be a share from 1% to 100%, as in 50% or 0.5, not "):
+        load({"cpu_budget": wrong}, environ={})

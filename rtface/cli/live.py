@@ -70,9 +70,14 @@ def _say_done(report: Report, console: Console) -> None:
                 f"{report.frames_corrected} corrected, latency p50/p95/p99 {latency or '-'} ms, "
                 f"{report.frames_dropped} dropped{f' ({dropped})' if dropped else ''}, "
                 f"{f'{late} too late to be enhanced, ' if late else ''}"
-                f"{report.engine} on {report.device}")
+                f"{report.engine} on {report.device}, {_processor(report)}")
     if (path := report.options.get("report")) is not None:
         console.say(f"{path} written")
+
+
+def _processor(report: Report) -> str:
+    used, allowed = report.cpu_share or 0.0, float(report.options.get("cpu_budget", 1.0))
+    return f"{100 * used:.0f} % of the processor" + (f" ({100 * allowed:.0f} % allowed)" if allowed < 1.0 else "")
 
 
 class LiveMonitor:

@@ -14,10 +14,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from rtface.concurrency import child_main
 from rtface.concurrency.shared_frames import FrameRing
@@ -30,6 +32,22 @@ log = logging.getLogger("rtface")
 _BACKLOG = 256
 # Seconds to see a killed process end; one that hangs in the kernel is left behind.
 _KILLED = 0.3
+
+
+_running = WeakSet["ChildProcess"]()
+
+
+def processor_seconds() -> float:
+    """Processor time that this process and its children have used so far, in seconds. Of children that still run it is
+    known on Linux only."""
+    ended = os.times()
+    total = time.process_time() + ended.children_user + ended.children_system
+    if sys.platform == "linux":
+        for child in list(_running):
+            with suppress(OSError, IndexError):
+                fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+                total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return total
 
 
 class ChildProcess:
@@ -68,6 +86,7 @@ class ChildProcess:
         if isinstance(process, OSError):
             raise MissingComponent(f"{name}: no process could be started ({process.strerror}): {sys.executable}")
         self._process = process
+        _running.add(self)
 
     @property
     def alive(self) -> bool:
@@ -137,6 +156,7 @@ class ChildProcess:
                 log.exception("%s: a message could not be handled", self._name)
         code = process.wait()
         process.stdout.close()
+        _running.discard(self)
         self._ended.set()
         with suppress(queue.Full):
             self._messages.put_nowait(None)

@@ -21,6 +21,7 @@ from rtface.engine.recipe import Recipe
 from rtface.errors import UsageError
 from rtface.frame import Float32, PixelsT
 from rtface.protocols import Restored
+from rtface.util.machine import cores
 
 _CLOSE_S = 0.5
 _BACK = 10  # niceness of an engine that nobody waits for
@@ -31,7 +32,7 @@ class HostEngine(EngineBase):
 
     def __init__(self, recipe: Recipe, *, device: str = "auto", threads: int | None = None) -> None:
         recipe.check_weights()
-        threads = threads or _cores()
+        threads = threads or cores()
         if threads < 1:
             raise UsageError(f"threads must be 1 or more, got {threads}")
         backend, self._plan, verdict, why = open_engine(recipe, device, threads)
@@ -103,9 +104,3 @@ class HostEngine(EngineBase):
             self._freed = self._worker.submit(self._plan.close)
             self._worker.shutdown(wait=False)
         wait([self._freed], _CLOSE_S)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

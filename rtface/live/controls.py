@@ -17,8 +17,10 @@ class LiveControls:
         stop: set to end the run.
     """
 
-    def __init__(self, *, strength: float = 1.0, light: float = 0.0, enabled: bool = True) -> None:
-        self._values: dict[str, float | bool] = {"enabled": enabled, "strength": strength, "light": light}
+    def __init__(self, *, strength: float = 1.0, light: float = 0.0, cpu_budget: float = 1.0,
+                 enabled: bool = True) -> None:
+        self._values: dict[str, float | bool] = {"enabled": enabled, "strength": strength, "light": light,
+                                                 "cpu_budget": cpu_budget}
         self._lock = threading.Lock()
         self._listeners: list[Callable[[str, float | bool], None]] = []
         self.stop = threading.Event()
@@ -37,6 +39,11 @@ class LiveControls:
     def light(self) -> float:
         """How much a dark frame is brightened, 0…1."""
         return float(self._values["light"])
+
+    @property
+    def cpu_budget(self) -> float:
+        """How much of the processor the run may use, 0…1 of all cores; 1 is no limit."""
+        return float(self._values["cpu_budget"])
 
     def values(self) -> dict[str, float | bool]:
         """All settings by name."""

@@ -12,12 +12,13 @@ from dataclasses import asdict, dataclass
 from time import perf_counter
 
 from rtface._version import __version__
+from rtface.concurrency.child_process import processor_seconds
 from rtface.concurrency.threads import call_in_thread, start_thread
 from rtface.engine.engine_set import LIGHT
 from rtface.enhance.live import LiveEnhancer
 from rtface.errors import Interrupted
 from rtface.frame import Frame
-from rtface.live.control.status import LiveStatus
+from rtface.live.control.status import LiveStatus, ProcessorMeter
 from rtface.live.controls import LiveControls
 from rtface.live.frame_filters import FrameFilters
 from rtface.live.frame_loop import FrameLoop
@@ -29,8 +30,10 @@ from rtface.media.outputs import OutputPath, check_outputs
 from rtface.options import Options
 from rtface.pipeline.build import live_tracker_and_runtime
 from rtface.quality.governor import QualityGovernor
+from rtface.quality.processor_budget import ProcessorBudget
 from rtface.report import Report, report_options
 from rtface.stats import Stats
+from rtface.util.machine import cores
 
 log = logging.getLogger("rtface")
 
@@ -134,7 +137,9 @@ class LiveSession:
             ends.source = ends.again()
         delay = None if options.delay is None else options.delay / 1e3
         ceiling = max(options.latency / 1e3, (delay or 0.0) - ends.buffer)  # within the delay, work may take its time
-        self.governor = QualityGovernor(float(1 / form.rate), ceiling, light=LIGHT)
+        usable, period = cores(), float(1 / form.rate)
+        self.governor = QualityGovernor(period, ceiling, light=LIGHT, budget=ProcessorBudget(
+            lambda: self.controls.cpu_budget, usable, processor_seconds, period))
         self.enhance = LiveEnhancer(switch, options, stats, self.governor, light=LIGHT)
         self.filters = FrameFilters(options, stats)
         self.filters.stages.watch(tracker, options.tracker)
@@ -142,6 +147,7 @@ class LiveSession:
         source, *sinks = ends.names or [end.described for end in (ends.source, *ends.sinks)]
         self.status = LiveStatus(stats, self.controls, source=(source, ends.source), delay=delay,
                                  sinks=list(zip(sinks, ends.sinks, strict=True)), ladder=self._levels,
+                                 processor=ProcessorMeter(processor_seconds, usable),
                                  unwatched=lambda: not any(sink.wanted for sink in ends.sinks))
         self.scheduler = OutputScheduler(ends.sinks, form, stats, lost=self._lost, slate=ends.slate,
                                          wrote=self.status.wrote, shown=self.filters.shown, delay=delay,
@@ -212,6 +218,8 @@ class LiveSession:
         report.frames_dropped = sum(report.dropped.values())
         report.passed = {cause: n for cause, n in shown["passed"].items() if n}
         report.ends = [shown["source"], *shown["sinks"]]
+        assert self.status.processor is not None
+        report.cpu_share = round(self.status.processor.run_share, 3)
         report.ladder = [asdict(step) for step in self.governor.steps]
 
     def close(self) -> None:
@@ -238,7 +246,8 @@ def run_live(ends: Endpoints, options: Options, *, stats: Stats | None = None, s
     """
     target = check_outputs([OutputPath(options.report, "--report")], inputs=[],
                            overwrite=options.overwrite)[0] if options.report else None
-    stats, controls = stats or Stats(), LiveControls(strength=options.strength, light=options.light)
+    stats, controls = stats or Stats(), LiveControls(
+        strength=options.strength, light=options.light, cpu_budget=options.cpu_budget)
     controls.stop = stop or controls.stop
     began = perf_counter()
     with closing(_begun(ends, options, stats, controls)) as live:

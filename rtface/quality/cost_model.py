@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 _SHARE, _LEAST = 0.85, 0.1  # of the period that faces may take: at best, and at worst
 _BACK = 0.1  # of the period that is given back every second
@@ -42,10 +43,14 @@ class CostModel:
     Attributes:
         period: seconds from one frame to the next.
         share: of the period that faces may take now.
+        limit: seconds that the faces of a frame may take by the run's processor budget.
+        warming: the run has just begun: what takes long now says nothing about later frames.
     """
 
     period: float
     share: float = _SHARE
+    limit: float = inf
+    warming: bool = False
     _costs: dict[EngineUse, _Cost] = field(default_factory=dict[EngineUse, _Cost])
     _slow: float = 1.0  # recent costs divided by the least ones
     _episodes: deque[float] = field(default_factory=lambda: deque[float](maxlen=_EPISODES))  # when each began
@@ -60,7 +65,7 @@ class CostModel:
     @property
     def room(self) -> float:
         """Seconds that the faces of a frame may take."""
-        return self.share * self.period
+        return min(self.share * self.period, self.limit)
 
     def waits(self, seconds: float) -> bool:
         """Whether an engine that takes so long for a crop is waited for; else its answers are taken when they come."""
@@ -92,6 +97,8 @@ class CostModel:
             self._slow += _FORGET * (1.0 - self._slow)
             return
         expected = sum(self.cost(engine, key=key) for engine, key in done)
+        if self.warming and seconds > expected:
+            return
         # A long frame counts for those that it cost, up to a stall, which is no load.
         weight = 1.0 - (1.0 - _FOLLOW) ** min(max(1.0, seconds / self.period), _STALL)
         change = weight * (min(seconds / expected, _WILD) - 1.0)
@@ -107,8 +114,8 @@ class CostModel:
 
     def lend(self, cost: float) -> bool:
         """Allows faces the largest share of the period for a trial, and forgets late frames; False
-        where `cost` a frame does not fit into that."""
-        if cost / self.period > _SHARE:
+        where `cost` a frame does not fit into that or the processor budget."""
+        if cost > min(_SHARE * self.period, self.limit):
             return False
         self.share = _SHARE
         self._on_time()

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 
 from rtface.quality.cost_model import CostModel
 from rtface.quality.levels import FaceDecision, FaceDemand, FaceQuality, LevelChange, QualityLevel, levels_for, name_of
+from rtface.quality.processor_budget import ProcessorBudget
 
 log = logging.getLogger("rtface")
 
@@ -46,6 +47,9 @@ _JUMP = 2  # periods: a frame that comes after a longer pause changes no more th
 _BEHIND = 0.6  # of the ceiling
 _AT_ONCE = 2  # levels that a face goes up in one step, at most
 _GONE_S = 2.0  # a face not seen for so long is a new one
+# Seconds from the first face on in which nothing is judged: networks, code and memory are used for the first time, and
+# a computer that was idle is slow at first.
+_WARM_S = 2.0
 _KEPT = 64  # steps remembered
 _TRACKED = 4  # where no face is corrected, every so many frames are tracked
 
@@ -58,6 +62,7 @@ class QualityGovernor:
         period: seconds from one frame to the next.
         ceiling: seconds that the run may add to a frame.
         light: name of the engine that is taken where the chosen one is too dear; None for no such step.
+        budget: limits the run's processor time; None for no limit.
         costs: what frames cost.
         time: of the last frame, seconds.
         steps: the last ones.
@@ -68,12 +73,16 @@ class QualityGovernor:
     period: float
     ceiling: float
     light: str | None = None
+    budget: ProcessorBudget | None = None
     costs: CostModel = field(init=False)
     time: float | None = None
     steps: deque[LevelChange] = field(default_factory=lambda: deque[LevelChange](maxlen=_KEPT))
     _faces: dict[int, FaceQuality] = field(default_factory=dict[int, FaceQuality])
     sparing: bool = False
     track_every: int = 1
+    _warm_until: float | None = None  # None before the first face
+    _carries: bool = True
+    _judged: tuple[dict[int, int], float] = field(default_factory=lambda: (dict[int, int](), 0.0))  # levels, and cost
     _calm_s: float = _CALM_S
     _try_s: float = _TRY_S
     _prove_s: float = _PROVE_S
@@ -104,7 +113,11 @@ class QualityGovernor:
             del self._faces[track]
         shown = [self._face_of(now, face, carries) for face in seen]
         faces = self._present()
-        short = self.costs.late(now, 0 if self._settling(now) else late, self.cost(faces))
+        if faces and (self._warm_until is None or carries != self._carries):
+            self._warm_until, self._carries = now + _WARM_S, carries
+        self.costs.warming = self._warm_until is not None and now < self._warm_until
+        short = self.costs.late(now, 0 if self._settling(now) or self.costs.warming else late, self.cost(faces))
+        short = self._keep_budget(now, faces) or short
         if faces:
             self._go_down(now, faces, short)
             self._go_up(now, faces)
@@ -160,6 +173,21 @@ class QualityGovernor:
             return key
         return (key + (level.every - 1) * self.costs.cost(level.kind, key=False, best=best)) / level.every
 
+    def _keep_budget(self, now: float, faces: Sequence[FaceQuality]) -> str:
+        """Limits the faces' time by the processor budget; why they have to take less, "" where they need not."""
+        if self.budget is None:
+            return ""
+        cost, (before, cost_before) = self.cost(faces), self._judged
+        levels = {track: s.at for track, s in self._faces.items() if s.seen == now}
+        self._judged = levels, cost
+        if self.costs.warming:
+            self.budget.restart()
+        elif any(before.get(track, at) != at for track, at in levels.items()):
+            self.budget.changed(cost_before)
+        self.budget.update(now, cost)
+        self.costs.limit = self.budget.room(cost)
+        return self.budget.over
+
     def _go_down(self, now: float, faces: Sequence[FaceQuality], short: str) -> None:
         """Lowers faces that have cost too much for some time: the one on the highest level first, until there is
         room for all; the largest a level later."""
@@ -167,7 +195,8 @@ class QualityGovernor:
         new = any(not s.engine and not s.since_key and s.trial is None for s in faces)
         last = all(s.height <= 1 and s.trial is None for s in faces)
         urgent = new or (short and not last)
-        if cost <= (room if urgent else _OVER * room) or (self._settling(now) and not new):
+        unknown = self._settling(now) or self.costs.warming
+        if cost <= (room if urgent else _OVER * room) or (unknown and not new):
             self._over_since = None
             return
         if not urgent:
@@ -179,8 +208,9 @@ class QualityGovernor:
             return
         why = short or ("a new face" if new else f"faces take {1e3 * cost:.0f} of {1e3 * room:.0f} ms")
         before = {id(s): s.at for s in faces}
-        # The last step is the only one that is seen: it is for faces that would hold frames up on the level before.
-        most = room if new else max(room, _LAST * self.period)
+        # The last step is the only one that is seen: it is for faces that would hold frames up on the level before, or
+        # exceed the processor budget.
+        most = room if new or room == self.costs.limit else max(room, _LAST * self.period)
         while (cost := self.cost(faces)) > 0.95 * room and any(s.height for s in faces):
             highest = max((s for s in faces if s.height), key=lambda s: (s.height - (s is faces[0]), -s.width))
             if highest.height == 1 and not new and (cost <= most or before[id(highest)] != highest.at):

@@ -139,6 +139,18 @@ def share(value: object, shown: str) -> object:
     return number(0, 1)(value, shown)
 
 
+@_check("1..100%", "float")
+def budget(value: object, shown: str) -> object:
+    """A share of all that there is, 0.01 to 1; 50% is 0.5."""
+    try:
+        given = share(value, shown)
+    except UsageError:
+        given = 0.0
+    if isinstance(given, float | int) and given >= 0.01:
+        return given
+    raise UsageError(f"{shown} must be a share from 1% to 100%, as in 50% or 0.5, not {_show(value)}")
+
+
 def or_auto(check: Check[T]) -> Check[object]:
     """"auto", or what `check` takes."""
     @_check(f"{check.metavar}|auto", f'{check.accepts} | Literal["auto"]', "auto")

@@ -21,6 +21,13 @@ def returns(parent: ParentProcess, arguments: object) -> None:
     parent.send(parent.receive(0.01))
 
 
+def works(parent: ParentProcess, seconds: float) -> None:
+    while time.process_time() < seconds:
+        sum(range(10_000))
+    parent.send("done")
+    parent.receive()
+
+
 def raises(parent: ParentProcess, arguments: Any) -> None:
     raise arguments
 

@@ -16,7 +16,7 @@ import av
 import numpy as np
 import pytest
 
-from rtface.concurrency.child_process import ChildProcess
+from rtface.concurrency.child_process import ChildProcess, processor_seconds
 from rtface.concurrency.shared_frames import FrameLayout, FrameRing
 from rtface.errors import InputError, UsageError
 from rtface.util.av_arrays import plane_rows, sample_bytes
@@ -55,6 +55,17 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     yield begin
     for run in runs:
         run.child.kill(0)
+
+
+@linux
+def test_processor_time_of_children_counts(start: Start) -> None:
+    before = processor_seconds()
+    run = start("works", 0.2)
+    run.next()
+    assert processor_seconds() - before >= 0.15  # while it runs
+    run.child.kill(0)
+    run.reason()
+    assert processor_seconds() - before >= 0.15  # and after
 
 
 def gone(pid: int, seconds: float) -> bool:

@@ -62,6 +62,7 @@ def control_routes(controls: LiveControls, status: Callable[[], dict[str, Any]],
         ("POST", "/off"): command(lambda: controls.set("enabled", False)),
         ("POST", "/strength"): number("strength"),
         ("POST", "/light"): number("light"),
+        ("POST", "/cpu_budget"): number("cpu_budget"),
         ("POST", "/quit"): command(lambda: controls.stop.set()),
     }
 

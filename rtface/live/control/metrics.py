@@ -64,6 +64,8 @@ class _Run(Collector):
         yield Gauge("rtface_enabled", "Whether faces are enhanced", float(values["enabled"]))
         yield Gauge("rtface_strength_ratio", "Share of the correction that is added", float(values["strength"]))
         yield Gauge("rtface_light_ratio", "Lightening of dark frames", float(values["light"]))
+        yield Gauge("rtface_cpu_budget_ratio", "Share of all cores that may be used; 1 is no limit",
+                    float(values["cpu_budget"]))
         if (offset := status.audio_offset) is not None:
             yield Gauge("rtface_audio_offset_seconds", "Delay that other sound needs", offset)
         yield from _ends("source", [(status.source[0], status.source[1].health)])

@@ -99,6 +99,41 @@ class LatencyWindow:
         return n / max(1e-6, span + (quiet if quiet > 2.0 * span / n else 0.0))
 
 
+class ProcessorMeter:
+    """The share of all cores that is in use, over the last ten seconds in which it was asked for.
+
+    Args:
+        spent: gives seconds of processor time.
+        cores: that there are.
+        clock: seconds.
+    """
+
+    SECONDS, APART = 10.0, 0.2
+
+    def __init__(self, spent: Callable[[], float], cores: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._spent, self._cores, self._clock = spent, cores, clock
+        self._read: deque[tuple[float, float]] = deque([(clock(), spent())])
+        self._began = self._read[0]
+
+    @property
+    def share(self) -> float:
+        """0…1, lately."""
+        now = self._clock()
+        if now - self._read[-1][0] >= self.APART:
+            self._read.append((now, self._spent()))
+        while len(self._read) > 2 and self._read[1][0] <= now - self.SECONDS:
+            self._read.popleft()
+        return self._between(self._read[0], self._read[-1])
+
+    @property
+    def run_share(self) -> float:
+        """0…1, since the beginning."""
+        return self._between(self._began, (self._clock(), self._spent()))
+
+    def _between(self, first: tuple[float, float], last: tuple[float, float]) -> float:
+        return max(0.0, last[1] - first[1]) / max(last[0] - first[0], self.APART) / self._cores
+
+
 class LiveStatus:
     """Rates, latency, drops and endpoint states of a live run. All its texts are without secrets.
 
@@ -108,14 +143,15 @@ class LiveStatus:
         source, sinks: each with the name that messages and metrics know it by, as ``camera:0``.
         ladder: gives in a few words how faces are done now, "" where nothing is left out.
         unwatched: whether no output has a viewer, so that faces are not enhanced.
+        processor: the processor time of the run; None leaves it out.
         delay: seconds from capture to output that the run holds constant, None where it is as soon as possible.
         clock: seconds, of the kind that `EndpointHealth.since` counts.
     """
 
     def __init__(self, stats: Stats, controls: LiveControls, *, source: tuple[str, Endpoint],
                  sinks: Sequence[tuple[str, Endpoint]], ladder: Callable[[], str] = str,
-                 delay: float | None = None, unwatched: Callable[[], bool] = bool,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+                 processor: ProcessorMeter | None = None, delay: float | None = None,
+                 unwatched: Callable[[], bool] = bool, clock: Callable[[], float] = time.monotonic) -> None:
         self.stats, self.controls = stats, controls
         self.source = (redacted(source[0]), source[1])
         self.sinks: list[tuple[str, Endpoint]] = []
@@ -126,6 +162,7 @@ class LiveStatus:
         self._late = DropShares()
         self._unwatched = unwatched
         self._ladder, self._delay, self._clock = ladder, delay, clock
+        self.processor = processor
         self.window = LatencyWindow(clock)
         self.faces = 0
 
@@ -211,6 +248,7 @@ class LiveStatus:
             "latency_run_ms": {key: run.get(key, 0.0) for key in ("p50", "p95", "p99")},
             "frames_in": counters["frames_in"], "frames_out": counters["frames_out"],
             "dropped": self.dropped, "passed": self.passed, "faults": counters["faults"],
+            "cpu_share": None if self.processor is None else round(self.processor.share, 3),
             "ladder": redacted(self.ladder), "paused": self.paused, "alerts": self.alerts,
             "buffer_ms": round(1e3 * self.buffer),
             "delay_ms": None if self._delay is None else round(1e3 * self._delay),
@@ -258,6 +296,8 @@ class LiveStatus:
         paused = self.paused
         if self.ladder and not paused:
             parts.append(_Part(redacted(self.ladder), 4))
+        if self.processor is not None and values["cpu_budget"] < 1.0:
+            parts.append(_Part(f"cpu {100 * self.processor.share:.0f} of {100 * values['cpu_budget']:.0f} %", 4))
         if self._delay is not None:
             parts.append(_Part(f"audio offset {1e3 * self._delay:.0f} ms", 6))
         parts.append(_Part(f"{dropped} dropped", 3 if dropped else 9))

@@ -35,7 +35,7 @@ def status():
 
 def test_every_path_is_on_the_page_and_the_other_way_round(status):
     paths = {path for _, path in control_routes(status.controls, status.snapshot)} - {"/"}
-    assert set(re.findall(r"(?:GET|POST) (/[a-z.]+)", PAGE)) | {"/on", "/off", "/light"} == paths | {"/metrics"}
+    assert set(re.findall(r"(?:GET|POST) (/[a-z._]+)", PAGE)) | {"/on", "/off", "/light"} == paths | {"/metrics"}
     for path in paths:
         assert re.search(rf"[` ]{path}[?`]", PAGE), path
 
@@ -89,7 +89,7 @@ def test_the_script_for_obs_works(status, monkeypatch):
         pressed[name](False)
     assert sorted(changes.get(timeout=10) for _ in range(3)) == ["enabled", "strength", "strength"]
     assert offsets.get(timeout=10) == ("Mic/Aux", 60_000_000)
-    assert status.controls.values() == {"enabled": False, "strength": 0.5, "light": 0.0}
+    assert status.controls.values() == {"enabled": False, "strength": 0.5, "light": 0.0, "cpu_budget": 1.0}
     pressed["rtface_more"](True)
     assert changes.get(timeout=10) == "strength" and status.controls.strength == 0.6
     names["script_save"](kept)

@@ -53,11 +53,12 @@ def raw(port, data, wait=10.0):
     ("/toggle", None, {"enabled": False}), ("/off", None, {"enabled": False}), ("/on", None, {}),
     ("/strength?value=0.6", None, {"strength": 0.6}), ("/strength", '{"value": 0.6}', {"strength": 0.6}),
     ("/strength?by=-0.1", None, {"strength": 0.4}), ("/strength", '{"by": 5}', {"strength": 1.0}),
+    ("/cpu_budget?value=0.5", None, {"cpu_budget": 0.5}), ("/cpu_budget?by=-0.25", None, {"cpu_budget": 0.75}),
     ("/light?value=1", None, {"light": 1.0}), ("/light?by=0.25", None, {"light": 0.25}),
 ])
 def test_what_is_posted_is_done(served, path, body, values):
     controls, port = served
-    expected = {"enabled": True, "strength": 0.5, "light": 0.0} | values
+    expected = {"enabled": True, "strength": 0.5, "light": 0.0, "cpu_budget": 1.0} | values
     assert ask(port, "POST", path, body)[:2] == (200, expected)
     assert controls.values() == expected
 
@@ -90,7 +91,7 @@ def test_what_cannot_be_is_refused_in_a_sentence(served, method, path, body, sta
     found, answer, _ = ask(port, method, path, body)
     assert found == status
     assert said in answer["error"]
-    assert controls.values() == {"enabled": True, "strength": 0.5, "light": 0.0}
+    assert controls.values() == {"enabled": True, "strength": 0.5, "light": 0.0, "cpu_budget": 1.0}
 
 
 @pytest.mark.parametrize("headers", [

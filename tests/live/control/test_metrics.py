@@ -66,7 +66,7 @@ def test_every_figure_is_there_under_a_name_of_prometheus_kind(run):
         ("rtface_frames_dropped_total", ("cause", "late")): 10, ("rtface_frames_dropped_total", ("cause", "sink")): 4,
         ("rtface_frames_passed_total", ("cause", "late")): 5, ("rtface_frames_dropped_total", ("cause", "stage")): 1,
         ("rtface_faces",): 2, ("rtface_enabled",): 1,
-        ("rtface_strength_ratio",): 0.7, ("rtface_light_ratio",): 0,
+        ("rtface_strength_ratio",): 0.7, ("rtface_light_ratio",): 0, ("rtface_cpu_budget_ratio",): 1,
         ("rtface_source_up", ("source", "rtsp://h/a")): 1, ("rtface_sink_up", ("sink", "rtmp://h/app/…")): 0,
         ("rtface_sink_up", ("sink", "vcam:")): 1,
         ("rtface_sink_state", ("sink", "rtmp://h/app/…"), ("state", "away")): 1,

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from rtface.cli.console import Console
-from rtface.live.control.status import LatencyWindow, LiveStatus, StatusLine
+from rtface.live.control.status import LatencyWindow, LiveStatus, ProcessorMeter, StatusLine
 from rtface.live.controls import LiveControls
 from rtface.live.protocols import EndpointHealth
 from rtface.stats import Stats
@@ -107,6 +107,21 @@ def test_the_line_fits_and_keeps_what_matters(width):
     if width == 200:
         for part in ("1234 dropped", "2 faults", "keyframes", "audio offset 60 ms", "light 0.5", "strength 0.8"):
             assert part in text
+
+
+def test_the_share_of_the_processor_is_of_the_last_seconds():
+    clock, spent = Clock(), [5.0]
+    meter = ProcessorMeter(lambda: spent[0], 4, clock)
+    status = made(clock, processor=meter, controls=LiveControls(cpu_budget=0.5))
+    for rate in (2.0, 1.0):  # cores
+        for _ in range(40):
+            clock.now += 0.5
+            spent[0] += 0.5 * rate
+            assert status.snapshot()["cpu_share"] <= 0.5
+    assert "cpu 25 of 50 %" in status.line(200)
+    assert meter.run_share == pytest.approx(0.375)
+    status.controls.set("cpu_budget", 1.0)
+    assert "cpu" not in status.line(200)
 
 
 def test_the_json_has_everything_and_no_secret():

@@ -1,0 +1,95 @@
+"""Keeps the processor time of a live run under a limit: how much time faces may take, from what the run uses."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import inf
+
+_SAMPLE_S = 0.1  # seconds from one reading of the processor time to the next, at least
+_SHORTEST_S, _WINDOW_S = 1.0, 2.0  # over which it is averaged: at first, and later
+_AIM = 0.95  # of the limit, so that noise does not pass it
+_LEAST_RATE, _MOST_RATE = 0.5, 8.0
+_CHANGE = 0.05  # of the period: a smaller change of the faces' time teaches nothing
+
+
+@dataclass(slots=True)
+class ProcessorBudget:
+    """The limit of one live run. Not for use from several threads.
+
+    Time is an argument; only `spent` is read here.
+
+    Attributes:
+        share: gives the limit, 0…1 of all cores; 1 is no limit.
+        cores: that the run may use.
+        spent: gives the seconds of processor time that the run has used.
+        period: seconds from one frame to the next.
+        used: cores in use lately, None where that is not known yet.
+    """
+
+    share: Callable[[], float]
+    cores: int
+    spent: Callable[[], float]
+    period: float
+    used: float | None = None
+    _read: deque[tuple[float, float]] = field(default_factory=deque[tuple[float, float]])
+    _rate: float | None = None  # processor seconds in a second that faces take; None until a change has shown it
+    _before: tuple[float, float] | None = None  # cores in use, and the faces' time, before the last change
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is a limit now."""
+        return self.share() < 1.0
+
+    @property
+    def over(self) -> str:
+        """Why there is less time for faces, "" where the run keeps its limit."""
+        share = self.share()
+        if share >= 1.0 or self.used is None or self.used <= share * self.cores:
+            return ""
+        return f"{100 * self.used / self.cores:.0f} % of the processor in use, {100 * share:.0f} % allowed"
+
+    def update(self, now: float, cost: float) -> None:
+        """Reads the processor time; for each frame. `cost`: seconds that faces take of a frame now."""
+        if not self.limited:
+            self.restart()
+            return
+        if self._read and now - self._read[-1][0] < _SAMPLE_S:
+            return
+        self._read.append((now, self.spent()))
+        while now - self._read[0][0] > _WINDOW_S:
+            self._read.popleft()
+        (began, before), (_, spent) = self._read[0], self._read[-1]
+        if now - began >= _SHORTEST_S:
+            self.used = max(0.0, spent - before) / (now - began)
+            self._learn(cost)
+
+    def changed(self, cost: float) -> None:
+        """Faces take another time than `cost` (seconds of a frame) from now on: what was measured is of the past."""
+        if self.used is not None:
+            self._before = self.used, cost
+        self.restart()
+
+    def restart(self) -> None:
+        """Forgets what was measured; not what a second of the faces' time costs."""
+        self._read.clear()
+        self.used = None
+
+    def room(self, cost: float) -> float:
+        """Seconds of a frame that faces may take, where they take `cost` now; infinite without a limit."""
+        if self.used is None or not self.limited:
+            return inf
+        spare = _AIM * self.share() * self.cores - self.used
+        rate = self._rate
+        if rate is None:  # what a face costs is at least its time on one core, and at most all that is used
+            rate = max(1.0, self.used * self.period / cost) if spare > 0 and cost else 1.0
+        return max(0.0, cost + spare * self.period / rate)
+
+    def _learn(self, cost: float) -> None:
+        if self._before is None or self.used is None:
+            return
+        (used, earlier), self._before = self._before, None
+        change = (cost - earlier) / self.period
+        if abs(change) >= _CHANGE:
+            self._rate = min(max((self.used - used) / change, _LEAST_RATE), _MOST_RATE)
