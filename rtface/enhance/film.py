@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from rtface.analysis.analyzer import Analyzer
 from rtface.analysis.look_ahead import look_ahead
@@ -25,10 +25,13 @@ class FilmEnhancer(FaceCorrector):
     Attributes:
         engines_from: time in seconds of the first frame on which faces are corrected. On those before, which belong to
             a lead-in, they are only measured.
+        before_writing: a step for what is made of frames as they came. They pass it after the wait for treatments, so
+            that no copies wait with them.
     """
 
     mode = Mode.FILM
     engines_from = float("-inf")
+    before_writing: Callable[[Iterator[Item]], Iterator[Item]] | None = None
     _held = 0  # frames that are held until their next keyframe is known
 
     def __call__(self, items: Iterable[Item]) -> Iterator[Item]:
@@ -39,7 +42,8 @@ class FilmEnhancer(FaceCorrector):
         """
         waiting: deque[FrameTask | Item] = deque()
         tasks = 0
-        for item in look_ahead(items, self._measured):
+        ready = look_ahead(items, self._measured)
+        for item in self.before_writing(ready) if self.before_writing else ready:
             if isinstance(item, Frame):
                 waiting.append(self.submit(item))
                 tasks += 1

@@ -177,11 +177,13 @@ def set_slices(plan: VideoPlan) -> None:
         plan.options["slices"] = "16"
 
 
-def limit_look_ahead(plan: VideoPlan) -> None:
-    """Bounds libx264's memory by bytes: it holds three bytes a sample of every frame that it looks ahead, which with
-    frames of 90 megapixels would be 10 GB. At the default preset frames up to 4K keep the preset's number."""
+def limit_look_ahead(plan: VideoPlan, most: int | None = None) -> None:
+    """Bounds libx264's memory: it holds three bytes a sample of every frame that it looks ahead, which with frames of
+    90 megapixels would be 10 GB. At the default preset frames up to 4K keep the preset's number, or `most`."""
     usual = _X264_AHEAD.get(plan.options.get("preset", ""), 60)
     ahead = _AHEAD_BYTES // (3 * plan.width * plan.height)
+    if most is not None:
+        ahead = min(ahead, most)
     if not plan.encoder.startswith("libx264") or ahead >= usual:
         return
     plan.options["rc-lookahead"] = str(ahead if ahead >= 8 else 0)

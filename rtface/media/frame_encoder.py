@@ -104,9 +104,9 @@ class FrameEncoder:
         if self._rate is not None:
             self._give_times(packet)
         first, last, pts, dts = self.first or 0, self.last or 0, packet.pts, packet.dts
-        if pts is not None and dts is not None and packet.time_base == self._video.time_base:
-            if not 2 * first - last - self._slack <= dts <= pts:
-                packet.dts = pts
+        if (pts is not None and dts is not None and packet.time_base == self._video.time_base
+                and not 2 * first - last - self._slack <= dts <= pts):
+            packet.dts = pts
         return packet
 
     def _give_times(self, packet: AnyPacket) -> None:

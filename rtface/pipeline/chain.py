@@ -37,7 +37,9 @@ def chain(source: Iterator[Item], parts: RunParts[FilmEnhancer], stats: Stats, *
     with ExitStack() as stack:
         items: Iterator[Item] = close_with(stack, buffer(
             timed(source, stats), waiting, name="decode", weigh=bytes_of, stop=stop))
-        if comparison:
+        if comparison and parts.repair is None:
+            parts.enhance.before_writing = comparison.remember
+        elif comparison:
             items = comparison.remember(items)
         items = track_and_enhance(items, parts, stats, stack)
         if comparison:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, ClassVar, cast
@@ -20,7 +21,7 @@ from rtface.geometry.alignment import crop_matrix
 from rtface.geometry.planes import planes as native_planes
 from rtface.options import Options
 from rtface.pipeline.chain import find_faces, join_fields, split_fields, track
-from rtface.protocols import Runtime, View
+from rtface.protocols import Item, Runtime, View
 from rtface.stats import Stats
 from rtface.util.av_arrays import copy_image
 from tests.pipeline.fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
@@ -97,6 +98,30 @@ def test_packets_keep_their_place_among_the_frames() -> None:
     out = list(enhance(ahead=2)(iter(items)))
     assert [type(x).__name__ for x in out] == ["Frame", "Packet"] * 4
     assert [x.pts if isinstance(x, Frame) else x.stream_index for x in out] == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_frames_wait_for_a_treatment_before_they_are_copied() -> None:
+    """A step for what is made of frames as they came meets them unchanged, and no more of them than are in work."""
+    was, passed, held = [planes(f) for f in film()], list[int](), list[int]()
+    step = enhance(analysis=True)
+
+    def read() -> Iterator[Item]:
+        for frame in film():
+            assert not passed
+            yield frame
+
+    def remember(items: Iterator[Item]) -> Iterator[Item]:
+        for item in items:
+            assert isinstance(item, Frame)
+            assert all(np.array_equal(a, b) for a, b in zip(planes(item), was[item.pts], strict=True))
+            passed.append(item.pts)
+            yield item
+
+    step.before_writing = remember
+    for done, item in enumerate(step(read())):
+        assert isinstance(item, Frame) and item.touched
+        held.append(len(passed) - done)
+    assert passed == list(range(6)) and max(held) <= 2
 
 
 def test_a_clean_face_is_left_bit_for_bit_and_a_bad_one_is_not() -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
 from rtface.frame import Display, Frame
-from rtface.pipeline.compare import Comparison
+from rtface.media.outputs import check_target
+from rtface.media.source import FileSource
+from rtface.options import Options
+from rtface.pipeline.compare import Comparison, plan_pairs
+from tests.pipeline.run_media import film
 
 FORMATS = ["yuv420p", "yuv422p10le", "yuv444p", "gray", "gray10le", "nv12", "p010le", "rgb24", "bgra", "rgb48le",
            "gbrp", "yuva420p", "yuyv422"]
@@ -74,3 +80,12 @@ def test_frame_dropped_in_between_does_not_shift_the_pairs() -> None:
     list(comparison.complete(iter([frames[0], frames[3]])))
     assert [f.pts for f in taken] == [0, 3]
     assert (taken[1].image.to_ndarray() == 60).all()
+
+
+@pytest.mark.parametrize(("preset", "frames"), [(None, "10"), ("slow", "10"), ("veryfast", None)])
+def test_the_encoder_of_pairs_holds_few_of_them(tmp_path: Path, preset: str | None, frames: str | None) -> None:
+    clip = film(tmp_path / "clip.mkv", frames=2, face=False)
+    with closing(FileSource(clip)) as source:
+        target = check_target(tmp_path / "pairs.mp4", inputs=[clip], overwrite=False)
+        plan = plan_pairs(source.info, target, Options(preset=preset))
+    assert plan.video.encoder == "libx264" and plan.video.options.get("rc-lookahead") == frames
