@@ -3,7 +3,8 @@
 
 typedef unsigned long long Address;
 
-// One crop of a batch; addresses on the GPU, 0 where there is nothing.
+// One crop of a batch; addresses on the GPU, 0 where there is nothing. Without a crop the row is empty: the network works
+// on what is left there, and nobody looks at its answer.
 struct Row {
   Address crop;        // 3*S*S, 0..1
   Address restored;    // 3*S*S, written
@@ -34,6 +35,7 @@ extern "C" __global__ void gather(const Row* rows, const Network* network, float
                                   float* state, float* shrunk) {
   const Network n = *network;
   const Row row = rows[blockIdx.z];
+  if (!row.crop) return;
   const int area = n.w * n.h;
   long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
   const float* from = (const float*)row.crop;
@@ -81,6 +83,7 @@ extern "C" __global__ void scatter(const Row* rows, const Network* network, cons
                                    const float* log_scale) {
   const Network n = *network;
   const Row row = rows[blockIdx.z];
+  if (!row.crop) return;
   const float* crop = (const float*)row.crop;
   const float* out = output + blockIdx.z * 3LL * n.w * n.h;
   long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;

@@ -12,7 +12,7 @@ CODE = Path(__file__).with_name("batch.cu")
 
 ROW = np.dtype([(name, np.uint64) for name in ("crop", "restored", "kept", "state", "kept_next", "state_next",
                                                "occlusion", "log_scale")])
-"""One crop of a batch: addresses on the GPU, 0 where there is nothing."""
+"""One crop of a batch: addresses on the GPU, 0 where there is nothing; all of them in an empty row."""
 
 NETWORK = np.dtype([(name, np.int32) for name in ("size", "x", "y", "w", "h", "shrink", "state", "map", "residual",
                                                   "remembers")]

@@ -3,6 +3,9 @@
 A batch is: the rows' addresses are uploaded, `gather` fills the network's input, the network runs, `scatter` takes its
 answers out (``device/cuda/batch.cu``). All but the upload is captured once for every batch size, so that a batch costs
 one copy and one launch.
+
+Sizes are powers of two and the engine's largest: each one is compiled, captured and judged when the engine starts, and
+keeps memory. Rows that a batch lacks to the next size are empty.
 """
 
 from __future__ import annotations
@@ -50,8 +53,9 @@ class GpuPlan(Protocol):
         """Memory of its own that every run writes to, if that is the GPU's as others see it."""
         ...
 
-    def bind(self, buffers: Mapping[str, Memory], batch: int) -> None:
-        """Where the tensors lie from now on, each with room for so many crops; more will not be asked for."""
+    def bind(self, buffers: Mapping[str, Memory], sizes: Sequence[int]) -> None:
+        """Where the tensors lie from now on, each with room for the largest of the batch sizes that will be asked
+        for."""
         ...
 
     def enqueue(self, handle: int, batch: int) -> None:
@@ -65,18 +69,23 @@ class GpuPlan(Protocol):
     def close(self) -> None: ...
 
 
+def batch_sizes(most: int) -> tuple[int, ...]:
+    """The sizes that batches of up to `most` crops have: as (1, 2, 4, 8, 12)."""
+    return (*(1 << k for k in range((most - 1).bit_length())), most)
+
+
 class Batches:
     """Everything of one engine whose size follows from the largest batch. The thread that owns the GPU uses it, and
     others, one at a time, for `run` only.
 
     Attributes:
-        most: crops in one run.
+        sizes: of a batch, in order (`batch_sizes`).
         graphs: by batch size; the other sizes run without one.
     """
 
     def __init__(self, streams: StreamThread, recipe: Recipe, plan: GpuPlan, most: int) -> None:
         """Reserves. Raises EngineError where the plan lacks a tensor of the recipe, and OutOfDeviceMemory."""
-        self.most = self._rows = most
+        self.sizes, self._rows = batch_sizes(most), most
         self._streams, self._recipe, self._plan, self._ports = streams, recipe, plan, _ports_of(recipe)
         self._network = _network_of(recipe)
         self._buffers: dict[str, Memory] = {}
@@ -97,7 +106,7 @@ class Batches:
             self._buffers["network"] = gpu.allocate(NETWORK.itemsize)
             for _ in range(_RINGS):
                 self._rings.append((gpu.pin(max(ROW.itemsize * most, NETWORK.itemsize)), gpu.event()))
-            plan.bind({name: self._buffers[name] for name in ports}, most)
+            plan.bind({name: self._buffers[name] for name in ports}, self.sizes)
         except BaseException:
             self.close()
             raise
@@ -125,7 +134,7 @@ class Batches:
         """Runs every batch size over golden crops, captures it right after that run, and judges its answers, so that
         neither compiling nor a wrong graph nor a wrong batch size is left for the first frames.
 
-        A graph that answers wrongly is given up; of a batch size that does so without a graph `most` stays below.
+        A graph that answers wrongly is given up; a batch size that does so without a graph too, and those above it.
 
         Returns:
             The least milliseconds of a batch of one.
@@ -134,8 +143,8 @@ class Batches:
             EngineError: a single crop is answered wrongly.
         """
         self._put_constants(replace(self._recipe, fidelity=None))  # goldens are made with its default
-        graphs, wrong = True, self.most + 1
-        for n in range(self.most, 0, -1):
+        graphs, right = True, self.sizes
+        for n in reversed(self.sizes):
             self._run_golden(golden, n)
             graphs = graphs and self._capture(n)
             if graphs:
@@ -145,9 +154,9 @@ class Batches:
                 self.graphs.pop(n).close()
                 self._run_golden(golden, n)
             if not self._right(golden, n, f"batches of {n} give", "they are not used"):
-                wrong = n
-        self.most = wrong - 1
-        if not self.most:
+                right = tuple(size for size in right if size < n)
+        self.sizes = right
+        if not right:
             raise EngineError(f"engine {self._recipe.name} does not give its reference's answers on this GPU; try "
                               "--device cpu or another --engine")
         times = [self._run_golden(golden, 1) for _ in range(3)]
@@ -182,7 +191,7 @@ class Batches:
         """Puts one batch on a stream, the compute stream without one; the event marks its end.
 
         Args:
-            rows: `ROW` for each crop.
+            rows: `ROW` for each crop; at most the largest of `sizes`.
             reads, writes: the memory that the rows' addresses lie in.
             stream: see above.
         """
@@ -190,12 +199,14 @@ class Batches:
         if self._before is not None and self._before[0] is not stream:  # the buffers are the same
             stream.wait(self._before[1])
         self._before = stream, done
-        pinned.bytes()[:rows.nbytes].view(ROW)[:] = rows
-        stream.copy(self._buffers["rows"], pinned, rows.nbytes)
-        if (graph := self.graphs.get(len(rows))) is not None:
+        batch = next(size for size in self.sizes if size >= len(rows))
+        given = pinned.bytes()[:ROW.itemsize * batch]
+        given[:rows.nbytes], given[rows.nbytes:] = rows.view(np.uint8), 0
+        stream.copy(self._buffers["rows"], pinned, len(given))
+        if (graph := self.graphs.get(batch)) is not None:
             stream.replay(graph, reads=reads, writes=writes)
         else:
-            self._steps(stream, len(rows), reads, writes)
+            self._steps(stream, batch, reads, writes)
         stream.record(done)
         return done
 

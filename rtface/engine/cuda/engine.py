@@ -177,7 +177,7 @@ class GpuEngine(EngineBase):
                 golden.close()
             batches.close()
             raise
-        self.max_batch = batches.most
+        self.max_batch = batches.sizes[-1]
         return batches
 
     def _halve(self, error: OutOfDeviceMemory) -> None:

@@ -54,7 +54,7 @@ class GpuNetwork:
             self._memory[name] = gpu.allocate(nbytes)
             if name == network.input or name in network.outputs:
                 self._pinned[name] = gpu.pin(nbytes)
-        self._plan.bind(self._memory, 1)
+        self._plan.bind(self._memory, (1,))
         self._done = gpu.event()
         self._pinned[network.input].bytes()[:] = 0
         self._steps()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -82,17 +82,17 @@ class TensorRtPlan:
         dtype, shape = self.ports[name]
         return batch * math.prod(shape) * dtype.itemsize
 
-    def bind(self, buffers: Mapping[str, Memory], batch: int | None = None) -> None:
-        """Sets where each port is read from or written to, from now on: all of them, each for `batch` crops, which is
-        then the most in one run (`max_batch` when None). What was put on a stream before must have ended.
+    def bind(self, buffers: Mapping[str, Memory], sizes: Sequence[int] | None = None) -> None:
+        """Sets where each port is read from or written to, from now on: all of them, each for the largest of `sizes`,
+        the numbers of crops in one run (1 to `max_batch` when None). What was put on a stream before must have ended.
 
         Raises EngineError, and OutOfDeviceMemory where the GPU lacks the scratch memory of such a batch.
         """
         self._release_host()
-        self._bind(buffers, batch or self.max_batch)
+        self._bind(buffers, sizes or range(1, self.max_batch + 1))
 
-    def _bind(self, buffers: Mapping[str, Memory], batch: int) -> None:
-        execution = self._open()
+    def _bind(self, buffers: Mapping[str, Memory], sizes: Sequence[int]) -> None:
+        execution, batch = self._open(), max(sizes)
         for name in self.ports:
             if (memory := buffers.get(name)) is None:
                 raise EngineError(f"engine {self._name}: no memory is bound to {name}")
@@ -100,7 +100,7 @@ class TensorRtPlan:
                 raise EngineError(f"engine {self._name}: {name} needs {need} bytes for {batch} crops, "
                                   f"got {memory.nbytes}")
         self._contexts, self._bound = {}, []
-        contexts = {n: self._context(execution, buffers, n) for n in range(1, batch + 1)}
+        contexts = {n: self._context(execution, buffers, n) for n in sizes}
         self._share_scratch(execution, contexts)
         self._contexts, self._bound = contexts, [buffers[name] for name in self.ports]
 
@@ -144,7 +144,8 @@ class TensorRtPlan:
         if not self._contexts:
             raise EngineError(f"engine {self._name}: nothing is bound yet")
         if batch not in self._contexts:
-            raise EngineError(f"engine {self._name} runs 1 to {len(self._contexts)} crops at once, not {batch}")
+            raise EngineError(f"engine {self._name} runs {', '.join(map(str, self._contexts))} crops at once, "
+                              f"not {batch}")
         return self._contexts[batch]
 
     @property
@@ -162,7 +163,7 @@ class TensorRtPlan:
             if self._bound:
                 raise EngineError(f"engine {self._name} is bound to memory of the GPU; put it on a stream")
             self._host = _Host(self, self._gpu)
-            self._bind(self._host.memory, 1)
+            self._bind(self._host.memory, (1,))
         if missing := self._inputs.keys() - inputs.keys():
             raise EngineError(f"engine {self._name}: no value for {min(missing)}")
         self._host.run(inputs, outputs)

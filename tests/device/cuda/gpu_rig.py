@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +115,10 @@ class FakePlan:
         self._wrong = wrong or (lambda batch, captured: False)
         self._shape = 0
 
-    def bind(self, buffers: dict[str, Any], batch: int) -> None:
-        self._buffers, self._shape = dict(buffers), 0
+    def bind(self, buffers: dict[str, Any], sizes: Sequence[int]) -> None:
+        self._buffers, self._sizes, self._shape = dict(buffers), sizes, 0
         for name, (dtype, shape) in self.ports.items():
-            assert buffers[name].nbytes >= batch * int(np.prod(shape)) * dtype.itemsize
+            assert buffers[name].nbytes >= max(sizes) * int(np.prod(shape)) * dtype.itemsize
 
     def capturable(self, handle: int, batch: int) -> bool:
         assert batch == self._shape, "asked before a run of that batch"
@@ -132,6 +132,7 @@ class FakePlan:
     def enqueue(self, handle: int, batch: int) -> None:
         inputs, outputs = ([p.name for p in ports] for ports in (self.session.get_inputs(),
                                                                  self.session.get_outputs()))
+        assert batch in self._sizes, f"nothing is ready for a batch of {batch}"
         captured = handle in STREAMS and STREAMS[handle].steps is not None
         if captured and self._shape != batch:
             raise EngineError(f"a batch of {batch} is captured, but the last run was one of {self._shape}")

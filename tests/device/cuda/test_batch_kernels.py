@@ -90,3 +90,12 @@ def test_batches_are_filled_and_emptied(kind: str, batch: int, batcher: Runner) 
         np.testing.assert_array_equal(scale, answers["log_scale"])
     else:
         assert np.isnan(kept_next).all() and np.isnan(occlusion).all()
+
+
+def test_an_empty_row_is_left_alone(batcher: Runner) -> None:
+    told = batcher.hold(network(1, 0, 0, residual=False, remembers=True, low=0.0)[None])
+    rows, batch = batcher.hold(np.zeros(1, ROW)), batcher.hold(np.full((5, 3, H, W), np.nan, np.float32))
+    addresses = [np.uint64(a.ctypes.data) for a in (rows, told, *batch)]
+    batcher.launch("gather", gather_grid(told[0], 1), BLOCK, *addresses)
+    batcher.launch("scatter", scatter_grid(told[0], 1), BLOCK, *addresses, np.uint64(0))
+    assert np.isnan(batch).all()
