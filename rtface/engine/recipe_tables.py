@@ -103,10 +103,11 @@ class Alignment:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Smallest, best and largest number of crops in one run of the network, for backends that gain by batching."""
+    """Smallest and largest number of crops in one run of the network, for backends that gain by batching; `opt` is the
+    number that a backend tunes for which tunes for one (no more than `max` counts)."""
 
     min: int = 1
-    opt: int = 1
+    opt: int = 4
     max: int = 8
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from rtface.engine.backends.int8 import load_calibration
-from rtface.engine.recipe_tables import Precision
+from rtface.engine.recipe_tables import Batch, Precision
 from rtface.engine.spec import NetworkSpec
 from rtface.engine.tensorrt.library import Choice, Library, fault, logger, sm
 from rtface.engine.tensorrt.network import REVISION, typed
@@ -26,10 +26,14 @@ _WORKSPACE = 8 << 30
 pixels at batch 16 wants 1.2 GB (GFPGAN) to 4.4 (RestoreFormer), and with less the build fails."""
 
 
+def _tuned(batch: Batch) -> int:
+    return min(batch.opt, batch.max)
+
+
 def profile(recipe: NetworkSpec) -> str:
     """What a plan is prepared for beside its precision, for its identity."""
     batch = recipe.batch
-    return f"batch {batch.min}-{batch.opt}-{batch.max}, preparation {REVISION}"
+    return f"batch {batch.min}-{_tuned(batch)}-{batch.max}, preparation {REVISION}"
 
 
 MESSAGE_BYTES = 1 << 30
@@ -159,7 +163,7 @@ def _shaped(recipe: NetworkSpec, builder: Any, network: Any) -> Any:
         network.unmark_output(outputs[name])
     shapes = builder.create_optimization_profile()
     for name, shape in recipe.inputs.items():
-        shapes.set_shape(name, (batch.min, *shape), (batch.opt, *shape), (batch.max, *shape))
+        shapes.set_shape(name, (batch.min, *shape), (_tuned(batch), *shape), (batch.max, *shape))
     return shapes
 
 
