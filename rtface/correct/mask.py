@@ -34,6 +34,7 @@ _BORDER = (0.03, 0.15)
 # Where in a crop engines answer that restore the face only (`region` in their recipes), x and y; and
 # how far from its edge the mask falls.
 _ANSWERED, _ANSWER_FALL = ((0.165, 0.835), (0.225, 0.96)), 0.05
+_BLUR = 4  # samples to each side
 _WORK = 128  # masks are drawn this small and scaled up: they are smooth
 
 
@@ -65,6 +66,12 @@ def face_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "f
     return enlarged_mask(small_mask(size, mesh, region), size)
 
 
+@lru_cache(maxsize=8)
+def _ellipse(side: int) -> NDArray[np.uint8]:
+    out: Any = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    return out
+
+
 def enlarged_mask(mask: Float32, size: int) -> Float32:
     """A `small_mask` at S×S."""
     if len(mask) == size:
@@ -88,18 +95,32 @@ def small_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "
         return _template_mask(size)
     work = min(_WORK, size)
     oval = np.asarray(mesh)[list(FACE_OVAL), :2] * (work / size)
-    filled = np.zeros((work + 2, work + 2), np.uint8)  # a rim of zeros: the crop's edge is an edge of the mask too
     # The hull: seen from the side the oval folds over itself.
     hull: Any = cv2.convexHull(np.rint((np.clip(oval, -work, 2 * work) + 0.5) * 16.0).astype(np.int32))
-    cv2.fillConvexPoly(filled, hull, 255, shift=4)
-    grown = 2 * round(_OUTWARD * work) + 1
-    filled = cv2.dilate(filled, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (grown, grown)))
-    filled[0], filled[-1], filled[:, 0], filled[:, -1] = 0, 0, 0, 0
-    distance: Any = cv2.distanceTransform(filled, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    reach = round(_OUTWARD * work)
+    # Drawn on a window around the face, of which no filter sees the edge, in a square with a rim of zeros: the crop's
+    # edge is an edge of the mask too.
+    side, (x, y, w, h) = work + 2, cv2.boundingRect(hull)
+    margin = reach + _BLUR
+    x0, y0, x1, y1 = (min(max(v, 0), side) for v in ((x >> 4) - margin, (y >> 4) - margin,
+                                                     (x + w >> 4) + margin + 2, (y + h >> 4) + margin + 2))
+    out = np.zeros((work, work), np.float32)
+    if x1 - x0 < 3 or y1 - y0 < 3:
+        return out
+    filled = np.zeros((y1 - y0, x1 - x0), np.uint8)
+    cv2.fillConvexPoly(filled, hull - np.array((x0 << 4, y0 << 4), np.int32), 255, shift=4)
+    filled = cv2.dilate(filled, _ellipse(2 * reach + 1))
+    filled[:max(1 - y0, 0)] = filled[max(side - 1 - y0, 0):] = 0
+    filled[:, :max(1 - x0, 0)] = filled[:, max(side - 1 - x0, 0):] = 0
+    inner = slice(max(1 - y0, 0), side - 1 - y0), slice(max(1 - x0, 0), side - 1 - x0)
+    distance: Any = cv2.distanceTransform(filled, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[inner]
     # The distance has a crease at every corner of the polygon; smoothed, and held off the edge by
     # what that spreads.
-    distance = np.minimum(cv2.GaussianBlur(distance, (9, 9), 2.0), distance)
-    return _smoothstep((distance - 1.0) / (_FEATHER * work))
+    distance = cv2.min(cv2.GaussianBlur(distance, (2 * _BLUR + 1, 2 * _BLUR + 1), 2.0), distance)
+    left, top = max(x0 - 1, 0), max(y0 - 1, 0)
+    h, w = distance.shape
+    out[top:top + h, left:left + w] = _smoothstep((distance - 1.0) / (_FEATHER * work))
+    return out
 
 
 @lru_cache(maxsize=8)

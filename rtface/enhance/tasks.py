@@ -8,8 +8,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from rtface.correct import CorrectionState
 from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.track_store import TrackState, seed_of
@@ -58,6 +56,7 @@ class FaceTask:
     answer: Future[Restored[Any]] | None = field(default=None, init=False)
     sample: FaceSample | None = field(default=None, init=False)
     restored: Restored[Pixels] | None = field(default=None, init=False)
+    _mesh: Float | None = field(default=None, init=False)
 
     @property
     def half(self) -> bool:
@@ -83,7 +82,9 @@ class FaceTask:
     def mesh(self) -> Float | None:
         """The face's mesh in crop pixels, float64 (478, 2); None where it has none."""
         mesh = self.face.mesh
-        return None if mesh is None else apply(self.crops.matrices[0], mesh[:, :2])
+        if self._mesh is None and mesh is not None:
+            self._mesh = apply(self.crops.matrices[0], mesh[:, :2])
+        return self._mesh
 
     @property
     def time(self) -> float:
@@ -98,7 +99,8 @@ class FaceTask:
     @property
     def scale(self) -> float:
         """Crop pixels per frame pixel."""
-        return float(np.sqrt(abs(np.linalg.det(self.crops.matrices[0][:, :2]))))
+        (a, b, _), (c, d, _) = self.crops.matrices[0].tolist()
+        return math.sqrt(abs(a * d - b * c))
 
 
 @dataclass(slots=True)
