@@ -6,6 +6,7 @@ import json
 import tomllib
 import types
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from rtface.errors import UsageError
@@ -36,7 +37,7 @@ def from_table(cls: type[T], table: dict[str, Any], where: str) -> T:
 
     Raises UsageError naming the key (dotted, `where` is its prefix): unknown, missing, or of the wrong type.
     """
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     names = [f.name for f in fields(cast(Any, cls))]
     for key in table:
         if key not in names:
@@ -48,6 +49,11 @@ def from_table(cls: type[T], table: dict[str, Any], where: str) -> T:
         elif f.default is MISSING and f.default_factory is MISSING:
             raise UsageError(f"key {where}{f.name} is missing")
     return cls(**values)
+
+
+@cache
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    return get_type_hints(cls)
 
 
 def _value(kind: Any, value: Any, where: str) -> Any:

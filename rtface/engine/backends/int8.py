@@ -11,6 +11,7 @@ import hashlib
 import logging
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from rtface.engine.spec import NetworkSpec
 from rtface.errors import UsageError
@@ -69,6 +70,7 @@ def load_calibration(recipe: NetworkSpec) -> Calibration | None:
     return found
 
 
+@lru_cache(maxsize=4)  # it is asked for several times while an engine is opened
 def _parse(text: bytes) -> Calibration:
     table = parse_json(text)
     if not isinstance(table, dict) or "digest" in table:
