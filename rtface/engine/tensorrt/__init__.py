@@ -18,7 +18,7 @@ from rtface.engine.spec import NetworkSpec
 from rtface.engine.tensorrt import store
 from rtface.engine.tensorrt.builder import BuildProgress, build, profile
 from rtface.engine.tensorrt.execution import Execution
-from rtface.engine.tensorrt.library import Capability, Choice, choose, installed, precisions, sm
+from rtface.engine.tensorrt.library import Capability, Choice, choose, installed, precisions, sm, ways
 from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, UsageError
 
@@ -62,9 +62,10 @@ def open_network(network: NetworkSpec, gpu: Gpu, precision: Precision = "f32") -
 
 def identify(recipe: NetworkSpec, gpu: Gpu, choice: Choice, precision: Precision) -> PlanIdentity:
     """What a plan on that GPU, and the verdict on it, is remembered by."""
+    how = f", {choice.way}" if choice.way else ""
     return PlanIdentity.of(recipe, choice.library.backend, choice.library.version,
                            f"{gpu.name} {sm(choice.capability)}", precision, driver=gpu.driver,
-                           profile=profile(recipe))
+                           profile=profile(recipe) + how)
 
 
 def stored(identity: PlanIdentity, choice: Choice) -> PlanIdentity:
@@ -75,6 +76,21 @@ def stored(identity: PlanIdentity, choice: Choice) -> PlanIdentity:
 
 def _open(recipe: NetworkSpec, gpu: Gpu, choice: Choice, precision: Precision,
           progress: BuildProgress | None = None) -> TensorRtPlan:
+    """The plan, compiled in the first of the `ways` that the library and the GPU take."""
+    refused: list[EngineError] = []
+    for way in ways(choice):
+        try:
+            return _open_as(recipe, gpu, way, precision, progress)
+        except (OutOfDeviceMemory, DeviceLost):
+            raise
+        except EngineError as error:
+            refused.append(error)
+            log.info("%s%s", error, f" ({way.way})" if way.way else "")
+    raise refused[0]
+
+
+def _open_as(recipe: NetworkSpec, gpu: Gpu, choice: Choice, precision: Precision,
+             progress: BuildProgress | None) -> TensorRtPlan:
     identity = identify(recipe, gpu, choice, precision)
     under = stored(identity, choice)
 
@@ -113,7 +129,9 @@ def build_on(recipe: Recipe, gpu: Gpu, *, precision: Precision | None = None,
     start = time.perf_counter()
     plan, verdict = open_tensorrt(recipe, gpu, progress=progress, precision=precision)
     plan.close()
-    path = store.plan_path(stored(plan.identity, choose(gpu.capability, installed(), gpu=gpu.name)))
+    made = next(way for way in ways(choose(gpu.capability, installed(), gpu=gpu.name))
+                if identify(recipe, gpu, way, plan.identity.precision) == plan.identity)
+    path = store.plan_path(stored(plan.identity, made))
     return _there(BuiltPlan(plan.identity, path, time.perf_counter() - start, verdict))
 
 

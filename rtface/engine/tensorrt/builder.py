@@ -95,8 +95,9 @@ def build(recipe: NetworkSpec, precision: Precision, choice: Choice, progress: B
     config.add_optimization_profile(_shaped(recipe, builder, network))
     if library.kind == "rtx":
         config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)  # without it, graphs may not be recorded
-        config.num_compute_capabilities = 1
-        config.set_compute_capability(_target(choice), 0)
+        if not choice.portable:
+            config.num_compute_capabilities = 1
+            config.set_compute_capability(_target(choice), 0)
     monitor = _monitor(library, progress) if progress is not None else None
     if monitor is not None:
         config.progress_monitor = monitor

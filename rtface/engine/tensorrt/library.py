@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from rtface.engine.recipe_tables import Precision
@@ -62,12 +62,18 @@ class Library:
 @dataclass(frozen=True, slots=True)
 class Choice:
     """A library for a GPU: `target` is the capability that it compiles for by name, None where it takes that of the
-    GPU in use; `reason` says so in one line."""
+    GPU in use or, if `portable`, compiles for none in particular; `reason` says so in one line."""
 
     library: Library
     capability: Capability
     target: Capability | None
     reason: str
+    portable: bool = False
+
+    @property
+    def way(self) -> str:
+        """How the plan is compiled where it is not for the GPU's own capability, else ""."""
+        return "portable" if self.portable else sm(self.target) if self.target not in (None, self.capability) else ""
 
 
 @functools.cache
@@ -124,6 +130,19 @@ def choose(capability: Capability, libraries: tuple[Library, ...], *, gpu: str =
                                   "the full TensorRT times its kernels on the GPU"))
     extra = "rtx" if "GeForce" in gpu or not gpu else "tensorrt"
     raise MissingComponent(f"{where} needs TensorRT; get it with: {extra_line(extra)}")
+
+
+_COMPATIBLE: Capability = (8, 0)  # plans for it run on later GPUs too, by NVIDIA's documentation
+
+
+def ways(choice: Choice) -> tuple[Choice, ...]:
+    """How a plan may be compiled, in the order to try: for a GPU that TensorRT for RTX does not name, for this GPU, for
+    no capability in particular, and for sm_80."""
+    if choice.library.kind == "full" or choice.target is not None:
+        return (choice,)
+    named = choice.library.targets or ()
+    older = (replace(choice, target=_COMPATIBLE),) if _COMPATIBLE in named and choice.capability > _COMPATIBLE else ()
+    return (choice, replace(choice, portable=True), *older)
 
 
 def precisions(capability: Capability, wanted: Precision | None = None) -> tuple[Precision, ...]:

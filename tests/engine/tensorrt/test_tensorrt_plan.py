@@ -319,6 +319,26 @@ def test_a_kept_plan_that_the_library_refuses_is_built_anew(recipe: Recipe, monk
     assert len(tried) == 2
 
 
+def test_a_gpu_without_a_name_is_compiled_for_in_three_ways(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, tried = Stage(monkeypatch, fp16=right), list[tuple[Any, bool]]()
+    build = tensorrt.build
+    rtx = replace(RTX, targets=frozenset({(8, 0), (8, 9)}))
+    monkeypatch.setattr(tensorrt, "installed", lambda: (rtx,))
+
+    def refusing(recipe: Any, precision: Any, choice: Any, progress: Any) -> bytes:
+        tried.append((choice.target, choice.portable))
+        if choice.target != (8, 0):
+            raise EngineError("sm_90 is not supported")
+        return build(recipe, precision, choice, progress)
+    monkeypatch.setattr(tensorrt, "build", refusing)
+    gpu = FakeGpu(name="NVIDIA H200", capability=(9, 0))
+    plan, verdict = tensorrt.open_tensorrt(recipe, gpu)
+    assert tried == [(None, False), (None, True), ((8, 0), False)]
+    assert verdict.passed and stage.built == ["fp16"] and plan.identity.profile.endswith(", sm_80")
+    plan.close()
+    assert tensorrt.build_on(recipe, gpu).path.exists()
+
+
 def test_the_kernels_are_kept_once_the_plan_has_run(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(monkeypatch, fp16=right)
     plan, _ = tensorrt.open_tensorrt(recipe, gpu_here())
