@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pytest
 
 from rtface.device.cuda import batch, kernels, modules, shaping
 from rtface.device.cuda.gpu import Memory
@@ -20,6 +19,7 @@ from rtface.engine.recipe import Recipe, find_recipes, load_recipe
 from rtface.engine.recipe_tables import Precision
 from rtface.errors import EngineError, MissingComponent
 from tests.device.cuda.host_kernels import Kernels, checked
+from tests.gpu.required import lacking
 
 TABLES: Kernels = kernels.KERNELS | shaping.KERNELS | batch.KERNELS
 REHEARSAL = os.environ.get("RTFACE_GPU_REHEARSAL") == "1"
@@ -104,7 +104,7 @@ class GpuKernels:
 def gpu_plan(streams: StreamThread, recipe: Recipe, precision: Precision | None = None) -> tuple[GpuPlan, GoldenResult]:
     """A TensorRT plan on the stream thread's GPU; without a `precision` the fastest that passes the gate.
 
-    Skips the test where TensorRT is not installed, or does not take a GPU that it does not name among its targets. A
+    `lacking` where TensorRT is not installed, or does not take a GPU that it does not name among its targets. A
     TensorRT that takes the GPU and gives wrong answers is a failure.
     """
 
@@ -118,11 +118,11 @@ def gpu_plan(streams: StreamThread, recipe: Recipe, precision: Precision | None 
     try:
         return streams.run(make).result()
     except MissingComponent as error:
-        pytest.skip(str(error))
+        lacking(str(error))
     except EngineError as error:
         if takes_gpu(streams.gpu) or "reference's answers" in str(error):
             raise
-        pytest.skip(f"TensorRT does not take this GPU: {error}")
+        lacking(f"TensorRT does not take this GPU: {error}")
 
 
 def takes_gpu(gpu: NvidiaGpu) -> bool:

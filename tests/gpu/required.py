@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 
-def lacking(why: str) -> None:
+def lacking(why: str) -> NoReturn:
     """Skips the test or module, or fails it where RTFACE_REQUIRE_GPU=1 says that a GPU must be here."""
     if os.environ.get("RTFACE_REQUIRE_GPU") == "1":
         pytest.fail(f"RTFACE_REQUIRE_GPU=1, but {why}", pytrace=False)

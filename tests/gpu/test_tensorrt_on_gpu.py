@@ -19,6 +19,7 @@ from rtface.engine.tensorrt.library import choose, installed
 from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import MissingComponent
 from tests.gpu.real_gpu import REHEARSAL
+from tests.gpu.required import lacking
 
 pytestmark = pytest.mark.skipif(REHEARSAL, reason="TensorRT does not run on a driver that is not there")
 
@@ -31,7 +32,7 @@ def gpu(cuda_python: None) -> Generator[NvidiaGpu]:
     try:
         choice = choose(gpu.capability, installed(), gpu=gpu.name)
     except MissingComponent as error:
-        pytest.skip(str(error))
+        lacking(str(error))
     print(choice.reason)
     yield gpu
     gpu.close()

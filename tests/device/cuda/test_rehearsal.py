@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rtface.device.cuda import nvrtc
+from rtface.errors import EngineError, MissingComponent
 from tests.device.cuda.gpu_rig import SOURCES
 from tests.device.cuda.host_kernels import compile_kernels, compiler
 
@@ -84,3 +85,19 @@ def test_what_a_gpu_will_run_runs(whole, file, some, passed):
 @pytest.mark.slow
 def test_what_needs_tensorrt_is_there_at_least(whole):
     assert rehearse(whole, "tests/gpu/test_tensorrt_on_gpu.py", "--collect-only")["tests"] >= 15
+
+
+@pytest.mark.parametrize("error", [MissingComponent("no TensorRT here"), EngineError("sm_90 is not supported"),
+                                   EngineError("rtface-s does not give its reference's answers")])
+def test_a_required_gpu_without_tensorrt_is_a_failure(error, streams, monkeypatch):
+    from rtface.engine import tensorrt
+    from tests.gpu import real_gpu
+
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setenv("RTFACE_REQUIRE_GPU", "1")
+    monkeypatch.setattr(tensorrt, "open_tensorrt", refuse)
+    monkeypatch.setattr(real_gpu, "takes_gpu", lambda gpu: False)
+    with pytest.raises((pytest.fail.Exception, EngineError), match=str(error)):
+        real_gpu.gpu_plan(streams, None)
