@@ -64,7 +64,8 @@ def engines(
 
 
 def _cells(row: EngineInfo) -> list[str]:
-    speed = f"{row.ms:.1f} ms a face ({row.device} {row.precision})" if row.ms is not None else "not measured"
+    speed = (f"{row.ms:.1f} ms a face ({row.device} {row.precision}{', computer busy' * row.busy})"
+             if row.ms is not None else "not measured")
     return [row.name + (" (default)" if row.default else ""), row.family, row.licence,
             "allowed" if row.commercial_use else "forbidden", f"{row.size} px",
             "faulty" if row.fault else f"{row.bytes / 1e6:.1f} MB", speed, row.origin, row.summary]

@@ -21,7 +21,7 @@ from rtface.engine.recipe import Recipe
 from rtface.errors import UsageError
 from rtface.frame import Float32, PixelsT
 from rtface.protocols import Restored
-from rtface.util.machine import cores
+from rtface.util.machine import OtherWork, cores
 
 _CLOSE_S = 0.5
 _BACK = 10  # niceness of an engine that nobody waits for
@@ -43,11 +43,15 @@ class HostEngine(EngineBase):
         self._restorer = CropRunner(recipe, self._plan)
         grey = np.full((1, 3, self.size, self.size), 0.5, np.float32)
         last: Restored[Float32] | None = None
+        others, times = OtherWork(), list[float]()
         for _ in range(3):  # the first runs allocate; the first frame must not wait for that
             start = time.perf_counter()
             last = self._restorer.restore(grey, last)
-            # Other work on the machine can only make it slower: the least is the truth.
-            self.ms = min(self.ms, round(1e3 * (time.perf_counter() - start), 3))
+            times.append(round(1e3 * (time.perf_counter() - start), 3))
+        if verdict.busy:
+            self._verdict = verdict = retime(identity, verdict, min(times[1:]), busy=others.busy)
+        # Other work on the machine can only make it slower: the least is the truth.
+        self.ms = min(verdict.ms, *times)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"rtface-engine-{recipe.name}")
         self._asked = WeakSet[Future[Restored[Float32]]]()
         self._freed: Future[None] | None = None
@@ -80,9 +84,10 @@ class HostEngine(EngineBase):
 
     def measure(self, runs: int = 20) -> float:
         """Median milliseconds of one crop, now, of so many runs or of what fits into two seconds; remembered for
-        `list_engines`."""
+        `list_engines`. While other processes use the processor, the least; and what was measured without them, or
+        was less, stays."""
         crop = np.random.default_rng(0).random((1, 3, self.size, self.size), np.float32)
-        times: list[float] = []
+        others, times = OtherWork(), list[float]()
         last: Future[Restored[Float32]] | None = None
         for _ in range(runs):
             start = time.perf_counter()
@@ -91,9 +96,16 @@ class HostEngine(EngineBase):
             times.append(time.perf_counter() - start)
             if len(times) >= 3 and sum(times) > 2.0:
                 break
-        self.ms = round(1e3 * statistics.median(times), 3)
-        self._verdict = retime(self._plan.identity, self._verdict, self.ms)
+        busy = others.busy
+        ms = round(1e3 * (min if busy else statistics.median)(times), 3)
+        self._verdict = retime(self._plan.identity, self._verdict, ms, busy=busy)
+        self.ms = self._verdict.ms
         return self.ms
+
+    @property
+    def busy(self) -> bool:
+        """Whether other processes used the processor while its speed was measured."""
+        return self._verdict.busy
 
     def close(self) -> None:
         """Drops what waits, and frees the network after the crop in hand, for which it waits half a second at most: a

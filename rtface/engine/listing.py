@@ -16,6 +16,8 @@ from rtface.engine.recipe import SHIPPED, Recipe, find_recipes, load_recipe
 from rtface.engine.recipe_tables import Licence
 from rtface.errors import EngineError, MissingComponent
 
+_Speed = tuple[float, bool, str, str]  # milliseconds, whether the computer was busy, device, precision
+
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
@@ -33,6 +35,7 @@ class EngineInfo:
         family: what kind of network it is: CNN, GAN, transformer, codebook or diffusion.
         terms: more about its licence.
         origin: where it comes from: "rtface", the host or the file that it was added from, or the user's folder.
+        busy: whether other processes used the processor while `ms` was measured, so that it is too long.
     """
 
     name: str
@@ -53,6 +56,7 @@ class EngineInfo:
     family: str = ""
     terms: str = ""
     origin: str = ""
+    busy: bool = False
 
     @property
     def licence(self) -> str:
@@ -87,18 +91,18 @@ def list_engines(*, measure: bool = False, device: str = "auto", threads: int | 
         except EngineError as error:
             rows.append(EngineInfo(name, fault=str(error), default=name == DEFAULT))
             continue
-        speed: tuple[float, str, str] | None = None
+        speed: _Speed | None = None
         if fault is None:
             try:
                 speed = _speed(recipe, device, threads) if measure else _known_speed(recipe, device)
             except (EngineError, MissingComponent) as error:
                 fault = str(error)
-        ms, where, precision = speed or (None, None, None)
+        ms, busy, where, precision = speed or (None, False, None, None)
         rows.append(EngineInfo(
             recipe.name, recipe.version, recipe.summary, recipe.licence.code, recipe.licence.weights,
             recipe.licence.commercial_use, recipe.licence.data, recipe.input.size, recipe.weights.parameters,
             recipe.weights.bytes, fault, recipe.name == DEFAULT, ms, where, precision, recipe.family,
-            recipe.licence.terms, _origin(recipe)))
+            recipe.licence.terms, _origin(recipe), busy))
     return rows
 
 
@@ -115,17 +119,17 @@ def measure(name: str = "default", *, device: str = "auto", threads: int | None 
     return _speed(recipe_named(name), device, threads)[0]
 
 
-def _speed(recipe: Recipe, device: str, threads: int | None) -> tuple[float, str, str]:
+def _speed(recipe: Recipe, device: str, threads: int | None) -> _Speed:
     if check_device(device).startswith("cuda"):
         return _speed_on_gpu(recipe, device)
     engine = HostEngine(recipe, device=device, threads=threads)
     try:
-        return engine.measure(), engine.device, engine.precision
+        return engine.measure(), engine.busy, engine.device, engine.precision
     finally:
         engine.close()
 
 
-def _speed_on_gpu(recipe: Recipe, device: str) -> tuple[float, str, str]:
+def _speed_on_gpu(recipe: Recipe, device: str) -> _Speed:
     """Opens the GPU for it: the kernels, the engine's plan (built where there is none kept), and a warm-up."""
     from rtface.engine.cuda.open import open_gpu_engine
     with ExitStack() as stack:
@@ -133,10 +137,10 @@ def _speed_on_gpu(recipe: Recipe, device: str) -> tuple[float, str, str]:
         stack.callback(streams.close)
         engine = open_gpu_engine(streams, recipe, number)
         stack.callback(engine.close)
-        return engine.ms, engine.device, engine.precision
+        return engine.ms, False, engine.device, engine.precision
 
 
-def _known_speed(recipe: Recipe, device: str) -> tuple[float, str, str] | None:
+def _known_speed(recipe: Recipe, device: str) -> _Speed | None:
     """What an earlier load remembered; the same order of choice as `rtface.engine.backends.choose.open_engine`."""
     if device.startswith("cuda"):  # only the GPU could say
         return None
@@ -148,7 +152,7 @@ def _known_speed(recipe: Recipe, device: str) -> tuple[float, str, str] | None:
         found = {p: recall(backend.identify(recipe, p)) for p in candidates(recipe, backend.supported())}
         for precision, verdict in found.items():
             if verdict is not None and verdict.passed:
-                return verdict.ms, backend.device, precision
+                return verdict.ms, verdict.busy, backend.device, precision
         if None in found.values():  # not tried yet
             return None
     return None

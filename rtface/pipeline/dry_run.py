@@ -67,7 +67,7 @@ def _engine_and_cost(info: MediaInfo, plan: OutputPlan | None, options: QualityO
     pixels = info.width * info.height
     cost = ("the time is known once this engine has run here" if ms is None else
             "about " + _duration(frames * (_FACE_S + 1e-3 * ms + 1e-6 * pixels * _MEGAPIXEL_S)) +
-            " with one face on every frame")
+            " with one face on every frame" + ", or less: the engine was timed on a busy computer" * rows[name].busy)
     if plan is not None:
         cost += f"; about {_size(frames * pixels * _bits(plan.video) / 8)}, half or twice that by what the film shows"
     return [*lines, f"{frames} frames: {cost}"]
