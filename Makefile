@@ -82,8 +82,8 @@ bench: $(VENV)/.dev  ## measure speed here: against a plain transcode, without e
 bench-engines: $(VENV)-train/.train  ## measure published restorers on this CPU against PyTorch and ONNX Runtime
 	$(VENV)-train/bin/python -m benchmarks.engines $(ARGS)
 
-bench-gpu: $(VENV)/.dev  ## measure on an NVIDIA GPU; ARGS=--dry runs it without one
-	$(PY) -m benchmarks.gpu $(ARGS)
+bench-gpu: $(VENV)/.dev  ## test and measure on an NVIDIA GPU; ARGS=--dry rehearses it without one
+	$(PY) -m benchmarks.gpu.first_contact $(ARGS)
 
 $(VENV)-train/.created: $(VENV)/.created
 	$(PY) -m venv $(VENV)-train && touch $@

@@ -91,6 +91,17 @@ class Film:
         return Frame(image, n, Fraction(1, RATE), 1, color=Color("bt601"), faces=self._faces[k])
 
 
+def video_frame(picture: Any, pts: int) -> Any:
+    """A `Picture` in NV12 as an av.VideoFrame."""
+    import av
+    image = av.VideoFrame(picture.width, picture.height, "nv12")
+    for to, plane in zip(image.planes, picture.planes, strict=True):
+        rows = np.frombuffer(to, np.uint8).reshape(plane.height, to.line_size)
+        rows[:, :plane.line_size] = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    image.pts, image.time_base = pts, Fraction(1, RATE)
+    return image
+
+
 def _portrait() -> np.ndarray:
     try:
         from skimage import data

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,6 @@ class Bench:
         dry: on the tests' own GPU, with small counts: shows that everything runs, and nothing else.
         out: folder for the result files.
         command: as it was given.
-        streams: of the GPU.
     """
 
     dry: bool
@@ -43,8 +43,10 @@ class Bench:
     command: str
     _folder: Any = field(default_factory=lambda: tempfile.TemporaryDirectory(prefix="rtface-bench-"))
 
-    def __post_init__(self) -> None:
-        self.streams = StreamThread(self._open)
+    @cached_property
+    def streams(self) -> StreamThread:
+        """Of the GPU, which is opened when it is first asked for."""
+        return StreamThread(self._open)
 
     def _open(self) -> Any:
         if not self.dry:
@@ -109,15 +111,17 @@ class Bench:
 
     def describe(self) -> dict[str, Any]:
         """Date, GPU, driver, versions, command."""
-        gpu = self.streams.gpu
+        gpu: dict[str, Any] = {}
+        if "streams" in vars(self):
+            there = self.streams.gpu
+            gpu = {"gpu": there.name, "sm": "".join(map(str, there.capability)), "cuda": there.driver}
         versions: dict[str, str] = {}
         for name in _PACKAGES:
             try:
                 versions[name] = version(name)
             except PackageNotFoundError:
                 continue
-        return {"date": time.strftime("%Y-%m-%d %H:%M"), "gpu": gpu.name, "sm": "".join(map(str, gpu.capability)),
-                "cuda": gpu.driver, "driver": _driver(), "processor": _processor(),
+        return {"date": time.strftime("%Y-%m-%d %H:%M"), **gpu, "driver": _driver(), "processor": _processor(),
                 "python": platform.python_version(), "versions": versions, "command": self.command, "dry": self.dry}
 
     def save(self, name: str, result: Mapping[str, Any]) -> None:
@@ -128,7 +132,8 @@ class Bench:
         print(text, flush=True)
 
     def close(self) -> None:
-        self.streams.close()
+        if "streams" in vars(self):
+            self.streams.close()
         self._folder.cleanup()
 
 

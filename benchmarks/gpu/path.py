@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.gpu.frames import Film
+from benchmarks.gpu.frames import Film, video_frame
 from benchmarks.gpu.loop import STREAMS, Loop, Watch, on_cpu, overlapped, stages
 from benchmarks.gpu.machine import Bench, quantiles
 from rtface.frame import Frame
@@ -111,19 +111,9 @@ def _beside(bench: Bench) -> dict[str, Any]:
     except ImportError:
         out["decode and encode"] = "PyAV is not installed"
         return out
-    from fractions import Fraction
-
     film = _film(bench)
     memory = io.BytesIO()
-    pictures = []
-    for n in range(count):
-        frame = film.frame(n)
-        image = av.VideoFrame(film.width, film.height, "nv12")
-        for to, plane in zip(image.planes, frame.image.planes, strict=True):
-            rows = np.frombuffer(to, np.uint8).reshape(plane.height, to.line_size)
-            rows[:, :plane.line_size] = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
-        image.pts, image.time_base = n, Fraction(1, 30)
-        pictures.append(image.reformat(format="yuv420p"))
+    pictures = [video_frame(film.frame(n).image, n).reformat(format="yuv420p") for n in range(count)]
     start = time.perf_counter()
     with av.open(memory, "w", format="matroska") as writer:
         stream = writer.add_stream("libx264", rate=30, options={"preset": "veryfast"})

@@ -12,7 +12,9 @@ import pytest
 from tests.device.cuda.host_kernels import compiler
 
 ROOT = Path(__file__).parents[2]
-WANTED = {"kernels": ("device_copy_gb_per_s", "2 faces of 512 in 1080p nv12", "shaping of 2 faces"),
+HANG = "import time; print('begun', flush=True); time.sleep(60)"
+WANTED = {"tensorrt": ("ways",), "in_place": ("1 faces",), "host": ("4 faces", "aim_ms"),
+          "kernels": ("device_copy_gb_per_s", "2 faces of 512 in 1080p nv12", "shaping of 2 faces"),
           "overlap": ("rtface-m",), "latency": ("rtface-m", "aim_p99_ms"), "path": ("rtface-m", "beside_the_gpu"),
           "engines": ("rtface-m",)}
 
@@ -28,6 +30,37 @@ def test_a_part_gives_its_figures(part: str, tmp_path: Path) -> None:
     told = json.loads((tmp_path / f"gpu_{part}.json").read_text())
     assert told["machine"]["dry"] and told["machine"]["command"].endswith(f"{part} --dry --out {tmp_path}")
     assert set(WANTED[part]) <= set(told)
+
+
+def test_each_part_of_the_first_contact_costs_only_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks.gpu import first_contact
+
+    def part(name: str, code: str, limit: int = 60) -> first_contact.Part:
+        return first_contact.Part(name, limit, (sys.executable, "-c", code), ())
+
+    parts = (part("crash", "import os; print('FAILED one', flush=True); os.abort()"), part("hang", HANG, 1),
+             first_contact.Part("absent", 9, (str(tmp_path / "no-such-command"),), ()), part("good", "print(7)"))
+    monkeypatch.setattr(first_contact, "PARTS", parts)
+    assert first_contact.main(["--out", str(tmp_path)]) == 1
+    text = (tmp_path / "summary.txt").read_text()
+    told = [line.split(" after ")[0] for line in text.splitlines() if not line.startswith(" ")]
+    assert told[:2] + told[3:] == ["crash: exit status -6", "hang: ended at its limit", "good: exit status 0"]
+    assert told[2].startswith("absent: not begun")
+    assert "  FAILED one" in text and (tmp_path / "hang.log").read_text() == "begun\n"
+    assert first_contact.main(["good", "--out", str(tmp_path)]) == 0
+    assert first_contact.main(["good", "--out", str(tmp_path), "--seconds", "3"]) == 1
+    assert (tmp_path / "summary.txt").read_text().endswith("good: left out, there is no time left\n")
+
+
+def test_the_first_contact_asks_the_deciding_questions_first() -> None:
+    from benchmarks.gpu import first_contact
+    from benchmarks.gpu.__main__ import PARTS
+
+    names = [part.name for part in first_contact.PARTS]
+    assert names[2:4] == ["tensorrt", "in_place"] and set(PARTS) <= set(names)
+    files = {name for part in first_contact.PARTS for word in part.command
+             if (name := word.removeprefix("tests/gpu/")) != word}
+    assert files == {path.name for path in (ROOT / "tests" / "gpu").glob("test_*.py")} - {"test_overlap_on_gpu.py"}
 
 
 def test_operations_are_counted_as_they_are(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@
 typedef unsigned long long Address;
 
 // One crop of a batch; addresses on the GPU, 0 where there is nothing. Without a crop the row is empty: the network works
-// on what is left there, and nobody looks at its answer.
+// on what is left there, and its answer is not used.
 struct Row {
   Address crop;        // 3*S*S, 0..1
   Address restored;    // 3*S*S, written

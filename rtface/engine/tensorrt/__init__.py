@@ -80,7 +80,7 @@ def _open(recipe: NetworkSpec, gpu: Gpu, choice: Choice, precision: Precision,
     refused: list[EngineError] = []
     for way in ways(choice):
         try:
-            return _open_as(recipe, gpu, way, precision, progress)
+            return open_as(recipe, gpu, way, precision, progress)
         except (OutOfDeviceMemory, DeviceLost):
             raise
         except EngineError as error:
@@ -89,8 +89,10 @@ def _open(recipe: NetworkSpec, gpu: Gpu, choice: Choice, precision: Precision,
     raise refused[0]
 
 
-def _open_as(recipe: NetworkSpec, gpu: Gpu, choice: Choice, precision: Precision,
-             progress: BuildProgress | None) -> TensorRtPlan:
+def open_as(recipe: NetworkSpec, gpu: Gpu, choice: Choice, precision: Precision,
+            progress: BuildProgress | None = None) -> TensorRtPlan:
+    """A plan compiled in one way (`library.ways`), not judged yet. Raises EngineError where library or GPU refuse
+    it, OutOfDeviceMemory, DeviceLost."""
     identity = identify(recipe, gpu, choice, precision)
     under = stored(identity, choice)
 

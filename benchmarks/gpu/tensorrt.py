@@ -1,0 +1,105 @@
+"""Whether each installed TensorRT builds, loads, passes its golden gate and is captured here, and what its graphs give.
+
+Every way to compile for the GPU is tried, also where an earlier one does. What is known is saved after each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.gpu.machine import Bench, engine_recipe
+from rtface.engine.cuda.engine import GpuEngine, places_of
+from rtface.engine.cuda.golden import GoldenBatch
+from rtface.engine.plan import GoldenResult, gate
+from rtface.engine.recipe import Recipe
+
+CROPS = (1, 2, 3, 5, 8, 16)
+"""Numbers of crops in a batch; some leave rows of it empty."""
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tensorrt-engine", default="rtface-m", help="tensorrt: the engine whose network is compiled")
+
+
+def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
+    """See the module. Raises RuntimeError where nothing runs."""
+    recipe = engine_recipe(args.tensorrt_engine if not bench.dry else "rtface-s", 16 if not bench.dry else 4)
+    result: dict[str, Any] = {"what": __doc__.splitlines()[0], "ways": {}}
+    for name, opened in _ways(bench, recipe):
+        found: dict[str, Any] = {}
+        result["ways"][name] = found
+        try:
+            _judge(bench, recipe, opened, found)
+        except Exception as error:  # noqa: BLE001 - the other ways are still worth their time
+            traceback.print_exc()
+            found["error"] = f"{type(error).__name__}: {error}"
+        bench.save("tensorrt", result)
+    if all("error" in found for found in result["ways"].values()):
+        raise RuntimeError("no TensorRT runs on this GPU: "
+                           + "; ".join(f"{name}: {found['error']}" for name, found in result["ways"].items()))
+    result["in_short"] = "; ".join(f"{name}: " + (found["error"] if "error" in found else
+                                                  f"{found['golden_db']} dB, graphs {found['graphs']}")
+                                   for name, found in result["ways"].items())
+    return result
+
+
+def _ways(bench: Bench, recipe: Recipe) -> Iterator[tuple[str, Any]]:
+    """Names, and what opens a plan and judges it; the latter for the thread that owns the GPU."""
+    if bench.dry:
+        yield "the tests' own", lambda: (bench.plan(recipe)[0], GoldenResult(100.0, 50.0, 0.0))
+        return
+    from rtface.engine.tensorrt import open_as
+    from rtface.engine.tensorrt.library import choose, installed, precisions, ways
+    gpu = bench.streams.gpu
+    for library in installed():
+        for way in ways(choose(gpu.capability, (library,), gpu=gpu.name)):
+            for precision in precisions(gpu.capability):
+                def opened(way: Any = way, precision: Any = precision) -> tuple[Any, GoldenResult]:
+                    def make() -> tuple[Any, GoldenResult]:
+                        plan = open_as(recipe, gpu, way, precision)
+                        return plan, gate(recipe, plan)
+                    return bench.run(make)
+
+                yield f"{library.name}, {way.way or 'for this GPU'}, {precision}", opened
+
+
+def _judge(bench: Bench, recipe: Recipe, opened: Any, found: dict[str, Any]) -> None:
+    """Opens one plan, makes an engine of it, and compares batches of its graphs with the golden answers."""
+    started = time.perf_counter()
+    plan, verdict = opened()
+    found |= {"opened_s": round(time.perf_counter() - started, 2), "golden_db": verdict.psnr, "ms": verdict.ms}
+    if not verdict.passed:
+        bench.run(plan.close)
+        raise RuntimeError(f"{verdict.psnr:.1f} dB against its golden crops, {verdict.required:.1f} needed")
+    started = time.perf_counter()
+    engine = GpuEngine(bench.streams, recipe, plan, verdict, "for a measurement")
+    try:
+        batches = engine.batches
+        assert batches is not None
+        found |= {"warm_up_s": round(time.perf_counter() - started, 2), "sizes": list(batches.sizes),
+                  "graphs": sorted(batches.graphs), "ms": engine.ms}
+
+        def compare() -> dict[int, float]:
+            places = places_of(bench.streams, recipe) if recipe.recurrent else None
+            golden = GoldenBatch(bench.streams, recipe, plan.identity.precision, verdict.required, batches.sizes[-1],
+                                 places)
+            try:
+                worst: dict[int, float] = {}
+                for count in (n for n in CROPS if n <= batches.sizes[-1]):
+                    batches.run(golden.rows[:count], [], golden.memories).synchronize()
+                    worst[count] = round(golden.worst(count), 2)
+                return worst
+            finally:
+                golden.close()
+                if places is not None:
+                    places.close()
+
+        found["worst_db_by_crops"] = worst = bench.run(compare)
+        if min(worst.values()) < verdict.required:
+            raise RuntimeError(f"a batch gives {min(worst.values()):.1f} dB, {verdict.required:.1f} needed")
+    finally:
+        engine.close()
