@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openvino as ov
 from openvino.preprocess import PrePostProcessor
 
@@ -45,13 +46,14 @@ class TrackerNetwork:
             raise MissingComponent(f"OpenVINO cannot load the face tracker's {name} on the {device} ({reason}): "
                                    f"{repair}") from e
         self.size = size
-        self._outputs = len(compiled.outputs)
         self._request: Any = compiled.create_infer_request()
+        self._answers = [self._request.get_output_tensor(i) for i in range(len(compiled.outputs))]
 
     def __call__(self, rgb: Bytes) -> list[Float32]:
         """The outputs for a uint8 size×size×3 frame, in the model's order; valid until the next call."""
-        results = self._request.infer({0: rgb[None]}, share_inputs=True, share_outputs=True)
-        return [results[i] for i in range(self._outputs)]
+        self._request.set_input_tensor(ov.Tensor(np.ascontiguousarray(rgb[None]), shared_memory=True))
+        self._request.infer(share_outputs=True)
+        return [answer.data for answer in self._answers]
 
     def close(self) -> None:
         """Nothing to release but memory, which goes with the object."""
