@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -31,6 +31,8 @@ from rtface.frame import Box, Bytes, Color, Float, Float32
 from rtface.geometry.color_curves import code_range, ycbcr_from_rgb
 from rtface.geometry.planes import Layout, Role, Samples
 from rtface.geometry.transforms import bounds, clip_box, compose, footprint, invert, scaling, to_cv2, translation
+
+_T = TypeVar("_T", int, NDArray[np.uint64])
 
 SMOOTH_FROM = 2.0  # magnification above which a correction is interpolated with a cubic
 
@@ -64,7 +66,7 @@ def cut_patch(correction: Float32, mask: Float32, matrix: Float) -> Patch | None
     Raises:
         EngineError: the correction holds NaN or infinity.
     """
-    support: Bytes = cv2.threshold(mask, 0.0, 255.0, cv2.THRESH_BINARY)[1].astype(np.uint8)
+    support: Any = cv2.compare(mask, 0.0, cv2.CMP_GT)
     x, y, w, h = cv2.boundingRect(support)
     if w == 0:
         return None
@@ -147,9 +149,9 @@ class Placement:
 
     def __init__(self, group: list[Patch], to_plane: Float, shape: tuple[int, int]) -> None:
         self._group, self._to_plane = group, to_plane
-        boxes = [b for b in (patch_box(p, to_plane, shape) for p in group) if b is not None]
-        low, high = np.array(boxes or [(0, 0, 0, 0)]).reshape(-1, 2, 2).transpose(1, 0, 2)
-        self.box: Box = (int(low[:, 0].min()), int(low[:, 1].min()), int(high[:, 0].max()), int(high[:, 1].max()))
+        boxes = [b for b in (patch_box(p, to_plane, shape) for p in group) if b is not None] or [(0, 0, 0, 0)]
+        x0, y0, x1, y1 = zip(*boxes, strict=True)
+        self.box: Box = min(x0), min(y0), max(x1), max(y1)
         self._gate: Bytes | None = None
         self._weight: Float32 | None = None
 
@@ -194,18 +196,19 @@ def neutral(view: Samples, box: Box, form: Layout) -> bool:
     return bool(part.size == 0 or (part.min() >= 127 * unit and part.max() <= 129 * unit))
 
 
-def _mix(value: int | NDArray[np.int64]) -> NDArray[np.uint64]:
-    word = np.uint64(0xFFFFFFFF)
-    x = (np.asarray(value).astype(np.uint64) + np.uint64(0x9E3779B9)) & word
-    x = ((x ^ (x >> np.uint64(16))) * np.uint64(0x85EBCA6B)) & word
-    x = ((x ^ (x >> np.uint64(13))) * np.uint64(0xC2B2AE35)) & word
-    return x ^ (x >> np.uint64(16))
+def _mix(value: _T) -> _T:
+    """An int, or an array of uint64."""
+    x: Any = value
+    x = (x + 0x9E3779B9) & 0xFFFFFFFF
+    x = ((x ^ (x >> 16)) * 0x85EBCA6B) & 0xFFFFFFFF
+    x = ((x ^ (x >> 13)) * 0xC2B2AE35) & 0xFFFFFFFF
+    return x ^ (x >> 16)
 
 
 @lru_cache(maxsize=8)
 def _dither_sheet(width: int) -> Float32:
     """The 256×256 tile repeated to 512 rows and at least `width` columns; values (k + 0.5)/128 − 0.5."""
-    tile = (_mix(np.arange(65536)) >> np.uint64(25)).astype(np.float32).reshape(256, 256)
+    tile = (_mix(np.arange(65536, dtype=np.uint64)) >> 25).astype(np.float32).reshape(256, 256)
     return np.tile((tile + 0.5) / 128.0 - 0.5, (2, width // 256)).astype(np.float32)
 
 
@@ -217,7 +220,7 @@ class Dither:
     """
 
     def __init__(self, pts: int, component: int, parity: int | None) -> None:
-        h = int(_mix(int(_mix(pts % (1 << 32))) + 8 * (0 if parity is None else 1 + parity) + component))
+        h = _mix(_mix(pts % (1 << 32)) + 8 * (0 if parity is None else 1 + parity) + component)
         self.offset = h & 255, (h >> 8) & 255
 
     def of(self, x: int, y: int, width: int, height: int) -> Float32:
@@ -227,29 +230,31 @@ class Dither:
         return sheet[y:y + height, x:x + width]
 
 
-_STRIP = 96  # rows at a time: source, sum and result then stay in the core's own cache
+_STRIP = 65536  # samples at a time: source, sum and result then stay in the core's own cache
 
 
 def write(view: Samples, box: Box, values: Float32, gate: Bytes | None, dither: Dither, form: Layout,
           legal: tuple[int, int]) -> None:
     """Adds `values` (code values, overwritten) to the samples of `box`, where `gate` is above 0 if given, in place."""
     depth = cv2.CV_8U if form.dtype.itemsize == 1 else cv2.CV_16U
-    low, high = np.array(legal, np.float64)  # cv2 takes a scalar beside an array, its annotations do not say so
     x0, y0, x1, y1 = box
-    for top in range(y0, y1, _STRIP):
-        bottom = min(top + _STRIP, y1)
+    strip = min(max(_STRIP // (x1 - x0), 1), 256)
+    direct = not form.shift and view.strides[1] == view.itemsize and form.dtype.isnative
+    for top in range(y0, y1, strip):
+        bottom = min(top + strip, y1)
         target = view[top:bottom, x0:x1]
-        source = np.ascontiguousarray(target, form.dtype.newbyteorder("="))
-        old = source >> form.shift if form.shift else source
+        source = target if direct else np.ascontiguousarray(target, form.dtype.newbyteorder("="))
+        old: Any = source >> form.shift if form.shift else source
         add = values[top - y0:bottom - y0]
         cv2.add(add, dither.of(x0, top, x1 - x0, bottom - top), dst=add)
-        if gate is None:
-            new: Any = cv2.add(old, add, dtype=depth)
-        else:
-            new = old.copy()
-            cv2.add(old, add, dst=new, mask=gate[top - y0:bottom - y0], dtype=depth)
-        cv2.min(new, cv2.max(old, high), dst=new)
-        cv2.max(new, cv2.min(old, low), dst=new)
+        new: Any = cv2.add(old, add, dtype=depth)
+        if gate is not None:
+            new = cv2.copyTo(new, gate[top - y0:bottom - y0], old.copy())
+        if new.min() < legal[0] or new.max() > legal[1]:
+            # cv2 takes a scalar beside an array, its annotations do not say so
+            low, high = np.array(legal, np.float64)
+            cv2.min(new, cv2.max(old, high), dst=new)
+            cv2.max(new, cv2.min(old, low), dst=new)
         if form.shift:
             new = source + ((new - old) << form.shift)  # modulo 2¹⁶; keeps whatever the low bits held
         target[...] = new

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtface.frame import Bytes, Color, Display, Float, Float32
+from rtface.frame import Box, Bytes, Color, Display, Float, Float32
 from rtface.geometry.color_curves import code_range, curve_of, ycbcr_from_rgb
 from rtface.geometry.planes import Layout, Role, Samples
 from rtface.geometry.transforms import (
@@ -66,21 +66,29 @@ def halved(shrink: tuple[float, float], size: tuple[int, int]) -> bool:
     return max(shrink) < HALF_BELOW and size[0] % 2 == 0 and size[1] % 2 == 0
 
 
+@lru_cache(maxsize=16)
+def _reach(matrix: bytes, shape: tuple[int, ...], size: tuple[int, int]) -> tuple[Box, tuple[float, float]]:
+    """The samples of a plane of this shape that `sample` reads, and its footprint; u's are those of v."""
+    back = invert(np.frombuffer(matrix).reshape(2, 3))
+    shrink = footprint(back)
+    height, width = shape
+    box = bounds(back, (0, 0, size[0], size[1]), margin=2.0 * max(1.0, *shrink) + 1.0)
+    x0, y0, x1, y1 = clip_box(box, width, height)
+    # A region wholly outside still shows the nearest edge.
+    x0, y0 = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)
+    return (x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)), shrink
+
+
 def sample(plane: Samples, matrix: Float, size: tuple[int, int], shift: int = 0, *, chroma: bool = False) -> Samples:
     """One component resampled through `matrix` (plane → target, corner convention) to size (w, h); edges replicate.
 
     Returns:
         h×w code values, uint8 or (for more than 8 bits) float32, shifted down to their value.
     """
-    back = invert(matrix)
-    shrink = footprint(back)
-    height, width = plane.shape
-    box = bounds(back, (0, 0, size[0], size[1]), margin=2.0 * max(1.0, *shrink) + 1.0)
-    x0, y0, x1, y1 = clip_box(box, width, height)
-    # A region wholly outside still shows the nearest edge.
-    x0, y0 = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)
-    x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
-    image = np.ascontiguousarray(plane[y0:y1, x0:x1], plane.dtype.newbyteorder("="))
+    (x0, y0, x1, y1), shrink = _reach(matrix.tobytes(), plane.shape, size)
+    image = plane[y0:y1, x0:x1]
+    if image.strides[1] != image.itemsize or not image.dtype.isnative:
+        image = np.ascontiguousarray(image, plane.dtype.newbyteorder("="))
     if shift:
         image = image >> shift
     if image.dtype != np.uint8:
@@ -150,7 +158,7 @@ def sample_planes(views: dict[Role, Samples], form: Layout, color: Color, places
             cv2.addWeighted(got["y"], ky, got[other], factor, zero, dst=out[k], dtype=depth)
         else:
             part = cv2.addWeighted(got["y"], ky, got["u"], ku, zero, dtype=cv2.CV_32F)
-            cv2.addWeighted(part, 1.0, got["v"].astype(np.float32), kv, 0.0, dst=out[k], dtype=depth)
+            cv2.addWeighted(part, 1.0, got["v"], kv, 0.0, dst=out[k], dtype=depth)
     return out
 
 

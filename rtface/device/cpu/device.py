@@ -194,7 +194,7 @@ class CpuDevice:
             places: `matrix`, 2×3, display → crop pixels, and S.
         """
         view = self.view(frame) if places else None
-        return [Crops(np.array(view.rgb(matrix, (size, size))[None], np.float32, order="C"),
+        return [Crops(np.ascontiguousarray(view.rgb(matrix, (size, size)), np.float32)[None],
                       np.array(matrix[None], np.float64))
                 for matrix, size in places] if view else []
 
