@@ -255,7 +255,7 @@ class Correction(Protocol):
 
     @property
     def matrix(self) -> Float:
-        """Float64 2×3, display → crop pixels."""
+        """Float64 2×3, display → the correction's pixels."""
         ...
 
 

@@ -7,6 +7,7 @@ is left of a brown eye it can paint a green one. So an iris's colour may fade, a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from operator import mul
 from typing import Any
@@ -18,7 +19,7 @@ from rtface.frame import Box, Float, Float32
 from rtface.geometry.transforms import FFHQ_512
 
 # MediaPipe's iris points: centre, then four on its rim.
-_IRISES = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))
+_IRISES = np.array(((468, 469, 470, 471, 472), (473, 474, 475, 476, 477)))
 # Radius of an iris in an aligned crop without a mesh, as a fraction of its side.
 _RADIUS = 0.021
 _KEPT = 0.6  # how much of its own mean colour an iris has to keep
@@ -35,12 +36,10 @@ def irises(size: int, mesh: Float | None = None) -> Float:
     if mesh is None or len(mesh) < 478:
         centres = FFHQ_512[:2] * (size / 512.0)
         return np.column_stack([centres, np.full(2, _RADIUS * size)])
-    found: list[Float] = []
-    for centre, *rim in _IRISES:
-        middle = np.asarray(mesh[centre, :2], np.float64)
-        radius = np.linalg.norm(mesh[rim, :2] - middle, axis=1).mean()
-        found.append(np.array([*middle, radius]))
-    return np.stack(found)
+    found: list[tuple[float, float, float]] = []
+    for (x, y), *rim in np.asarray(mesh)[_IRISES, :2].tolist():
+        found.append((x, y, sum(math.hypot(u - x, v - y) for u, v in rim) / len(rim)))
+    return np.array(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +82,11 @@ def irises_in(eyes: Float, box: Box) -> tuple[Iris | None, ...]:
 
 def iris_means(image: Float32, places: tuple[Iris | None, ...]) -> Float32:
     """The mean colour of each iris of an image 3×S×S: float32 2×3, 0 for one that lies outside."""
-    return np.stack([np.zeros(3, np.float32) if place is None else
-                     place.of(image).reshape(3, -1) @ place.share.ravel() for place in places])
+    means = np.zeros((len(places), 3), np.float32)
+    for mean, place in zip(means, places, strict=True):
+        if place is not None:
+            np.matmul(place.of(image).reshape(3, -1), place.share.ravel(), out=mean)
+    return means
 
 
 def means_of_cells(cells: Float32, size: int, places: tuple[Iris | None, ...]) -> Float32:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtface.correct.face_region import FaceRegion, middle_rows
-from rtface.correct.mask import median_of, smooth_ramp
+from rtface.correct.mask import median_of, medians_of, smooth_ramp
 from rtface.frame import Float32
 
 # Standard deviation that is synthesised: none below the first figure, all from the second on. At a threshold two runs
@@ -154,9 +154,9 @@ def _levels_of(texture: Texture, samples: Float32,
     a, b = grid[area.rows, area.columns][within], texture.change[within]
     sigma = _deviation(np.abs(a))
     kept = 1.0 + float(np.dot(a, b)) / max(float(np.dot(a, a)), 1e-9)
-    where, apart = np.flatnonzero(inside), np.zeros(face.shape, np.float32)
-    for plane in samples:
-        cv2.max(apart, np.abs(plane - np.float32(median_of(plane.ravel()[where]))), dst=apart)
+    apart: Any = np.zeros(face.shape, np.float32)
+    for plane, middle in zip(samples, medians_of(samples, np.flatnonzero(inside)), strict=True):
+        cv2.max(apart, cv2.absdiff(plane, middle), dst=apart)
     skin = (apart < _SKIN) & (face == 0.0)
     reference = sigma
     if np.count_nonzero(skin) >= max(48, a.size // 8):

@@ -203,6 +203,7 @@ def shown_box(side: int, mesh: Float | None, size: int, region: CorrectedRegion 
     return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
 
 
+_RIM = np.ones((3, 3), np.uint8)
 GATE_FLOOR, GATE_CEILING = 16.0 / 255.0, 36.0 / 255.0
 
 
@@ -225,17 +226,27 @@ def residual_gate(cells: Float32, weight: Float32) -> Float32:
         float32 64×64, 0…1.
     """
     inside = np.flatnonzero(weight > 0.5)
-    error = np.zeros(weight.shape, np.float32)
     if not inside.size:
-        return np.ones_like(error)
-    for plane in cells:
-        shifted: Any = cv2.GaussianBlur(plane - median_of(plane.ravel()[inside]), (5, 5), 1.0)
-        np.maximum(error, np.abs(shifted, out=shifted), out=error)
-    threshold = min(max(GATE_FLOOR, 4.0 * median_of(error.ravel()[inside])), GATE_CEILING)
+        return np.ones(weight.shape, np.float32)
+    error: Any = np.zeros(weight.shape, np.float32)
+    for plane, middle in zip(cells, medians_of(cells, inside), strict=True):
+        # Less its median after the Gaussian, which leaves it as it is.
+        cv2.max(error, cv2.absdiff(cv2.GaussianBlur(plane, (5, 5), 1.0), middle), dst=error)
+    threshold = min(max(GATE_FLOOR, 4.0 * median_of(error.take(inside))), GATE_CEILING)
+    if float(error.max()) <= threshold:
+        return np.ones(weight.shape, np.float32)
     gate = 1.0 - _smoothstep((error - threshold) / threshold)
     # One cell wider, so that the rim of an object is left alone too.
-    out: Any = cv2.GaussianBlur(cv2.erode(gate, np.ones((3, 3), np.uint8)), (3, 3), 0.8)
+    out: Any = cv2.GaussianBlur(cv2.erode(gate, _RIM), (3, 3), 0.8)
     return out
+
+
+def medians_of(planes: Float32, where: NDArray[np.intp]) -> list[Any]:
+    """The (upper) median of each of 3×h×w planes at the flat indices `where`: floats, as cv2 takes them for scalars."""
+    values = planes.reshape(len(planes), -1).take(where, axis=1)
+    middle = values.shape[1] // 2
+    values.partition(middle, axis=1)
+    return values[:, middle].tolist()
 
 
 def median_of(values: NDArray[np.float32]) -> float:

@@ -9,13 +9,13 @@ from rtface.correct.eyes import irises
 from rtface.correct.face_region import face_region_of
 from rtface.correct.openings import Opening
 from rtface.correct.shape_cpu import CpuShaper
-from rtface.frame import Float, Float32
+from rtface.frame import Box, Float, Float32
 from rtface.protocols import ShapingOptions
 
 
-def shape(r: Float32, c: Float32, mask: Float32, state: CorrectionState, shaping: ShapingOptions, *, time: float,
-          seed: int = 0, scale: float = 1.0, occlusion: Float32 | None = None, eyes: Float | None = None,
-          openings: tuple[Opening, ...] = (), out: Float32 | None = None) -> tuple[Float32, Float32]:
+def shape_part(r: Float32, c: Float32, mask: Float32, state: CorrectionState, shaping: ShapingOptions, *, time: float,
+               seed: int = 0, scale: float = 1.0, occlusion: Float32 | None = None, eyes: Float | None = None,
+               openings: tuple[Opening, ...] = ()) -> tuple[Float32, Float32, Box] | None:
     """Shapes one restored crop into the correction for `Device.paste`: measures, decides and applies on the CPU.
 
     Args:
@@ -30,31 +30,55 @@ def shape(r: Float32, c: Float32, mask: Float32, state: CorrectionState, shaping
         occlusion: float32 S×S, 1 = something lies in front, from an engine that has such a head.
         eyes: `irises(…)`, whose colour is kept from turning; None for those of the alignment template.
         openings: `openings_of(…)`, eyes and mouth, which limit the correction; empty for no such limit.
-        out: float32 S×S×3 to write the correction into; a new array without.
 
     Returns:
-        The masked correction, float32 S×S×3 (0 where the mask is), and the mask that it was multiplied with, S×S.
-        With strength 0 both are 0.
+        Where it is not 0 the masked correction, float32 h×w×3, the mask that it was multiplied with, h×w, and x0, y0,
+        x1, y1 of that part of the crop. None where there is none, as with strength 0.
 
     Raises:
         EngineError: `r` holds NaN or infinity; `state` is reset.
     """
     size = int(c.shape[1])
-    if out is None:
-        out = np.zeros((size, size, 3), np.float32)
-    else:
-        out[...] = 0.0
     area = face_region_of(mask, size, irises(size) if eyes is None else eyes, scale, openings)
     if shaping.average:
         r = state.average.update(r, c, time, scale, None if area is None else area.box)
     if area is None or shaping.strength <= 0.0:
-        return out, np.zeros((size, size), np.float32)
+        return None
     pixels = CpuShaper(r, c, area)
     controls = decide(pixels.measure(shaping), area, state, shaping, time=time, seed=seed)
-    shaped = pixels.apply(controls, mask, occlusion, out)
-    if shaping.keep:
-        shaped = state.key.key(c, shaped, shaping.strength, time, scale, shaping.share)
-    return shaped
+    part = pixels.apply(controls, mask, occlusion)
+    if not shaping.keep:
+        return part
+    shaped = state.key.key(c, whole(part, size), shaping.strength, time, scale, shaping.share)
+    return *shaped, (0, 0, size, size)
+
+
+def whole(part: tuple[Float32, Float32, Box] | None, size: int,
+          out: Float32 | None = None) -> tuple[Float32, Float32]:
+    """The correction S×S×3 and the mask S×S of a `shape_part`, written into `out` and a new array."""
+    pixels, mask = np.zeros((size, size, 3), np.float32) if out is None else out, np.zeros((size, size), np.float32)
+    pixels[...] = 0.0
+    if part is not None:
+        x0, y0, x1, y1 = part[2]
+        pixels[y0:y1, x0:x1], mask[y0:y1, x0:x1] = part[:2]
+    return pixels, mask
+
+
+def shape(r: Float32, c: Float32, mask: Float32, state: CorrectionState, shaping: ShapingOptions, *, time: float,
+          seed: int = 0, scale: float = 1.0, occlusion: Float32 | None = None, eyes: Float | None = None,
+          openings: tuple[Opening, ...] = (), out: Float32 | None = None) -> tuple[Float32, Float32]:
+    """`shape_part` for the whole crop.
+
+    Args:
+        out: float32 S×S×3 to write the correction into; a new array without. The others: as there.
+
+    Returns:
+        The masked correction, float32 S×S×3 (0 where the mask is), and the mask that it was multiplied with, S×S.
+        With strength 0 both are 0.
+    """
+    part = shape_part(r, c, mask, state, shaping, time=time, seed=seed, scale=scale, occlusion=occlusion, eyes=eyes,
+                      openings=openings)
+    return whole(part, int(c.shape[1]), out)
 
 
 def carried(c: Float32, state: CorrectionState, shaping: ShapingOptions, *, time: float,

@@ -12,7 +12,8 @@ from rtface.correct.controls import Controls, Measures
 from rtface.correct.eyes import iris_means, restore_iris_colour
 from rtface.correct.face_region import FaceRegion
 from rtface.correct.grain import OwnGrain, OwnTexture, Texture, highpass, sheet_part
-from rtface.frame import Float32
+from rtface.frame import Box, Float32
+from rtface.geometry.transforms import clip_box
 from rtface.protocols import ShapingOptions
 
 
@@ -46,19 +47,22 @@ class CpuShaper:
         self._own = OwnGrain(luma_of(self._c[:, y0:y1, x0:x1]), self._area.scale)
         return self._own.texture(self._area.step)
 
-    def apply(self, controls: Controls, mask: Float32, occlusion: Float32 | None = None,
-              out: Float32 | None = None) -> tuple[Float32, Float32]:
-        """The correction, masked: float32 S×S×3, written into `out` where given; and the mask that it was multiplied
-        with, S×S.
+    def apply(self, controls: Controls, mask: Float32,
+              occlusion: Float32 | None = None) -> tuple[Float32, Float32, Box]:
+        """The masked correction, and the mask that it was multiplied with, where they are not 0.
 
         Args:
             controls: what was decided.
             mask: float32 S×S, the area's.
             occlusion: float32 S×S, 1 = something lies in front.
-            out: float32 S×S×3, 0 outside the box.
+
+        Returns:
+            float32 h×w×3, float32 h×w, and which part of the crop that is: the area's box and, as far as the crop
+            reaches, one sample more to each side.
         """
         c, d, size = self._c, self._d, controls.size
-        box = x0, y0, x1, y1 = controls.box
+        x0, y0, x1, y1 = controls.box
+        box = x0, y0, x1, y1 = clip_box((x0 - 1, y0 - 1, x1 + 1, y1 + 1), size, size)
         subtract_low_frequencies(d, controls.excess, box)
         if controls.curve is not None:
             gain, offset = controls.curve.astype(np.float32)
@@ -67,16 +71,15 @@ class CpuShaper:
                 target += c[k, y0:y1, x0:x1] * (gain[k] - np.float32(1.0)) + offset[k]
         restore_iris_colour(d, controls.irises, controls.colours)
         self._add_grain(controls)
-        final = mask.copy()
-        inner = final[y0:y1, x0:x1]
+        final: Any = mask[y0:y1, x0:x1]
         if controls.gate is not None:
-            cv2.multiply(inner, enlarged(controls.gate, size, box), dst=inner)
+            final = cv2.multiply(final, enlarged(controls.gate, size, box))
         if occlusion is not None:
-            inner *= np.float32(1.0) - np.clip(occlusion[y0:y1, x0:x1], 0.0, 1.0)
-        planes = [cv2.multiply(plane[y0:y1, x0:x1], inner, scale=controls.strength) for plane in d]
-        out = np.zeros((size, size, 3), np.float32) if out is None else out
-        cv2.mixChannels(planes, [out[y0:y1, x0:x1]], [0, 0, 1, 1, 2, 2])
-        return out, final
+            final = final * (np.float32(1.0) - np.clip(occlusion[y0:y1, x0:x1], 0.0, 1.0))
+        planes = [cv2.multiply(plane[y0:y1, x0:x1], final, scale=controls.strength) for plane in d]
+        out = np.empty((y1 - y0, x1 - x0, 3), np.float32)
+        cv2.mixChannels(planes, [out], [0, 0, 1, 1, 2, 2])
+        return out, final, box
 
     def _add_grain(self, controls: Controls) -> None:
         grain = controls.grain

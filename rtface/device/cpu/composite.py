@@ -61,12 +61,13 @@ class Patch:
 
 
 def cut_patch(correction: Float32, mask: Float32, matrix: Float) -> Patch | None:
-    """The part of a correction (S×S×3) under its mask (S×S), or None where it changes nothing.
+    """The part of a correction (h×w×3) under its mask (h×w), or None where it changes nothing.
 
     Raises:
         EngineError: the correction holds NaN or infinity.
     """
-    support: Any = cv2.compare(mask, 0.0, cv2.CMP_GT)
+    none: Any = 0.0  # cv2 takes a scalar, its annotations do not say so
+    support: Any = cv2.compare(mask, none, cv2.CMP_GT)
     x, y, w, h = cv2.boundingRect(support)
     if w == 0:
         return None

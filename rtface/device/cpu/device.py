@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import cv2
 import numpy as np
 
-from rtface.correct import carried, face_mask, irises, openings_of, shape, state_of
+from rtface.correct import carried, face_mask, irises, openings_of, shape_part, state_of
 from rtface.device.cpu.composite import Dither, Patch, Placement, cut_patch, neutral, overlapping, rows, write
 from rtface.device.cpu.crop import from_planes, full_range, sample, sample_bytes, sample_rgb
 from rtface.device.cpu.swscale import Swscale
@@ -19,7 +19,7 @@ from rtface.errors import InputError, UsageError
 from rtface.frame import Bytes, Color, Crops, Float, Float32, Frame, Pixels
 from rtface.geometry.color_curves import code_range, curve_of
 from rtface.geometry.planes import Layout, Role, Samples, fallback, layout, planes
-from rtface.geometry.transforms import Field, apply, compose, field_parity, invert, plane_matrix
+from rtface.geometry.transforms import Field, apply, compose, field_parity, invert, plane_matrix, translation
 from rtface.protocols import Correction, ShapeTask
 from rtface.util.av_gpu import software
 
@@ -130,9 +130,9 @@ class HostCorrection:
     """What is to be added to a frame for one face (`protocols.Correction`), in the host's memory.
 
     Attributes:
-        pixels: float32 S×S×3, RGB, −1…1 (1 = white), masked.
-        mask: float32 S×S, 0…1.
-        matrix: float64 2×3, display → crop pixels.
+        pixels: float32 h×w×3, RGB, −1…1 (1 = white), masked: the crop, or the part of it that is not 0.
+        mask: float32 h×w, 0…1.
+        matrix: float64 2×3, display → pixels of that part.
     """
 
     pixels: Float32
@@ -199,7 +199,7 @@ class CpuDevice:
                 for matrix, size in places] if view else []
 
     def shape(self, faces: Sequence[ShapeTask]) -> list[HostCorrection]:
-        """`rtface.correct.shape` of each face."""
+        """`rtface.correct.shape_part` of each face."""
         return [_shaped(face) for face in faces]
 
     def to_host(self, crops: Sequence[Crops[Pixels]]) -> list[Crops[Float32]]:
@@ -224,7 +224,7 @@ class CpuDevice:
 
         Args:
             frame: its image is written to after `make_writable()`, and only where there is something to write.
-            corrections: `HostCorrection` objects, each with its own side S.
+            corrections: `HostCorrection` objects, which may differ in size.
 
         Returns:
             The frame itself where nothing changes, else the frame marked `touched`. A frame whose pixel format has to
@@ -237,7 +237,7 @@ class CpuDevice:
         found: list[Patch | None] = []
         for c in corrections:
             if not isinstance(c, HostCorrection) or c.pixels.shape != (*c.mask.shape, 3):
-                raise UsageError(f"a correction has pixels S×S×3 and a mask S×S, not {c}")
+                raise UsageError(f"a correction has pixels h×w×3 and a mask h×w, not {c}")
             found.append(cut_patch(c.pixels, c.mask, c.matrix))
         patches = [patch for patch in found if patch is not None]
         if not patches:
@@ -294,8 +294,12 @@ def _shaped(face: ShapeTask) -> HostCorrection:
     else:
         mask = face_mask(size, face.mesh, face.shaping.region)
         occlusion = restored.occlusion
-        pixels, mask = shape(host_array(restored.pixels)[0], crop, mask, state, face.shaping,
-                             time=face.time, seed=face.seed, scale=face.scale,
-                             occlusion=occlusion[0] if isinstance(occlusion, np.ndarray) else None,
-                             eyes=irises(size, face.mesh), openings=openings_of(face.mesh, size))
+        part = shape_part(host_array(restored.pixels)[0], crop, mask, state, face.shaping,
+                          time=face.time, seed=face.seed, scale=face.scale,
+                          occlusion=occlusion[0] if isinstance(occlusion, np.ndarray) else None,
+                          eyes=irises(size, face.mesh), openings=openings_of(face.mesh, size))
+        if part is None:
+            return HostCorrection(np.zeros((1, 1, 3), np.float32), np.zeros((1, 1), np.float32), matrix)
+        pixels, mask, (left, top, *_) = part
+        matrix = compose(translation(-left, -top), matrix)
     return HostCorrection(pixels, mask, matrix)

@@ -332,7 +332,7 @@ def test_bad_corrections_are_refused_before_anything_is_written(noise_frame):
     d[0, 30, 30] = np.nan
     with pytest.raises(EngineError, match="not finite"):
         composite(CpuDevice(), frame, d, mask, face_matrix(160, 96)[None])
-    with pytest.raises(UsageError, match="a mask S×S"):
+    with pytest.raises(UsageError, match="a mask h×w"):
         composite(CpuDevice(), frame, d, mask[:, :8], face_matrix(160, 96)[None])
     np.testing.assert_array_equal(before[0], plane_bytes(frame.image)[0])
 

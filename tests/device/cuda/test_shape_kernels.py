@@ -20,6 +20,7 @@ from rtface.correct import (
     face_mask,
     face_region_of,
     irises,
+    whole,
 )
 from rtface.correct.grain import sheet
 from rtface.correct.mask import small_mask
@@ -122,7 +123,7 @@ def case(size: int, options: ShapingOptions, *, mesh: bool = False, occluded: bo
 def on_the_cpu(given: Case, state: CorrectionState, time: float = 0.0, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
     pixels = CpuShaper(given.r, given.c, given.area)
     controls = decide(pixels.measure(given.options), given.area, state, given.options, time=time, seed=seed)
-    d, mask = pixels.apply(controls, given.mask, given.occlusion)
+    d, mask = whole(pixels.apply(controls, given.mask, given.occlusion), controls.size)
     return d.transpose(2, 0, 1), mask
 
 
