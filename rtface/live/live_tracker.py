@@ -29,6 +29,7 @@ _SHARE, _PATIENCE = 0.4, 0.9
 _OLDEST_S, _OLDEST_HIDING_S = 1.0, 0.5
 # From one tracked frame to the next: seconds at most, and frames where a stage hides faces.
 _APART_S, _MOST_HIDING = 0.14, 2
+_ALONE_S = 10.0  # without a face, after which as few frames as may be are tracked
 _FOLLOW = 0.1  # weight of a new measurement
 
 
@@ -67,6 +68,7 @@ class LiveTracker:
         self._seen: deque[TrackingResult] = deque(maxlen=2)
         self._scene = 0  # counts cuts: what was seen of another scene is of no use
         self._seconds = 0.0  # that tracking takes lately
+        self._face_at: float | None = None  # time of the last frame with a face, at first of the first frame
         self._most = max(1, round(_APART_S / period))
         self._since = self._most
         self._cuts = CutDetector()
@@ -105,6 +107,9 @@ class LiveTracker:
         if frame.cut:
             self._leave_scene()
         self._since += 1
+        self._face_at = frame.time if self._face_at is None else self._face_at
+        if frame.time - self._face_at > _ALONE_S:
+            every = self._most
         every = min(max(every, self.every), _MOST_HIDING if hides else self._most)
         if frame.cut or (self._since >= every and not (hurry and self._fresh(frame))):
             own = self._ask(frame, sparing or (every > 1 and not hides), wait=not hurry)
@@ -155,6 +160,8 @@ class LiveTracker:
                 self._cost(self._clock() - began)
                 if scene == self._scene:
                     self._seen.append(sighting)
+                if sighting.faces:
+                    self._face_at = sighting.time
                 self._given = None
                 self._changed.notify_all()
 

@@ -38,6 +38,7 @@ class SourceRequest:
         video, sound: whether video and sound are wanted.
         buffer: seconds of a network stream's jitter buffer, None for as long as its jitter needs.
         sound_format: of the sound that is sent, None for what suits the source.
+        resting: whether it begins as after `RestSource(True)`.
         again_for_sound: whether the worker ends with `SOUND_BEGAN` where sound begins after the opening.
     """
 
@@ -52,6 +53,15 @@ class SourceRequest:
     buffer: float | None = 0.0
     sound_format: SoundFormat | None = None
     again_for_sound: bool = True
+    resting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RestSource:
+    """To a read worker: no output has a viewer, or one has again. While it rests it gives a frame now and
+    then."""
+
+    resting: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from time import monotonic
 from rtface.concurrency.threads import start_thread
 from rtface.frame import Frame
 from rtface.live.letterbox import Letterbox
-from rtface.live.protocols import LiveSink, SoundPacket, VideoFormat
+from rtface.live.protocols import REST_S, LiveSink, SoundPacket, VideoFormat
 from rtface.live.slate import Slate
 from rtface.stats import Stats
 
@@ -39,6 +39,8 @@ class OutputScheduler:
         delay: seconds from capture to output, held constant; None writes as soon as possible.
         buffered: seconds of the delay that frames have spent in the source's jitter buffer, before `captured_at`.
         lost: whether the source is away; the slate is shown only then.
+        wanted: False while no output has a viewer: the last frame is then written again every `REST_S` seconds only,
+            and at once when one comes.
         slate: image that replaces a lost source.
         stats: receives latency (captured → handed to the sinks), and counts of frames out and dropped.
         shown: called with every frame that was given to the sinks.
@@ -47,13 +49,15 @@ class OutputScheduler:
     """
 
     def __init__(self, sinks: Sequence[LiveSink], form: VideoFormat, stats: Stats, *, delay: float | None = None,
-                 buffered: float = 0.0, lost: Callable[[], bool] = lambda: False, slate: Slate | None = None,
+                 buffered: float = 0.0, lost: Callable[[], bool] = lambda: False,
+                 wanted: Callable[[], bool] = lambda: True, slate: Slate | None = None,
                  shown: Callable[[Frame], None] = lambda frame: None,
                  wrote: Callable[[float, int], None] = lambda latency, faces: None,
                  clock: Callable[[], float] = monotonic) -> None:
         self._sinks, self._form, self._stats, self._delay = sinks, form, stats, delay
         self._buffered = buffered
         self._lost, self._make_slate, self._wrote = lost, slate or Slate(), wrote
+        self._wanted = wanted
         self._shown, self._clock = shown, clock
         self._fit = Letterbox(form)
         self._period = float(1 / form.rate)
@@ -139,6 +143,8 @@ class OutputScheduler:
         """When the last frame is to be shown once more."""
         if self._last is None:
             return inf
+        if not self._wanted():
+            return self._shown_at + 2 * REST_S  # a source that rests gives frames in time
         return self._shown_at + (self._hold if self._shown_at == self._last_at else self._period)
 
     def _replacement(self, now: float) -> Frame:

@@ -96,6 +96,10 @@ class EndpointHealth:
     causes: dict[str, int] = field(default_factory=dict[str, int])
 
 
+REST_S = 0.5
+"""Seconds from one frame to the next while no output has a viewer."""
+
+
 class Endpoint(Protocol):
     """What every source and sink of a live run has. A class that derives from it, or from one of the
     protocols below, inherits the answers of the simplest one."""
@@ -152,6 +156,12 @@ class LiveSource(Endpoint, Protocol):
             InputMissing, InputError, MissingComponent: it is not there, or cannot be used.
         """
         ...
+
+
+    def rest(self, resting: bool) -> None:
+        """No output has a viewer, or one has again. A source that rests gives a frame every `REST_S` seconds
+        where that takes less of the processor; its sound stays whole."""
+        return
 
 
 class SoundSource(Endpoint, Protocol):

@@ -114,6 +114,7 @@ class LiveSession:
         self.ends, self.options, self.stats, self.controls = ends, options, stats, controls
         self._put: Callable[[Frame], None] = lambda frame: None
         self._hear: Callable[[SoundPacket], None] = lambda packet: None
+        self._resting = False
         self._closing = ExitStack()
         try:
             self._begin()
@@ -148,14 +149,14 @@ class LiveSession:
         self.status = LiveStatus(stats, self.controls, source=(source, ends.source), delay=delay,
                                  sinks=list(zip(sinks, ends.sinks, strict=True)), ladder=self._levels,
                                  processor=ProcessorMeter(processor_seconds, usable),
-                                 unwatched=lambda: not any(sink.wanted for sink in ends.sinks))
+                                 unwatched=lambda: not self._wanted())
         self.scheduler = OutputScheduler(ends.sinks, form, stats, lost=self._lost, slate=ends.slate,
                                          wrote=self.status.wrote, shown=self.filters.shown, delay=delay,
-                                         buffered=ends.buffer)
+                                         buffered=ends.buffer, wanted=self._wanted)
         closing.callback(self.scheduler.close)
         self.scheduler.start()
         self.loop = FrameLoop(tracker, self.enhance, self.controls, stats, self.filters, self.scheduler.put,
-                              wanted=lambda: any(sink.wanted for sink in ends.sinks), ceiling=ceiling,
+                              wanted=self._wanted, ceiling=ceiling,
                               period=self.governor.period, sparing=lambda: self.governor.sparing,
                               every=lambda: self.governor.track_every)
         closing.callback(self.loop.close)
@@ -193,12 +194,24 @@ class LiveSession:
         levels = self.governor.summary().partition(": ")[2]
         return levels if set(levels.split(", ")) - {"", "full"} else ""
 
+    def _wanted(self) -> bool:
+        """Whether an output has a viewer, as far as that is known."""
+        return any(sink.wanted for sink in self.ends.sinks)
+
+    def follow_viewers(self) -> None:
+        """Lets the source rest while neither an output nor the preview has a viewer."""
+        resting = not (self._wanted() or self.filters.preview.wanted or self.filters.needs_faces)
+        if resting != self._resting:
+            self._resting = resting
+            self.ends.source.rest(resting)
+
     def _lost(self) -> bool:
         return self.ends.source.health.state == "away"
 
     def until_stopped(self, monitor: Callable[[LiveSession], None] | None = None, interval: float = 0.2) -> None:
         """Waits until the controls say stop, or a film has ended and gone through; meanwhile calls `monitor`."""
         while not self.controls.stop.wait(interval):
+            self.follow_viewers()
             if self.ends.source.ended:
                 self.loop.drain(2.0)
                 self.scheduler.drain(2.0 + (self.options.delay or 0) / 1e3)

@@ -57,6 +57,7 @@ class FakeSource:
 
     def __init__(self, form: VideoFormat = FORM) -> None:
         self.video_format, self.notes, self.closed = form, [], False
+        self.rests: list[bool] = []
         self.health = EndpointHealth("opening", "not begun", time.monotonic())
         self.give: Callable[[Frame], None] = lambda frame: None
         self.give_sound: Callable[[SoundPacket], None] = lambda sound: None
@@ -64,6 +65,9 @@ class FakeSource:
     def start(self, frame: Callable[[Frame], None], sound: Callable[[SoundPacket], None]) -> None:
         self.give, self.give_sound = frame, sound
         self.health = replace(self.health, state="live")
+
+    def rest(self, resting: bool) -> None:
+        self.rests.append(resting)
 
     def lose(self, why: str = "unplugged") -> None:
         self.health = EndpointHealth("away", why, time.monotonic())

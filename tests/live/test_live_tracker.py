@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from rtface.frame import Frame
+import numpy as np
+
+from rtface.frame import Face, Frame
 from rtface.live.live_tracker import LiveTracker
 from rtface.stats import Stats
 from tests.live.live_fakes import FakeEnhance, FakeTracker, PlainView, frame
@@ -20,6 +22,7 @@ class Timed(FakeTracker):
 
     def __init__(self) -> None:
         super().__init__()
+        self.faces: tuple[Face, ...] | None = None
         self.cost, self.now, self.broken, self.go = 0.005, 0.0, False, threading.Event()
         self.go.set()
 
@@ -28,7 +31,8 @@ class Timed(FakeTracker):
         self.now += self.cost
         if self.broken:
             raise RuntimeError("broken")
-        return super().update(view, time, cut=cut)
+        found = super().update(view, time, cut=cut)
+        return found if self.faces is None else self.faces
 
 
 @contextmanager
@@ -60,6 +64,22 @@ def test_what_tracking_costs_decides_how_many_frames_are_tracked():
                 subject.faces_of(at(k * PERIOD))
                 settled(subject)
             assert subject.every == every, share
+
+
+def test_where_nobody_is_few_frames_are_tracked():
+    tracker = Timed()
+    with working(tracker, PERIOD) as subject:
+        def tracked(first: int, faces: tuple[Face, ...]) -> int:
+            tracker.faces, before = faces, tracker.calls
+            for k in range(first, first + 60):
+                subject.faces_of(at(k * PERIOD))
+                settled(subject)
+            return tracker.calls - before
+
+        assert tracked(0, ()) == 60
+        assert tracked(330, ()) == 15  # after eleven seconds; every fourth frame
+        assert tracked(390, (Face(1, np.array([10.0, 10.0, 50.0, 40.0]), np.zeros((5, 2))),)) >= 57
+        assert tracked(500, ()) == 60
 
 
 def test_while_newer_frames_wait_the_tracker_rests_for_a_moment():

@@ -52,6 +52,20 @@ def test_frames_go_out_at_once_and_latency_is_measured():
     assert rig.stats.stages["latency"].max == pytest.approx(0.02)
 
 
+def test_while_nobody_looks_the_last_frame_is_seldom_repeated():
+    watched = [True]
+    rig = Rig(wanted=lambda: watched[0])
+    rig.put(1)
+    rig.run(1.0)
+    assert len(rig.frames) > 20
+    watched[0], before = False, len(rig.frames)
+    rig.run(10.0)
+    assert len(rig.frames) - before == 10
+    watched[0], before = True, len(rig.frames)
+    rig.run(0.3)
+    assert len(rig.frames) - before >= 2
+
+
 def test_the_delay_is_constant_for_any_processing_time():
     rig = Rig(delay=0.15)
     captured = []

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -217,3 +218,15 @@ def test_a_port_in_use_is_said_before_anything_is_opened(monkeypatch):
             options = Options.of({option: port})
             with pytest.raises(UsageError, match=f"--{option} {port}: the port is not available"):
                 live.run_live_job(parse_address("film.mkv"), parse_address("null:"), options, None, None, json=False)
+
+
+def test_the_source_rests_while_nobody_looks():
+    with Run() as run:
+        run.live.follow_viewers()
+        assert run.source.rests == []
+        run.sinks[0].wanted = False
+        run.live.follow_viewers()
+        assert run.source.rests == [True]
+        run.live.filters.preview = SimpleNamespace(wanted=True, show=lambda *_: None, close=lambda: None)
+        run.live.follow_viewers()
+        assert run.source.rests == [True, False]

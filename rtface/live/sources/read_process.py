@@ -14,6 +14,7 @@ from rtface.errors import InputError, InputMissing, MissingComponent, RtfaceErro
 from rtface.live.messages import (
     EndOfStream,
     Heartbeat,
+    RestSource,
     SoundPacketReady,
     SourceMessage,
     SourceNote,
@@ -86,6 +87,7 @@ class ReadProcess:
         self._reason: str | None = None
         self._ended = threading.Event()
         self._abandoned = False
+        self._child: ChildProcess | None = None
 
     def hold(self, closed: threading.Event) -> str:
         """Runs until the source is lost or `closed` is set; gives the reason in a few words.
@@ -99,6 +101,7 @@ class ReadProcess:
         except MissingComponent:
             self._free()
             raise
+        self._child = child
         why = ""
         while not closed.is_set() and not self._ended.wait(0.05):
             if why := self._watch():
@@ -110,6 +113,11 @@ class ReadProcess:
         if self.refusal is not None:
             return str(self.refusal)
         return why or (f"reading it failed ({self._reason})" if self._reason else "the source ended it")
+
+    def rest(self, resting: bool) -> None:
+        """As `LiveSource.rest`; before its process has begun, the request says so."""
+        if self._child is not None:
+            self._child.send(RestSource(resting))
 
     def _watch(self) -> str:
         """Why the source counts as lost, "" while it does not."""

@@ -14,6 +14,7 @@ from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import inf
 from typing import Any
 
 import av
@@ -30,6 +31,7 @@ from rtface.live.messages import (
     SOUND_BEGAN,
     EndOfStream,
     Heartbeat,
+    RestSource,
     SoundPacketReady,
     SourceNote,
     SourceOpened,
@@ -37,6 +39,7 @@ from rtface.live.messages import (
     SourceRequest,
     VideoFrameReady,
 )
+from rtface.live.protocols import REST_S
 from rtface.live.sources.deinterlace_tonemap import DeinterlaceToneMap
 from rtface.live.sources.jitter_buffer import JitterBuffer
 from rtface.live.sources.open_stream import OpenedInput, has_sound, may_get_sound, open_stream
@@ -69,6 +72,7 @@ def read(parent: ParentProcess, request: SourceRequest) -> None:
     av.logging.set_libav_level(av.logging.FATAL)
     reader = ReadWorker(parent, request)
     start_thread("beat", reader.beat)
+    start_thread("rest", reader.follow)
     device = {"camera": camera.open_camera, "microphone": microphone.open_microphone}
     try:
         opened = device.get(request.kind, open_stream)(request)
@@ -97,7 +101,11 @@ class QueuedPacket:
 
 
 class ReadWorker:
-    """One opened source; `run` reads it to its end."""
+    """One opened source; `run` reads it to its end.
+
+    Attributes:
+        resting: whether no output has a viewer.
+    """
 
     def __init__(self, parent: ParentProcess, request: SourceRequest) -> None:
         self._parent, self._request = parent, request
@@ -110,6 +118,7 @@ class ReadWorker:
         self._bytes = self._dropped = self._errors = self._sound_errors = 0
         self._behind = _BEHIND
         self._need_key = False
+        self.resting, self._handed_at = request.resting, -inf
         self._conform = DeinterlaceToneMap()
         self._noted = 0
         self._like: tuple[Any, ...] = ()
@@ -122,6 +131,12 @@ class ReadWorker:
             self._parent.send(Heartbeat(time.monotonic() - self._heard_at, self._bytes, self._dropped,
                                         self._errors + self._sound_errors, self._buffer.seconds))
             time.sleep(_BEAT)
+
+    def follow(self) -> None:
+        """Follows the parent's messages until it is gone."""
+        while (message := self._parent.receive()) is not None:
+            if isinstance(message, RestSource):
+                self.resting = message.resting
 
     def run(self, opened: OpenedInput) -> None:
         """Until the source ends or fails, or the parent is gone.
@@ -142,14 +157,20 @@ class ReadWorker:
         self._demuxing = call_in_thread("demux", self._demux, opened, track)
         self._demuxing.add_done_callback(lambda _: self._wake())
         self._behind = max(_BEHIND, round(_BEHIND_S * opened.rate))
+        alone = video is not None and video.codec_context.codec.intra_only  # frames need no others to be decoded
         while (waiting := self._next()) is not None:
             if isinstance(waiting.item, SoundPacketReady):
                 self._parent.send(waiting.item)
+                continue
+            rests = self.resting and waiting.fresh and time.monotonic() - self._handed_at < REST_S
+            if rests and alone:
                 continue
             packet = self._catch_up(waiting.item, waiting.due) if waiting.fresh else waiting.item
             if packet is None:
                 continue
             for image in self._decoded(packet):
+                if rests:
+                    continue
                 # The decoder gives frames in another order than packets come. What a frame has to wait for in the
                 # stream is no delay of this run, so its age counts from the packet that let the decoder give it.
                 if waiting.fresh and self._overdue() <= self._behind:
@@ -301,6 +322,7 @@ class ReadWorker:
             if 0 <= due - stamp < _PLAUSIBLE:
                 captured = stamp
             stamp = None
+        self._handed_at = time.monotonic()
         self._describe(image, opened)
         slot = self._parent.frames.put(image)
         if slot is None:

@@ -130,6 +130,11 @@ class ReconnectingSource:
             self.close()
             raise self._refusal
 
+    def rest(self, resting: bool) -> None:
+        self._request = replace(self._request, resting=resting)
+        if (connection := self._connection) is not None:
+            connection.rest(resting)
+
     def close(self) -> None:
         self._closed.set()
         if self._thread is not None:
