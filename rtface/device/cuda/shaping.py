@@ -18,8 +18,11 @@ All of it has sizes that are known ahead: `FACE.itemsize` and `CONTROL.itemsize`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -97,12 +100,17 @@ class FaceAddresses:
     region: tuple[int, int, int, int] = (0, 0, 1, 1)
 
 
-def _shapes(size: int) -> dict[str, tuple[int, ...]]:
-    """What is measured of a crop, in the order in which it lies."""
+@lru_cache(maxsize=16)
+def _measured(size: int) -> dict[str, tuple[int, int, tuple[int, ...]]]:
+    """What is measured of a crop, in the order in which it lies: the first float, the one after the last, the shape."""
     side = samples_of(size)
-    return {"cells": (3, CELLS, CELLS), "crop_cells": (3, GRID, GRID), "samples": (3, side, side),
-            "texture": (side, side), "change": (side, side), "irises": (2, _LINES, 7), "grain": (side, side),
-            "middle": (_MIDDLE, size), "above": (_MIDDLE, size // 4), "below": (_MIDDLE, size // 4)}
+    shapes: dict[str, tuple[int, ...]] = {
+        "cells": (3, CELLS, CELLS), "crop_cells": (3, GRID, GRID), "samples": (3, side, side),
+        "texture": (side, side), "change": (side, side), "irises": (2, _LINES, 7), "grain": (side, side),
+        "middle": (_MIDDLE, size), "above": (_MIDDLE, size // 4), "below": (_MIDDLE, size // 4)}
+    ends = list(accumulate(math.prod(shape) for shape in shapes.values()))
+    return {name: (end - math.prod(shape), end, shape)
+            for (name, shape), end in zip(shapes.items(), ends, strict=True)}
 
 
 def samples_of(size: int) -> int:
@@ -112,7 +120,7 @@ def samples_of(size: int) -> int:
 
 def measure_floats(size: int) -> int:
     """Floats that are measured of a crop of side S."""
-    return sum(int(np.prod(shape)) for shape in _shapes(size).values())
+    return max(end for _, end, _ in _measured(size).values())
 
 
 def scratch_floats(size: int) -> int:
@@ -134,10 +142,8 @@ def face_of(area: FaceRegion, options: ShapingOptions, places: FaceAddresses) ->
     for name in ("r", "c", "correction", "final", "mask", "mask_side", "occlusion", "region"):
         row[name] = getattr(places, name)
     row["rows"], row["columns"] = places.maps
-    at = places.measures
-    for name, shape in _shapes(size).items():
-        row[name] = at
-        at += 4 * int(np.prod(shape))
+    for name, (start, _, _) in _measured(size).items():
+        row[name] = places.measures + 4 * start
     row["across"], row["own"] = places.scratch, places.scratch + 4 * size * size
     row["power"] = places.scratch + 8 * size * size
     row["soft"] = int(row["power"]) + 4 * (size // 4) ** 2
@@ -166,12 +172,8 @@ def _taps(into: Float32, scale: float) -> int:
 
 def unpack(data: Float32, area: FaceRegion, options: ShapingOptions) -> Measures:
     """What was measured of a face: float32, at least `measure_floats(S)`, of which the measures are views."""
-    found: dict[str, Float32] = {}
-    at = 0
-    for name, shape in _shapes(area.size).items():
-        count = int(np.prod(shape))
-        found[name] = data[at:at + count].reshape(shape)
-        at += count
+    found: dict[str, Float32] = {name: data[start:end].reshape(shape)
+                                 for name, (start, end, shape) in _measured(area.size).items()}
     sums = found["irises"].sum(axis=1)
     means = sums[:, :6] / np.maximum(sums[:, 6:], np.float32(1e-9))
     part = area.rows, area.columns
