@@ -13,7 +13,17 @@ from rtface.device.cpu.composite import SMOOTH_FROM, Dither, overlapping, rows
 from rtface.device.cpu.crop import BLUR_FROM, from_planes, full_range
 from rtface.device.cuda.affine_batch import Boxes, between_centres, footprints, inverse, joined, reach, union
 from rtface.device.cuda.filtering import Filters, Image, Lowpass, plan_lowpass
-from rtface.device.cuda.kernels import PASTE_JOB, PATCH, TINT, TINT_JOB, TINT_TILE, LaunchList, Scratch, Struct
+from rtface.device.cuda.kernels import (
+    PASTE_JOB,
+    PATCH,
+    TINT,
+    TINT_COLOURED,
+    TINT_JOB,
+    TINT_ROWS,
+    LaunchList,
+    Scratch,
+    Struct,
+)
 from rtface.device.cuda.staging import SampleMap, grids, plane_shape
 from rtface.frame import Box, Float, Frame
 from rtface.geometry.color_curves import code_range
@@ -53,22 +63,6 @@ class _Spots:
     rows: Struct
 
 
-@dataclass(frozen=True, slots=True)
-class _Tint:
-    """A box of chroma that may be gray: how many tiles it has across and down, and bytes of the scratch memory: a byte
-    for each tile, and an int32 for the whole."""
-
-    box: Box
-    count: tuple[int, int]
-    tiles: int
-    flag: int
-
-    @classmethod
-    def over(cls, box: Box, scratch: Scratch) -> _Tint:
-        across, down = -(-(box[2] - box[0]) // TINT_TILE[0]), -(-(box[3] - box[1]) // TINT_TILE[1])
-        return cls(box, (across, down), scratch.take(across * down), scratch.take(4))
-
-
 class PastePlan:
     """The corrections of one frame or field (`Device.paste`).
 
@@ -83,7 +77,7 @@ class PastePlan:
 
     Attributes:
         boxes: per component the samples that may change, over all faces; none where nothing can.
-        scratch: bytes of scratch memory that `job` wants; 0 unless a correction is shrunk or the GPU is asked.
+        scratch: bytes of scratch memory that `job` wants; 0 unless a correction is shrunk.
     """
 
     def __init__(self, frame: Frame, form: Layout, matrices: Float, sizes: Sequence[int],
@@ -93,7 +87,7 @@ class PastePlan:
         self._weights = rows(form, frame.color)
         self._faces = faces = _faces(np.asarray(matrices, np.float64).reshape(-1, 2, 3), sizes, supports)
         self._spots: list[_Spots] = []
-        self._tints: list[_Tint] = []
+        self._tints: list[Box] = []  # of chroma that may be gray
         self.boxes: dict[Role, Box] = {}
         scratch = Scratch()
         if len(faces.index):
@@ -125,7 +119,7 @@ class PastePlan:
             if neutral is not None and neutral(box):
                 wanted[inside] = False
             elif ask:
-                self._tints.append(_Tint.over(box, scratch))
+                self._tints.append(box)
                 tint[inside] = len(self._tints)
         chosen = np.flatnonzero(wanted)
         back, boxes, sides = back[chosen], boxes[chosen], faces.sides[chosen].copy()
@@ -151,7 +145,7 @@ class PastePlan:
         out["mask_width"], out["mask_height"] = faces.sides[chosen].T
         out["gated"], out["cubic"], out["target"] = shared[chosen] | cubic | spread, cubic, target
         out["box"] = boxes
-        out["gray"] = tint[chosen]  # counted from 1; `job` knows the address
+        out["coloured"] = tint[chosen]  # counted from 1; `job` knows the place
         out["m"] = between_centres(back, origin, boxes[:, :2], np.where(cubic, 2.0, 1.0)[:, None] / factors)
         out["k"] = between_centres(back, origin, boxes[:, :2], np.ones((len(chosen), 2)))
         return _Spots(roles, chosen, lowpass, out)
@@ -177,34 +171,30 @@ class PastePlan:
             if len(spots.faces):
                 self._aim(head["targets"][0][target], surface, base, spots.roles)
         patches = np.concatenate([spots.rows for spots in self._spots])
-        if self._tints:
-            self._ask(job, surface, base, scratch)
-            flags = np.array([0, *(scratch + tint.flag for tint in self._tints)], np.uint64)
-            patches["gray"] = flags[patches["gray"].astype(np.int64)]
+        found = self._ask(job, surface, base) if self._tints else np.zeros(1, np.int64)
         head["count"] = len(patches)
         near, patches["nears"] = _meetings(patches["box"], patches["target"])
         patches["near"] = np.cumsum(patches["nears"]) - patches["nears"]
         filters.launch(job)
+        patches["coloured"] = np.where(patches["coloured"] > 0, found[patches["coloured"]] - job.nbytes, 0)
         extent = (patches["box"][:, 2:] - patches["box"][:, :2]).max(0).tolist()
         job.add("paste", (extent[0], extent[1]), len(patches), head, patches, near.astype(np.int32))
         return job
 
-    def _ask(self, job: LaunchList, surface: SampleMap, base: int, scratch: int) -> None:
-        """Has the GPU find out which boxes of chroma are gray: tile by tile, then all tiles of a box."""
+    def _ask(self, job: LaunchList, surface: SampleMap, base: int) -> NDArray[np.int64]:
+        """Has the GPU find out which boxes of chroma have colour; where in the job it says so, from 1 on."""
         form, component = self._form, surface.maps["u"]
         unit = 1 << (form.bits - 8)
         head, rows = np.zeros(1, TINT_JOB), np.zeros(len(self._tints), TINT)
         head["count"] = len(rows)
-        for row, tint in zip(rows, self._tints, strict=True):
-            x0, y0, x1, y1 = tint.box
+        for row, (x0, y0, x1, y1) in zip(rows, self._tints, strict=True):
             row["at"] = [surface.address(role, base, x0, y0) for role in ("u", "v")]
             row["pitch"], row["step"] = component.pitch, form.components["u"][2]
             row["word"], row["shift"] = form.dtype.itemsize, form.shift
             row["width"], row["height"], row["low"], row["high"] = x1 - x0, y1 - y0, 127 * unit, 129 * unit
-            row["tiles"], row["across"], row["down"] = scratch + tint.tiles, *tint.count
-            row["flag"] = scratch + tint.flag
-        job.add("tint", (int(rows["across"].max()), int(rows["down"].max())), len(rows), head, rows)
-        job.add("gray", (1, 1), len(rows), head, rows)
+        first = job.nbytes + TINT_JOB.itemsize + TINT_COLOURED
+        job.add("tint", (int(rows["width"].max()), -(-int(rows["height"].max()) // TINT_ROWS)), len(rows), head, rows)
+        return first + TINT.itemsize * np.arange(-1, len(rows))
 
     def _describe(self, spots: _Spots, corrections: NDArray[np.int64], masks: NDArray[np.int64],
                   filters: Filters) -> None:

@@ -382,7 +382,7 @@ extern "C" __global__ void uncurve(const UncurveJob* __restrict__ job) {
 
 // ---- where chroma is gray, give or take one code of 8 bits
 
-enum { TILE_COLUMNS = 32, TILE_ROWS = 8 };
+enum { TINT_ROWS = 8 };  // that one thread looks at
 
 struct Tint {
     u64 at[2];          // first samples of u and v
@@ -390,8 +390,8 @@ struct Tint {
     int word, shift;    // as in Source
     int width, height;
     int low, high;      // codes that count as gray
-    int across, down;   // tiles
-    u64 tiles, flag;    // a byte for each: whether it has colour; an int: whether none has
+    int coloured;       // 0; set where any sample is not
+    int unused;
 };
 
 // Followed by `count` Tint.
@@ -399,37 +399,23 @@ struct TintJob {
     int count, unused;
 };
 
-template <typename Word> __device__ __forceinline__ bool tinted(const Tint& t, int x0, int y0) {
-    int x1 = x0 + TILE_COLUMNS < t.width ? x0 + TILE_COLUMNS : t.width;
-    int y1 = y0 + TILE_ROWS < t.height ? y0 + TILE_ROWS : t.height;
+template <typename Word> __device__ __forceinline__ bool tinted(const Tint& t, int x, int y0) {
     bool found = false;
-    for (int y = y0; y < y1; ++y) {
-        const Word* u = behind<Word>((const void*)t.at[0], (i64)y * t.pitch);
-        const Word* v = behind<Word>((const void*)t.at[1], (i64)y * t.pitch);
-        for (int x = x0; x < x1; ++x) {
-            int a = (int)u[x * t.step] >> t.shift, b = (int)v[x * t.step] >> t.shift;
-            found |= a < t.low || a > t.high || b < t.low || b > t.high;
-        }
+    for (int y = y0; y < y0 + TINT_ROWS && y < t.height; ++y) {
+        int a = (int)behind<Word>((const void*)t.at[0], (i64)y * t.pitch)[x * t.step] >> t.shift;
+        int b = (int)behind<Word>((const void*)t.at[1], (i64)y * t.pitch)[x * t.step] >> t.shift;
+        found |= a < t.low || a > t.high || b < t.low || b > t.high;
     }
     return found;
 }
 
-extern "C" __global__ void tint(const TintJob* __restrict__ job) {
-    int x = column(), y = line();
+extern "C" __global__ void tint(TintJob* job) {
+    int x = column(), y = line() * TINT_ROWS;
     if ((int)blockIdx.z >= job->count) return;
-    const Tint& t = behind<Tint>(job, sizeof(TintJob))[blockIdx.z];
-    if (x >= t.across || y >= t.down) return;
-    bool found = t.word == 1 ? tinted<u8>(t, x * TILE_COLUMNS, y * TILE_ROWS)
-                             : tinted<u16>(t, x * TILE_COLUMNS, y * TILE_ROWS);
-    ((u8*)t.tiles)[y * t.across + x] = (u8)found;
-}
-
-extern "C" __global__ void gray(const TintJob* __restrict__ job) {
-    if ((int)blockIdx.z >= job->count || column() > 0 || line() > 0) return;
-    const Tint& t = behind<Tint>(job, sizeof(TintJob))[blockIdx.z];
-    int found = 0;
-    for (int i = 0; i < t.across * t.down; ++i) found |= ((const u8*)t.tiles)[i];
-    *(int*)t.flag = !found;
+    Tint& t = ((Tint*)(job + 1))[blockIdx.z];
+    if (x >= t.width || y >= t.height) return;
+    // All that find colour write the same.
+    if (t.word == 1 ? tinted<u8>(t, x, y) : tinted<u16>(t, x, y)) t.coloured = 1;
 }
 
 // ---- paste
@@ -459,7 +445,7 @@ struct Patch {
     int near, nears;                 // the list of patches whose boxes meet this one, itself among them
     float weights[3][3];             // from channels to components
     float m[6], k[6];                // from samples, counted from the box's first, to values and to the mask
-    u64 gray;                        // an int that is 1 where nothing is to be written; or 0
+    i64 coloured;                    // bytes from the job to an int, 0 where nothing is to be written; or 0
 };
 
 // Followed by `count` Patch, then by the lists of ints.
@@ -566,7 +552,9 @@ __device__ __forceinline__ bool values_at(const Patch& p, float x, float y, floa
     return true;
 }
 
-__device__ __forceinline__ bool stays(const Patch& p) { return p.gray && *(const int*)p.gray; }
+__device__ __forceinline__ bool stays(const PasteJob* job, const Patch& p) {
+    return p.coloured && !*behind<int>(job, p.coloured);
+}
 
 // A thread changes one sample of every component on a grid; blockIdx.z counts patches. Where boxes meet, the first
 // patch's thread adds all of them.
@@ -575,14 +563,14 @@ extern "C" __global__ void paste(const PasteJob* __restrict__ job) {
     const Patch* __restrict__ patches = behind<Patch>(job, sizeof(PasteJob));
     const Patch& own = patches[blockIdx.z];
     int x = own.box[0] + column(), y = own.box[1] + line();
-    if (x >= own.box[2] || y >= own.box[3] || stays(own)) return;
+    if (x >= own.box[2] || y >= own.box[3] || stays(job, own)) return;
     const int* nears = behind<int>(patches, (i64)job->count * sizeof(Patch)) + own.near;
     const Target& target = job->targets[own.target];
     float total[3] = {0.0f, 0.0f, 0.0f}, weight = 0.0f;
     bool first = true;
     for (int n = 0; n < own.nears; ++n) {
         const Patch& p = patches[nears[n]];
-        if (!holds(p, x, y) || stays(p)) continue;
+        if (!holds(p, x, y) || stays(job, p)) continue;
         if (first && nears[n] != (int)blockIdx.z) return;
         first = false;
         float at_x = (float)(x - p.box[0]), at_y = (float)(y - p.box[1]);

@@ -19,11 +19,11 @@ from rtface.geometry.color_curves import curve_of
 
 CODE = Path(__file__).with_name("kernels.cu")
 KERNELS: dict[str, tuple[type[np.generic], ...]] = dict.fromkeys(
-    ("crop", "seen", "area", "blur", "uncurve", "tint", "gray", "paste"), (np.uint64,))
+    ("crop", "seen", "area", "blur", "uncurve", "tint", "paste"), (np.uint64,))
 """Argument types of every kernel: the descriptor's address."""
 BLOCK: Shape3 = (32, 8, 1)
 CROP_COLUMNS, CROP_ROWS = 2, 4  # pixels of a crop to a thread, from row -1 on
-TINT_TILE = (32, 8)  # samples that one thread looks at
+TINT_ROWS = 8  # samples below each other that one thread looks at
 
 Struct = np.ndarray[Any, np.dtype[np.void]]
 
@@ -51,9 +51,10 @@ TARGET = _struct(at=(_ADDRESS, 3), pitch=_INT, step=_INT, word=_INT, shift=_INT,
                  dither_x=(_INT, 3), dither_y=(_INT, 3), low=(_FLOAT, 3), high=(_FLOAT, 3), unused=_INT)
 PATCH = _struct(values=_ADDRESS, mask=_ADDRESS, plane=_LONG, pitch=_INT, width=_INT, height=_INT, channels=_INT,
                 mask_pitch=_INT, mask_width=_INT, mask_height=_INT, gated=_INT, cubic=_INT, target=_INT, box=(_INT, 4),
-                near=_INT, nears=_INT, weights=(_FLOAT, (3, 3)), m=(_FLOAT, 6), k=(_FLOAT, 6), gray=_ADDRESS)
+                near=_INT, nears=_INT, weights=(_FLOAT, (3, 3)), m=(_FLOAT, 6), k=(_FLOAT, 6), coloured=_LONG)
 TINT = _struct(at=(_ADDRESS, 2), pitch=_INT, step=_INT, word=_INT, shift=_INT, width=_INT, height=_INT, low=_INT,
-               high=_INT, across=_INT, down=_INT, tiles=_ADDRESS, flag=_ADDRESS)
+               high=_INT, coloured=_INT, unused=_INT)
+TINT_COLOURED = (TINT.fields or {})["coloured"][1]
 TINT_JOB = _struct(count=_INT, unused=_INT)
 PASTE_JOB = _struct(count=_INT, unused=_INT, targets=(TARGET, 2))
 STRUCTS = {"Source": SOURCE, "CropFace": CROP_FACE, "CropJob": CROP_JOB, "Filter": FILTER, "FilterJob": FILTER_JOB,

@@ -79,7 +79,8 @@ class Submission:
             for event in (slot.uploaded, *waits):
                 to.wait(event)
             for k in kernels:
-                to.launch(k.kernel, k.grid, k.block, *k.args, reads=[memory, *reads], writes=writes)
+                own = [memory] if k.kernel == "tint" else []  # notes in its descriptors what it found
+                to.launch(k.kernel, k.grid, k.block, *k.args, reads=[memory, *reads], writes=[*own, *writes])
             if after is not None:
                 after()
 

@@ -61,7 +61,7 @@ def test_descriptors_have_the_layout_of_the_structs(host: HostKernels):
 def test_every_kernel_of_the_table_is_there(host: HostKernels):
     with pytest.raises(TypeError, match="crop takes"):
         host.launch("crop", (1, 1, 1), (32, 8, 1), np.int32(0))
-    assert set(KERNELS) == {"crop", "seen", "area", "blur", "uncurve", "tint", "gray", "paste"}
+    assert set(KERNELS) == {"crop", "seen", "area", "blur", "uncurve", "tint", "paste"}
 
 
 @pytest.mark.parametrize(("name", "color"), pairs(FORMATS, COLORS, ["yuv420p", "p010le"]), ids=color_id)

@@ -196,7 +196,7 @@ def test_a_gray_film_keeps_its_chroma(name, ask, host):
 
 @pytest.mark.parametrize("where", [(0, 0), (-1, -1), (7, 31), (8, 32)], ids=str)
 def test_one_coloured_sample_is_enough(where, host):
-    """In the first and last sample of the box, and on both sides of a tile's edge."""
+    """In the first and last sample of the box, and where another thread begins."""
     frame = film("nv12", 640, 360, gray=True)
     matrix, boxes = similarity(frame, 150.0, S)[None], []
     PastePlan(frame, form_of(frame), matrix, [S], None, lambda box: bool(boxes.append(box)))
