@@ -37,8 +37,9 @@ class GrowingBuffer:
         """Makes it at least so large; what it held is lost where it grows. The stream thread only."""
         if nbytes <= self.nbytes:
             return
+        before = self.nbytes
         self.close()
-        nbytes = aligned(nbytes + nbytes // 8)
+        nbytes = aligned(max(nbytes + nbytes // 8, 2 * before))  # rarely: growing waits for the whole GPU
         if self._with_device:
             self.memory = self._gpu.allocate(nbytes)
         if self._with_pinned:
