@@ -324,6 +324,22 @@ def test_pixel_formats_that_need_conversion_are_said(noise_frame):
     assert said and said[0][0] == "pixel_format" and "bgr565le" in said[0][1]
 
 
+@pytest.mark.parametrize("side", [25.0, 60.0, 200.0])
+def test_a_part_of_a_correction_is_pasted_as_the_whole(noise_frame, side):
+    mask = disc()
+    d = np.random.default_rng(3).normal(0, 0.05, (S, S, 3)).astype(np.float32) * mask[..., None]
+    matrix = face_matrix(160, 96, side=side)
+    x, y, w, h = cv2.boundingRect((mask > 0).astype(np.uint8))
+    part = np.s_[y - 1:y + h + 1, x - 1:x + w + 1]
+    pasted = [composite(CpuDevice(), noise_frame("yuv420p"), [pixels], [weight], [place]) for pixels, weight, place in (
+        (d, mask, matrix), (d[part], mask[part], compose(translation(1 - x, 1 - y), matrix)))]
+    whole, less = (np.concatenate([p.ravel() for p in plane_bytes(f.image)]).astype(int) for f in pasted)
+    before = np.concatenate([p.ravel() for p in plane_bytes(noise_frame("yuv420p").image)])
+    assert (whole != before).any()
+    # The matrices may differ in their last bit.
+    assert np.abs(whole - less).max() <= 1 and np.mean(whole != less) < 1e-3
+
+
 def test_bad_corrections_are_refused_before_anything_is_written(noise_frame):
     frame = noise_frame("yuv420p")
     before = plane_bytes(frame.image)
