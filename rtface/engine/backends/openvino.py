@@ -164,7 +164,7 @@ class OpenVinoPlan:
             # Both tensors are views: nothing is copied on the way in or out.
             for name, value in (*inputs.items(), *outputs.items()):
                 request.set_tensor(name, openvino.Tensor(value, shared_memory=True))
-            request.infer(share_outputs=True)  # else it copies the answers for a result that nobody reads
+            request.infer(share_outputs=True)  # else it copies the answers for a result that is not read
         except RuntimeError as error:
             raise EngineError(f"engine {self._name}: OpenVINO failed: {str(error).strip().splitlines()[-1]}") from error
 
