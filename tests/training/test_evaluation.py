@@ -18,7 +18,7 @@ from rtface.engine.recipe import load_recipe
 from training.crop_space import TEMPLATE_512, oval_mask, similarity
 from training.degradation import video_codec
 from training.degradation.single_image import gaussian_kernel
-from training.evaluation import measure
+from training.evaluation import contact_sheet, measure
 from training.evaluation.clip_protocols import (
     SET_ASIDE,
     SETS,
@@ -55,6 +55,19 @@ def test_the_stateless_engine_equals_a_first_frame_of_ours(tmp_path: Path) -> No
     got = CropRunner(stateless, OpenVinoPlan(stateless, "f32", 1)).restore(crop[None]).pixels[0]
     assert np.abs(wanted - crop).max() > 0.01
     assert np.abs(got - wanted).max() < 1e-4
+
+
+def test_contact_sheet_shows_input_answers_and_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "sheet.png"
+    engines = f"rtface-s,{MODELS / 'rtface-s'}"
+    for zoom, side in (("1", 384), ("2", 416)):
+        monkeypatch.setattr(sys, "argv", ["contact_sheet", "--engine", engines, "--protocols", "heavy", "--frame", "1",
+                                          "--zoom", zoom, "--out", str(out)])
+        contact_sheet.main()
+        seen, first, second, truth = np.split(cv2.imread(str(out)).astype(float), 4, axis=1)
+        assert seen.shape == (side, side, 3)
+        assert np.array_equal(first, second)
+        assert 0 < np.abs(first - truth).mean() < np.abs(seen - truth).mean()
 
 
 def test_metrics_tell_flicker_from_blur_and_moving_detail() -> None:
