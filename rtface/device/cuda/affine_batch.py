@@ -27,7 +27,7 @@ def inverse(maps: Float) -> Float:
     if not (np.abs(det) > 0.0).all():
         raise np.linalg.LinAlgError("a matrix that flattens the plane has no inverse")
     a, b, c, d = d / det, -b / det, -c / det, a / det
-    return np.stack([a, b, -a * x - b * y, c, d, -c * x - d * y], axis=1).reshape(-1, 2, 3)
+    return np.array([a, b, -a * x - b * y, c, d, -c * x - d * y]).T.reshape(-1, 2, 3)
 
 
 def footprints(back: Float) -> Float:

@@ -132,7 +132,7 @@ class PastePlan:
         out["pitch"] = out["mask_pitch"] = faces.size[chosen]
         out["plane"], out["channels"] = faces.size[chosen] ** 2, 3
         out["weights"][:, :len(roles)] = [self._weights[role] for role in roles]
-        for n in np.flatnonzero(spread).tolist():
+        for n in (n for n, found in enumerate(spread.tolist()) if found):
             wide, high = sides[n].tolist()
             how = plan_lowpass(shrink[n].tolist(), wide, high, len(roles), 4, scratch, mixed=True)
             if how is not None:
@@ -170,7 +170,8 @@ class PastePlan:
             self._describe(spots, np.array(corrections, np.int64), np.array(masks, np.int64), filters)
             if len(spots.faces):
                 self._aim(head["targets"][0][target], surface, base, spots.roles)
-        patches = np.concatenate([spots.rows for spots in self._spots])
+        # Not np.concatenate, which compares their types field by field.
+        patches = np.frombuffer(bytearray().join(spots.rows.tobytes() for spots in self._spots), PATCH)
         found = self._ask(job, surface, base) if self._tints else np.zeros(1, np.int64)
         head["count"] = len(patches)
         near, patches["nears"] = _meetings(patches["box"], patches["target"])

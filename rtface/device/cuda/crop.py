@@ -108,7 +108,7 @@ def _cuts(forward: Float, size: int, shape: tuple[int, int], form: Layout, roles
     high = np.maximum(np.minimum(boxes[:, 2:], last + 1), low + 1)
     sides, factors = high - low, np.ones((len(back), 2))
     lowpass: list[Lowpass | None] = [None] * len(back)
-    for n in np.flatnonzero(most > BLUR_FROM).tolist():
+    for n in (n for n, found in enumerate(most.tolist()) if found > BLUR_FROM):
         width, height = sides[n].tolist()
         how = plan_lowpass(shrink[n].tolist(), width, height, len(roles), 1 if form.dtype.itemsize == 1 else 4, scratch)
         if how is not None:

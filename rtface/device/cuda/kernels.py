@@ -92,13 +92,13 @@ class LaunchList:
         launches: nothing where there is nothing to do.
     """
 
-    parts: list[Bytes] = field(default_factory=list[Bytes])
+    parts: list[bytes] = field(default_factory=list[bytes])
     launches: list[Launch] = field(default_factory=list[Launch])
     nbytes: int = 0
 
     @property
     def descriptors(self) -> Bytes:
-        return np.concatenate(self.parts) if self.parts else np.zeros(0, np.uint8)
+        return np.frombuffer(b"".join(self.parts), np.uint8)
 
     def add(self, kernel: str, extent: tuple[int, int], count: int, *arrays: Struct | np.ndarray[Any, Any]) -> None:
         """One launch over `count` entries of `extent` threads in x and y, whose descriptor is the arrays' bytes."""
@@ -106,10 +106,10 @@ class LaunchList:
             return
         grid = (-(-extent[0] // BLOCK[0]), -(-extent[1] // BLOCK[1]), count)
         self.launches.append(Launch(kernel, grid, BLOCK, self.nbytes))
-        data = np.concatenate([np.ascontiguousarray(a).reshape(-1).view(np.uint8) for a in arrays])
-        data = np.pad(data, (0, -len(data) % 16))
-        self.parts.append(data)
-        self.nbytes += len(data)
+        data = [array.tobytes() for array in arrays]
+        nbytes = sum(map(len, data))
+        self.parts += [*data, bytes(-nbytes % 16)]
+        self.nbytes += nbytes + -nbytes % 16
 
     def steps(self, base: int) -> list[KernelCall]:
         """The launches, where the descriptors begin at address `base`."""
