@@ -6,11 +6,12 @@ import hashlib
 import json
 import time
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from fractions import Fraction
 from itertools import pairwise
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -120,9 +121,9 @@ class JobPlan:
         """Start of the input's clock in seconds."""
         return Fraction(self.clock["begins"] or 0)
 
-    def segment_at(self, time: Fraction) -> int:
-        """The segment that a time of the input's clock belongs to."""
-        return max(0, bisect_right(self.starts, time) - 1)
+    def first_pts(self, base: Fraction) -> list[int]:
+        """The least pts that belongs to each segment, in units of `base` seconds."""
+        return [ceil(start / base) for start in self.starts]
 
     def seconds(self, number: int) -> float:
         """Length of a segment."""

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import secrets
+from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterable, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from fractions import Fraction
 from time import monotonic
 from typing import Any
 
 import av
 
+from rtface.concurrency.threads import call_in_thread
 from rtface.enhance.film import FilmEnhancer
 from rtface.errors import Interrupted, OutputError, RtfaceError
 from rtface.frame import Frame
 from rtface.jobs import fingerprint
-from rtface.jobs.figures import SegmentFigures
+from rtface.jobs.figures import SegmentFigures, seconds_of
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.further_films import FurtherFrames
 from rtface.jobs.leases import Leases
@@ -48,7 +52,7 @@ class RunOutput:
         stopped: whether the work is to end.
 
     Attributes:
-        done: segments that were finished.
+        done: segments that were finished, the last perhaps still by a thread.
     """
 
     def __init__(self, folder: JobFolder, plan: JobPlan, video: VideoPlan, parts: RunParts[FilmEnhancer], stats: Stats,
@@ -58,8 +62,10 @@ class RunOutput:
         self._folder, self._plan, self._video, self._leases = folder, plan, video, leases
         self._parts, self._stats, self._claim, self._run = parts, stats, claim, run
         self._on_frame, self._stopped = on_frame, stopped
-        self._number, self._epoch = first, epoch
-        self._starts = plan.starts[first] if first else None
+        self._number, self._epoch, self._first = first, epoch, first
+        self._base, self._firsts = Fraction(0), list[int]()  # unit of pts, and the first of every segment in it
+        self._starts_s = [float(start) for start in plan.starts]
+        self._finishing: Future[None] | None = None
         self._figures = SegmentFigures(stats, parts.enhance.tracks, float(plan.begins))
         self._writer: SegmentWriter | None = None
         self._further = further
@@ -76,38 +82,44 @@ class RunOutput:
             OutputError: the folder cannot be written to, or the encoder refuses.
             InputError: the film was replaced meanwhile.
         """
+        self._write(items)
+        self._wait()
+
+    def _write(self, items: Iterable[Item]) -> None:
         for item in items:
             if self._stopped():
                 raise Interrupted
             if not isinstance(item, Frame):
                 continue
-            time = item.pts * item.time_base
-            if self._starts is not None and time < self._starts:
+            if item.time_base != self._base:
+                self._base, self._firsts = item.time_base, self._plan.first_pts(item.time_base)
+            number = max(0, bisect_right(self._firsts, item.pts) - 1)
+            if number < self._first:
                 self._figures.lead_in(item)
                 continue
-            number = self._plan.segment_at(time)
             while self._number < number:
                 if not self._next():
                     return
             self._take(item)
-            self._on_frame(number, float(time - self._plan.starts[number]), len(item.faces))
+            self._on_frame(number, seconds_of(item) - self._starts_s[number], len(item.faces))
         if self._stopped():
             raise Interrupted
         while self._next():  # what follows the last frame has none
             pass
 
     def abort(self) -> None:
-        """Ends early: what is not finished is removed, and its lease given back."""
-        for writer in self._writers():
-            with suppress(OSError, av.FFmpegError, ValueError):
-                writer.discard()
+        """Ends early: what is not finished is removed, and its lease given back. A segment whose frames were all
+        encoded is still finished."""
+        with suppress(RtfaceError, OSError):
+            self._wait()
+        _discard(self._writers())
         self._forget()
         if self._held:
             self._leases.release(f"{self._number:05}", self._epoch)
         self._held = False
 
     def _take(self, frame: Frame) -> None:
-        with self._errors():
+        with self._errors(self._number):
             if self._writer is None:
                 self._open()
                 assert self._writer is not None
@@ -135,24 +147,16 @@ class RunOutput:
         self._further_writers = {}
 
     def _next(self) -> bool:
-        """Finishes the segment in work, and takes the next; False where there is none for this worker."""
+        """Hands the segment in work to a thread that finishes it, and takes the next; False where there is none for
+        this worker."""
         record: dict[str, Any] = {"segment": self._number, "run": self._run,
                                   "seconds": round(monotonic() - self._began, 3)}
         record["engine"], record["device"] = self._parts.runtime.engines.described
-        with self._errors():
-            record |= self._writer.finish() if self._writer is not None else {"file": None, "frames": 0, "packets": []}
-            record |= {name: writer.finish() for name, writer in self._further_writers.items()}
-        fingerprint.check(self._plan.input, self._plan.source)
         record |= self._figures.take()
-        paths = [writer.path for writer in self._writers()]
+        self._wait()
+        self._finishing = call_in_thread("finish", self._finish, self._number, self._epoch, record, self._writer,
+                                         self._further_writers)
         self._forget()
-        finished = all(path.exists() for path in paths) and self._folder.write(
-            self._folder.record(self._number), record, new=True)
-        if not finished:  # another worker took this one for gone, and was faster
-            self._folder.log(f"{self._number:05}: was finished by another worker; the file of {self._run} is dropped")
-            for path in paths:
-                path.unlink(missing_ok=True)
-        self._leases.release(f"{self._number:05}", self._epoch)
         self._held = False
         self.done.append(self._number)
         self._began = monotonic()
@@ -165,8 +169,35 @@ class RunOutput:
         self._epoch, self._held = epoch, True
         return True
 
+    def _finish(self, number: int, epoch: int, record: dict[str, Any], writer: SegmentWriter | None,
+                further: Mapping[str, SegmentWriter]) -> None:
+        """Ends the encoders of a segment, and writes its record; gives the lease back."""
+        writers = [] if writer is None else [writer, *further.values()]
+        try:
+            with self._errors(number):
+                record |= writer.finish() if writer is not None else {"file": None, "frames": 0, "packets": []}
+                record |= {name: one.finish() for name, one in further.items()}
+            fingerprint.check(self._plan.input, self._plan.source)
+            finished = all(one.path.exists() for one in writers) and self._folder.write(
+                self._folder.record(number), record, new=True)
+        except BaseException:
+            _discard(writers)
+            raise
+        finally:
+            self._leases.release(f"{number:05}", epoch)
+        if not finished:  # another worker took this one for gone, and was faster
+            self._folder.log(f"{number:05}: was finished by another worker; the file of {self._run} is dropped")
+            for one in writers:
+                one.path.unlink(missing_ok=True)
+
+    def _wait(self) -> None:
+        """Waits for the segment that is being finished; raises what failed there."""
+        finishing, self._finishing = self._finishing, None
+        if finishing is not None:
+            finishing.result()
+
     @contextmanager
-    def _errors(self) -> Generator[None]:
+    def _errors(self, number: int) -> Generator[None]:
         """Errors of the encoder and of the disk become those that a user can act on."""
         try:
             yield
@@ -174,9 +205,15 @@ class RunOutput:
             raise
         except OSError as error:
             failure = self._folder.failure(error)
-            if full(error) and self._writer is not None:
-                failure.args = (f"{failure} (in segment {self._number} of {len(self._plan)})",)
+            if full(error):
+                failure.args = (f"{failure} (in segment {number} of {len(self._plan)})",)
             raise failure from error
         except (av.FFmpegError, ValueError) as error:
-            raise OutputError(f"{self._folder.path}: segment {self._number} cannot be encoded ({error}); choose "
+            raise OutputError(f"{self._folder.path}: segment {number} cannot be encoded ({error}); choose "
                               "another --codec and begin again with --restart") from error
+
+
+def _discard(writers: Iterable[SegmentWriter]) -> None:
+    for writer in writers:
+        with suppress(OSError, av.FFmpegError, ValueError):
+            writer.discard()

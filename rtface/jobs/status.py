@@ -84,7 +84,8 @@ def read_status(folder: JobFolder, plan: JobPlan | None = None, leases: Leases |
     plan, leases = plan or JobPlan.load(folder), leases or Leases(folder, "")
     finished = {n for n in folder.finished() if n < len(plan)}
     held = leases.held()
-    segments = {worker: int(name) for name, (_, worker) in held.items() if name.isdigit()}
+    # The last of a worker's is in work; the encoder of the one before may still be ending.
+    segments = {worker: int(name) for name, (_, worker) in sorted(held.items()) if name.isdigit()}
     workers: list[WorkerStatus] = []
     at_work: list[AtWork] = []
     done = sum(plan.seconds(n) for n in finished)
