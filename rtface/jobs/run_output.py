@@ -193,8 +193,14 @@ class RunOutput:
     def _wait(self) -> None:
         """Waits for the segment that is being finished; raises what failed there."""
         finishing, self._finishing = self._finishing, None
-        if finishing is not None:
+        if finishing is None:
+            return
+        try:
             finishing.result()
+        except OutputError as error:
+            if isinstance(error.__cause__, FileNotFoundError):  # the folder was perhaps still being removed by then
+                raise self._folder.failure(error.__cause__) from error
+            raise
 
     @contextmanager
     def _errors(self, number: int) -> Generator[None]:
