@@ -136,6 +136,8 @@ class Frame:
         cut: True on the first frame after a scene change (or a seek).
         touched: True once anything was changed: a correction was added, or a stage has drawn something.
         corrected: True once a face's correction was added.
+        brightened: True once light or colour was changed without a network (`rtface.live.brighten`).
+        generated: True once a stage has drawn a face, or a part of one, that a network made up.
         new: True when this is an image unrelated to the one before (separate stills).
         lead_in: True on a frame before a segment that is processed only to settle its state
             (`rtface.pipeline.segments`); it is neither counted nor written.
@@ -159,6 +161,8 @@ class Frame:
     cut: bool = False
     touched: bool = False
     corrected: bool = False
+    brightened: bool = False
+    generated: bool = False
     new: bool = False
     lead_in: bool = False
     before: av.VideoFrame | None = None

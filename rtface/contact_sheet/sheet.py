@@ -145,7 +145,7 @@ def write_sheet(sheet: Sheet, input: Path | Address, options: Options, variants:
     generator = f"rtface {__version__}"
     title = f"{printable(_name(input))}: {_faces(len(sheet.rows))}"
     drawn = Frame(image_from_array(draw(sheet.rows, variants, f"{title} ({generator})"), "rgb"), 0, Fraction(1, 25),
-                  color=Color("rgb", True))
+                  color=Color("rgb", True), corrected=True)
     engines = "+".join(dict.fromkeys(variant.engine for variant in variants))
     write_image(drawn, ImagePlan(image, "png"), tags=describe(
         engines, __version__, max(variant.strength for variant in variants), metadata_options(options)))

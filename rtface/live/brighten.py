@@ -170,7 +170,7 @@ class Brightening:
         lift = round(lift * 256) / 256  # so that a table serves for many frames
         if lift <= 0.0:
             return frame
-        frame = frame if image is frame.image else replace(frame, image=image)
+        frame = replace(frame, image=image, brightened=True)
         frame.make_writable()
         _through(image, form, self.luma_table(form, frame.color, lift), self._chroma_table(form, frame.color, lift))
         return frame

@@ -15,6 +15,7 @@ from typing import Literal
 from rtface.concurrency.shared_frames import FrameLayout
 from rtface.frame import Color, Display
 from rtface.live.protocols import SoundFormat, SoundPacket, VideoFormat
+from rtface.media.provenance import Change
 from rtface.media.workfile import Target
 
 SOUND_BEGAN = "its sound has begun"
@@ -229,12 +230,12 @@ class RecordJob:
 
 @dataclass(frozen=True, slots=True)
 class WriteFrame:
-    """A frame in shared memory, to be shown at `time` seconds of the run; `corrected`: a face on it was corrected."""
+    """A frame in shared memory, to be shown at `time` seconds of the run; `change`: what was changed on it."""
 
     time: float
     slot: int
     layout: FrameLayout
-    corrected: bool = False
+    change: Change = Change.NOTHING
 
 
 @dataclass(frozen=True, slots=True)

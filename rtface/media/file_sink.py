@@ -7,6 +7,7 @@ import av
 from rtface.frame import Frame
 from rtface.media.film_file import FilmFile
 from rtface.media.frame_encoder import FrameEncoder
+from rtface.media.provenance import Change
 from rtface.media.stream_plan import OutputPlan
 from rtface.protocols import Item
 from rtface.stats import Stats
@@ -46,7 +47,7 @@ class FileSink(FilmFile):
                     self.streams.muxer.frame(packet)
         except (OSError, av.FFmpegError, ValueError) as error:
             raise self.failed(error) from error
-        self.corrected = self.corrected or item.corrected
+        self.change |= Change.of(item)
 
     def flush(self) -> None:
         """Muxes what the encoder still holds, and everything that waits."""

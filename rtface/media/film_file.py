@@ -17,11 +17,11 @@ from rtface.frame import Packet
 from rtface.media.leftovers import make_playable
 from rtface.media.mp4 import hide_cover_track, reach_last_frame
 from rtface.media.muxer import AnyPacket, muxer_options
-from rtface.media.mxf import check_spacing, plain_name
+from rtface.media.mxf import check_spacing
 from rtface.media.output_streams import OutputStreams
-from rtface.media.provenance import append_xmp_box, without_correction
+from rtface.media.provenance import NAMES, Change, append_xmp_box, true_tags, xmp
 from rtface.media.stream_plan import OutputPlan
-from rtface.media.tags import take_out
+from rtface.media.tags import rewrite
 from rtface.media.timeline import REMEMBERED
 from rtface.media.workfile import WorkFile, full
 from rtface.stats import Stats
@@ -50,7 +50,7 @@ class FilmFile:
     Attributes:
         kept: frames that lie in the partial film, from the first on without a gap.
         frames: noted so far.
-        corrected: whether a face was corrected on any frame; set it before `finish`.
+        change: what was changed on the frames; set it before `complete`.
 
     Raises:
         OutputError: the working file cannot be made.
@@ -69,7 +69,7 @@ class FilmFile:
         except OSError as error:
             raise OutputError(f"{plan.path}: the working file cannot be made ({error.strerror})") from error
         self.frames = 0
-        self.corrected = False
+        self.change = Change.NOTHING
         self._complete = self._over = False
         self._partial: str | None = None
         self.kept = 0
@@ -155,9 +155,7 @@ class FilmFile:
                     hide_cover_track(file)
                 if self.plan.format in ("mp4", "mov"):
                     reach_last_frame(file)
-                    if self.plan.metadata and self.corrected:
-                        append_xmp_box(file, self.plan.metadata)
-                self._unmark(file)
+                self._mark(file)
         except OSError as error:
             raise self._unnamed(error) from error
 
@@ -218,12 +216,17 @@ class FilmFile:
         if not keep:
             self._file.discard()
 
-    def _unmark(self, file: BinaryIO) -> None:
-        """Takes out what was written with the header about corrected faces, where there turned out to be none."""
-        if not self.corrected:
-            tags, own = self.plan.metadata, {plain_name(name.lower()) for name in self.plan.info.metadata}
-            # What the input said of itself stays: it may have been enhanced before.
-            take_out(file, self.plan.format, tags.keys() - without_correction(tags).keys() - own)
+    def _mark(self, file: BinaryIO) -> None:
+        """Puts what turned out to be true in the place of what the header says, and the XMP behind the film."""
+        tags, packet = self.plan.metadata, self.plan.info.xmp
+        said = true_tags(tags, self.change, self.plan.own_tags)
+        if tags:
+            rewrite(file, self.plan.format, {name: said.get(name) for name in NAMES})
+        if self.plan.format in ("mp4", "mov"):
+            if tags and self.change:
+                packet = xmp(said, packet)
+            if packet:
+                append_xmp_box(file, packet)
 
     def _keep(self) -> str | None:
         """Gives the working file its partial name if it plays and is wanted, else removes it."""
@@ -233,7 +236,8 @@ class FilmFile:
         with self._file.edited() as file:
             times = make_playable(file)
             with contextlib.suppress(OSError):  # the film itself is what matters here
-                self._unmark(file)
+                if not self._complete:
+                    self._mark(file)
         if not times:
             self._file.discard()
             return None

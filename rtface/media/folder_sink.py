@@ -43,7 +43,7 @@ class FolderSink:
         kind: of the stills: "png", "tiff" or "dpx".
         source: the folder that is read as a film; None for a film.
         timecode: of the first still, for DPX; None leaves the header's.
-        tags: what was done, see `rtface.media.provenance.describe`; written into stills that were corrected.
+        tags: what was done, see `rtface.media.provenance.describe`; a still says as much of it as is true.
         stats: receives counters and the time that encoding takes.
 
     Attributes:
@@ -131,8 +131,8 @@ class FolderSink:
                 copy_file(path, plan.target)
                 return
             still = read_origin(path)
-        write_image(frame, plan, still=still, tags=self._tags if frame.corrected else None, sync=False,
-                    rate=self._rate, timecode=timecode)
+        write_image(frame, plan, still=still, tags=self._tags, sync=False, rate=self._rate,
+                    timecode=timecode)
 
     def finish(self) -> None:
         """Gives the folder its name.

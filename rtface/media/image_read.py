@@ -32,7 +32,7 @@ _CODECS = {"png": "png", "jpeg": "mjpeg", "tiff": "tiff", "webp": "webp", "bmp":
 _UPRIGHT = {1: (0, False), 2: (0, True), 3: (2, False), 4: (2, True), 5: (1, True), 6: (1, False), 7: (3, True),
             8: (3, False)}
 # Descriptive TIFF tags that go along: description, make, model, date, artist, copyright.
-_TIFF_TAGS = (270, 271, 272, 306, 315, 33432)
+_TIFF_TAGS = (270, 271, 272, 305, 306, 315, 33432)
 _FULL = 2
 
 

@@ -30,7 +30,7 @@ from rtface.media.image_read import IMAGE_KINDS, Origin, Still
 from rtface.media.jpeg import encode_jpeg, finer, tables_of_quality
 from rtface.media.outputs import check_target
 from rtface.media.pixel_format import nearest, pixel_format_info
-from rtface.media.provenance import xmp
+from rtface.media.provenance import Change, own_tags, true_tags, xmp
 from rtface.media.workfile import Target, full, write_whole
 from rtface.util.av_arrays import copy_image, plane_rows
 from rtface.util.timecode import Timecode
@@ -99,7 +99,7 @@ def write_image(frame: Frame, plan: ImagePlan, *, still: Still | Origin | None =
         frame: what to write.
         plan: where to.
         still: what was read, whose profile, EXIF and XMP go along.
-        tags: what was done, see `rtface.media.provenance.describe`.
+        tags: what is done, see `rtface.media.provenance.describe`; as much of it is written as is true of the frame.
         sync: whether the disk has the image before its name appears.
         rate, timecode: for the header of a DPX; a timecode replaces the header's own.
 
@@ -116,16 +116,18 @@ def write_image(frame: Frame, plan: ImagePlan, *, still: Still | Origin | None =
             meta.exif = exif_turned(meta.exif) if meta.exif else None
     if plan.kind != "png":
         meta.png = []
+    change = Change.of(frame)
+    tags = true_tags(tags, change, own_tags({}, meta.xmp)) if tags and change else None
     if tags:
         meta.xmp = xmp(tags, meta.xmp)
     _check_size(plan.target.shown, plan.kind, frame.image)
     try:
         if plan.kind == "dpx":
-            data = _encode_dpx(frame, still, rate, timecode)
+            data = _encode_dpx(frame, still, rate, timecode, creator=f"rtface {__version__}" if tags else "")
         elif plan.kind == "exr":
             data = _encode_exr(frame, still, plan, tags, timecode)
         else:
-            data = _encode_tiff(frame, meta) if plan.kind == "tiff" else _encode(frame, plan.kind, meta, tags)
+            data = _encode_tiff(frame, meta, tags) if plan.kind == "tiff" else _encode(frame, plan.kind, meta, tags)
     except (av.FFmpegError, cv2.error, ValueError, struct.error) as error:
         said = "not enough memory" if isinstance(error, MemoryError) else " ".join(str(error).split())
         raise OutputError(f"{plan.target.shown}: an image of {frame.image.width}×{frame.image.height} could not be "
@@ -247,7 +249,8 @@ def _encode_jpeg(image: av.VideoFrame, meta: ImageMetadata) -> bytes:
     return encode_jpeg(planes, pixel_format_info(image.format.name).sampling, tables)
 
 
-def _encode_dpx(frame: Frame, still: Still | Origin | None, rate: Fraction | None, timecode: Timecode | None) -> bytes:
+def _encode_dpx(frame: Frame, still: Still | Origin | None, rate: Fraction | None, timecode: Timecode | None, *,
+                creator: str) -> bytes:
     """The file that was read with the samples that changed, or a new DPX: 8, 10 or 16 bits, RGB or gray."""
     if still is not None and still.kind == "dpx":
         data = rewrite_dpx(_bytes_of(still), frame.image)
@@ -257,7 +260,7 @@ def _encode_dpx(frame: Frame, still: Still | Origin | None, rate: Fraction | Non
     pix_fmt = ("gray" if gray else "rgb24") if shape.bits <= 8 else "gray16le" if gray else (
         "gbrp10le" if shape.bits <= 10 else "gbrp12le" if shape.bits <= 12 else "rgb48le")
     image = copy_image(_as(frame.image, frame.color, pix_fmt))
-    return new_dpx(image, transfer=frame.color.transfer, rate=rate, timecode=timecode, creator=f"rtface {__version__}")
+    return new_dpx(image, transfer=frame.color.transfer, rate=rate, timecode=timecode, creator=creator)
 
 
 def _encode_exr(frame: Frame, still: Still | Origin | None, plan: ImagePlan, tags: Mapping[str, str] | None,
@@ -279,13 +282,13 @@ def copy_file(path: Path, target: Target) -> None:
         raise OutputError(f"{target.shown}: cannot be written ({full(error) or error.strerror})") from error
 
 
-def _encode_tiff(frame: Frame, meta: ImageMetadata) -> bytes:
+def _encode_tiff(frame: Frame, meta: ImageMetadata, tags: Mapping[str, str] | None) -> bytes:
     import tifffile  # slow to import, and films do without
 
     image = _workable(frame).image
     pixels = image.to_ndarray()
     gray = pixels.ndim == 2
-    strings = [(n, "s", 0, v, True) for n, v in meta.tiff.items() if n not in (270, 306)]
+    strings = [(n, "s", 0, v, True) for n, v in meta.tiff.items() if n not in (270, 305 if tags else 270, 306)]
     extra: list[tuple[int, str, int, Any, bool]] = [(274, "H", 1, meta.orientation, True), *strings]
     if meta.xmp:
         extra.append((700, "B", len(meta.xmp), meta.xmp, True))
@@ -293,5 +296,5 @@ def _encode_tiff(frame: Frame, meta: ImageMetadata) -> bytes:
     tifffile.imwrite(file, pixels, photometric="minisblack" if gray else "rgb", compression="zlib",
                      extrasamples=["unassalpha"] if pixels.ndim == 3 and pixels.shape[2] == 4 else None,
                      iccprofile=meta.icc, extratags=extra, description=meta.tiff.get(270), datetime=meta.tiff.get(306),
-                     software="rtface", metadata=None)
+                     software="rtface" if tags else False, metadata=None)
     return file.getvalue()

@@ -71,7 +71,8 @@ _PARTITION = bytes.fromhex("060e2b34020501010d0102010102")
 _FILL = bytes.fromhex("060e2b34010101020301021001000000")
 _PACKAGES = tuple(bytes.fromhex(f"060e2b34025301010d0101010101{kind}00") for kind in ("36", "37"))
 _TAGGED_VALUE = bytes.fromhex("060e2b34025301010d01010101013f00")
-_INSTANCE, _COMMENTS, _NAME = 0x3C0A, 0x4406, 0x5001
+_INSTANCE, _COMMENTS, _NAME, _TEXT = 0x3C0A, 0x4406, 0x5001, 0x5003
+_TYPE_BYTES = 17  # byte order and type, in front of a text
 _LARGEST_HEADER, _LONGEST_FILL = 16 << 20, 1 << 16
 
 
@@ -86,19 +87,31 @@ def plain_name(name: str) -> str:
     return name.removeprefix(_PREFIX)
 
 
-def take_out_comments(file: BinaryIO, names: Collection[str]) -> None:
-    """Removes comments of a finished file without moving anything else: sets become fill items (SMPTE ST 377-1, 6.3.3,
-    9.6), and the packages no longer refer to them."""
+def rewrite_comments(file: BinaryIO, texts: Mapping[str, str | None]) -> None:
+    """Changes comments of a finished file without moving anything else.
+
+    A new text, which may not be longer, is filled up with zeros. Where it is None the set becomes a fill item (SMPTE
+    ST 377-1, 6.3.3, 9.6), and the packages no longer refer to it.
+    """
     file.seek(0)
     before = file.read(_LARGEST_HEADER)
     data, removed = bytearray(before), set[bytes]()
     sets = list(_header_sets(data))
     for key, at, value, end in sets:
         if key == _TAGGED_VALUE:
-            items = {tag: bytes(data[start:stop]) for tag, start, stop in _items(data, value, end)}
-            if items.get(_NAME, b"").decode("utf-16-be", "replace").rstrip("\0") in names:
-                removed.add(items.get(_INSTANCE, b""))
+            items = {tag: (start, stop) for tag, start, stop in _items(data, value, end)}
+            name = bytes(data[slice(*items.get(_NAME, (0, 0)))]).decode("utf-16-be", "replace").rstrip("\0").lower()
+            name = plain_name(name)
+            if name not in texts:
+                continue
+            if (text := texts[name]) is None:
+                removed.add(bytes(data[slice(*items.get(_INSTANCE, (0, 0)))]))
                 data[at:at + 16] = _FILL
+            elif _TEXT in items:
+                start, stop = items[_TEXT][0] + _TYPE_BYTES, items[_TEXT][1]
+                new = text.encode("utf-16-le" if data[items[_TEXT][0]] == ord("L") else "utf-16-be")
+                if len(new) <= stop - start:
+                    data[start:stop] = new.ljust(stop - start, b"\0")
     for key, at, value, end in sets:
         if key in _PACKAGES and not _without_references(data, at, value, end, removed):
             return

@@ -18,6 +18,7 @@ from rtface.media.frame_encoder import add_video
 from rtface.media.muxer import AnyPacket, Muxer, muxer_options
 from rtface.media.mxf import user_tags
 from rtface.media.pcm_sound import PcmTranscoder
+from rtface.media.provenance import header_tags, own_tags
 from rtface.media.start_timecode import KEY
 from rtface.media.stream_plan import COVERS, OutputPlan, StreamPlan
 from rtface.media.transcode import AdtsRewriter, AudioTranscoder, SubtitleTranscoder
@@ -46,7 +47,8 @@ class OutputStreams:
         covers: list[AnyPacket] = []
         cued: list[Stream] = []
         unheard: list[int] = []
-        container.metadata.update(_fresh(plan.info.metadata) | plan.metadata)
+        container.metadata.update({k: v for k, v in _fresh(plan.info.metadata).items() if not own_tags({k: v})}
+                                  | header_tags(plan.metadata, plan.own_tags))
         if plan.format == "mxf":
             container.metadata.update(user_tags(container.metadata))
         if plan.timecode is not None and plan.format in ("matroska", "webm", "mxf"):

@@ -113,6 +113,7 @@ class MediaInfo:
         has_audio: whether any sound stream is there.
         transparent: whether the first frame has samples that are not fully opaque.
         streams, chapters, metadata: everything else the container holds.
+        xmp: the XMP packet of an MP4 or MOV, or None.
         expected_frames: estimate for progress, or None.
         hdr: static HDR metadata, or None.
         captions: whether closed captions ride on the first frame.
@@ -150,6 +151,7 @@ class MediaInfo:
     streams: list[StreamInfo] = field(default_factory=list[StreamInfo])
     chapters: list[Chapter] = field(default_factory=list[Chapter])
     metadata: dict[str, str] = field(default_factory=dict[str, str])
+    xmp: bytes | None = None
     expected_frames: int | None = None
     hdr: HdrMetadata | None = None
     captions: bool = False
@@ -189,7 +191,7 @@ def open_container(path: str | os.PathLike[str], pipe: PipeReader | None = None)
         url = f"file:{url}"  # keeps "a:b.mp4" from being read as a protocol
     try:
         container = av.open(url if pipe is None else pipe, "r", metadata_errors="replace",
-                            container_options=NETWORK_OPTIONS if is_url(path) else {},
+                            container_options=(NETWORK_OPTIONS if is_url(path) else {}) | {"export_xmp": "1"},
                             timeout=(_OPEN_S, _READ_S) if is_url(path) else None)
     except av.FFmpegError as error:
         if isinstance(error, PermissionError | FileNotFoundError):

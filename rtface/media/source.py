@@ -265,6 +265,8 @@ class FileSource:
         if not decoder.rate_known and not decoder.still:
             self._stats.warn("rate", f"{self._name}: does not say its frame rate; {decoder.rate} frames a second are "
                              "assumed")
+        metadata = dict(container.metadata)
+        packet = metadata.pop("xmp", None) if "mp4" in container.format.name else None
         return MediaInfo(
             path=self._name, format=container.format.name, duration_s=None if length is None else float(length),
             width=image.width, height=image.height, display_width=round(width), display_height=round(height),
@@ -273,7 +275,8 @@ class FileSource:
             tags=tags_of(image, decoder.siting), matrix=decoder.matrix, aspect=aspect,
             interlaced=image.interlaced_frame, is_still=decoder.still, has_audio=bool(container.streams.audio),
             transparent=alpha and int(image.reformat(format="rgba").to_ndarray()[..., 3].min()) < 255,
-            streams=streams, chapters=self._chapters(), metadata=dict(container.metadata),
+            streams=streams, chapters=self._chapters(), metadata=metadata,
+            xmp=packet.encode() if packet else None,
             expected_frames=1 if decoder.still else None if length is None else max(1, round(length * decoder.rate)),
             hdr=hdr_of(image), captions=has_captions(image), start=self._start, end=self._end,
             clock_start=self._clock_start, video_start=self._video_start(decoder), origin=self._origin(),

@@ -22,6 +22,7 @@ from rtface.media.outputs import check_target
 from rtface.media.pcm_sound import RATE
 from rtface.media.pixel_format import pixel_format_info
 from rtface.media.probe import MediaInfo, StreamInfo
+from rtface.media.provenance import own_tags
 from rtface.media.start_timecode import output_timecode
 from rtface.media.workfile import Target
 from rtface.stats import Stats
@@ -76,9 +77,8 @@ class OutputPlan:
         info: the input.
         timecode: of the output's first frame; None for none.
         notes: one line for each thing a user should know: transcodes, drops, choices.
-        metadata: what was done (`rtface.media.provenance.describe`); set it before the sink is made. Where no frame
-        turns out
-            to have been corrected, the film does not say so.
+        metadata: what is done (`rtface.media.provenance.describe`); set it before the sink is made. The film says
+            as much of it as turns out to be true.
     """
 
     target: Target
@@ -94,6 +94,11 @@ class OutputPlan:
     def path(self) -> str:
         """The output as the user named it."""
         return self.target.shown
+
+    @property
+    def own_tags(self) -> dict[str, str]:
+        """What the input says of itself, see `rtface.media.provenance.own_tags`."""
+        return own_tags(self.info.metadata, self.info.xmp)
 
 
 def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str | None = None,

@@ -1,42 +1,47 @@
-"""Takes tags out of a finished film in place, without moving anything else in the file.
+"""Changes tags of a finished film in place, without moving anything else in the file.
 
 Containers write their tags with the header, before it is known whether any face will be corrected.
-Where none was, the tags that say so are taken out at the end: their bytes become free space (MP4,
-MOV) or a Void element (Matroska, WebM).
+At the end the tags that turned out not to be true are replaced or taken out: the bytes that this
+leaves become free space (MP4, MOV) or a Void element (Matroska, WebM), and in MXF fill items.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
 from rtface.media.mp4 import boxes, find_box, inner_boxes
-from rtface.media.mxf import take_out_comments
+from rtface.media.mxf import rewrite_comments
+
+Texts = Mapping[str, str | None]
+"""New texts of tags by their names in lower case; None takes a tag out. Other tags stay."""
 
 
-def take_out(file: BinaryIO, format: str, names: Collection[str]) -> None:
-    """Removes the global tags `names` from a file in FFmpeg's container `format`; MPEG-TS has
-    none."""
-    if not names:
+def rewrite(file: BinaryIO, format: str, texts: Texts) -> None:
+    """Changes global tags that a file in FFmpeg's container `format` has; MPEG-TS has none.
+
+    All of them together may not become longer: where there is no room, the tags stay as they are.
+    """
+    if not texts:
         return
     if format in ("mp4", "mov"):
-        _from_mp4(file, names)
+        _in_mp4(file, texts)
     elif format in ("matroska", "webm"):
-        _from_matroska(file, {name.lower() for name in names})
+        _in_matroska(file, texts)
     elif format == "mxf":
-        take_out_comments(file, names)
+        rewrite_comments(file, texts)
 
 
 # -- MP4, MOV (ISO 14496-12, QuickTime metadata keys) ---------------------------------------------------------------
 
 
-def _from_mp4(file: BinaryIO, names: Collection[str]) -> None:
+def _in_mp4(file: BinaryIO, texts: Texts) -> None:
     at = 0
     for kind, size in list(boxes(file)):
         if kind == b"moov":
-            _clean_moov(file, at, size, names)
+            _change_moov(file, at, size, texts)
         elif kind == b"mdat":  # FFmpeg's fragments, once whole, leave their first header at the beginning of it
             for inner in (at + 8, at + 16):
                 file.seek(inner)
@@ -45,40 +50,45 @@ def _from_mp4(file: BinaryIO, names: Collection[str]) -> None:
                     file.seek(inner + length)
                     found, what = struct.unpack(">I4s", file.read(8))
                     if what == b"moov" and length + found < size:
-                        _clean_moov(file, inner + length, found, names)
+                        _change_moov(file, inner + length, found, texts)
         at += size
 
 
-def _clean_moov(file: BinaryIO, at: int, size: int, names: Collection[str]) -> None:
+def _change_moov(file: BinaryIO, at: int, size: int, texts: Texts) -> None:
     file.seek(at)
     moov = bytearray(file.read(size))
     before = bytes(moov)
     for holder in ((8, size), *inner_boxes(moov, 8, size, b"udta")):
         for meta in inner_boxes(moov, *holder, b"meta"):
-            _clean_meta(moov, *meta, {name.encode() for name in names})
+            _change_meta(moov, *meta, texts)
     if bytes(moov) != before:
         file.seek(at)
         file.write(moov)
 
 
-def _clean_meta(data: bytearray, start: int, end: int, names: set[bytes]) -> None:
-    """Removes keys and their values from the body of a `meta` box with named keys; the bytes that
+def _change_meta(data: bytearray, start: int, end: int, texts: Texts) -> None:
+    """Changes keys and their values in the body of a `meta` box with named keys; the bytes that
     this leaves become `free`."""
     body = start + (0 if data.startswith(b"hdlr", start + 4) else 4)  # MP4's has version and flags
     keys, values = find_box(data, body, end, b"keys"), find_box(data, body, end, b"ilst")
     if keys is None or values is None or keys[1] != values[0] - 8:
         return
     entries = list(_entries(data, keys[0] + 8, keys[1]))
-    kept = [number for number, entry in enumerate(entries, 1) if entry[8:] not in names]
-    if len(kept) == len(entries):
-        return
+    names = [entry[8:].decode(errors="replace").lower() for entry in entries]
+    kept = [number for number, name in enumerate(names, 1) if texts.get(name, "") is not None]
     table = struct.pack(">II", 0, len(kept)) + b"".join(entries[number - 1] for number in kept)
-    said = b"".join(entry[:4] + struct.pack(">I", kept.index(number) + 1) + entry[8:]
-                    for entry in _entries(data, *values)
-                    if (number := struct.unpack_from(">I", entry, 4)[0]) in kept)
+    said = b""
+    for entry in _entries(data, *values):
+        number = struct.unpack_from(">I", entry, 4)[0]
+        if number in kept:
+            text = texts.get(names[number - 1])
+            value = entry[8:] if text is None else _box(b"data", entry[16:24] + text.encode())
+            said += struct.pack(">II", 8 + len(value), kept.index(number) + 1) + value
     new = _box(b"keys", table) + _box(b"ilst", said)
     begin, after = keys[0] - 8, values[1]
-    data[begin:after] = new + _box(b"free", bytes(after - begin - len(new) - 8))
+    free = after - begin - len(new)
+    if free == 0 or free >= 8:
+        data[begin:after] = new + (_box(b"free", bytes(free - 8)) if free else b"")
 
 
 def _entries(data: bytearray, at: int, end: int) -> Iterator[bytes]:
@@ -96,11 +106,11 @@ def _box(kind: bytes, body: bytes) -> bytes:
 
 # -- Matroska, WebM (RFC 8794, RFC 9559) ----------------------------------------------------------------------------
 
-_SEGMENT, _TAGS, _TAG, _SIMPLE, _NAME, _CRC = 0x18538067, 0x1254C367, 0x7373, 0x67C8, 0x45A3, 0xBF
+_SEGMENT, _TAGS, _TAG, _SIMPLE, _NAME, _TEXT, _CRC = 0x18538067, 0x1254C367, 0x7373, 0x67C8, 0x45A3, 0x4487, 0xBF
 _UNKNOWN = -1
 
 
-def _from_matroska(file: BinaryIO, names: set[str]) -> None:
+def _in_matroska(file: BinaryIO, texts: Texts) -> None:
     for kind, body, size in _level(file, 0):
         if kind != _SEGMENT:
             continue
@@ -108,7 +118,7 @@ def _from_matroska(file: BinaryIO, names: set[str]) -> None:
             if inner == _TAGS and length >= 0:
                 file.seek(start)
                 before = file.read(length)
-                if len(before) == length and (after := _cleaned(before, names)) != before:
+                if len(before) == length and (after := _changed(before, texts)) != before:
                     file.seek(start)
                     file.write(after)
         if size == _UNKNOWN:
@@ -158,24 +168,51 @@ def _elements(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int
         start = body + size
 
 
-def _cleaned(tags: bytes, names: set[str]) -> bytes:
-    """The body of the element Tags with the tags of these names turned into Void elements, and its
-    checksum put right."""
-    data, crc = bytearray(tags), None
-    for kind, start, body, end in list(_elements(tags, 0, len(tags))):
+def _changed(tags: bytes, texts: Texts) -> bytes:
+    """The body of the element Tags with other texts, as long as before, and its checksum put right."""
+    parts, checked = list[bytes](), False
+    for kind, start, body, end in _elements(tags, 0, len(tags)):
         if kind == _CRC:
-            crc = (body, end)
-        if kind != _TAG:
-            continue
-        simple = [(s, e, _name(tags, b, e)) for k, s, b, e in _elements(tags, body, end) if k == _SIMPLE]
-        ours = [(s, e) for s, e, name in simple if name in names]
-        if ours and len(ours) == len(simple):
-            ours = [(start, end)]  # a Tag without any SimpleTag is not allowed
-        for s, e in ours:
-            data[s:e] = _void(e - s)
-    if crc is not None:
-        data[crc[0]:crc[1]] = struct.pack("<I", zlib.crc32(data[crc[1]:]))
-    return bytes(data)
+            checked = True
+        elif kind != _TAG:
+            parts.append(tags[start:end])
+        else:
+            simple = [(tags[s:e] if k != _SIMPLE else _changed_tag(tags, s, b, e, texts), k)
+                      for k, s, b, e in _elements(tags, body, end)]
+            if any(part and k == _SIMPLE for part, k in simple):  # a Tag without a SimpleTag is not allowed
+                whole = b"".join(part for part, _ in simple)
+                parts.append(tags[start:end] if len(whole) == end - body else _element(_TAG, whole))
+    free = len(tags) - sum(map(len, parts)) - 6 * checked
+    if free == 1:  # a Void element takes two bytes: a longer length of the last part takes one
+        free, parts[-1] = 0, _longer(parts[-1])
+    if free < 0:
+        return tags
+    data = b"".join(parts) + (_void(free) if free else b"")
+    return (_element(_CRC, struct.pack("<I", zlib.crc32(data))) if checked else b"") + data
+
+
+def _changed_tag(data: bytes, start: int, body: int, end: int, texts: Texts) -> bytes:
+    """A SimpleTag with its new text; nothing where it is taken out."""
+    name = _name(data, body, end)
+    if name not in texts:
+        return data[start:end]
+    if (text := texts[name]) is None:
+        return b""
+    return _element(_SIMPLE, b"".join(_element(_TEXT, text.encode()) if k == _TEXT else data[s:e]
+                                      for k, s, _, e in _elements(data, body, end)))
+
+
+def _element(kind: int, body: bytes, width: int = 0) -> bytes:
+    """An element whose length takes `width` bytes, or as few as it can."""
+    width = width or next(w for w in range(1, 9) if len(body) < (1 << 7 * w) - 1)
+    size = (len(body) | 1 << 7 * width).to_bytes(width, "big")
+    return kind.to_bytes((kind.bit_length() + 7) // 8, "big") + size + body
+
+
+def _longer(element: bytes) -> bytes:
+    """The same element with a length that takes one byte more."""
+    kind, body, _ = _head(element, 0) or (0, 0, 0)
+    return _element(kind, element[body:], body - (kind.bit_length() + 7) // 8 + 1)
 
 
 def _name(data: bytes, start: int, end: int) -> str:

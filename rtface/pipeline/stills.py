@@ -184,7 +184,7 @@ class _Stills:
     def _write(self, frame: Frame) -> None:
         still, plan = self._waiting.pop(0)
         try:
-            write_image(frame, plan, still=still, tags=self.tags if frame.corrected else None)
+            write_image(frame, plan, still=still, tags=self.tags)
         except OutputError as error:
             if full(error.__cause__):  # every other image would meet it too
                 raise

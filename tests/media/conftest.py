@@ -143,14 +143,14 @@ def first_times(path: Path) -> dict[str, Fraction]:
 
 def passthrough(source: Path, output: Path, *, start: float | None = None, end: float | None = None,
                 stats: Stats | None = None, tags: dict[str, str] | None = None, strict: bool = False,
-                corrected: bool = True, **options: Any) -> OutputPlan:
-    """Source to sink with nothing between; `corrected`: whether the frames say that a face was corrected on them."""
+                corrected: bool = True, marks: dict[str, bool] | None = None, **options: Any) -> OutputPlan:
+    """Source to sink with nothing between; frames say that a face was `corrected` on them, and the other `marks`."""
     stats = stats or Stats()
     opened = FileSource(source, start=start, end=end, stats=stats, strict=strict)
     try:
         plan = plan_output(opened.info, output, stats=stats, **{"overwrite": True, **options})
         plan.metadata.update(tags or {})
-        Tools.feed((replace(item, corrected=corrected) if isinstance(item, Frame) else item
+        Tools.feed((replace(item, corrected=corrected, **marks or {}) if isinstance(item, Frame) else item
                     for item in opened), FileSink(plan, stats))
     finally:
         opened.close()

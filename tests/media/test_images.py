@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import tracemalloc
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -56,7 +57,8 @@ def smooth(height: int = 48, width: int = 64) -> np.ndarray:
 
 def through(source: Path, output: Path, **options: object) -> None:
     still = read_image(source)
-    write_image(still.frame, plan_image(output, still=still), still=still, **options)
+    frame = replace(still.frame, corrected="tags" in options)
+    write_image(frame, plan_image(output, still=still), still=still, **options)
 
 
 @pytest.mark.parametrize(("pix_fmt", "shape"), [

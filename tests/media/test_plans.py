@@ -141,7 +141,7 @@ def test_a_film_without_a_corrected_face_does_not_say_so(media, tmp_path: Path, 
 def test_what_stages_drew_is_still_said_without_a_corrected_face(media, tmp_path: Path, suffix: str):
     tags = describe("rtface-m 1", "0.1.0", 0.75, {"stages": "label"})
     source = media.make_film(tmp_path / "in.mp4")
-    media.passthrough(source, tmp_path / f"out{suffix}", tags=tags, corrected=False)
+    media.passthrough(source, tmp_path / f"out{suffix}", tags=tags, corrected=False, marks={"touched": True})
     said = _said(tmp_path / f"out{suffix}")
     assert said["enhanced_by"] == "rtface 0.1.0" and said["rtface_options"] == "stages=label"
     assert not {"digital_source_type", "rtface_engine", "rtface_strength"} & said.keys()

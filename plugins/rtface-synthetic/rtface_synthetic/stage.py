@@ -6,7 +6,7 @@ moment ago.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -104,7 +104,7 @@ class Synthetic:
         for face in frame.unfollowed:  # one without a track may be a face that was asked for: in doubt it is covered
             if self._choose.ids is None or face.track_id in {0, *self._choose.ids}:
                 canvas.blur(covering(face, 0.2), _SIGMA * float(max(face.box[2:] - face.box[:2])))
-        return canvas.frame
+        return replace(canvas.frame, generated=True) if done else canvas.frame
 
     def _wear(self, face: Face) -> _Worn:
         if face.track_id not in self._worn:

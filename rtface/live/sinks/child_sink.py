@@ -23,6 +23,7 @@ from rtface.live.messages import (
     WriteSound,
 )
 from rtface.live.protocols import EndpointHealth, SoundPacket, VideoFormat
+from rtface.media.provenance import Change
 
 # Seconds for the child to start, which takes long on a busy machine, and for its sink to open.
 STARTING, OPENING = 30.0, 10.0
@@ -97,7 +98,7 @@ class ChildSink:
                 except UsageError:  # larger than was agreed
                     slot = None
                 if slot is not None and not child.send(
-                        WriteFrame(seconds, slot, FrameLayout.of(frame.image), frame.corrected)):
+                        WriteFrame(seconds, slot, FrameLayout.of(frame.image), Change.of(frame))):
                     ring.free(slot)
                     slot = None
             if slot is None:

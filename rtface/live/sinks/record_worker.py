@@ -30,9 +30,9 @@ from rtface.live.sinks.stream_mux import SoundTrack
 from rtface.media.codec import ALIASES
 from rtface.media.encoders import EncoderRefused, VideoPlan, check, configure, set_quality
 from rtface.media.mp4 import cut_to_whole_fragments, reach_last_frame
-from rtface.media.provenance import append_xmp_box, without_correction
+from rtface.media.provenance import NAMES, Change, append_xmp_box, true_tags, xmp
 from rtface.media.stream_plan import supported_encoders
-from rtface.media.tags import take_out
+from rtface.media.tags import rewrite
 from rtface.media.workfile import WorkFile, full
 from rtface.redaction import redacted
 
@@ -62,7 +62,7 @@ class Recording:
         plan = _plan(job)
         self.encoder, self._fit = plan.encoder, EncoderScaler(job.video, plan.pix_fmt)
         self.frames = 0
-        self._corrected = False
+        self._change = Change.NOTHING
         self._last: dict[int, int] = {}
         self.file = WorkFile(job.target, job.work)
         self._container = av.open(self.file, "w", format=job.container, buffer_size=1 << 16,
@@ -76,9 +76,9 @@ class Recording:
         self._video.codec_context.gop_size = max(1, round(job.gop * float(plan.rate)))
         self._sound = SoundTrack(self._container, job.sound) if job.sound is not None else None
 
-    def write_frame(self, image: av.VideoFrame, seconds: float, *, corrected: bool = False) -> None:
-        """Writes the next frame; `corrected`: whether a face was corrected on it."""
-        self._corrected = self._corrected or corrected
+    def write_frame(self, image: av.VideoFrame, seconds: float, change: Change = Change.NOTHING) -> None:
+        """Writes the next frame, on which this was changed."""
+        self._change |= change
         image = self._fit(image)
         image.pts, image.time_base = self._rising(0, seconds), TICKS
         image.duration = round(1 / self._job.video.rate / TICKS)
@@ -102,9 +102,7 @@ class Recording:
         with self.file.edited() as file:
             if job.container in ("mp4", "mov"):
                 reach_last_frame(file)
-                if job.metadata and self._corrected:
-                    append_xmp_box(file, job.metadata)
-            self._unmark(file)
+            self._mark(file)
         # The parent waits for a second only: the disk is waited for where an older file would be lost without.
         self.file.publish(sync=job.target.path.exists())
 
@@ -120,15 +118,19 @@ class Recording:
             with self.file.edited() as file:
                 if self._job.container in ("mp4", "mov"):
                     cut_to_whole_fragments(file)
-                self._unmark(file)
+                self._mark(file)
             return str(self.file.keep())
         return str(self.file.path)
 
-    def _unmark(self, file: BinaryIO) -> None:
-        """Removes the tags about corrected faces from the header where no face was corrected."""
-        if not self._corrected:
-            tags = self._job.metadata
-            take_out(file, self._job.container, tags.keys() - without_correction(tags).keys())
+    def _mark(self, file: BinaryIO) -> None:
+        """Puts what turned out to be true in the place of what the header says, and the XMP behind the film."""
+        job = self._job
+        if not job.metadata:
+            return
+        said = true_tags(job.metadata, self._change)
+        rewrite(file, job.container, {name: said.get(name) for name in NAMES})
+        if job.container in ("mp4", "mov") and self._change:
+            append_xmp_box(file, xmp(said))
 
     def _rising(self, stream: int, seconds: float) -> int:
         self._last[stream] = max(round(seconds / TICKS), self._last.get(stream, -1) + 1)
@@ -195,7 +197,7 @@ def _take(parent: ParentProcess, recording: Recording) -> None:
     assert frames is not None
     while (message := parent.receive()) is not None:
         if isinstance(message, WriteFrame):
-            recording.write_frame(frames.get(message.slot, message.layout), message.time, corrected=message.corrected)
+            recording.write_frame(frames.get(message.slot, message.layout), message.time, message.change)
         elif isinstance(message, WriteSound):
             recording.sound(message.sound, message.time)
         if time.monotonic() - reported > _STATUS_S:

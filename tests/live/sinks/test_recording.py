@@ -14,7 +14,7 @@ from rtface.live.messages import RecordJob
 from rtface.live.sinks.record_worker import Recording
 from rtface.live.sinks.stream_sink import open_live_sink
 from rtface.media.outputs import check_target
-from rtface.media.provenance import DIGITAL_SOURCE_TYPE, describe
+from rtface.media.provenance import DIGITAL_SOURCE_TYPE, ENHANCED, Change, describe
 from rtface.media.stream_plan import FORMATS
 from rtface.media.workfile import work_name
 from rtface.options import Options
@@ -30,7 +30,7 @@ def begun(path: Path, **options: object) -> Recording:
     return Recording(RecordJob(work_name(target.path), target, FORMATS[path.suffix], form(320, 180), MONO, **more))
 
 
-def feed(recording: Recording, seconds: float = 1.0, *, corrected: bool = False, grain: bool = False) -> None:
+def feed(recording: Recording, seconds: float = 1.0, *, change: Change = Change.NOTHING, grain: bool = False) -> None:
     voice, noise = Voice(0.0), np.random.default_rng(1)
     for number in range(round(seconds * 30)):
         image = stamped_image(320, 180, number / 30)
@@ -38,7 +38,7 @@ def feed(recording: Recording, seconds: float = 1.0, *, corrected: bool = False,
             noisy = image.to_ndarray()
             noisy[16:] += noise.integers(0, 60, noisy[16:].shape, np.uint8)
             image = av.VideoFrame.from_ndarray(noisy, "yuv420p")
-        recording.write_frame(image, number / 30, corrected=corrected)
+        recording.write_frame(image, number / 30, change)
         for sound in voice.until(number / 30):
             recording.sound(sound, sound.time)
 
@@ -52,7 +52,7 @@ def frames(path: Path) -> list[av.VideoFrame]:
 def test_a_recording_is_complete(tmp_path: Path, suffix: str):
     path = tmp_path / f"call{suffix}"
     recording = begun(path)
-    feed(recording, 1.5, corrected=True)
+    feed(recording, 1.5, change=Change.CORRECTED)
     assert not path.exists()
     recording.finish()
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
@@ -80,6 +80,20 @@ def test_no_tags_without_a_corrected_face(tmp_path: Path, suffix: str):
     with av.open(str(path)) as box:
         assert not {"enhanced_by", "digital_source_type"} & {key.lower() for key in box.metadata}
     assert len(frames(path)) == 15
+
+
+@pytest.mark.parametrize(("suffix", "whole"), [(".mkv", True), (".mp4", True), (".mp4", False)])
+def test_only_brightened_is_algorithmically_enhanced(tmp_path: Path, suffix: str, whole: bool):
+    path = tmp_path / f"call{suffix}"
+    recording = begun(path)
+    feed(recording, 1.0, change=Change.LIGHT)
+    left = recording.finish() if whole else recording.give_up()
+    with av.open(left or path) as box:
+        tags = {key.lower(): value for key, value in box.metadata.items()}
+    assert tags["digital_source_type"] == ENHANCED and tags["enhanced_by"] == "rtface 9.9"
+    assert "rtface_engine" not in tags
+    if suffix == ".mp4":
+        assert ENHANCED.encode() in Path(left or path).read_bytes().rpartition(b"uuid")[2]
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
