@@ -157,14 +157,13 @@ class ReadWorker:
         self._demuxing = call_in_thread("demux", self._demux, opened, track)
         self._demuxing.add_done_callback(lambda _: self._wake())
         self._behind = max(_BEHIND, round(_BEHIND_S * opened.rate))
-        alone = video is not None and video.codec_context.codec.intra_only  # frames need no others to be decoded
+        alone = _stand_alone(video)
         while (waiting := self._next()) is not None:
             if isinstance(waiting.item, SoundPacketReady):
                 self._parent.send(waiting.item)
                 continue
-            rests = self.resting and waiting.fresh and time.monotonic() - self._handed_at < REST_S
-            if rests and alone:
-                continue
+            rests = (self.resting and waiting.fresh and not alone
+                     and time.monotonic() - self._handed_at < REST_S)
             packet = self._catch_up(waiting.item, waiting.due) if waiting.fresh else waiting.item
             if packet is None:
                 continue
@@ -216,6 +215,7 @@ class ReadWorker:
         pace = PlaybackPace(0.0 if opened.film else CUSHION) if opened.paced else None
         burst = None if opened.paced or opened.monotonic else BurstDetector()
         leading = opened.video or opened.sound
+        alone, taken = _stand_alone(opened.video), -inf
         for packet in opened.container.demux(*streams):
             if not packet.size:
                 continue
@@ -231,6 +231,9 @@ class ReadWorker:
             if burst is not None and packet.stream is leading and burst.over(packet, arrived):
                 burst = None
             if opened.video is not None and packet.stream_index == opened.video.index:
+                if self.resting and alone and arrived - taken < REST_S:
+                    continue
+                taken = arrived
                 due = arrived if burst or pace or opened.monotonic else self._due(packet, arrived)
                 self._wait(QueuedPacket(packet, due, burst is None))
             elif track is not None:
@@ -346,3 +349,8 @@ class ReadWorker:
             self._color = replace(self._color, matrix="bt601")
         self._display = display_of(turns, mirror, opened.video.sample_aspect_ratio,
                                    fields if image.interlaced_frame else "progressive")
+
+
+def _stand_alone(video: av.VideoStream | None) -> bool:
+    """Whether each frame can be decoded without others."""
+    return video is not None and video.codec_context.codec.intra_only
