@@ -5,7 +5,8 @@ usage: python -m benchmarks.lock [--frames 150] [--rounds 3] [--input CLIP] [--o
 Every round runs a process for each checkout in turn: DIR is another checkout with its `.venv`.
 Start-up, and loading of the engine, are not counted. The lock is sampled by py-spy (`pip install
 py-spy`), which stops the process for each sample: its figures come from a run of their own.
-Without py-spy there are processor times only. Linux.
+On a loaded machine the lock is held for longer, by threads that wait for a core. Without py-spy there
+are processor times only. Linux.
 """
 
 from __future__ import annotations
