@@ -183,10 +183,16 @@ def xmp(tags: Mapping[str, str], existing: bytes | None = None) -> bytes:
                 b'</rdf:RDF></x:xmpmeta><?xpacket end="w"?>')
 
 
-def without_marks(packet: bytes) -> bytes:
-    """A packet of an output of rtface without what `xmp` wrote; packets of others as they are."""
-    ours = re.search(rb":CreatorTool\s*=\s*\"rtface ", packet)
-    return _without(packet, b"CreatorTool", b"DigitalSourceType") if ours else packet
+def without_marks(metadata: Mapping[str, str], packet: bytes | None) -> tuple[dict[str, str], bytes | None]:
+    """Tags and XMP of an output whose corrections were taken back: without what rtface said of them.
+
+    A source type that says more than a correction stays: the input had it. XMP of other programs stays as it is.
+    """
+    more = _strength(own_tags(metadata, packet).get(_SOURCE, "")) > _strength(DIGITAL_SOURCE_TYPE)
+    kept = {k: v for k, v in metadata.items() if own_tags({k: v}).keys() <= ({_SOURCE} if more else set())}
+    if packet and re.search(rb":CreatorTool\s*=\s*\"rtface ", packet):
+        packet = _without(packet, b"CreatorTool", *([] if more else [b"DigitalSourceType"]))
+    return kept, packet
 
 
 def _without(packet: bytes, *names: bytes) -> bytes:

@@ -20,7 +20,7 @@ from rtface.media.images import SequenceSource
 from rtface.media.outputs import OutputPath, check_outputs
 from rtface.media.pixel_format import pixel_format_info
 from rtface.media.probe import MediaInfo
-from rtface.media.provenance import own_tags, without_marks
+from rtface.media.provenance import without_marks
 from rtface.media.source import FileSource
 from rtface.media.stream_plan import FORMATS, plan_output
 from rtface.options import EncodeOptions
@@ -101,8 +101,7 @@ def undo(film: Path, correction: Path, output: Path, *, start: float | None = No
         whole = start is None and end is None
         if whole:  # nothing of it is generated any more
             info = source.info
-            info.metadata = {k: v for k, v in info.metadata.items() if not own_tags({k: v})}
-            info.xmp = without_marks(info.xmp) if info.xmp else None
+            info.metadata, info.xmp = without_marks(info.metadata, info.xmp)
         done = Undone(os.fspath(output), lossless=tags.exact)
         if isinstance(source, SequenceSource):
             sink: Sink = FolderSink(target, source.info, start=None, tags={}, stats=stats, kind=source.kind,

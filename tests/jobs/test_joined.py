@@ -14,6 +14,7 @@ import pytest
 from rtface.analysis.analyzer import Analyzer
 from rtface.jobs import FilmJob, faces_ahead
 from rtface.jobs.worker import do_segment
+from rtface.media.provenance import own_tags
 from rtface.media.source import FileSource
 from rtface.options import Options
 from rtface.pipeline import runtime
@@ -95,6 +96,21 @@ def test_corrected_faces_and_report_are_those_of_one_process(tmp_path: Path, mon
         (t.id, t.frames, t.frames_corrected, t.first_s, t.last_s) for t in second.tracks]
     with av.open(str(one)) as a, av.open(str(other)) as b:
         assert a.metadata == b.metadata and "digital_source_type" in {key.lower() for key in b.metadata}
+
+
+def test_a_job_without_a_corrected_face_keeps_the_own_mark(tmp_path: Path):
+    own = {"digital_source_type": "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture"}
+    source = film(tmp_path / "in.mkv", frames=40)
+    with av.open(str(source)) as read, av.open(str(tmp_path / "marked.mkv"), "w") as out:
+        stream = out.add_stream_from_template(read.streams.video[0])
+        out.metadata.update(own)
+        for packet in read.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                out.mux(packet)
+    in_segments(tmp_path / "marked.mkv", tmp_path / "out.mkv", Options(codec="ffv1", correct="never"))
+    with av.open(str(tmp_path / "out.mkv")) as made:
+        assert own_tags(made.metadata) == own
 
 
 def test_tracks_go_on_where_another_worker_continues(tmp_path: Path):

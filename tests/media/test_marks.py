@@ -87,6 +87,12 @@ def test_each_container_says_what_was_done(tmp_path: Path, suffix: str, own: str
             assert source_type_of(packet) == (said(out)["digital_source_type"] if change else "")
 
 
+def test_a_generated_film_stays_generated_without_its_correction() -> None:
+    tags = true_tags(TAGS, Change.CORRECTED, {"digital_source_type": GENERATED})
+    kept, packet = without_marks(tags, xmp(tags))
+    assert kept == {"digital_source_type": GENERATED} and packet and source_type_of(packet) == GENERATED
+
+
 def frame(**marks: bool) -> Any:
     """A stand-in for a frame with these marks."""
     return SimpleNamespace(**{"touched": False, "corrected": False, "brightened": False, "generated": False} | marks)
@@ -110,7 +116,9 @@ def test_the_xmp_of_a_film_is_kept(tmp_path: Path, suffix: str) -> None:
     if suffix != ".mkv":
         assert source_type_of(packet_of(out)) == DIGITAL_SOURCE_TYPE
         assert b'dc:source="reel 4"' in packet_of(out) and CAPTURE.encode() not in packet_of(out)
-        assert CAPTURE.encode() not in without_marks(packet_of(out)) and b"reel 4" in without_marks(packet_of(out))
+        tags, packet = without_marks({"title": "Kept", **said(out)}, packet_of(out))
+        assert tags == {"title": "Kept"} and packet and b"reel 4" in packet
+        assert source_type_of(packet) == "" and b"rtface" not in packet
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
