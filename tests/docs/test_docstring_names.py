@@ -7,20 +7,28 @@ from __future__ import annotations
 
 import ast
 import builtins
+import io
 import re
 import sys
 import tokenize
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2] / "rtface"
 _NAME = re.compile(r"(?<!`)`((?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*)(?:\([^`]*\))?`(?!`)")
 
 
-def members(tree: ast.AST) -> set[str]:
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    """The syntax tree of a file, in the order of `ast.walk`."""
+    return list(ast.walk(ast.parse(path.read_text("utf-8"))))
+
+
+def members(tree: list[ast.AST]) -> set[str]:
     """All names that are bound anywhere below: functions, classes, variables, parameters, attributes, imports."""
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in tree:
         match node:
             case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.AsyncFunctionDef(name=name):
                 found.add(name)
@@ -37,13 +45,13 @@ def house() -> tuple[dict[str, set[str]], dict[str, set[str]]]:
     modules: dict[str, set[str]] = defaultdict(set)
     bases: list[tuple[str, str]] = []
     for path in ROOT.rglob("*.py"):
-        tree = ast.parse(path.read_text("utf-8"))
+        tree = nodes(path)
         name = path.parent.name if path.stem == "__init__" else path.stem
         modules[name] |= members(tree)
         modules[path.parent.name].add(name)
-        for node in ast.walk(tree):
+        for node in tree:
             if isinstance(node, ast.ClassDef):
-                classes[node.name] |= members(node)
+                classes[node.name] |= members(list(ast.walk(node)))
                 bases += [(node.name, base.attr if isinstance(base, ast.Attribute) else base.id)
                           for part in node.bases
                           if isinstance(base := part.value if isinstance(part, ast.Subscript) else part,
@@ -56,10 +64,12 @@ def house() -> tuple[dict[str, set[str]], dict[str, set[str]]]:
 
 def texts(path: Path) -> list[tuple[int, str]]:
     """Line and text of each comment and of each string that stands alone."""
-    with path.open("rb") as file:
-        found = [(token.start[0], token.string) for token in tokenize.tokenize(file.readline)
+    found: list[tuple[int, str]] = []
+    source = path.read_bytes()
+    if re.search(rb"#.*`", source):  # otherwise no comment has a name, and is not looked for
+        found = [(token.start[0], token.string) for token in tokenize.tokenize(io.BytesIO(source).readline)
                  if token.type == tokenize.COMMENT]
-    return found + [(node.lineno, node.value.value) for node in ast.walk(ast.parse(path.read_text("utf-8")))
+    return found + [(node.lineno, node.value.value) for node in nodes(path)
                     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
                     and isinstance(node.value.value, str)]
 
@@ -68,7 +78,7 @@ def test_names_in_docstrings_are_there() -> None:
     classes, modules = house()
     wrong: list[str] = []
     for path in sorted(ROOT.rglob("*.py")):
-        imported = members(ast.parse(path.read_text("utf-8")))
+        imported = members(nodes(path))
         for line, text in texts(path):
             for name in _NAME.findall(text):
                 *before, last = name.split(".")

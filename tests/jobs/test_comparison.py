@@ -60,7 +60,7 @@ def test_a_jobs_comparison_is_that_of_one_process(made: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize(("name", "more"), [
     ("pairs.mkv", {}), ("pairs.mp4", {"codec": "libx264", "crf": 12, "start": 0.2}),
-    ("pairs.webm", {"codec": "libx264", "crf": 12})])
+    pytest.param("pairs.webm", {"codec": "libx264", "crf": 12}, marks=pytest.mark.slow)])
 def test_a_stopped_jobs_comparison_is_joined(name: str, more: dict, made: Path,
                                              tmp_path: Path) -> None:
     """Corrected faces may differ slightly where another run of the chain continued."""
