@@ -49,7 +49,7 @@ from rtface.options import Options
 from rtface.pipeline.build import RunParts, Threads, film_parts, open_film, segment_parts
 from rtface.pipeline.chain import chain, end_at_faults
 from rtface.pipeline.runtime import BuildProgress
-from rtface.pipeline.segment_plan import plan_segments
+from rtface.pipeline.segment_plan import SegmentPlan, plan_segments
 from rtface.pipeline.segments import in_segments
 from rtface.protocols import Item
 from rtface.shots.clock import FilmClock
@@ -146,6 +146,7 @@ class Worker:
         self._video: VideoPlan | None = None
         self._further: dict[str, OutputPlan] = {}
         self._shots: ShotList = NO_SHOTS
+        self._several: SegmentPlan | None = None  # chains at the same time
         self._stack = ExitStack()
         self._runs = 0
         self._frames = 0
@@ -240,13 +241,12 @@ class Worker:
                     self._folder, self._plan, video, parts, self._stats, self._leases, first, epoch, claim, run,
                     further={name: (self._further[name], frames) for name, frames in made.items() if frames},
                     on_frame=self._note, stopped=self._stop.is_set)
-                several, _ = plan_segments(self._options, source.info, self._shots)
                 items = iter(source)
-                if first and not several:
+                if first and not self._several:
                     items = _marked(items, self._plan.starts[first])
                 items = stages.remember(corrections.remember(items) if corrections else items)
-                if several:
-                    items = in_segments(items, parts, self._options, self._stats, several, self._stop.is_set)
+                if self._several:
+                    items = in_segments(items, parts, self._options, self._stats, self._several, self._stop.is_set)
                 else:
                     items = chain(items, parts, self._stats, stop=self._stop.is_set,
                                   comparison=pairs.comparison if pairs else None)
@@ -275,6 +275,7 @@ class Worker:
                 self._further = plan_further(self._options, source.info, self._video, self._plan.target.name)
                 if self._options.shots is not None:
                     self._shots, _ = read_shots(self._options.shots, FilmClock.of(source.info, self._options.timecode))
+                self._several, _ = plan_segments(self._options, source.info, self._shots)
             finally:
                 source.close()
             check_video(self._plan, self._video, self._further)
@@ -305,7 +306,7 @@ class Worker:
         plan, options = self._plan, self._options
         if first:
             lead_in = plan.lead_in if known else UNKNOWN_LEAD_IN_S
-            if (options.segments or 1) > 1:  # whose chains correct all of it
+            if self._several:  # whose chains correct all of it
                 lead_in = CORRECTED_LEAD_IN_S
             start = max(plan.starts[first] - plan.begins - lead_in, Fraction(options.start or 0))
             options = replace(options, start=float(start) or None)

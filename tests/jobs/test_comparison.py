@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from rtface.errors import Interrupted, UsageError
-from rtface.jobs import FilmJob, Outcome, do_segment
+from rtface.jobs import FilmJob, Outcome, do_segment, worker
 from rtface.options import Options
 from rtface.pipeline.film import run_file
 from tests.jobs import films
@@ -102,6 +103,18 @@ def test_a_damaged_comparison_is_made_again(made: Path, tmp_path: Path) -> None:
     job.run(said=said.append)
     assert "1 segment has to be made again" in said[0]
     assert len(films.frame_hashes(tmp_path / "pairs.mkv")) == 60
+
+
+def test_one_chain_in_place_of_several_has_the_whole_lead_in(made: Path, tmp_path: Path,
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comparison is made by one chain, also with `--segments`."""
+    job, starts, opened = planned(made, tmp_path), [], worker.open_film
+    monkeypatch.setattr(worker, "CORRECTED_LEAD_IN_S", Fraction(1, 4))
+    monkeypatch.setattr(worker, "open_film", lambda source, options, *rest, **more: (
+        starts.append(options.start), opened(source, options, *rest, **more))[1])
+    with worker.Worker(job.folder, segments=2) as one:
+        assert one.do(len(job.plan) - 1) is Outcome.DONE
+    assert starts == [None]
 
 
 def test_the_comparison_is_checked_before_the_work(made: Path, tmp_path: Path) -> None:
