@@ -22,6 +22,7 @@ from rtface.media.file_sink import FileSink
 from rtface.media.images import IMAGE_KINDS, ImagePlan, plan_image, write_image
 from rtface.media.outputs import check_target
 from rtface.media.probe import MediaInfo
+from rtface.media.provenance import own_tags
 from rtface.media.stream_plan import OutputPlan, check_space, plan_frames
 from rtface.media.workfile import Target
 from rtface.options import EncodeOptions
@@ -122,7 +123,8 @@ def plan_pairs(info: MediaInfo, target: Target, encode: EncodeOptions) -> Output
         UsageError: as `rtface.media.stream_plan.plan_frames`.
     """
     width, height = _pair_size(info.width, info.height, info.display.quarter_turns)
-    wide = replace(info, width=width, height=height, display_width=2 * info.display_width)
+    said = {k: v for k, v in info.metadata.items() if not own_tags({k: v})}  # the input's mark is not that of a pair
+    wide = replace(info, width=width, height=height, display_width=2 * info.display_width, metadata=said, xmp=None)
     plan = plan_frames(wide, target, crf=encode.crf, preset=encode.preset)
     limit_look_ahead(plan.video, _AHEAD)
     return plan
