@@ -63,7 +63,6 @@ template = "ffhq"
 
 [batch]
 min = 1
-opt = 1
 max = 16
 
 [precision]
