@@ -59,7 +59,7 @@ class SegmentFigures:
     def lead_in(self, frame: Frame) -> None:
         """Notes the faces of a frame before the first segment."""
         self._head.append((frame.pts, frame.faces))
-        while seconds_of(frame) - seconds_of(frame, self._head[0][0]) > _SIGHTS_S:
+        while frame.time - _time_at(self._head[0][0], frame) > _SIGHTS_S:
             self._head.pop(0)
 
     def add(self, frame: Frame) -> None:
@@ -72,8 +72,8 @@ class SegmentFigures:
         self.with_faces += bool(frame.faces)
         self._seen.update(face.track_id for face in frame.faces)
         self._sights.append((frame.pts, frame.faces))
-        self._end_s = seconds_of(frame)
-        while self._sights and seconds_of(frame, self._sights[0][0]) < self._end_s - _SIGHTS_S:
+        self._end_s = frame.time
+        while self._sights and _time_at(self._sights[0][0], frame) < self._end_s - _SIGHTS_S:
             self._sights.pop(0)
 
     def take(self) -> dict[str, Any]:
@@ -123,11 +123,9 @@ class SegmentFigures:
                 "spans": spans}
 
 
-def seconds_of(frame: Frame, pts: int | None = None) -> float:
-    """Time of the input's clock of a frame, or of another pts of the same unit. Faster than `Fraction`, which counts
-    for every frame, and rounded as exactly."""
-    base = frame.time_base
-    return (frame.pts if pts is None else pts) * base.numerator / base.denominator
+def _time_at(pts: int, frame: Frame) -> float:
+    """The time of a pts of a frame's unit, rounded as `Frame.time`."""
+    return pts * frame.time_base.numerator / frame.time_base.denominator
 
 
 def _numbers(state: TrackState) -> tuple[float, ...]:

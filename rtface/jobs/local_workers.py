@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.worker import Step, Worker
+from rtface.util.machine import cores
 
 # Bytes of a worker without its frames: interpreter, libraries, networks.
 _WORKER_BYTES = 900 << 20
@@ -67,9 +67,9 @@ class LocalWorkers:
     """
 
     def __init__(self, folder: JobFolder, count: int, threads: int | None, segments: int | None) -> None:
-        cores = threads or cores_here()
+        available = threads or cores()
         self._folder = folder
-        self._tasks = [WorkerTask(folder.path, max(1, cores // count + (k < cores % count)), segments)
+        self._tasks = [WorkerTask(folder.path, max(1, available // count + (k < available % count)), segments)
                        for k in range(count)]
         self._ended: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
         self._faults: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
@@ -121,11 +121,6 @@ class LocalWorkers:
         self._children.clear()
 
 
-def cores_here() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def count_workers(asked: int | str, plan: JobPlan, threads: int | None) -> int:
     """The number of local workers: "auto" takes one for every four cores, and no more than memory holds.
 
@@ -143,7 +138,7 @@ def count_workers(asked: int | str, plan: JobPlan, threads: int | None) -> int:
     width, height, _ = plan.size
     copies = 2 if "keep_correction" in plan.options else 1
     each = _WORKER_BYTES + copies * _FRAMES_HELD * width * height * 3
-    return max(1, min((threads or cores_here()) // 4, _free_memory() // each, len(plan)))
+    return max(1, min((threads or cores()) // 4, _free_memory() // each, len(plan)))
 
 
 def _free_memory() -> int:

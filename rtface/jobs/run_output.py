@@ -18,7 +18,7 @@ from rtface.enhance.film import FilmEnhancer
 from rtface.errors import Interrupted, OutputError, RtfaceError
 from rtface.frame import Frame
 from rtface.jobs import fingerprint
-from rtface.jobs.figures import SegmentFigures, seconds_of
+from rtface.jobs.figures import SegmentFigures
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.further_films import FurtherFrames
 from rtface.jobs.leases import Leases
@@ -101,7 +101,7 @@ class RunOutput:
                 if not self._next():
                     return
             self._take(item)
-            self._on_frame(number, seconds_of(item) - self._starts_s[number], len(item.faces))
+            self._on_frame(number, item.time - self._starts_s[number], len(item.faces))
         if self._stopped():
             raise Interrupted
         while self._next():  # what follows the last frame has none
