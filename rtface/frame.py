@@ -86,6 +86,7 @@ class Face:
         score: confidence 0…1.
         pose: yaw, pitch, roll in degrees (0 = frontal; yaw > 0 turned to the right of the frame), or None.
         raw_points: `points` before smoothing, (5, 2), or None.
+        person: whom it shows where persons are recognised: a name, P and a number, or "unknown"; else empty.
     """
 
     track_id: int
@@ -95,6 +96,7 @@ class Face:
     score: float = 1.0
     pose: tuple[float, float, float] | None = None
     raw_points: Float | None = None
+    person: str = ""
 
     @property
     def width(self) -> float:

@@ -18,6 +18,7 @@ class AnalyzeOptions(TypedDict, total=False):
     threads: int | None
     tracker: str
     faces: str
+    person: Sequence[str]
     max_faces: int
     start: float | str | None
     end: float | str | None
@@ -40,6 +41,7 @@ class EnhancerOptions(TypedDict, total=False):
     threads: int | None
     tracker: str
     faces: str
+    person: Sequence[str]
     max_faces: int
     correct: Literal["auto", "always", "never"]
     stages: Sequence[str]

@@ -18,7 +18,7 @@ from rtface import plugins
 from rtface.errors import UsageError
 from rtface.util import parse as v
 from rtface.util.parse import format_time
-from rtface.util.spelling import unknown_key
+from rtface.util.spelling import hint, unknown_key
 
 
 class Scope(Flag):
@@ -155,7 +155,12 @@ class FaceOptions(_Group):
         "Tracker that finds and follows faces.",
         "`auto` is `openvino`; `tasks` is MediaPipe itself, slower, and an extra")
     faces: str = _option(
-        "all", v.faces, _ALL | _ANALYSIS, "Which faces to enhance.", "IDs are the track numbers of `rtface analyze`")
+        "all", v.faces, _ALL | _ANALYSIS, "Which faces to enhance: all, the largest, or tracks and persons.",
+        "`1,P2,anna`: numbers of tracks and persons as `rtface analyze` lists them, and names of `--person`. "
+        "[Persons](persons.md)")
+    person: tuple[str, ...] = _option(
+        (), v.persons, _ALL | _ANALYSIS, "Recognise a person by photos that show this face only; repeat it for more.",
+        "For `--faces`, the report and stages. [Persons](persons.md)", metavar="NAME=PHOTO,...")
     max_faces: int = _option(
         8, v.number(1, 64, whole=True), _ALL | _ANALYSIS, "Largest number of faces in a frame.")
     correct: Literal["auto", "always", "never"] = _option(
@@ -316,8 +321,22 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_persons()
         if self.start is not None and self.end is not None and self.end <= self.start:
             raise UsageError(f"end ({format_time(self.end)}) must come after start ({format_time(self.start)})")
+
+    def _check_persons(self) -> None:
+        """UsageError where `--faces` names a person who has no photos."""
+        names = [name.lower() for name in person_photos(self.person)]
+        for word in self.faces.split(","):
+            if v.is_person_name(word) and word not in names:
+                near = hint(word, ("all", "largest", *names))
+                raise UsageError(f"faces: there is no person {word}{near}; give photos by --person {word}=photo.jpg, "
+                                 "or use a number as 'rtface analyze' lists it")
+        if self.damage == "repair" and any(not word.isdigit() and word not in ("all", "largest")
+                                           for word in self.faces.split(",")):
+            raise UsageError("--damage repair works before persons are recognised: name tracks by --faces, or leave "
+                             "one of them out")
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Self:
@@ -325,6 +344,12 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
         for key in values:
             check_key(key, key)
         return cls(**values)  # type: ignore[arg-type]  # __post_init__ checks and converts each
+
+
+def person_photos(person: Iterable[str]) -> dict[str, list[Path]]:
+    """The photos of each person of ``--person``, by name."""
+    return {name: [Path(photo.strip()).expanduser() for photo in photos.split(",")]
+            for name, _, photos in (one.partition("=") for one in person)}
 
 
 GROUPS = (QualityOptions, FaceOptions, InputOptions, OutputOptions, EncodeOptions, LiveOptions)

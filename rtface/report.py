@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +15,7 @@ from rtface.media.workfile import Target, full, write_whole
 from rtface.options import Options
 from rtface.redaction import redacted_values
 from rtface.stats import Stats
+from rtface.util.parse import UNKNOWN_PERSON
 
 
 @dataclass(slots=True)
@@ -57,6 +58,7 @@ class TrackReport:
         strength_range: the least and the most of that.
         frames_corrected: number of frames on which it was corrected; `share_of_time`: their share of `frames`, 0…1.
         spans: the decisions over time.
+        person: whom it shows: a name, P and a number, or "unknown"; empty where persons were not asked for.
     """
 
     id: int
@@ -71,6 +73,36 @@ class TrackReport:
     frames_corrected: int = 0
     share_of_time: float = 0.0
     spans: list[Span] = field(default_factory=list[Span])
+    person: str = ""
+
+
+@dataclass(slots=True)
+class PersonReport:
+    """One person over the whole run.
+
+    Attributes:
+        person: name, or P and a number.
+        tracks: ids of the person's tracks.
+        first_s, last_s: first and last time the person was seen, seconds in the input.
+        seconds: how long the tracks are together.
+    """
+
+    person: str
+    tracks: list[int]
+    first_s: float
+    last_s: float
+    seconds: float
+
+
+def persons_of(tracks: Iterable[TrackReport]) -> list[PersonReport]:
+    """The persons of tracks, in order of appearance; tracks of unknown persons are left out."""
+    found: dict[str, list[TrackReport]] = {}
+    for track in sorted(tracks, key=lambda track: (track.first_s, track.id)):
+        if track.person not in ("", UNKNOWN_PERSON):
+            found.setdefault(track.person, []).append(track)
+    return [PersonReport(person, [track.id for track in of], of[0].first_s, max(track.last_s for track in of),
+                         round(sum(track.last_s - track.first_s for track in of), 3))
+            for person, of in found.items()]
 
 
 @dataclass(slots=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
 
-from rtface.analysis.analyzer import Analyzer
 from rtface.frame import Frame
 from rtface.protocols import Item
 from rtface.util.av_gpu import on_gpu
@@ -17,7 +17,25 @@ _FRAMES_ON_GPU = 16  # where the decoder has so many surfaces to spare
 _GONE_S = 0.5
 
 
-def look_ahead(items: Iterable[Item], examine: Callable[[Frame], Sequence[Analyzer]]) -> Iterator[Item]:
+class Undecided(Protocol):
+    """What frames wait for: the treatment of a track (`rtface.analysis.analyzer.Analyzer`), or its person.
+
+    Attributes:
+        last_s: time of the last frame that told something about it, seconds.
+    """
+
+    @property
+    def last_s(self) -> float: ...
+
+    @property
+    def decided(self) -> bool: ...
+
+    def settle(self) -> None:
+        """Decides by what is known."""
+        ...
+
+
+def look_ahead(items: Iterable[Item], examine: Callable[[Frame], Sequence[Undecided]]) -> Iterator[Item]:
     """The items in order, each as soon as all faces on the frames up to it are decided.
 
     A frame waits only while a track on it is new (`Analyzer`): a shot begins with about a second of waiting, and goes
@@ -25,9 +43,9 @@ def look_ahead(items: Iterable[Item], examine: Callable[[Frame], Sequence[Analyz
 
     Args:
         items: frames with their faces, and packets.
-        examine: measures the chosen faces of a frame and gives their analyzers.
+        examine: measures the faces of a frame and gives what it waits for.
     """
-    waiting: deque[tuple[Item, Sequence[Analyzer]]] = deque()
+    waiting: deque[tuple[Item, Sequence[Undecided]]] = deque()
     frames = size = 0
     failure: Exception | None = None
     iterator = iter(items)
@@ -61,14 +79,14 @@ def look_ahead(items: Iterable[Item], examine: Callable[[Frame], Sequence[Analyz
         raise failure
 
 
-def _examined(frame: Frame, examine: Callable[[Frame], Sequence[Analyzer]]) -> Sequence[Analyzer]:
+def _examined(frame: Frame, examine: Callable[[Frame], Sequence[Undecided]]) -> Sequence[Undecided]:
     try:
         return examine(frame)
     except Exception:  # noqa: BLE001 - the correction of this frame meets the same fault, counts it and says it
         return ()
 
 
-def _settle(waiting: Iterable[tuple[Item, Sequence[Analyzer]]], before: float | None = None) -> None:
+def _settle(waiting: Iterable[tuple[Item, Sequence[Undecided]]], before: float | None = None) -> None:
     """Decides tracks that were last measured `before` this time; all of them without."""
     for _, analyzers in waiting:
         for analyzer in analyzers:

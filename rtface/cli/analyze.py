@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +21,7 @@ from rtface.util.urls import Address, place
 
 if TYPE_CHECKING:
     from rtface.media.workfile import Target
-    from rtface.report import TrackReport
+    from rtface.report import PersonReport, TrackReport
     from rtface.shots.scenes import SceneRecorder
 
 
@@ -36,7 +37,7 @@ def analyze(
     console: Console,
     stop: StopRequest,
 ) -> None:
-    """Show the degradations of each face track, and the treatment that 'rtface run' would choose.
+    """Show persons, the degradations of each face track, and the treatment that 'rtface run' would choose.
 
     With --json the output is a treatment file: edit it and pass it to 'rtface run --treatment'. It has the scenes of a
     film, too.
@@ -48,6 +49,7 @@ def analyze(
     from rtface.media.outputs import OutputPath, check_outputs
     from rtface.pipeline.analysis import analyze_file
     from rtface.pipeline.stills import scope_of
+    from rtface.report import persons_of
     from rtface.shots.files import check_scenes_file
     from rtface.shots.scenes import SceneRecorder
     from rtface.stats import Stats
@@ -66,11 +68,13 @@ def analyze(
     if target is not None:
         _write_scenes(target, found, source.name, console)
     if json:
-        table = treatment_file(source, tracks)
+        table = {**treatment_file(source, tracks), "persons": [asdict(person) for person in persons_of(tracks)]}
         print_json({**table, "scenes": found.table()} if found.clock else table, indent=2)
     elif tracks:
-        print_table([["TRACK", "FROM", "TO", "WIDTH", "TREATMENT", "WHAT IS WRONG (0 nothing ... 1 all)"],
+        print_table([["TRACK", "PERSON", "FROM", "TO", "WIDTH", "TREATMENT", "WHAT IS WRONG (0 nothing ... 1 all)"],
                      *map(_cells, tracks)])
+        if persons := persons_of(tracks):
+            print_table([["PERSON", "TIME", "FROM", "TO", "TRACKS"], *map(_person_cells, persons)])
     else:
         console.say(f"{source}: no face found")
     if unreadable := stats.counters["unreadable"]:
@@ -106,6 +110,11 @@ def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str
     return {"rtface_version": __version__, "input": str(input), **treatments_table(treatments, notes)}
 
 
+def _person_cells(person: PersonReport) -> list[str]:
+    return [person.person, f"{person.seconds:.2f} s", f"{person.first_s:.2f} s", f"{person.last_s:.2f} s",
+            ", ".join(map(str, person.tracks))]
+
+
 def _cells(track: TrackReport) -> list[str]:
     worst = sorted(track.analysis.items(), key=lambda pair: -pair[1])
     wrong = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in worst if value >= 0.1)
@@ -113,5 +122,5 @@ def _cells(track: TrackReport) -> list[str]:
     chosen = f"strength {treatment['strength']:.2f}" if treatment["on"] else "left alone"
     if 0.0 < track.share_of_time < 1.0:
         chosen += f", {track.share_of_time:.0%} of the time"
-    return [str(track.id), f"{track.first_s:.2f} s", f"{track.last_s:.2f} s", f"{track.mean_width_px:.0f} px",
-            chosen, wrong or "nothing"]
+    return [str(track.id), track.person, f"{track.first_s:.2f} s", f"{track.last_s:.2f} s",
+            f"{track.mean_width_px:.0f} px", chosen, wrong or "nothing"]

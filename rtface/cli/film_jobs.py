@@ -150,7 +150,10 @@ def why_no_job(input: Path | Address, output: Path | str, options: Options) -> s
     if options.compare is not None and options.compare.suffix.lower() in IMAGES:
         return "--compare names an image"
     if options.treatment is not None or FaceFilter.parse(options.faces).ids is not None:
-        return f"{'--treatment' if options.treatment else '--faces'} names tracks, whose numbers change from run to run"
+        option = "--treatment" if options.treatment else "--faces"
+        return f"{option} names tracks or persons, whose numbers change from run to run"
+    if options.person:
+        return "--person is given, and persons are recognised in one process only"
     return None
 
 

@@ -32,6 +32,7 @@ from rtface.errors import DeviceLost
 from rtface.frame import Box, CorrectedRegion, Crops, Face, Float32, Frame, Pixels, PixelsT
 from rtface.geometry.alignment import crop_matrix
 from rtface.options import EnhanceOptions
+from rtface.persons.recogniser import PersonRecogniser
 from rtface.protocols import Engine, Restored, Runtime, ShapingOptions
 from rtface.quality.governor import UNSEEN
 from rtface.shots.settings import ShotList
@@ -52,6 +53,7 @@ class FaceCorrector(ABC):
         analysis: False corrects every face fully; True decides by `options.correct`.
         light: name of the engine that runs between the keyframes of a heavy one; None for no
             keyframes.
+        persons: recognises the persons of tracks; None where nothing asks for it.
 
     Attributes:
         strength: 0…1, may be changed between frames.
@@ -63,12 +65,14 @@ class FaceCorrector(ABC):
 
     def __init__(self, runtime: Runtime | RuntimeSwitch, options: EnhanceOptions, stats: Stats, *,
                  treatments: Mapping[int, Treatment] | None = None, analysis: bool = True,
-                 light: str | None = None) -> None:
+                 light: str | None = None, persons: PersonRecogniser | None = None) -> None:
         self.switch = runtime if isinstance(runtime, RuntimeSwitch) else RuntimeSwitch(runtime, stats)
-        self._options, self._stats = options, stats
+        self._options, self._stats, self.persons = options, stats, persons
         self.strength = options.strength
         self.tracks = TrackStore(treatments or {}, exposure=options.colour == "restore", mode=self.mode,
                                  correct=options.correct if analysis else "always")
+        if persons is not None:
+            self.tracks.person_of = persons.label_of
         self.switch.moved = self.tracks.leave_engines  # another device: engines' answers stay behind
         self._filter = FaceFilter.parse(options.faces, options.max_faces)
         self._measure = TrackMeasurement(self.tracks.analyzer_of, stats, live=self.mode is Mode.LIVE)
@@ -88,9 +92,14 @@ class FaceCorrector(ABC):
     def shots(self, shots: ShotList) -> None:
         self.tracks.shots = shots
 
-    def chosen(self, frame: Frame) -> tuple[Face, ...]:
-        """The faces of a frame that the options, or the settings of its shot, leave."""
-        return self._filter.in_shot(self.shots.at(frame.time).faces)(frame.faces)
+    def chosen(self, frame: Frame, *, known: bool = True) -> tuple[Face, ...]:
+        """The faces of a frame that the options, or the settings of its shot, leave.
+
+        Args:
+            known: whether the persons are known; else all whom a filter by person may leave.
+        """
+        chosen = self._filter.in_shot(self.shots.at(frame.time).faces)
+        return (chosen if known else chosen.before_persons)(frame.faces)
 
     def reset(self) -> None:
         """Forgets what corrections remember of the frames before."""
@@ -104,6 +113,8 @@ class FaceCorrector(ABC):
         self.switch.update()
         task = FrameTask(frame, self.runtime.device)
         try:
+            if self.persons is not None:
+                task.frame = frame = self._recognised(frame, self.persons)
             if self.switch.works:
                 self.submit_faces(task, self.chosen(frame))
         except Exception as error:  # noqa: BLE001 - one bad frame must not end a run: counted and said
@@ -272,6 +283,11 @@ class FaceCorrector(ABC):
 
     def _selector(self, light: str | None) -> EngineSelector:
         return EngineSelector(self._options, self._stats, self.tracks, light)
+
+    def _recognised(self, frame: Frame, persons: PersonRecogniser) -> Frame:
+        """The frame with the persons of its faces, as far as they are known."""
+        persons(frame, self.runtime.device.view)
+        return persons.label(frame)
 
     def _measure_faces(self, frame: Frame, faces: Sequence[Face]) -> None:
         """Measures the faces, where that was not done ahead."""

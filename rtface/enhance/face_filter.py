@@ -1,13 +1,14 @@
-"""Selects the faces of a frame to enhance (`--faces`): all, the largest, or those named by track id."""
+"""Selects the faces of a frame to enhance (`--faces`): all, the largest, or those of named tracks and persons."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from rtface.errors import UsageError
 from rtface.frame import Face
+from rtface.util.parse import is_person_name, is_person_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +17,20 @@ class FaceFilter:
 
     Attributes:
         largest: only the widest face of each frame.
-        ids: only these track ids; None for every id.
+        ids: only these track ids, and those of `persons`; None for every face.
+        persons: labels of persons (`Face.person`), in lower case.
         most: largest number of faces of a frame, the widest first.
     """
 
     largest: bool = False
     ids: frozenset[int] | None = None
     most: int = 8
+    persons: frozenset[str] = frozenset()
+
+    @property
+    def before_persons(self) -> FaceFilter:
+        """The faces that it may choose once their persons are known."""
+        return replace(self, ids=None, persons=frozenset()) if self.persons else self
 
     def in_shot(self, faces: str | None) -> FaceFilter:
         """The filter where a shot has its own `--faces`, else this one."""
@@ -30,7 +38,7 @@ class FaceFilter:
 
     @classmethod
     def parse(cls, text: str, most: int = 8) -> FaceFilter:
-        """Reads "all", "largest" or ids separated by commas.
+        """Reads "all", "largest", or ids and persons separated by commas.
 
         Raises:
             UsageError: anything else, or `most` below 1.
@@ -43,14 +51,16 @@ class FaceFilter:
         if word == "largest":
             return cls(largest=True, most=most)
         parts = [part.strip() for part in word.split(",") if part.strip()]
-        if not parts or not all(part.isdigit() and int(part) > 0 for part in parts):
-            raise UsageError(f"--faces {text!r}: give all, largest, or track ids such as 1,3 "
-                             "(rtface analyze lists the ids)")
-        return cls(ids=frozenset(int(part) for part in parts), most=most)
+        ids = frozenset(int(part) for part in parts if part.isdigit() and int(part) > 0)
+        persons = frozenset(part for part in parts if is_person_number(part) or is_person_name(part))
+        if not parts or len(ids | persons) != len(set(parts)):
+            raise UsageError(f"--faces {text!r}: give all, largest, or tracks and persons such as 1,P2 "
+                             "(rtface analyze lists them)")
+        return cls(ids=ids, most=most, persons=persons)
 
     def __call__(self, faces: tuple[Face, ...]) -> tuple[Face, ...]:
         """The chosen faces, in the frame's order."""
-        chosen = [f for f in faces if self.ids is None or f.track_id in self.ids]
+        chosen = [f for f in faces if self.ids is None or f.track_id in self.ids or f.person.lower() in self.persons]
         keep = 1 if self.largest else self.most
         if len(chosen) > keep:
             widest = sorted(chosen, key=lambda f: f.width, reverse=True)[:keep]
@@ -64,17 +74,23 @@ def _parsed(text: str, most: int) -> FaceFilter:
     return FaceFilter.parse(text, most)
 
 
-def missing_tracks(faces: str, treated: Iterable[int], found: Iterable[int]) -> list[str]:
-    """One line for each option that named tracks which the finished run never saw.
+def missing_tracks(faces: str, treated: Iterable[int], found: Iterable[int], persons: Iterable[str] = ()) -> list[str]:
+    """One line for each option that named tracks or persons which the finished run never saw.
 
     Args:
         faces: ``--faces``.
         treated: tracks of the treatment file.
         found: tracks of the run.
+        persons: of those tracks.
     """
     here = set(found)
     lines: list[str] = []
-    chosen = FaceFilter.parse(faces).ids or frozenset[int]()
+    wanted = FaceFilter.parse(faces)
+    chosen = wanted.ids or frozenset[int]()
+    for person in sorted(wanted.persons - {person.lower() for person in persons}):
+        shown = person.upper() if is_person_number(person) else person
+        lines += [f"--faces {faces} had no effect for {shown}: this person was not recognised; 'rtface analyze' lists "
+                  "the persons"]
     for what, absent in ((f"--faces {faces}", chosen - here), ("the treatment file", set(treated) - here - chosen)):
         if absent:
             names = ", ".join(map(str, sorted(absent)))

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from rtface.analysis.analyzer import Analyzer
-from rtface.analysis.look_ahead import look_ahead
+from rtface.analysis.look_ahead import Undecided, look_ahead
 from rtface.correct.keyframe_blend import AHEAD
 from rtface.enhance.corrector import FaceCorrector
 from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.mode import Mode
 from rtface.enhance.tasks import FaceTask, FrameTask
 from rtface.frame import Face, Frame
+from rtface.persons.recogniser import PersonRecogniser
 from rtface.protocols import Item
 
 
@@ -57,11 +57,17 @@ class FilmEnhancer(FaceCorrector):
         for rest in waiting:
             yield self.collect(rest) if isinstance(rest, FrameTask) else rest
 
-    def _measured(self, frame: Frame) -> list[Analyzer]:
-        """The analyzers of the faces whose treatment a frame waits for."""
-        if self.shots.at(frame.time).correct == "never":
-            return []
-        return self._measure(frame, self.chosen(frame), self.runtime)
+    def _measured(self, frame: Frame) -> list[Undecided]:
+        """The treatments and persons that a frame waits for."""
+        found: list[Undecided] = []
+        if self.persons is not None:
+            found += self.persons(frame, self.runtime.device.view)
+        if self.shots.at(frame.time).correct != "never":
+            found += self._measure(frame, self.chosen(frame, known=False), self.runtime)
+        return found
+
+    def _recognised(self, frame: Frame, persons: PersonRecogniser) -> Frame:
+        return persons.label(frame)  # the rest was done by the look-ahead
 
     def submit_faces(self, task: FrameTask, faces: tuple[Face, ...]) -> None:
         if task.frame.time < self.engines_from:

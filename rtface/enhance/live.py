@@ -16,6 +16,7 @@ from rtface.enhance.tasks import FaceTask, FrameTask
 from rtface.enhance.track_store import TrackState
 from rtface.frame import Frame, Pixels
 from rtface.options import EnhanceOptions
+from rtface.persons.recogniser import PersonRecogniser
 from rtface.protocols import Restored, Runtime
 from rtface.quality.governor import QualityGovernor
 from rtface.quality.levels import kind_of
@@ -33,9 +34,9 @@ class LiveEnhancer(FrameEnhancer):
 
     def __init__(self, runtime: Runtime | RuntimeSwitch, options: EnhanceOptions, stats: Stats,
                  governor: QualityGovernor, *, analysis: bool = True,
-                 light: str | None = None) -> None:
+                 light: str | None = None, persons: PersonRecogniser | None = None) -> None:
         self._governor = governor
-        super().__init__(runtime, options, stats, analysis=analysis, light=light)
+        super().__init__(runtime, options, stats, analysis=analysis, light=light, persons=persons)
 
     def passed(self, frame: Frame) -> None:
         """A frame was shown as it came: its faces fade in again on the frames that follow."""

@@ -177,6 +177,7 @@ class TrackStore:
         shots: settings by shot.
         known: asked on first sight of a face for what another process handed over about it
             (`Analyzer.handed_over`); None where nothing was.
+        person_of: label of the person whom a track shows; empty where persons are not recognised.
     """
 
     def __init__(self, treatments: Mapping[int, Treatment], *, exposure: bool,
@@ -186,6 +187,7 @@ class TrackStore:
         self.states: dict[int, TrackState] = {}
         self.shots: ShotList = NO_SHOTS
         self.known: Callable[[Face, float], dict[str, Any] | None] | None = None
+        self.person_of: Callable[[int], str] = lambda track_id: ""
         self._swept = 0.0
 
     def track_of(self, face: Face, time: float) -> TrackState:
@@ -259,7 +261,7 @@ class TrackStore:
 
     def reports(self, origin: float = 0.0) -> list[TrackReport]:
         """All tracks in order of id; times are seconds from `origin` on."""
-        return [self.states[k].report(origin) for k in sorted(self.states)]
+        return [replace(self.states[k].report(origin), person=self.person_of(k)) for k in sorted(self.states)]
 
     def treatment_of(self, track_id: int) -> Treatment | None:
         """What is decided for this track now; None for one that was not seen."""

@@ -29,6 +29,7 @@ from rtface.live.sound_gap_filler import SoundGapFiller
 from rtface.media.outputs import OutputPath, check_outputs
 from rtface.options import Options
 from rtface.pipeline.build import live_tracker_and_runtime
+from rtface.pipeline.persons import open_persons
 from rtface.quality.governor import QualityGovernor
 from rtface.quality.processor_budget import ProcessorBudget
 from rtface.report import Report, report_options
@@ -141,7 +142,8 @@ class LiveSession:
         usable, period = cores(), float(1 / form.rate)
         self.governor = QualityGovernor(period, ceiling, light=LIGHT, budget=ProcessorBudget(
             lambda: self.controls.cpu_budget, usable, processor_seconds, period))
-        self.enhance = LiveEnhancer(switch, options, stats, self.governor, light=LIGHT)
+        self.enhance = LiveEnhancer(switch, options, stats, self.governor, light=LIGHT,
+                                    persons=open_persons(options, tracker, stats))
         self.filters = FrameFilters(options, stats)
         self.filters.stages.watch(tracker, options.tracker)
         closing.callback(self.filters.close)

@@ -6,7 +6,7 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 
-from rtface.analysis.look_ahead import look_ahead
+from rtface.analysis.look_ahead import Undecided, look_ahead
 from rtface.concurrency import buffer, close_with
 from rtface.enhance.face_filter import FaceFilter
 from rtface.enhance.track_measurement import TrackMeasurement
@@ -17,6 +17,7 @@ from rtface.media.images import list_images
 from rtface.options import Options
 from rtface.pipeline.build import Threads, analysis_parts, open_film
 from rtface.pipeline.chain import WAITING, bytes_of, end_at_faults, split_fields, track
+from rtface.pipeline.persons import open_persons
 from rtface.pipeline.progress import Progress, Show, SpeedMeter
 from rtface.pipeline.stills import frames_of_stills
 from rtface.report import TrackReport
@@ -49,18 +50,26 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
             frames_in = scenes.noted(frames_in, runtime.device)
         measure = TrackMeasurement(tracks.analyzer_of, stats, live=False)
         choose = FaceFilter.parse(options.faces, options.max_faces)
+        persons = open_persons(options, tracker, stats, wanted=True)
+        assert persons is not None
+        tracks.person_of = persons.label_of
+
+        def examined(frame: Frame) -> list[Undecided]:
+            view = runtime.device.view
+            return [*persons(frame, view), *measure(frame, choose.before_persons(frame.faces), runtime)]
+
         decoded = close_with(stack, buffer(frames_in, WAITING, name="decode", weigh=bytes_of,
                                            stop=stop.is_set))
         items = end_at_faults(track(split_fields(decoded), tracker, runtime.device, stats), stats,
                               hold=False)
-        items = look_ahead(items, lambda frame: measure(frame, choose(frame.faces), runtime))
+        items = look_ahead(items, examined)
         frames, meter = 0, SpeedMeter()
         for item in items:
             if stop.is_set():
                 raise Interrupted
             if not isinstance(item, Frame):
                 continue
-            for face in choose(item.faces):
+            for face in choose(persons.label(item).faces):
                 track_state = tracks.see(face, item.time)
                 if (strength := track_state.decide(item.time, counted=True)) > 0.0:
                     track_state.apply(strength)

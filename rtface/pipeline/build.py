@@ -42,6 +42,7 @@ from rtface.media.probe import MediaInfo
 from rtface.media.source import FileSource
 from rtface.media.stream_plan import OutputPlan, plan_output
 from rtface.options import EnhanceOptions, FaceOptions, Options, QualityOptions
+from rtface.pipeline.persons import open_persons
 from rtface.pipeline.runtime import (
     BuildProgress,
     EngineThreads,
@@ -209,8 +210,8 @@ def film_parts(options: EnhanceOptions, threads: Threads, stats: Stats, stack: E
     for treatment in treatments.values():
         if treatment.engine:
             runtime.engines.named(treatment.engine)  # a wrong name ends the run before any work
-    return RunParts(tracker, FilmEnhancer(runtime, options, stats, treatments=treatments,
-                                          light=LIGHT), open_repair(options, stats))
+    return RunParts(tracker, FilmEnhancer(runtime, options, stats, treatments=treatments, light=LIGHT,
+                                          persons=open_persons(options, tracker, stats)), open_repair(options, stats))
 
 
 def open_repair(options: EnhanceOptions, stats: Stats) -> DamageRepair | None:
@@ -243,8 +244,10 @@ def frame_parts(options: EnhanceOptions, stats: Stats, stack: ExitStack, *, anal
     """
     request, threads = engine_request(options), EngineThreads(options.threads)
     switch = _switch(request, request, options.device, threads, stats, stack, wait=wait)
-    return RunParts(open_tracker(options, stack),
-                    FrameEnhancer(switch, options, stats, analysis=analysis, light=LIGHT), open_repair(options, stats))
+    tracker = open_tracker(options, stack)
+    return RunParts(tracker, FrameEnhancer(switch, options, stats, analysis=analysis, light=LIGHT,
+                                           persons=open_persons(options, tracker, stats)),
+                    open_repair(options, stats))
 
 
 def live_tracker_and_runtime(options: EnhanceOptions, stats: Stats,

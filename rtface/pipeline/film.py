@@ -120,7 +120,8 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
         if failure is None:
             report.note_uncorrected()
             if not options.dry_run:
-                report.notes += missing_tracks(options.faces, treated, [track.id for track in report.tracks])
+                report.notes += missing_tracks(options.faces, treated, [track.id for track in report.tracks],
+                                               [track.person for track in report.tracks])
         # Of a run that ended before its first frame there is nothing to report, unless it was interrupted.
         if options.report and not options.dry_run and (failure is None or report.interrupted or report.frames_out):
             _save(report, targets[len(targets) - len(sums) - 1], failure, stats)

@@ -68,7 +68,9 @@ def plan_segments(options: Options, info: MediaInfo,
         return None, None
     why = None
     if FaceFilter.parse(options.faces).ids is not None:
-        why = "--faces names tracks, whose numbers are known in one chain only"
+        why = "--faces names tracks or persons, whose numbers are known in one chain only"
+    elif options.person:
+        why = "persons are recognised in one chain only"
     elif options.treatment is not None:
         why = "--treatment names tracks, whose numbers are known in one chain only"
     elif shots.names_tracks:

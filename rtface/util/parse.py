@@ -220,16 +220,53 @@ def rate(value: object, shown: str) -> object:
     return rate
 
 
+UNKNOWN_PERSON = "unknown"
+"""What a face is called whose person is not recognised."""
+_FACE_WORDS = ("all", "largest", UNKNOWN_PERSON)
+
+
+def is_person_number(word: str) -> bool:
+    """Whether a word is the number of a person: P1."""
+    return re.fullmatch(r"[Pp][1-9]\d{0,5}", word) is not None
+
+
+def is_person_name(word: str) -> bool:
+    """Whether a word can name a person: a letter, then up to 31 letters, digits, - and _; no number of a person, and no
+    other word of ``--faces``."""
+    return (re.fullmatch(r"[^\W\d_][\w-]{0,31}", word) is not None and not is_person_number(word)
+            and word.lower() not in _FACE_WORDS)
+
+
 @_check("all|largest|ID,...", "str", "all", "largest")
 def faces(value: object, shown: str) -> object:
-    """"all", "largest" or track numbers."""
+    """"all", "largest", or track numbers, names and numbers of persons (1, anna, P2)."""
     text = str(value).strip().lower().replace(" ", "")
     if text in ("all", "largest"):
         return text
-    if re.fullmatch(r"[1-9]\d{0,8}(,[1-9]\d{0,8})*", text):
+    words = text.split(",")
+    if all(re.fullmatch(r"[1-9]\d{0,8}", word) or is_person_number(word) or is_person_name(word) for word in words):
         return text
-    raise UsageError(f"{shown} must be all, largest or track numbers as 1,3, not {_show(value)}"
+    raise UsageError(f"{shown} must be all, largest, or track numbers and persons as 1,P2,anna, not {_show(value)}"
                      f"{hint(text, ('all', 'largest'))}")
+
+
+@_check("NAME=PHOTO,...", "Sequence[str]")
+def persons(value: object, shown: str) -> object:
+    """Names of persons with their photos: a tuple of "NAME=PHOTO,PHOTO"."""
+    given = [one for one in value.split(";") if one.strip()] if isinstance(value, str) else value
+    if not isinstance(given, list | tuple):
+        raise UsageError(f"{shown} must be a name and photos of the person, as anna=photo1.jpg, not {_show(value)}")
+    found: dict[str, str] = {}
+    for one in given:
+        name, equals, photos = str(one).partition("=")
+        name = name.strip()
+        if not equals or not is_person_name(name) or not all(part.strip() for part in photos.split(",")):
+            raise UsageError(f"{shown} must be a name and photos of the person, as anna=photo1.jpg,photo2.jpg, not "
+                             f"{_show(one)}; a name begins with a letter and is none of {', '.join(_FACE_WORDS)}, P1")
+        if name.lower() in found:
+            raise UsageError(f"{shown} names {name} twice; give all photos at once, as {name}=photo1.jpg,photo2.jpg")
+        found[name.lower()] = f"{name}={photos}"
+    return tuple(found.values())
 
 
 DEVICES = ("auto", *plugins.BUILT_IN["backend"])

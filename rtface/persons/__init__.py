@@ -1,0 +1,1 @@
+"""Recognition of persons: an embedding for each face track, and tracks of one person joined to that person."""

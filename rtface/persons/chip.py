@@ -1,0 +1,92 @@
+"""The image of a face that the person network takes, and whether it shows enough to recognise somebody."""
+
+from __future__ import annotations
+
+from math import hypot
+
+import cv2
+import numpy as np
+
+from rtface.correct.mask import smooth_ramp
+from rtface.frame import Bytes, Face, Float
+from rtface.geometry.alignment import crop_matrix, fit
+from rtface.geometry.transforms import apply, compose, invert
+from rtface.protocols import View
+
+SIDE = 150
+"""Width and height of a chip in pixels."""
+
+_ANCHORS = np.array([(169.68, 239.90), (222.54, 243.53), (290.04, 243.53), (342.91, 239.90), (256.29, 331.83)])
+"""Eye corners and the base of the nose in a crop of 512 (`rtface.geometry.alignment`)."""
+_DLIB = np.array([(0.12057506, 0.21372745), (0.33408506, 0.22906424), (0.64606048, 0.22896744),
+                  (0.85956746, 0.21349815), (0.49011231, 0.62779753)])
+"""The same points in dlib's mean face (``get_face_chip_details``), in sides of the chip without its padding."""
+_PADDING = 0.25
+_CHIP_OF_CROP = fit(_ANCHORS, (_DLIB + _PADDING) / (1 + 2 * _PADDING) * SIDE)
+
+SMALLEST = 36.0
+"""Width in display pixels of the smallest face that is recognised."""
+_WIDE = 90.0
+"""Width from which a larger face says no more."""
+_YAW, _PITCH = (15.0, 45.0), (15.0, 40.0)
+"""Degrees up to which a turned face says as much as a frontal one, and from which it says nothing."""
+_CONTRAST = 10.0
+"""Least standard deviation of brightness on a chip, code values of 255."""
+_INSIDE = 0.9
+"""Least share of a chip that lies within the frame."""
+
+
+def chip_matrix(face: Face) -> Float:
+    """Display → chip pixels, 2×3, corner convention."""
+    return compose(_CHIP_OF_CROP, crop_matrix(face, 512))
+
+
+def fitness(face: Face, width: float, height: float) -> float:
+    """How well a face can be recognised by size, pose and place, 0 (not at all) … 1; without looking at its pixels.
+
+    Args:
+        face: as tracked.
+        width, height: of the frame in display pixels.
+    """
+    if face.width < SMALLEST or _inside(face, width, height) < _INSIDE:
+        return 0.0
+    yaw, pitch = (abs(v) for v in face.pose[:2]) if face.pose is not None else (0.0, 0.0)
+    size = 0.4 + 0.6 * smooth_ramp(face.width, SMALLEST, _WIDE)
+    return size * (1.0 - smooth_ramp(yaw, *_YAW)) * (1.0 - smooth_ramp(pitch, *_PITCH))
+
+
+def _inside(face: Face, width: float, height: float) -> float:
+    """The share of a chip's 9×9 points that lie within the frame."""
+    at = (np.arange(9) + 0.5) * (SIDE / 9)
+    grid = np.stack(np.meshgrid(at, at), -1).reshape(-1, 2).astype(np.float64)
+    points = apply(invert(chip_matrix(face)), grid)
+    return float(((points >= 0) & (points < (width, height))).all(1).mean())
+
+
+def cut_chip(view: View, face: Face) -> Bytes | None:
+    """The chip of a face, uint8 150×150×3 RGB; None where it is too dark, too flat or too blurred."""
+    chip = view.crop(chip_matrix(face), (SIDE, SIDE))
+    return chip if clear(chip, face) else None
+
+
+def clear(chip: Bytes, face: Face) -> bool:
+    """Whether the pixels of a chip show a face that can be recognised: contrast, and detail."""
+    luma = np.asarray(cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY), np.uint8)
+    core = luma[35:125, 30:120]
+    return float(core.std()) >= _CONTRAST and detail(core) >= LEAST_DETAIL
+
+
+LEAST_DETAIL = 0.0
+
+
+def detail(luma: Bytes) -> float:
+    """Contrast of the chip's details of four to eight pixels, as a share of its whole contrast."""
+    x = luma.astype(np.float32)
+    fine = cv2.GaussianBlur(x, (0, 0), 1.0) - cv2.GaussianBlur(x, (0, 0), 2.5)
+    return float(fine.std()) / max(float(x.std()), 1.0)
+
+
+def scale_of(face: Face) -> float:
+    """Chip pixels for each display pixel."""
+    m = chip_matrix(face)
+    return hypot(m[0, 0], m[1, 0])

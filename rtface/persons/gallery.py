@@ -1,0 +1,156 @@
+"""The persons of a run: which tracks are of one person. In memory only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rtface.frame import Float32
+
+JOIN = 0.33
+"""Distance of two embeddings (of length 1) up to which they are taken for one person's. Of pairs of different people in
+calls 1 in 4,000 lies closer (docs/persons.md)."""
+MARGIN = 0.03
+"""So much farther the second nearest person must be, or the face stays unknown."""
+_PHOTOS = 4.0
+"""Weight of a person's photos, in tracks."""
+
+
+def distance(a: Float32, b: Float32) -> float:
+    """Euclidean distance of two embeddings of length 1, 0…2."""
+    return float(np.linalg.norm(a - b))
+
+
+def mean(embeddings: Sequence[Float32], weights: Sequence[float] | None = None) -> Float32:
+    """Their mean direction, of length 1."""
+    total = np.average(np.stack(embeddings), axis=0, weights=weights)
+    return np.asarray(total / max(float(np.linalg.norm(total)), 1e-9), np.float32)
+
+
+@dataclass(slots=True, eq=False)
+class Person:
+    """One person.
+
+    Attributes:
+        number: from 1 on, in order of appearance; 0 for a named person who has not appeared.
+        name: given with photos; empty for none.
+        photos: mean embedding of the photos.
+        tracks: embedding of each of the person's tracks, by track id.
+    """
+
+    number: int = 0
+    name: str = ""
+    photos: Float32 | None = None
+    tracks: dict[int, Float32] = field(default_factory=dict[int, Float32])
+
+    @property
+    def label(self) -> str:
+        """How options, report and tags call the person: the name, else P and the number."""
+        return self.name or f"P{self.number}"
+
+    def embedding(self, without: int = 0) -> Float32 | None:
+        """The mean of photos and tracks; None where there are none.
+
+        Args:
+            without: a track that is left out.
+        """
+        found = [embedding for track, embedding in self.tracks.items() if track != without]
+        weights = [1.0] * len(found)
+        if self.photos is not None:
+            found, weights = [*found, self.photos], [*weights, _PHOTOS]
+        return mean(found, weights) if found else None
+
+
+class Gallery:
+    """Joins tracks to persons. Not for use from several threads.
+
+    Args:
+        photos: embeddings of each named person's photos.
+        several: whether persons without a name get numbers; else they are unknown.
+    """
+
+    def __init__(self, photos: Mapping[str, Sequence[Float32]] | None = None, *, several: bool = True) -> None:
+        self._named = [Person(name=name, photos=mean(found)) for name, found in (photos or {}).items()]
+        self._several = several
+        self._persons: list[Person] = list(self._named)
+        self._of: dict[int, Person] = {}
+        self._together: dict[int, set[int]] = {}
+        self._numbers = 0
+
+    @property
+    def persons(self) -> list[Person]:
+        """The persons who appeared, by number."""
+        return sorted((person for person in self._persons if person.number), key=lambda person: person.number)
+
+    def person_of(self, track: int) -> Person | None:
+        """The person whom a track shows; None while, or where, that is not known."""
+        return self._of.get(track)
+
+    def seen_together(self, tracks: Iterable[int]) -> None:
+        """Notes that tracks are on one frame, so that they are different persons.
+
+        Where two of them are taken for one person, the one that fits less is released.
+        """
+        tracks = set(tracks)
+        if len(tracks) < 2:
+            return
+        for track in tracks:
+            self._together.setdefault(track, set()).update(tracks - {track})
+        by_person: dict[int, list[int]] = {}
+        for track in sorted(tracks):
+            if track in self._of:
+                by_person.setdefault(id(self._of[track]), []).append(track)
+        for same in by_person.values():
+            if len(same) > 1:
+                person = self._of[same[0]]
+                best = min(same, key=lambda track: self._off(person, track))
+                for track in same:
+                    if track != best:
+                        self.release(track)
+
+    def decide(self, track: int, embedding: Float32) -> Person | None:
+        """Joins a track to the nearest person, or to a new one; None where it lies between two.
+
+        Args:
+            track: has no person yet.
+            embedding: of length 1.
+        """
+        near: list[tuple[float, Person]] = []
+        for person in self._persons:
+            if self._apart(track, person) or (other := person.embedding()) is None:
+                continue
+            near.append((distance(embedding, other), person))
+        near.sort(key=lambda pair: pair[0])
+        if near and near[0][0] <= JOIN:
+            if len(near) > 1 and near[1][0] - near[0][0] < MARGIN:
+                return None
+            person = near[0][1]
+        elif self._several:
+            person = Person()
+            self._persons.append(person)
+        else:
+            return None
+        if not person.number:
+            self._numbers += 1
+            person.number = self._numbers
+        person.tracks[track], self._of[track] = embedding, person
+        return person
+
+    def learn(self, track: int, embedding: Float32) -> None:
+        """Replaces the embedding of a track that has a person."""
+        self._of[track].tracks[track] = embedding
+
+    def release(self, track: int) -> None:
+        """Takes a track from its person."""
+        person = self._of.pop(track, None)
+        if person is not None:
+            del person.tracks[track]
+
+    def _apart(self, track: int, person: Person) -> bool:
+        return not self._together.get(track, set()).isdisjoint(person.tracks)
+
+    def _off(self, person: Person, track: int) -> float:
+        other = person.embedding(without=track)
+        return 0.0 if other is None else distance(person.tracks[track], other)

@@ -1,0 +1,57 @@
+"""The network that distinguishes persons (``rtface/models/persons``), run by OpenVINO on the CPU.
+
+dlib's face recognition network (King, "High quality face recognition with deep metric learning", 2017): a ResNet of 29
+convolutions, trained with a metric loss on 3 million images of 7,485 people. Its author gave the weights to the public
+domain. ``training/export/export_persons.py`` converts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtface.engine.recipe import SHIPPED
+from rtface.errors import MissingComponent
+from rtface.frame import Bytes, Float32
+from rtface.util.install import check_shipped, reinstall_line
+from rtface.util.openvino_core import compile_once, core
+
+PATH = SHIPPED / "persons" / "model.onnx"
+SHA256 = "af7bd78d809429822c14673c2de6651a942fa321f4829fdf3e81a8607ba326d4"
+
+Embedder = Callable[[Bytes], Float32]
+"""Chip (uint8 150×150×3 RGB) → embedding, float32 of length 1."""
+
+
+class PersonNetwork:
+    """An `Embedder`. Not for use from several threads.
+
+    Args:
+        path, sha256: of its ONNX file.
+
+    Raises:
+        MissingComponent: the file is absent or damaged, or OpenVINO cannot use it.
+    """
+
+    def __init__(self, path: Path = PATH, sha256: str = SHA256) -> None:
+        check_shipped(path, sha256, "the person network")
+        # One thread: it runs some times for each face, while a tracker and an engine use all others.
+        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32",
+                                   "INFERENCE_NUM_THREADS": 1}
+        try:
+            network = compile_once("persons", sha256, options, lambda: core().read_model(path))
+            self._request = network.create_infer_request()
+        except RuntimeError as error:
+            raise MissingComponent(f"OpenVINO cannot load the person network {path} "
+                                   f"({str(error).strip().splitlines()[-1]}): {reinstall_line(path)}") from error
+
+    def __call__(self, chip: Bytes) -> Float32:
+        """The mean embedding of the chip and its mirror image, float32 (128,) of length 1."""
+        image = np.ascontiguousarray(chip.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
+        total = np.zeros(128, np.float32)
+        for one in (image, np.ascontiguousarray(image[..., ::-1])):
+            total += self._request.infer({"chip": one})["embedding"][0]
+        return total / np.float32(np.linalg.norm(total))

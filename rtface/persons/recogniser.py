@@ -1,0 +1,155 @@
+"""Recognises the person of each track, from a few good crops of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from rtface.frame import Face, Float32, Frame
+from rtface.persons.chip import cut_chip, fitness
+from rtface.persons.gallery import JOIN, Gallery, distance, mean
+from rtface.persons.network import Embedder
+from rtface.protocols import View
+from rtface.stats import Stats
+from rtface.util.parse import UNKNOWN_PERSON
+
+ENOUGH = 3
+"""Crops that decide."""
+MOST = 6
+"""Crops that are kept of a track, the fittest."""
+_FIRST_S, _LATER_S, _CHECK_S = 0.12, 0.5, 3.0
+"""Seconds between crops until a track is decided, until it has `MOST`, and from then on."""
+_TRIES = 12
+"""Crops without a decision after which it is looked at as seldom as a decided one."""
+_CHANGED = 0.45
+"""Distance of a crop from its track's mean from which on it may be of another person: after 2 in a row the track starts
+again."""
+_STRAY = 0.4
+"""Distance from the mean of a track's crops from which on one of them (a hand before the face) does not count."""
+
+
+@dataclass(slots=True, eq=False)
+class PersonTrack:
+    """What is known of one track. Meets what `rtface.analysis.look_ahead` waits for.
+
+    Attributes:
+        crops: fitness and embedding of the crops that are kept.
+        decided: whether it has a person, or will be waited for no longer.
+        last_s: time when it was last seen.
+        tries: crops that were looked at since it began or started again.
+        strays: of the last crops, those that may be of another person.
+        due: time of the next crop.
+        on_settle: decides by what is known.
+    """
+
+    id: int
+    last_s: float
+    crops: list[tuple[float, Float32]] = field(default_factory=list[tuple[float, Float32]])
+    decided: bool = False
+    tries: int = 0
+    strays: list[tuple[float, Float32]] = field(default_factory=list[tuple[float, Float32]])
+    due: float = float("-inf")
+    on_settle: Callable[[PersonTrack], None] = lambda track: None
+
+    def settle(self) -> None:
+        """Decides by what is known."""
+        if not self.decided:
+            self.on_settle(self)
+            self.decided = True
+
+    def embedding(self) -> Float32 | None:
+        """The mean of the crops that agree, weighted by fitness; None where fewer than half of them do."""
+        if not self.crops:
+            return None
+        whole = mean([embedding for _, embedding in self.crops], [fit for fit, _ in self.crops])
+        agree = [(fit, embedding) for fit, embedding in self.crops if distance(embedding, whole) <= _STRAY]
+        if 2 * len(agree) < len(self.crops) or not agree:
+            return None
+        return mean([embedding for _, embedding in agree], [fit for fit, _ in agree])
+
+
+class PersonRecogniser:
+    """Called once for every frame, in order. Not for use from several threads.
+
+    Args:
+        embed: chip → embedding.
+        gallery: the persons.
+        stats: times the work; counts embeddings.
+    """
+
+    def __init__(self, embed: Embedder, gallery: Gallery, stats: Stats) -> None:
+        self._embed, self.gallery, self._stats = embed, gallery, stats
+        self.tracks: dict[int, PersonTrack] = {}
+
+    def __call__(self, frame: Frame, view: Callable[[Frame], View]) -> list[PersonTrack]:
+        """The tracks on this frame, which have learnt from it where that was due.
+
+        Args:
+            frame: with its faces.
+            view: makes a view of it.
+        """
+        if not frame.faces:
+            return []
+        with self._stats.time("persons"):
+            self.gallery.seen_together(face.track_id for face in frame.faces)
+            found, seen = list[PersonTrack](), None
+            for face in frame.faces:
+                track = self.tracks.get(face.track_id)
+                if track is None:
+                    track = PersonTrack(face.track_id, frame.time, on_settle=self._decide)
+                    self.tracks[face.track_id] = track
+                track.last_s = frame.time
+                if frame.time >= track.due or frame.time < track.due - _CHECK_S:
+                    seen = seen or view(frame)
+                    self._look(track, face, seen, frame)
+                found.append(track)
+        return found
+
+    def label(self, frame: Frame) -> Frame:
+        """The frame with the persons of its faces, as far as they are known."""
+        if not frame.faces:
+            return frame
+        return replace(frame, faces=tuple(replace(face, person=self.label_of(face.track_id)) for face in frame.faces))
+
+    def label_of(self, track_id: int) -> str:
+        """Label of the person whom a track shows; "unknown" where none was recognised."""
+        person = self.gallery.person_of(track_id)
+        return person.label if person else UNKNOWN_PERSON
+
+    def _look(self, track: PersonTrack, face: Face, view: View, frame: Frame) -> None:
+        """Takes a crop of the face, where it shows enough."""
+        fit = fitness(face, view.width, view.height)
+        chip = cut_chip(view, face) if fit > 0.0 else None
+        if chip is None:
+            track.due = frame.time + (_FIRST_S if track.tries < _TRIES else _LATER_S)
+            return
+        track.tries += 1
+        self._stats.count("person_embeddings")
+        self._learn(track, fit, self._embed(chip))
+        known = self.gallery.person_of(track.id) is not None
+        track.due = frame.time + (_FIRST_S if not known and track.tries < _TRIES else
+                                   _LATER_S if len(track.crops) < MOST else _CHECK_S)
+        if not known and (len(track.crops) >= ENOUGH or frame.new):
+            self._decide(track)
+            track.decided = track.decided or self.gallery.person_of(track.id) is not None or track.tries >= _TRIES
+
+    def _learn(self, track: PersonTrack, fit: float, embedding: Float32) -> None:
+        """Keeps a crop if it is among the fittest; starts again where the track seems to show another person now."""
+        before = track.embedding()
+        if before is not None and len(track.crops) >= ENOUGH and distance(embedding, before) > _CHANGED:
+            track.strays.append((fit, embedding))
+            if len(track.strays) >= 2 and distance(track.strays[-1][1], track.strays[-2][1]) <= JOIN:
+                track.crops, track.strays, track.tries = track.strays[-2:], [], 0
+                self.gallery.release(track.id)
+            return
+        track.strays.clear()
+        track.crops.append((fit, embedding))
+        if len(track.crops) > MOST:
+            track.crops.remove(min(track.crops, key=lambda crop: crop[0]))
+        if self.gallery.person_of(track.id) is not None and (now := track.embedding()) is not None:
+            self.gallery.learn(track.id, now)
+
+    def _decide(self, track: PersonTrack) -> None:
+        embedding = track.embedding()
+        if embedding is not None and self.gallery.person_of(track.id) is None:
+            self.gallery.decide(track.id, embedding)

@@ -1,0 +1,66 @@
+"""Makes ready what recognises persons in a run: network, photos, gallery."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rtface.device.cpu.device import CpuDevice
+from rtface.enhance.face_filter import FaceFilter
+from rtface.errors import InputError
+from rtface.frame import Float32
+from rtface.media.image_read import read_image
+from rtface.options import FaceOptions, person_photos
+from rtface.persons.chip import cut_chip, fitness
+from rtface.persons.gallery import JOIN, Gallery, distance
+from rtface.persons.network import Embedder, PersonNetwork
+from rtface.persons.recogniser import PersonRecogniser
+from rtface.protocols import Tracker
+from rtface.stats import Stats
+
+_ALIKE = 1.5 * JOIN
+"""Distance of two photos from which on they are of two people."""
+
+
+def open_persons(options: FaceOptions, tracker: Tracker, stats: Stats, *, wanted: bool = False,
+                 network: Embedder | None = None) -> PersonRecogniser | None:
+    """What recognises persons; None where nothing asks for it.
+
+    Args:
+        options: `person` and `faces`.
+        tracker: of the run; finds the faces of photos, and is reset.
+        wanted: whether a report of persons was asked for.
+        network: chip → embedding; None opens `PersonNetwork`.
+
+    Raises:
+        InputError: a photo cannot be read, or does not show one face well.
+        MissingComponent: the network is not there.
+    """
+    if not (wanted or options.person or FaceFilter.parse(options.faces).persons):
+        return None
+    embed = network or PersonNetwork()
+    photos = {name: embeddings_of(name, paths, tracker, embed) for name, paths in person_photos(options.person).items()}
+    return PersonRecogniser(embed, Gallery(photos), stats)
+
+
+def embeddings_of(name: str, photos: Sequence[Path], tracker: Tracker, embed: Embedder) -> list[Float32]:
+    """The embeddings of a person's photos. Raises as `open_persons`."""
+    device, found = CpuDevice(), list[Float32]()
+    for path in photos:
+        frame = read_image(path).frame
+        view = device.view(frame)
+        try:
+            faces = tracker.update(view, 0.0, cut=True)
+        finally:
+            tracker.reset()
+        if len(faces) != 1:
+            raise InputError(f"--person {name}: {path} shows {f'{len(faces)} faces' if faces else 'no face'}; give a "
+                             "photo with one face" + (", or cut it out" if faces else ""))
+        chip = cut_chip(view, faces[0]) if fitness(faces[0], view.width, view.height) > 0.0 else None
+        if chip is None:
+            raise InputError(f"--person {name}: the face in {path} is too small, turned away, cut off or blurred to "
+                             "recognise somebody by; give another photo")
+        found.append(embed(chip))
+        if distance(found[0], found[-1]) > _ALIKE:
+            raise InputError(f"--person {name}: {photos[0]} and {path} seem to show two people; give photos of one")
+    return found

@@ -1,0 +1,132 @@
+"""A film of three people over twelve cuts, from the analysis to a run for one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from rtface.errors import InputError, UsageError
+from rtface.frame import Bytes, Float32
+from rtface.options import Options
+from rtface.pipeline import persons
+from rtface.pipeline.analysis import analyze_file
+from rtface.pipeline.film import run_file
+from rtface.report import persons_of
+from tests.persons.made import ANNA, BEN, CLEO, at
+from tests.pipeline.fakes import portrait
+from tests.pipeline.run_media import write_film
+
+TINTS = np.array([(1.0, 0.6, 0.6), (0.6, 1.0, 0.6), (0.6, 0.6, 1.0)])
+SHOTS, FRAMES = 12, 8
+
+
+def tinted(person: int, shift: float = 0.0) -> Bytes:
+    """The astronaut in one of three colours, which make three people of it for the stand-in of the network."""
+    picture, _ = portrait(320, 180, blur=0.8, shift=(shift, 0.0))
+    return np.asarray(picture * TINTS[person], np.uint8)
+
+
+def by_colour(chip: Bytes) -> Float32:
+    """The embedding of one of three people, by the tint of the chip."""
+    means = chip.reshape(-1, 3).mean(0) / (120, 90, 80)  # of the untinted face
+    return at((ANNA, BEN, CLEO)[int(np.argmax(means))], 0.05)
+
+
+@pytest.fixture(autouse=True)
+def network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(persons, "PersonNetwork", lambda: by_colour)
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    def frames() -> Iterator[Bytes]:
+        for shot in range(SHOTS):
+            background = -60.0 if shot % 2 else 60.0
+            for t in range(FRAMES):
+                yield tinted(shot % 3, background + t)
+    return write_film(tmp_path_factory.mktemp("film") / "three.mkv", frames(), rate=10)
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("photos") / "blue.png"
+    cv2.imwrite(str(path), tinted(2)[:, :, ::-1])
+    return path
+
+
+def test_analysis_joins_twelve_shots_to_three_persons(film: Path) -> None:
+    found = persons_of(analyze_file(film, Options()))
+    assert [person.person for person in found] == ["P1", "P2", "P3"]
+    assert [len(person.tracks) for person in found] == [4, 4, 4]
+    assert all(person.seconds > 4 * 0.5 for person in found)
+
+
+def test_a_run_corrects_one_person(film: Path, tmp_path: Path, engines: object) -> None:
+    report = run_file(film, tmp_path / "out.mkv", Options(faces="P2", correct="always"))
+    done = {track.id: (track.person, track.frames_corrected > 0) for track in report.tracks}
+    assert [person for person, corrected in done.values() if corrected] == ["P2"] * 4
+    assert report.frames_corrected >= 4 * (FRAMES - 1)
+
+
+def test_a_person_is_known_by_a_photo(film: Path, photo: Path, tmp_path: Path, engines: object) -> None:
+    options = Options(faces="anna", person=(f"anna={photo}",), correct="always")
+    report = run_file(film, tmp_path / "out.mkv", options)
+    assert {track.person for track in report.tracks if track.frames_corrected} == {"anna"}
+    assert len([track for track in report.tracks if track.person == "anna"]) == 4
+
+
+def test_nothing_is_recognised_unless_asked_for(film: Path, tmp_path: Path, engines: object,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(persons, "PersonNetwork", lambda: pytest.fail("the network was opened"))
+    report = run_file(film, tmp_path / "out.mkv", Options(end=0.5))
+    assert {track.person for track in report.tracks} == {""}
+
+
+def test_a_person_who_never_came_is_said(film: Path, tmp_path: Path, engines: object) -> None:
+    report = run_file(film, tmp_path / "out.mkv", Options(faces="P9", end=0.5))
+    assert any("no effect for P9" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(("picture", "said"), [
+    (np.full((180, 320, 3), 90, np.uint8), "shows no face"),
+    (np.hstack([portrait()[0][:, 70:250], portrait()[0][:, 70:250]]), "shows 2 faces"),
+])
+def test_a_photo_that_cannot_serve_ends_the_run(film: Path, tmp_path: Path, engines: object, picture: Bytes,
+                                                said: str) -> None:
+    cv2.imwrite(str(tmp_path / "p.png"), picture)
+    with pytest.raises(InputError, match=said):
+        run_file(film, tmp_path / "out.mkv", Options(person=(f"anna={tmp_path / 'p.png'}",)))
+    assert not list(tmp_path.glob("*out*"))
+
+
+def test_a_photo_that_is_none_ends_the_run(film: Path, tmp_path: Path, engines: object) -> None:
+    (tmp_path / "p.jpg").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"p\.jpg"):
+        run_file(film, tmp_path / "out.mkv", Options(person=(f"anna={tmp_path / 'p.jpg'}",)))
+    assert not list(tmp_path.glob("*out*"))
+
+
+def test_photos_of_two_people_are_refused(film: Path, photo: Path, tmp_path: Path, engines: object) -> None:
+    other = tmp_path / "red.png"
+    cv2.imwrite(str(other), tinted(0)[:, :, ::-1])
+    with pytest.raises(InputError, match="two people"):
+        run_file(film, tmp_path / "out.mkv", Options(person=(f"anna={photo},{other}",)))
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    ({"faces": "anna"}, "no person anna"),
+    ({"faces": "largst"}, "nearest is largest"),
+    ({"person": ("anna",)}, "a name and photos"),
+    ({"person": ("P1=a.jpg",)}, "a name and photos"),
+    ({"person": ("all=a.jpg",)}, "a name and photos"),
+    ({"person": ("a=x.jpg", "A=y.jpg")}, "twice"),
+    ({"person": ("a=x.jpg,,",)}, "a name and photos"),
+    ({"faces": "P1", "damage": "repair"}, "--damage repair"),
+])
+def test_options_that_cannot_be_used(options: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Options.of(options)
