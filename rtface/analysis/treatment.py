@@ -1,7 +1,8 @@
 """The treatment of a face, and the JSON file in which a user can change it.
 
 The file is JSON: ``{"version": 1, "tracks": {"3": {"on": true, "strength": 0.8, "engine": "rtface-m"}}}``. Other keys
-of a track (what the analysis found) are for the reader only; other keys at the top are left alone.
+of a track (what the analysis found) are for the reader only; other keys at the top are left alone. ``"persons"`` may
+have the same keys by name or number of a person, ``{"P2": {"strength": 0.5}}``, and then goes before tracks.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, cast
 from rtface.analysis.measure import CORE, Analysis
 from rtface.analysis.patch import SMALLEST, SMALLEST_FACE
 from rtface.errors import InputMissing, UsageError
+from rtface.util.parse import is_person_name, is_person_number
 from rtface.util.spelling import hint
 from rtface.util.text import brief
 from rtface.util.toml_dataclass import parse_json
@@ -128,6 +130,22 @@ def read_treatments(path: Path) -> dict[int, Treatment]:
         raise UsageError(f'{where}: "tracks" must be a table of track number: treatment')
     return {_track(key, where): _treatment(value, f"{where}: tracks.{key}")
             for key, value in cast(dict[str, Any], tracks).items()}
+
+
+def read_person_treatments(path: Path) -> dict[str, Treatment]:
+    """The treatments of persons in a treatment file, by label in lower case; those without on, strength or engine are
+    left out. Raises as `read_treatments`."""
+    where, persons = f"treatment file {path}", _read(path).get("persons", {})
+    if not isinstance(persons, dict):
+        raise UsageError(f'{where}: "persons" must be a table of person: treatment')
+    found: dict[str, Treatment] = {}
+    for key, value in cast(dict[str, Any], persons).items():
+        if not (is_person_number(key) or is_person_name(key)):
+            raise UsageError(f"{where}: persons.{key[:40]} is no person (P1, or a name of --person)")
+        treatment = _treatment(value, f"{where}: persons.{key}")
+        if any(word in value for word in _EDITABLE):
+            found[key.lower()] = treatment
+    return found
 
 
 def made_for_another(path: Path, input: str | os.PathLike[str]) -> str | None:

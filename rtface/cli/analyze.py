@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +19,7 @@ from rtface.pipeline.progress import ProgressLine
 from rtface.util.urls import Address, place
 
 if TYPE_CHECKING:
+    from rtface.frame import Bytes
     from rtface.media.workfile import Target
     from rtface.report import PersonReport, TrackReport
     from rtface.shots.scenes import SceneRecorder
@@ -32,7 +32,10 @@ def analyze(
     json: Json = False,
     scenes: Annotated[Path | None, typer.Option(metavar="FILE", help=(
         "Write the scenes to this CSV, EDL, OTIO or JSON file, to fill in for 'rtface run --shots'."))] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace that file if it exists.")] = False,
+    sheet: Annotated[Path | None, typer.Option(metavar="FILE.png", help=(
+        "Write a contact sheet of the persons' faces to this image."))] = None,
+    persons: Annotated[bool, typer.Option(help="Recognise persons, and list them.")] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace these files if they exist.")] = False,
     load: Callable[[], LoadedOptions],
     console: Console,
     stop: StopRequest,
@@ -56,25 +59,39 @@ def analyze(
 
     check_scope(loaded.given, options, scope_of(source, Path("analysis"), options))
     stats, found = Stats(), SceneRecorder()
-    target = None
+    target = image = None
+    faces: dict[int, Bytes] | None = None
+    if sheet is not None:
+        if not persons:
+            raise UsageError("--sheet shows persons: leave --no-persons out")
+        if sheet.suffix.lower() != ".png":
+            raise UsageError(f"--sheet {sheet}: it is written as PNG; name a file that ends in .png")
+        (image,) = check_outputs([OutputPath(sheet, "--sheet")], inputs=[source], overwrite=overwrite)
+        faces = {}
     if scenes is not None:
         if isinstance(source, Path) and source.is_dir() and not options.sequence:
             raise UsageError(f"--scenes: {source} is a folder of stills, which has no scenes; leave it out")
         check_scenes_file(scenes)
         (target,) = check_outputs([OutputPath(scenes, "--scenes")], inputs=[source], overwrite=overwrite)
     tracks = analyze_file(source, options, stats=stats, progress=ProgressLine(console, source.name),
-                          stop=stop.event, scenes=found)
+                          stop=stop.event, scenes=found, persons=persons, faces=faces)
     console.clear()
     if target is not None:
         _write_scenes(target, found, source.name, console)
+    listed = persons_of(tracks)
+    if image is not None and faces is not None:
+        from rtface.contact_sheet.persons import write_persons
+
+        write_persons(listed, faces, source.name, image)
+        console.say(f"{image.path} written: {len(listed)} {'person' if len(listed) == 1 else 'persons'}")
     if json:
-        table = {**treatment_file(source, tracks), "persons": [asdict(person) for person in persons_of(tracks)]}
+        table = treatment_file(source, tracks)
         print_json({**table, "scenes": found.table()} if found.clock else table, indent=2)
     elif tracks:
         print_table([["TRACK", "PERSON", "FROM", "TO", "WIDTH", "TREATMENT", "WHAT IS WRONG (0 nothing ... 1 all)"],
                      *map(_cells, tracks)])
-        if persons := persons_of(tracks):
-            print_table([["PERSON", "TIME", "FROM", "TO", "TRACKS"], *map(_person_cells, persons)])
+        if listed:
+            print_table([["PERSON", "TIME", "FROM", "TO", "TRACKS"], *map(_person_cells, listed)])
     else:
         console.say(f"{source}: no face found")
     if unreadable := stats.counters["unreadable"]:
@@ -102,12 +119,16 @@ def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str
     """The treatment file, for ``--treatment``: on, strength and engine of each track may be edited."""
     from rtface._version import __version__
     from rtface.analysis.analyzer import Treatment, treatments_table
+    from rtface.report import persons_of
 
     treatments = {track.id: Treatment(track.treatment["on"], track.treatment["strength"], track.treatment["engine"],
                                       tuple(track.treatment["reasons"])) for track in tracks}
     notes = {track.id: {"first_s": track.first_s, "last_s": track.last_s, "mean_width_px": track.mean_width_px,
                         "analysis": track.analysis} for track in tracks}
-    return {"rtface_version": __version__, "input": str(input), **treatments_table(treatments, notes)}
+    persons = {person.person: {"first_s": person.first_s, "last_s": person.last_s, "seconds": person.seconds,
+                               "tracks": person.tracks} for person in persons_of(tracks)}
+    return {"rtface_version": __version__, "input": str(input), **treatments_table(treatments, notes),
+            "persons": persons}
 
 
 def _person_cells(person: PersonReport) -> list[str]:

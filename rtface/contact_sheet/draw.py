@@ -25,12 +25,12 @@ def draw(rows: Sequence[Row], variants: Sequence[Variant], title: str) -> Bytes:
     width = _LABEL + columns * (CELL + _GAP) + _GAP
     height = _TITLE + len(rows) * (CELL + _CAPTION + _GAP) + _GAP
     sheet = np.full((height, width, 3), _PAPER, np.uint8)
-    _write(sheet, title, (_GAP, 27), _TEXT, _INK)
+    write_text(sheet, title, (_GAP, 27), _TEXT, _INK)
     for number, row in enumerate(rows):
         y = _TITLE + number * (CELL + _CAPTION + _GAP)
         for k, line in enumerate(row_label(row)):
             for part, text in enumerate(_wrapped(sheet, line, _LABEL - 2 * _GAP, _SMALL)):
-                _write(sheet, text, (_GAP, y + 18), _SMALL if k else _TEXT, _FAINT if k else _INK)
+                write_text(sheet, text, (_GAP, y + 18), _SMALL if k else _TEXT, _FAINT if k else _INK)
                 y += 21 + 2 * (k == 0 and part == 0)
             y += 3
         y = _TITLE + number * (CELL + _CAPTION + _GAP)
@@ -39,7 +39,7 @@ def draw(rows: Sequence[Row], variants: Sequence[Variant], title: str) -> Bytes:
         for column, (crop, label) in enumerate(crops):
             x = _LABEL + column * (CELL + _GAP)
             sheet[y:y + CELL, x:x + CELL] = cv2.resize(crop, (CELL, CELL), interpolation=cv2.INTER_CUBIC)
-            _write(sheet, label, (x, y + CELL + 18), _SMALL, _INK)
+            write_text(sheet, label, (x, y + CELL + 18), _SMALL, _INK)
     return sheet
 
 
@@ -48,7 +48,8 @@ def crop_of(row: Row, variant: Variant) -> Bytes:
     return at_strength(row.shown.before, row.crops[variant.engine], variant.strength)
 
 
-def _write(sheet: Bytes, text: str, at: tuple[int, int], size: int, ink: tuple[int, int, int]) -> None:
+def write_text(sheet: Bytes, text: str, at: tuple[int, int], size: int, ink: tuple[int, int, int]) -> None:
+    """Writes a line of text; `at` is the left end of its base line."""
     cv2.putText(sheet, text, at, ink, cv2.FontFace("sans"), size, 400)
 
 

@@ -289,6 +289,10 @@ class FaceCorrector(ABC):
         persons(frame, self.runtime.device.view)
         return persons.label(frame)
 
+    def label(self, frame: Frame) -> Frame:
+        """The frame with the persons of its faces, as far as they are known, without looking at it."""
+        return self.persons.label(frame) if self.persons is not None else frame
+
     def _measure_faces(self, frame: Frame, faces: Sequence[Face]) -> None:
         """Measures the faces, where that was not done ahead."""
         self._measure(frame, faces, self.runtime)

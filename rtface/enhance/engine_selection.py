@@ -66,12 +66,13 @@ class EngineSelector:
         tasks: list[FaceTask] = []
         for face in faces:
             track = self._tracks.see(face, frame.time, counted=not frame.lead_in)
-            face_strength = track.decide(frame.time, counted=not frame.lead_in,
-                                         forced=self._tracks.forced(face, frame.time)) * strength
+            forced = self._tracks.forced(face, frame.time)
+            face_strength = track.decide(frame.time, counted=not frame.lead_in, forced=forced) * strength
             face_strength *= strength_by_pose(face)
             if face_strength <= 0.0:
                 continue
-            named = track.analyzer.treatment.engine or self._tracks.shots.at(frame.time).engine
+            named = ((forced.engine if forced else None) or track.analyzer.treatment.engine
+                     or self._tracks.shots.at(frame.time).engine)
             engine = (runtime.engines.named(named) if named else
                       runtime.engines.pick(face.width, self._sharing(faces), track.chosen))
             track.chosen = engine.name

@@ -177,6 +177,7 @@ class TrackStore:
         shots: settings by shot.
         known: asked on first sight of a face for what another process handed over about it
             (`Analyzer.handed_over`); None where nothing was.
+        by_person: decisions of the treatment file by person, in lower case.
         person_of: label of the person whom a track shows; empty where persons are not recognised.
     """
 
@@ -187,6 +188,7 @@ class TrackStore:
         self.states: dict[int, TrackState] = {}
         self.shots: ShotList = NO_SHOTS
         self.known: Callable[[Face, float], dict[str, Any] | None] | None = None
+        self.by_person: Mapping[str, Treatment] = {}
         self.person_of: Callable[[int], str] = lambda track_id: ""
         self._swept = 0.0
 
@@ -210,7 +212,10 @@ class TrackStore:
         return self.track_of(face, time).analyzer
 
     def forced(self, face: Face, time: float) -> Treatment | None:
-        """What the shot at this time demands for a face; None where its analysis decides."""
+        """What the treatment file demands for its person, or the shot at this time for a face; None where its analysis
+        decides."""
+        if face.person and (treatment := self.by_person.get(face.person.lower())):
+            return treatment
         if not self.shots:
             return None
         if (correct := self.shots.at(time).correct) is None:

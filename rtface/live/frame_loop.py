@@ -136,6 +136,7 @@ class FrameLoop:
                 self._fault("output", error)
 
     def _finish_one(self, frame: Frame) -> None:
+        frame = self._enhance.label(frame)
         if frame.faces and self._controls.enabled and self._wanted():
             frame = self._enhanced(frame)
         try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from rtface.frame import Face, Float32, Frame
+from rtface.frame import Bytes, Face, Float32, Frame
+from rtface.geometry.alignment import crop_matrix
 from rtface.persons.chip import cut_chip, fitness
 from rtface.persons.gallery import JOIN, Gallery, distance, mean
 from rtface.persons.network import Embedder
@@ -19,6 +20,8 @@ MOST = 6
 """Crops that are kept of a track, the fittest."""
 _FIRST_S, _LATER_S, _CHECK_S = 0.12, 0.5, 3.0
 """Seconds between crops until a track is decided, until it has `MOST`, and from then on."""
+_FACE = 256
+"""Side of the image that is kept of a face."""
 _TRIES = 12
 """Crops without a decision after which it is looked at as seldom as a decided one."""
 _CHANGED = 0.45
@@ -40,6 +43,7 @@ class PersonTrack:
         strays: of the last crops, those that may be of another person.
         due: time of the next crop.
         on_settle: decides by what is known.
+        face: its fittest face, uint8 RGB 256×256×3, and how fit that is; None unless asked for.
     """
 
     id: int
@@ -50,6 +54,8 @@ class PersonTrack:
     strays: list[tuple[float, Float32]] = field(default_factory=list[tuple[float, Float32]])
     due: float = float("-inf")
     on_settle: Callable[[PersonTrack], None] = lambda track: None
+
+    face: tuple[float, Bytes] | None = None
 
     def settle(self) -> None:
         """Decides by what is known."""
@@ -75,10 +81,11 @@ class PersonRecogniser:
         embed: chip → embedding.
         gallery: the persons.
         stats: times the work; counts embeddings.
+        keep_faces: whether to keep an image of each track's fittest face.
     """
 
-    def __init__(self, embed: Embedder, gallery: Gallery, stats: Stats) -> None:
-        self._embed, self.gallery, self._stats = embed, gallery, stats
+    def __init__(self, embed: Embedder, gallery: Gallery, stats: Stats, *, keep_faces: bool = False) -> None:
+        self._embed, self.gallery, self._stats, self._keeps = embed, gallery, stats, keep_faces
         self.tracks: dict[int, PersonTrack] = {}
 
     def __call__(self, frame: Frame, view: Callable[[Frame], View]) -> list[PersonTrack]:
@@ -105,6 +112,10 @@ class PersonRecogniser:
                 found.append(track)
         return found
 
+    def faces(self) -> dict[int, Bytes]:
+        """The image of each track's fittest face, where they were to be kept; uint8 RGB 256×256×3."""
+        return {track.id: track.face[1] for track in self.tracks.values() if track.face is not None}
+
     def label(self, frame: Frame) -> Frame:
         """The frame with the persons of its faces, as far as they are known."""
         if not frame.faces:
@@ -123,6 +134,8 @@ class PersonRecogniser:
         if chip is None:
             track.due = frame.time + (_FIRST_S if track.tries < _TRIES else _LATER_S)
             return
+        if self._keeps and (track.face is None or track.face[0] < fit):
+            track.face = fit, view.crop(crop_matrix(face, _FACE), (_FACE, _FACE))
         track.tries += 1
         self._stats.count("person_embeddings")
         self._learn(track, fit, self._embed(chip))

@@ -12,7 +12,7 @@ from rtface.enhance.face_filter import FaceFilter
 from rtface.enhance.track_measurement import TrackMeasurement
 from rtface.enhance.track_store import TrackStore
 from rtface.errors import Interrupted
-from rtface.frame import Frame
+from rtface.frame import Bytes, Frame
 from rtface.media.images import list_images
 from rtface.options import Options
 from rtface.pipeline.build import Threads, analysis_parts, open_film
@@ -28,11 +28,16 @@ from rtface.util.urls import Address
 
 
 def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None = None, progress: Show | None = None,
-                 stop: threading.Event | None = None, scenes: SceneRecorder | None = None) -> list[TrackReport]:
+                 stop: threading.Event | None = None, scenes: SceneRecorder | None = None, persons: bool = True,
+                 faces: dict[int, Bytes] | None = None) -> list[TrackReport]:
     """What is wrong with each face of a film or still, and the treatment that a run would choose.
 
     The same tracker, analysis and look-ahead as a run, so ids and decisions are the same. `scenes` notes the scenes of
     a film. Raises as `run_file` does.
+
+    Args:
+        persons: whether to recognise persons, where no option asks for it.
+        faces: receives an image of the fittest face of each track, by id, uint8 RGB 256×256×3.
     """
     stats, stop = stats or Stats(), stop or threading.Event()
     threads = Threads.for_film(options.threads)
@@ -50,13 +55,13 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
             frames_in = scenes.noted(frames_in, runtime.device)
         measure = TrackMeasurement(tracks.analyzer_of, stats, live=False)
         choose = FaceFilter.parse(options.faces, options.max_faces)
-        persons = open_persons(options, tracker, stats, wanted=True)
-        assert persons is not None
-        tracks.person_of = persons.label_of
+        recognise = open_persons(options, tracker, stats, wanted=persons, keep_faces=faces is not None)
+        if recognise is not None:
+            tracks.person_of = recognise.label_of
 
         def examined(frame: Frame) -> list[Undecided]:
-            view = runtime.device.view
-            return [*persons(frame, view), *measure(frame, choose.before_persons(frame.faces), runtime)]
+            found: list[Undecided] = [] if recognise is None else [*recognise(frame, runtime.device.view)]
+            return [*found, *measure(frame, choose.before_persons(frame.faces), runtime)]
 
         decoded = close_with(stack, buffer(frames_in, WAITING, name="decode", weigh=bytes_of,
                                            stop=stop.is_set))
@@ -69,7 +74,7 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
                 raise Interrupted
             if not isinstance(item, Frame):
                 continue
-            for face in choose(persons.label(item).faces):
+            for face in choose((recognise.label(item) if recognise else item).faces):
                 track_state = tracks.see(face, item.time)
                 if (strength := track_state.decide(item.time, counted=True)) > 0.0:
                     track_state.apply(strength)
@@ -81,4 +86,6 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
                                   len(item.faces)))
         if stop.is_set():
             raise Interrupted
+        if faces is not None and recognise is not None:
+            faces |= recognise.faces()
         return tracks.reports()

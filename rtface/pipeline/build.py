@@ -22,7 +22,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from rtface.analysis.treatment import read_treatments
+from rtface.analysis.treatment import read_person_treatments, read_treatments
 from rtface.concurrency import call_until_stopped
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.engine import EngineRequest
@@ -196,6 +196,7 @@ def film_parts(options: EnhanceOptions, threads: Threads, stats: Stats, stack: E
         EngineError: an engine does not give its reference's answers.
     """
     treatments = read_treatments(options.treatment) if options.treatment else {}
+    by_person = read_person_treatments(options.treatment) if options.treatment else {}
     pool = stack.enter_context(ThreadPoolExecutor(1))  # each takes some tenths of a second to load
     loading = None
     if not may_take_gpu(options.device):
@@ -207,11 +208,13 @@ def film_parts(options: EnhanceOptions, threads: Threads, stats: Stats, stack: E
     # On a GPU the tracker's networks may run there, too.
     tracker = (loading.result() if loading is not None else
                open_tracker(options, stack, gpu=runtime.networks))
-    for treatment in treatments.values():
+    for treatment in (*treatments.values(), *by_person.values()):
         if treatment.engine:
             runtime.engines.named(treatment.engine)  # a wrong name ends the run before any work
-    return RunParts(tracker, FilmEnhancer(runtime, options, stats, treatments=treatments, light=LIGHT,
-                                          persons=open_persons(options, tracker, stats)), open_repair(options, stats))
+    enhance = FilmEnhancer(runtime, options, stats, treatments=treatments, light=LIGHT,
+                           persons=open_persons(options, tracker, stats, wanted=bool(by_person)))
+    enhance.tracks.by_person = by_person
+    return RunParts(tracker, enhance, open_repair(options, stats))
 
 
 def open_repair(options: EnhanceOptions, stats: Stats) -> DamageRepair | None:

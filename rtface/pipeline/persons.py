@@ -23,14 +23,14 @@ _ALIKE = 1.5 * JOIN
 
 
 def open_persons(options: FaceOptions, tracker: Tracker, stats: Stats, *, wanted: bool = False,
-                 network: Embedder | None = None) -> PersonRecogniser | None:
+                 keep_faces: bool = False) -> PersonRecogniser | None:
     """What recognises persons; None where nothing asks for it.
 
     Args:
         options: `person` and `faces`.
         tracker: of the run; finds the faces of photos, and is reset.
         wanted: whether a report of persons was asked for.
-        network: chip → embedding; None opens `PersonNetwork`.
+        keep_faces: whether to keep an image of each track.
 
     Raises:
         InputError: a photo cannot be read, or does not show one face well.
@@ -38,9 +38,9 @@ def open_persons(options: FaceOptions, tracker: Tracker, stats: Stats, *, wanted
     """
     if not (wanted or options.person or FaceFilter.parse(options.faces).persons):
         return None
-    embed = network or PersonNetwork()
+    embed = PersonNetwork()
     photos = {name: embeddings_of(name, paths, tracker, embed) for name, paths in person_photos(options.person).items()}
-    return PersonRecogniser(embed, Gallery(photos), stats)
+    return PersonRecogniser(embed, Gallery(photos), stats, keep_faces=keep_faces)
 
 
 def embeddings_of(name: str, photos: Sequence[Path], tracker: Tracker, embed: Embedder) -> list[Float32]:

@@ -240,10 +240,10 @@ def is_person_name(word: str) -> bool:
 @_check("all|largest|ID,...", "str", "all", "largest")
 def faces(value: object, shown: str) -> object:
     """"all", "largest", or track numbers, names and numbers of persons (1, anna, P2)."""
-    text = str(value).strip().lower().replace(" ", "")
+    words = [word.strip() for word in str(value).lower().split(",")]
+    text = ",".join(words)
     if text in ("all", "largest"):
         return text
-    words = text.split(",")
     if all(re.fullmatch(r"[1-9]\d{0,8}", word) or is_person_number(word) or is_person_name(word) for word in words):
         return text
     raise UsageError(f"{shown} must be all, largest, or track numbers and persons as 1,P2,anna, not {_show(value)}"

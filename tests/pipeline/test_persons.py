@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from rtface.cli.app import app
 from rtface.errors import InputError, UsageError
 from rtface.frame import Bytes, Float32
 from rtface.options import Options
@@ -77,6 +80,44 @@ def test_a_person_is_known_by_a_photo(film: Path, photo: Path, tmp_path: Path, e
     report = run_file(film, tmp_path / "out.mkv", options)
     assert {track.person for track in report.tracks if track.frames_corrected} == {"anna"}
     assert len([track for track in report.tracks if track.person == "anna"]) == 4
+
+
+def test_a_treatment_by_person(film: Path, tmp_path: Path, engines: object) -> None:
+    path = tmp_path / "treatment.json"
+    path.write_text(json.dumps({"version": 1, "tracks": {}, "persons": {
+        "P1": {"seconds": 3.0}, "P2": {"on": False}, "P3": {"strength": 0.25}}}))
+    report = run_file(film, tmp_path / "out.mkv", Options(treatment=path, correct="always"))
+    assert {(track.person, track.strength) for track in report.tracks} == {("P1", 1.0), ("P2", 0.0), ("P3", 0.25)}
+
+
+@pytest.mark.parametrize(("persons", "said"), [
+    ([], "must be a table"), ({"1": {}}, "no person"), ({"P1": {"on": 1}}, r"persons\.P1\.on"),
+    ({"P1": {"strenght": 1}}, "strength"),
+])
+def test_a_treatment_by_person_that_is_wrong(film: Path, tmp_path: Path, engines: object, persons: object,
+                                             said: str) -> None:
+    path = tmp_path / "treatment.json"
+    path.write_text(json.dumps({"version": 1, "tracks": {}, "persons": persons}))
+    with pytest.raises(UsageError, match=said):
+        run_file(film, tmp_path / "out.mkv", Options(treatment=path))
+
+
+def test_the_sheet_has_a_row_for_each_person(film: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.png"
+    done = CliRunner().invoke(app, ["analyze", str(film), "--sheet", str(sheet)])
+    assert done.exit_code == 0, done.output
+    picture = cv2.imread(str(sheet))[:, :, ::-1]
+    means = [picture[40 + 136 * row:168 + 136 * row, 210:338].reshape(-1, 3).mean(0) for row in range(3)]
+    assert [int(np.argmax(mean)) for mean in means] == [0, 1, 2]
+    again = CliRunner().invoke(app, ["analyze", str(film), "--sheet", str(sheet)])
+    assert again.exit_code != 0
+    assert "--overwrite" in again.output
+
+
+def test_an_analysis_without_persons(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(persons, "PersonNetwork", lambda: pytest.fail("the network was opened"))
+    done = CliRunner().invoke(app, ["analyze", str(film), "--no-persons", "--end", "0.5"])
+    assert done.exit_code == 0, done.output
 
 
 def test_nothing_is_recognised_unless_asked_for(film: Path, tmp_path: Path, engines: object,

@@ -11,7 +11,7 @@ import numpy as np
 from rtface.errors import UsageError
 from rtface.frame import Face, Float, Frame
 from rtface.stages import display_from_face
-from rtface.util.parse import faces
+from rtface.util.parse import UNKNOWN_PERSON, faces
 
 FACE = 320.0
 """Width of a face, ear to ear, in its own square of 512 (`rtface.stages.display_from_face`)."""
@@ -19,11 +19,11 @@ _STICK = 1.2  # another face has to be so much wider to become the largest
 
 
 def check_faces(value: object, shown: str) -> object:
-    """"all", "largest", track numbers as "1,3", or "all but 2"."""
+    """"all", "largest", tracks and persons as "1,P2,anna", or "all but 2"."""
     text = " ".join(str(value).strip().lower().split())
-    match = re.fullmatch(r"all but ([1-9]\d*(?: ?, ?[1-9]\d*)*)", text)
-    if match:
-        return "all but " + match[1].replace(" ", "")
+    match = re.fullmatch(r"all but (.+)", text)
+    if match and match[1] not in ("all", "largest"):
+        return f"all but {faces(match[1], shown)}"
     try:
         return faces(text, shown)
     except UsageError as error:
@@ -31,12 +31,19 @@ def check_faces(value: object, shown: str) -> object:
 
 
 class Choice:
-    """The faces that `faces` names."""
+    """The faces that `faces` names.
 
-    def __init__(self, text: str) -> None:
-        self._largest, self._but = text == "largest", text.startswith("all but ")
-        numbers = text.removeprefix("all but ")
-        self._ids = {int(n) for n in numbers.split(",")} if numbers[0].isdigit() else None
+    Args:
+        text: as `check_faces` gives it.
+        hides: whether faces of unknown persons count as chosen where persons are named: such a face may be the one that
+            is to be hidden.
+    """
+
+    def __init__(self, text: str, *, hides: bool = False) -> None:
+        self._largest, self._but, self._hides = text == "largest", text.startswith("all but "), hides
+        words = text.removeprefix("all but ").split(",")
+        self._ids = None if text in ("all", "largest") else {int(word) for word in words if word.isdigit()}
+        self._persons = set[str]() if self._ids is None else {word for word in words if not word.isdigit()}
         self._current: int | None = None
 
     def __call__(self, found: tuple[Face, ...]) -> list[Face]:
@@ -44,11 +51,17 @@ class Choice:
             return self._widest(found)
         if self._ids is None:
             return list(found)
-        return [face for face in found if (face.track_id in self._ids) != self._but]
+        return [face for face in found if self._named(face) != self._but or (self._hides and self._unknown(face))]
+
+    def _named(self, face: Face) -> bool:
+        return face.track_id in (self._ids or ()) or face.person.lower() in self._persons
+
+    def _unknown(self, face: Face) -> bool:
+        return bool(self._persons) and face.person in ("", UNKNOWN_PERSON) and face.track_id not in (self._ids or ())
 
     def in_doubt(self, frame: Frame) -> list[Face]:
         """Of the faces that are seen but not followed, those that may be meant."""
-        if self._ids is None and not self._largest:
+        if (self._ids is None and not self._largest) or self._persons:
             return list(frame.unfollowed)
         followed = {face.track_id: face.width for face in frame.faces}
         if self._largest:

@@ -38,7 +38,7 @@ class _Veils:
     """The faces that are to be covered on each frame, those just lost among them."""
 
     def __init__(self, chosen: str, margin: float, hold: float) -> None:
-        self._choose, self._margin, self._hold = Choice(chosen), margin, hold
+        self._choose, self._margin, self._hold = Choice(chosen, hides=True), margin, hold
         self._known: dict[int, _Veil] = {}
         self._last = 0  # key of the newest veil of a face without a track; those keys are negative
 

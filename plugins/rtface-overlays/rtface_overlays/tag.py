@@ -12,7 +12,7 @@ import numpy as np
 from rtface.errors import UsageError
 from rtface.frame import Float
 from rtface.stages import Canvas, Frame, Sprite, option, state
-from rtface.util.parse import choice, number, path
+from rtface.util.parse import choice, is_person_name, is_person_number, number, path
 from rtface_overlays.follow import Choice, Fade, Spot, Steady, check_faces
 from rtface_overlays.places import inside
 from rtface_overlays.text import Rgba, check_colour, font_for, panel
@@ -45,8 +45,8 @@ class Tag:
 
     api = 1
     name: str = option("", "name for the faces in `faces` that `names` and `file` do not name")
-    names: str = option("", "names by track number: 1=Anna;2=Ben")
-    file: Path | None = option(None, "TOML file with names by track number: [names], then 1 = \"Anna\"", path)
+    names: str = option("", "names by track number or person: 1=Anna;P2=Ben;carl=Carl")
+    file: Path | None = option(None, "TOML file with names by track number or person: [names], then 1 = \"Anna\"", path)
     faces: str = option("largest", "largest, all, 1,3 or all but 2: the faces that get `name`", check_faces)
     place: str = option("below", "below, above, left or right of the face", choice(*_ANCHORS))
     size: float = option(0.13, "height of the text, share of the face's width", number(0.02, 1))
@@ -73,7 +73,8 @@ class Tag:
         named = {face.track_id for face in self._choose(frame.faces)} if self.name else set[int]()
         here: set[int] = set()
         for face in frame.faces:
-            text = self._by_id.get(face.track_id, self.name if face.track_id in named else "")
+            text = self._by_id.get(face.track_id) or self._by_id.get(face.person.lower()) or (
+                self.name if face.track_id in named else "")
             if not text:
                 continue
             here.add(face.track_id)
@@ -107,18 +108,25 @@ class Tag:
         canvas.draw(sprite, (x, y, x + wide, y + high), opacity)
 
 
-def _split(text: str) -> dict[int, str]:
-    """Names from ``1=Anna;2=Ben``."""
-    out: dict[int, str] = {}
+def _split(text: str) -> dict[int | str, str]:
+    """Names from ``1=Anna;P2=Ben``, by track number or person in lower case."""
+    out: dict[int | str, str] = {}
     for part in filter(None, (part.strip() for part in text.split(";"))):
-        match = re.fullmatch(r"([1-9]\d*)\s*=\s*(.+)", part)
-        if match is None:
-            raise UsageError(f"names: {part!r} is no track number and name as 1=Anna")
-        out[int(match[1])] = match[2]
+        key, equals, name = (word.strip() for word in part.partition("="))
+        if (face := _face(key)) is None or not equals or not name:
+            raise UsageError(f"names: {part!r} is no track number or person, and name, as 1=Anna or P2=Ben")
+        out[face] = name
     return out
 
 
-def _read(file: Path) -> dict[int, str]:
+def _face(key: str) -> int | str | None:
+    """A track number, or a person in lower case; None for anything else."""
+    if re.fullmatch(r"[1-9]\d*", key):
+        return int(key)
+    return key.lower() if is_person_number(key) or is_person_name(key) else None
+
+
+def _read(file: Path) -> dict[int | str, str]:
     """Names from a TOML file."""
     try:
         data = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -129,7 +137,9 @@ def _read(file: Path) -> dict[int, str]:
     names = data.get("names")
     if set(data) != {"names"} or not isinstance(names, dict):
         raise UsageError(f"file={file} needs one table [names] with lines such as 1 = \"Anna\", and nothing else")
+    out: dict[int | str, str] = {}
     for key, value in names.items():
-        if not re.fullmatch(r"[1-9]\d*", key) or not isinstance(value, str) or not value:
-            raise UsageError(f"file={file}: {key} = {value!r} is no track number and name as 1 = \"Anna\"")
-    return {int(key): value for key, value in names.items()}
+        if (face := _face(key)) is None or not isinstance(value, str) or not value:
+            raise UsageError(f"file={file}: {key} = {value!r} is no track number or person, and name, as 1 = \"Anna\"")
+        out[face] = value
+    return out

@@ -68,6 +68,16 @@ def test_names_by_track_and_from_a_file(tmp_path: Path) -> None:
         make_stage(Spec.parse(f"tag:file={tmp_path / 'names.toml'}"))
 
 
+def test_names_by_person(tmp_path: Path) -> None:
+    (tmp_path / "names.toml").write_text('[names]\nP3 = "Ben"\n')
+    for spec in ("tag:names=p3=Ben;anna=Eve", f"tag:file={tmp_path / 'names.toml'}"):
+        for person, named in (("P3", True), ("P4", False), ("unknown", False)):
+            chain, _ = stages(spec)
+            given = frame(new=True)
+            shown = replace(given, faces=tuple(replace(face, person=person) for face in given.faces))
+            assert (changed(chain.process(shown), frame(new=True)) is not None) == named
+
+
 def test_a_tag_fades_in_and_out() -> None:
     chain, _ = stages("tag:name=Anna,background=#ff0000")
     amount = []

@@ -75,7 +75,7 @@ def test_every_overlay_on_turned_pictures(name: str, turns: int, png: Path) -> N
 
 @pytest.mark.parametrize("spec", [
     "label:colour=blu", "label:size=2", "label:place=topleft", "label:txet=x", "label:font=/no/such.ttf",
-    "label:text=\U00013000", "tag", "tag:names=Anna", "tag:file=/no/such.toml", "tag:name=x,faces=some",
+    "label:text=\U00013000", "tag", "tag:names=Anna", "tag:file=/no/such.toml", "tag:name=x,faces=so me",
     "picture", "picture:file=/no/such.png", "lower-third", "lower-third:title=x,start=5,end=4",
     "lower-third:title=x,template=boxx", "lower-third:title=x,template=/no/such.toml", "blur:strength=0",
     "blur:faces=all but", "pixelate:cells=0", "split:position=2"])

@@ -26,6 +26,16 @@ def test_who_is_covered(spec: str) -> None:
     assert bare == (spec in ("blur:faces=1", "blur:faces=all but 2"))
 
 
+@pytest.mark.parametrize(("faces", "person", "hidden"), [
+    ("anna", "Anna", True), ("anna", "P2", False), ("all but anna", "Anna", False), ("all but anna", "P2", True),
+    ("p2", "P2", True), ("anna", "unknown", True), ("all but anna", "unknown", True), ("anna", "", True)])
+def test_persons_are_covered_and_unknown_ones_too(faces: str, person: str, hidden: bool) -> None:
+    chain, _ = stages(f"blur:faces={faces}")
+    given = frame()
+    shown = replace(given, faces=tuple(replace(face, person=person) for face in given.faces))
+    assert (covered(chain.process(shown), frame()) > 0.8) == hidden
+
+
 @pytest.mark.parametrize("name", ["blur", "pixelate"])
 def test_a_lost_face_stays_covered_for_a_while(name: str) -> None:
     chain, _ = stages(f"{name}:hold=0.4")
