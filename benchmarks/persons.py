@@ -84,6 +84,8 @@ def people_of(folder: Path) -> dict[str, list[Face]]:
             rows |= {row["file"]: row for row in csv.DictReader(file)}
     found: dict[str, list[Face]] = defaultdict(list)
     for face in load_faces(folder, licensed_only=False):
+        if not rows[face.path.name]["identity"] and face.source.startswith(_LEGISLATORS):
+            continue  # may be somebody who is named in another source
         found[person_of(face, rows[face.path.name])].append(face)
     return found
 

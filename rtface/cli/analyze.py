@@ -34,6 +34,8 @@ def analyze(
         "Write the scenes to this CSV, EDL, OTIO or JSON file, to fill in for 'rtface run --shots'."))] = None,
     sheet: Annotated[Path | None, typer.Option(metavar="FILE.png", help=(
         "Write a contact sheet of the persons' faces to this image."))] = None,
+    photos: Annotated[Path | None, typer.Option(metavar="DIR", help=(
+        "Write photos of each person to DIR/P1, DIR/P2 ..., for '--person NAME=DIR/P1' with other films."))] = None,
     persons: Annotated[bool, typer.Option(help="Recognise persons, and list them.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace these files if they exist.")] = False,
     load: Callable[[], LoadedOptions],
@@ -61,9 +63,13 @@ def analyze(
     stats, found = Stats(), SceneRecorder()
     target = image = None
     faces: dict[int, Bytes] | None = None
+    if not persons and (sheet or photos):
+        raise UsageError(f"{'--sheet' if sheet else '--photos'} shows persons: leave --no-persons out")
+    if photos is not None:
+        faces = {}
+        if photos.exists() and not (photos.is_dir() and (overwrite or not any(photos.iterdir()))):
+            raise OutputError(f"--photos {photos}: it is there already; name another folder, or add --overwrite")
     if sheet is not None:
-        if not persons:
-            raise UsageError("--sheet shows persons: leave --no-persons out")
         if sheet.suffix.lower() != ".png":
             raise UsageError(f"--sheet {sheet}: it is written as PNG; name a file that ends in .png")
         (image,) = check_outputs([OutputPath(sheet, "--sheet")], inputs=[source], overwrite=overwrite)
@@ -84,6 +90,12 @@ def analyze(
 
         write_persons(listed, faces, source.name, image)
         console.say(f"{image.path} written: {len(listed)} {'person' if len(listed) == 1 else 'persons'}")
+    if photos is not None and faces is not None:
+        from rtface.contact_sheet.persons import write_photos
+
+        count = write_photos(listed, faces, photos, overwrite=overwrite)
+        console.say(f"{photos} written: {count} photo{'s' * (count != 1)} of {len(listed)} "
+                    f"{'person' if len(listed) == 1 else 'persons'}")
     if json:
         table = treatment_file(source, tracks)
         print_json({**table, "scenes": found.table()} if found.clock else table, indent=2)

@@ -1,17 +1,20 @@
-"""The contact sheet of persons: a row for each, with a face of some of the person's tracks."""
+"""The contact sheet of persons, a row for each with a face of some of their tracks; and photos of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from rtface._version import __version__
 from rtface.contact_sheet.draw import write_text
+from rtface.errors import OutputError
 from rtface.frame import Bytes, Color, Frame
 from rtface.media.images import ImagePlan, write_image
+from rtface.media.outputs import OutputPath, check_outputs
 from rtface.media.workfile import Target
 from rtface.report import PersonReport
 from rtface.util.av_arrays import image_from_array
@@ -19,6 +22,8 @@ from rtface.util.parse import format_time
 
 CELL = 128
 """Side of a face on the sheet, pixels."""
+_PHOTOS = 4
+"""Photos of a person at most."""
 _MOST, _LABEL, _GAP, _TITLE = 8, 210, 8, 40
 
 
@@ -44,6 +49,37 @@ def draw_persons(persons: Sequence[PersonReport], faces: Mapping[int, Bytes], ti
             x = _LABEL + column * (CELL + _GAP)
             sheet[y:y + CELL, x:x + CELL] = cv2.resize(face, (CELL, CELL), interpolation=cv2.INTER_AREA)
     return sheet
+
+
+def write_photos(persons: Sequence[PersonReport], faces: Mapping[int, Bytes], folder: Path, *,
+                 overwrite: bool) -> int:
+    """Writes faces of each person as ``FOLDER/P1/1.png``, ``2.png`` …, for ``--person NAME=FOLDER/P1``.
+
+    Args:
+        persons, faces: as for `draw_persons`.
+        folder: where to; made if it is not there.
+        overwrite: whether files may be replaced.
+
+    Returns:
+        How many were written.
+
+    Raises:
+        OutputError: a file is there already, or cannot be written.
+    """
+    written = 0
+    for person in persons:
+        place = folder / person.person
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{place}: the folder cannot be made ({error.strerror}); choose another place") from error
+        shown = [faces[track] for track in person.tracks if track in faces][:_PHOTOS]
+        for number, face in enumerate(shown, 1):
+            (target,) = check_outputs([OutputPath(place / f"{number}.png")], inputs=[], overwrite=overwrite)
+            write_image(Frame(image_from_array(face, "rgb"), 0, Fraction(1, 25), color=Color("rgb", True)),
+                        ImagePlan(target, "png"), tags={})
+            written += 1
+    return written
 
 
 def write_persons(persons: Sequence[PersonReport], faces: Mapping[int, Bytes], name: str, image: Target) -> None:

@@ -16,6 +16,7 @@ from rtface.concurrency.child_process import processor_seconds
 from rtface.concurrency.threads import call_in_thread, start_thread
 from rtface.engine.engine_set import LIGHT
 from rtface.enhance.live import LiveEnhancer
+from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.errors import Interrupted
 from rtface.frame import Frame
 from rtface.live.control.status import LiveStatus, ProcessorMeter
@@ -28,8 +29,10 @@ from rtface.live.slate import Slate
 from rtface.live.sound_gap_filler import SoundGapFiller
 from rtface.media.outputs import OutputPath, check_outputs
 from rtface.options import Options
+from rtface.persons.recogniser import PersonRecogniser
 from rtface.pipeline.build import live_tracker_and_runtime
 from rtface.pipeline.persons import open_persons
+from rtface.protocols import Tracker
 from rtface.quality.governor import QualityGovernor
 from rtface.quality.processor_budget import ProcessorBudget
 from rtface.report import Report, report_options
@@ -126,14 +129,16 @@ class LiveSession:
     def _begin(self) -> None:
         ends, options, stats, closing = self.ends, self.options, self.stats, self._closing
         with ThreadPoolExecutor(1, "rtface-load") as beside:  # the engine takes as long as a camera does
-            loading = beside.submit(live_tracker_and_runtime, options, stats, closing)
+            loading = beside.submit(self._load)
+            if options.person:  # a photo that cannot serve ends the run before an output is opened
+                loading.result()
             self._start()
             if ends.sound is not None:
                 ends.sound.start(lambda packet: self._hear(packet))
             form, sound = ends.source.video_format, ends.sound_format
             for sink in ends.sinks:
                 sink.open(form, sound=sound)
-            tracker, switch = loading.result()
+            tracker, switch, persons = loading.result()
         if ends.again is not None:
             ends.source.close()
             ends.source = ends.again()
@@ -143,7 +148,7 @@ class LiveSession:
         self.governor = QualityGovernor(period, ceiling, light=LIGHT, budget=ProcessorBudget(
             lambda: self.controls.cpu_budget, usable, processor_seconds, period))
         self.enhance = LiveEnhancer(switch, options, stats, self.governor, light=LIGHT,
-                                    persons=open_persons(options, tracker, stats))
+                                    persons=persons)
         self.filters = FrameFilters(options, stats)
         self.filters.stages.watch(tracker, options.tracker)
         closing.callback(self.filters.close)
@@ -169,6 +174,10 @@ class LiveSession:
             self._fill_gaps(sound)
         if ends.again is not None:
             self._start()
+
+    def _load(self) -> tuple[Tracker, RuntimeSwitch, PersonRecogniser | None]:
+        tracker, switch = live_tracker_and_runtime(self.options, self.stats, self._closing)
+        return tracker, switch, open_persons(self.options, tracker, self.stats)
 
     def _start(self) -> None:
         own = self.ends.sound is None and not self.ends.silent

@@ -1,8 +1,6 @@
-"""The image of a face that the person network takes, and whether it shows enough to recognise somebody."""
+"""The image of a face that the person network takes, and whether it shows enough to recognise a person."""
 
 from __future__ import annotations
-
-from math import hypot
 
 import cv2
 import numpy as np
@@ -64,29 +62,11 @@ def _inside(face: Face, width: float, height: float) -> float:
 
 
 def cut_chip(view: View, face: Face) -> Bytes | None:
-    """The chip of a face, uint8 150×150×3 RGB; None where it is too dark, too flat or too blurred."""
+    """The chip of a face, uint8 150×150×3 RGB; None where it is too dark or too flat."""
     chip = view.crop(chip_matrix(face), (SIDE, SIDE))
-    return chip if clear(chip, face) else None
+    return chip if clear(chip) else None
 
 
-def clear(chip: Bytes, face: Face) -> bool:
-    """Whether the pixels of a chip show a face that can be recognised: contrast, and detail."""
-    luma = np.asarray(cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY), np.uint8)
-    core = luma[35:125, 30:120]
-    return float(core.std()) >= _CONTRAST and detail(core) >= LEAST_DETAIL
-
-
-LEAST_DETAIL = 0.0
-
-
-def detail(luma: Bytes) -> float:
-    """Contrast of the chip's details of four to eight pixels, as a share of its whole contrast."""
-    x = luma.astype(np.float32)
-    fine = cv2.GaussianBlur(x, (0, 0), 1.0) - cv2.GaussianBlur(x, (0, 0), 2.5)
-    return float(fine.std()) / max(float(x.std()), 1.0)
-
-
-def scale_of(face: Face) -> float:
-    """Chip pixels for each display pixel."""
-    m = chip_matrix(face)
-    return hypot(m[0, 0], m[1, 0])
+def clear(chip: Bytes) -> bool:
+    """Whether the middle of a chip has enough contrast to recognise a face."""
+    return float(cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY)[35:125, 30:120].std()) >= _CONTRAST

@@ -9,7 +9,7 @@ from rtface.device.cpu.device import CpuDevice
 from rtface.enhance.face_filter import FaceFilter
 from rtface.errors import InputError
 from rtface.frame import Float32
-from rtface.media.image_read import read_image
+from rtface.media.image_read import list_images, read_image
 from rtface.options import FaceOptions, person_photos
 from rtface.persons.chip import cut_chip, fitness
 from rtface.persons.gallery import JOIN, Gallery, distance
@@ -39,8 +39,14 @@ def open_persons(options: FaceOptions, tracker: Tracker, stats: Stats, *, wanted
     if not (wanted or options.person or FaceFilter.parse(options.faces).persons):
         return None
     embed = PersonNetwork()
-    photos = {name: embeddings_of(name, paths, tracker, embed) for name, paths in person_photos(options.person).items()}
+    photos = {name: embeddings_of(name, [photo for path in paths for photo in _photos(path)], tracker, embed)
+              for name, paths in person_photos(options.person).items()}
     return PersonRecogniser(embed, Gallery(photos), stats, keep_faces=keep_faces)
+
+
+def _photos(path: Path) -> list[Path]:
+    """The photo, or those of a folder."""
+    return list_images(path) if path.is_dir() else [path]
 
 
 def embeddings_of(name: str, photos: Sequence[Path], tracker: Tracker, embed: Embedder) -> list[Float32]:
@@ -58,8 +64,8 @@ def embeddings_of(name: str, photos: Sequence[Path], tracker: Tracker, embed: Em
                              "photo with one face" + (", or cut it out" if faces else ""))
         chip = cut_chip(view, faces[0]) if fitness(faces[0], view.width, view.height) > 0.0 else None
         if chip is None:
-            raise InputError(f"--person {name}: the face in {path} is too small, turned away, cut off or blurred to "
-                             "recognise somebody by; give another photo")
+            raise InputError(f"--person {name}: the face in {path} is too small, turned away, cut off or without "
+                             "contrast; give another photo")
         found.append(embed(chip))
         if distance(found[0], found[-1]) > _ALIKE:
             raise InputError(f"--person {name}: {photos[0]} and {path} seem to show two people; give photos of one")

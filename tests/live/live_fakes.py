@@ -152,6 +152,9 @@ class FakeEnhance:
         self.resets = 0
         self.bare: list[int] = []
 
+    def label(self, frame: Frame) -> Frame:
+        return frame
+
     def passed(self, frame: Frame) -> None:
         self.bare.append(frame.pts)
 

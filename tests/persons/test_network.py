@@ -64,8 +64,8 @@ def test_the_eyes_lie_where_dlib_puts_them() -> None:
 
 
 def test_an_empty_chip_is_not_clear() -> None:
-    assert clear(chip(), Face(1, np.zeros(4), ASTRONAUT))
-    assert not clear(np.full((SIDE, SIDE, 3), 128, np.uint8), Face(1, np.zeros(4), ASTRONAUT))
+    assert clear(chip())
+    assert not clear(np.full((SIDE, SIDE, 3), 128, np.uint8))
 
 
 def test_a_damaged_network_says_how_to_repair_it(tmp_path: Path) -> None:

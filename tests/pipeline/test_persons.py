@@ -114,6 +114,20 @@ def test_the_sheet_has_a_row_for_each_person(film: Path, tmp_path: Path) -> None
     assert "--overwrite" in again.output
 
 
+def test_photos_of_one_film_name_a_person_in_the_next(film: Path, tmp_path: Path, engines: object) -> None:
+    folder = tmp_path / "people"
+    done = CliRunner().invoke(app, ["analyze", str(film), "--photos", str(folder)])
+    assert done.exit_code == 0, done.output
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*.png")) == [
+        f"P{person}/{photo}.png" for person in (1, 2, 3) for photo in (1, 2, 3, 4)]
+    options = Options(person=(f"anna={folder / 'P3'}",), faces="anna", correct="always", end=3.0)
+    report = run_file(film, tmp_path / "out.mkv", options)
+    assert [track.person for track in report.tracks if track.frames_corrected] == ["anna"]
+    again = CliRunner().invoke(app, ["analyze", str(film), "--photos", str(folder)])
+    assert again.exit_code != 0
+    assert "--overwrite" in again.output
+
+
 def test_an_analysis_without_persons(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(persons, "PersonNetwork", lambda: pytest.fail("the network was opened"))
     done = CliRunner().invoke(app, ["analyze", str(film), "--no-persons", "--end", "0.5"])
