@@ -139,6 +139,8 @@ class Frame:
         touched: True once anything was changed: a correction was added, or a stage has drawn something.
         corrected: True once a face's correction was added.
         brightened: True once light or colour was changed without a network (`rtface.live.brighten`).
+        changed: boxes in display pixels outside of which nothing was changed; None once that may be anywhere (a stage
+            has drawn something, light or colour was changed).
         generated: True once a stage has drawn a face, or a part of one, that a network made up.
         new: True when this is an image unrelated to the one before (separate stills).
         lead_in: True on a frame before a segment that is processed only to settle its state
@@ -164,6 +166,7 @@ class Frame:
     touched: bool = False
     corrected: bool = False
     brightened: bool = False
+    changed: tuple[Box, ...] | None = ()
     generated: bool = False
     new: bool = False
     lead_in: bool = False

@@ -61,6 +61,7 @@ class RunOptions(AnalyzeOptions, EnhancerOptions, total=False):
     compare: str | PathLike[str] | None
     report: str | PathLike[str] | None
     checksums: bool
+    sidecar: bool
     keep_correction: str | PathLike[str] | None
     overwrite: bool
     dry_run: bool

@@ -248,6 +248,11 @@ class OutputOptions(_Group):
         False, v.boolean, _FILES,
         "Also write the SHA-256 of the files, and of a film the framemd5 of its frames, next to OUTPUT.",
         "'rtface verify' checks them later. [How](formats.md#checksums)")
+    sidecar: bool = _option(
+        False, v.boolean, _FILES,
+        "Also write OUTPUT.rtface.json: what was done, and hashes that prove the rest; 'rtface verify' reads it.",
+        "A [job](films.md#jobs) always writes it, there without the hashes of decoded frames. "
+        "[How](trust.md#the-sidecar)")
     keep_correction: Path | None = _option(
         None, v.path, Scope.FILM,
         "Also write what was added to each frame, without loss, to this .mkv; 'rtface undo' takes it back.",

@@ -1,4 +1,4 @@
-"""``rtface verify``: checks outputs against the manifests that ``--checksums`` writes."""
+"""``rtface verify``: checks outputs against their manifests (``--checksums``), sidecars and inputs."""
 
 from __future__ import annotations
 
@@ -38,10 +38,13 @@ class StepLine:
 
 @command()
 def verify(
-    outputs: Annotated[list[str], typer.Argument(metavar="OUTPUT...", show_default=False, help=(
-        "Films, stills or folders of stills with manifests next to them."))],
+    outputs: Annotated[list[str], typer.Argument(metavar="OUTPUT... [INPUT]", show_default=False, help=(
+        "Films, stills or folders of stills with manifests or sidecars next to them. Of two names the second is the "
+        "INPUT of the first where it has none of these."))],
+    input: Annotated[Path | None, typer.Option(metavar="FILE", help=(
+        "What OUTPUT was made of: shows that everything outside the faces is the same."))] = None,
     manifest: Annotated[str | None, typer.Option(metavar="FILE", help=(
-        "Check against this SHA-256 manifest or framemd5 list."))] = None,
+        "Check against this SHA-256 manifest, framemd5 list or sidecar."))] = None,
     files_only: Annotated[bool, typer.Option("--files-only", help="Check the files, not the frames.")] = False,
     write: Annotated[bool, typer.Option("--write", help="Write the manifests instead of checking them.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="With --write: replace manifests.")] = False,
@@ -50,18 +53,23 @@ def verify(
     console: Console,
     stop: StopRequest,
 ) -> None:
-    """Check outputs against their checksums: the files by SHA-256, then films frame by frame.
+    """Check outputs against their checksums (the files by SHA-256, then films frame by frame), against their sidecars,
+    and against the INPUT.
 
     The exit code is 0 where everything is the same, 3 where something differs, and 1 where something cannot be checked.
     """
     if manifest is not None and (len(outputs) > 1 or write):
         raise UsageError("--manifest names the manifest of one OUTPUT that is checked")
+    if input is None and len(outputs) == 2 and not write and not _stands_alone(outputs[0], outputs[1]):
+        input = Path(outputs.pop())
+    if input is not None and (len(outputs) > 1 or write):
+        raise UsageError("--input names the INPUT of one OUTPUT that is checked")
     codes: list[int] = []
     for name in outputs:
         path = Path(name)
         try:
             codes.append(_write(path, overwrite, console, stop) if write else
-                         _check(path, manifest, files_only, json, console, stop))
+                         _check(path, manifest, input, files_only, json, console, stop))
         except RtfaceError as error:
             if len(outputs) == 1:
                 raise
@@ -71,19 +79,31 @@ def verify(
     raise typer.Exit(DIFFERS if DIFFERS in codes else FAILED if any(codes) else 0)
 
 
-def _check(path: Path, manifest: str | None, files_only: bool, json: bool, console: Console,
+def _stands_alone(output: str, other: str) -> bool:
+    """Whether the second of two names is a further output, and not the input of the first."""
+    from rtface.pipeline.sidecar import read_sidecar, sidecar_path
+    from rtface.pipeline.verify import has_manifest
+
+    sidecar = sidecar_path(Path(output).resolve())
+    made_of_it = sidecar.is_file() and read_sidecar(sidecar)["input"].get("name") == Path(other).name
+    return not made_of_it and has_manifest(Path(other).resolve())
+
+
+def _check(path: Path, manifest: str | None, input: Path | None, files_only: bool, json: bool, console: Console,
            stop: StopRequest) -> int:
     from rtface.pipeline.verify import verify as check
 
-    found = check(path, Path(manifest) if manifest else None, files_only=files_only,
+    found = check(path, Path(manifest) if manifest else None, input=input, files_only=files_only,
                   doing=StepLine(console, path.name), stop=stop.event.is_set)
     console.clear()
     if json:
         print_json(found.to_dict())
     for note in found.notes:
         console.say(note)
+    for proof in found.proofs:
+        console.say(f"{path.name}: {proof}")
     for problem in found.problems:
-        console.say(problem, "error")
+        console.say(f"{path}: {problem}" if not problem.startswith(str(path)) else problem, "error")
     for difference in found.differences:
         console.say(f"{path}: {difference}", "error")
     console.say(f"{path}: {_summary(found)}", "info" if found.same else "error")
@@ -103,6 +123,9 @@ def _summary(found: Verified) -> str:
         said.append("the frames were not checked")
     if found.files == "differs" and found.frames == "same":
         said.append("so only the container has changed")
+    said += [f"{name}: {answer}" for name, answer in (("sidecar", found.sidecar), ("input", found.input))
+             if answer != "not checked"]
+    said = said or ["nothing could be checked"]
     return ", ".join(said) + (f", start timecode {found.timecode}" if found.timecode else "")
 
 

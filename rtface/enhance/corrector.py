@@ -249,7 +249,8 @@ class FaceCorrector(ABC):
             return replace(frame, touched=before.touched)
         if frame.touched:
             stats.count("frames_corrected", int(frame.field != 1 and not frame.lead_in))
-            return replace(frame, corrected=True)
+            changed = None if before.changed is None else before.changed + tuple(face.changed for face in task.faces)
+            return replace(frame, corrected=True, changed=changed)
         return frame
 
     def _restored(self, task: FrameTask, face: FaceTask) -> Restored[Pixels] | None:

@@ -35,7 +35,7 @@ from rtface.enhance.face_filter import FaceFilter
 from rtface.enhance.track_store import seed_of
 from rtface.frame import Bytes, Crops, Face, Float, Float32, Frame, Pixels
 from rtface.geometry.alignment import crop_matrix, move, pose
-from rtface.geometry.transforms import apply, compose, invert, to_cv2, translation
+from rtface.geometry.transforms import apply, bounds, compose, invert, to_cv2, translation
 from rtface.options import EnhanceOptions
 from rtface.protocols import MEMORY_S, Correction, DamageFinder, Device, Item
 from rtface.shots.settings import NO_SHOTS, ShotList
@@ -103,11 +103,15 @@ class DamageRepair:
             return frame
         try:
             with self._stats.time("damage"):
-                return self._repaired(frame, faces)
+                repaired = self._repaired(frame, faces)
         except Exception as error:  # noqa: BLE001 - one bad frame must not end a run: counted and said
             self._stats.fault("damage", error)
             self.filled = {}
             return frame
+        if repaired is frame or frame.changed is None:
+            return repaired
+        boxes = (bounds(invert(crop_matrix(face, SIZE)), (0, 0, SIZE, SIZE), margin=1.0) for face in faces)
+        return replace(repaired, changed=(*frame.changed, *boxes))
 
     def _chosen(self, frame: Frame) -> tuple[Face, ...]:
         """The faces to repair; none where the options, or the settings of the frame's shot, correct none."""

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rtface.correct import CorrectionState
+from rtface.correct.mask import shown_box
 from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.track_store import TrackState, seed_of
-from rtface.frame import Crops, Face, Float, Frame, Pixels
+from rtface.frame import Box, Crops, Face, Float, Frame, Pixels
 from rtface.geometry.alignment import crop_matrix, head_matrix
-from rtface.geometry.transforms import apply
+from rtface.geometry.transforms import apply, bounds, invert
 from rtface.protocols import Device, Engine, Restored, ShapingOptions
 
 
@@ -85,6 +86,14 @@ class FaceTask:
         if self._mesh is None and mesh is not None:
             self._mesh = apply(self.crops.matrices[0], mesh[:, :2])
         return self._mesh
+
+    @property
+    def changed(self) -> Box:
+        """The box in display pixels outside of which the correction is 0."""
+        size, region = self.crops.size, self.shaping.region
+        whole = self.restored is None or region == "around"  # the mask of another frame, or of the rest of the crop
+        box = (0, 0, size, size) if whole else shown_box(size, self.mesh, size, region)
+        return bounds(invert(self.crops.matrices[0]), box, margin=1.0)
 
     @property
     def time(self) -> float:

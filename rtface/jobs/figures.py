@@ -13,6 +13,7 @@ import numpy as np
 from rtface.enhance.track_store import TrackState, TrackStore
 from rtface.frame import Face, Frame
 from rtface.jobs.plan import LEAD_IN_S
+from rtface.media.changed_frames import ChangedFrames
 from rtface.media.provenance import Change
 from rtface.pipeline.segment_plan import Sight, same_tracks
 from rtface.report import Report, Span, TrackReport
@@ -52,7 +53,7 @@ class SegmentFigures:
 
     def _begin(self) -> None:
         self.frames = self.corrected = self.with_faces = 0
-        self._change = Change.NOTHING
+        self._changed = ChangedFrames()
         self._sights: list[Sight] = []
         self._head: list[Sight] = []
 
@@ -68,7 +69,7 @@ class SegmentFigures:
             self._from_s = frame.time - self._origin
         self.frames += 1
         self.corrected += frame.corrected
-        self._change |= Change.of(frame)
+        self._changed.add(frame)
         self.with_faces += bool(frame.faces)
         self._seen.update(face.track_id for face in frame.faces)
         self._sights.append((frame.pts, frame.faces))
@@ -84,7 +85,8 @@ class SegmentFigures:
                   "frames_with_faces": self.with_faces}
         numbers = {key: _numbers(state) for key, state in self._tracks.states.items()}
         record = {
-            "counters": grown, "corrected": self.corrected, "change": int(self._change),
+            "counters": grown, "corrected": self.corrected, "change": int(self._changed.change),
+            "changed": list(self._changed.rows()),
             "stages": {name: _less(now, self._stages.get(name)) for name, now in stages.items()},
             "warnings": [line for line in warnings if line not in self._warnings],
             "tracks": [self._track(key, numbers[key]) for key in sorted(numbers)
@@ -176,7 +178,7 @@ class JobFigures:
         self.stats = Stats()
         self.engines: dict[str, None] = {}
         self.devices: dict[str, None] = {}
-        self.change = Change.NOTHING
+        self.changed = ChangedFrames()
         self.seconds = 0.0
         self._tracks: dict[int, TrackReport] = {}
         self._run: str | None = None
@@ -193,7 +195,8 @@ class JobFigures:
         for line in record["warnings"]:
             self.stats.warnings.setdefault(line, line)  # its worker has said it
         self.engines[record["engine"]] = self.devices[record["device"]] = None
-        self.change |= Change(record["change"])
+        self.changed.change |= Change(record["change"])
+        self.changed.extend(record["counters"].get("frames_out", 0), record["changed"])
         self.seconds += record["seconds"]
         if record["run"] != self._run:
             self._names = same_tracks(self._last, _sights_in(record["faces_before"]))

@@ -29,7 +29,7 @@ from rtface.errors import InputError, InputMissing, OutputError, UsageError
 from rtface.media.workfile import full
 from rtface.util.files import NEW, rename_new, sync_file, sync_folder
 
-FORMAT = 1
+FORMAT = 2
 """Version of the format of the folder; one of another version is refused."""
 SUFFIX = ".rtface"
 _OWN = ("plan.json", "join.json", "faces.json", "progress.json", "log.txt", "segments",

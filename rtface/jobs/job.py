@@ -34,6 +34,7 @@ from rtface.options import OPTIONS, Options
 from rtface.pipeline.checksums import checksum_outputs, write_checksums
 from rtface.pipeline.progress import Show
 from rtface.pipeline.runtime import BuildProgress
+from rtface.pipeline.sidecar import Made, sidecar_output, write_sidecar
 from rtface.report import Report, report_options
 from rtface.stats import Stats
 
@@ -179,8 +180,9 @@ class FilmJob:
             further, named = further_paths(options), named_films(self.folder)
             sums = checksum_outputs(self.plan.target, film=True) if options.checksums else []
             films = [OutputPath(self.plan.target), *further.values()]
+            sidecar = sidecar_output(self.plan.target)
             written = [*(replace(film, resumes=Path(film.path).resolve() in named) for film in films), *sums]
-            written += [OutputPath(options.report, "--report")] if options.report else []
+            written += [sidecar, *([OutputPath(options.report, "--report")] if options.report else [])]
             targets = check_outputs(written, inputs=[self.plan.source], overwrite=options.overwrite or whole)
             saved = targets[-1] if options.report else None
             if whole:
@@ -202,6 +204,11 @@ class FilmJob:
                 report.notes += write_checksums(
                     self.plan.target, targets[len(films):][:len(sums)], stop=stop.is_set,
                     more=[options.keep_correction.resolve()] if options.keep_correction else [])
+            if figures is not None:
+                made = Made(figures.changed, self.plan.video["lossless"] and not self.plan.video["convert"])
+                report.notes.append(write_sidecar(
+                    targets[len(films) + len(sums)], self.plan.target, self.plan.source, options, report, made,
+                    frames=options.sidecar, stop=stop.is_set))
         except BaseException as error:  # noqa: BLE001 - noted in the report, and raised again
             failure = self._interrupted() if isinstance(error, KeyboardInterrupt) else error
             report.ended_by(failure)

@@ -175,7 +175,7 @@ class Join:
         output = self._plan_output(source, figures)
         with ExitStack() as stack:
             film = self._open(output, self._frames, self._stats, "", stack)
-            film.change = figures.change
+            film.changed = figures.changed
             self._write(film, source)
             films = {"": film}
             for name, plan in plan_further(self._options, source.info, output.video, self._target.path.name).items():

@@ -7,7 +7,6 @@ import av
 from rtface.frame import Frame
 from rtface.media.film_file import FilmFile
 from rtface.media.frame_encoder import FrameEncoder
-from rtface.media.provenance import Change
 from rtface.media.stream_plan import OutputPlan
 from rtface.protocols import Item
 from rtface.stats import Stats
@@ -47,7 +46,7 @@ class FileSink(FilmFile):
                     self.streams.muxer.frame(packet)
         except (OSError, av.FFmpegError, ValueError) as error:
             raise self.failed(error) from error
-        self.change |= Change.of(item)
+        self.changed.add(item)
 
     def flush(self) -> None:
         """Muxes what the encoder still holds, and everything that waits."""

@@ -14,12 +14,13 @@ from av.container.core import Flags
 
 from rtface.errors import OutputError
 from rtface.frame import Packet
+from rtface.media.changed_frames import ChangedFrames
 from rtface.media.leftovers import make_playable
 from rtface.media.mp4 import hide_cover_track, reach_last_frame
 from rtface.media.muxer import AnyPacket, muxer_options
 from rtface.media.mxf import check_spacing
 from rtface.media.output_streams import OutputStreams
-from rtface.media.provenance import NAMES, Change, append_xmp_box, true_tags, xmp
+from rtface.media.provenance import NAMES, append_xmp_box, true_tags, xmp
 from rtface.media.stream_plan import OutputPlan
 from rtface.media.tags import rewrite
 from rtface.media.timeline import REMEMBERED
@@ -50,7 +51,7 @@ class FilmFile:
     Attributes:
         kept: frames that lie in the partial film, from the first on without a gap.
         frames: noted so far.
-        change: what was changed on the frames; set it before `complete`.
+        changed: what was changed on the frames; complete it before `complete`.
 
     Raises:
         OutputError: the working file cannot be made.
@@ -69,7 +70,7 @@ class FilmFile:
         except OSError as error:
             raise OutputError(f"{plan.path}: the working file cannot be made ({error.strerror})") from error
         self.frames = 0
-        self.change = Change.NOTHING
+        self.changed = ChangedFrames()
         self._complete = self._over = False
         self._partial: str | None = None
         self.kept = 0
@@ -219,11 +220,11 @@ class FilmFile:
     def _mark(self, file: BinaryIO) -> None:
         """Puts what turned out to be true in the place of what the header says, and the XMP behind the film."""
         tags, packet = self.plan.metadata, self.plan.info.xmp
-        said = true_tags(tags, self.change, self.plan.own_tags)
+        said = true_tags(tags, self.changed.change, self.plan.own_tags)
         if tags:
             rewrite(file, self.plan.format, {name: said.get(name) for name in NAMES})
         if self.plan.format in ("mp4", "mov"):
-            if tags and self.change:
+            if tags and self.changed.change:
                 packet = xmp(said, packet)
             if packet:
                 append_xmp_box(file, packet)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rtface.errors import OutputError
 from rtface.frame import Frame
+from rtface.media.changed_frames import ChangedFrames
 from rtface.media.image_read import read_origin
 from rtface.media.image_write import SUFFIXES, ImagePlan, copy_file, write_image
 from rtface.media.leftovers import remove_unfinished_stills
@@ -48,6 +49,8 @@ class FolderSink:
 
     Attributes:
         kind: as given.
+        changed: what was changed on the frames.
+        names: of the stills, in order; those of a part that was gone on with first.
         notes: a line about an unfinished part of the same film, where there is one.
 
     Raises:
@@ -61,7 +64,8 @@ class FolderSink:
         self.kind, self._source, self._timecode = kind, source, timecode
         self._rate, self._clock_start, self._origin = info.rate, info.clock_start, info.start or info.video_start
         self._work = work_name(target.path)
-        self._names: list[str] = []
+        self.names: list[str] = []
+        self.changed = ChangedFrames()
         self._before = 0
         self.notes: list[str] = []
         part = self._part(info, start)
@@ -69,7 +73,8 @@ class FolderSink:
             target.path.parent.mkdir(parents=True, exist_ok=True)
             if part is not None:
                 rename_new(part.path, self._work)
-                self._names += part.names
+                self.names += part.names
+                self.changed.extend(part.count, ((number, None) for number in range(part.count)))
                 self._before = part.count
                 remove_unfinished_stills(self._work)
             else:
@@ -98,7 +103,7 @@ class FolderSink:
     @property
     def kept(self) -> int:
         """Frames of this run that lie in the part."""
-        return len(self._names) - self._before
+        return len(self.names) - self._before
 
     def write(self, item: Item) -> None:
         """Writes a frame; raises OutputError where it cannot."""
@@ -114,12 +119,13 @@ class FolderSink:
             self._list.add(name, begin, begin + step)
         except OSError as error:
             raise OutputError(f"{self._target.shown}: cannot be written ({full(error) or error.strerror})") from error
-        self._names.append(name)
+        self.names.append(name)
+        self.changed.add(item)
 
     def _name(self, frame: Frame) -> str:
         if self._source is not None and (name := self._source.name_of(frame, SUFFIXES[self.kind])):
             return name
-        return f"{len(self._names) + 1:06d}{SUFFIXES[self.kind]}"
+        return f"{len(self.names) + 1:06d}{SUFFIXES[self.kind]}"
 
     def _write(self, frame: Frame, plan: ImagePlan) -> None:
         still, timecode = None, None
@@ -171,7 +177,7 @@ class FolderSink:
         with contextlib.suppress(OSError):
             self._list.close()
         try:
-            if self._before or (keep_partial and self._names):
+            if self._before or (keep_partial and self.names):
                 return self._kept()
             for still in self._stills():
                 still.unlink(missing_ok=True)
@@ -190,7 +196,7 @@ class FolderSink:
 
     def _stills(self) -> list[Path]:
         """The stills of the working folder, in order."""
-        return [self._work / name for name in self._names]
+        return [self._work / name for name in self.names]
 
     def _unlock(self) -> None:
         if self._lock is not None:

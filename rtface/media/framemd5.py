@@ -8,6 +8,8 @@ hashed as they are. FFmpeg makes the same list with
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -177,6 +179,8 @@ class _Hashing:
         with open_container(self._film) as source:
             video, _ = choose_video(source, self._name)
             video.thread_type = "AUTO"
+            if not video.codec_context.pix_fmt:
+                raise InputError(f"{self._name}: no frame of it can be decoded; the file is damaged")
             rate, known = rate_of(video)
             base = video.time_base or Fraction(1, 1_000_000) if varies or not known else 1 / rate
             if self._wanted is not None:
@@ -281,3 +285,65 @@ def _raw_stream(out: OutputContainer, video: VideoStream, base: Fraction) -> Vid
 def _codec_of(stream: Stream) -> str:
     context: Any = stream.codec_context
     return (getattr(stream, "name", None) or "") if context is None else context.codec.canonical_name
+
+
+@dataclass(slots=True)
+class PacketHashes:
+    """The packets of one stream of a film, as they are in the file.
+
+    Attributes:
+        kind: "video", "audio", "subtitle", "data".
+        codec: FFmpeg's name.
+        base: seconds of one unit of the times.
+        rows: time of presentation and MD5 (32 hexadecimal digits) of each packet, in the order of the file.
+    """
+
+    kind: str
+    codec: str
+    base: Fraction
+    rows: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
+
+    @property
+    def md5(self) -> str:
+        """MD5 of the packets' MD5s."""
+        return hashlib.md5("".join(md5 for _, md5 in self.rows).encode(), usedforsecurity=False).hexdigest()
+
+
+def hash_packets(film: str | os.PathLike[str], *, stop: Callable[[], bool] | None = None) -> list[PacketHashes]:
+    """The packets of all streams of a film, the enhanced one first; attachments have none and are left out.
+
+    Raises:
+        InputError: the film cannot be read.
+        Interrupted: `stop` became true.
+    """
+    name = shown(film)
+    with open_container(film) as source:
+        video, _ = choose_video(source, name)
+        streams = [video, *(s for s in source.streams if s.index != video.index and s.type != "attachment")]
+        found = {s.index: PacketHashes(s.type, _codec_of(s), s.time_base or Fraction(1, 1_000_000)) for s in streams}
+        try:
+            for packet in source.demux():
+                if stop is not None and stop():
+                    raise Interrupted
+                if packet.size and packet.stream_index in found:
+                    md5 = hashlib.md5(bytes(packet), usedforsecurity=False).hexdigest()
+                    found[packet.stream_index].rows.append((packet.pts or 0, md5))
+        except av.FFmpegError as error:
+            raise InputError(f"{name}: could not be read to its end ({error.strerror}); the file is damaged") from error
+    return list(found.values())
+
+
+def frame_hashes(film: str | os.PathLike[str], *, tick: Tick | None = None, stop: Callable[[], bool] | None = None,
+                 ) -> tuple[Fraction, list[tuple[int, str]]]:
+    """The decoded frames of a film: seconds of one unit of time, and time and MD5 of each; raises as `hash_frames`."""
+    text = io.BytesIO()
+
+    def begin() -> Writes:
+        text.seek(0)
+        text.truncate()
+        return text
+
+    wanted = [HashedStream("video", _RAW, Fraction(1, 1_000_000))]
+    hash_frames(film, begin, wanted=wanted, tick=tick, stop=stop)
+    rows = [row for line in text.getvalue().decode("ascii").splitlines() if (row := parse_row(line)) is not None]
+    return wanted[0].base, [(row.pts, row.md5) for row in rows]

@@ -177,6 +177,8 @@ def join_fields(items: Iterator[Item]) -> Iterator[Item]:
             assert first is not None
             yield replace(item, field=None, touched=item.touched or first.touched,
                           corrected=item.corrected or first.corrected,
+                          changed=None if first.changed is None or item.changed is None else
+                          first.changed + item.changed,
                           faces=item.faces or first.faces,
                           unfollowed=first.unfollowed + item.unfollowed,
                           tracked=item.tracked and first.tracked,

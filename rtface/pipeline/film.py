@@ -41,6 +41,7 @@ from rtface.pipeline.progress import Show
 from rtface.pipeline.runtime import BuildProgress
 from rtface.pipeline.segment_plan import plan_segments
 from rtface.pipeline.segments import in_segments
+from rtface.pipeline.sidecar import Made, sidecar_output, write_sidecar
 from rtface.pipeline.stills import is_image, is_stills_job, run_stills
 from rtface.protocols import Sink
 from rtface.report import Report, metadata_options, report_options
@@ -82,6 +83,8 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
                 if (path := getattr(options, name))]
     sums = checksum_outputs(Path(output), film=not stills and not written[0].folder) if options.checksums else []
     written += sums
+    sidecar = [sidecar_output(Path(output))] if options.sidecar else []
+    written += sidecar
     read = [input, *(path for path in (options.treatment, options.shots) if path is not None)]
     if options.shots is not None:
         check_shots_file(options.shots)
@@ -97,16 +100,17 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
         if stills and written[0].folder:
             remove_unfinished_stills(targets[0].path)
     began = perf_counter()
+    made = Made()
     failure: BaseException | None = None
     try:
         if stills and isinstance(input, Path):
             if (options.segments or 1) > 1:
                 report.notes.append(f"--segments {options.segments}: stills are worked on one by one")
-            run_stills(input, Path(output), options, report, stats=stats, progress=progress, stop=stop,
+            run_stills(input, Path(output), options, report, made, stats=stats, progress=progress, stop=stop,
                        building=building)
         else:
-            _run_film(input, targets[0] if written[0].folder else Path(output), options, report, stats, progress, stop,
-                      building)
+            _run_film(input, targets[0] if written[0].folder else Path(output), options, report, made, stats, progress,
+                      stop, building)
     except BaseException as error:
         failure = error if isinstance(error, Interrupted) or not isinstance(error, KeyboardInterrupt) else Interrupted()
         report.ended_by(failure)
@@ -124,12 +128,16 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
                                                [track.person for track in report.tracks])
         # Of a run that ended before its first frame there is nothing to report, unless it was interrupted.
         if options.report and not options.dry_run and (failure is None or report.interrupted or report.frames_out):
-            _save(report, targets[len(targets) - len(sums) - 1], failure, stats)
+            _save(report, targets[len(targets) - len(sums) - len(sidecar) - 1], failure, stats)
     if sums and not options.dry_run:
         report.notes += write_checksums(
-            Path(output), targets[-len(sums):], stop=stop.is_set,
+            Path(output), targets[len(targets) - len(sums) - len(sidecar):][:len(sums)], stop=stop.is_set,
             more=[options.keep_correction.resolve()] if options.keep_correction else [],
             doing=(lambda what, done: building(f"checksums ({what})", done)) if building else None)
+    if sidecar and not options.dry_run:
+        report.notes.append(write_sidecar(
+            targets[-1], targets[0].path, input, options, report, made, stop=stop.is_set,
+            doing=(lambda what, done: building(f"sidecar ({what})", done)) if building else None))
     return report
 
 
@@ -153,7 +161,7 @@ def _into_folder(input: Path | Address, output: Path | str, stills: bool) -> boo
     return film_folder(output, FORMATS, input, still=isinstance(input, Path) and is_image(input))
 
 
-def _run_film(input: Path | Address, output: Path | Target, options: Options, report: Report,
+def _run_film(input: Path | Address, output: Path | Target, options: Options, report: Report, made: Made,
               stats: Stats, progress: Show | None, stop: threading.Event,
               building: BuildProgress | None) -> None:
     """Enhances a film into a film (a path) or into a folder of stills (the checked target)."""
@@ -202,10 +210,12 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
             stills = _folder_sink(output, source, options, tags, report, stats)
             report.notes += stills.notes
             sink, video = stills, _video_of(stills, source)
+            made.changed, made.lossless, made.names = stills.changed, video is not None, stills.names
             output_path = output.path
         else:
             plan.metadata.update(tags)
-            sink = FileSink(plan, stats=stats, threads=threads.encode)
+            sink = film = FileSink(plan, stats=stats, threads=threads.encode)
+            made.changed, made.lossless = film.changed, plan.video.lossless and not plan.video.convert
             video, output_path = plan.video, plan.target.path
         if options.keep_correction:
             sink = correction = _with_correction(sink, video, source.info, output_path, options, threads, stats)

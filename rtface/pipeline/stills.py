@@ -23,6 +23,7 @@ from rtface.pipeline.chain import chain, end_at_faults
 from rtface.pipeline.compare import IMAGES, BestPair, Comparison
 from rtface.pipeline.progress import Progress, Show
 from rtface.pipeline.runtime import BuildProgress
+from rtface.pipeline.sidecar import Made
 from rtface.report import Report, metadata_options
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
@@ -69,7 +70,7 @@ def is_image(path: Path) -> bool:
         return False  # the source says what is wrong with it
 
 
-def run_stills(input: Path, output: Path, options: Options, report: Report, *, stats: Stats,
+def run_stills(input: Path, output: Path, options: Options, report: Report, made: Made, *, stats: Stats,
                progress: Show | None = None, stop: threading.Event,
                building: BuildProgress | None = None) -> None:
     """Enhances every still and fills the report's engine, device and notes; see `rtface.pipeline.film.run_file` for
@@ -99,7 +100,7 @@ def run_stills(input: Path, output: Path, options: Options, report: Report, *, s
         report.engine, report.device = parts.runtime.engines.described
         work = _Stills(jobs, options, parts, stages, stats, progress, stop,
                        describe(report.engine, __version__, options.strength, metadata_options(options)), pair,
-                       input.is_dir())
+                       input.is_dir(), made)
         try:
             work.run()
         finally:
@@ -128,10 +129,12 @@ class _Stills:
 
     def __init__(self, jobs: list[tuple[Path, Path]], options: Options, parts: RunParts[FilmEnhancer],
                  stages: Stages, stats: Stats, progress: Show | None, stop: threading.Event, tags: dict[str, str],
-                 pair: BestPair | None, folder: bool) -> None:
+                 pair: BestPair | None, folder: bool, made: Made) -> None:
         self.jobs, self.options, self.parts, self.stages, self.stats = jobs, options, parts, stages, stats
         self.progress, self.stop, self.tags, self.pair, self.folder = progress, stop, tags, pair, folder
         self.done = self.skipped = 0
+        self.made = made
+        made.lossless = all(target.suffix.lower() in (".png", ".tif", ".tiff", ".bmp", ".dpx") for _, target in jobs)
         self.failed: list[str] = []
         self.notes: list[str] = []
         self._waiting: list[tuple[Still, ImagePlan]] = []  # read, and now in the chain, in order
@@ -190,6 +193,8 @@ class _Stills:
                 raise
             self._lost(error)
             return
+        self.made.changed.add(frame)
+        self.made.names.append(plan.target.path.name)
         self.done += 1
 
     def _lost(self, error: RtfaceError) -> None:

@@ -1,4 +1,5 @@
-"""Checks an output against its manifests: the files by SHA-256, then a film frame by frame."""
+"""Checks an output against its manifests (the files by SHA-256, then a film frame by frame), its sidecar and its
+input."""
 
 from __future__ import annotations
 
@@ -15,6 +16,8 @@ from rtface.media.framemd5 import HashedStream, HashList, HashRow, hash_frames, 
 from rtface.media.images import list_images
 from rtface.media.start_timecode import film_timecode
 from rtface.pipeline.checksums import FILES, FRAMES, Doing
+from rtface.pipeline.sidecar import SUFFIX, read_sidecar
+from rtface.pipeline.sidecar_check import Checked, check_input, check_pair, check_sidecar
 from rtface.util.parse import format_time
 
 Answer = Literal["same", "differs", "not checked"]
@@ -68,7 +71,10 @@ class Verified:
         files: whether the bytes of its files are those of the SHA-256 manifest.
         frames: whether frames and packets are those of the framemd5 list.
         files_checked, frames_checked: how many.
-        problems: one line for each file that differs or is missing.
+        sidecar: whether the output is the one that its sidecar describes.
+        input: whether all that is not a correction is the input's.
+        proofs: one line for everything that was shown by the sidecar or the input.
+        problems: one line for each file that differs or is missing, and for what sidecar or input show to differ.
         differences: of each stream the first frame or packet that differs.
         notes: what was not checked, and why.
         timecode: the film's start timecode, or None.
@@ -77,8 +83,11 @@ class Verified:
     output: str
     files: Answer = "not checked"
     frames: Answer = "not checked"
+    sidecar: Answer = "not checked"
+    input: Answer = "not checked"
     files_checked: int = 0
     frames_checked: int = 0
+    proofs: list[str] = field(default_factory=list[str])
     problems: list[str] = field(default_factory=list[str])
     differences: list[Difference] = field(default_factory=list[Difference])
     notes: list[str] = field(default_factory=list[str])
@@ -86,21 +95,23 @@ class Verified:
 
     @property
     def same(self) -> bool:
-        """Whether everything that was checked is as the manifests say."""
-        return "differs" not in (self.files, self.frames)
+        """Whether everything that was checked is as it should be."""
+        return "differs" not in (self.files, self.frames, self.sidecar, self.input)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists, numbers and strings."""
         return {**asdict(self), "same": self.same}
 
 
-def verify(output: Path, manifest: Path | None = None, *, files_only: bool = False, doing: Doing | None = None,
-           stop: Callable[[], bool] | None = None) -> Verified:
+def verify(output: Path, manifest: Path | None = None, *, input: Path | None = None, files_only: bool = False,
+           doing: Doing | None = None, stop: Callable[[], bool] | None = None) -> Verified:
     """Checks a film, still or folder of stills.
 
     Args:
         output: what is checked.
-        manifest: a SHA-256 manifest or a framemd5 list; None for those that ``--checksums`` writes.
+        manifest: a SHA-256 manifest, a framemd5 list or a sidecar; None for those that ``--checksums`` and
+            ``--sidecar`` write.
+        input: what the output was made of, to be compared with it.
         files_only: leave the frames out.
         doing: receives progress.
         stop: ends the work with `Interrupted` once it is true.
@@ -112,31 +123,56 @@ def verify(output: Path, manifest: Path | None = None, *, files_only: bool = Fal
     if not output.exists():
         raise InputMissing(f"{output}: there is no such file or folder; check the name")
     found = Verified(str(output))
-    sums, hashes = _manifests(output, manifest)
+    sums, hashes, sidecar = _manifests(output, manifest, needed=input is None)
     if sums is not None:
         _check_files(found, output, sums, doing, stop)
     if hashes is not None and files_only:
         found.notes.append(f"{hashes.name}: the frames are not checked (--files-only)")
     elif hashes is not None:
         _check_frames(found, output, hashes, doing, stop)
+    values = read_sidecar(sidecar) if sidecar is not None else None
+    if values is not None:
+        checked = check_sidecar(output, values, doing=doing, stop=stop)
+        found.sidecar = _add(found, checked)
+    if input is not None:
+        check_pair(output, input)
+        checked = check_input(output, input, values, doing=doing, stop=stop)
+        found.input = _add(found, checked)
     return found
 
 
-def _manifests(output: Path, manifest: Path | None) -> tuple[Path | None, Path | None]:
+def _add(found: Verified, checked: Checked) -> Answer:
+    """Adds what a check found, and says how it ended."""
+    found.problems += checked.problems
+    found.proofs += checked.proofs
+    found.notes += checked.notes
+    return "differs" if checked.problems else "same" if checked.proofs else "not checked"
+
+
+def has_manifest(output: Path) -> bool:
+    """Whether there is anything next to an output to check it against."""
+    return any(output.with_name(output.name + suffix).is_file() for suffix in (FILES, FRAMES, SUFFIX))
+
+
+def _manifests(output: Path, manifest: Path | None, *, needed: bool) -> tuple[Path | None, Path | None, Path | None]:
+    """The SHA-256 manifest, the list of frames, and the sidecar."""
     output = output.resolve() if not output.name else output
     if manifest is not None:
         try:
             with manifest.open("rb") as file:
-                frames = file.read(20).startswith((b"#format: frame", b"#extradata"))
+                head = file.read(20)
         except OSError as error:
             raise InputMissing(f"{manifest}: cannot be read ({error.strerror}); check the name") from error
-        return (None, manifest) if frames else (manifest, None)
-    pair = [path if path.is_file() else None for path in (output.with_name(output.name + FILES),
-                                                          output.with_name(output.name + FRAMES))]
-    if pair == [None, None]:
-        raise UsageError(f"{output}: has no manifest {output.name}{FILES} or {output.name}{FRAMES}; name one with "
-                         "--manifest, or write them with --write")
-    return pair[0], pair[1]
+        if head.lstrip().startswith(b"{"):
+            return None, None, manifest
+        return (None, manifest, None) if head.startswith((b"#format: frame", b"#extradata")) else (manifest, None, None)
+    sums, frames, sidecar = (path if path.is_file() else None for path in (
+        output.with_name(output.name + suffix) for suffix in (FILES, FRAMES, SUFFIX)))
+    if needed and sums is frames is sidecar is None:
+        raise UsageError(f"{output}: has no manifest {output.name}{FILES} or {output.name}{FRAMES}, and no sidecar "
+                         f"{output.name}{SUFFIX}; name one with --manifest, write manifests with --write, or name the "
+                         "INPUT")
+    return sums, frames, sidecar
 
 
 def _check_files(found: Verified, output: Path, manifest: Path, doing: Doing | None,

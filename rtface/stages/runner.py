@@ -175,9 +175,10 @@ class Stages:
             with self._stats.time(f"stage {one.name}"):
                 after = one.stage(given)
             _check(after, frame)
-            changed = after.touched or after.image is not frame.image or any(
+            drawn = (after.touched and after is not given) or after.image is not frame.image or any(
                 not np.array_equal(was, now) for was, now in zip(kept, _memory(frame), strict=True))
-            return replace(frame, image=after.image, touched=changed, generated=frame.generated or after.generated)
+            return replace(frame, image=after.image, touched=frame.touched or drawn,
+                           changed=None if drawn else frame.changed, generated=frame.generated or after.generated)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - a plugin must not end a run, by sys.exit() either: counted, said

@@ -65,7 +65,7 @@ class Canvas:
     @property
     def frame(self) -> Frame:
         """The frame with all that was drawn: what a stage returns."""
-        return replace(self._frame, touched=True) if self._drawn else self._frame
+        return replace(self._frame, touched=True, changed=None) if self._drawn else self._frame
 
     def draw(self, sprite: Sprite, place: Float | Rectangle, opacity: float = 1.0) -> None:
         """Blends a sprite, filtered well at any size.

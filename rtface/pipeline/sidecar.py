@@ -1,0 +1,225 @@
+"""The sidecar of an output, ``OUTPUT.rtface.json``: what was done, and hashes that prove the rest (docs/trust.md)."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from rtface._version import __version__
+from rtface.engine.engine_set import recipe_named
+from rtface.engine.recipe import find_recipes
+from rtface.errors import InputError, InputMissing, Interrupted, OutputError
+from rtface.media.changed_frames import ChangedFrames
+from rtface.media.file_hashes import sha256_of, share_of_bytes
+from rtface.media.framemd5 import frame_hashes, hash_packets
+from rtface.media.image_read import list_images
+from rtface.media.outputs import OutputPath
+from rtface.media.probe import open_container
+from rtface.media.provenance import Change, own_tags
+from rtface.media.workfile import Target, full, write_whole
+from rtface.options import OPTIONS, Options
+from rtface.pipeline.checksums import Doing
+from rtface.redaction import redacted_values
+from rtface.report import Report
+from rtface.util.urls import Address
+
+SUFFIX = ".rtface.json"
+"""Added to the output's name."""
+FORMAT, VERSION = "rtface sidecar", 1
+
+
+@dataclass(slots=True)
+class Made:
+    """What a run made, as far as its sidecar says more of it than the report.
+
+    Attributes:
+        changed: what was changed on which frame or still.
+        lossless: whether the output holds every sample as the frames had it.
+        names: file names of stills, in the order of `changed`.
+    """
+
+    changed: ChangedFrames = field(default_factory=ChangedFrames)
+    lossless: bool = False
+    names: list[str] = field(default_factory=list[str])
+
+
+def sidecar_path(output: Path) -> Path:
+    """Where the sidecar of an output is."""
+    return output.with_name(output.name + SUFFIX)
+
+
+def sidecar_output(output: Path) -> OutputPath:
+    """The sidecar as a path to be checked before a run."""
+    return OutputPath(sidecar_path(output), "--sidecar")
+
+
+def write_sidecar(target: Target, output: Path, input: Path | Address, options: Options, report: Report, made: Made, *,
+                  frames: bool = True, doing: Doing | None = None, stop: Callable[[], bool] | None = None) -> str:
+    """Writes the sidecar of a finished output.
+
+    Args:
+        target: the sidecar, checked.
+        output: the film, still or folder of stills.
+        input, options, report, made: of the run.
+        frames: whether the frames of a film are decoded and hashed; without, its packets are.
+        doing: receives progress.
+        stop: ends the work once it is true.
+
+    Returns:
+        A line for the user.
+
+    Raises:
+        Interrupted, InputError, OutputError: there is no sidecar then; the output is whole.
+    """
+    try:
+        values = describe_output(output, input, options, report, made, frames=frames, doing=doing, stop=stop)
+        write_whole(target, to_bytes(values))
+    except Interrupted as error:
+        error.args = (f"interrupted; {output} is whole, its sidecar is not written",)
+        raise
+    except OSError as error:
+        if isinstance(error, (OutputError, InputError, InputMissing)):
+            raise
+        raise OutputError(f"{target.shown}: the sidecar cannot be written ({full(error) or error.strerror}); the "
+                          "output itself is whole") from error
+    return f"{target.path.name}: what was done, and hashes of the rest"
+
+
+def describe_output(output: Path, input: Path | Address, options: Options, report: Report, made: Made, *,
+                    frames: bool = True, doing: Doing | None = None, stop: Callable[[], bool] | None = None,
+                    ) -> dict[str, Any]:
+    """The values of a sidecar; arguments as for `write_sidecar`."""
+    film = output.is_file() and not made.names
+    values: dict[str, Any] = {
+        "format": FORMAT, "version": VERSION, "rtface": __version__,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "output": {**_files(output, made.names if output.is_dir() else (), doing, stop), "lossless": made.lossless},
+        "input": {**_files(input, None, doing, stop),
+                  "start_s": options.start, "end_s": options.end},
+        "engines": {name: _engine(name) for name in report.engine.split("+")},
+        "versions": versions(),
+        "options": _options(options),
+        "changes": [kind.name.lower() for kind in Change if kind and kind in made.changed.change and kind.name],
+        "treatments": [asdict(track) for track in report.tracks],
+    }
+    values = redacted_values(values)
+    if film:
+        values["marks"], values["tags"] = tags_of(output)
+        streams = hash_packets(output, stop=stop)
+        values["streams"] = [{"kind": s.kind, "codec": s.codec, "packets": len(s.rows), "md5": s.md5} for s in streams]
+        base, rows = (frame_hashes(output, tick=(lambda done: doing("framemd5", done)) if doing else None, stop=stop)
+                      if frames else (streams[0].base, sorted(streams[0].rows)))
+        values["frames"] = {"of": "frames" if frames else "packets", "time_base": str(base), "rows": rows}
+    values["changed"] = [[made.names[number] if made.names else number, boxes]
+                         for number, boxes in made.changed.rows()]
+    return values
+
+
+def to_bytes(values: dict[str, Any]) -> bytes:
+    """A sidecar as text: a line for each value, frame and changed frame."""
+    parts: list[str] = []
+    for key, value in values.items():
+        if key in ("frames", "changed"):
+            rows = value if key == "changed" else value["rows"]
+            lines = ",\n  ".join(json.dumps(row, separators=(",", ":")) for row in rows)
+            head = "" if key == "changed" else "".join(
+                f"{json.dumps(k)}: {json.dumps(v)}, " for k, v in value.items() if k != "rows")
+            text = f"[{lines}]" if key == "changed" else f'{{{head}"rows": [\n  {lines}]}}'
+        else:
+            text = json.dumps(value)
+        parts.append(f" {json.dumps(key)}: {text}")
+    return ("{\n" + ",\n".join(parts) + "\n}\n").encode()
+
+
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """The values of a sidecar.
+
+    Raises:
+        InputMissing: it cannot be read.
+        InputError: it is no sidecar, is damaged, or is of a later version.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputMissing(f"{path}: cannot be read ({error.strerror}); check the name") from error
+    try:
+        values = json.loads(data)
+        if values["format"] != FORMAT:
+            raise KeyError
+        if values["version"] == VERSION:
+            for key in ("output", "input", "changed"):
+                values[key]
+            if "frames" in values:
+                Fraction(values["frames"]["time_base"])
+                values["frames"]["rows"] = [(int(pts), str(md5)) for pts, md5 in values["frames"]["rows"]]
+            return values
+    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        raise InputError(f"{path}: is no sidecar of rtface, or a damaged one; name the .rtface.json that --sidecar "
+                         "wrote") from error
+    raise InputError(f"{path}: is a sidecar of version {values['version']}, and this rtface reads version {VERSION}; "
+                     f"use rtface {values.get('rtface', '')}")
+
+
+def tags_of(film: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """What a film says of itself in the names of `rtface.media.provenance.NAMES`, and all its tags, those of a stream
+    under "number:name"."""
+    with open_container(film) as container:
+        tags = dict(container.metadata)
+        for stream in container.streams:
+            tags |= {f"{stream.index}:{name}": text for name, text in stream.metadata.items()}
+        return own_tags(container.metadata), tags
+
+
+def versions() -> dict[str, str]:
+    """Versions of what makes the frames of an output."""
+    import numpy as np
+    import openvino
+
+    found = {"rtface": __version__, "python": platform.python_version(), "system": platform.system(),
+             "av": av.__version__, "numpy": np.__version__, "openvino": openvino.__version__}
+    for name in ("libavcodec", "libavformat", "libswscale"):
+        found[name] = ".".join(map(str, av.library_versions.get(name, ())))
+    return found
+
+
+def _files(path: Path | Address, names: Sequence[str] | None, doing: Doing | None, stop: Callable[[], bool] | None,
+           ) -> dict[str, Any]:
+    """Name and hash of a file, or of the files in a folder (all images without `names`); only the name of an address.
+    """
+    if not isinstance(path, Path):
+        return {"name": str(path)}
+    if path.is_dir():
+        files = [path / name for name in names] if names else list_images(path)
+        tick = share_of_bytes(sum(file.stat().st_size for file in files), doing)
+        return {"name": path.resolve().name,
+                "files": [{"name": file.name, "sha256": sha256_of(file, tick=tick, stop=stop)} for file in files]}
+    if not path.is_file():  # a pipe cannot be read again
+        return {"name": path.name}
+    size = path.stat().st_size
+    return {"name": path.name, "bytes": size, "sha256": sha256_of(path, tick=share_of_bytes(size, doing), stop=stop)}
+
+
+def _engine(name: str) -> dict[str, str]:
+    """Version and hashes of an engine; empty for one that is not installed."""
+    if name not in find_recipes():
+        return {}
+    recipe = recipe_named(name)
+    return {"version": recipe.version, "weights_sha256": recipe.weights.sha256, "recipe_sha256": recipe.digest}
+
+
+def _options(options: Options) -> dict[str, Any]:
+    """The options that are not the default; of a path only the name."""
+    found: dict[str, Any] = {}
+    for key, option in OPTIONS.items():
+        value = getattr(options, key)
+        if value != option.default:
+            found[key] = value.name if isinstance(value, Path) else str(value) if isinstance(value, Fraction) else value
+    return found
