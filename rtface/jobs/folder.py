@@ -27,7 +27,7 @@ from typing import Any
 
 from rtface.errors import InputError, InputMissing, OutputError, UsageError
 from rtface.media.workfile import full
-from rtface.util.files import NEW, rename_new, sync_file, sync_folder
+from rtface.util.files import NEW, read_shared, rename_new, replace, sync_file, sync_folder
 
 FORMAT = 2
 """Version of the format of the folder; one of another version is refused."""
@@ -103,6 +103,14 @@ class JobFolder:
         with contextlib.suppress(OSError):
             self.path.rmdir()
 
+    def remove_empty(self) -> None:
+        """Removes the folders of a job that was removed while this process had a file open in them: NFS keeps such a
+        file, under another name, until it is closed."""
+        if not self.planned:
+            with contextlib.suppress(OSError):
+                self.workers.rmdir()
+                self.path.rmdir()
+
     # -- JSON ---------------------------------------------------------------------------------------------------
 
     def read(self, path: Path) -> Any:
@@ -112,7 +120,7 @@ class JobFolder:
             InputError: it cannot be read, or is no JSON.
         """
         try:
-            return json.loads(path.read_bytes())
+            return json.loads(read_shared(path))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -141,7 +149,7 @@ class JobFolder:
                     if sync:
                         sync_file(file.fileno())
                 if not new:
-                    work.replace(path)
+                    replace(work, path)
                 else:
                     try:
                         rename_new(work, path)

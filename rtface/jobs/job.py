@@ -121,8 +121,7 @@ class FilmJob:
                 return plan
             if place.write(place.plan, plan.to_json(), new=True):
                 place.log(f"planned by rtface {__version__}: {len(plan)} segments, {plan.duration_s:.1f} s")
-        else:
-            place.make_subfolders()
+        place.make_subfolders()
         job = cls(place, options)
         job._check_same(source, target)
         return job

@@ -77,6 +77,7 @@ class WorkerSign:
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
             self._lock_path.unlink(missing_ok=True)
+        self._folder.remove_empty()
 
     def beat(self) -> None:
         """Writes the state with the next number."""

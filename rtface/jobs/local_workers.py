@@ -15,10 +15,12 @@ from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.worker import Step, Worker
-from rtface.util.machine import cores
+from rtface.util.machine import cores, free_memory
 
 # Bytes of a worker without its frames: interpreter, libraries, networks.
 _WORKER_BYTES = 900 << 20
+# Free memory where the system does not say.
+_UNKNOWN_BYTES = 8 << 30
 # Frames that a chain and an encoder hold.
 _FRAMES_HELD = 90
 # Seconds after which workers that were asked to stop are ended.
@@ -138,14 +140,5 @@ def count_workers(asked: int | str, plan: JobPlan, threads: int | None) -> int:
     width, height, _ = plan.size
     copies = 2 if "keep_correction" in plan.options else 1
     each = _WORKER_BYTES + copies * _FRAMES_HELD * width * height * 3
-    return max(1, min((threads or cores()) // 4, _free_memory() // each, len(plan)))
-
-
-def _free_memory() -> int:
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) << 10
-    except OSError:
-        pass
-    return 8 << 30
+    free = free_memory()
+    return max(1, min((threads or cores()) // 4, (_UNKNOWN_BYTES if free is None else free) // each, len(plan)))

@@ -205,10 +205,10 @@ class Worker:
 
     def _claim(self, number: int) -> int | None:
         """Takes a segment that is not finished; its epoch, or None where another has it."""
-        if self._folder.record(number).exists():
+        if number in self._folder.finished():
             return None
         epoch = self._leases.take(_name(number))
-        if epoch is not None and self._folder.record(number).exists():
+        if epoch is not None and number in self._folder.finished():
             self._leases.release(_name(number), epoch)
             return None
         return epoch

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import platform
 import re
 import secrets
 import stat
@@ -16,12 +15,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rtface.errors import OutputError
-from rtface.util.files import NEW, lock, rename_new, sync_file, sync_folder
+from rtface.util.files import NEW, lock, rename_new, replace, sync_file, sync_folder
+from rtface.util.machine import machine_name
 
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up",
          errno.EFBIG: "the file size limit is reached"}
 # Process ids mean something on one machine only: in containers every process may have number 1.
-HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+HOST = hashlib.sha256(machine_name().encode()).hexdigest()[:6]
 _WORK_NAME = re.compile(r"\.(?:(?P<host>[0-9a-f]{6})-)?(?P<pid>\d+)-[0-9a-f]{6}\.partial(?:\.[^.]*)?$")
 
 
@@ -215,7 +215,7 @@ class WorkFile:
         if sys.platform == "win32":  # an open file cannot be renamed there
             self._file.close()
         if self.target.overwrite:
-            self.path.replace(path)
+            replace(self.path, path)
         else:
             rename_new(self.path, path)
         self.path = path

@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 if sys.platform != "win32":
@@ -16,6 +17,8 @@ if sys.platform != "win32":
 # Hard links, locks and fsync are missing from some file systems (FAT, some network shares).
 _UNSUPPORTED = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EINVAL,
                 errno.EXDEV)
+# Reads of a file that may be replaced meanwhile, before the last.
+_STALE_READS = 3
 # A new file only, and never through a symbolic link that somebody put under the name.
 NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
@@ -30,24 +33,69 @@ def rename_new(source: Path, target: Path) -> None:
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     if sys.platform == "win32" or source.is_dir():  # Windows never replaces; an empty folder may be
-        source.rename(target)
+        _renamed(source.rename, source, target)
         return
     try:
         os.link(source, target, follow_symlinks=False)
     except FileExistsError:
-        raise
+        if not _is(target, source.lstat()):  # NFS says so of a link that it made, where its first answer was lost
+            raise
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
         os.close(os.open(target, NEW, 0o600))  # an empty file of our own claims the name
         try:
-            source.replace(target)
+            replace(source, target)
         except OSError:
             target.unlink()
             raise
-    else:
-        with contextlib.suppress(OSError):
-            source.unlink()
+        return
+    with contextlib.suppress(OSError):
+        source.unlink()
+
+
+def replace(source: Path, target: Path) -> None:
+    """Renames a file over whatever has that name; raises OSError where it cannot be renamed."""
+    _renamed(source.replace, source, target)
+
+
+def _renamed(rename: Callable[[Path], object], source: Path, target: Path) -> None:
+    """Renames. Where the answer of an NFS server is lost, it is asked again, and says that there is no such file."""
+    status = source.lstat()
+    try:
+        rename(target)
+    except FileNotFoundError:
+        if not _is(target, status):
+            raise
+
+
+def _is(path: Path, status: os.stat_result) -> bool:
+    """Whether a path names the file or folder that had this status."""
+    try:
+        return os.path.samestat(path.lstat(), status)
+    except OSError:
+        return False
+
+
+def read_shared(path: Path) -> bytes:
+    """A small file that processes of other machines write by renaming, as it is now.
+
+    An NFS client remembers that a name was missing until the folder is opened again, and a file that is replaced while
+    it is read becomes a stale handle.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    for _ in range(_STALE_READS):
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            with contextlib.suppress(OSError), os.scandir(path.parent):
+                pass
+        except OSError as error:
+            if error.errno != getattr(errno, "ESTALE", None):
+                raise
+    return path.read_bytes()
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -60,7 +108,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     work = path.with_name(f"{path.name}.{secrets.token_hex(6)}.part")
     try:
         work.write_bytes(data)
-        work.replace(path)
+        replace(work, path)
     except OSError:
         with contextlib.suppress(OSError):
             work.unlink(missing_ok=True)

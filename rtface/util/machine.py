@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
+import platform
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter, process_time
 
@@ -16,22 +17,42 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def free_memory() -> int | None:
-    """Bytes of memory that are free for this process, within the limit of its container (cgroup 2); None where that is
-    not known."""
-    if sys.platform != "linux":
-        return None
+def machine_name(system: Path = Path("/")) -> str:
+    """The host name, and on Linux the machine's id, as two machines of one name may share a folder.
+
+    Args:
+        system: where /etc is.
+    """
     try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return f"{platform.node()} {(system / 'etc/machine-id').read_text(encoding='ascii').strip()}"
+    except (OSError, ValueError):
+        return platform.node()
+
+
+def free_memory(system: Path = Path("/")) -> int | None:
+    """Bytes of memory that are free for this process, within the limits of its container or batch job (cgroup 2); None
+    where that is not known.
+
+    Args:
+        system: where /proc and /sys are.
+    """
+    try:
+        lines = (system / "proc/meminfo").read_text(encoding="ascii").splitlines()
         free = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
     except (OSError, ValueError, StopIteration):
         return None
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = int((group / "memory.max").read_text(encoding="ascii"))
-        return min(free, max(0, limit - int((group / "memory.current").read_text(encoding="ascii"))))
-    except (OSError, ValueError):  # no cgroup, or no limit ("max")
-        return free
+    root = system / "sys/fs/cgroup"
+    groups = [root]
+    with suppress(OSError, StopIteration):
+        lines = (system / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        groups.append(root / next(line[4:] for line in lines if line.startswith("0::/")))
+    for group in {groups[-1], *(g for g in groups[-1].parents if g.is_relative_to(root))}:
+        with suppress(OSError, ValueError):  # no cgroup, or no limit ("max")
+            limit, used = (int((group / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+            stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
+            cached = int(stat.get("inactive_file", 0))  # of files, given back on demand
+            free = min(free, max(0, limit - used + cached))
+    return free
 
 
 # Share of all cores that other processes may use while something is timed.

@@ -23,6 +23,7 @@ class Clock:
 def folder(tmp_path: Path) -> JobFolder:
     made = JobFolder(tmp_path / "out.mkv.rtface")
     made.make()
+    made.write(made.plan, {})
     return made
 
 
@@ -98,3 +99,11 @@ def test_a_record_is_written_once(folder: JobFolder):
     ((0, 1), (2, 3, 4, 5, 6, 7, 8), 9), (range(9), (9,), None)])
 def test_a_worker_takes_the_longest_stretch(finished, leased, expected):
     assert choose(10, finished, leased) == expected
+
+
+def test_a_worker_that_outlives_its_job_leaves_no_folder(folder: JobFolder):
+    with WorkerSign(folder):
+        folder.plan.unlink()  # the job was removed, but for what NFS keeps of files that are open
+        folder.segments.rmdir()
+        folder.leases.rmdir()
+    assert not folder.path.exists()
