@@ -1,6 +1,6 @@
 """How well persons are recognised: pairs of tracks, and films of several people, of people who set no threshold.
 
-usage: python -m benchmarks.persons --faces DIR [--kinds clean,call,heavy] [--others 120] [--figures]
+usage: python -m benchmarks.persons --faces DIR [--kinds clean,call,heavy] [--others 120] [--save]
 
 DIR holds portraits with MANIFEST.csv files (see training/README.md). People are those with two photos: by the identity
 of the manifest, and legislators by their names in different sources. Half of them, by a hash, set the thresholds
@@ -220,6 +220,8 @@ def main() -> None:
     for key, value in out.items():
         print(key, value)
     if a.save:
+        for kind in kinds:  # photos may be called after people
+            out[kind]["nearest"] = [row[0] for row in out[kind]["nearest"]]
         save("persons", out)
 
 

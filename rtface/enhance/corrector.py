@@ -67,12 +67,11 @@ class FaceCorrector(ABC):
                  treatments: Mapping[int, Treatment] | None = None, analysis: bool = True,
                  light: str | None = None, persons: PersonRecogniser | None = None) -> None:
         self.switch = runtime if isinstance(runtime, RuntimeSwitch) else RuntimeSwitch(runtime, stats)
-        self._options, self._stats, self.persons = options, stats, persons
+        self._options, self._stats = options, stats
         self.strength = options.strength
         self.tracks = TrackStore(treatments or {}, exposure=options.colour == "restore", mode=self.mode,
                                  correct=options.correct if analysis else "always")
-        if persons is not None:
-            self.tracks.person_of = persons.label_of
+        self.use_persons(persons)
         self.switch.moved = self.tracks.leave_engines  # another device: engines' answers stay behind
         self._filter = FaceFilter.parse(options.faces, options.max_faces)
         self._measure = TrackMeasurement(self.tracks.analyzer_of, stats, live=self.mode is Mode.LIVE)
@@ -100,6 +99,12 @@ class FaceCorrector(ABC):
         """
         chosen = self._filter.in_shot(self.shots.at(frame.time).faces)
         return (chosen if known else chosen.before_persons)(frame.faces)
+
+    def use_persons(self, persons: PersonRecogniser | None) -> None:
+        """Recognises persons from now on, before the first frame; None recognises none."""
+        self.persons = persons
+        if persons is not None:
+            self.tracks.person_of = persons.label_of
 
     def reset(self) -> None:
         """Forgets what corrections remember of the frames before."""

@@ -84,6 +84,11 @@ class Gallery:
         """The persons who appeared, by number."""
         return sorted((person for person in self._persons if person.number), key=lambda person: person.number)
 
+    @property
+    def names(self) -> set[str]:
+        """The names that were given with photos, in lower case."""
+        return {person.name.lower() for person in self._named}
+
     def person_of(self, track: int) -> Person | None:
         """The person whom a track shows; None while, or where, that is not known."""
         return self._of.get(track)

@@ -15,6 +15,7 @@ their own.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -42,6 +43,7 @@ from rtface.media.probe import MediaInfo
 from rtface.media.source import FileSource
 from rtface.media.stream_plan import OutputPlan, plan_output
 from rtface.options import EnhanceOptions, FaceOptions, Options, QualityOptions
+from rtface.persons.recogniser import PersonRecogniser
 from rtface.pipeline.persons import open_persons
 from rtface.pipeline.runtime import (
     BuildProgress,
@@ -57,6 +59,7 @@ from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
 from rtface.util import machine
+from rtface.util.parse import is_person_number
 from rtface.util.urls import Address
 
 E = TypeVar("E", bound=FaceCorrector)
@@ -101,11 +104,13 @@ class RunParts(Generic[E]):
         tracker: finds the faces.
         enhance: corrects them, on its `runtime` (device and engines).
         repair: repairs damage on them before that; None unless asked for.
+        recognise: makes what recognises persons, for shots that name them.
     """
 
     tracker: Tracker
     enhance: E
     repair: DamageRepair | None = None
+    recognise: Callable[[], PersonRecogniser | None] = lambda: None
 
     @property
     def runtime(self) -> Runtime:
@@ -116,7 +121,8 @@ class RunParts(Generic[E]):
         """Lets the settings of a list of shots replace those of the run; before the first frame.
 
         Raises:
-            UsageError: a shot names an engine that cannot be used; the message names its place in the list.
+            UsageError: a shot names an engine that cannot be used, or a person without photos; the message names its
+                place in the list.
             MissingComponent, EngineError: as `film_parts`.
         """
         for name, where in shots.engines.items():
@@ -124,6 +130,14 @@ class RunParts(Generic[E]):
                 self.runtime.engines.named(name)
             except UsageError as error:
                 raise UsageError(f"{shots.name}, {where}: {error}") from error
+        if persons := shots.persons:
+            if self.enhance.persons is None:
+                self.enhance.use_persons(self.recognise())
+            known = self.enhance.persons.gallery.names if self.enhance.persons else set[str]()
+            for name, where in persons.items():
+                if not is_person_number(name) and name not in known:
+                    raise UsageError(f"{shots.name}, {where}: there is no person {name}; give photos by --person "
+                                     f"{name}=photo.jpg, or use a number as 'rtface analyze' lists it")
         self.enhance.shots = shots
         if self.repair is not None:
             self.repair.shots = shots
@@ -214,7 +228,8 @@ def film_parts(options: EnhanceOptions, threads: Threads, stats: Stats, stack: E
     enhance = FilmEnhancer(runtime, options, stats, treatments=treatments, light=LIGHT,
                            persons=open_persons(options, tracker, stats, wanted=bool(by_person)))
     enhance.tracks.by_person = by_person
-    return RunParts(tracker, enhance, open_repair(options, stats))
+    return RunParts(tracker, enhance, open_repair(options, stats),
+                    lambda: open_persons(options, tracker, stats, wanted=True))
 
 
 def open_repair(options: EnhanceOptions, stats: Stats) -> DamageRepair | None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from rtface.errors import UsageError
 from rtface.options import check
-from rtface.util.parse import boolean
+from rtface.util.parse import boolean, is_person_name, is_person_number
 from rtface.util.spelling import hint
 
 _ALIASES = {"color": "colour", "color_": "colour"}
@@ -25,7 +25,7 @@ class ShotSettings:
         correct: "auto", "always" or "never"; "off" in a list means "never".
         engine: name of the engine, or "default".
         strength: 0…1.
-        faces: "all", "largest" or track ids, as ``--faces``.
+        faces: "all", "largest", or tracks and persons, as ``--faces``.
         colour: "lock" or "restore".
         grain: "match" or "none".
     """
@@ -152,8 +152,18 @@ class ShotList:
         return found
 
     @property
+    def persons(self) -> dict[str, str]:
+        """The persons whom `faces` of shots names, in lower case, with their place in the list."""
+        found: dict[str, str] = {}
+        for shot in self.shots:
+            for word in (shot.settings.faces or "").split(","):
+                if is_person_number(word) or is_person_name(word):
+                    found.setdefault(word, shot.where)
+        return found
+
+    @property
     def names_tracks(self) -> bool:
-        """Whether a shot names track ids, which are known only where the film is processed as one segment."""
+        """Whether a shot names tracks or persons, which are known only where the film is processed as one segment."""
         return any(shot.settings.faces not in (None, "all", "largest") for shot in self.shots)
 
 

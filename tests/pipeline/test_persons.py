@@ -114,6 +114,18 @@ def test_the_sheet_has_a_row_for_each_person(film: Path, tmp_path: Path) -> None
     assert "--overwrite" in again.output
 
 
+def test_shots_choose_persons(film: Path, tmp_path: Path, engines: object) -> None:
+    shots = tmp_path / "shots.csv"
+    shots.write_text("start,end,faces\n0,5,P1\n5,9.6,P3\n")
+    report = run_file(film, tmp_path / "out.mkv", Options(shots=shots, correct="always"))
+    done = [(track.person, track.first_s < 5) for track in report.tracks if track.frames_corrected]
+    assert set(done) == {("P1", True), ("P3", False)}
+    shots.write_text("start,end,faces\n0,5,anna\n")
+    with pytest.raises(UsageError, match=r"shots\.csv.*no person anna"):
+        run_file(film, tmp_path / "other.mkv", Options(shots=shots))
+    assert not list(tmp_path.glob("*other*"))
+
+
 def test_photos_of_one_film_name_a_person_in_the_next(film: Path, tmp_path: Path, engines: object) -> None:
     folder = tmp_path / "people"
     done = CliRunner().invoke(app, ["analyze", str(film), "--photos", str(folder)])
