@@ -58,6 +58,16 @@ class TrackState:
     strength_range: tuple[float, float] | None = None
     spans: list[Span] = field(default_factory=list[Span])
 
+    def handed_over(self, time: float) -> dict[str, Any]:
+        """What another process needs to continue from this time on, as JSON values: see `Analyzer.handed_over`, and the
+        engine, which a face near the border of ``--engine auto`` keeps."""
+        return {**self.analyzer.handed_over(time), "chosen": self.chosen}
+
+    def take_over(self, state: dict[str, Any]) -> None:
+        """Continues from what `handed_over` returned."""
+        self.analyzer.take_over(state)
+        self.chosen = state.get("chosen")
+
     def see(self, face: Face, time: float) -> None:
         """Counts one frame with the face."""
         self.first_s = self.first_s if self.frames else time
@@ -176,7 +186,7 @@ class TrackStore:
         states: of every track seen, by track id.
         shots: settings by shot.
         known: asked on first sight of a face for what another process handed over about it
-            (`Analyzer.handed_over`); None where nothing was.
+            (`TrackState.handed_over`); None where nothing was.
         by_person: decisions of the treatment file by person, in lower case.
         person_of: label of the person whom a track shows; empty where persons are not recognised.
     """
@@ -203,7 +213,7 @@ class TrackStore:
             track = TrackState(face.track_id, time, Analyzer(exposure=exposure, forced=forced),
                                KeyframeTrack(self._mode), last_s=time)
             if self.known is not None and (state := self.known(face, time)) is not None:
-                track.analyzer.take_over(state)
+                track.take_over(state)
             self.states[face.track_id] = track
         return track
 

@@ -157,6 +157,20 @@ def test_a_decision_about_a_face_continues_with_another_worker(tmp_path: Path, m
     assert state["decided"] and all(time < 1 for time, *_ in state["recent"])
 
 
+def test_a_face_keeps_its_engine_with_another_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[str | None] = []
+    pick = FakeEngines.pick
+    monkeypatch.setattr(FakeEngines, "pick", lambda self, width, faces=0, current=None: (
+        asked.append(current), pick(self, width, faces, current))[1])
+    source = film(tmp_path / "in.mkv", frames=50)
+    job = FilmJob.open(source, tmp_path / "out.mkv", Options(codec="ffv1", correct="always"), length=films.LENGTH)
+    assert isinstance(job, FilmJob) and len(job.plan) == 2
+    for number in range(2):
+        asked.clear()
+        do_segment(job.folder.path, number)
+        assert asked[0] == (FakeEngine().name if number else None)
+
+
 def test_hdr_is_that_of_one_process(tmp_path: Path):
     source, options = films.hdr(tmp_path), Options(tracker="none", codec="libx265")
     one, other = tmp_path / "one.mp4", tmp_path / "other.mp4"
