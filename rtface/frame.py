@@ -147,6 +147,8 @@ class Frame:
             (`rtface.pipeline.segments`); it is neither counted nor written.
         before: a copy of the image as decoded, where a stage needs it; None otherwise.
         failed: True where the enhancement failed on this frame: the image is as decoded.
+        invented: how far each sample that the correction changed may be from the truth, uint8 of the stored height and
+            width (`rtface.pipeline.invented`); None where no face was corrected, or nobody asked.
         views: shared by all frames with this `image`; a frame with another image begins without.
     """
 
@@ -172,6 +174,7 @@ class Frame:
     lead_in: bool = False
     before: av.VideoFrame | None = None
     failed: bool = False
+    invented: Bytes | None = None
     views: SharedViews = dataclasses.field(default_factory=SharedViews, compare=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from rtface.analysis.treatment import Treatment
 from rtface.correct.correspondence import SIDE
@@ -39,6 +39,18 @@ from rtface.shots.settings import ShotList
 from rtface.stats import Stats
 
 
+class InventedMeter(Protocol):
+    """Measures what corrections invent (`rtface.pipeline.invented.InventedMaps`)."""
+
+    def original(self, frame: Frame) -> object:
+        """A copy of the frame's image, before anything is written to it."""
+        ...
+
+    def measured(self, frame: Frame, original: object, faces: Sequence[FaceTask]) -> Frame:
+        """The corrected frame, or field, with its map; the faces' tracks count the share."""
+        ...
+
+
 class FaceCorrector(ABC):
     """Corrects the faces of frames that carry them, one frame after the other.
 
@@ -59,6 +71,7 @@ class FaceCorrector(ABC):
         strength: 0…1, may be changed between frames.
         tracks: the state of every track.
         switch: the runtime of the next frame.
+        invented: makes the map of what was invented; None unless asked for.
     """
 
     mode: ClassVar[Mode]
@@ -69,6 +82,7 @@ class FaceCorrector(ABC):
         self.switch = runtime if isinstance(runtime, RuntimeSwitch) else RuntimeSwitch(runtime, stats)
         self._options, self._stats = options, stats
         self.strength = options.strength
+        self.invented: InventedMeter | None = None
         self.tracks = TrackStore(treatments or {}, exposure=options.colour == "restore", mode=self.mode,
                                  correct=options.correct if analysis else "always")
         self.use_persons(persons)
@@ -247,8 +261,12 @@ class FaceCorrector(ABC):
         for face in shown:
             if not before.lead_in:
                 face.track.apply(face.strength)
+        original = self.invented.original(before) if self.invented else None
         with stats.time("composite"):
             frame = task.device.paste(before, corrections)
+        if self.invented and frame.touched:
+            with stats.time("invented"):
+                frame = self.invented.measured(frame, original, task.faces)
         task.crops = ()
         if not shown:  # only invisible trials of a quality level (`rtface.quality.governor`)
             return replace(frame, touched=before.touched)

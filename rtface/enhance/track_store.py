@@ -37,6 +37,7 @@ class TrackState:
         keys: what its keyframes need.
         late: an answer that was not waited for, and the task that it belongs to (live).
         head: what engine and correction remember of the head around the face; None without `--region head`.
+        invented: by second, the number of frames and the sum of the shares that were invented on them.
     """
 
     id: int
@@ -57,6 +58,7 @@ class TrackState:
     strength_sum: float = 0.0
     strength_range: tuple[float, float] | None = None
     spans: list[Span] = field(default_factory=list[Span])
+    invented: dict[int, tuple[int, float]] = field(default_factory=dict[int, tuple[int, float]])
 
     def handed_over(self, time: float) -> dict[str, Any]:
         """What another process needs to continue from this time on, as JSON values: see `Analyzer.handed_over`, and the
@@ -101,6 +103,11 @@ class TrackState:
         low, high = self.strength_range or (strength, strength)
         self.strength_range = min(low, strength), max(high, strength)
 
+    def invent(self, time: float, share: float) -> None:
+        """Counts the share of the face that was invented on one frame, by the second."""
+        known = self.invented.get(second := int(time), (0, 0.0))
+        self.invented[second] = known[0] + 1, known[1] + share
+
     def _add(self, spans: list[Span]) -> None:
         """Adds spans behind those that are there: their number is bounded, however long the run is."""
         for span in spans:
@@ -125,6 +132,9 @@ class TrackState:
         self.strength_sum += later.strength_sum
         ranges = [one for one in (self.strength_range, later.strength_range) if one is not None]
         self.strength_range = (min(a for a, _ in ranges), max(b for _, b in ranges)) if ranges else None
+        for second, (frames, total) in later.invented.items():
+            known = self.invented.get(second, (0, 0.0))
+            self.invented[second] = known[0] + frames, known[1] + total
         self._add(later.spans)
 
     def last_answer(self, engine: str) -> tuple[Future[Restored[Any]] | None, float] | None:

@@ -10,7 +10,7 @@ from time import perf_counter
 from rtface.concurrency import buffer, close_with
 from rtface.enhance.film import FilmEnhancer
 from rtface.errors import DeviceLost, EngineError
-from rtface.frame import Face, Frame
+from rtface.frame import Bytes, Face, Frame
 from rtface.pipeline.build import RunParts
 from rtface.pipeline.compare import Comparison
 from rtface.protocols import Device, Item, Tracker
@@ -182,4 +182,10 @@ def join_fields(items: Iterator[Item]) -> Iterator[Item]:
                           faces=item.faces or first.faces,
                           unfollowed=first.unfollowed + item.unfollowed,
                           tracked=item.tracked and first.tracked,
-                          failed=item.failed or first.failed)
+                          failed=item.failed or first.failed,
+                          invented=_joined(first.invented, item.invented))
+
+
+def _joined(first: Bytes | None, second: Bytes | None) -> Bytes | None:
+    """The map of a frame from those of its fields, each 0 on the other's rows."""
+    return second if first is None else first if second is None else first | second

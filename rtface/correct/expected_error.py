@@ -1,0 +1,99 @@
+"""How far a shown face may be from the truth: a bound fitted to measured errors, and the share that was invented.
+
+A recurrent engine says for each part of a face how large it expects its error to be (`Restored.log_scale`). Alone that
+figure is too low where the input is poor, and it is about the engine's answer, not about what is shown. `bound`
+combines it with what is seen in the output; `python -m benchmarks.invented calibrate` fits it on tuning clips and
+films of stills, `measure` counts how often it holds on clips and people that were set aside.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rtface.errors import UsageError
+from rtface.frame import Float32
+
+COVERAGE = 0.9
+"""Share of the samples that lie within the bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Exponents of the bound of one engine; see `bound`."""
+
+    factor: float
+    expected: float
+    change: float
+    contrast: float
+    overall: float
+    scale: float
+
+
+# Fitted by `python -m benchmarks.invented calibrate` (rtface 0.3.0, 2026-11), the same for every later network whose
+# error head is unchanged.
+CALIBRATIONS = {
+    "rtface-s": Calibration(1.21, 0.56, 0.17, 0.55, 0.80, -0.21),
+    "rtface-m": Calibration(1.21, 0.56, 0.17, 0.55, 0.80, -0.21),
+    "rtface-m-vivid": Calibration(1.21, 0.56, 0.17, 0.55, 0.80, -0.21),
+}
+"""The engines that say how large they expect their error to be."""
+
+
+def check_calibrated(engine: str) -> None:
+    """UsageError for an engine that does not say how sure it is, or was not calibrated."""
+    if engine not in CALIBRATIONS:
+        raise UsageError(f"the engine {engine} does not say how large its error may be, so what it invents is not "
+                         f"known; use --engine {', '.join(CALIBRATIONS)} with --invented and --show invented")
+
+
+def bound(engine: str, log_scale: Float32, change: Float32, contrast: Float32, *, overall: float,
+          scale: float) -> Float32:
+    """The distance from the truth that 90 % of such samples keep, in luma:
+
+        factor · b^expected · (1 + c)^change · (1 + k)^contrast · (m + 0.2)^overall · s^scale − 0.3
+
+    Args:
+        engine: a key of `CALIBRATIONS`.
+        log_scale: h×w, log of b/255, the absolute error that the engine expects.
+        change: h×w, c: mean absolute change around each sample, at full strength, of 255. With less strength the
+            face is not nearer to the truth.
+        contrast: h×w, k: standard deviation around each sample of what is shown, of 255.
+        overall: m: the mean of the absolute change over the face, at full strength, of 255.
+        scale: s: crop pixels per frame pixel.
+
+    Returns:
+        float32 h×w, of 255.
+    """
+    of = CALIBRATIONS[engine]
+    log: Any = log_scale * np.float32(of.expected)
+    log += np.log1p(change) * np.float32(of.change)
+    log += np.log1p(contrast) * np.float32(of.contrast)
+    log += np.float32(math.log(of.factor) + of.expected * math.log(255.0) + of.overall * math.log(overall + 0.2)
+                      + of.scale * math.log(scale))
+    return np.exp(log) - np.float32(0.3)
+
+
+WORSE = 2.0
+"""A sample counts as worse where it is farther from the truth by this much, of 255: a difference that can be seen."""
+
+
+def chance_of_worse(change: Float32, within: Float32) -> Float32:
+    """How likely a sample is farther from the truth than the input was, by `WORSE` or more.
+
+    The error left is taken to have a Laplace distribution around what is shown, whose scale follows from the bound. A
+    sample that changed by d is worse by w where the truth lies (d + w)/2 or more on the side that it came from.
+
+    Args:
+        change: absolute change of luma as shown, of 255; below `WORSE` nothing can be worse by so much.
+        within: `bound`, of 255, above 0.
+
+    Returns:
+        float32 of the same shape, 0…0.5.
+    """
+    scale = np.maximum(within, np.float32(1.0)) / np.float32(-math.log(1.0 - COVERAGE))
+    chance = np.float32(0.5) * np.exp(-(change + np.float32(WORSE)) / (np.float32(2.0) * scale))
+    return np.where(change < WORSE, np.float32(0.0), chance)
