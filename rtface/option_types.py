@@ -63,6 +63,8 @@ class RunOptions(AnalyzeOptions, EnhancerOptions, total=False):
     checksums: bool
     sidecar: bool
     keep_correction: str | PathLike[str] | None
+    invented: str | PathLike[str] | None
+    show: Literal["output", "invented"]
     overwrite: bool
     dry_run: bool
     segments: int | None

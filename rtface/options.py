@@ -257,6 +257,14 @@ class OutputOptions(_Group):
         None, v.path, Scope.FILM,
         "Also write what was added to each frame, without loss, to this .mkv; 'rtface undo' takes it back.",
         "[How](formats.md#taking-a-correction-back)", metavar="FILE.mkv", unset="none")
+    invented: Path | None = _option(
+        None, v.path, _FILES,
+        "Also write the map of what was invented, how far each changed sample may be from the truth, to this file.",
+        "A grey film (.mkv), or of a still an image (.png). [What it says](trust.md#what-was-invented)",
+        metavar="FILE.mkv|FILE.png", unset="none")
+    show: Literal["output", "invented"] = _option(
+        "output", v.choice("output", "invented"), _FILES,
+        "Show the enhanced frames, or over them the map of what was invented, with a legend.")
     overwrite: bool = _option(
         False, v.boolean, _RUNS, "Replace an OUTPUT, comparison, report or recording that exists.")
     dry_run: bool = _option(

@@ -59,6 +59,8 @@ class TrackReport:
         frames_corrected: number of frames on which it was corrected; `share_of_time`: their share of `frames`, 0…1.
         spans: the decisions over time.
         person: whom it shows: a name, P and a number, or "unknown"; empty where persons were not asked for.
+        invented: the mean share of the face that was invented (`chance_of_worse`), 0…1; None where no map was made.
+        invented_by_second: that share over time: seconds in the input, and the mean of the second that begins there.
     """
 
     id: int
@@ -74,6 +76,8 @@ class TrackReport:
     share_of_time: float = 0.0
     spans: list[Span] = field(default_factory=list[Span])
     person: str = ""
+    invented: float | None = None
+    invented_by_second: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
 
 
 @dataclass(slots=True)
@@ -168,6 +172,13 @@ class Report:
         self.interrupted, self.error = isinstance(error, KeyboardInterrupt), " ".join(str(error).split())
         if isinstance(error, (RtfaceError, Interrupted)):
             self.partial, self.resume_at_s = error.partial, error.resume_at
+
+    @property
+    def invented(self) -> float | None:
+        """The mean share of corrected faces that was invented, 0…1; None where no map was made."""
+        known = [(track.frames_corrected, track.invented) for track in self.tracks if track.invented is not None]
+        frames = sum(count for count, _ in known)
+        return sum(count * share for count, share in known) / frames if frames else None
 
     def note_uncorrected(self) -> None:
         """Notes a finished run that corrected no face, and why."""

@@ -152,6 +152,9 @@ def why_no_job(input: Path | Address, output: Path | str, options: Options) -> s
     if options.treatment is not None or FaceFilter.parse(options.faces).ids is not None:
         option = "--treatment" if options.treatment else "--faces"
         return f"{option} names tracks or persons, whose numbers change from run to run"
+    if options.invented is not None or options.show == "invented":
+        option = "--invented" if options.invented is not None else "--show invented"
+        return f"{option} is given, and the map of what was invented is made in one process only"
     if options.person:
         return "--person is given, and persons are recognised in one process only"
     return None

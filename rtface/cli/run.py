@@ -70,7 +70,7 @@ def plan_jobs(named: list[str], output_dir: Path | None, options: Options) -> li
     check_file_name(str(output_dir), "folder")
     if output_dir.exists() and not output_dir.is_dir():
         raise UsageError(f"--output-dir {output_dir} is a file; name a folder")
-    for flag in ("compare", "report", "treatment", "shots", "keep-correction"):
+    for flag in ("compare", "report", "treatment", "shots", "keep-correction", "invented"):
         if len(paths) > 1 and getattr(options, flag.replace("-", "_")) is not None:
             hint = "--json prints one report a line" if flag == "report" else "run them one by one"
             raise UsageError(f"--{flag} names one file and there are {len(paths)} inputs; {hint}")
@@ -200,7 +200,7 @@ def _say_done(job: Job, report: Report, options: Options, console: Console) -> N
         count = report.damage["frames"]
         console.say(f"damage was filled on {count:.0f} {'frame' if count == 1 else 'frames'}, "
                     f"{report.damage['filled']:.1%} of a face on average")
-    for path in (options.compare, options.report, options.keep_correction):
+    for path in (options.compare, options.report, options.keep_correction, options.invented):
         if path is not None:
             console.say(f"{path} written")
 

@@ -37,8 +37,8 @@ class Calibration:
 # error head is unchanged.
 CALIBRATIONS = {
     "rtface-s": Calibration(1.21, 0.56, 0.17, 0.55, 0.80, -0.21),
-    "rtface-m": Calibration(1.21, 0.56, 0.17, 0.55, 0.80, -0.21),
-    "rtface-m-vivid": Calibration(1.21, 0.56, 0.17, 0.55, 0.80, -0.21),
+    "rtface-m": Calibration(1.43, 0.43, 0.10, 0.56, 0.79, -0.22),
+    "rtface-m-vivid": Calibration(1.07, 0.48, 0.10, 0.57, 0.78, -0.16),
 }
 """The engines that say how large they expect their error to be."""
 

@@ -180,7 +180,11 @@ class TrackState:
             strength=strength, strength_range=[round(low, 3), round(high, 3)], frames_corrected=self.corrected,
             share_of_time=round(self.corrected / max(self.frames, 1), 3),
             spans=[replace(span, from_s=round(span.from_s - origin, 3), to_s=round(span.to_s - origin, 3))
-                   for span in self.spans])
+                   for span in self.spans],
+            invented=round(sum(total for _, total in self.invented.values())
+                           / sum(frames for frames, _ in self.invented.values()), 4) if self.invented else None,
+            invented_by_second=[(round(second - origin, 3), round(total / frames, 4))
+                                for second, (frames, total) in sorted(self.invented.items())])
 
 
 class TrackStore:

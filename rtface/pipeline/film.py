@@ -22,6 +22,7 @@ from rtface.media.encoders import VideoPlan
 from rtface.media.file_sink import FileSink
 from rtface.media.folder_sink import FolderSink
 from rtface.media.images import IMAGE_KINDS, SUFFIXES, SequenceSource
+from rtface.media.invented import InventedSink, check_map_name
 from rtface.media.leftovers import clear_leftovers, remove_unfinished_stills
 from rtface.media.outputs import OutputPath, check_outputs, film_folder, names_folder
 from rtface.media.probe import MediaInfo
@@ -37,10 +38,12 @@ from rtface.pipeline.checksums import checksum_outputs, write_checksums
 from rtface.pipeline.compare import Comparison, open_pairs
 from rtface.pipeline.dry_run import describe_plan
 from rtface.pipeline.film_writer import FilmOutputs, FilmWriter
+from rtface.pipeline.invented import check_invented, measure_invented, wants_map
 from rtface.pipeline.progress import Show
 from rtface.pipeline.runtime import BuildProgress
 from rtface.pipeline.segment_plan import plan_segments
 from rtface.pipeline.segments import in_segments
+from rtface.pipeline.show_invented import show_invented
 from rtface.pipeline.sidecar import Made, sidecar_output, write_sidecar
 from rtface.pipeline.stills import is_image, is_stills_job, run_stills
 from rtface.protocols import Sink
@@ -75,11 +78,14 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
     if options.sequence and not input.is_dir():
         raise UsageError(f"{input} is not a folder: --sequence makes a film of a folder of stills")
     check_correction_name(options.keep_correction)
+    check_invented(options)
     report = Report(str(input), os.fspath(output), __version__, options.engine, options.device,
                     options=report_options(options))
     stills = is_stills_job(input, output, options)
+    check_map_name(options.invented, still=stills)
     written = [OutputPath(output, folder=_into_folder(input, output, stills), resumes=stills)]
-    written += [OutputPath(path, f"--{name.replace('_', '-')}") for name in ("keep_correction", "compare", "report")
+    written += [OutputPath(path, f"--{name.replace('_', '-')}") for name in ("keep_correction", "compare", "invented",
+                                                                                     "report")
                 if (path := getattr(options, name))]
     sums = checksum_outputs(Path(output), film=not stills and not written[0].folder) if options.checksums else []
     written += sums
@@ -176,7 +182,9 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
         # Stills, comparisons, repairs of damage and what stages draw are made by the host.
         source = open_film(input, options, threads, stats, stop, stack,
                            on_gpu=isinstance(output, Path) and options.compare is None
-                           and options.keep_correction is None and not options.stages and options.damage == "none")
+                           and options.keep_correction is None and not options.stages and options.damage == "none"
+                           and not wants_map(options))
+        check_invented(options, source.info.color.transfer)
         stages = Stages.open(options.stages, stats, origin=float(source.info.clock_start),
                              commercial_use=options.commercial_use)
         stack.callback(stages.close)
@@ -200,6 +208,7 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
             return
         parts = loading.result()
         parts.use_shots(shots)
+        measure_invented(parts, options)
         stages.watch(parts.tracker, options.tracker)
         report.engine, report.device = parts.runtime.engines.described
         tags = describe(report.engine, __version__, options.strength, metadata_options(options))
@@ -219,6 +228,8 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
             video, output_path = plan.video, plan.target.path
         if options.keep_correction:
             sink = correction = _with_correction(sink, video, source.info, output_path, options, threads, stats)
+        if options.invented is not None:
+            sink = _with_map(sink, source.info, options, threads)
         try:
             pairs = open_pairs(options.compare, source.info, options, overwrite=options.overwrite,
                                threads=threads.encode, stats=stats) if options.compare else None
@@ -234,7 +245,8 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
             items = chain(items, parts, stats, stop=run.over,
                           comparison=Comparison(run.outputs.take_pair) if pairs else None)
         try:
-            run.write(items, stages(end_at_faults(items, stats)))
+            done = stages(end_at_faults(items, stats))
+            run.write(items, show_invented(done) if options.show == "invented" else done)
         finally:
             report.frames_out = run.frames
             report.decoder = source.info.decoder
@@ -288,6 +300,17 @@ def _with_correction(sink: Sink, video: VideoPlan | None, info: MediaInfo, outpu
             raise UsageError(f"--keep-correction {options.keep_correction}: for a folder of images it needs a folder "
                              "of the same kind as INPUT (PNG, TIFF or DPX); name a film, or leave it out")
         return CorrectionSink(sink, target, video, info, output=output.name, stats=stats, threads=threads.encode)
+    except BaseException:
+        sink.abort(keep_partial=False)
+        raise
+
+
+def _with_map(sink: Sink, info: MediaInfo, options: Options, threads: Threads) -> InventedSink:
+    """The sink of a film that writes the map of what was invented too (``--invented``)."""
+    assert options.invented is not None
+    try:
+        [target] = check_outputs([OutputPath(options.invented, "--invented")], inputs=[], overwrite=options.overwrite)
+        return InventedSink(sink, target, info, threads.encode)
     except BaseException:
         sink.abort(keep_partial=False)
         raise

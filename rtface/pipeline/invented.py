@@ -13,14 +13,17 @@ from typing import Any
 import cv2
 import numpy as np
 
+from rtface.analysis.treatment import read_treatments
 from rtface.correct import face_mask
 from rtface.correct.colour import LUMA
 from rtface.correct.expected_error import CALIBRATIONS, bound, chance_of_worse, check_calibrated
 from rtface.device.cpu.crop import full_range
+from rtface.device.cpu.device import native_image
 from rtface.engine.engine_set import recipe_named
+from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.tasks import FaceTask
 from rtface.errors import UsageError
-from rtface.frame import Box, Bytes, Float, Float32, Frame
+from rtface.frame import Box, Float, Float32, Frame, Transfer
 from rtface.geometry.color_curves import code_range
 from rtface.geometry.planes import Layout, Role, Samples, layout, planes
 from rtface.geometry.transforms import (
@@ -34,6 +37,8 @@ from rtface.geometry.transforms import (
     to_cv2,
     translation,
 )
+from rtface.options import Options
+from rtface.pipeline.build import RunParts
 from rtface.util.av_arrays import copy_image
 
 AROUND = 5
@@ -90,7 +95,7 @@ class InventedMaps:
     """
 
     def __init__(self, regions: Mapping[str, CropRegion]) -> None:
-        self._regions = regions
+        self.regions = regions
 
     @classmethod
     def installed(cls) -> InventedMaps:
@@ -108,14 +113,11 @@ class InventedMaps:
             frame: with the corrections of `faces`; or one field of it.
             original: its image before.
             faces: with the engines' answers.
-
-        Raises:
-            UsageError: the frame had to be converted, so that it has other samples than the input.
         """
         form = layout(frame.image.format.name)
-        if form is None or original.format.name != frame.image.format.name:
-            raise UsageError(f"the map of what was invented cannot be made of {original.format.name} frames; convert "
-                             "the input to yuv420p or rgb24 first")
+        assert form is not None
+        if original.format.name != frame.image.format.name:  # was converted for the correction
+            original = native_image(original)
         parity = field_parity(frame.display, frame.field)
         views = planes(original, form, parity), planes(frame.image, form, parity)
         size = frame.image.width, frame.image.height
@@ -124,7 +126,7 @@ class InventedMaps:
         to_plane = plane_matrix(size, frame.display, field=frame.field)
         for task in faces:
             forward = compose(to_plane, invert(task.crops.matrices[0]))
-            if (face := self._changed(task, forward, views, form, frame)) is None:
+            if (face := self.changed_face(task, forward, views, form, frame)) is None:
                 continue
             within, (x0, y0, x1, y1) = face.within(), face.box
             values = np.where(face.changed, np.clip(np.rint(within), 1, 255), 0).astype(np.uint8)
@@ -133,21 +135,15 @@ class InventedMaps:
                 task.track.invent(frame.time, _share(task, face, within, forward))
         return replace(frame, invented=whole)
 
-    def _changed(self, task: FaceTask, forward: Float, views: tuple[dict[Role, Samples], dict[Role, Samples]],
+    def changed_face(self, task: FaceTask, forward: Float, views: tuple[dict[Role, Samples], dict[Role, Samples]],
                  form: Layout, frame: Frame) -> ChangedFace | None:
-        """What became of one face (`forward`: crop → samples); None where it lies outside the frame or unchanged.
-
-        Raises:
-            UsageError: the engine does not say how large its error may be.
-        """
+        """What became of one face (`forward`: crop → samples); None where it lies outside the frame or unchanged."""
         answer, engine = task.restored, task.engine.name
         if task.strength <= 0.0 or answer is None:
             return None
-        if engine not in self._regions or not isinstance(answer.log_scale, np.ndarray):
-            check_calibrated(engine)
-            raise UsageError("the map of what was invented is made on the CPU; add --device cpu")
+        assert isinstance(answer.log_scale, np.ndarray)  # `check_invented` refused other engines and devices
         log_scale = answer.log_scale[0]
-        (x, y, w, h), (rows, columns) = self._regions[engine], log_scale.shape
+        (x, y, w, h), (rows, columns) = self.regions[engine], log_scale.shape
         onto = compose(forward, translation(x, y), scaling(w / columns, h / rows))
         height, width = next(iter(views[0].values())).shape
         box = clip_box(bounds(onto, (0.0, 0.0, columns, rows), margin=1.0), width, height)
@@ -198,8 +194,38 @@ def _share(task: FaceTask, face: ChangedFace, within: Float32, forward: Float) -
     return float(chance[inside].mean()) if inside.any() else 0.0
 
 
-def invented_frame(frame: Frame) -> Bytes:
-    """The map of a frame, uint8 of its stored height and width: 0 where no face was corrected."""
-    if frame.invented is not None:
-        return frame.invented
-    return np.zeros((frame.image.height, frame.image.width), np.uint8)
+def wants_map(options: Options) -> bool:
+    """Whether a run makes maps of what was invented."""
+    return options.invented is not None or options.show == "invented"
+
+
+def check_invented(options: Options, transfer: Transfer = "sdr") -> None:
+    """UsageError for options, or an input's transfer curve, with which no map can be made."""
+    if not wants_map(options):
+        return
+    asked = "--invented" if options.invented is not None else "--show invented"
+    if options.damage != "none":
+        raise UsageError(f"{asked}: what --damage repair fills is not in the map; leave one of them out")
+    if options.keyframe not in ("auto", 1):
+        raise UsageError(f"{asked}: between keyframes no engine says how large its error may be; leave --keyframe out")
+    if transfer != "sdr":
+        raise UsageError(f"{asked}: errors were measured on SDR only, and the input is {transfer.upper()}; leave it "
+                         "out, or convert the input first")
+
+
+def measure_invented(parts: RunParts[FilmEnhancer], options: Options) -> None:
+    """Has maps of what was invented made, where the options ask for them; after `RunParts.use_shots`.
+
+    Raises:
+        UsageError: an engine of the run does not say how large its error may be, or the run is on a GPU.
+    """
+    if not wants_map(options):
+        return
+    runtime = parts.runtime
+    if runtime.device.name != "cpu":
+        raise UsageError("the map of what was invented is made on the CPU; add --device cpu")
+    treatments = read_treatments(options.treatment) if options.treatment else {}
+    named = {runtime.engines.pick(width).name for width in (1.0, 1e4)} | set(parts.enhance.shots.engines)
+    for name in sorted(named | {treatment.engine for treatment in treatments.values() if treatment.engine}):
+        check_calibrated(runtime.engines.named(name).name)
+    parts.enhance.invented = InventedMaps.installed()

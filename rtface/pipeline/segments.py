@@ -98,6 +98,7 @@ class _SegmentScheduler:
                  plan: SegmentPlan, stop: Callable[[], bool] | None, stack: ExitStack) -> None:
         self._runtime, self._tracks, self._shots = parts.runtime, parts.enhance.tracks, parts.enhance.shots
         self._options, self._stats, self._plan = options, stats, plan
+        self._invented = parts.enhance.invented
         self._trackers: queue.SimpleQueue[Tracker] = queue.SimpleQueue()  # one for each chain
         for _ in range(plan.chains):
             # Scene changes are found before the segments, by `cuts_found`.
@@ -185,6 +186,7 @@ class _SegmentScheduler:
         tracker = self._trackers.get()
         try:
             parts = segment_parts(self._runtime, tracker, self._options, self._stats, self._shots)
+            parts.enhance.invented = self._invented
             with ExitStack() as stack:
                 items = track_and_enhance(segment.fed(), parts, self._stats, stack)
                 stack.callback(segment.give_up)

@@ -14,6 +14,7 @@ from rtface.errors import InputError, Interrupted, OutputError, RtfaceError, Usa
 from rtface.frame import Frame
 from rtface.media.image_meta import kind_of
 from rtface.media.images import IMAGE_KINDS, ImagePlan, Still, list_images, plan_image, read_image, write_image
+from rtface.media.invented import map_frame
 from rtface.media.outputs import names_folder
 from rtface.media.provenance import describe
 from rtface.media.workfile import full
@@ -21,8 +22,10 @@ from rtface.options import InputOptions, Options, Scope
 from rtface.pipeline.build import RunParts, Threads, film_parts
 from rtface.pipeline.chain import chain, end_at_faults
 from rtface.pipeline.compare import IMAGES, BestPair, Comparison
+from rtface.pipeline.invented import measure_invented
 from rtface.pipeline.progress import Progress, Show
 from rtface.pipeline.runtime import BuildProgress
+from rtface.pipeline.show_invented import show_invented
 from rtface.pipeline.sidecar import Made
 from rtface.report import Report, metadata_options
 from rtface.stages.runner import Stages
@@ -86,6 +89,9 @@ def run_stills(input: Path, output: Path, options: Options, report: Report, made
     if options.compare and options.compare.suffix.lower() not in IMAGES:
         raise UsageError(f"--compare {options.compare}: of a still, name an image ({', '.join(IMAGES)})")
     pair = BestPair(options.compare, overwrite=options.overwrite) if options.compare else None
+    if options.invented is not None and input.is_dir():
+        raise UsageError(f"--invented {options.invented}: {input} is a folder of stills, and a map is made of one "
+                         "image or film; give one of its images as INPUT")
     if options.dry_run:
         report.notes += [f"{source} → {target}" for source, target in jobs]
         return
@@ -97,6 +103,7 @@ def run_stills(input: Path, output: Path, options: Options, report: Report, made
         report.notes += stages.notes(comparing=pair is not None)
         parts = film_parts(options, Threads.for_film(options.threads), stats, stack, building)
         stages.watch(parts.tracker, options.tracker)
+        measure_invented(parts, options)
         report.engine, report.device = parts.runtime.engines.described
         work = _Stills(jobs, options, parts, stages, stats, progress, stop,
                        describe(report.engine, __version__, options.strength, metadata_options(options)), pair,
@@ -147,7 +154,8 @@ class _Stills:
         items = chain(read, self.parts, self.stats, comparison=comparison, waiting=1,  # photos are large
                       stop=self.stop.is_set)
         try:
-            for item in self.stages(end_at_faults(items, self.stats, hold=False)):
+            done = self.stages(end_at_faults(items, self.stats, hold=False))
+            for item in show_invented(done) if self.options.show == "invented" else done:
                 if isinstance(item, Frame):
                     self._write(item)
                     if self.progress:
@@ -187,6 +195,8 @@ class _Stills:
     def _write(self, frame: Frame) -> None:
         still, plan = self._waiting.pop(0)
         try:
+            if self.options.invented is not None:
+                write_image(map_frame(frame), plan_image(self.options.invented, overwrite=self.options.overwrite))
             write_image(frame, plan, still=still, tags=self.tags)
         except OutputError as error:
             if full(error.__cause__):  # every other image would meet it too

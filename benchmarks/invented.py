@@ -1,0 +1,200 @@
+"""How often the map of what was invented is right: coverage of its bound, and the share that became worse.
+
+usage: python -m benchmarks.invented {calibrate,measure} --clips DIR --faces DIR [--engine NAME,...] [--cache DIR]
+
+Clips and people are those of `training.evaluation` (training/README.md): real clips and films of stills are degraded,
+go through `rtface.Enhancer`, and are compared with what they were. ``calibrate`` fits the constants of
+`rtface.correct.expected_error` on the tuning clips and on people who were trained on, and prints them; protocols whose
+coverage is off get more weight. ``measure`` uses clips and people that were set aside: of the samples that a
+correction changed, the share whose luma lies within the map's value of the truth (asked: 0.90, within 0.05), and the
+share that is farther from the truth than the input was, by 2 of 255 or more, as expected and as it is. ``still`` is
+the first frame of each film alone, ``half`` is ``--strength 0.5``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+import rtface
+from benchmarks.common import CACHE, save
+from rtface.correct.colour import LUMA
+from rtface.correct.expected_error import CALIBRATIONS, COVERAGE, WORSE, chance_of_worse
+from rtface.frame import Frame
+from rtface.pipeline.invented import ChangedFace, InventedMaps
+from training.data.portraits import load_faces, split
+from training.evaluation.clip_protocols import chosen, shot_of, watch
+from training.evaluation.film_protocols import Shot, shoot
+
+CLIPS = ("real/call", "real/heavy", "vfhq/1", "vfhq/2", "icme/32")
+FILMS = ("call", "heavy")
+ASKED = ("real/call", "real/heavy", "film/call", "film/heavy", "still/call", "still/heavy")
+"""The protocols for which the gap of coverage is asked for."""
+FIRST, EVERY, SAMPLES = 10, 3, 2500
+FEATURES = 5  # columns of a sample before its errors
+
+Samples = Any
+
+
+class _Watched(InventedMaps):
+    """Maps whose faces are kept until the next frame."""
+
+    def __init__(self) -> None:
+        super().__init__(InventedMaps.installed().regions)
+        self.faces: list[ChangedFace] = []
+
+    def original(self, frame: Frame) -> Any:
+        self.faces = []
+        return super().original(frame)
+
+    def changed_face(self, *given: Any) -> ChangedFace | None:
+        face = super().changed_face(*given)
+        self.faces += [] if face is None else [face]
+        return face
+
+
+def shots(a: argparse.Namespace) -> Iterator[tuple[str, Shot]]:
+    """The degraded films by protocol."""
+    for path in chosen(a.clips, "tuning" if a.what == "calibrate" else "set-aside"):
+        clip = watch(path, a.frames, a.cache)
+        for protocol in CLIPS:
+            try:
+                yield protocol, shot_of(clip, protocol, a.cache)[0]
+            except ValueError as error:
+                print(f"left out: {error}", flush=True)
+    people = [face for face in split(load_faces(a.faces))[int(a.what == "measure")] if face.px >= 384]
+    for number, place in enumerate(np.random.default_rng(11).permutation(len(people))[: a.count]):
+        for protocol in FILMS:
+            yield f"film/{protocol}", shoot(people[int(place)], number, protocol, 11, max(FIRST + 8, 18))
+
+
+def samples(enhancer: rtface.Enhancer, maps: _Watched, shot: Shot, *, still: bool = False) -> Samples:
+    """Some of the changed samples of a film: n×9, five features as in `Calibration`, error of output and input, the
+    map's value, and the change."""
+    enhancer.reset()
+    rows: list[Samples] = []
+    weights = np.array(LUMA, np.float32)
+    for number, (clean, seen) in enumerate(zip(shot.clean, shot.seen, strict=True)):
+        maps.faces = []
+        shown = np.asarray(enhancer(seen, still=still))
+        if not still and (number < FIRST or (number - FIRST) % EVERY):
+            continue
+        for face in maps.faces:
+            x0, y0, x1, y1 = face.box
+            truth = clean[y0:y1, x0:x1].astype(np.float32) @ weights
+            change, contrast, overall = face.features()
+            within = np.clip(np.rint(face.within()), 1, 255)
+            pick = face.changed & (np.random.default_rng(number).random(truth.shape) < SAMPLES / face.changed.sum())
+            columns = (face.log_scale + np.float32(np.log(255.0)), np.log1p(change), np.log1p(contrast),
+                       np.full_like(truth, np.log(overall + 0.2)), np.full_like(truth, np.log(face.scale)),
+                       np.abs(shown[y0:y1, x0:x1].astype(np.float32) @ weights - truth), np.abs(face.before - truth),
+                       within, np.abs(face.after - face.before))
+            rows.append(np.stack([column[pick] for column in columns], 1))
+        if still:
+            break
+    return np.concatenate(rows) if rows else np.zeros((0, FEATURES + 4), np.float32)
+
+
+def collected(engine: str, a: argparse.Namespace, films: Sequence[tuple[str, Shot]]) -> dict[str, Samples]:
+    """The samples of an engine by protocol."""
+    found: dict[str, list[Samples]] = {}
+    for strength in (1.0, 0.5) if a.what == "measure" else (1.0,):
+        with rtface.Enhancer(engine=engine, format="rgb", device="cpu", strength=strength) as enhancer:
+            maps = _Watched()
+            enhancer._enhance.invented = maps
+            for protocol, shot in films:
+                name = protocol if strength == 1.0 else f"half {protocol}"
+                found.setdefault(name, []).append(samples(enhancer, maps, shot))
+                if strength == 1.0 and protocol.startswith("film/"):
+                    found.setdefault(protocol.replace("film", "still"), []).append(
+                        samples(enhancer, maps, shot, still=True))
+    print(f"{engine}: seen", flush=True)
+    return {name: np.concatenate(parts) for name, parts in found.items() if sum(map(len, parts))}
+
+
+# -- calibrate ------------------------------------------------------------------------------------------------------
+
+
+def fitted(groups: dict[str, Samples], rounds: int = 8, steps: int = 800) -> tuple[Any, float]:
+    """Factor and exponents of `Calibration`, and the largest gap of coverage of a group.
+
+    Quantile regression of the logarithm, by Adam; after each round groups whose coverage is off get more weight.
+    """
+    weight = dict.fromkeys(groups, 1.0)
+    best: tuple[float, Any] = (1.0, None)
+    x, y = (np.concatenate(parts) for parts in zip(*(_regression(part) for part in groups.values()), strict=True))
+    mean, deviation = x.mean(0), x.std(0) + 1e-9
+    mean[0], deviation[0] = 0.0, 1.0
+    for _ in range(rounds):
+        shares = np.cumsum(np.concatenate([np.full(len(part), weight[name] / len(part))
+                                           for name, part in groups.items()]))
+        w = np.zeros(x.shape[1])
+        w[0] = np.quantile(y, COVERAGE)
+        m, v = np.zeros_like(w), np.zeros_like(w)
+        for t in range(1, steps + 1):
+            s = np.searchsorted(shares, np.random.default_rng(t).random(8000) * shares[-1])
+            z = (x[s] - mean) / deviation
+            step = -(np.where(y[s] > z @ w, COVERAGE, COVERAGE - 1.0)[:, None] * z).mean(0)
+            m, v = 0.9 * m + 0.1 * step, 0.99 * v + 0.01 * step * step
+            w = w - 0.03 * (1 - t / steps + 0.02) * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.99**t)) + 1e-8)
+        found = w / deviation
+        found[0] = w[0] - (w[1:] * mean[1:] / deviation[1:]).sum()
+        off = {name: abs(float((ys <= xs @ found).mean()) - COVERAGE)
+               for name, (xs, ys) in ((name, _regression(part)) for name, part in groups.items())}
+        best = min(best, (max(off.values()), found), key=lambda one: one[0])
+        weight = {name: value * (np.exp(8 * off[name]) if off[name] > 0.02 else 1.0) for name, value in weight.items()}
+    return np.array([np.exp(best[1][0]), *best[1][1:]]), best[0]
+
+
+def _regression(part: Samples) -> tuple[Any, Any]:
+    return (np.concatenate([np.ones((len(part), 1)), part[:, :FEATURES]], 1).astype(np.float64),
+            np.log(part[:, FEATURES] + 0.3).astype(np.float64))
+
+
+# -- measure --------------------------------------------------------------------------------------------------------
+
+
+def figures(part: Samples) -> dict[str, float]:
+    """Coverage and shares of one protocol."""
+    error, before, within, change = part[:, FEATURES:].T
+    return {"samples": len(part), "covered": round(float((error <= within).mean()), 3),
+            "mean_error": round(float(error.mean()), 2), "mean_error_of_input": round(float(before.mean()), 2),
+            "mean_within": round(float(within.mean()), 1),
+            "worse_expected": round(float(chance_of_worse(change, within).mean()), 3),
+            "worse": round(float((error - before >= WORSE).mean()), 3)}
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("what", choices=("calibrate", "measure"))
+    p.add_argument("--engine", default=",".join(CALIBRATIONS))
+    p.add_argument("--clips", type=Path, nargs="+", required=True)
+    p.add_argument("--faces", type=Path, required=True)
+    p.add_argument("--cache", type=Path, default=CACHE / "invented")
+    p.add_argument("--frames", type=int, default=30, help="of a clip; the first ten are not counted")
+    p.add_argument("--count", type=int, default=12, help="people for films of stills")
+    a = p.parse_args()
+    cv2.setNumThreads(1)
+    films = list(shots(a))
+    result: dict[str, Any] = {}
+    for engine in a.engine.split(","):
+        groups = collected(engine, a, films)
+        if a.what == "calibrate":
+            values, gap = fitted(groups)
+            print(f'    "{engine}": Calibration({", ".join(f"{value:.2f}" for value in values)}),  # gap {gap:.3f}',
+                  flush=True)
+            continue
+        rows = {name: figures(part) for name, part in sorted(groups.items())}
+        gap = max(abs(rows[name]["covered"] - COVERAGE) for name in ASKED if name in rows)
+        result[engine] = {"largest_gap": round(gap, 3), "protocols": rows}
+    if result:
+        save("invented", {"coverage_asked": COVERAGE, "asked_of": ASKED, "engines": result})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Draws what was invented over the output (`--show invented`), with a legend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rtface.device.cpu.device import native_image
+from rtface.frame import Bytes, Frame
+from rtface.geometry.transforms import compose, sample_to_display, translation
+from rtface.protocols import Item
+from rtface.stages.draw import Canvas, Sprite
+
+FULL = 40
+"""The value, of 255, from which on the colour stays the same."""
+_OPACITY = 0.8
+_TITLE = "invented: may be off by (of 255, 90 %)"
+
+
+@lru_cache(maxsize=1)
+def colours() -> Bytes:
+    """Cividis, which people with every kind of colour vision see as one rising scale: uint8 256×3 RGB, by value."""
+    steps = np.clip(np.arange(256) * 255.0 / FULL, 0, 255).astype(np.uint8)[None]
+    table: Any = cv2.applyColorMap(steps, cv2.COLORMAP_CIVIDIS)
+    return np.ascontiguousarray(table[0, :, ::-1])
+
+
+def show_invented(items: Iterable[Item]) -> Iterator[Item]:
+    """The items, with the map of each frame drawn over it; samples without a value stay visible."""
+    for item in items:
+        yield with_map(item) if isinstance(item, Frame) else item
+
+
+def with_map(frame: Frame) -> Frame:
+    """The frame with its map and the legend."""
+    frame = replace(frame, image=native_image(frame.image))
+    canvas = Canvas(frame)
+    values = frame.invented
+    if values is not None and values.any():
+        x, y, w, h = cv2.boundingRect(values)
+        part = values[y:y + h, x:x + w]
+        rgba = np.dstack([colours()[part], np.where(part > 0, np.uint8(255), np.uint8(0))])
+        place = compose(sample_to_display(frame.image.width, frame.image.height, frame.display), translation(x, y))
+        canvas.draw(Sprite(rgba), place, _OPACITY)
+    legend = _legend()
+    width = min(0.5 * canvas.width, float(legend.width))
+    height = width * legend.height / legend.width
+    canvas.draw(legend, (8.0, canvas.height - height - 8.0, 8.0 + width, canvas.height - 8.0))
+    return canvas.frame
+
+
+@lru_cache(maxsize=1)
+def _legend() -> Sprite:
+    """The scale: a bar of the colours, its figures below it and what they mean above."""
+    image = np.zeros((64, 384, 4), np.uint8)
+    image[..., 3] = 190
+    bar = colours()[np.linspace(0, FULL, 360).round().astype(int)]
+    image[24:40, 12:372] = np.dstack([np.tile(bar[None], (16, 1, 1)), np.full((16, 360), 255, np.uint8)])
+    white = (255, 255, 255, 255)
+    cv2.putText(image, _TITLE, (12, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.46, white, 1, cv2.LINE_AA)
+    for value in range(0, FULL + 1, 10):
+        text = f"{value}+" if value == FULL else str(value)
+        (wide, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.46, 1)
+        left = round(np.clip(12 + 360 * value / FULL - wide / 2, 12, 372 - wide))
+        cv2.putText(image, text, (left, 57), cv2.FONT_HERSHEY_SIMPLEX, 0.46, white, 1, cv2.LINE_AA)
+    return Sprite(image)
