@@ -148,7 +148,7 @@ class Frame:
         before: a copy of the image as decoded, where a stage needs it; None otherwise.
         failed: True where the enhancement failed on this frame: the image is as decoded.
         invented: how far each sample that the correction changed may be from the truth, uint8 of the stored height and
-            width (`rtface.pipeline.invented`); None where no face was corrected, or nobody asked.
+            width (`rtface.pipeline.invented`); None where no face was corrected, or no map is made.
         views: shared by all frames with this `image`; a frame with another image begins without.
     """
 

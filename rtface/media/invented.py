@@ -1,4 +1,4 @@
-"""The map of what was invented as a film of its own (`--invented`): grey, FFV1 in Matroska, the output's times.
+"""The map of what was invented as a separate film (`--invented`): grey, FFV1 in Matroska, the output's times.
 
 The value of a sample is how far the output's sample may be from the truth, in code values of 8 bits (full range); 0
 where the output has the input's sample bit for bit.
