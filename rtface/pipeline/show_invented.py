@@ -51,7 +51,7 @@ def with_map(frame: Frame) -> Frame:
     width = min(0.5 * canvas.width, float(legend.width))
     height = width * legend.height / legend.width
     canvas.draw(legend, (8.0, canvas.height - height - 8.0, 8.0 + width, canvas.height - 8.0))
-    return canvas.frame
+    return replace(canvas.frame, changed=None)
 
 
 @lru_cache(maxsize=1)
