@@ -22,6 +22,10 @@ _FIRST_S, _LATER_S, _CHECK_S = 0.12, 0.5, 3.0
 """Seconds between crops until a track is decided, until it has `MOST`, and from then on."""
 _FACE = 256
 """Side of the image that is kept of a face."""
+_FACES = 8
+"""Tracks of one person of which an image is kept."""
+_FORGET_S = 10.0
+"""Seconds after which a track that was not seen is forgotten; its person stays known."""
 _TRIES = 12
 """Crops without a decision after which it is looked at as seldom as a decided one."""
 _CHANGED = 0.45
@@ -87,6 +91,8 @@ class PersonRecogniser:
     def __init__(self, embed: Embedder, gallery: Gallery, stats: Stats, *, keep_faces: bool = False) -> None:
         self._embed, self.gallery, self._stats, self._keeps = embed, gallery, stats, keep_faces
         self.tracks: dict[int, PersonTrack] = {}
+        self._images: dict[int, Bytes] = {}
+        self._swept = float("-inf")
 
     def __call__(self, frame: Frame, view: Callable[[Frame], View]) -> list[PersonTrack]:
         """The tracks on this frame, which have learnt from it where that was due.
@@ -110,11 +116,15 @@ class PersonRecogniser:
                     seen = seen or view(frame)
                     self._look(track, face, seen, frame)
                 found.append(track)
+            self._sweep(frame.time)
         return found
 
     def faces(self) -> dict[int, Bytes]:
-        """The image of each track's fittest face, where they were to be kept; uint8 RGB 256×256×3."""
-        return {track.id: track.face[1] for track in self.tracks.values() if track.face is not None}
+        """Images of the fittest face of up to eight tracks of each person, where they were to be kept; by track id,
+        uint8 RGB 256×256×3."""
+        for track in self.tracks.values():
+            self._keep_image(track)
+        return dict(self._images)
 
     def label(self, frame: Frame) -> Frame:
         """The frame with the persons of its faces, as far as they are known."""
@@ -161,6 +171,22 @@ class PersonRecogniser:
             track.crops.remove(min(track.crops, key=lambda crop: crop[0]))
         if self.gallery.person_of(track.id) is not None and (now := track.embedding()) is not None:
             self.gallery.learn(track.id, now)
+
+    def _sweep(self, time: float) -> None:
+        """Forgets tracks that were not seen for a while, so that memory does not grow with a live run."""
+        if abs(time - self._swept) < _FORGET_S:
+            return
+        self._swept = time
+        for track in [track for track in self.tracks.values() if abs(time - track.last_s) > _FORGET_S]:
+            self._keep_image(track)
+            del self.tracks[track.id]
+
+    def _keep_image(self, track: PersonTrack) -> None:
+        """Keeps the image of a track, unless its person is unknown or has enough of them."""
+        person = self.gallery.person_of(track.id)
+        if track.face is not None and person is not None and sum(
+                other in self._images for other in person.tracks if other != track.id) < _FACES:
+            self._images[track.id] = track.face[1]
 
     def _decide(self, track: PersonTrack) -> None:
         embedding = track.embedding()

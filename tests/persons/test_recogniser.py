@@ -19,10 +19,10 @@ class Scene:
 
     def __init__(self, **photos: list[Float32]) -> None:
         self.left, self.right, self.asked = ANNA, BEN, 0
-        self.step = PersonRecogniser(self._embed, Gallery(photos), Stats())
+        self.step = PersonRecogniser(self.embed, Gallery(photos), Stats())
         self.now = 0.0
 
-    def _embed(self, chip: Bytes) -> Float32:
+    def embed(self, chip: Bytes) -> Float32:
         self.asked += 1
         person = self.left if chip[0, 0, 0] < 128 else self.right
         return at(person, 0.1, axis=60 + self.asked % 20)
@@ -124,3 +124,21 @@ def test_faces_carry_their_person() -> None:
     scene.show(0.5, face(1))
     shown = scene.step.label(frame(scene.now, face(1), face(9)))
     assert [one.person for one in shown.faces] == ["anna", "unknown"]
+
+
+def test_tracks_are_forgotten_and_their_persons_are_not() -> None:
+    scene = Scene()
+    for track in range(1, 31):
+        scene.show(1.0, face(track, x=200 if track % 2 else 450))
+    assert len(scene.step.tracks) <= 22
+    assert scene.labels(1, 2, 29, 30) == ["P1", "P2", "P1", "P2"]
+
+
+def test_images_are_kept_of_some_tracks_of_each_person() -> None:
+    scene = Scene()
+    scene.step = PersonRecogniser(scene.embed, Gallery(), Stats(), keep_faces=True)
+    for track in range(1, 31):
+        scene.show(1.0, face(track, x=200 if track % 2 else 450))
+    kept = scene.step.faces()
+    assert len(kept) == 16
+    assert all(image.shape == (256, 256, 3) for image in kept.values())
