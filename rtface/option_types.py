@@ -62,6 +62,9 @@ class RunOptions(AnalyzeOptions, EnhancerOptions, total=False):
     report: str | PathLike[str] | None
     checksums: bool
     sidecar: bool
+    credentials: bool
+    sign: str | None
+    timestamp: str | None
     keep_correction: str | PathLike[str] | None
     invented: str | PathLike[str] | None
     show: Literal["output", "invented"]

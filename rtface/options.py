@@ -253,6 +253,17 @@ class OutputOptions(_Group):
         "Also write OUTPUT.rtface.json: what was done, and hashes that prove the rest; 'rtface verify' reads it.",
         "A [job](films.md#jobs) always writes it, there without the hashes of decoded frames. "
         "[How](trust.md#the-sidecar)")
+    credentials: bool = _option(
+        False, v.boolean, _FILES,
+        "Sign OUTPUT: content credentials (C2PA) inside, or a signed sidecar where the format holds none.",
+        "Extra `rtface[credentials]`; without `--sign` by a key of this computer, which nobody vouches for. "
+        "[How](trust.md#credentials)")
+    sign: str | None = _option(
+        None, v.name, _FILES, "Sign OUTPUT with this certificate (PEM, with those above it) and its key.",
+        metavar="CERT,KEY", unset="a key of this computer")
+    timestamp: str | None = _option(
+        None, v.name, _FILES, "Ask this time-stamp server (RFC 3161) for the time of the signature.",
+        "Only the signature's hash is sent", metavar="URL", unset="none is asked")
     keep_correction: Path | None = _option(
         None, v.path, Scope.FILM,
         "Also write what was added to each frame, without loss, to this .mkv; 'rtface undo' takes it back.",

@@ -123,7 +123,8 @@ def _summary(found: Verified) -> str:
         said.append("the frames were not checked")
     if found.files == "differs" and found.frames == "same":
         said.append("so only the container has changed")
-    said += [f"{name}: {answer}" for name, answer in (("sidecar", found.sidecar), ("input", found.input))
+    said += [f"{name}: {answer}" for name, answer in (
+        ("sidecar", found.sidecar), ("credentials", found.credentials), ("input", found.input))
              if answer != "not checked"]
     said = said or ["nothing could be checked"]
     return ", ".join(said) + (f", start timecode {found.timecode}" if found.timecode else "")

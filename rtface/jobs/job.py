@@ -26,6 +26,8 @@ from rtface.jobs.local_workers import LocalWorkers, count_workers
 from rtface.jobs.plan import JobPlan, difference, frame_options, make_plan, option_files, options_of
 from rtface.jobs.status import JobStatus, read_status
 from rtface.jobs.worker import Worker
+from rtface.media.changed_frames import ChangedFrames
+from rtface.media.credentials import can_hold
 from rtface.media.leftovers import clear_leftovers
 from rtface.media.outputs import OutputPath, check_outputs
 from rtface.media.source import FileSource
@@ -35,6 +37,7 @@ from rtface.pipeline.checksums import checksum_outputs, write_checksums
 from rtface.pipeline.progress import Show
 from rtface.pipeline.runtime import BuildProgress
 from rtface.pipeline.sidecar import Made, sidecar_output, write_sidecar
+from rtface.pipeline.signing import Signing
 from rtface.report import Report, report_options
 from rtface.stats import Stats
 
@@ -170,6 +173,7 @@ class FilmJob:
         report = Report(str(self.plan.source), str(self.plan.target), __version__, options.engine, options.device,
                         options=report_options(options))
         began, before = perf_counter(), sum(self.plan.frames[number] for number in self.folder.finished())
+        signing = Signing.asked(options, self.plan.source)
         saved: Target | None = None
         failure: BaseException | None = None
         try:
@@ -199,15 +203,18 @@ class FilmJob:
             if figures is not None:
                 _take_over(stats, figures.stats)
                 figures.fill(report)
+            made = Made(figures.changed if figures is not None else ChangedFrames(),
+                        self.plan.video["lossless"] and not self.plan.video["convert"])
+            if signing is not None and figures is not None and can_hold(self.plan.target):
+                report.notes.append(signing.sign(self.plan.target, self.plan.source, options, report, made))
             if sums:
                 report.notes += write_checksums(
                     self.plan.target, targets[len(films):][:len(sums)], stop=stop.is_set,
                     more=[options.keep_correction.resolve()] if options.keep_correction else [])
             if figures is not None:
-                made = Made(figures.changed, self.plan.video["lossless"] and not self.plan.video["convert"])
                 report.notes.append(write_sidecar(
                     targets[len(films) + len(sums)], self.plan.target, self.plan.source, options, report, made,
-                    frames=options.sidecar, stop=stop.is_set))
+                    frames=options.sidecar, key=signing.key if signing else None, stop=stop.is_set))
         except BaseException as error:  # noqa: BLE001 - noted in the report, and raised again
             failure = self._interrupted() if isinstance(error, KeyboardInterrupt) else error
             report.ended_by(failure)

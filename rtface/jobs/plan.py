@@ -45,7 +45,8 @@ LEAD_IN_S, UNKNOWN_LEAD_IN_S = Fraction(2), Fraction(6)
 # The last of them, in which faces are corrected, too.
 CORRECTED_LEAD_IN_S = Fraction(1)
 # Options that change no frame: they may differ from call to call.
-_FREE = ("report", "overwrite", "threads", "dry_run", "segments", "checksums", "sidecar")
+_FREE = ("report", "overwrite", "threads", "dry_run", "segments", "checksums", "sidecar", "credentials", "sign",
+         "timestamp")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from rtface.analysis.treatment import made_for_another, read_treatments
 from rtface.enhance.face_filter import missing_tracks
 from rtface.errors import Interrupted, OutputError, UsageError
 from rtface.media.correction import CorrectionSink, check_correction_name
+from rtface.media.credentials import can_hold
 from rtface.media.encoders import VideoPlan
 from rtface.media.file_sink import FileSink
 from rtface.media.folder_sink import FolderSink
@@ -45,6 +46,7 @@ from rtface.pipeline.segment_plan import plan_segments
 from rtface.pipeline.segments import in_segments
 from rtface.pipeline.show_invented import show_invented
 from rtface.pipeline.sidecar import Made, sidecar_output, write_sidecar
+from rtface.pipeline.signing import Signing
 from rtface.pipeline.stills import is_image, is_stills_job, run_stills
 from rtface.protocols import Sink
 from rtface.report import Report, metadata_options, report_options
@@ -89,7 +91,10 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
                 if (path := getattr(options, name))]
     sums = checksum_outputs(Path(output), film=not stills and not written[0].folder) if options.checksums else []
     written += sums
-    sidecar = [sidecar_output(Path(output))] if options.sidecar else []
+    signing = Signing.asked(options, input)
+    inside = stills if written[0].folder else can_hold(Path(output))
+    beside = options.sidecar or (signing is not None and (written[0].folder or not inside))
+    sidecar = [sidecar_output(Path(output))] if beside else []
     written += sidecar
     read = [input, *(path for path in (options.treatment, options.shots) if path is not None)]
     if options.shots is not None:
@@ -135,6 +140,8 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
         # Of a run that ended before its first frame there is nothing to report, unless it was interrupted.
         if options.report and not options.dry_run and (failure is None or report.interrupted or report.frames_out):
             _save(report, targets[len(targets) - len(sums) - len(sidecar) - 1], failure, stats)
+    if signing is not None and inside and isinstance(input, Path) and not options.dry_run:
+        report.notes.append(signing.sign(targets[0].path, input, options, report, made))
     if sums and not options.dry_run:
         report.notes += write_checksums(
             Path(output), targets[len(targets) - len(sums) - len(sidecar):][:len(sums)], stop=stop.is_set,
@@ -143,6 +150,7 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
     if sidecar and not options.dry_run:
         report.notes.append(write_sidecar(
             targets[-1], targets[0].path, input, options, report, made, stop=stop.is_set,
+            key=signing.key if signing else None,
             doing=(lambda what, done: building(f"sidecar ({what})", done)) if building else None))
     return report
 

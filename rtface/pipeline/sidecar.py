@@ -24,6 +24,7 @@ from rtface.media.image_read import list_images
 from rtface.media.outputs import OutputPath
 from rtface.media.probe import open_container
 from rtface.media.provenance import Change, own_tags
+from rtface.media.signing_key import SigningKey
 from rtface.media.workfile import Target, full, write_whole
 from rtface.options import OPTIONS, Options
 from rtface.pipeline.checksums import Doing
@@ -62,7 +63,8 @@ def sidecar_output(output: Path) -> OutputPath:
 
 
 def write_sidecar(target: Target, output: Path, input: Path | Address, options: Options, report: Report, made: Made, *,
-                  frames: bool = True, doing: Doing | None = None, stop: Callable[[], bool] | None = None) -> str:
+                  frames: bool = True, key: SigningKey | None = None, doing: Doing | None = None,
+                  stop: Callable[[], bool] | None = None) -> str:
     """Writes the sidecar of a finished output.
 
     Args:
@@ -70,6 +72,7 @@ def write_sidecar(target: Target, output: Path, input: Path | Address, options: 
         output: the film, still or folder of stills.
         input, options, report, made: of the run.
         frames: whether the frames of a film are decoded and hashed; without, its packets are.
+        key: signs the sidecar.
         doing: receives progress.
         stop: ends the work once it is true.
 
@@ -81,6 +84,8 @@ def write_sidecar(target: Target, output: Path, input: Path | Address, options: 
     """
     try:
         values = describe_output(output, input, options, report, made, frames=frames, doing=doing, stop=stop)
+        if key is not None:
+            values["signature"] = key.sign(to_bytes(values))
         write_whole(target, to_bytes(values))
     except Interrupted as error:
         error.args = (f"interrupted; {output} is whole, its sidecar is not written",)
@@ -90,7 +95,7 @@ def write_sidecar(target: Target, output: Path, input: Path | Address, options: 
             raise
         raise OutputError(f"{target.shown}: the sidecar cannot be written ({full(error) or error.strerror}); the "
                           "output itself is whole") from error
-    return f"{target.path.name}: what was done, and hashes of the rest"
+    return f"{target.path.name}: what was done, and hashes of the rest" + (", signed" if key else "")
 
 
 def describe_output(output: Path, input: Path | Address, options: Options, report: Report, made: Made, *,
@@ -104,9 +109,9 @@ def describe_output(output: Path, input: Path | Address, options: Options, repor
         "output": {**_files(output, made.names if output.is_dir() else (), doing, stop), "lossless": made.lossless},
         "input": {**_files(input, None, doing, stop),
                   "start_s": options.start, "end_s": options.end},
-        "engines": {name: _engine(name) for name in report.engine.split("+")},
+        "engines": engines_said(report),
         "versions": versions(),
-        "options": _options(options),
+        "options": options_said(options),
         "changes": [kind.name.lower() for kind in Change if kind and kind in made.changed.change and kind.name],
         "treatments": [asdict(track) for track in report.tracks],
     }
@@ -207,6 +212,11 @@ def _files(path: Path | Address, names: Sequence[str] | None, doing: Doing | Non
     return {"name": path.name, "bytes": size, "sha256": sha256_of(path, tick=share_of_bytes(size, doing), stop=stop)}
 
 
+def engines_said(report: Report) -> dict[str, dict[str, str]]:
+    """Version and hashes of the engines of a run, by name."""
+    return {name: _engine(name) for name in report.engine.split("+")}
+
+
 def _engine(name: str) -> dict[str, str]:
     """Version and hashes of an engine; empty for one that is not installed."""
     if name not in find_recipes():
@@ -215,11 +225,11 @@ def _engine(name: str) -> dict[str, str]:
     return {"version": recipe.version, "weights_sha256": recipe.weights.sha256, "recipe_sha256": recipe.digest}
 
 
-def _options(options: Options) -> dict[str, Any]:
-    """The options that are not the default; of a path only the name."""
+def options_said(options: Options) -> dict[str, Any]:
+    """The options that are not the default; of a path only the name, and of the key nothing."""
     found: dict[str, Any] = {}
     for key, option in OPTIONS.items():
         value = getattr(options, key)
-        if value != option.default:
+        if value != option.default and key not in ("sign", "timestamp"):
             found[key] = value.name if isinstance(value, Path) else str(value) if isinstance(value, Fraction) else value
     return found

@@ -10,13 +10,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
-from rtface.errors import InputError, InputMissing, UsageError
+from rtface.errors import InputError, InputMissing, MissingComponent, UsageError
+from rtface.media.credentials import may_have_credentials, read_credentials
 from rtface.media.file_hashes import read_manifest, sha256_of, share_of_bytes
 from rtface.media.framemd5 import HashedStream, HashList, HashRow, hash_frames, parse_row
 from rtface.media.images import list_images
+from rtface.media.signing_key import signer_of
 from rtface.media.start_timecode import film_timecode
 from rtface.pipeline.checksums import FILES, FRAMES, Doing
-from rtface.pipeline.sidecar import SUFFIX, read_sidecar
+from rtface.pipeline.sidecar import SUFFIX, read_sidecar, to_bytes
 from rtface.pipeline.sidecar_check import Checked, check_input, check_pair, check_sidecar
 from rtface.util.parse import format_time
 
@@ -72,6 +74,7 @@ class Verified:
         frames: whether frames and packets are those of the framemd5 list.
         files_checked, frames_checked: how many.
         sidecar: whether the output is the one that its sidecar describes.
+        credentials: whether the content credentials in it are valid, and the content as it was signed.
         input: whether all that is not a correction is the input's.
         proofs: one line for everything that was shown by the sidecar or the input.
         problems: one line for each file that differs or is missing, and for what sidecar or input show to differ.
@@ -84,6 +87,7 @@ class Verified:
     files: Answer = "not checked"
     frames: Answer = "not checked"
     sidecar: Answer = "not checked"
+    credentials: Answer = "not checked"
     input: Answer = "not checked"
     files_checked: int = 0
     frames_checked: int = 0
@@ -96,7 +100,7 @@ class Verified:
     @property
     def same(self) -> bool:
         """Whether everything that was checked is as it should be."""
-        return "differs" not in (self.files, self.frames, self.sidecar, self.input)
+        return "differs" not in (self.files, self.frames, self.sidecar, self.credentials, self.input)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists, numbers and strings."""
@@ -123,7 +127,9 @@ def verify(output: Path, manifest: Path | None = None, *, input: Path | None = N
     if not output.exists():
         raise InputMissing(f"{output}: there is no such file or folder; check the name")
     found = Verified(str(output))
-    sums, hashes, sidecar = _manifests(output, manifest, needed=input is None)
+    _check_credentials(found, output)
+    sums, hashes, sidecar = _manifests(output, manifest,
+                                       needed=input is None and found.credentials == "not checked")
     if sums is not None:
         _check_files(found, output, sums, doing, stop)
     if hashes is not None and files_only:
@@ -133,12 +139,45 @@ def verify(output: Path, manifest: Path | None = None, *, input: Path | None = N
     values = read_sidecar(sidecar) if sidecar is not None else None
     if values is not None:
         checked = check_sidecar(output, values, doing=doing, stop=stop)
+        _check_signature(checked, values)
         found.sidecar = _add(found, checked)
     if input is not None:
         check_pair(output, input)
         checked = check_input(output, input, values, doing=doing, stop=stop)
         found.input = _add(found, checked)
     return found
+
+
+def _check_credentials(found: Verified, output: Path) -> None:
+    try:
+        credentials = read_credentials(output)
+    except MissingComponent as error:
+        if may_have_credentials(output):
+            found.notes.append(f"its credentials are not checked: {error}")
+        return
+    if credentials is None:
+        return
+    found.credentials = "same" if credentials.valid else "differs"
+    if credentials.valid:
+        found.proofs += credentials.lines()
+    else:
+        found.problems += credentials.lines()[:1]
+
+
+def _check_signature(checked: Checked, values: dict[str, Any]) -> None:
+    """Whether a signed sidecar is as it was signed."""
+    signature = values.get("signature")
+    if signature is None:
+        return
+    try:
+        signer = signer_of(signature, to_bytes({k: v for k, v in values.items() if k != "signature"}))
+    except MissingComponent as error:
+        checked.notes.append(f"the sidecar's signature is not checked: {error}")
+        return
+    if signer is None:
+        checked.problems.append("the sidecar was changed after it was signed")
+    else:
+        checked.proofs.append(f"the sidecar is as {signer} signed it; whether that name is true is not checked")
 
 
 def _add(found: Verified, checked: Checked) -> Answer:

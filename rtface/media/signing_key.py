@@ -1,0 +1,207 @@
+"""The key that outputs are signed with: a certificate's, or one made on first use (extra ``rtface[credentials]``)."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import os
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rtface.errors import MissingComponent, OutputError, UsageError
+from rtface.util.files import NEW
+from rtface.util.paths import data_dir
+
+INSTALL = "pip install 'rtface[credentials]'"
+_YEARS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A private key with its certificates.
+
+    Attributes:
+        certificates: PEM, that of the key first.
+        key: PEM, PKCS 8, not encrypted.
+        algorithm: as C2PA names it: "es256", "es384", "es512", "ps256" or "ed25519".
+    """
+
+    certificates: bytes
+    key: bytes
+    algorithm: str
+
+    @classmethod
+    def load(cls, spec: str | None) -> SigningKey:
+        """The key of ``--sign CERT,KEY``; without, the user's own, which is made where there is none.
+
+        Raises:
+            MissingComponent: the extra is not installed.
+            UsageError: a file cannot be read, is no certificate or key, the two do not belong together, the
+                certificate is not valid now, or others may read the key.
+        """
+        _cryptography()
+        if spec is None:
+            place = data_dir() / "signing"
+            certificate, key = place / "certificate.pem", place / "key.pem"
+            if not key.exists():
+                _make(certificate, key)
+        else:
+            names = [name.strip() for name in spec.split(",")]
+            if len(names) != 2 or not all(names):
+                raise UsageError(f"--sign {spec}: name two files, the certificate and its key: CERT.pem,KEY.pem")
+            certificate, key = (Path(name).expanduser() for name in names)
+        return cls._read(certificate, key)
+
+    @classmethod
+    def _read(cls, certificate: Path, key: Path) -> SigningKey:
+        from cryptography import x509
+        from cryptography.hazmat.primitives import serialization
+
+        try:
+            certificates, secret = certificate.read_bytes(), key.read_bytes()
+            mode = key.stat().st_mode
+        except OSError as error:
+            raise UsageError(f"--sign: {error.filename}: cannot be read ({error.strerror})") from error
+        if sys.platform != "win32" and stat.S_IMODE(mode) & 0o077:
+            raise UsageError(f"--sign: others may read the key {key}; take that from them with: chmod 600 {key}")
+        try:
+            chain = x509.load_pem_x509_certificates(certificates)
+        except ValueError as error:
+            raise UsageError(f"--sign: {certificate}: is no certificate in PEM form") from error
+        try:
+            private: Any = serialization.load_pem_private_key(secret, None)
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"--sign: {key}: is no private key in PEM form without a password") from error
+        if _public(private.public_key()) != _public(chain[0].public_key()):
+            raise UsageError(f"--sign: the key {key} is not that of the certificate {certificate}")
+        now = datetime.datetime.now(datetime.UTC)
+        first, last = chain[0].not_valid_before_utc, chain[0].not_valid_after_utc
+        if not first <= now <= last:
+            raise UsageError(f"--sign: the certificate {certificate} is valid from {first:%Y-%m-%d} to {last:%Y-%m-%d} "
+                             "only")
+        return cls(certificates, secret, _algorithm(private, key))
+
+    def sign(self, data: bytes) -> dict[str, str]:
+        """A signature of some bytes, for JSON: algorithm, certificates and value (base64, DER for ECDSA)."""
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+        private: Any = serialization.load_pem_private_key(self.key, None)
+        if isinstance(private, ec.EllipticCurvePrivateKey):
+            value = private.sign(data, ec.ECDSA(_hash(self.algorithm)))
+        elif isinstance(private, rsa.RSAPrivateKey):
+            value = private.sign(data, _pss(), _hash(self.algorithm))
+        else:
+            value = private.sign(data)
+        return {"algorithm": self.algorithm, "certificates": self.certificates.decode("ascii", "replace"),
+                "value": base64.b64encode(value).decode()}
+
+
+def signer_of(signature: dict[str, str], data: bytes) -> str | None:
+    """The name in the certificate that signed some bytes; None where the signature is not of them.
+
+    Raises:
+        MissingComponent: the extra is not installed.
+    """
+    _cryptography()
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+    try:
+        certificate = x509.load_pem_x509_certificates(signature["certificates"].encode())[0]
+        public: Any = certificate.public_key()
+        value = base64.b64decode(signature["value"], validate=True)
+        if isinstance(public, ec.EllipticCurvePublicKey):
+            public.verify(value, data, ec.ECDSA(_hash(signature["algorithm"])))
+        elif isinstance(public, rsa.RSAPublicKey):
+            public.verify(value, data, _pss(), _hash(signature["algorithm"]))
+        else:
+            public.verify(value, data)
+    except (InvalidSignature, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return certificate.subject.rfc4514_string()
+
+
+def _cryptography() -> None:
+    try:
+        import cryptography  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    except ImportError as error:
+        raise MissingComponent(f"credentials and signatures need an extra that is not installed: {INSTALL}") from error
+
+
+def _public(key: Any) -> bytes:
+    from cryptography.hazmat.primitives import serialization
+
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def _algorithm(private: Any, path: Path) -> str:
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+    if isinstance(private, ec.EllipticCurvePrivateKey):
+        name = {256: "es256", 384: "es384", 521: "es512"}.get(private.curve.key_size)
+    elif isinstance(private, rsa.RSAPrivateKey) and private.key_size >= 2048:
+        name = "ps256"
+    else:
+        name = "ed25519" if isinstance(private, ed25519.Ed25519PrivateKey) else None
+    if name is None:
+        raise UsageError(f"--sign: {path}: has a kind of key that C2PA does not allow; use P-256, P-384, P-521, "
+                         "Ed25519 or RSA of 2048 bits or more")
+    return name
+
+
+def _hash(algorithm: str) -> Any:
+    from cryptography.hazmat.primitives import hashes
+
+    return {"es256": hashes.SHA256, "es384": hashes.SHA384, "es512": hashes.SHA512, "ps256": hashes.SHA256}[algorithm]()
+
+
+def _pss() -> Any:
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import padding
+
+    return padding.PSS(padding.MGF1(hashes.SHA256()), 32)
+
+
+def _make(certificate: Path, key: Path) -> None:
+    """Makes a key that only its owner can read, and a certificate for it whose issuer's key is thrown away."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+    def name(common: str) -> x509.Name:
+        return x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "rtface, unverified"),
+                          x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+    def usage(*, sign: bool, issue: bool) -> x509.KeyUsage:
+        return x509.KeyUsage(sign, False, False, False, False, issue, issue, False, False)
+
+    def begun(subject: str, own: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+        return (x509.CertificateBuilder().subject_name(name(subject)).issuer_name(name("issuer"))
+                .public_key(own.public_key()).serial_number(x509.random_serial_number())
+                .not_valid_before(now).not_valid_after(now + datetime.timedelta(days=365 * _YEARS))
+                .add_extension(x509.SubjectKeyIdentifier.from_public_key(own.public_key()), False))
+
+    now = datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=5)
+    issuer, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    above = (begun("issuer", issuer).add_extension(x509.BasicConstraints(True, None), True)
+             .add_extension(usage(sign=False, issue=True), True).sign(issuer, hashes.SHA256()))
+    mine = (begun("a key of this computer", own).add_extension(x509.BasicConstraints(False, None), True)
+            .add_extension(usage(sign=True, issue=False), True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key()), False)
+            .sign(issuer, hashes.SHA256()))
+    try:
+        key.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        certificate.write_bytes(b"".join(c.public_bytes(serialization.Encoding.PEM) for c in (mine, above)))
+        number = os.open(key, NEW, 0o600)
+        with os.fdopen(number, "wb") as file:
+            file.write(own.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                                         serialization.NoEncryption()))
+    except OSError as error:
+        raise OutputError(f"{key.parent}: the signing key cannot be made ({error.strerror})") from error

@@ -1,0 +1,109 @@
+"""Signs the outputs of a run: credentials inside where the format holds them, else a signed sidecar."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rtface._version import __version__
+from rtface.errors import UsageError
+from rtface.media.credentials import can_hold, check_key, library, sign_file
+from rtface.media.provenance import DIGITAL_SOURCE_TYPE, ENHANCED, GENERATED, Change
+from rtface.media.signing_key import SigningKey
+from rtface.options import Options
+from rtface.pipeline.sidecar import Made, engines_said, options_said
+from rtface.report import Report
+from rtface.util.urls import Address
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """How the outputs of a run are signed.
+
+    Attributes:
+        key: signs.
+        timestamp: address of a time-stamp server, or None.
+    """
+
+    key: SigningKey
+    timestamp: str | None
+
+    @classmethod
+    def asked(cls, options: Options, input: Path | Address) -> Signing | None:
+        """What the options ask for, checked before any work; None where nothing is to be signed.
+
+        Raises:
+            MissingComponent: the extra is not installed.
+            UsageError: the key or its certificate cannot be used, or the input is no file.
+        """
+        if not options.credentials and options.sign is None:
+            if options.timestamp is not None:
+                raise UsageError("--timestamp is for signed outputs; give --credentials or --sign, or leave it out")
+            return None
+        library()
+        if not isinstance(input, Path):
+            raise UsageError("--credentials name the INPUT, which has to be a file or a folder")
+        key = SigningKey.load(options.sign)
+        if not options.dry_run:
+            check_key(key)
+        return cls(key, options.timestamp)
+
+    def sign(self, output: Path, input: Path, options: Options, report: Report, made: Made) -> str:
+        """Puts credentials into a finished output, or into the stills of a folder; the line for the user.
+
+        Raises:
+            OutputError: one cannot be signed; it is whole, without credentials.
+        """
+        stills = [output / name for name in made.names] if output.is_dir() else [output]
+        whole = manifest(options, report, made)
+        for number, path in enumerate(stills):
+            if not can_hold(path):
+                continue
+            own = whole if not made.names else manifest(options, report, made, number)
+            sign_file(path, own, input / path.name if input.is_dir() else input, self.key, self.timestamp)
+        what = output.name if len(stills) == 1 else f"{len(stills)} stills"
+        return f"{what}: signed" + ("" if options.sign else " with a key of this computer, which nobody vouches for")
+
+
+def manifest(options: Options, report: Report, made: Made, still: int | None = None) -> dict[str, Any]:
+    """What is signed, for c2pa's builder.
+
+    Args:
+        options, report, made: of the run.
+        still: number of the still; None for a film.
+    """
+    agent = {"name": "rtface", "version": __version__}
+    touched = still is None or any(number == still for number, _ in made.changed.rows())
+    change = made.changed.change if touched else Change.NOTHING
+    actions: list[dict[str, Any]] = []
+    if change:
+        edited: dict[str, Any] = {"action": "c2pa.edited", "softwareAgent": agent}
+        kind = (GENERATED if change & Change.GENERATED else DIGITAL_SOURCE_TYPE if change & Change.CORRECTED else
+                ENHANCED if change & Change.LIGHT else "")
+        if kind:
+            edited["digitalSourceType"] = kind
+        ranges = _ranges(options, report) if still is None else []
+        if ranges:
+            edited["changes"] = ranges
+        actions.append(edited)
+    if still is None:
+        actions.append({"action": "c2pa.transcoded", "softwareAgent": agent})
+    if not actions:
+        actions.append({"action": "c2pa.converted", "softwareAgent": agent})
+    faces = {"engines": engines_said(report), "options": options_said(options),
+             "changes": [k.name.lower() for k in Change if k and k in change and k.name],
+             "treatments": [{k: v for k, v in asdict(track).items() if k != "analysis"} for track in report.tracks]
+             if still is None else []}
+    return {"claim_generator_info": [agent], "title": Path(report.output or "").name or "output",
+            "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": actions}},
+                           {"label": "org.rtface.faces", "data": faces}]}
+
+
+def _ranges(options: Options, report: Report) -> list[dict[str, Any]]:
+    """The times in the output at which each face was corrected."""
+    begin = options.start or 0.0
+    return [{"description": f"face {track.id}, strength {span.strength:g}",
+             "region": [{"type": "temporal", "time": {"type": "npt", "start": f"{max(0.0, span.from_s - begin):.3f}",
+                                                      "end": f"{max(0.0, span.to_s - begin):.3f}"}}]}
+            for track in report.tracks if track.frames_corrected for span in track.spans if span.on]
