@@ -256,7 +256,7 @@ class OutputOptions(_Group):
     credentials: bool = _option(
         False, v.boolean, _FILES,
         "Sign OUTPUT: content credentials (C2PA) inside, or a signed sidecar where the format holds none.",
-        "Extra `rtface[credentials]`; without `--sign` by a key of this computer, which nobody vouches for. "
+        "Extra `credentials`; without `--sign` by a key of this computer, which proves no name. "
         "[How](trust.md#credentials)")
     sign: str | None = _option(
         None, v.name, _FILES, "Sign OUTPUT with this certificate (PEM, with those above it) and its key.",

@@ -24,7 +24,8 @@ from rtface.util.text import printable
 
 _COMMANDS = {
     "run": "run:run", "work": "film_jobs:work", "segment": "film_jobs:segment", "status": "film_jobs:status",
-    "analyze": "analyze:analyze", "try": "try_sheet:try_sheet", "verify": "verify:verify", "undo": "undo:undo",
+    "analyze": "analyze:analyze", "try": "try_sheet:try_sheet", "verify": "verify:verify",
+    "inspect": "inspect_file:inspect", "undo": "undo:undo",
     "queue": "queue:app", "engines": "engines:app", "devices": "devices:devices", "plugins": "plugins:plugins",
     "doctor": "doctor:doctor"}
 """Module in `rtface.cli` and name in it of each command, or of a group's typer, in the order of ``rtface --help``."""

@@ -1,4 +1,4 @@
-"""C2PA content credentials: signed metadata in MP4, MOV, PNG, JPEG, TIFF and WebP (extra ``rtface[credentials]``).
+"""C2PA content credentials: signed metadata in MP4, MOV, PNG, JPEG, TIFF and WebP (extra ``credentials``).
 
 Nothing is fetched from a network: neither manifests that lie elsewhere nor lists of revoked certificates; a time-stamp
 server is asked only where one is named.
@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rtface.errors import MissingComponent, OutputError, UsageError
+from rtface.errors import OutputError, UsageError
 from rtface.media.image_write import encode_by
-from rtface.media.signing_key import INSTALL, SigningKey
+from rtface.media.signing_key import SigningKey, missing_extra
 from rtface.media.workfile import Target, WorkFile, full
 
 KINDS = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".png": "image/png",
@@ -25,7 +25,7 @@ KINDS = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".
 """Media types of files that hold credentials, by extension."""
 _INPUTS = {**KINDS, ".mkv": "video/x-matroska", ".webm": "video/webm", ".avi": "video/avi", ".bmp": "image/bmp"}
 _SETTINGS = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
-# What c2pa calls a signature whose certificate nobody that it knows vouches for.
+# What c2pa calls a signature whose certificate is on none of its lists.
 _UNTRUSTED = "signingCredential.untrusted"
 _WORDS = {"dataHash.mismatch": "its content was changed after it was signed",
           "bmffHash.mismatch": "its content was changed after it was signed",
@@ -39,7 +39,7 @@ def library() -> Any:
     try:
         return importlib.import_module("c2pa")
     except ImportError as error:
-        raise MissingComponent(f"credentials and signatures need an extra that is not installed: {INSTALL}") from error
+        raise missing_extra() from error
 
 
 def can_hold(path: Path) -> bool:
@@ -123,7 +123,7 @@ class Credentials:
         valid: whether signature and content fit.
         trusted: whether the certificate is one that c2pa's list vouches for.
         problems: in words, where it is not valid.
-        inputs: names of what it was made of, and whether those have credentials of their own.
+        inputs: names of what it was made of, and whether those have credentials themselves.
         actions: what was done: name, digital source type, tool.
         faces: what rtface said of faces, engines and options, or None.
     """
@@ -145,7 +145,7 @@ class Credentials:
     def lines(self) -> list[str]:
         """What they say, in words."""
         vouched = "" if self.trusted else (
-            "; nobody that c2pa knows vouches for the certificate, so who signed is not shown")
+            "; the certificate is not on a list that c2pa knows, so who signed is not proven")
         said = [f"credentials signed by {self.signer}{f', {self.time}' if self.time else ''}: "
                 + (f"the content is as it was signed{vouched}" if self.valid else "; ".join(self.problems))]
         if self.tool:

@@ -1,4 +1,4 @@
-"""The key that outputs are signed with: a certificate's, or one made on first use (extra ``rtface[credentials]``)."""
+"""The key that outputs are signed with: a certificate's, or one made on first use (extra ``credentials``)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 
 from rtface.errors import MissingComponent, OutputError, UsageError
 from rtface.util.files import NEW
+from rtface.util.install import extra_line
 from rtface.util.paths import data_dir
 
-INSTALL = "pip install 'rtface[credentials]'"
 _YEARS = 10
 
 
@@ -126,11 +126,17 @@ def signer_of(signature: dict[str, str], data: bytes) -> str | None:
     return certificate.subject.rfc4514_string()
 
 
+def missing_extra() -> MissingComponent:
+    """What to raise where the extra is not installed."""
+    return MissingComponent("credentials and signatures need an extra that is not installed; install it with: "
+                            f"{extra_line('credentials')}")
+
+
 def _cryptography() -> None:
     try:
         import cryptography  # noqa: F401  # pyright: ignore[reportUnusedImport]
     except ImportError as error:
-        raise MissingComponent(f"credentials and signatures need an extra that is not installed: {INSTALL}") from error
+        raise missing_extra() from error
 
 
 def _public(key: Any) -> bytes:

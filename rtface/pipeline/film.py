@@ -93,8 +93,8 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
     written += sums
     signing = Signing.asked(options, input)
     inside = stills if written[0].folder else can_hold(Path(output))
-    beside = options.sidecar or (signing is not None and (written[0].folder or not inside))
-    sidecar = [sidecar_output(Path(output))] if beside else []
+    with_sidecar = options.sidecar or (signing is not None and (written[0].folder or not inside))
+    sidecar = [sidecar_output(Path(output))] if with_sidecar else []
     written += sidecar
     read = [input, *(path for path in (options.treatment, options.shots) if path is not None)]
     if options.shots is not None:

@@ -63,7 +63,7 @@ class Signing:
             own = whole if not made.names else manifest(options, report, made, number)
             sign_file(path, own, input / path.name if input.is_dir() else input, self.key, self.timestamp)
         what = output.name if len(stills) == 1 else f"{len(stills)} stills"
-        return f"{what}: signed" + ("" if options.sign else " with a key of this computer, which nobody vouches for")
+        return f"{what}: signed" + ("" if options.sign else " with a key of this computer, which proves no name")
 
 
 def manifest(options: Options, report: Report, made: Made, still: int | None = None) -> dict[str, Any]:

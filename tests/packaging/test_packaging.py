@@ -27,7 +27,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 # What a user installs; others are in extras, skimage is the demo's.
 REQUIRED = {"numpy", "av", "cv2", "openvino", "platformdirs", "typer", "tifffile", "pyvirtualcam", "prometheus_client"}
 OPTIONAL = {"onnxruntime", "opentimelineio", "distributed", "mediapipe", "skimage", "cuda", "onnx", "tensorrt",
-            "tensorrt_rtx_bindings"}
+            "tensorrt_rtx_bindings", "cryptography"}
 
 
 def imported(path):
