@@ -336,6 +336,10 @@ class ImageNetworkRunner(Protocol):
         """The outputs for a uint8 S×S×3 image; valid until the next call."""
         ...
 
+    def read(self, view: View, matrix: Float) -> tuple[Sequence[Float32], Bytes]:
+        """The outputs for the S×S region of a view that `matrix` (display → region) leads to, and its pixels."""
+        ...
+
     def close(self) -> None: ...
 
 

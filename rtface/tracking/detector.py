@@ -7,13 +7,14 @@ frame), takes fewer patterns for faces, and costs a third per pixel.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
 
-from rtface.frame import Bytes, Float
-from rtface.protocols import ImageNetworkRunner
+from rtface.frame import Bytes, Float, Float32
+from rtface.protocols import ImageNetworkRunner, View
 from rtface.tracking.network import TrackerNetwork
 
 SIZE = 384
@@ -78,7 +79,14 @@ class Detector:
 
     def detect(self, rgb: Bytes, threshold: float) -> list[Detection]:
         """Candidates in uint8 384×384×3, in its pixels, strongest first."""
-        outputs = self.network(rgb)
+        return self._found(self.network(rgb), threshold)
+
+    def detect_in(self, view: View, matrix: Float, threshold: float) -> list[Detection]:
+        """Candidates in the region of a view that `matrix` (display → 384×384 pixels) leads to, in its pixels."""
+        return self._found(self.network.read(view, matrix)[0], threshold)
+
+    @staticmethod
+    def _found(outputs: Sequence[Float32], threshold: float) -> list[Detection]:
         found: list[Detection] = []
         for i, stride in enumerate(_STRIDES):
             is_face, is_object, boxes, points = (outputs[i + 3 * k][0] for k in range(4))

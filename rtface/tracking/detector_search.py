@@ -63,7 +63,7 @@ class DetectorSearch:
 
     def detect_in(self, view: View, region: Region) -> list[Detection]:
         """Candidates in one upright region, in display pixels."""
-        found = self._detector.detect(view.crop(region.matrix(SIZE), (SIZE, SIZE)), self._threshold)
+        found = self._detector.detect_in(view, region.matrix(SIZE), self._threshold)
         return [d.moved(region.side / SIZE, region.x - region.side / 2, region.y - region.side / 2) for d in found]
 
     def whole(self, view: View) -> list[Detection]:

@@ -7,12 +7,13 @@ box, turned so that the eyes lie level.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log2
 
 import numpy as np
 
-from rtface.frame import Bytes, Float
+from rtface.frame import Bytes, Float, Float32
 from rtface.geometry.alignment import similarity
 from rtface.protocols import ImageNetworkRunner, View
 from rtface.tracking.appearance import appearance_of
@@ -129,16 +130,19 @@ class FaceMesh:
     def read(self, view: View, region: Region) -> Mesh:
         """The mesh of the face in `region`; its score is the network's own belief that a face is
         there."""
-        pixels = view.crop(region.matrix(), (SIZE, SIZE))
-        points, score = self.infer(pixels)
+        outputs, pixels = self.network.read(view, region.matrix())
+        points, score = _points_and_score(outputs)
         return Mesh(region.to_display(points), score, appearance_of(pixels))
 
     def infer(self, pixels: Bytes) -> tuple[Float, float]:
         """Points (478, 3) in pixels of a uint8 256×256×3 crop, and the score 0…1."""
-        outputs = self.network(pixels)
-        points = outputs[0].reshape(478, 3).astype(np.float64)
-        return points, float(1 / (1 + np.exp(-np.clip(float(outputs[1].reshape(-1)[0]), -100, 100))))
+        return _points_and_score(self.network(pixels))
 
     def close(self) -> None:
         """Releases the network; safe to call twice."""
         self.network.close()
+
+
+def _points_and_score(outputs: Sequence[Float32]) -> tuple[Float, float]:
+    points = outputs[0].reshape(478, 3).astype(np.float64)
+    return points, float(1 / (1 + np.exp(-np.clip(float(outputs[1].reshape(-1)[0]), -100, 100))))

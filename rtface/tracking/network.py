@@ -10,7 +10,8 @@ import openvino as ov
 from openvino.preprocess import PrePostProcessor
 
 from rtface.errors import MissingComponent
-from rtface.frame import Bytes, Float32
+from rtface.frame import Bytes, Float, Float32
+from rtface.protocols import View
 from rtface.tracking import models
 from rtface.util.openvino_core import compile_once, core
 
@@ -54,6 +55,11 @@ class TrackerNetwork:
         self._request.set_input_tensor(ov.Tensor(np.ascontiguousarray(rgb[None]), shared_memory=True))
         self._request.infer(share_outputs=True)
         return [answer.data for answer in self._answers]
+
+    def read(self, view: View, matrix: Float) -> tuple[list[Float32], Bytes]:
+        """See `protocols.ImageNetworkRunner.read`."""
+        pixels = view.crop(matrix, (self.size, self.size))
+        return self(pixels), pixels
 
     def close(self) -> None:
         """Nothing to release but memory, which goes with the object."""

@@ -236,9 +236,13 @@ struct SeenJob {
     int width, height;
     float m[6];         // from pixels to display space
     float low[2], high[2];  // the frame there
+    u64 input;          // of a network, float32, 3 planes or 3 values a pixel; 0 where there is none
+    int planar, bgr;
+    float divisor;      // of the bytes
+    int unused;
 };
 
-// The upper left of a crop as bytes, black outside the frame.
+// The upper left of a crop as bytes, black outside the frame; the same into a network's input.
 extern "C" __global__ void seen(const SeenJob* __restrict__ job) {
     int x = column(), y = line();
     if (x >= job->width || y >= job->height || blockIdx.z > 0) return;
@@ -250,7 +254,14 @@ extern "C" __global__ void seen(const SeenJob* __restrict__ job) {
     u8* to = (u8*)job->to + ((i64)y * job->width + x) * 3;
     i64 plane = (i64)job->size * job->size;
 #pragma unroll
-    for (int k = 0; k < 3; ++k) to[k] = inside ? (u8)rintf(from[k * plane] * 255.0f) : (u8)0;
+    for (int k = 0; k < 3; ++k) {
+        to[k] = inside ? (u8)rintf(from[k * plane] * 255.0f) : (u8)0;
+        if (!job->input) continue;
+        int channel = job->bgr ? 2 - k : k;
+        i64 at = (i64)y * job->width + x;
+        ((float*)job->input)[job->planar ? (i64)channel * job->width * job->height + at : 3 * at + channel]
+            = (float)to[k] / job->divisor;
+    }
 }
 
 // ---- low-pass: whole factors by averaging, then a small Gaussian

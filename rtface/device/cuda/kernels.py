@@ -40,7 +40,8 @@ CROP_FACE = _struct(first=SOURCE, second=SOURCE, pixels=_ADDRESS, native=_ADDRES
 CROP_JOB = _struct(count=_INT, size=_INT, kind=_INT, entries=_INT, table=_ADDRESS, wide=_INT, unused=_INT,
                    rows=(_FLOAT, (3, 4)), gamut=(_FLOAT, 9), pad=_FLOAT)
 SEEN_JOB = _struct(count=_INT, size=_INT, pixels=_ADDRESS, to=_ADDRESS, width=_INT, height=_INT, m=(_FLOAT, 6),
-                   low=(_FLOAT, 2), high=(_FLOAT, 2))
+                   low=(_FLOAT, 2), high=(_FLOAT, 2), input=_ADDRESS, planar=_INT, bgr=_INT, divisor=_FLOAT,
+                   unused=_INT)
 FILTER = _struct(**{"from": _ADDRESS}, to=_ADDRESS, plane=_LONG, pitch=_INT, step=_INT, word=_INT, shift=_INT,
                  width=_INT, height=_INT, zeros=_INT, channels=_INT, weights=(_FLOAT, 3), nx=_INT, ny=_INT,
                  to_pitch=_INT, to_width=_INT, to_height=_INT, kx=(_FLOAT, 5), ky=(_FLOAT, 5), unused=_INT)

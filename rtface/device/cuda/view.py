@@ -1,12 +1,14 @@
 """Views of frames in GPU memory for trackers and analysers: only small RGB crops are downloaded.
 
-The same crops as an engine's, in 8 bits. Trackers run in another thread, so there are separate slots for them, and the
-urgent stream: they neither wait for the networks nor delay them.
+The same crops as an engine's, in 8 bits. A tracker's network on the same GPU reads its crop there. Trackers run in
+another thread, so there are separate slots for them, and the urgent stream: they neither wait for the networks nor
+delay them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -45,21 +47,44 @@ class _Slot:
             piece.close()
 
 
+@dataclass(frozen=True, slots=True)
+class NetworkInput:
+    """Where a network on the GPU takes an image.
+
+    Attributes:
+        memory: float32 samples of the image, RGB or BGR.
+        planar: whether they are 3×h×w; else h×w×3.
+        bgr: their order.
+        divisor: what 0…255 is divided by.
+        enqueue: puts the network, and the downloads of its answers, on the urgent stream. The stream thread only.
+    """
+
+    memory: Memory
+    planar: bool
+    bgr: bool
+    divisor: float
+    enqueue: Callable[[], None]
+
+
 class RegionReader:
     """Renders regions of frames in GPU memory as small RGB images; for any thread.
 
     Args:
         streams: of the GPU.
         tables: gives the curve of a frame's colour (`Submission.tables_of`).
+
+    Attributes:
+        streams: as given.
     """
 
     def __init__(self, streams: StreamThread, tables: Callable[[Color], Memory | None]) -> None:
-        self._streams, self._tables = streams, tables
+        self.streams, self._tables = streams, tables
         self._slots = SlotPool(streams, lambda: _Slot(streams.gpu), _Slot.close)
 
-    def read(self, frame: Frame, matrix: Float, size: tuple[int, int]) -> Bytes:
+    def read(self, frame: Frame, matrix: Float, size: tuple[int, int], network: NetworkInput | None = None) -> Bytes:
         """RGB uint8 h×w×3 of the region that `matrix` (display → region) maps to `size` (w, h); waits for it.
 
+        It is also written to the input of a `network` that takes such an image; the answers are there with it.
         Raises EngineError and DeviceLost.
         """
         form = layout(av_gpu.native_format(frame.image))
@@ -72,21 +97,24 @@ class RegionReader:
         samples, tables = GpuSamples(frame, form), self._tables(frame.color)
         slot = self._slots.take()
         try:
-            job = self._job(slot, frame, plan, samples, tables, matrix, side, size)
+            job = self._job(slot, frame, plan, samples, tables, matrix, side, size, network)
         except BaseException:
             self._slots.give(slot)
             raise
-        streams, nbytes = self._streams, 3 * w * h
+        streams, nbytes = self.streams, 3 * w * h
         step, pixels, out = slot.step.on_gpu(), slot.pixels.on_gpu(), slot.bytes
         slot.step.on_host().bytes()[:job.nbytes] = job.descriptors
         reads = [step, *samples.memory, *([tables] if tables else [])]
-        writes = [pixels, out.on_gpu(), *([slot.scratch.on_gpu()] if plan.scratch else [])]
+        writes = [pixels, out.on_gpu(), *([slot.scratch.on_gpu()] if plan.scratch else []),
+                  *([network.memory] if network else [])]
 
         def put() -> None:
             urgent = streams.urgent
             urgent.copy(step, slot.step.on_host(), job.nbytes)
             for k in job.steps(step.address):
                 urgent.launch(k.kernel, k.grid, k.block, *k.args, reads=reads, writes=writes)
+            if network:
+                network.enqueue()
             urgent.copy(out.on_host(), out.on_gpu(), nbytes)
             urgent.record(slot.done)
 
@@ -98,10 +126,10 @@ class RegionReader:
         return seen
 
     def _job(self, slot: _Slot, frame: Frame, plan: CropPlan, samples: GpuSamples, tables: Memory | None, matrix: Float,
-             side: int, size: tuple[int, int]) -> LaunchList:
+             side: int, size: tuple[int, int], network: NetworkInput | None) -> LaunchList:
         wanted = {"step": 4096, "bytes": 3 * size[0] * size[1], "pixels": 12 * side * side, "scratch": plan.scratch}
         if not slot.need(**wanted):
-            self._streams.reserve(lambda: slot.grow(**wanted))
+            self.streams.reserve(lambda: slot.grow(**wanted))
         scratch = slot.scratch.on_gpu().address if plan.scratch else 0
         pixels = slot.pixels.on_gpu().address
         job = plan.job(samples, 0, [pixels], tables=tables.address if tables else 0, scratch=scratch)
@@ -112,6 +140,9 @@ class RegionReader:
         back, (w, h) = invert(matrix), display_size(frame.image.width, frame.image.height, frame.display)
         reach = 0.5 * np.abs(back[:, :2]).sum(1)
         head["m"], head["low"], head["high"] = affine(compose(back, translation(0.5, 0.5))), -reach, (w, h) + reach
+        if network:
+            head["input"], head["planar"], head["bgr"] = network.memory.address, network.planar, network.bgr
+            head["divisor"] = network.divisor
         job.add("seen", size, 1, head)
         assert job.nbytes <= 4096
         return job
@@ -128,5 +159,11 @@ class GpuView(FrameView):
         super().__init__(frame)
         self._frame, self._regions = frame, regions
 
-    def crop(self, matrix: Float, size: tuple[int, int]) -> Bytes:
-        return self._regions.read(self._frame, matrix, size)
+    @property
+    def streams(self) -> StreamThread:
+        """Of its GPU."""
+        return self._regions.streams
+
+    def crop(self, matrix: Float, size: tuple[int, int], network: NetworkInput | None = None) -> Bytes:
+        """See `FrameView.crop`; and `RegionReader.read` for a network on the same GPU."""
+        return self._regions.read(self._frame, matrix, size, network)

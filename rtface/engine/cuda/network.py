@@ -1,7 +1,7 @@
-"""A tracker's small networks on a GPU: an image of the host up, the network, its answers down, in one graph.
+"""A tracker's small networks on a GPU: the network, and its answers down, in one graph.
 
-They run on the urgent stream, so that a tracker, which waits for each answer, does not queue behind the
-engines.
+The image is made on the GPU where the frame is there, and is uploaded before it otherwise. They run on the urgent
+stream, so that a tracker, which waits for each answer, does not queue behind the engines.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import numpy as np
 
 from rtface.device.cuda.gpu import Graph, Memory, Pinned
 from rtface.device.cuda.stream_thread import StreamThread
+from rtface.device.cuda.view import GpuView, NetworkInput
 from rtface.engine.cuda.batch import GpuPlan, captured
 from rtface.engine.spec import ImageNetworkSpec
 from rtface.errors import EngineError
-from rtface.frame import Bytes, Float32
-from rtface.protocols import ImageNetwork
+from rtface.frame import Bytes, Float, Float32
+from rtface.protocols import ImageNetwork, View
 
 
 class GpuNetwork:
@@ -57,26 +58,36 @@ class GpuNetwork:
         self._plan.bind(self._memory, (1,))
         self._done = gpu.event()
         self._pinned[network.input].bytes()[:] = 0
+        self._upload()
         self._steps()
         urgent.record(self._done)
         self._done.synchronize()
         self._graph = captured(network.name, urgent, lambda: self._plan.capturable(urgent.handle, 1), self._steps)
 
+    def _upload(self) -> None:
+        given = self._network.input
+        self._streams.urgent.copy(self._memory[given], self._pinned[given], self._memory[given].nbytes)
+
     def _steps(self) -> None:
-        """Enqueues the upload, the network and the downloads."""
+        """Enqueues the network and the downloads."""
         urgent, memory, given = self._streams.urgent, self._memory, self._network.input
         own = [self._plan.scratch] if self._plan.scratch is not None else []
-        urgent.copy(memory[given], self._pinned[given], memory[given].nbytes)
         urgent.call(lambda handle: self._plan.enqueue(handle, 1), reads=[memory[given]],
                   writes=[*(piece for name, piece in memory.items() if name != given), *own])
         for name in self._network.outputs:
             urgent.copy(self._pinned[name], memory[name], memory[name].nbytes)
 
+    def _enqueue(self) -> None:
+        """`_steps`, by the graph where there is one."""
+        if self._graph is not None:
+            self._streams.urgent.replay(self._graph)
+        else:
+            self._steps()
+
     def __call__(self, rgb: Bytes) -> list[Float32]:
         """The outputs for a uint8 S×S×3 image, in the network's order. Raises EngineError and DeviceLost."""
+        self._check()
         network, streams = self._network, self._streams
-        if self._closed:
-            raise EngineError(f"network {network.name} is closed")
         image = rgb[:, :, ::-1] if network.bgr else rgb
         if network.layout == "NCHW":
             image = image.transpose(2, 0, 1)
@@ -84,16 +95,32 @@ class GpuNetwork:
         np.divide(image, np.float32(network.divisor), out=pinned)
 
         def put() -> None:
-            if self._graph is not None:
-                streams.urgent.replay(self._graph)
-            else:
-                self._steps()
+            self._upload()
+            self._enqueue()
             streams.urgent.record(self._done)
 
         streams.run(put).result()
         self._done.synchronize()
+        return self._answers()
+
+    def read(self, view: View, matrix: Float) -> tuple[list[Float32], Bytes]:
+        """See `protocols.ImageNetworkRunner.read`. A frame on this GPU is read there, with one wait."""
+        self._check()
+        network, size = self._network, (self._network.size, self._network.size)
+        if not isinstance(view, GpuView) or view.streams is not self._streams:
+            pixels = view.crop(matrix, size)
+            return self(pixels), pixels
+        pixels = view.crop(matrix, size, NetworkInput(
+            self._memory[network.input], network.layout == "NCHW", network.bgr, network.divisor, self._enqueue))
+        return self._answers(), pixels
+
+    def _check(self) -> None:
+        if self._closed:
+            raise EngineError(f"network {self._network.name} is closed")
+
+    def _answers(self) -> list[Float32]:
         return [self._pinned[name].bytes().view(np.float32).reshape(1, *shape).copy()
-                for name, shape in network.outputs.items()]
+                for name, shape in self._network.outputs.items()]
 
     def close(self) -> None:
         """Frees everything; safe to call twice."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,9 +15,9 @@ from rtface.engine.spec import ImageNetworkSpec
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory
 from rtface.tracking import create_tracker, golden, models
 from rtface.tracking.detector import Detector
-from rtface.tracking.facemesh import FaceMesh
+from rtface.tracking.facemesh import FaceMesh, Region
 from rtface.tracking.network import TrackerNetwork
-from tests.device.cuda.gpu_rig import FakeGpu, FakePlan
+from tests.device.cuda.gpu_rig import FakeGpu, FakeGpuFrame, FakePlan
 from tests.pipeline.fakes import frame_of, portrait
 
 
@@ -70,6 +71,30 @@ def test_a_tracker_on_the_gpu_sees_the_same_faces(streams, caplog):
     mine.close()
     mine.close()
     assert all(plan.closed for plan in plans)
+
+
+def test_a_frame_on_the_gpu_is_read_there(streams, device):
+    """A network's image does not leave the GPU and come back: one wait, and nothing but descriptors goes up."""
+    gpu, open_network = streams.gpu, opener(streams)
+    mesh, detector = FaceMesh(network=open_network(models.face_mesh())), Detector(network=open_network(models.yunet()))
+    picture, points = portrait(640, 360, scale=0.9)
+    (x, y), eyes = points.mean(0), float(np.linalg.norm(points[1] - points[0]))
+    frame = frame_of(picture, 0, "nv12")
+    view = device.view(replace(frame, image=FakeGpuFrame(gpu, frame.image)))
+    region, where = Region(x, y, 4.2 * eyes, 0.1), Region(x, y, 8.0 * eyes, 0.0).matrix(384)
+    for _ in range(2):  # buffers are used again
+        waits, up, down = gpu.waits, gpu.copied["up"], gpu.copied["down"]
+        found = mesh.read(view, region)
+        assert gpu.waits - waits == 1 and gpu.copied["up"] - up < 4096
+        assert gpu.copied["down"] - down < 3 * 256 * 256 + 8192
+        assert found.score > 0.9
+        mine, score = mesh.infer(view.crop(region.matrix(), (256, 256)))
+        assert np.array_equal(found.points, region.to_display(mine)) and found.score == score
+    (a,), (b,) = detector.detect_in(view, where, 0.5), detector.detect(view.crop(where, (384, 384)), 0.5)
+    assert a.score == b.score and np.array_equal(a.points, b.points)  # BGR planes
+    mesh.close(), detector.close()
+    with pytest.raises(EngineError, match="face-mesh is closed"):
+        mesh.read(view, region)
 
 
 @pytest.mark.parametrize(("how", "says"), [
