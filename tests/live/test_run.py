@@ -9,10 +9,11 @@ from fractions import Fraction
 from types import SimpleNamespace
 
 import av
+import cv2
 import numpy as np
 import pytest
 
-from rtface.errors import InputMissing, Interrupted, OutputError, UsageError
+from rtface.errors import InputError, InputMissing, Interrupted, OutputError, UsageError
 from rtface.frame import Color, Display, Frame
 from rtface.live.protocols import TIME_BASE, SoundFormat, SoundPacket, VideoFormat
 from rtface.live.session import Endpoints, LiveSession, run_live
@@ -27,7 +28,6 @@ PORTRAIT = VideoFormat(320, 240, "yuv420p", Fraction(2), Color("bt601"))  # time
 
 def portrait(number: int) -> Frame:
     """The astronaut's face, soft, as it would come now."""
-    import cv2
     from skimage import data
 
     rgb = cv2.GaussianBlur(cv2.resize(data.astronaut()[:240, 60:380], (320, 240)), (0, 0), 1.6)
@@ -230,3 +230,28 @@ def test_the_source_rests_while_nobody_looks():
         run.live.filters.preview = SimpleNamespace(wanted=True, show=lambda *_: None, close=lambda: None)
         run.live.follow_viewers()
         assert run.source.rests == [True, False]
+
+
+def test_a_person_is_recognised_by_a_photo(tmp_path):
+    photo = tmp_path / "anna.png"
+    cv2.imwrite(str(photo), portrait(0).image.to_ndarray(format="bgr24"))
+    options = Options(device="cpu", faces="anna", person=(f"anna={photo}",), correct="always", latency=5000)
+    source = FakeSource(PORTRAIT)
+    with Run(options, source) as run:
+        for number in range(40):
+            source.give(portrait(number))
+            run.sinks[0].wait_for(number + 1, 20)
+            if run.stats.counters["frames_corrected"]:
+                break
+            time.sleep(0.05)
+        assert run.live.enhance.persons.gallery.persons[0].label == "anna"
+    assert run.stats.counters["frames_corrected"] > 0
+
+
+def test_a_photo_that_cannot_serve_opens_no_output(tmp_path):
+    photo = tmp_path / "anna.png"
+    cv2.imwrite(str(photo), np.full((90, 160, 3), 90, np.uint8))
+    sink = FakeSink()
+    with pytest.raises(InputError, match="shows no face"):
+        run_live(Endpoints(FakeSource(PORTRAIT), [sink]), Options(device="cpu", person=(f"anna={photo}",)))
+    assert sink.form is None
