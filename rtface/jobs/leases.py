@@ -32,6 +32,8 @@ from rtface.util.files import lock
 BEAT_S = 2.0
 STALE_S = 60.0
 """A worker whose beat has stood still for so long is gone."""
+# The end waits for a beat in work no longer than this: a shared disk may not answer.
+_LAST_BEAT_S = 2.0
 _LEASE = re.compile(r"(\w+)-(\d+)\.json")
 
 
@@ -57,6 +59,7 @@ class WorkerSign:
         self._lock: BinaryIO | None = None
         self._beats = 0
         self._over = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -66,12 +69,14 @@ class WorkerSign:
         with contextlib.suppress(BlockingIOError):
             lock(self._lock.fileno())
         self.beat()
-        start_thread("heartbeat", self._run)
+        self._thread = start_thread("heartbeat", self._run)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
         self._over.set()
+        if self._thread is not None:
+            self._thread.join(_LAST_BEAT_S)  # a beat in work would put the file back
         if self._lock is not None:
             self._lock.close()
         with contextlib.suppress(OSError):

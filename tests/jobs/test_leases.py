@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,16 @@ def test_a_worker_that_outlives_its_job_leaves_no_folder(folder: JobFolder):
         folder.segments.rmdir()
         folder.leases.rmdir()
     assert not folder.path.exists()
+
+
+def test_a_beat_in_work_does_not_outlive_its_worker(folder: JobFolder):
+    begun, unset = threading.Event(), threading.Event()
+
+    def slow_beat() -> None:
+        begun.set()
+        unset.wait(0.05)
+
+    with WorkerSign(folder, beat_s=0.001, on_beat=slow_beat):
+        assert begun.wait(10)
+    assert not any(thread.name == "rtface-heartbeat" for thread in threading.enumerate())
+    assert not list(folder.workers.iterdir())
