@@ -72,7 +72,7 @@ def test_a_stopped_jobs_comparison_is_joined(name: str, more: dict, made: Path,
     job = planned(made, place, name, **more)
     assert 0 < job.resumed < len(job.plan)
     report = job.run()
-    assert sorted(path.name for path in place.iterdir()) == ["out.mkv", name]
+    assert sorted(path.name for path in place.iterdir()) == ["out.mkv", "out.mkv.rtface.json", name]
     check_same(one, place / name, least_db=40)
     assert report.frames_corrected > 50
 

@@ -156,9 +156,11 @@ def test_the_next_call_removes_what_a_killed_one_left(source: Path, monkeypatch:
             with pytest.raises(OutputError, match="exists"):
                 planned(source)
         assert output.stat().st_ino == made.st_ino and output.stat().st_mtime_ns == made.st_mtime_ns
-        assert [p.name for p in sorted(source.parent.iterdir())] == ["in.mp4", "out.mkv"]
+        assert [p.name for p in sorted(source.parent.iterdir())] == ["in.mp4", "out.mkv", "out.mkv.rtface.json"]
         output.unlink()
+        source.with_name("out.mkv.rtface.json").unlink()
     assert step > 10 and endings == {"an earlier call finished the film; its report has the figures",
+                                     "out.mkv.rtface.json: what was done, and hashes of the rest "
                                      "no face was corrected: no face was found"}
 
 
@@ -239,7 +241,7 @@ def test_commands_of_a_farm(source: Path, tmp_path: Path):
     assert json.loads(status.stdout)["state"] == "ready"
     assert run(app, ["segment", place, "0"]).exit_code == 0
     assert run(app, ["run", str(source), str(output), *rest]).exit_code == 0
-    assert [p.name for p in sorted(tmp_path.iterdir())] == ["in.mp4", "out.mkv"]
+    assert [p.name for p in sorted(tmp_path.iterdir())] == ["in.mp4", "out.mkv", "out.mkv.rtface.json"]
 
 
 def test_short_films_and_compared_stills_are_no_job(source: Path, tmp_path: Path):

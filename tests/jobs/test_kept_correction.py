@@ -37,7 +37,7 @@ def planned(source: Path, folder: Path, **more: object) -> FilmJob:
 
 def check_undone(source: Path, folder: Path) -> None:
     """Undoes a film; its frames are the source's, and nothing of the job is left."""
-    assert sorted(path.name for path in folder.iterdir()) == ["d.mkv", "out.mkv"]
+    assert sorted(path.name for path in folder.iterdir()) == ["d.mkv", "out.mkv", "out.mkv.rtface.json"]
     done = undo(folder / "out.mkv", folder / "d.mkv", folder / "back.mkv")
     count = len(films.frame_hashes(source))
     assert (done.frames, done.exact) == (count, count)

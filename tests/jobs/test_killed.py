@@ -35,7 +35,7 @@ def test_killed_at_every_step(stride: int, kept: list[str], tmp_path: Path):
     for line in lines:
         assert line["status"] == 9 and line["again"] == 0, (line, done.stderr)
         assert [name for name in line["left"] if not name.endswith(".rtface")] == sorted(
-            [*kept, "out.mkv"]), line
+            [*kept, "out.mkv", "out.mkv.rtface.json"]), line
         place = made / str(line["step"])
         same_film(one, place / "out.mkv")
         if kept:
