@@ -81,7 +81,7 @@ def kill_once(film: Path, folder: Path, workers: int, length: str, seconds: floa
     again = call(film, output, workers, length) if planned or not output.exists() else None
     error = again.communicate()[1] if again else b""
     same = output.exists() and content(output) == expected
-    left = sorted(p.name for p in folder.iterdir() if p.name != "out.mkv")
+    left = sorted(p.name for p in folder.iterdir() if p.name not in ("out.mkv", "out.mkv.rtface.json"))
     return {"ok": same and not left and not (again and again.returncode), "alive": alive,
             "phase": "a worker" if victim != process.pid else "joining" if joining else "working" if planned else
             "planning", "finished": before,

@@ -57,7 +57,8 @@ def cut_once(film: Path, folder: Path, length: str, seconds: float, size: int,
         kept, whole = len(list(job.glob("segments/*.json"))), output.exists()
         again = call(place / film.name, output, 1, length) if not whole or (job / "plan.json").exists() else None
         error = again.communicate()[1] if again else b""
-        left = sorted({path.name for path in place.iterdir()} - {film.name, "out.mkv", "lost+found"})
+        left = sorted({path.name for path in place.iterdir()} - {film.name, "out.mkv", "out.mkv.rtface.json",
+                                                                 "lost+found"})
         same = output.exists() and content(output) == expected
     finally:
         subprocess.run(["umount", place], check=True)

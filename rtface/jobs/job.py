@@ -36,7 +36,7 @@ from rtface.options import OPTIONS, Options
 from rtface.pipeline.checksums import checksum_outputs, write_checksums
 from rtface.pipeline.progress import Show
 from rtface.pipeline.runtime import BuildProgress
-from rtface.pipeline.sidecar import Made, sidecar_output, write_sidecar
+from rtface.pipeline.sidecar import Made, has_sidecar, sidecar_output, write_sidecar
 from rtface.pipeline.signing import Signing
 from rtface.report import Report, report_options
 from rtface.stats import Stats
@@ -183,19 +183,23 @@ class FilmJob:
             further, named = further_paths(options), named_films(self.folder)
             sums = checksum_outputs(self.plan.target, film=True) if options.checksums else []
             films = [OutputPath(self.plan.target), *further.values()]
-            sidecar = sidecar_output(self.plan.target)
             written = [*(replace(film, resumes=Path(film.path).resolve() in named) for film in films), *sums]
-            written += [sidecar, *([OutputPath(options.report, "--report")] if options.report else [])]
+            written += [OutputPath(options.report, "--report")] if options.report else []
             targets = check_outputs(written, inputs=[self.plan.source], overwrite=options.overwrite or whole)
+            # One of an earlier film of this name, which is gone, is replaced: jobs write theirs unasked.
+            [sidecar] = check_outputs([sidecar_output(self.plan.target)], inputs=[self.plan.source, *(
+                target.path for target in targets)], overwrite=options.overwrite or whole or has_sidecar(
+                    self.plan.target))
             saved = targets[-1] if options.report else None
+            figures: JobFigures | None = None
             if whole:
                 figures = self._figures()
                 if figures is None:  # the report was written before
                     saved = None
                     report.notes.append("an earlier call finished the film; its report has the figures")
-            else:
-                for line in (line for target in targets[:len(films)] for line in clear_leftovers(target)):
-                    stats.warn(f"leftover:{line}", line)
+            for line in (line for target in (*targets[:len(films)], sidecar) for line in clear_leftovers(target)):
+                stats.warn(f"leftover:{line}", line)
+            if not whole:
                 join = partial(Join, self.folder, self.plan, targets[0], options, report, stats, stop,
                                dict(zip(further, targets[1:], strict=False)))
                 figures = self._make(join, report, self._processes(workers, farm, said), progress,
@@ -213,7 +217,7 @@ class FilmJob:
                     more=[options.keep_correction.resolve()] if options.keep_correction else [])
             if figures is not None:
                 report.notes.append(write_sidecar(
-                    targets[len(films) + len(sums)], self.plan.target, self.plan.source, options, report, made,
+                    sidecar, self.plan.target, self.plan.source, options, report, made,
                     frames=options.sidecar, key=signing.key if signing else None, stop=stop.is_set))
         except BaseException as error:  # noqa: BLE001 - noted in the report, and raised again
             failure = self._interrupted() if isinstance(error, KeyboardInterrupt) else error

@@ -14,8 +14,7 @@ from typing import Any
 import av
 
 from rtface._version import __version__
-from rtface.engine.engine_set import recipe_named
-from rtface.engine.recipe import find_recipes
+from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.errors import InputError, InputMissing, Interrupted, OutputError
 from rtface.media.changed_frames import ChangedFrames
 from rtface.media.file_hashes import sha256_of, share_of_bytes
@@ -55,6 +54,15 @@ class Made:
 def sidecar_path(output: Path) -> Path:
     """Where the sidecar of an output is."""
     return output.with_name(output.name + SUFFIX)
+
+
+def has_sidecar(output: Path) -> bool:
+    """Whether a sidecar of rtface lies where that of an output is."""
+    try:
+        read_sidecar(sidecar_path(output))
+    except (InputError, InputMissing):
+        return False
+    return True
 
 
 def sidecar_output(output: Path) -> OutputPath:
@@ -219,9 +227,10 @@ def engines_said(report: Report) -> dict[str, dict[str, str]]:
 
 def _engine(name: str) -> dict[str, str]:
     """Version and hashes of an engine; empty for one that is not installed."""
-    if name not in find_recipes():
+    recipes = find_recipes()
+    if name not in recipes:
         return {}
-    recipe = recipe_named(name)
+    recipe = load_recipe(recipes[name])
     return {"version": recipe.version, "weights_sha256": recipe.weights.sha256, "recipe_sha256": recipe.digest}
 
 
