@@ -130,7 +130,7 @@ def _frame(bench: Bench, name: str, faces: int, size: int, copies: float) -> dic
     matrices = _places(frame, size)
     room = Room(bench)
     crop = CropPlan(frame, form, matrices, size)
-    surface = StagedSamples(form, crop.boxes)
+    surface = StagedSamples(form, crop.parts)
     held = np.zeros(surface.nbytes, np.uint8)
     surface.load(planes(frame.image, form), held)
     block, scratch = room.put(held), room.take(crop.scratch)
@@ -148,7 +148,7 @@ def _frame(bench: Bench, name: str, faces: int, size: int, copies: float) -> dic
     times = interleaved(subjects, bench.count(30, 1), bench.count(3, 0))
     room.close()
     least = {"crop": surface.nbytes + 12 * size * size * faces,
-             "paste": 2 * sum(n for _, n in surface.spans(paste.boxes)) + 16 * size * size * faces}
+             "paste": 2 * sum(n for _, n in surface.spans(paste.parts)) + 16 * size * size * faces}
     least["crop and paste"] = sum(least.values())
     return {what: _told(ms, least[what], copies) for what, ms in times.items()}
 
@@ -162,7 +162,7 @@ def _many_crops(bench: Bench, count: int, copies: float) -> dict[str, Any]:
     matrices = np.stack([_places(frame, size)[n % 4] + [[0, 0, n % 7], [0, 0, n % 5]] for n in range(count)])
     room = Room(bench)
     plan = CropPlan(frame, form, matrices, size)
-    surface = StagedSamples(form, plan.boxes)
+    surface = StagedSamples(form, plan.parts)
     held = np.zeros(surface.nbytes, np.uint8)
     surface.load(planes(frame.image, form), held)
     block, scratch, pixels = room.put(held), room.take(plan.scratch), room.take(12 * size * size * count)

@@ -77,6 +77,7 @@ class PastePlan:
 
     Attributes:
         boxes: per component the samples that may change, over all faces; none where nothing can.
+        parts: the same for each face.
         scratch: bytes of scratch memory that `job` wants; 0 unless a correction is shrunk.
     """
 
@@ -89,6 +90,7 @@ class PastePlan:
         self._spots: list[_Spots] = []
         self._tints: list[Box] = []  # of chroma that may be gray
         self.boxes: dict[Role, Box] = {}
+        self.parts: list[dict[Role, Box]] = [{} for _ in sizes]
         scratch = Scratch()
         if len(faces.index):
             image = frame.image
@@ -98,6 +100,9 @@ class PastePlan:
                 self._spots.append(spots)
                 if len(spots.faces):
                     self.boxes.update(dict.fromkeys(roles, union(spots.rows["box"])))
+                    chosen = faces.index[spots.faces].tolist()
+                    for face, (x0, y0, x1, y1) in zip(chosen, spots.rows["box"].tolist(), strict=True):
+                        self.parts[face].update(dict.fromkeys(roles, (x0, y0, x1, y1)))
         self.scratch = scratch.nbytes
 
     def _meet(self, target: int, roles: tuple[Role, ...], place: Float, neutral: Callable[[Box], bool] | None,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rtface.device.cpu.crop import BLUR_FROM, from_planes, full_range, halved, rgb_rows
-from rtface.device.cuda.affine_batch import Boxes, between_centres, footprints, inverse, joined, reach, union
+from rtface.device.cuda.affine_batch import Boxes, between_centres, footprints, inverse, joined, reach
 from rtface.device.cuda.filtering import Filters, Image, Lowpass, plan_lowpass
 from rtface.device.cuda.kernels import CROP_COLUMNS, CROP_FACE, CROP_JOB, CROP_ROWS, LaunchList, Scratch
 from rtface.device.cuda.staging import SampleMap, grids, plane_shape
@@ -43,14 +43,14 @@ class CropPlan:
         size: S.
 
     Attributes:
-        boxes: per component the samples that crops are made of and that pastes inside them change, over all faces; not
-            empty. Fit for `StagedSamples`.
+        parts: for each face, per component the samples that its crop is made of and that a paste inside it changes; not
+            empty.
         scratch: bytes of scratch memory that `job` wants; 0 unless a crop shrinks the frame.
     """
 
     def __init__(self, frame: Frame, form: Layout, matrices: Float, size: int) -> None:
         self._form, self._color, self._size, self._count = form, frame.color, size, len(matrices)
-        self.boxes: dict[Role, Box] = {}
+        self.parts: list[dict[Role, Box]] = [{} for _ in matrices]
         self._cuts: list[_Cuts] = []
         scratch = Scratch()
         if len(matrices):
@@ -60,7 +60,8 @@ class CropPlan:
                 forward = joined(np.asarray(matrices, np.float64), places[roles[0]])
                 cuts = _cuts(forward, size, plane_shape(frame, form, roles[0]), form, roles, scratch)
                 self._cuts.append(cuts)
-                self.boxes.update(dict.fromkeys(roles, union(cuts.boxes)))
+                for part, (x0, y0, x1, y1) in zip(self.parts, cuts.boxes.tolist(), strict=True):
+                    part.update(dict.fromkeys(roles, (x0, y0, x1, y1)))
         self.scratch = scratch.nbytes
 
     def job(self, surface: SampleMap, base: int, pixels: Sequence[int], *, native: Sequence[int] | None = None,
@@ -68,7 +69,7 @@ class CropPlan:
         """Makes N crops, each float32 3×S×S, RGB 0…1.
 
         Args:
-            surface: holds `boxes`.
+            surface: holds `parts`.
             base: address of its block on the GPU, 0 for a frame in GPU memory.
             pixels: where each crop goes; multiples of 8.
             native: where the same goes with HDR values as they are coded; None: nowhere.

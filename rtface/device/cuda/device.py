@@ -1,14 +1,14 @@
 """The CUDA device: cuts crops out of a frame's native planes and composites corrections into them on a GPU.
 
-A frame in GPU memory is read and written in place. Of a frame in host memory only the region around its faces is
-uploaded, and only samples that may have changed are downloaded. Frames that the kernels cannot read (big-endian
+A frame in GPU memory is read and written in place. Of a frame in host memory only the rows of its
+faces are uploaded, and only rows that may have changed are downloaded. Frames that the kernels cannot read (big-endian
 samples) go to the CPU device, with the same result.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -114,7 +114,7 @@ class CudaDevice:
             samples = GpuSamples(frame, form)
             gpu_frame = GpuFrame(frame.image, form, samples, 0, samples.memory)
         else:
-            gpu_frame, upload = self._load(frame, form, [plan.boxes for plan, _ in plans], slot)
+            gpu_frame, upload = self._load(frame, form, [part for plan, _ in plans for part in plan.parts], slot)
         tables, scratch = steps.tables_of(frame.color), steps.scratch(slot, sum(plan.scratch for plan, _ in plans))
         job, at = LaunchList(), scratch.address if scratch else 0
         for plan, faces in plans:
@@ -126,20 +126,17 @@ class CudaDevice:
         steps.put_crops(slots, job, before=upload, reads=[*gpu_frame.memory, *([tables] if tables else [])],
                         writes=[scratch] if scratch else [])
 
-    def _load(self, frame: Frame, form: Layout, reached: Sequence[dict[Role, Box]],
+    def _load(self, frame: Frame, form: Layout, parts: Sequence[Mapping[Role, Box]],
               slot: FrameSlot) -> tuple[GpuFrame, Callable[[Stream], None]]:
         """The samples around the faces of a frame in host memory, pinned, and the step that uploads them."""
-        boxes: dict[Role, Box] = {}
-        for some in reached:
-            for role, box in some.items():
-                boxes[role] = _around(boxes[role], box) if role in boxes else box
-        surface = StagedSamples(form, boxes)
+        surface = StagedSamples(form, parts)
         self._steps.pools.grow(slot.block, surface.nbytes)
         block = slot.block.on_gpu()
         surface.load(_views(frame, frame.image, form), slot.block.on_host().bytes())
 
         def upload(up: Stream) -> None:
-            up.copy(block, slot.block.on_host(), surface.nbytes)
+            for at, nbytes in surface.spans(surface.parts):
+                up.copy(block, slot.block.on_host(), nbytes, to_at=at, source_at=at)
 
         return GpuFrame(frame.image, form, surface, block.address, (block,)), upload
 
@@ -206,7 +203,7 @@ class CudaDevice:
             """Downloads what may have changed; of a frame in GPU memory nothing has to be."""
             streams.finish.record(slot.computed)
             streams.down.wait(slot.computed)
-            for at, nbytes in samples.spans(plan.boxes) if isinstance(samples, StagedSamples) else []:
+            for at, nbytes in samples.spans(plan.parts) if isinstance(samples, StagedSamples) else []:
                 streams.down.copy(slot.block.on_host(), slot.block.on_gpu(), nbytes, to_at=at, source_at=at)
             streams.down.record(slot.done)
 
@@ -221,7 +218,7 @@ class CudaDevice:
                 self._cpu.say_converted(frame)
             frame = native
         frame.make_writable()
-        samples.store(_views(frame, frame.image, form), slot.block.on_host().bytes(), plan.boxes)
+        samples.store(_views(frame, frame.image, form), slot.block.on_host().bytes(), plan.parts)
         return replace(frame, touched=True)
 
     def drop(self, crops: Sequence[Crops[Pixels]]) -> None:
@@ -257,7 +254,3 @@ def _views(frame: Frame, image: av.VideoFrame, form: Layout) -> dict[Role, Sampl
 
 def _gray(views: dict[Role, Samples], form: Layout, box: Box) -> bool:
     return all(neutral(views[role], box, form) for role in ("u", "v"))
-
-
-def _around(a: Box, b: Box) -> Box:
-    return min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])

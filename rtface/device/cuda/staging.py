@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -122,16 +123,19 @@ class StagedSamples(SampleMap):
 
     Args:
         form: `planes.layout` of the frame, `drawable`.
-        boxes: per component x0, y0, x1, y1 in samples of its plane (of the field's rows, for a field), not empty.
+        parts: what is held; each a box per component, x0, y0, x1, y1 in samples of its plane (of the field's rows, for
+            a field), not empty. At least one.
 
     Attributes:
+        parts: of these, those joined whose union is no larger than the two.
         maps: per component.
         pieces: per native plane.
         nbytes: of the block.
     """
 
-    def __init__(self, form: Layout, boxes: Mapping[Role, Box]) -> None:
-        self.form = form
+    def __init__(self, form: Layout, parts: Sequence[Mapping[Role, Box]]) -> None:
+        self.form, self.parts = form, _merged(parts)
+        boxes = reduce(_around, parts)
         self.maps: dict[Role, ComponentMap] = {}
         self.pieces: list[PlaneRect] = []
         self.nbytes = 0
@@ -166,29 +170,59 @@ class StagedSamples(SampleMap):
                 max(s[1] for s in spans), max(b[3] for b in wanted.values()))
 
     def load(self, views: Mapping[Role, Samples], block: Bytes) -> None:
-        """Copies what is held out of a frame (`planes.planes`) into a block of uint8."""
-        for piece in self.pieces:
-            rows = _rows_of(views[piece.roles[0]], piece.right)[piece.top:piece.bottom, piece.left:]
-            _block_rows(piece, block)[...] = rows
+        """Copies what is held from a frame (`planes.planes`) to a block of uint8."""
+        for held, rows in self._rows(views, block, self.parts):
+            held[...] = rows
 
-    def store(self, views: Mapping[Role, Samples], block: Bytes, boxes: Mapping[Role, Box]) -> None:
-        """Copies the samples of `boxes` (within what is held) from a block back into the frame."""
-        for piece in self.pieces:
-            cut = self._cut(piece, boxes)
-            if cut is not None:
-                left, top, right, bottom = cut
-                rows = _rows_of(views[piece.roles[0]], right)[top:bottom, left:]
-                rows[...] = _block_rows(piece, block)[top - piece.top:bottom - piece.top,
-                                                      left - piece.left:right - piece.left]
+    def store(self, views: Mapping[Role, Samples], block: Bytes, parts: Sequence[Mapping[Role, Box]]) -> None:
+        """Copies the samples of `parts` (within what is held) from a block back into the frame."""
+        for held, rows in self._rows(views, block, parts):
+            rows[...] = held
 
-    def spans(self, boxes: Mapping[Role, Box]) -> list[tuple[int, int]]:
-        """First byte and number of bytes of the runs of a block that hold the samples of `boxes`."""
+    def _rows(self, views: Mapping[Role, Samples], block: Bytes,
+              parts: Sequence[Mapping[Role, Box]]) -> Iterator[tuple[Bytes, Bytes]]:
+        """The bytes of each part in the block, and the same in the frame."""
+        for piece in self.pieces:
+            for left, top, right, bottom in filter(None, (self._cut(piece, part) for part in parts)):
+                yield (_block_rows(piece, block)[top - piece.top:bottom - piece.top,
+                                                 left - piece.left:right - piece.left],
+                       _rows_of(views[piece.roles[0]], right)[top:bottom, left:])
+
+    def spans(self, parts: Sequence[Mapping[Role, Box]]) -> list[tuple[int, int]]:
+        """First byte and number of bytes of the runs of a block that hold the samples of `parts`; none overlap."""
         out: list[tuple[int, int]] = []
         for piece in self.pieces:
-            cut = self._cut(piece, boxes)
-            if cut is not None:
-                out.append((piece.at + (cut[1] - piece.top) * piece.pitch, (cut[3] - cut[1]) * piece.pitch))
+            for _, top, _, bottom in sorted(filter(None, (self._cut(piece, part) for part in parts)),
+                                            key=lambda cut: cut[1]):
+                start, end = (piece.at + (row - piece.top) * piece.pitch for row in (top, bottom))
+                if out and start <= sum(out[-1]):
+                    start, end = out[-1][0], max(end, sum(out.pop()))
+                out.append((start, end - start))
         return out
+
+
+def _merged(parts: Sequence[Mapping[Role, Box]]) -> list[Mapping[Role, Box]]:
+    """Joins those whose union is no larger than the two; all have the same components."""
+    out: list[Mapping[Role, Box]] = []
+    for part in parts:
+        joined = part
+        for other in tuple(out):
+            both = _around(joined, other)
+            if sum(map(_area, both.values())) <= sum(map(_area, (*joined.values(), *other.values()))):
+                out.remove(other)
+                joined = both
+        out.append(joined)
+    return out
+
+
+def _around(a: Mapping[Role, Box], b: Mapping[Role, Box]) -> dict[Role, Box]:
+    """Per component the smallest box that holds both."""
+    return {role: (min(x0, b[role][0]), min(y0, b[role][1]), max(x1, b[role][2]), max(y1, b[role][3]))
+            for role, (x0, y0, x1, y1) in a.items()}
+
+
+def _area(box: Box) -> int:
+    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _rows_of(view: Samples, nbytes: int) -> Bytes:

@@ -101,9 +101,9 @@ def aligned(nbytes: int, fill: int = 0xAB) -> np.ndarray:
 class Block:
     """Samples as they would lie on a GPU, with a rim that must stay as it is."""
 
-    def __init__(self, host: Runner, frame: Frame, boxes: dict) -> None:
+    def __init__(self, host: Runner, frame: Frame, parts: list) -> None:
         form = form_of(frame)
-        self.surface = StagedSamples(form, boxes)
+        self.surface = StagedSamples(form, parts)
         self.memory = host.hold(aligned(self.surface.nbytes + 512))
         self.block = self.memory[256:256 + self.surface.nbytes]
         self.views = planes(frame.image, form, field_parity(frame.display, frame.field))
@@ -128,7 +128,7 @@ def kernel_crops(host: Runner, frame: Frame, matrices: np.ndarray, size: int, *,
                  native: bool = False) -> np.ndarray:
     """The crops as the kernels make them, float32 N×3×S×S; with `native` those that are not mapped."""
     plan = CropPlan(frame, form_of(frame), matrices, size)
-    block = Block(host, frame, plan.boxes)
+    block = Block(host, frame, plan.parts)
     scratch, tables = host.hold(aligned(max(1, plan.scratch))), host.hold(curve_tables(frame.color))
     out = host.hold(np.full((2, len(matrices), 3, size, size), np.nan, np.float32))
     run(host, plan.job(block.surface, block.base, [c.ctypes.data for c in out[0]],
@@ -152,27 +152,24 @@ def kernel_paste(host: Runner, frame: Frame, corrections: list, masks: list, mat
                    for m, s in zip(matrices, sizes, strict=True)]
         run(host, uncurve_job(frame.color, [(d.ctypes.data, n.ctypes.data, d.ctypes.data, s) for d, n, s in
                                             zip(planar, natives, sizes, strict=True)], tables.ctypes.data))
-    boxes: dict = {}
-    for matrix, size in zip(matrices, sizes, strict=True):
-        for role, box in CropPlan(frame, form, matrix[None], size).boxes.items():
-            old = boxes.get(role, box)
-            boxes[role] = (min(old[0], box[0]), min(old[1], box[1]), max(old[2], box[2]), max(old[3], box[3]))
-    block = Block(host, frame, boxes)
+    parts = [CropPlan(frame, form, m[None], s).parts[0] for m, s in zip(matrices, sizes, strict=True)]
+    block = Block(host, frame, parts)
     plan = PastePlan(frame, form, matrices, sizes, [support(m) for m in masks] if supports else None,
                      None if ask else lambda box: all(neutral(block.views[role], box, form) for role in ("u", "v")),
                      ask=ask)
-    for role, box in plan.boxes.items():
-        x0, y0, x1, y1 = boxes[role]
-        assert x0 <= box[0] < box[2] <= x1 and y0 <= box[1] < box[3] <= y1, "a paste reaches further than its crop"
+    for crop, part in zip(parts, plan.parts, strict=True):
+        for role, box in part.items():
+            x0, y0, x1, y1 = crop[role]
+            assert x0 <= box[0] < box[2] <= x1 and y0 <= box[1] < box[3] <= y1, "a paste reaches further than its crop"
     scratch = host.hold(aligned(max(1, plan.scratch)))
     held = [host.hold(mask) for mask in masks]
     run(host, plan.job(block.surface, block.base, [d.ctypes.data for d in planar], [m.ctypes.data for m in held],
                        scratch.ctypes.data))
     block.check_rim()
     back = np.full_like(block.block, 0x5C)  # what is not copied back must not be needed
-    for at, nbytes in block.surface.spans(plan.boxes):
+    for at, nbytes in block.surface.spans(plan.parts):
         back[at:at + nbytes] = block.block[at:at + nbytes]
-    block.surface.store(block.views, back, plan.boxes)
+    block.surface.store(block.views, back, plan.parts)
     return plan
 
 

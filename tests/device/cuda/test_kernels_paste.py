@@ -283,7 +283,7 @@ def test_a_common_paste_is_one_launch(host):
     matrices = np.stack([similarity(frame, 96.0, S), similarity(frame, 150.0, S, at=(0.8, 0.4))])
     plan = PastePlan(frame, form, matrices, [S, S])
     assert plan.scratch == 0
-    block = Block(host, frame, CropPlan(frame, form, matrices, S).boxes)
+    block = Block(host, frame, CropPlan(frame, form, matrices, S).parts)
     d = host.hold(correction(S, mask).transpose(2, 0, 1))
     job = plan.job(block.surface, block.base, [d.ctypes.data] * 2, [mask.ctypes.data] * 2)
     assert [launch.kernel for launch in job.launches] == ["paste"]
@@ -302,7 +302,7 @@ def test_faces_outside_the_frame_or_unmasked_launch_nothing(host: HostKernels):
     matrices = np.stack([similarity(frame, 60.0, S, at=(9.0, 9.0)), similarity(frame, 60.0, S)])
     plan = PastePlan(frame, form_of(frame), matrices, [S, S], [None, (0, 0, 0, 0)])
     assert not plan.boxes and not plan.scratch
-    block = Block(host, frame, CropPlan(frame, form_of(frame), matrices, S).boxes)
+    block = Block(host, frame, CropPlan(frame, form_of(frame), matrices, S).parts)
     assert not plan.job(block.surface, block.base, [0, 0], [0, 0]).launches
 
 
