@@ -138,9 +138,10 @@ class Frame:
         cut: True on the first frame after a scene change (or a seek).
         touched: True once anything was changed: a correction was added, or a stage has drawn something.
         corrected: True once a face's correction was added.
-        brightened: True once light or colour was changed without a network (`rtface.live.brighten`).
         changed: boxes in display pixels outside of which nothing was changed; None once that may be anywhere (a stage
             has drawn something, light or colour was changed).
+        filtered: True once a filter that is no network changed it: its light (`rtface.live.brighten`), or the dots of
+            a print (`rtface.correct.halftone`).
         generated: True once a stage has drawn a face, or a part of one, that a network made up.
         new: True when this is an image unrelated to the one before (separate stills).
         lead_in: True on a frame before a segment that is processed only to settle its state
@@ -167,8 +168,8 @@ class Frame:
     cut: bool = False
     touched: bool = False
     corrected: bool = False
-    brightened: bool = False
     changed: tuple[Box, ...] | None = ()
+    filtered: bool = False
     generated: bool = False
     new: bool = False
     lead_in: bool = False

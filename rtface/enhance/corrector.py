@@ -270,7 +270,7 @@ class FaceCorrector(ABC):
         task.crops = ()
         if not shown:  # only invisible trials of a quality level (`rtface.quality.governor`)
             return replace(frame, touched=before.touched)
-        if frame.touched:
+        if frame is not before:
             stats.count("frames_corrected", int(frame.field != 1 and not frame.lead_in))
             changed = None if before.changed is None else before.changed + tuple(face.changed for face in task.faces)
             return replace(frame, corrected=True, changed=changed)

@@ -134,7 +134,8 @@ class DamageRepair:
         if not frame.lead_in:
             self._stats.count("frames_repaired", int(frame.field != 1))
             self._stats.count("faces_repaired", len(corrections))
-        return self._pasted(frame, corrections)
+        pasted = self._device.paste(frame, corrections)
+        return pasted if pasted is frame else replace(pasted, corrected=True)
 
     def _descreened(self, frame: Frame, faces: Sequence[Face]) -> Frame:
         """The frame without the screens that its faces are printed with."""
@@ -155,12 +156,8 @@ class DamageRepair:
             return frame
         if not frame.lead_in:
             self._stats.count("faces_descreened", len(corrections))
-        return self._pasted(frame, corrections)
-
-    def _pasted(self, frame: Frame, corrections: Sequence[Correction]) -> Frame:
-        """The frame with the corrections, marked as corrected where they change anything."""
         pasted = self._device.paste(frame, corrections)
-        return pasted if pasted is frame else replace(pasted, corrected=True)
+        return pasted if pasted is frame else replace(pasted, filtered=True)
 
     def _cut(self, frame: Frame, matrices: Sequence[Float], size: int) -> Sequence[Crops[Float32]]:
         cut: Sequence[Crops[Pixels]] = self._device.cut(frame, [(matrix, size) for matrix in matrices])

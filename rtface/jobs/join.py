@@ -28,12 +28,13 @@ from rtface.jobs.segment_file import SegmentFile, Times, same_header
 from rtface.media.correction import record_packet
 from rtface.media.film_file import FilmFile
 from rtface.media.muxer import AnyPacket
-from rtface.media.provenance import describe
+from rtface.media.provenance import Change, describe
 from rtface.media.source import FileSource
 from rtface.media.stream_plan import OutputPlan
 from rtface.media.workfile import Target, work_name
 from rtface.options import Options
 from rtface.pipeline.build import plan_film_output
+from rtface.pipeline.compare import pair_tags
 from rtface.report import Report, metadata_options
 from rtface.stats import Stats
 
@@ -180,7 +181,11 @@ class Join:
             films = {"": film}
             for name, plan in plan_further(self._options, source.info, output.video, self._target.path.name).items():
                 plan.target = self._further[name]
+                if name == "comparison":
+                    plan.metadata.update(pair_tags("+".join(figures.engines), self._options))
                 films[name] = self._open(plan, self._pieces[name], Stats(), name, stack)
+                # What stages changed is not in pairs.
+                films[name].changed.change = figures.changed.change & ~(Change.DRAWN | Change.GENERATED)
                 self._write_further(films[name], self._pieces[name])
             for name, whole in films.items():
                 whole.complete()

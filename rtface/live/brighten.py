@@ -170,7 +170,7 @@ class Brightening:
         lift = round(lift * 256) / 256  # so that a table serves for many frames
         if lift <= 0.0:
             return frame
-        frame = replace(frame, image=image, brightened=True, changed=None)
+        frame = replace(frame, image=image, filtered=True, changed=None)
         frame.make_writable()
         _through(image, form, self.luma_table(form, frame.color, lift), self._chroma_table(form, frame.color, lift))
         return frame

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import re
 from collections import deque
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ from rtface.media.encoders import FAMILIES, VideoPlan, fit, set_slices
 from rtface.media.file_sink import FileSink
 from rtface.media.pixel_format import nearest, pixel_format_info
 from rtface.media.probe import MediaInfo, StreamInfo
+from rtface.media.provenance import Marks, marks_of, read_marks
 from rtface.media.stream_plan import OutputPlan, StreamPlan
 from rtface.media.workfile import Target
 from rtface.protocols import Item, Sink
@@ -40,8 +42,8 @@ from rtface.util.av_arrays import copy_image, plane_rows, sample_bytes
 from rtface.util.av_gpu import repacked
 
 VERSION = "1"
-_VERSION, _SAMPLES, _OF, _EXACT = ("rtface_correction", "rtface_correction_samples", "rtface_correction_of",
-                                   "rtface_correction_exact")
+_VERSION, _SAMPLES, _OF, _EXACT, _INPUT = ("rtface_correction", "rtface_correction_samples", "rtface_correction_of",
+                                           "rtface_correction_exact", "rtface_correction_input")
 _RECORD = re.compile(rb"in=([0-9a-f]{32}) out=([0-9a-f]{32}) probe=([0-9a-f,]*)")
 _PROBES = 32  # samples of each frame's first plane
 SAME_S = 0.002
@@ -180,7 +182,7 @@ def plan_correction(target: Target, video: VideoPlan, info: MediaInfo, output: s
     enhanced = StreamInfo(0, "video", "ffv1", None, Disposition.default, {}, True, template)
     records = StreamInfo(1, "subtitle", "subrip", None, Disposition(0), {"title": "records"}, False, template)
     tags = {_VERSION: VERSION, _SAMPLES: working_format(video.pix_fmt)[0], _OF: output,
-            _EXACT: "yes" if video.lossless else "no"}
+            _EXACT: "yes" if video.lossless else "no", _INPUT: json.dumps(marks_of(info.metadata, info.xmp))}
     described = replace(info, streams=[enhanced, records], chapters=[], metadata=tags, notes=[], hdr=None,
                         coding=Coding("lossless", "FFV1"))
     return OutputPlan(target, "matroska", correction_encoding(video), [StreamPlan(records, "copy")], described)
@@ -301,11 +303,13 @@ class CorrectionTags:
         samples: the working format.
         of: name of the output that it belongs to.
         exact: whether that output is lossless.
+        input: what the input of that output said of itself; None where the correction does not say.
     """
 
     samples: str
     of: str
     exact: bool
+    input: Marks | None = None
 
     @classmethod
     def read(cls, info: MediaInfo) -> CorrectionTags:
@@ -316,7 +320,7 @@ class CorrectionTags:
         if tags[_VERSION] != VERSION or _SAMPLES not in tags:
             raise InputError(f"{info.path}: is a correction of version {tags[_VERSION]}, and this rtface reads version "
                              f"{VERSION}; use the rtface that wrote it")
-        return cls(tags[_SAMPLES], tags.get(_OF, ""), tags.get(_EXACT) == "yes")
+        return cls(tags[_SAMPLES], tags.get(_OF, ""), tags.get(_EXACT) == "yes", read_marks(tags.get(_INPUT, "")))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,18 @@ import contextlib
 import glob
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from rtface.errors import OutputError
 from rtface.frame import Frame
 from rtface.media.changed_frames import ChangedFrames
+from rtface.media.image_meta import ImageMetadata
 from rtface.media.image_read import read_origin
 from rtface.media.image_write import SUFFIXES, ImagePlan, copy_file, write_image
 from rtface.media.leftovers import remove_unfinished_stills
 from rtface.media.probe import MediaInfo
+from rtface.media.provenance import NAMES, without_marks
 from rtface.media.sequence import SequenceSource
 from rtface.media.stills_list import NAME, StillsList, UnfinishedFolder, film_name, read_part
 from rtface.media.workfile import Target, full, work_name
@@ -44,7 +47,8 @@ class FolderSink:
         kind: of the stills: "png", "tiff" or "dpx".
         source: the folder that is read as a film; None for a film.
         timecode: of the first still, for DPX; None leaves the header's.
-        tags: what was done, see `rtface.media.provenance.describe`; a still says as much of it as is true.
+        tags: what was done, see `rtface.media.provenance.describe`; a still says as much of it as is true. None where
+            corrections are taken back: the marks of the stills that are read are left out.
         stats: receives counters and the time that encoding takes.
 
     Attributes:
@@ -57,7 +61,8 @@ class FolderSink:
         OutputError: the working folder cannot be made.
     """
 
-    def __init__(self, target: Target, info: MediaInfo, *, start: float | None, tags: Mapping[str, str],
+    def __init__(self, target: Target, info: MediaInfo, *, start: float | None,
+                 tags: Mapping[str, str] | None,
                  stats: Stats, kind: str = "png", source: SequenceSource | None = None,
                  timecode: Timecode | None = None) -> None:
         self._target, self._tags, self._stats = target, tags, stats
@@ -137,6 +142,8 @@ class FolderSink:
                 copy_file(path, plan.target)
                 return
             still = read_origin(path)
+            if self._tags is None:
+                still.meta = _unmarked(still.meta)
         write_image(frame, plan, still=still, tags=self._tags, sync=False, rate=self._rate,
                     timecode=timecode)
 
@@ -213,3 +220,10 @@ def _locked(folder: Path) -> int | None:
     with contextlib.suppress(BlockingIOError):
         lock(number)
     return number
+
+
+def _unmarked(meta: ImageMetadata) -> ImageMetadata:
+    """Metadata of an image without what rtface said of it."""
+    png = [(kind, body) for kind, body in meta.png if body.split(b"\0", 1)[0].decode("latin-1") not in NAMES]
+    tiff = {tag: text for tag, text in meta.tiff.items() if (tag, text) != (305, "rtface")}  # the software
+    return replace(meta, xmp=without_marks({}, meta.xmp)[1], png=png, tiff=tiff)

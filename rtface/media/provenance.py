@@ -3,9 +3,9 @@
 What a file says follows from what was done on its frames (`Change`), and from what the input says of itself. The IPTC
 digital source type (https://cv.iptc.org/newscodes/digitalsourcetype/) is the strongest that is true: "composite with
 trained algorithmic media" where a face was corrected, "trained algorithmic media" where a face was generated,
-"algorithmically enhanced" where only the light was changed, else that of the input. Films carry it as container tags,
-MP4 and MOV also as an XMP packet; images as text chunks and XMP. Where nothing was changed, a file says what its input
-said, and nothing of rtface.
+"algorithmically enhanced" where only filters acted that are no networks, else that of the input. Films carry it as
+container tags, MP4 and MOV also as an XMP packet; images as text chunks and XMP. Where nothing was changed, a file
+says what its input said, and nothing of rtface.
 
 Containers write tags with their header, before the work. Until a film is complete its header therefore says the
 most that may be found true (`header_tags`); `rtface.media.tags.rewrite` puts in what was (`true_tags`).
@@ -13,12 +13,13 @@ most that may be found true (`header_tags`); `rtface.media.tags.rewrite` puts in
 
 from __future__ import annotations
 
+import json
 import re
 import struct
 from collections.abc import Mapping
 from enum import IntFlag
 from html import escape, unescape
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from rtface.frame import Frame
 
@@ -35,6 +36,10 @@ _SOURCE, _OPTIONS = "digital_source_type", "rtface_options"
 NAMES = frozenset({"enhanced_by", "rtface_engine", "rtface_strength", _OPTIONS, _SOURCE})
 """Names of the tags that rtface writes, in lower case."""
 _XMP_UUID = bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC")  # ISO 16684-1: the box that holds XMP in MP4 and MOV
+_PREFIXES = {"CreatorTool": "xmp", "DigitalSourceType": "Iptc4xmpExt"}  # of the properties that rtface writes
+Marks = dict[str, dict[str, str] | None]
+"""What a file said before it got marks: "tags" (names in `NAMES`), and "xmp" (names in `_PREFIXES`; None for a file
+without XMP)."""
 _PREFIX = rb"[A-Za-z][\w.-]*"
 # A property as an attribute, an empty element with a resource, or an element with a text.
 _PROPERTY = (rb"\s" + _PREFIX + rb":%s\s*=\s*(?:\"([^\"]*)\"|'([^']*)')",
@@ -48,14 +53,14 @@ class Change(IntFlag):
     Attributes:
         NOTHING: every sample is the input's, but for the encoder.
         DRAWN: something was drawn or hidden by a stage.
-        LIGHT: light or colour was changed, without a network.
+        FILTERED: a filter that is no network changed light, colour or the dots of a print.
         CORRECTED: a face was corrected.
         GENERATED: a face that does not exist was put in the place of another one.
     """
 
     NOTHING = 0
     DRAWN = 1
-    LIGHT = 2
+    FILTERED = 2
     CORRECTED = 4
     GENERATED = 8
 
@@ -63,10 +68,10 @@ class Change(IntFlag):
     def of(cls, frame: Frame) -> Change:
         """What was changed on a frame."""
         change = cls.NOTHING
-        if frame.touched and not frame.corrected:
+        if frame.touched and not (frame.corrected or frame.filtered):
             change |= cls.DRAWN
-        if frame.brightened:
-            change |= cls.LIGHT
+        if frame.filtered:
+            change |= cls.FILTERED
         if frame.corrected:
             change |= cls.CORRECTED
         return change | (cls.GENERATED if frame.generated else cls.NOTHING)
@@ -111,10 +116,10 @@ def true_tags(tags: Mapping[str, str], change: Change, own: Mapping[str, str] | 
         said = dict(tags)
     elif change:
         said["enhanced_by"] = tags["enhanced_by"]
-        if "stages=" in tags.get(_OPTIONS, ""):
+        if re.search(r"\b(stages|damage)=", tags.get(_OPTIONS, "")):
             said[_OPTIONS] = tags[_OPTIONS]
     new = (GENERATED if change & Change.GENERATED else tags.get(_SOURCE, DIGITAL_SOURCE_TYPE)
-           if change & Change.CORRECTED else ENHANCED if change & Change.LIGHT else "")
+           if change & Change.CORRECTED else ENHANCED if change & Change.FILTERED else "")
     old = (own or {}).get(_SOURCE, "")
     if new or old:
         said[_SOURCE] = old if old and _strength(old) >= _strength(new) else new
@@ -124,6 +129,12 @@ def true_tags(tags: Mapping[str, str], change: Change, own: Mapping[str, str] | 
 def _strength(source: str) -> int:
     """How much a digital source type (URL, or term with any prefix) says was made by a machine; -1 for none."""
     return _STRENGTHS.get(re.split(r"[/:#]", source.strip())[-1], 0) if source else -1
+
+
+def made_by_machine(own: Mapping[str, str]) -> dict[str, str]:
+    """The digital source type among what an input says of itself, where it says that a machine made or changed it."""
+    source = own.get(_SOURCE, "")
+    return {_SOURCE: source} if _strength(source) > 0 else {}
 
 
 def own_tags(metadata: Mapping[str, str], packet: bytes | None = None) -> dict[str, str]:
@@ -155,8 +166,12 @@ def header_tags(tags: Mapping[str, str], own: Mapping[str, str]) -> dict[str, st
 
 def source_type_of(packet: bytes) -> str:
     """The digital source type that an XMP packet names; empty for none."""
+    return _property_of(packet, "DigitalSourceType")
+
+
+def _property_of(packet: bytes, name: str) -> str:
     for pattern in _PROPERTY:
-        if found := re.search(pattern % b"DigitalSourceType", packet, re.DOTALL):
+        if found := re.search(pattern % name.encode(), packet, re.DOTALL):
             return unescape(next(filter(None, reversed(found.groups())), b"").decode("utf-8", "replace")).strip()
     return ""
 
@@ -169,36 +184,66 @@ def xmp(tags: Mapping[str, str], existing: bytes | None = None) -> bytes:
     tool = tags.get("enhanced_by", "rtface")
     if "rtface_engine" in tags:
         tool += f", engine {tags['rtface_engine']}, strength {tags.get('rtface_strength', '')}"
-    written = {b"CreatorTool": f' xmp:CreatorTool="{escape(tool, quote=True)}"'}
-    if _SOURCE in tags:
-        written[b"DigitalSourceType"] = f' Iptc4xmpExt:DigitalSourceType="{escape(tags[_SOURCE], quote=True)}"'
+    return _with({"CreatorTool": tool} | ({"DigitalSourceType": tags[_SOURCE]} if _SOURCE in tags else {}), existing)
+
+
+def _with(properties: Mapping[str, str], existing: bytes | None = None) -> bytes:
+    """An XMP packet with these properties (names in `_PREFIXES`), instead of those it has."""
     said = ('<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/"'
-            ' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"' + "".join(written.values()) + "/>"
+            ' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"' + "".join(
+                f' {_PREFIXES[name]}:{name}="{escape(text, quote=True)}"' for name, text in properties.items()) + "/>"
             ).encode()
     end = b"</rdf:RDF>"
     if existing and end in existing:
-        return _without(existing, *written).replace(end, said + end, 1)
+        return _without(existing, *properties).replace(end, said + end, 1)
     return ('<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
             '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">').encode() + said + (
                 b'</rdf:RDF></x:xmpmeta><?xpacket end="w"?>')
 
 
-def without_marks(metadata: Mapping[str, str], packet: bytes | None) -> tuple[dict[str, str], bytes | None]:
-    """Tags and XMP of an output whose corrections were taken back: without what rtface said of them.
+def marks_of(metadata: Mapping[str, str], packet: bytes | None) -> Marks:
+    """What the marks of an output take the place of, from tags and XMP of its input; see `Marks`."""
+    xmp = {name: text for name in _PREFIXES if (text := _property_of(packet, name))} if packet else None
+    return {"tags": own_tags(metadata, packet), "xmp": xmp}
 
-    A source type that says more than a correction stays: the input had it. XMP of other programs stays as it is.
+
+def read_marks(text: str) -> Marks | None:
+    """Marks from their JSON text; None where it is something else."""
+    try:
+        value: Any = json.loads(text)
+        tags, xmp = value["tags"], value["xmp"]
+        return {"tags": {name: str(tags[name]) for name in NAMES & tags.keys()},
+                "xmp": None if xmp is None else {name: str(xmp[name]) for name in _PREFIXES.keys() & xmp.keys()}}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def without_marks(metadata: Mapping[str, str], packet: bytes | None,
+                  own: Marks | None = None) -> tuple[dict[str, str], bytes | None]:
+    """Tags and XMP of an output whose corrections were taken back: what its input said, and nothing of rtface.
+
+    Args:
+        metadata, packet: of the output.
+        own: what the input said. Without, only a source type that says more than a correction is known to be the
+            input's, and stays. XMP that rtface did not write stays in any case.
     """
-    more = _strength(own_tags(metadata, packet).get(_SOURCE, "")) > _strength(DIGITAL_SOURCE_TYPE)
-    kept = {k: v for k, v in metadata.items() if own_tags({k: v}).keys() <= ({_SOURCE} if more else set())}
-    if packet and re.search(rb":CreatorTool\s*=\s*\"rtface ", packet):
-        packet = _without(packet, b"CreatorTool", *([] if more else [b"DigitalSourceType"]))
+    said = own_tags(metadata, packet)
+    more = _strength(said.get(_SOURCE, "")) > _strength(DIGITAL_SOURCE_TYPE)
+    if own is None:
+        own = {"tags": {_SOURCE: said[_SOURCE]} if more else {},
+               "xmp": {"DigitalSourceType": said[_SOURCE]} if more else {}}
+    kept = {k: v for k, v in metadata.items() if not own_tags({k: v})} | (own["tags"] or {})
+    if packet and _property_of(packet, "CreatorTool").startswith("rtface "):
+        properties = own["xmp"]
+        packet = None if properties is None else _with(properties, packet) if properties else _without(
+            packet, *_PREFIXES)
     return kept, packet
 
 
-def _without(packet: bytes, *names: bytes) -> bytes:
+def _without(packet: bytes, *names: str) -> bytes:
     for name in names:
         for pattern in _PROPERTY:
-            packet = re.sub(pattern % name, b"", packet, flags=re.DOTALL)
+            packet = re.sub(pattern % name.encode(), b"", packet, flags=re.DOTALL)
     return packet
 
 

@@ -179,6 +179,7 @@ def join_fields(items: Iterator[Item]) -> Iterator[Item]:
                           corrected=item.corrected or first.corrected,
                           changed=None if first.changed is None or item.changed is None else
                           first.changed + item.changed,
+                          filtered=item.filtered or first.filtered,
                           faces=item.faces or first.faces,
                           unfollowed=first.unfollowed + item.unfollowed,
                           tracked=item.tracked and first.tracked,

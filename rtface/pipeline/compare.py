@@ -8,13 +8,14 @@ exactly the samples of both. Pairs go to a film (`FileSink`) or become one image
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import av
 import numpy as np
 
+from rtface._version import __version__
 from rtface.errors import OutputError
 from rtface.frame import Frame
 from rtface.media.encoders import limit_look_ahead
@@ -22,17 +23,28 @@ from rtface.media.file_sink import FileSink
 from rtface.media.images import IMAGE_KINDS, ImagePlan, plan_image, write_image
 from rtface.media.outputs import check_target
 from rtface.media.probe import MediaInfo
-from rtface.media.provenance import own_tags
+from rtface.media.provenance import Change, describe, made_by_machine, own_tags, true_tags
 from rtface.media.stream_plan import OutputPlan, check_space, plan_frames
 from rtface.media.workfile import Target
-from rtface.options import EncodeOptions
+from rtface.options import EncodeOptions, Options
 from rtface.protocols import Item, Sink
+from rtface.report import metadata_options
 from rtface.stats import Stats
 from rtface.util.av_arrays import plane_rows, sample_bytes
 
 IMAGES = tuple(IMAGE_KINDS)
 # Pairs that libx264 looks ahead: with the 30 of its default preset it would hold 370 MB of 1080p.
 _AHEAD = 10
+
+
+def pair_tags(engine: str, options: Options) -> dict[str, str]:
+    """What was done on pairs (`rtface.media.provenance.describe`): stages come after them.
+
+    Args:
+        engine: with its version.
+        options: of the run.
+    """
+    return describe(engine, __version__, options.strength, metadata_options(replace(options, stages=())))
 
 
 class Comparison:
@@ -98,15 +110,18 @@ def _copy_half(frame: Frame, pair: av.VideoFrame, *, first: bool) -> None:
         plane_rows(target)[top : top + height, left : left + used] = plane_rows(source)[:height, :used]
 
 
-def open_pairs(path: Path, info: MediaInfo, encode: EncodeOptions, *, overwrite: bool, threads: int,
-               stats: Stats) -> Sink:
+def open_pairs(path: Path, info: MediaInfo, encode: EncodeOptions, *, tags: Mapping[str, str], overwrite: bool,
+               threads: int, stats: Stats) -> Sink:
     """Checks that `path` can be written, and opens the sink of pairs that its extension names.
+
+    The pairs say what is true of `tags` (`rtface.media.provenance.describe`).
 
     Raises as `plan_pairs`, and OutputError where the place cannot be written to.
     """
     if path.suffix.lower() in IMAGES:
-        return BestPair(path, overwrite=overwrite)
+        return BestPair(path, overwrite=overwrite, tags=tags, own=own_tags(info.metadata, info.xmp))
     plan = plan_pairs(info, check_target(path, inputs=[info.path], overwrite=overwrite), encode)
+    plan.metadata.update(tags)
     check_space(plan)
     return FileSink(plan, stats=stats, threads=threads)
 
@@ -123,7 +138,9 @@ def plan_pairs(info: MediaInfo, target: Target, encode: EncodeOptions) -> Output
         UsageError: as `rtface.media.stream_plan.plan_frames`.
     """
     width, height = _pair_size(info.width, info.height, info.display.quarter_turns)
-    said = {k: v for k, v in info.metadata.items() if not own_tags({k: v})}  # the input's mark is not that of a pair
+    # That the input was captured is not true of a pair; that it was generated is.
+    said = ({k: v for k, v in info.metadata.items() if not own_tags({k: v})}
+            | made_by_machine(own_tags(info.metadata, info.xmp)))
     wide = replace(info, width=width, height=height, display_width=2 * info.display_width, metadata=said, xmp=None)
     plan = plan_frames(wide, target, crf=encode.crf, preset=encode.preset)
     limit_look_ahead(plan.video, _AHEAD)
@@ -131,12 +148,19 @@ def plan_pairs(info: MediaInfo, target: Target, encode: EncodeOptions) -> Output
 
 
 class BestPair:
-    """A `Sink` of pairs that writes the one whose halves differ most, as an image."""
+    """A `Sink` of pairs that writes the one whose halves differ most, as an image.
+
+    Attributes:
+        tags: what was done, see `rtface.media.provenance.describe`; may be set before `finish`.
+        own: what the input says of itself, see `rtface.media.provenance.own_tags`; as `tags`.
+    """
 
     kept = 0
 
-    def __init__(self, path: Path, *, overwrite: bool) -> None:
+    def __init__(self, path: Path, *, overwrite: bool, tags: Mapping[str, str] | None = None,
+                 own: Mapping[str, str] | None = None) -> None:
         self._plan = plan_image(path, overwrite=overwrite)
+        self.tags, self.own = tags or {}, own or {}
         self._best: Frame | None = None
         self._change = -1.0
 
@@ -147,7 +171,7 @@ class BestPair:
 
     def finish(self) -> None:
         if self._best is not None:
-            write_image(self._best, self._plan)
+            self._write(self._best, self._plan)
 
     def abort(self, *, keep_partial: bool) -> str | None:
         best, self._best = self._best, None
@@ -155,10 +179,13 @@ class BestPair:
             return None
         plan = ImagePlan(self._plan.target.partial(), self._plan.kind)
         try:
-            write_image(best, plan)
+            self._write(best, plan)
         except OutputError:
             return None  # what ended the run is said
         return str(plan.target.path)
+
+    def _write(self, pair: Frame, plan: ImagePlan) -> None:
+        write_image(pair, plan, tags=true_tags(self.tags, Change.of(pair), made_by_machine(self.own)))
 
 
 def _change(pair: Frame) -> float:

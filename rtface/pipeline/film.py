@@ -36,7 +36,7 @@ from rtface.options import Options
 from rtface.pipeline.build import Threads, film_parts, open_film, plan_film_output
 from rtface.pipeline.chain import chain, end_at_faults
 from rtface.pipeline.checksums import checksum_outputs, write_checksums
-from rtface.pipeline.compare import Comparison, open_pairs
+from rtface.pipeline.compare import Comparison, open_pairs, pair_tags
 from rtface.pipeline.dry_run import describe_plan
 from rtface.pipeline.film_writer import FilmOutputs, FilmWriter
 from rtface.pipeline.invented import check_invented, measure_invented, wants_map
@@ -239,8 +239,9 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
         if options.invented is not None:
             sink = _with_map(sink, source.info, options, threads)
         try:
-            pairs = open_pairs(options.compare, source.info, options, overwrite=options.overwrite,
-                               threads=threads.encode, stats=stats) if options.compare else None
+            pairs = (open_pairs(options.compare, source.info, options, tags=pair_tags(report.engine, options),
+                                overwrite=options.overwrite, threads=threads.encode, stats=stats)
+                     if options.compare else None)
         except BaseException:
             sink.abort(keep_partial=False)
             raise

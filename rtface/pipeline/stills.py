@@ -16,12 +16,12 @@ from rtface.media.image_meta import kind_of
 from rtface.media.images import IMAGE_KINDS, ImagePlan, Still, list_images, plan_image, read_image, write_image
 from rtface.media.invented import map_frame
 from rtface.media.outputs import names_folder
-from rtface.media.provenance import describe
+from rtface.media.provenance import describe, own_tags
 from rtface.media.workfile import full
 from rtface.options import InputOptions, Options, Scope
 from rtface.pipeline.build import RunParts, Threads, film_parts
 from rtface.pipeline.chain import chain, end_at_faults
-from rtface.pipeline.compare import IMAGES, BestPair, Comparison
+from rtface.pipeline.compare import IMAGES, BestPair, Comparison, pair_tags
 from rtface.pipeline.invented import measure_invented
 from rtface.pipeline.progress import Progress, Show
 from rtface.pipeline.runtime import BuildProgress
@@ -105,6 +105,8 @@ def run_stills(input: Path, output: Path, options: Options, report: Report, made
         stages.watch(parts.tracker, options.tracker)
         measure_invented(parts, options)
         report.engine, report.device = parts.runtime.engines.described
+        if pair:
+            pair.tags = pair_tags(report.engine, options)
         work = _Stills(jobs, options, parts, stages, stats, progress, stop,
                        describe(report.engine, __version__, options.strength, metadata_options(options)), pair,
                        input.is_dir(), made)
@@ -189,6 +191,8 @@ class _Stills:
                 self._lost(error)
                 continue
             self.stats.count("frames_in")
+            if self.pair:
+                self.pair.own = own_tags({}, still.meta.xmp)
             self._waiting.append((still, plan))
             yield still.frame
 

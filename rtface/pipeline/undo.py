@@ -99,13 +99,13 @@ def undo(film: Path, correction: Path, output: Path, *, start: float | None = No
         stack.callback(source.close)
         _check_pair(source.info, kept.info, tags)
         whole = start is None and end is None
-        if whole:  # nothing of it is generated any more
+        if whole:  # nothing of it was made by rtface any more
             info = source.info
-            info.metadata, info.xmp = without_marks(info.metadata, info.xmp)
+            info.metadata, info.xmp = without_marks(info.metadata, info.xmp, tags.input)
         done = Undone(os.fspath(output), lossless=tags.exact)
         if isinstance(source, SequenceSource):
-            sink: Sink = FolderSink(target, source.info, start=None, tags={}, stats=stats, kind=source.kind,
-                                    source=source)
+            sink: Sink = FolderSink(target, source.info, start=None, tags=None if whole else {}, stats=stats,
+                                    kind=source.kind, source=source)
             done.encoder = source.kind
         else:
             plan = plan_output(source.info, output, codec=encode.codec, crf=encode.crf, preset=encode.preset,

@@ -14,8 +14,10 @@ import pytest
 
 from rtface.frame import Frame
 from rtface.media.file_sink import FileSink
+from rtface.media.folder_sink import FolderSink
 from rtface.media.image_meta import read_meta
-from rtface.media.images import plan_image, read_image, write_image
+from rtface.media.images import SequenceSource, plan_image, read_image, write_image
+from rtface.media.outputs import check_target
 from rtface.media.provenance import (
     DIGITAL_SOURCE_TYPE,
     ENHANCED,
@@ -30,6 +32,7 @@ from rtface.media.provenance import (
     xmp,
 )
 from rtface.media.stream_plan import plan_output
+from rtface.stats import Stats
 from tests.media.conftest import make_film, passthrough
 
 TAGS = describe("rtface-m 1", "0.1.0", 0.75, {"grain": "match"})
@@ -56,9 +59,9 @@ def packet_of(path: Path) -> bytes:
 
 @pytest.mark.parametrize(("change", "own", "source"), [
     (Change.NOTHING, "", ""), (Change.NOTHING, CAPTURE, CAPTURE), (Change.DRAWN, CAPTURE, CAPTURE),
-    (Change.LIGHT, "", ENHANCED), (Change.LIGHT, CAPTURE, ENHANCED), (Change.LIGHT, DIGITAL_SOURCE_TYPE,
+    (Change.FILTERED, "", ENHANCED), (Change.FILTERED, CAPTURE, ENHANCED), (Change.FILTERED, DIGITAL_SOURCE_TYPE,
                                                                     DIGITAL_SOURCE_TYPE),
-    (Change.CORRECTED | Change.LIGHT, ENHANCED, DIGITAL_SOURCE_TYPE), (Change.CORRECTED, GENERATED, GENERATED),
+    (Change.CORRECTED | Change.FILTERED, ENHANCED, DIGITAL_SOURCE_TYPE), (Change.CORRECTED, GENERATED, GENERATED),
     (Change.GENERATED, "", GENERATED), (Change.GENERATED | Change.CORRECTED, DIGITAL_SOURCE_TYPE, GENERATED),
     (Change.CORRECTED, "digsrctype:trainedAlgorithmicMedia", "digsrctype:trainedAlgorithmicMedia")])
 def test_the_strongest_source_type_that_is_true(change: Change, own: str, source: str) -> None:
@@ -75,7 +78,7 @@ def test_each_container_says_what_was_done(tmp_path: Path, suffix: str, own: str
         {"digital_source_type": own, "enhanced_by": "rtface 0.0.1 and longer than ours"} if own else {}))
     kept = {"digital_source_type": own, "enhanced_by": "rtface 0.0.1 and longer than ours"} if own else {}
     out = tmp_path / f"out{suffix}"
-    for corrected, marks in ((False, {}), (False, {"brightened": True}), (True, {}), (True, {"generated": True})):
+    for corrected, marks in ((False, {}), (False, {"filtered": True}), (True, {}), (True, {"generated": True})):
         passthrough(source, out, tags=TAGS, corrected=corrected, marks=marks)
         change = Change.of(frame(corrected=corrected, **marks))
         assert said(out) == true_tags(TAGS, change, kept)
@@ -95,7 +98,22 @@ def test_a_generated_film_stays_generated_without_its_correction() -> None:
 
 def frame(**marks: bool) -> Any:
     """A stand-in for a frame with these marks."""
-    return SimpleNamespace(**{"touched": False, "corrected": False, "brightened": False, "generated": False} | marks)
+    return SimpleNamespace(**{"touched": False, "corrected": False, "filtered": False, "generated": False} | marks)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_images_lose_the_marks_that_are_taken_back(tmp_path: Path, suffix: str) -> None:
+    image = av.VideoFrame.from_ndarray(np.full((32, 48, 3), 90, np.uint8), "rgb24")
+    marked, out = tmp_path / "in" / f"1{suffix}", tmp_path / "out"
+    marked.parent.mkdir()
+    write_image(Frame(image, 0, Fraction(1, 25), corrected=True, touched=True), plan_image(marked), tags=TAGS)
+    source = SequenceSource(marked.parent, fps=25)
+    sink = FolderSink(check_target(out, inputs=[], overwrite=False), source.info, start=None, tags=None, stats=Stats(),
+                      kind=source.kind, source=source)
+    for item in source:
+        sink.write(replace(item, touched=True) if isinstance(item, Frame) else item)
+    sink.finish()
+    assert b"rtface" in marked.read_bytes() and b"rtface" not in (out / f"1{suffix}").read_bytes()
 
 
 def test_transport_streams_hold_no_mark(tmp_path: Path) -> None:
@@ -122,7 +140,7 @@ def test_the_xmp_of_a_film_is_kept(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-@pytest.mark.parametrize("marks", [{}, {"brightened": True}, {"corrected": True}])
+@pytest.mark.parametrize("marks", [{}, {"filtered": True}, {"corrected": True}])
 def test_the_mark_of_an_interrupted_film_is_true(media, tmp_path: Path, suffix: str, marks: dict[str, bool]) -> None:
     opened = media.open(make_film(tmp_path / "in.mkv", frames=30, metadata={"digital_source_type": CAPTURE}))
     plan = plan_output(opened.info, tmp_path / f"out{suffix}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import av
@@ -17,6 +18,8 @@ from rtface.cli.app import app
 from rtface.errors import InputError, Interrupted, OutputError, UsageError
 from rtface.media.correction import difference, taken_back, working_format
 from rtface.media.image_read import read_image
+from rtface.media.provenance import append_xmp_box, marks_of, own_tags, xmp
+from rtface.media.source import FileSource
 from rtface.options import Options
 from rtface.pipeline.film import run_file
 from rtface.pipeline.progress import Progress
@@ -110,6 +113,32 @@ def test_what_is_wholly_undone_is_not_marked_as_enhanced(tmp_path: Path) -> None
     back(out, kept)
     with av.open(str(out)) as before, av.open(str(tmp_path / "back.mkv")) as after:
         assert "ENHANCED_BY" in before.metadata and not set(after.metadata) - {"ENCODER"}
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_the_mark_of_the_input_comes_back(tmp_path: Path, suffix: str) -> None:
+    own = {"digital_source_type": "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture",
+           "enhanced_by": "rtface 0.0.1"}
+    given = write_film(tmp_path / f"in.{suffix}", portraits(3), codec="libx264", pix_fmt="yuv420p")
+    tagged = tmp_path / f"tagged.{suffix}"
+    flags = {"movflags": "use_metadata_tags"} if suffix == "mp4" else {}
+    with av.open(str(given)) as box, av.open(str(tagged), "w", container_options=flags) as out:
+        stream = out.add_stream_from_template(box.streams.video[0])
+        out.metadata.update(own)
+        for packet in box.demux():
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    if suffix == "mp4":
+        with tagged.open("rb+") as file:
+            append_xmp_box(file, xmp({"enhanced_by": "Camera & Co", **own}))
+    film_, kept = corrected(tagged, f"out.{suffix}")
+    back(film_, kept, f"back.{suffix}")
+    for path, same in ((film_, False), (tmp_path / f"back.{suffix}", True)):
+        with closing(FileSource(path)) as opened:
+            assert (own_tags(opened.info.metadata) == own) is same
+            if suffix == "mp4":
+                assert (marks_of({}, opened.info.xmp)["xmp"] == marks_of({}, xmp(own))["xmp"]) is same
 
 
 def test_a_cut_and_segments_keep_their_corrections(tmp_path: Path) -> None:

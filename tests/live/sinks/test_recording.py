@@ -86,7 +86,7 @@ def test_no_tags_without_a_corrected_face(tmp_path: Path, suffix: str):
 def test_only_brightened_is_algorithmically_enhanced(tmp_path: Path, suffix: str, whole: bool):
     path = tmp_path / f"call{suffix}"
     recording = begun(path)
-    feed(recording, 1.0, change=Change.LIGHT)
+    feed(recording, 1.0, change=Change.FILTERED)
     left = recording.finish() if whole else recording.give_up()
     with av.open(left or path) as box:
         tags = {key.lower(): value for key, value in box.metadata.items()}
