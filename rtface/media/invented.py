@@ -47,7 +47,7 @@ def map_frame(frame: Frame) -> Frame:
     else:
         np.copyto(rows[:height, :width], frame.invented)
     image.color_range = _FULL_RANGE
-    return replace(frame, image=image, faces=(), unfollowed=(), touched=False, corrected=False, brightened=False,
+    return replace(frame, image=image, faces=(), unfollowed=(), touched=False, corrected=False, filtered=False,
                    generated=False, invented=None)
 
 

@@ -80,7 +80,7 @@ def manifest(options: Options, report: Report, made: Made, still: int | None = N
     if change:
         edited: dict[str, Any] = {"action": "c2pa.edited", "softwareAgent": agent}
         kind = (GENERATED if change & Change.GENERATED else DIGITAL_SOURCE_TYPE if change & Change.CORRECTED else
-                ENHANCED if change & Change.LIGHT else "")
+                ENHANCED if change & Change.FILTERED else "")
         if kind:
             edited["digitalSourceType"] = kind
         ranges = _ranges(options, report) if still is None else []
