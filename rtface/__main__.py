@@ -25,10 +25,10 @@ def main() -> None:
     """Runs the command line (`rtface.cli.app`)."""
     _open_standard_streams()
     if sys.argv[1:] == ["--version"]:  # typer takes longer to import than this may take
-        from rtface._version import __version__
+        from rtface._version import VERSION_LINE
 
         with contextlib.suppress(BrokenPipeError):
-            sys.stdout.write(f"rtface {__version__}\n")
+            sys.stdout.write(f"{VERSION_LINE}\n")
             sys.stdout.flush()
         return
     # Until that is there to answer it, Ctrl-C ends the process as the system does, without a traceback.

@@ -1,3 +1,6 @@
 """The version of rtface."""
 
 __version__ = "0.1.0"
+
+VERSION_LINE = f"rtface {__version__}"
+"""What `rtface --version` prints."""

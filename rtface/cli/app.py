@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command, get_group
 
-from rtface._version import __version__
+from rtface._version import VERSION_LINE
 from rtface.redaction import redacted
 from rtface.util import paths
 from rtface.util.text import printable
@@ -93,7 +93,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"rtface {__version__}")
+        typer.echo(VERSION_LINE)
         raise typer.Exit
 
 
