@@ -20,7 +20,9 @@ from pathlib import Path
 
 from training.losses.weight_files import VARIABLE
 
-PAIRS, SEQUENCES = 24_000, 6_400
+PAIRS, SEQUENCES, OBJECTS = 24_000, 6_400, 1_000
+HIDDEN = "0.75"
+"""Share of the faces with an object before them, where objects are learnt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +71,20 @@ def steps(faces: Path, runs: Path, minutes: float, workers: int) -> list[Step]:
         Step("pairs of people set aside", held_out("data.film_pairs", "valid", "--pairs", "256")),
         Step("sequences", made("data.film_sequences", "clips", "--sequences", str(SEQUENCES // workers))),
         Step("sequences of people set aside", held_out("data.film_sequences", "clips-valid", "--sequences", "96")),
-        Step("rtface-s", (train("s", 0.3, "--engine", "rtface-s", *valid),)),
+        Step("rtface-s", (train("s", 0.25, "--engine", "rtface-s", *valid),)),
         Step("alignment", (motion,)),
         Step("rtface-s trusts", (train("s-trusts", 0.05, "--core", f"{runs}/s/last.pt", f"{runs}/align/last.pt", *clips,
-                                       "--only", "trust,heads", "--batch", "4", "--lr", "3e-3"),)),
+                                       "--only", "trust,doubt", "--batch", "4", "--lr", "3e-3"),)),
         Step("rtface-s remembers", (train("s-remembers", 0.25, "--core", f"{runs}/s-trusts/last.pt", *clips,
                                           "--batch", "4", "--lr", "4.5e-4", "--lr-end", "1e-5"),)),
-        Step("rtface-m", (train("m", 0.15, "--engine", "rtface-m", "--core", f"{runs}/s-remembers/last.pt",
+        Step("sequences with objects", made("data.film_sequences", "hidden", "--hidden", HIDDEN, "--sequences",
+                                            str(OBJECTS // workers))),
+        Step("sequences with objects of people set aside", held_out("data.film_sequences", "hidden-valid", "--hidden",
+                                                                    HIDDEN, "--sequences", "128")),
+        Step("objects before faces", (("loop.train_occlusion", "--core", f"{runs}/s-remembers/last.pt", "--clips",
+                                       f"{runs}/hidden", "--pairs", f"{runs}/pairs", "--valid", f"{runs}/hidden-valid",
+                                       "--out", f"{runs}/objects.pt", "--minutes", f"{0.05 * minutes:.1f}"),)),
+        Step("rtface-m", (train("m", 0.15, "--engine", "rtface-m", "--core", f"{runs}/objects.pt",
                                 "--freeze", "core.", "--min-px", "300", *valid),)),
         Step("damage", (("loop.train_damage", "--faces", str(faces), "--run", f"{runs}/damage", "--minutes",
                          f"{0.05 * minutes:.1f}"),)),
@@ -83,7 +92,7 @@ def steps(faces: Path, runs: Path, minutes: float, workers: int) -> list[Step]:
                                 f"{runs}/models/damage/model.onnx"),)),
         Step("evaluate damage", (("evaluation.evaluate_damage", "--faces", str(faces), "--model",
                                   f"{runs}/models/damage/model.onnx", "--json", f"{runs}/models/damage.json"),)),
-        *package("rtface-s", f"{runs}/s-remembers/last.pt"),
+        *package("rtface-s", f"{runs}/objects.pt"),
         *package("rtface-m", f"{runs}/m/last.pt"),
     ]  # fmt: skip
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -16,6 +17,7 @@ from rtface.engine.crop_runner import CropRunner, spread
 from rtface.engine.engine_set import EngineSet, load_engine, needs_large_engine
 from rtface.engine.host_engine import HostEngine
 from rtface.engine.listing import list_engines, measure
+from rtface.engine.plan import load_golden
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.protocols import Engine
 from tests.engine.conftest import Maker
@@ -432,3 +434,20 @@ def test_a_set_that_cannot_be_whole_leaves_nothing_open(make_engine: Maker, tmp_
     with pytest.raises(MissingComponent, match="rtface-s"):
         EngineSet("auto", threads=1)
     assert closed == ["rtface-m"]
+
+
+@pytest.mark.parametrize("colour", [(0.25, 0.4, 0.7), (0.1, 0.1, 0.1)], ids=["blue", "black"])
+def test_an_object_before_a_face_is_told_from_it(colour: tuple[float, float, float]) -> None:
+    """A bar over the nose and one cheek of the public-domain portrait of the golden crops."""
+    engine = load_engine("rtface-s", device="cpu", threads=1)
+    crop = load_golden(engine.recipe)[0][0]
+    hidden = np.zeros(crop.shape[1:], np.float32)
+    hidden[120:165, 80:150] = 1
+    image = crop + cv2.GaussianBlur(hidden, (0, 0), 1) * (np.array(colour, np.float32)[:, None, None] - crop)
+    shown, free = (engine.submit(z[None]).result().occlusion for z in (image, crop))
+    assert shown is not None and free is not None
+    face = np.zeros(hidden.shape, bool)
+    face[70:220, 70:190] = True
+    away = face & (cv2.dilate(hidden, np.ones((17, 17))) == 0)
+    assert shown[0][hidden > 0].mean() > 0.8 and shown[0][away].mean() < 0.15
+    assert free[0][face].mean() < 0.1

@@ -31,6 +31,7 @@ from training.loop.muon import Muon
 from training.loop.pretrain_alignment import Motion, follow, varied
 from training.loop.sequences import Batch, clip_loss, trembling
 from training.loop.train import parser
+from training.loop.train_occlusion import area, changed
 from training.loop.trainer import Trainer
 from training.losses.adversarial import Adversary, octaves
 from training.losses.landmark_network import SIZE, MeshNet, Places
@@ -137,6 +138,35 @@ def test_fidelity_scales_the_detail_of_the_vivid_network() -> None:
     torch.testing.assert_close(true, want)
     torch.testing.assert_close(2 * (vague - true), full - true, atol=1e-4, rtol=0)
     assert float((full - true).abs().mean()) > 1e-3
+
+
+def test_occlusion_does_not_teach_the_core() -> None:
+    core = build("rtface-s", memory=True).core
+    heads = core(torch.rand(1, 3, 192, 176), opening(torch.rand(1, 3, 192, 176))).heads
+    heads[:, 1].sum().backward()
+    taught = {name for name, p in core.named_parameters() if p.grad is not None and p.grad.abs().any()}
+    assert taught and all(name.startswith("occlusion.") for name in taught)
+
+
+def test_frames_for_occlusion_are_changed_with_their_maps() -> None:
+    r = np.random.default_rng(3)
+    cover, shape = torch.zeros(1, 1, 48, 44), torch.zeros(1, 1, 48, 44)
+    cover[..., 10:30, 10:30] = 1
+    shape[..., 30:46, 4:40] = 1
+    image = F.interpolate(cover, scale_factor=4.0).expand(1, 3, 192, 176) * 0.8 + 0.1
+    grown = 0
+    for _ in range(12):
+        got, hidden = changed(image, cover, torch.full_like(image, 0.5), shape, r)
+        assert got.shape == image.shape and hidden.shape == cover.shape
+        assert 0 <= float(got.min()) and float(got.max()) <= 1 and 0 <= float(hidden.min()) <= float(hidden.max()) <= 1
+        grown += float(hidden.sum()) > 1.3 * float(cover.sum())
+    assert 1 <= grown <= 8  # pasted objects are in the map too
+
+
+def test_area_under_the_roc_curve() -> None:
+    hidden = torch.tensor([1.0, 1.0, 0.0, 0.0, 0.5])
+    assert area(torch.tensor([3.0, 2.0, 1.0, 0.0, 9.0]), hidden) == 1.0
+    assert area(torch.tensor([3.0, 0.5, 1.0, 0.0, 9.0]), hidden) == 0.75
 
 
 def test_rtface_m_learns_its_own_part_beside_a_past(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from training.data.film_pairs import CLOSE, KINDS, META, close_film, degraded, d
 from training.data.motion_tracks import Tracks
 from training.data.moving_face import HEIGHT, WIDTH, Actor, Drawn, Film
 from training.data.occluders import KINDS as OCCLUDERS
-from training.data.occluders import Occluder
+from training.data.occluders import OUTLINES, Occluder
 from training.data.portraits import Face, load_faces, split
 
 SIZE = 256
@@ -37,7 +37,7 @@ LIVELY = 0.7
 RECORDED = 0.5
 """Share of the faces that play a recorded track, where there are any."""
 HIDDEN = 0.12
-"""Share of the faces with an obstacle in front."""
+"""Share of the faces with an obstacle in front, unless said otherwise."""
 
 
 @dataclass(frozen=True)
@@ -100,14 +100,17 @@ Picked = tuple[int, Actor, Occluder | None]
 """A face's number, its actor, and what hides a part of it."""
 
 
-def obstacle_of(actor: Actor, r: np.random.Generator) -> Occluder | None:
-    """Now and then an obstacle in front of ``actor``."""
-    hides, kind = r.random() < HIDDEN, str(r.choice(OCCLUDERS))
-    return Occluder(actor, r.uniform(0.1, 0.45), kind, r) if hides else None
+def obstacle_of(actor: Actor, r: np.random.Generator, share: float) -> Occluder | None:
+    """In a ``share`` of the cases an obstacle in front of ``actor``."""
+    if r.random() >= share:
+        return None
+    kind, outline = str(r.choice((*OCCLUDERS, "picture", "flesh", "flesh"))), str(r.choice(OUTLINES))
+    return Occluder(actor, r.uniform(0.1, 0.45), kind, r, outline)
 
 
-def two_faces(faces: list[Face], r: np.random.Generator) -> tuple[list[Picked], Film | None]:
-    """Two of ``faces`` on a canvas of 720p; no film where none is large enough."""
+def two_faces(faces: list[Face], r: np.random.Generator, hidden: float) -> tuple[list[Picked], Film | None]:
+    """Two of ``faces`` on a canvas of 720p, each with an obstacle in front in a share ``hidden`` of the cases; no film
+    where none is large enough."""
     lo, hi = ((310, 490), (490, 620), (180, 320))[int(r.choice(3, p=(0.7, 0.15, 0.15)))]
     picked: list[Picked] = []
     for i in range(2):
@@ -118,7 +121,7 @@ def two_faces(faces: list[Face], r: np.random.Generator) -> tuple[list[Picked], 
         k = int(fitting[0])
         centre = (WIDTH * (i + 0.5) / 2 + r.normal(0, 15), HEIGHT / 2 + r.normal(0, max(5.0, (720 - px) / 5)))
         actor = Actor(faces[k].load(), px, centre, r, warp=float(r.random()), lively=liveliness(r))
-        picked.append((k, actor, obstacle_of(actor, r)))
+        picked.append((k, actor, obstacle_of(actor, r, hidden)))
     if not picked:
         return [], None
     drawn: list[Drawn] = []
@@ -133,14 +136,16 @@ def liveliness(r: np.random.Generator) -> float:
     return float(r.random()) if r.random() < LIVELY else 0.0
 
 
-def film_clips(faces: list[Face], r: np.random.Generator, kind: str, tracks: Tracks | None = None) -> list[Clip]:
+def film_clips(faces: list[Face], r: np.random.Generator, kind: str, tracks: Tracks | None = None,
+               hidden: float = HIDDEN) -> list[Clip]:
     """Make one film of ``kind`` with two of ``faces`` (one of a kind in `CLOSE`) and cut ``FRAMES`` successive frames
-    of each. A share `RECORDED` of the faces moves by ``tracks``, if there are any."""
+    of each. A share `RECORDED` of the faces moves by ``tracks``, if there are any; a share ``hidden`` of those of
+    other kinds has an obstacle in front."""
     if kind in CLOSE:
         k, actor, film = close_film(faces, r, liveliness(r))
         picked = [(k, actor, None)]
     else:
-        picked, film = two_faces(faces, r)
+        picked, film = two_faces(faces, r, hidden)
     if film is None:
         return []
     for _, actor, _ in picked:
@@ -182,6 +187,7 @@ def main() -> None:
     p.add_argument("--sequences", type=int, default=1200)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--held-out", action="store_true", help="the people set aside, for validation")
+    p.add_argument("--hidden", type=float, default=HIDDEN, help="share of the faces with an obstacle in front")
     p.add_argument("--motion", type=Path, help=f"file of motion_tracks: {100 * RECORDED:.0f} %% of the faces play one")
     a = p.parse_args()
     cv2.setNumThreads(1)
@@ -196,7 +202,7 @@ def main() -> None:
         r = np.random.default_rng([a.seed, a.worker, shard, 8])
         clips: list[Clip] = []
         while len(clips) < SHARD:
-            clips += film_clips(faces, r, str(r.choice(list(SHARES), p=list(SHARES.values()))), tracks)
+            clips += film_clips(faces, r, str(r.choice(list(SHARES), p=list(SHARES.values()))), tracks, a.hidden)
         clips = clips[:SHARD]
         for name in ("pictures", "flow", "cover"):
             work = base.with_suffix(f".{name}.tmp.npy")

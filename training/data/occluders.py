@@ -10,18 +10,23 @@ from training.data.moving_face import Actor
 
 SIDE = 512
 KINDS = ("plain", "stripes", "speckle", "skin", "dark")
+"""What they are made of; films of the evaluation show these."""
+OUTLINES = ("oval", "fingers", "card")
+"""Their outlines; films of the evaluation show ovals."""
 
 
 class Occluder:
     """An opaque thing that moves with a face but not quite like it. Goes behind its actor in ``Film.actors``.
 
     ``share`` is how much of the face's oval it covers, about. ``kind`` is one of ``KINDS``: a plain colour, stripes,
-    speckles, the skin's own colour (fingers), nearly black with a grid (a microphone).
+    speckles, the skin's own colour (fingers), nearly black with a grid (a microphone); "picture": a corner of the
+    portrait (cloth, hair, background); or "flesh": a piece of its cheek, enlarged and shaded (a hand). ``outline`` is one of ``OUTLINES``: an ellipse, two to four parallel fingers, a
+    rectangle.
     """
 
-    def __init__(self, actor: Actor, share: float, kind: str, rng: np.random.Generator) -> None:
+    def __init__(self, actor: Actor, share: float, kind: str, rng: np.random.Generator, outline: str = "oval") -> None:
         self.actor, self.rng, self.kind = actor, rng, kind
-        self.alpha = self._shape(share)
+        self.alpha = self._shape(share, outline)
         self.texture = self._texture()
         self.drift, self.pace, self.phase = rng.normal(0, 6, 2), rng.uniform(0.05, 0.3), rng.uniform(0, 6.28)
 
@@ -54,8 +59,8 @@ class Occluder:
         part = canvas[y0:y1, x0:x1]
         part[:] = np.rint(part + alpha * (face.astype(np.float32) - part)).astype(np.uint8)
 
-    def _shape(self, share: float) -> F32:
-        """A capsule or ellipse that reaches in from a side of the face, as wide as covers ``share`` of the oval."""
+    def _shape(self, share: float, outline: str) -> F32:
+        """Its outline, reaching in from a side of the face, as wide as covers ``share`` of the oval."""
         r = self.rng
         oval = oval_mask(SIDE) > 0.5
         angle = r.uniform(0, 2 * np.pi)
@@ -64,10 +69,18 @@ class Occluder:
         y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32)
         u = (x - centre[0]) * np.cos(lean) + (y - centre[1]) * np.sin(lean)
         v = (y - centre[1]) * np.cos(lean) - (x - centre[0]) * np.sin(lean)
-        # Wobble, so that no outline is a perfect ellipse.
-        turn = np.arctan2(v, u)
-        wobble = 1 + 0.06 * np.sin(3 * turn + r.uniform(0, 6)) + 0.04 * np.sin(5 * turn + r.uniform(0, 6))
-        distance = np.asarray(np.hypot(u / long, v) / wobble, np.float32)
+        if outline == "fingers":
+            apart = r.uniform(40, 75)
+            tips = r.normal(-40, 25, int(r.integers(2, 5)))
+            lines = v[..., None] - apart * (np.arange(len(tips)) - (len(tips) - 1) / 2)
+            distance = np.hypot(np.maximum(0, tips - u[..., None]), lines).min(2)
+        elif outline == "card":
+            distance = np.maximum(np.abs(u) / long, np.abs(v))
+        else:
+            # Wobble, so that no outline is a perfect ellipse.
+            turn = np.arctan2(v, u)
+            wobble = 1 + 0.06 * np.sin(3 * turn + r.uniform(0, 6)) + 0.04 * np.sin(5 * turn + r.uniform(0, 6))
+            distance = np.hypot(u / long, v) / wobble
         inside = np.sort(distance[oval])
         radius = float(inside[min(len(inside) - 1, int(share * len(inside)))])
         return np.clip((radius - distance) / 1.5 + 0.5, 0, 1).astype(np.float32)
@@ -75,6 +88,12 @@ class Occluder:
     def _texture(self) -> U8:
         r = self.rng
         y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32)
+        if self.kind == "picture":
+            across, down = r.integers(0, 2, 2)
+            corner = self.actor.image[:: 1 - 2 * int(down), :: 1 - 2 * int(across)][: SIDE // 5, : SIDE // 5]
+            return np.asarray(cv2.resize(corner, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC), np.uint8)
+        if self.kind == "flesh":
+            return self._flesh()
         colour = r.uniform(20, 235, 3)
         if self.kind == "skin":
             side = self.actor.image.shape[0]
@@ -93,3 +112,16 @@ class Occluder:
             grain = cv2.GaussianBlur(r.standard_normal((SIDE, SIDE, 1)).astype(np.float32), (0, 0), r.uniform(0.8, 5))
             picture = picture + r.uniform(10, 45) * (grain / grain.std())[..., None]
         return np.clip(picture, 0, 255).astype(np.uint8)
+
+    def _flesh(self) -> U8:
+        """Skin of the actor's cheek with its own grain, lit otherwise, darker towards the outline."""
+        r = self.rng
+        side = self.actor.image.shape[0]
+        skin = self.actor.image[int(0.58 * side) : int(0.70 * side), int(0.32 * side) : int(0.44 * side)]
+        skin = cv2.resize(skin, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC).astype(np.float32)
+        skin = skin * r.uniform(0.6, 1.25) * r.uniform(0.93, 1.07, 3)
+        inside = cv2.distanceTransform((self.alpha > 0.5).astype(np.uint8), cv2.DIST_L2, 5)
+        round_ = 1 - r.uniform(0.1, 0.5) * np.exp(-inside / r.uniform(4, 20))
+        rough = cv2.GaussianBlur(r.standard_normal((SIDE, SIDE)).astype(np.float32), (0, 0), r.uniform(8, 30))
+        folds = 1 + r.uniform(0.0, 0.15) * rough / rough.std()
+        return np.clip(skin * (round_ * folds)[..., None], 0, 255).astype(np.uint8)

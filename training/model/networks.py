@@ -50,6 +50,31 @@ class Seen(NamedTuple):
     state: Tensor | None = None
 
 
+class Occlusion(nn.Module):
+    """What lies in front of the face: the logit of it, N×1×48×44, from what the encoder of `Core` makes of this frame
+    at 1/4, 1/8 and 1/16 of the crop's size.
+
+    The features are taken as they are: what is learnt here does not change the restoration, and a core that learns
+    from single frames without objects needs only this part to be trained again.
+    """
+
+    def __init__(self, widths: tuple[int, int, int], wide: int = 24, thin: int = 16) -> None:
+        super().__init__()
+        w0, w1, w2 = widths
+        self.coarse = fresh(nn.Conv2d(w2, wide, 1))
+        self.middle = fresh(nn.Conv2d(w1, wide, 1))
+        self.block = Block(wide, 0)
+        self.up = Up(wide, thin)
+        self.fine = fresh(nn.Conv2d(w0, thin, 1))
+        self.head = fresh(nn.Conv2d(thin, 1, 3, padding=1), 0.1)
+        nn.init.constant_(self.head.bias, -2.0)  # pyright: ignore
+
+    def forward(self, x0: Tensor, x1: Tensor, x2: Tensor) -> Tensor:
+        y = F.interpolate(self.coarse(x2.detach()), scale_factor=2.0, mode="bilinear", align_corners=False)
+        y = self.block(F.relu(y + self.middle(x1.detach())))
+        return self.head(F.relu(self.up(y) + self.fine(x0.detach())))
+
+
 class Core(nn.Module):
     """``rtface-s`` inside its region of interest.
 
@@ -84,10 +109,13 @@ class Core(nn.Module):
             nn.init.ones_(g.bias)
         self.align, self.carry = Align() if memory else None, Carry()
         self.trust = Trust(w0) if memory else None
-        self.heads = fresh(nn.Conv2d(w0, 2, 1), 0.0) if memory else None
-        if self.heads is not None:
-            self.heads.bias.data = torch.tensor([-4.0, -3.0])
-    def forward(self, x: Tensor, past: Past | None = None) -> Seen:
+        self.doubt = fresh(nn.Conv2d(w0, 1, 1), 0.0) if memory else None
+        if self.doubt is not None:
+            nn.init.constant_(self.doubt.bias, -4.0)  # pyright: ignore
+        self.occlusion = Occlusion(widths) if memory else None
+
+    def encoded(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Features of a crop at 1/4, 1/8 and 1/16 of its size, and the code of its degradation."""
         x0 = self.stem(fold(2 * x - 1))
         for b in self.enc0:
             x0 = b(x0)
@@ -98,6 +126,10 @@ class Core(nn.Module):
         code = self.code(x2.mean((2, 3))).clamp(-3, 3)
         for b in self.mid:
             x2 = b(x2, code)
+        return x0, x1, x2, code
+
+    def forward(self, x: Tensor, past: Past | None = None) -> Seen:
+        x0, x1, x2, code = self.encoded(x)
         logit = (x2 * self.gate.weight[:, :, None, None]).sum(1, keepdim=True) + self.gate.bias
         logit = logit + self.gate_code(code)[:, :, None, None]
         y1 = self.up1(x2) + x1
@@ -110,7 +142,7 @@ class Core(nn.Module):
         residual = self.head(y0).clamp(-HEAD_LIMIT, HEAD_LIMIT) * self.spread(RESIDUAL_SCALE * gate)
         if self.damping:
             residual = residual + self.mid_band(residual, -self.damping)
-        if self.trust is None or self.align is None or self.heads is None or past is None:
+        if self.trust is None or self.align is None or self.doubt is None or self.occlusion is None or past is None:
             return Seen(residual, y0, logit)
         learns = any(p.requires_grad for p in self.align.parameters())
         # Frozen, it would still be traced through for the sake of the past's picture.
@@ -119,7 +151,8 @@ class Core(nn.Module):
         moved = self.carry(past.picture, flow)
         change = fold(moved - x)
         trust = self.trust(y0, change, residual, state[:, -MOTION:], past.known)
-        return Seen(self.trust.blended(residual, change, trust), y0, logit, moved, self.heads(y0), state)
+        heads = torch.cat([self.doubt(y0), self.occlusion(x0, x1, x2)], 1)
+        return Seen(self.trust.blended(residual, change, trust), y0, logit, moved, heads, state)
 
 
 class Small(nn.Module):
