@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtface.stages import Canvas, Frame, Sprite, option, state
-from rtface.util.parse import number, path
-from rtface_overlays.places import check_place, stand
+from rtface.util.parse import choice, number, path
+from rtface_overlays.places import PLACES, stand
 from rtface_overlays.text import Rgba, check_colour, font_for, panel
+
+PRESETS = {"none": ("AI-enhanced", "bottom-right"), "eu-modified": ("AI MODIFIED", "top-right")}
+"""Text and place by the name of a preset; eu-modified has those of the EU's code of practice for modified films."""
 
 
 @dataclass
@@ -16,8 +19,10 @@ class Label:
     """A fixed text, such as "AI-enhanced"."""
 
     api = 1
-    text: str = option("AI-enhanced", "the text")
-    place: str = option("bottom-right", "top-left, top, top-right, left, center, … bottom-right", check_place)
+    preset: str = option("none", "eu-modified: AI MODIFIED, top right", choice(*PRESETS))
+    text: str = option("", "the text; empty for the preset's")
+    place: str = option("auto", "top-left, top, top-right, left, center, … bottom-right; auto: the preset's",
+                        choice("auto", *PLACES))
     size: float = option(0.03, "height of the text, share of the frame's height", number(0.005, 0.5))
     margin: float = option(0.025, "to the frame's edge, share of its height", number(0, 0.5))
     opacity: float = option(0.85, "0…1", number(0, 1))
@@ -27,6 +32,8 @@ class Label:
     _made: dict[tuple[float, float], Sprite] = state(dict)
 
     def __post_init__(self) -> None:
+        text, place = PRESETS[self.preset]
+        self.text, self.place = self.text or text, place if self.place == "auto" else self.place
         font_for(self.text, 20, self.font)  # a font that lacks a letter is said before the run
 
     def __call__(self, frame: Frame) -> Frame:

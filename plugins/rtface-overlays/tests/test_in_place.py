@@ -27,6 +27,15 @@ def test_a_label_stands_where_it_is_told(place: str, x: float, y: float) -> None
     assert (panel[:, 2] > 180).all() and (panel[:, 0] < 90).all()  # blue, also in 4:2:0
 
 
+def test_a_preset_is_the_label_that_it_names() -> None:
+    preset, _ = drawn("label:preset=eu-modified")
+    written, _ = drawn("label:text=AI MODIFIED,place=top-right")
+    moved, _ = drawn("label:preset=eu-modified,place=left")
+    assert np.array_equal(rgb(preset), rgb(written)) and not np.array_equal(rgb(preset), rgb(moved))
+    with pytest.raises(UsageError, match="preset"):
+        make_stage(Spec.parse("label:preset=eu"))
+
+
 def test_a_label_reads_what_it_says() -> None:
     """The text's shape comes through 4:2:0 as Pillow draws it."""
     from rtface_overlays.text import font_for, panel
