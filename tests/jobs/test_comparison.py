@@ -45,7 +45,7 @@ def check_same(one: Path, other: Path, *, least_db: float) -> None:
     assert all(a < b for a, b in pairwise(films.decoding_times(other)))
     with av.open(str(one)) as a, av.open(str(other)) as b:
         assert [s.type for s in a.streams] == [s.type for s in b.streams] == ["video"]
-        assert a.metadata == b.metadata and "rtface_engine" in map(str.lower, a.metadata)  # pairs contain corrected faces
+        assert a.metadata == b.metadata and "rtface_engine" in map(str.lower, a.metadata)  # corrected faces
         for x, y in zip(a.decode(video=0), b.decode(video=0), strict=True):
             assert (x.width, x.height, x.format.name) == (y.width, y.height, y.format.name)
             error = np.square(x.to_ndarray(format="gray").astype(float) - y.to_ndarray(format="gray")).mean()
