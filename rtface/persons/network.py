@@ -7,7 +7,6 @@ domain. ``training/export/export_persons.py`` converts them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,9 @@ from rtface.util.openvino_core import compile_once, core
 PATH = SHIPPED / "persons" / "model.onnx"
 SHA256 = "af7bd78d809429822c14673c2de6651a942fa321f4829fdf3e81a8607ba326d4"
 
-Embedder = Callable[[Bytes], Float32]
-"""Chip (uint8 150×150×3 RGB) → embedding, float32 of length 1."""
-
 
 class PersonNetwork:
-    """An `Embedder`. Not for use from several threads.
+    """An `Embedder` of `rtface.persons.recogniser`. Not for use from several threads.
 
     Args:
         path, sha256: of its ONNX file.

@@ -9,10 +9,12 @@ from rtface.frame import Bytes, Face, Float32, Frame
 from rtface.geometry.alignment import crop_matrix
 from rtface.persons.chip import cut_chip, fitness
 from rtface.persons.gallery import JOIN, Gallery, distance, mean
-from rtface.persons.network import Embedder
 from rtface.protocols import View
 from rtface.stats import Stats
 from rtface.util.parse import UNKNOWN_PERSON
+
+Embedder = Callable[[Bytes], Float32]
+"""Chip (uint8 150×150×3 RGB) → embedding, float32 of length 1."""
 
 ENOUGH = 3
 """Crops that decide."""

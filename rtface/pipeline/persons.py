@@ -13,8 +13,7 @@ from rtface.media.image_read import list_images, read_image
 from rtface.options import FaceOptions, person_photos
 from rtface.persons.chip import cut_chip, fitness
 from rtface.persons.gallery import JOIN, Gallery, distance
-from rtface.persons.network import Embedder, PersonNetwork
-from rtface.persons.recogniser import PersonRecogniser
+from rtface.persons.recogniser import Embedder, PersonRecogniser
 from rtface.protocols import Tracker
 from rtface.stats import Stats
 
@@ -38,6 +37,8 @@ def open_persons(options: FaceOptions, tracker: Tracker, stats: Stats, *, wanted
     """
     if not (wanted or options.person or FaceFilter.parse(options.faces).persons):
         return None
+    from rtface.persons.network import PersonNetwork  # loads OpenVINO
+
     embed = PersonNetwork()
     photos = {name: embeddings_of(name, [photo for path in paths for photo in _photos(path)], tracker, embed)
               for name, paths in person_photos(options.person).items()}

@@ -15,7 +15,6 @@ from rtface.cli.app import app
 from rtface.errors import InputError, UsageError
 from rtface.frame import Bytes, Float32
 from rtface.options import Options
-from rtface.pipeline import persons
 from rtface.pipeline.analysis import analyze_file
 from rtface.pipeline.film import run_file
 from rtface.report import persons_of
@@ -41,7 +40,7 @@ def by_colour(chip: Bytes) -> Float32:
 
 @pytest.fixture(autouse=True)
 def network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(persons, "PersonNetwork", lambda: by_colour)
+    monkeypatch.setattr("rtface.persons.network.PersonNetwork", lambda: by_colour)
 
 
 @pytest.fixture(scope="module")
@@ -141,14 +140,14 @@ def test_photos_of_one_film_name_a_person_in_the_next(film: Path, tmp_path: Path
 
 
 def test_an_analysis_without_persons(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(persons, "PersonNetwork", lambda: pytest.fail("the network was opened"))
+    monkeypatch.setattr("rtface.persons.network.PersonNetwork", lambda: pytest.fail("the network was opened"))
     done = CliRunner().invoke(app, ["analyze", str(film), "--no-persons", "--end", "0.5"])
     assert done.exit_code == 0, done.output
 
 
 def test_nothing_is_recognised_unless_asked_for(film: Path, tmp_path: Path, engines: object,
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(persons, "PersonNetwork", lambda: pytest.fail("the network was opened"))
+    monkeypatch.setattr("rtface.persons.network.PersonNetwork", lambda: pytest.fail("the network was opened"))
     report = run_file(film, tmp_path / "out.mkv", Options(end=0.5))
     assert {track.person for track in report.tracks} == {""}
 

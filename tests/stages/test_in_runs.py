@@ -155,7 +155,7 @@ def test_where_tracking_fails_live_frames_are_covered() -> None:
     stats, out = Stats(), []
     filters = FrameFilters(Options(stages=("trial_stages.Hides:first=1000000",)), stats)
     assert filters.hides
-    enhance = SimpleNamespace(runtime=Runtime(CpuDevice(), FakeEngines()))
+    enhance = SimpleNamespace(runtime=Runtime(CpuDevice(), FakeEngines()), label=lambda frame: frame)
     loop = FrameLoop(Broken(), enhance, LiveControls(), stats, filters, out.append)
     picture, _ = portrait()
     loop.start()

@@ -158,7 +158,7 @@ def test_frames_for_occlusion_are_changed_with_their_maps() -> None:
     for _ in range(12):
         got, hidden = changed(image, cover, torch.full_like(image, 0.5), shape, r)
         assert got.shape == image.shape and hidden.shape == cover.shape
-        assert 0 <= float(got.min()) and float(got.max()) <= 1 and 0 <= float(hidden.min()) <= float(hidden.max()) <= 1
+        assert float(got.min()) >= 0 and float(got.max()) <= 1 and 0 <= float(hidden.min()) <= float(hidden.max()) <= 1
         grown += float(hidden.sum()) > 1.3 * float(cover.sum())
     assert 1 <= grown <= 8  # pasted objects are in the map too
 

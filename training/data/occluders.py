@@ -19,9 +19,9 @@ class Occluder:
     """An opaque thing that moves with a face but not quite like it. Goes behind its actor in ``Film.actors``.
 
     ``share`` is how much of the face's oval it covers, about. ``kind`` is one of ``KINDS``: a plain colour, stripes,
-    speckles, the skin's own colour (fingers), nearly black with a grid (a microphone); "picture": a corner of the
-    portrait (cloth, hair, background); or "flesh": a piece of its cheek, enlarged and shaded (a hand). ``outline`` is one of ``OUTLINES``: an ellipse, two to four parallel fingers, a
-    rectangle.
+    speckles, the skin's own colour (fingers), nearly black with a grid (a microphone); or "picture": a corner of the
+    portrait (cloth, hair, background); or "flesh": a piece of its cheek, enlarged and shaded (a hand). ``outline`` is
+    one of ``OUTLINES``: an ellipse, two to four parallel fingers, a rectangle.
     """
 
     def __init__(self, actor: Actor, share: float, kind: str, rng: np.random.Generator, outline: str = "oval") -> None:

@@ -76,7 +76,9 @@ def streaked(image: Tensor, r: np.random.Generator) -> Tensor:
     return F.conv2d(padded, kernel.expand(3, 1, 17, 17), groups=3)
 
 
-def changed(image: Tensor, cover: Tensor, other: Tensor, shape: Tensor, r: np.random.Generator) -> tuple[Tensor, Tensor]:
+def changed(
+    image: Tensor, cover: Tensor, other: Tensor, shape: Tensor, r: np.random.Generator
+) -> tuple[Tensor, Tensor]:
     """A frame 1×3×h×w and what is hidden on it 1×1×h/4×w/4, under another light, moved, blurred by motion, or with a
     part of the frame ``other``, enlarged, pasted where ``shape`` says."""
     if r.random() < SHADOWS:
