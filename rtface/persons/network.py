@@ -23,7 +23,7 @@ SHA256 = "af7bd78d809429822c14673c2de6651a942fa321f4829fdf3e81a8607ba326d4"
 
 
 class PersonNetwork:
-    """An `Embedder` of `rtface.persons.recogniser`. Not for use from several threads.
+    """Chip (uint8 150×150×3 RGB) → embedding, float32 of length 1. Not for use from several threads.
 
     Args:
         path, sha256: of its ONNX file.
