@@ -25,9 +25,10 @@ def choose(faces: Iterable[Sighting], count: int) -> list[Choice]:
     """Up to `count` faces, the most telling first.
 
     The worst (highest severity), the largest, then in turn the next worst and the next largest. Each is of another
-    track and, while there is a telling one, of a scene that is not shown yet: people cannot be told apart yet, and
-    another scene is the best sign of another person. Telling are faces of 48 px and more that a run would treat.
-    Tracks of one sighting of which the tracker was not sure at once come last: some are ears or hands.
+    track and, while there is a telling one, of a person who is not shown yet, then of a scene that is not shown yet.
+    For a face of an unknown person another scene is the best sign of another person. Telling are faces of 48 px and
+    more that a run would treat. Tracks of one sighting of which the tracker was not sure at once come last: some are
+    ears or hands.
 
     Returns:
         At most one sighting for each track: of the worst its worst, of the largest its largest.
@@ -41,15 +42,21 @@ def choose(faces: Iterable[Sighting], count: int) -> list[Choice]:
     for order in worst, largest:
         order.sort(key=lambda face: face.track in doubtful)
     chosen: list[Choice] = []
-    shown_tracks, shown_scenes = set[int](), set[int]()
+    shown_tracks, shown_scenes, shown_persons = set[int](), set[int](), set[int]()
+
+    def rank(face: Sighting) -> int:
+        elsewhere = face.scene not in shown_scenes
+        if not _telling(face) or face.track in doubtful:
+            return 2
+        return 0 if (face.person not in shown_persons if face.person else elsewhere) else 1 if elsewhere else 2
+
     while len(chosen) < min(count, len(tracks)):
         order, why = ((worst, "worst"), (largest, "largest"))[len(chosen) % 2]
-        left = [face for face in order if face.track not in shown_tracks]
-        face = next((face for face in left if face.scene not in shown_scenes and _telling(face)
-                     and face.track not in doubtful), left[0])
+        face = min((face for face in order if face.track not in shown_tracks), key=rank)
         chosen.append(Choice(face, why))
         shown_tracks.add(face.track)
         shown_scenes.add(face.scene)
+        shown_persons.add(face.person)
     return chosen
 
 

@@ -15,10 +15,13 @@ from rtface.analysis.patch import SMALLEST_FACE
 from rtface.analysis.scene_cuts import change_between
 from rtface.analysis.treatment import severity_of
 from rtface.errors import RtfaceError, UsageError
-from rtface.frame import Bytes, Face, Float, Frame
+from rtface.frame import Bytes, Face, Float, Float32, Frame
 from rtface.media.images import list_images, read_image
 from rtface.media.sampler import FrameSampler
 from rtface.options import Options
+from rtface.persons.chip import cut_chip, fitness
+from rtface.persons.gallery import Gallery, mean
+from rtface.persons.recogniser import Embedder
 from rtface.protocols import Device, Tracker
 from rtface.tracking.identity import same_place
 from rtface.util.urls import Address
@@ -41,8 +44,10 @@ class Sighting:
         severity: of all degradations, 0…1.
         track: number of the track, from 1: faces at the same place of the same scene.
         scene: number of the scene, from 1.
+        person: number of the person, from 1; 0 where that is not known.
         image: the file, of a folder of stills or a still; None in a film.
         sure: whether the tracker's networks were sure of it at once.
+        embedding: float32 of length 1, of a face that shows enough of a person; forgotten after the search.
     """
 
     time: Fraction
@@ -53,6 +58,8 @@ class Sighting:
     scene: int = 0
     image: Path | None = None
     sure: bool = True
+    person: int = 0
+    embedding: Float32 | None = None
 
     @property
     def width(self) -> float:
@@ -87,8 +94,8 @@ class Search:
     unreadable: list[str] = field(default_factory=list[str])
 
 
-def search(input: Path | Address, options: Options, tracker: Tracker, device: Device, *, limit_s: float,
-           found: Callable[[int, int, int], None], stop: Callable[[], bool],
+def search(input: Path | Address, options: Options, tracker: Tracker, device: Device, embed: Embedder, *,
+           limit_s: float, found: Callable[[int, int, int], None], stop: Callable[[], bool],
            clock: Callable[[], float] = time.monotonic) -> Search:
     """Searches at up to 240 times that are spread evenly, whenever the search ends.
 
@@ -96,6 +103,7 @@ def search(input: Path | Address, options: Options, tracker: Tracker, device: De
         input: a film, or a still or folder of stills (`frames_of`).
         options: start, end, colour.
         tracker, device: find and read the faces.
+        embed: distinguishes persons.
         limit_s: seconds for the search; at least one frame is looked at.
         found: called after each frame with the number of frames, of those wanted, and of faces.
         stop: True ends the search.
@@ -107,13 +115,14 @@ def search(input: Path | Address, options: Options, tracker: Tracker, device: De
     samples = result.samples
     with ExitStack() as stack:
         for frame, image in _frames(input, options, stack, result):
-            samples.append(_sample(frame, image, tracker, device, exposure=options.colour == "restore"))
+            samples.append(_sample(frame, image, tracker, device, embed, exposure=options.colour == "restore"))
             faces += len(samples[-1].faces)
             found(len(samples), result.wanted, faces)
             if stop() or clock() - began > limit_s:
                 break
     samples.sort(key=lambda sample: (str(sample.image or ""), sample.time))
     _number(samples)
+    _join(samples)
     return result
 
 
@@ -177,7 +186,8 @@ def _stills(images: list[Path], unreadable: list[str]) -> Iterator[tuple[Frame, 
         yield frame, image
 
 
-def _sample(frame: Frame, image: Path | None, tracker: Tracker, device: Device, *, exposure: bool) -> Sample:
+def _sample(frame: Frame, image: Path | None, tracker: Tracker, device: Device, embed: Embedder, *,
+            exposure: bool) -> Sample:
     if frame.display.fields != "progressive":  # as a run does, by field
         frame = replace(frame, field=0)
     view, at = device.view(frame), frame.pts * frame.time_base
@@ -194,8 +204,9 @@ def _sample(frame: Frame, image: Path | None, tracker: Tracker, device: Device, 
     for face in faces:
         if face.width >= SMALLEST_FACE:
             analysis = analyze_face(view, face)
+            chip = cut_chip(view, face) if fitness(face, view.width, view.height) > 0.0 else None
             sample.faces.append(Sighting(at, face.box, analysis, severity_of(analysis, exposure)[0], image=image,
-                                         sure=face.track_id in sure))
+                                         sure=face.track_id in sure, embedding=None if chip is None else embed(chip)))
     return sample
 
 
@@ -220,3 +231,18 @@ def _number(samples: list[Sample]) -> None:
             numbered.append(replace(face, track=same or track, scene=place + 1))
         sample.faces = numbered
         scenes[place] = Sample(sample.time, sample.thumbnail, numbered or before)
+
+
+def _join(samples: list[Sample]) -> None:
+    """Numbers the persons, by the mean embedding of each track."""
+    gallery, found = Gallery(), dict[int, list[Float32]]()
+    for sample in samples:
+        gallery.seen_together(face.track for face in sample.faces)
+        for face in sample.faces:
+            if face.embedding is not None:
+                found.setdefault(face.track, []).append(face.embedding)
+    for track, embeddings in found.items():
+        gallery.decide(track, mean(embeddings))
+    for sample in samples:
+        sample.faces = [replace(face, person=person.number if (person := gallery.person_of(face.track)) else 0,
+                                embedding=None) for face in sample.faces]

@@ -22,6 +22,7 @@ from rtface.media.images import ImagePlan, write_image
 from rtface.media.provenance import describe
 from rtface.media.workfile import Target, write_whole
 from rtface.options import Options
+from rtface.persons.network import PersonNetwork
 from rtface.pipeline.build import Threads, engine_request, film_parts
 from rtface.pipeline.runtime import open_runtime
 from rtface.protocols import Runtime
@@ -98,7 +99,8 @@ def make_sheet(input: Path | Address, options: Options, wanted: SheetOptions, *,
                                           threads=threads.engines, warn=stats.warn)
         device = parts.runtime.device
         parts.tracker.watchful = True  # so that the search knows of faces that are not sure
-        found = search(input, options, parts.tracker, device, limit_s=_SEARCH_SHARE * wanted.budget_s, stop=stop.is_set,
+        found = search(input, options, parts.tracker, device, PersonNetwork(),
+                       limit_s=_SEARCH_SHARE * wanted.budget_s, stop=stop.is_set,
                        found=lambda done, of, faces: say(f"searching: {done} of {of} frames, {_faces(faces)}"))
         parts.tracker.watchful = False
         _check_stop(stop)

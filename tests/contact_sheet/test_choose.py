@@ -11,10 +11,12 @@ from rtface.analysis.measure import Analysis
 from rtface.contact_sheet.choose import choose
 from rtface.contact_sheet.search import Sighting, search, spread
 from rtface.device.cpu.device import CpuDevice
-from rtface.frame import Face
+from rtface.frame import Bytes, Face, Float32
 from rtface.options import Options
 from rtface.tracking import create_tracker
-from tests.pipeline.run_media import film
+from tests.persons.made import ANNA, BEN
+from tests.pipeline.fakes import portrait
+from tests.pipeline.run_media import film, write_film
 
 
 def face(track: int, severity: float, width: float, scene: int | None = None, time: int = 0) -> Sighting:
@@ -42,6 +44,12 @@ def test_other_scenes_come_first() -> None:
     assert chosen(faces, 3) == [(1, "worst"), (3, "largest"), (2, "worst")]
 
 
+def test_each_person_is_shown_before_one_is_shown_again() -> None:
+    faces = [replace(face(track, 0.9 - track / 10, 100), person=person)
+             for track, person in ((1, 1), (2, 1), (3, 2), (4, 0), (5, 1))]
+    assert [track for track, _ in chosen(faces, 5)] == [1, 3, 4, 2, 5]
+
+
 def test_small_and_clean_faces_come_last() -> None:
     faces = [face(1, 0.95, 30), face(2, 0.4, 60), face(3, 0.05, 400), face(4, 0.3, 50)]
     assert [track for track, _ in chosen(faces, 4)] == [2, 4, 3, 1]
@@ -54,6 +62,23 @@ def test_a_doubtful_face_comes_last() -> None:
     assert chosen([ear, *again, face(3, 0.5, 80), face(4, 0.1, 40)], 4) == [
         (2, "worst"), (3, "largest"), (4, "worst"), (1, "largest")]
     assert chosen([ear], 2) == [(1, "worst")]
+
+
+def by_tint(chip: Bytes) -> Float32:
+    return ANNA if chip[..., 0].mean() > chip[..., 2].mean() else BEN
+
+
+def test_a_search_joins_the_faces_of_a_person(tmp_path: Path) -> None:
+    shots = [portrait(320, 180, blur=0.8, shift=(x, 0.0))[0] * tint
+             for x, tint in ((-60.0, (1.0, 0.6, 0.5)), (60.0, (0.4, 0.6, 1.0)), (0.0, (1.0, 0.6, 0.5)))]
+    source = write_film(tmp_path / "in.mkv", (np.asarray(shots[t // 10], np.uint8) for t in range(30)), rate=10)
+    tracker = create_tracker("openvino")
+    found = search(source, Options(), tracker, CpuDevice(), by_tint, limit_s=60, found=lambda *_: None,
+                   stop=lambda: False)
+    tracker.close()
+    faces = [face for sample in found.samples for face in sample.faces]
+    assert {int(face.time): (face.track, face.person) for face in faces} == {0: (1, 1), 1: (2, 2), 2: (3, 1)}
+    assert all(face.embedding is None for face in faces)
 
 
 class OnTrial:
@@ -74,12 +99,13 @@ class OnTrial:
 def test_a_face_that_is_confirmed_by_its_own_frame_is_not_sure(tmp_path: Path) -> None:
     source, tracker = film(tmp_path / "in.mkv", frames=30), create_tracker("openvino")
 
-    def sure(tracker: Any) -> list[bool]:
-        found = search(source, Options(), tracker, CpuDevice(), limit_s=60, found=lambda *_: None,
+    def faces(tracker: Any) -> list[Sighting]:
+        found = search(source, Options(), tracker, CpuDevice(), by_tint, limit_s=60, found=lambda *_: None,
                        stop=lambda: False)
-        return [face.sure for sample in found.samples for face in sample.faces]
+        return [face for sample in found.samples for face in sample.faces]
 
-    assert sure(tracker) == [True, True] and sure(OnTrial(tracker)) == [False, False]
+    assert [face.sure for face in faces(tracker)] == [True, True]
+    assert [face.sure for face in faces(OnTrial(tracker))] == [False, False]
     tracker.close()
 
 
