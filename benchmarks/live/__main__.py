@@ -2,13 +2,13 @@
 
 usage: python -m benchmarks.live [--seconds 60] [--engine NAME] [CASE ...]
 
-Cases: one (one face), four (four faces), loaded (one face beside a process that burns a core), alternative (one face,
-both programs in turn), slow (one face, an engine that cannot keep up: make one by
+Cases: one (one face), four (four faces), large (two faces, 1080p), loaded (one face beside a process that burns a
+core), alternative (one face, both programs in turn), slow (one face, an engine that cannot keep up: make one by
 training.evaluation.single_frame_engine, and name it by --engine).
 
-The source is a 720p30 clip sent at its own pace over TCP; each frame carries its number, so that latency is
-measured from the moment it was due until the sink has it: network, decoding, tracking, all. Saves
-results/live_CASE.json.
+The source is a clip of 30 frames a second, 720p except in large, sent at its own pace over TCP; each frame carries its
+number, so that latency is measured from the moment it was due until the sink has it: network, decoding, tracking, all.
+Saves results/live_CASE.json.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from benchmarks.common import save
 from benchmarks.live.sender import numbered
 
 BURN = "while True: pass"
+CLIPS: dict[str, dict[str, int]] = {"four": {"faces": 4, "face_px": 170},
+                                    "large": {"faces": 2, "width": 1920, "height": 1080}}
 
 
 def measured(program: str, path: Path, seconds: float, *more: str, tree: Path | None = None) -> dict[str, Any]:
@@ -88,7 +90,7 @@ def main() -> None:
     parser.add_argument("--engine", default="default")
     a = parser.parse_args()
     for case in a.cases:
-        path = numbered(faces=4, face_px=170) if case == "four" else numbered()
+        path = numbered(**CLIPS.get(case, {}))
         result: dict[str, Any] = {"case": case, "seconds": a.seconds}
         if case == "loaded":
             with burning():
