@@ -6,16 +6,13 @@ It is trained by ``training/loop/train_damage.py``; ``training/MODEL_CARD.md`` d
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from rtface.correct.damage import REGION
 from rtface.engine.recipe import SHIPPED
-from rtface.errors import MissingComponent
 from rtface.frame import Float32
-from rtface.util.install import check_shipped, reinstall_line
-from rtface.util.openvino_core import compile_once, core
+from rtface.util.openvino_core import open_shipped
 
 PATH = SHIPPED / "damage" / "model.onnx"
 SHA256 = "aab31e6e84ed00e0f70419d41977aee631be9f6eada3296ede2f0fe1d84a0540"
@@ -32,14 +29,7 @@ class DamageNetwork:
     """
 
     def __init__(self, path: Path = PATH, sha256: str = SHA256) -> None:
-        check_shipped(path, sha256, "the damage network")
-        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-        try:
-            network = compile_once("damage", sha256, options, lambda: core().read_model(path))
-            self._request = network.create_infer_request()
-        except RuntimeError as error:
-            raise MissingComponent(f"OpenVINO cannot load the damage network {path} "
-                                   f"({str(error).strip().splitlines()[-1]}): {reinstall_line(path)}") from error
+        self._request = open_shipped("damage", path, sha256, {})
 
     def __call__(self, crop: Float32) -> Float32:
         x, y, w, h = REGION

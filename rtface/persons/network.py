@@ -8,15 +8,12 @@ domain. ``training/export/export_persons.py`` converts them.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from rtface.engine.recipe import SHIPPED
-from rtface.errors import MissingComponent
 from rtface.frame import Bytes, Float32
-from rtface.util.install import check_shipped, reinstall_line
-from rtface.util.openvino_core import compile_once, core
+from rtface.util.openvino_core import open_shipped
 
 PATH = SHIPPED / "persons" / "model.onnx"
 SHA256 = "af7bd78d809429822c14673c2de6651a942fa321f4829fdf3e81a8607ba326d4"
@@ -33,16 +30,8 @@ class PersonNetwork:
     """
 
     def __init__(self, path: Path = PATH, sha256: str = SHA256) -> None:
-        check_shipped(path, sha256, "the person network")
         # One thread: it runs some times for each face, while a tracker and an engine use all others.
-        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32",
-                                   "INFERENCE_NUM_THREADS": 1}
-        try:
-            network = compile_once("persons", sha256, options, lambda: core().read_model(path))
-            self._request = network.create_infer_request()
-        except RuntimeError as error:
-            raise MissingComponent(f"OpenVINO cannot load the person network {path} "
-                                   f"({str(error).strip().splitlines()[-1]}): {reinstall_line(path)}") from error
+        self._request = open_shipped("person", path, sha256, {"INFERENCE_NUM_THREADS": 1})
 
     def __call__(self, chip: Bytes) -> Float32:
         """The mean embedding of the chip and its mirror image, float32 (128,) of length 1."""

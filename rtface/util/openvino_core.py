@@ -12,7 +12,9 @@ from typing import Any
 
 import openvino as ov
 
+from rtface.errors import MissingComponent
 from rtface.util.checksummed_file import read_checksummed, write_checksummed
+from rtface.util.install import check_shipped, reinstall_line
 from rtface.util.paths import cache_dir
 
 log = logging.getLogger("rtface")
@@ -52,6 +54,26 @@ def compile_once(name: str, identity: object, options: dict[str, Any],
         found = core().compile_model(build(), device, options)
         _keep(found, kept)
     return found
+
+
+def open_shipped(name: str, path: Path, sha256: str, options: dict[str, Any]) -> ov.InferRequest:
+    """A request of a network that comes with rtface, on the CPU in fp32, for one image at a time.
+
+    Args:
+        name: of the network, as in messages.
+        path, sha256: of its ONNX file.
+        options: more than precision and latency.
+
+    Raises:
+        MissingComponent: the file is absent or damaged, or OpenVINO cannot use it.
+    """
+    check_shipped(path, sha256, f"the {name} network")
+    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", **options}
+    try:
+        return compile_once(name, sha256, options, lambda: core().read_model(path)).create_infer_request()
+    except RuntimeError as error:
+        raise MissingComponent(f"OpenVINO cannot load the {name} network {path} "
+                               f"({str(error).strip().splitlines()[-1]}): {reinstall_line(path)}") from error
 
 
 def _load(kept: Path, options: dict[str, Any], device: str) -> ov.CompiledModel | None:
