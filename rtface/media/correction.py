@@ -30,7 +30,7 @@ from rtface.errors import InputError, OutputError, UsageError
 from rtface.frame import Frame, Packet
 from rtface.media.coding import Coding
 from rtface.media.encoders import FAMILIES, VideoPlan, fit, set_slices
-from rtface.media.file_sink import FileSink
+from rtface.media.file_sink import CompanionSink
 from rtface.media.pixel_format import nearest, pixel_format_info
 from rtface.media.probe import MediaInfo, StreamInfo
 from rtface.media.provenance import Marks, marks_of, read_marks
@@ -246,7 +246,7 @@ class FrameCorrections:
         return out
 
 
-class CorrectionSink:
+class CorrectionSink(CompanionSink):
     """A sink of a film that also writes what was added to each frame.
 
     Args:
@@ -257,39 +257,19 @@ class CorrectionSink:
         output: the film's name, for the record.
         stats: receives the time that it takes.
         threads: encoder threads, None for the encoder's own choice.
-
-    Attributes:
-        kept: frames that lie in the partial film and in the partial correction.
     """
 
     def __init__(self, film: Sink, target: Target, video: VideoPlan, info: MediaInfo, *, output: str,
                  stats: Stats, threads: int | None = None) -> None:
-        self._film, self._stats = film, stats
-        self._corrections = FrameCorrections(video)
-        self._own = FileSink(plan_correction(target, video, info, output), Stats(), threads)
+        self._stats, self._corrections = stats, FrameCorrections(video)
+        super().__init__(film, plan_correction(target, video, info, output), threads)
         self.remember = self._corrections.remember
-        self.kept = 0
 
-    def write(self, item: Item) -> None:
-        """Writes the correction of a frame, and then the frame; raises OutputError."""
-        if isinstance(item, Frame):
-            with self._stats.time("correction"):
-                change, record = self._corrections.of(item)
-                self._own.write(record_packet(record, item.time_base, item.pts, item.duration))
-                self._own.write(change)
-        self._film.write(item)
-
-    def finish(self) -> None:
-        """Finishes the correction, then the film."""
-        self._own.finish()
-        self._film.finish()
-
-    def abort(self, *, keep_partial: bool) -> str | None:
-        """Ends both; what was done of the correction becomes NAME.partial.mkv like the film."""
-        self._own.abort(keep_partial=keep_partial)
-        partial = self._film.abort(keep_partial=keep_partial)
-        self.kept = min(self._film.kept, self._own.kept)
-        return partial
+    def _write_own(self, frame: Frame) -> None:
+        with self._stats.time("correction"):
+            change, record = self._corrections.of(frame)
+            self._own.write(record_packet(record, frame.time_base, frame.pts, frame.duration))
+            self._own.write(change)
 
 
 # -- reading --------------------------------------------------------------------------------------------------------

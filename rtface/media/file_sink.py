@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import av
 
 from rtface.frame import Frame
 from rtface.media.film_file import FilmFile
 from rtface.media.frame_encoder import FrameEncoder
 from rtface.media.stream_plan import OutputPlan
-from rtface.protocols import Item
+from rtface.protocols import Item, Sink
 from rtface.stats import Stats
 
 
@@ -53,3 +55,42 @@ class FileSink(FilmFile):
         for packet in self._encoder.flush():
             self.streams.muxer.frame(packet)
         super().flush()
+
+
+class CompanionSink(ABC):
+    """A sink of a film that also writes a second film, with something of each frame.
+
+    Args:
+        film: the sink of the film itself.
+        plan: of the second film.
+        threads: encoder threads of the second film, None for the encoder's own choice.
+
+    Attributes:
+        kept: frames that lie in the partial film and in the partial second one.
+    """
+
+    def __init__(self, film: Sink, plan: OutputPlan, threads: int | None) -> None:
+        self._film, self._own = film, FileSink(plan, Stats(), threads)
+        self.kept = 0
+
+    @abstractmethod
+    def _write_own(self, frame: Frame) -> None:
+        """Writes what the second film has of a frame."""
+
+    def write(self, item: Item) -> None:
+        """Writes to the second film, and then the frame or packet; raises OutputError."""
+        if isinstance(item, Frame):
+            self._write_own(item)
+        self._film.write(item)
+
+    def finish(self) -> None:
+        """Finishes the second film, then the film."""
+        self._own.finish()
+        self._film.finish()
+
+    def abort(self, *, keep_partial: bool) -> str | None:
+        """Ends both; what was done of the second film becomes NAME.partial.mkv like the film."""
+        self._own.abort(keep_partial=keep_partial)
+        partial = self._film.abort(keep_partial=keep_partial)
+        self.kept = min(self._film.kept, self._own.kept)
+        return partial

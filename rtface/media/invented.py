@@ -18,12 +18,11 @@ from rtface.frame import Frame
 from rtface.media.coding import Coding
 from rtface.media.color import ColorTags
 from rtface.media.encoders import FAMILIES, VideoPlan, set_slices
-from rtface.media.file_sink import FileSink
+from rtface.media.file_sink import CompanionSink
 from rtface.media.probe import MediaInfo
 from rtface.media.stream_plan import OutputPlan
 from rtface.media.workfile import Target
-from rtface.protocols import Item, Sink
-from rtface.stats import Stats
+from rtface.protocols import Sink
 from rtface.util.av_arrays import plane_rows
 
 _FULL_RANGE = 2
@@ -69,7 +68,7 @@ def plan_map(target: Target, info: MediaInfo) -> OutputPlan:
     return OutputPlan(target, "matroska", video, [], described)
 
 
-class InventedSink:
+class InventedSink(CompanionSink):
     """A sink of a film that also writes the map of what was invented.
 
     Args:
@@ -77,30 +76,10 @@ class InventedSink:
         target: the map's place, checked.
         info: the input.
         threads: encoder threads, None for the encoder's own choice.
-
-    Attributes:
-        kept: frames that lie in the partial film and in the partial map.
     """
 
     def __init__(self, film: Sink, target: Target, info: MediaInfo, threads: int | None = None) -> None:
-        self._film = film
-        self._own = FileSink(plan_map(target, info), Stats(), threads)
-        self.kept = 0
+        super().__init__(film, plan_map(target, info), threads)
 
-    def write(self, item: Item) -> None:
-        """Writes the map of a frame, and then the frame; raises OutputError."""
-        if isinstance(item, Frame):
-            self._own.write(map_frame(item))
-        self._film.write(item)
-
-    def finish(self) -> None:
-        """Finishes the map, then the film."""
-        self._own.finish()
-        self._film.finish()
-
-    def abort(self, *, keep_partial: bool) -> str | None:
-        """Ends both; what was done of the map becomes NAME.partial.mkv like the film."""
-        self._own.abort(keep_partial=keep_partial)
-        partial = self._film.abort(keep_partial=keep_partial)
-        self.kept = min(self._film.kept, self._own.kept)
-        return partial
+    def _write_own(self, frame: Frame) -> None:
+        self._own.write(map_frame(frame))
