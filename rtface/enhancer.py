@@ -24,6 +24,7 @@ from rtface.option_types import EnhancerOptions
 from rtface.options import Options, Scope, check_scope
 from rtface.pipeline.build import frame_parts
 from rtface.pipeline.chain import find_faces
+from rtface.pipeline.enforce import enforce
 from rtface.stages.runner import Stages, before
 from rtface.stats import Stats
 from rtface.util import parse
@@ -85,6 +86,7 @@ class Enhancer:
         with python_errors():
             self._options = Options.of({"engine": engine, "strength": strength, "device": device, **options})
             check_scope(options, self._options, Scope.ENHANCER, flags=False)
+            enforce(self._options, Scope.ENHANCER)
             self._format: ArrayFormat = check_format(format)
             rate: Any = parse.rate(fps, "fps")
             self._tick = Fraction(1, 90_000)

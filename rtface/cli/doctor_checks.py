@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import platform
 import re
@@ -19,6 +20,7 @@ from rtface.cli.option_sources import load
 from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.errors import RtfaceError
 from rtface.jobs.queue.api import Queue, queue_path
+from rtface.policy import policies, site_path
 from rtface.util.finding import Finding, State
 from rtface.util.install import PIP, extra_line, reinstall_line
 from rtface.util.paths import cache_dir, config_dir
@@ -34,7 +36,8 @@ def examine() -> list[Finding]:
     """Everything that can be found out without a film; never raises."""
     findings: list[Finding] = []
     for check in (check_python, check_packages, check_opencv, check_codecs, check_engines, check_tracker, check_folders,
-                  check_settings, check_openvino, check_optional, check_onnxruntime, check_nvidia, check_live):
+                  check_settings, check_policy, check_openvino, check_optional, check_onnxruntime, check_nvidia,
+                  check_live):
         try:
             findings.extend(check())
         except Exception as error:  # noqa: BLE001 - a check that breaks is itself a finding
@@ -210,6 +213,23 @@ def check_settings() -> Iterator[Finding]:
                       "set RTFACE_CONFIG_DIR to a folder of yours")
         return
     yield Finding("configuration", "ok", ", ".join(given) or f"defaults ({path} is not there)")
+
+
+def check_policy() -> Iterator[Finding]:
+    from rtface.pipeline.enforce import check_words
+
+    try:
+        found = policies()
+        for policy in found:
+            check_words(policy)
+    except RtfaceError as error:
+        yield Finding("policy", "fault", str(error), "mend the file as its administrator, or remove it")
+        return
+    for policy in found:
+        said = ", ".join(f"{key} = {json.dumps(value)}" for key, value in policy.given.items()) or "no key is set"
+        yield Finding("policy", "ok", f"{said} ({policy.path})")
+    if not found:
+        yield Finding("policy", "ok", f"none ({site_path() or 'policy.toml'} is not there)")
 
 
 def check_openvino() -> Iterator[Finding]:

@@ -93,9 +93,12 @@ class Resumable:
 def run_film(input: Path | Address, output: Path | str, options: Options, flags: Resumable, console: Console, *,
              stats: Stats, progress: Show, stop: threading.Event) -> Report | None:
     """Runs a film as a job where it is one, else in one piece; None where it was only planned."""
+    from rtface.jobs.retention import remove_old_jobs
     from rtface.pipeline.film import run_file
 
     flags.check()
+    if not options.dry_run:
+        remove_old_jobs([Path(output).resolve().parent, *([flags.folder] if flags.folder else [])])
     job = _job(input, output, options, flags, console)
     if job is None:
         return run_file(input, output, options, stats=stats, progress=progress, stop=stop, building=console.building)

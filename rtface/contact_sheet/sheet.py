@@ -21,9 +21,10 @@ from rtface.frame import Color, Frame
 from rtface.media.images import ImagePlan, write_image
 from rtface.media.provenance import describe
 from rtface.media.workfile import Target, write_whole
-from rtface.options import Options
+from rtface.options import Options, Scope
 from rtface.persons.network import PersonNetwork
 from rtface.pipeline.build import Threads, engine_request, film_parts
+from rtface.pipeline.enforce import enforce
 from rtface.pipeline.runtime import open_runtime
 from rtface.protocols import Runtime
 from rtface.report import metadata_options
@@ -86,6 +87,8 @@ def make_sheet(input: Path | Address, options: Options, wanted: SheetOptions, *,
         Interrupted: `stop` was set.
     """
     began, stats, stop = clock(), stats or Stats(), stop or threading.Event()
+    for engine in dict.fromkeys(variant.engine for variant in wanted.variants):
+        enforce(replace(options, engine=engine), Scope.FILM | Scope.ANALYSIS)
     say = status or _silent
     with ExitStack() as stack:
         say("loading")

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from rtface.engine.host_engine import HostEngine
-from rtface.engine.recipe import Recipe, find_recipes, load_recipe, unknown_engine
+from rtface.engine.recipe import SHIPPED, Recipe, find_recipes, load_recipe, unknown_engine
 from rtface.errors import EngineError, MissingComponent, UsageError
+from rtface.policy import policies
 from rtface.protocols import Engine
 from rtface.util.install import reinstall_line
 
@@ -76,13 +77,24 @@ def engine_names(name: str, fidelity: float | None = None) -> tuple[str, ...]:
     return {"auto": (large, LIGHT), "default": (large,)}.get(name, (name,))
 
 
-def check_commercial(recipe: Recipe) -> None:
+def check_allowed(recipe: Recipe, *, commercial_use: bool = False) -> None:
+    """Raises UsageError for an engine that the run's `commercial_use` or a policy refuses, and says why."""
+    if commercial_use:
+        _check_commercial(recipe, "commercial-use is on")
+    for policy in policies():
+        policy.check_engine(recipe.name, shipped=recipe.folder.parent == SHIPPED,
+                            vivid=recipe.family != "CNN" or recipe.controls.fidelity is not None)
+        if policy.commercial_use:
+            _check_commercial(recipe, f"commercial-use is on in the policy {policy.path}")
+
+
+def _check_commercial(recipe: Recipe, why: str) -> None:
     """Raises UsageError for an engine that may not be used commercially, naming its licence and what may."""
     licence = recipe.licence
     if licence.commercial_use:
         return
     allowed = [r.name for r in _readable() if r.licence.commercial_use]
-    raise UsageError(f"engine {recipe.name} may not be used commercially ({licence.shown}), and commercial-use is on; "
+    raise UsageError(f"engine {recipe.name} may not be used commercially ({licence.shown}), and {why}; "
                      f"allowed are: {', '.join(allowed) or 'none that is here'}")
 
 
@@ -169,8 +181,8 @@ class EngineSet:
         On `threads` cores; engines that are not recurrent on `background_threads`, where given: live, a heavy one
         works in the background.
 
-        Raises as `load_engine`; UsageError also for an engine that may not be used commercially where that is asked
-        for, and for `fidelity` where the engine asked for by name has no such control.
+        Raises as `load_engine` and `check_allowed`; UsageError also for `fidelity` where the engine asked for by name
+        has no such control.
         """
         self._asked = EngineRequest(asked) if isinstance(asked, str) else asked
         name = self._asked.name
@@ -191,13 +203,11 @@ class EngineSet:
             raise
 
     def named(self, name: str) -> RunningEngine:
-        """The engine of that name, loaded when it is not yet; raises as `load_engine`, and UsageError where it may not
-        be used commercially and that is asked for."""
+        """The engine of that name, loaded when it is not yet; raises as `load_engine` and `check_allowed`."""
         name = DEFAULT if name == "default" else name
         if name not in self.engines:
             recipe = recipe_named(name)
-            if self._asked.commercial_use:
-                check_commercial(recipe)
+            check_allowed(recipe, commercial_use=self._asked.commercial_use)
             if recipe.controls.fidelity is not None:
                 recipe = replace(recipe, fidelity=self._asked.fidelity)
             self.engines[name] = self._opener(recipe)

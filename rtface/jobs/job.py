@@ -32,8 +32,9 @@ from rtface.media.leftovers import clear_leftovers
 from rtface.media.outputs import OutputPath, check_outputs
 from rtface.media.source import FileSource
 from rtface.media.workfile import Target
-from rtface.options import OPTIONS, Options
+from rtface.options import OPTIONS, Options, Scope
 from rtface.pipeline.checksums import checksum_outputs, write_checksums
+from rtface.pipeline.enforce import enforce
 from rtface.pipeline.progress import Show
 from rtface.pipeline.runtime import BuildProgress
 from rtface.pipeline.sidecar import Made, has_sidecar, sidecar_output, write_sidecar
@@ -96,6 +97,7 @@ class FilmJob:
             InputError: the film cannot be read, or is another than the job's.
             OutputError: the folder cannot be made.
         """
+        enforce(options, Scope.FILM | Scope.ENCODED)
         source, target = input.resolve(), output.resolve()
         place = JobFolder(folder.absolute() if folder is not None else folder_of(target))
         if restart and place.path.is_dir():
@@ -170,6 +172,7 @@ class FilmJob:
             Interrupted: `stop` was set, or Ctrl-C came; its message says how to continue.
         """
         stats, stop, options = stats or Stats(), stop or threading.Event(), self.options
+        enforce(options, Scope.FILM | Scope.ENCODED)
         report = Report(str(self.plan.source), str(self.plan.target), __version__, options.engine, options.device,
                         options=report_options(options))
         began, before = perf_counter(), sum(self.plan.frames[number] for number in self.folder.finished())

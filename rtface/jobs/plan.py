@@ -18,7 +18,7 @@ from typing import Any
 import av
 
 from rtface._version import __version__
-from rtface.engine.engine_set import DEFAULT, LIGHT, engine_names, recipe_named
+from rtface.engine.engine_set import DEFAULT, LIGHT, check_allowed, engine_names, recipe_named
 from rtface.engine.recipe import find_recipes
 from rtface.errors import InputError, UsageError
 from rtface.jobs.borders import SEGMENT_S, borders, read_times
@@ -265,6 +265,8 @@ def make_plan(info: MediaInfo, source: Path, output: Path, options: Options,
         shots, _ = read_shots(options.shots, FilmClock.of(info, options.timecode))
         if shots.names_tracks:
             return f"{source.name} is processed without a job, because {shots.name} names tracks"
+        for name in shots.engines:
+            check_allowed(recipe_named(name))
     container = FORMATS[output.suffix.lower()]
     video = encoder_of(info, container, options)
     further = plan_further(options, info, video, output.name)

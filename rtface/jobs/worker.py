@@ -45,9 +45,10 @@ from rtface.media.correction import FrameCorrections
 from rtface.media.encoders import VideoPlan
 from rtface.media.source import FileSource
 from rtface.media.stream_plan import OutputPlan
-from rtface.options import Options
+from rtface.options import Options, Scope
 from rtface.pipeline.build import RunParts, Threads, film_parts, open_film, segment_parts
 from rtface.pipeline.chain import chain, end_at_faults
+from rtface.pipeline.enforce import enforce
 from rtface.pipeline.runtime import BuildProgress
 from rtface.pipeline.segment_plan import SegmentPlan, plan_segments
 from rtface.pipeline.segments import in_segments
@@ -134,6 +135,7 @@ class Worker:
                  on_beat: Callable[[], object] | None = None, segments: int | None = None) -> None:
         self._folder, self._plan = folder, JobPlan.load(folder)
         self._options: Options = options_of(self._plan, threads=threads, segments=segments)
+        enforce(self._options, Scope.FILM)
         self._threads = Threads.for_film(threads)
         self._stop = stop or threading.Event()
         self._on_step, self._building = on_step, building

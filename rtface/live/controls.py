@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from rtface.errors import UsageError
 
@@ -13,12 +13,17 @@ STEP = 0.1
 class LiveControls:
     """Settings that the run reads before every frame; safe to use from several threads.
 
+    Args:
+        strength, light, cpu_budget, enabled: values at the start.
+        locked: settings that cannot be changed, with the reason.
+
     Attributes:
         stop: set to end the run.
     """
 
     def __init__(self, *, strength: float = 1.0, light: float = 0.0, cpu_budget: float = 1.0,
-                 enabled: bool = True) -> None:
+                 enabled: bool = True, locked: Mapping[str, str] | None = None) -> None:
+        self._locked = locked or {}
         self._values: dict[str, float | bool] = {"enabled": enabled, "strength": strength, "light": light,
                                                  "cpu_budget": cpu_budget}
         self._lock = threading.Lock()
@@ -54,7 +59,7 @@ class LiveControls:
         """Changes one value.
 
         Raises:
-            UsageError: an unknown name, or a value of another type or out of range.
+            UsageError: an unknown name, a locked one, or a value of another type or out of range.
         """
         with self._lock:
             if name not in self._values:
@@ -64,6 +69,8 @@ class LiveControls:
                                  f"not {value}")
             if not isinstance(value, bool) and not 0.0 <= value <= 1.0:  # NaN too
                 raise UsageError(f"{name} is a number from 0 to 1, not {value}")
+            if name in self._locked:
+                raise UsageError(self._locked[name])
             self._values[name] = value
         for listener in self._listeners:
             listener(name, value)

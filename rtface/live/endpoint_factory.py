@@ -5,7 +5,7 @@ from __future__ import annotations
 from rtface import plugins
 from rtface._version import __version__
 from rtface.errors import UsageError
-from rtface.live.addresses import LiveAddress, check_addresses, resolve_address
+from rtface.live.addresses import LiveAddress, check_addresses, live_scope, resolve_address
 from rtface.live.protocols import LiveSink, LiveSource
 from rtface.live.session import Endpoints
 from rtface.live.slate import Slate
@@ -14,6 +14,7 @@ from rtface.media.outputs import OutputPath, check_outputs
 from rtface.media.provenance import describe
 from rtface.options import LiveOptions, Options, OutputOptions
 from rtface.pipeline.build import live_engine
+from rtface.pipeline.enforce import enforce
 from rtface.report import metadata_options
 from rtface.stats import Stats
 
@@ -28,6 +29,7 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
     from rtface.live.sources.sound_sources import open_sound_source
 
     check_addresses(source, sink)
+    enforce(options, live_scope(source, sink, options))
     named = [sink]
     also = None if options.also is None else resolve_address(str(options.also))
     if also is not None:

@@ -31,6 +31,7 @@ from rtface.media.outputs import OutputPath, check_outputs
 from rtface.options import Options
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.pipeline.build import live_tracker_and_runtime
+from rtface.pipeline.enforce import locked_controls
 from rtface.pipeline.persons import open_persons
 from rtface.protocols import Tracker
 from rtface.quality.governor import QualityGovernor
@@ -271,7 +272,7 @@ def run_live(ends: Endpoints, options: Options, *, stats: Stats | None = None, s
     target = check_outputs([OutputPath(options.report, "--report")], inputs=[],
                            overwrite=options.overwrite)[0] if options.report else None
     stats, controls = stats or Stats(), LiveControls(
-        strength=options.strength, light=options.light, cpu_budget=options.cpu_budget)
+        strength=options.strength, light=options.light, cpu_budget=options.cpu_budget, locked=locked_controls())
     controls.stop = stop or controls.stop
     began = perf_counter()
     with closing(_begun(ends, options, stats, controls)) as live:

@@ -14,9 +14,10 @@ from rtface.enhance.track_store import TrackStore
 from rtface.errors import Interrupted
 from rtface.frame import Bytes, Frame
 from rtface.media.images import list_images
-from rtface.options import Options
+from rtface.options import Options, Scope
 from rtface.pipeline.build import Threads, analysis_parts, open_film
 from rtface.pipeline.chain import WAITING, bytes_of, end_at_faults, split_fields, track
+from rtface.pipeline.enforce import enforce
 from rtface.pipeline.persons import open_persons
 from rtface.pipeline.progress import Progress, Show, SpeedMeter
 from rtface.pipeline.stills import frames_of_stills
@@ -40,6 +41,7 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
         faces: receives an image of the fittest face of each track, by id, uint8 RGB 256×256×3.
     """
     stats, stop = stats or Stats(), stop or threading.Event()
+    enforce(options, Scope.ANALYSIS)
     threads = Threads.for_film(options.threads)
     with ExitStack() as stack:
         source = None

@@ -32,12 +32,13 @@ from rtface.media.source import FileSource
 from rtface.media.start_timecode import output_timecode
 from rtface.media.stream_plan import FORMATS
 from rtface.media.workfile import Target
-from rtface.options import Options
+from rtface.options import Options, Scope
 from rtface.pipeline.build import Threads, film_parts, open_film, plan_film_output
 from rtface.pipeline.chain import chain, end_at_faults
 from rtface.pipeline.checksums import checksum_outputs, write_checksums
 from rtface.pipeline.compare import Comparison, open_pairs, pair_tags
 from rtface.pipeline.dry_run import describe_plan
+from rtface.pipeline.enforce import enforce
 from rtface.pipeline.film_writer import FilmOutputs, FilmWriter
 from rtface.pipeline.invented import check_invented, measure_invented, wants_map
 from rtface.pipeline.progress import Show
@@ -84,6 +85,7 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
     report = Report(str(input), os.fspath(output), __version__, options.engine, options.device,
                     options=report_options(options))
     stills = is_stills_job(input, output, options)
+    enforce(options, Scope.STILLS if stills else Scope.FILM | Scope.ENCODED)
     check_map_name(options.invented, still=stills)
     written = [OutputPath(output, folder=_into_folder(input, output, stills), resumes=stills)]
     written += [OutputPath(path, f"--{name.replace('_', '-')}") for name in ("keep_correction", "compare", "invented",

@@ -25,6 +25,7 @@ from rtface.media.source import FileSource
 from rtface.media.stream_plan import FORMATS, plan_output
 from rtface.options import EncodeOptions
 from rtface.pipeline.checksums import Doing
+from rtface.pipeline.enforce import enforce_undo
 from rtface.protocols import Sink
 from rtface.stats import Stats
 from rtface.util.av_arrays import plane_rows, sample_bytes
@@ -84,6 +85,7 @@ def undo(film: Path, correction: Path, output: Path, *, start: float | None = No
             together.
     """
     encode, stats, stop = encode or EncodeOptions(), stats or Stats(), stop or (lambda: False)
+    enforce_undo()
     if not film.is_dir() and Path(output).suffix.lower() not in FORMATS:
         raise UsageError(f"{output}: name a film ({', '.join(FORMATS)})")
     [target] = check_outputs([OutputPath(output, folder=film.is_dir())], inputs=[film, correction],

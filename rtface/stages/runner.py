@@ -99,7 +99,7 @@ class Stages:
         begun = origin if origin is not None else time.monotonic() if live else 0.0
         parsed = [Spec.parse(text) for text in specs]
         for spec in parsed if commercial_use else ():
-            _check_commercial_use(spec.name)
+            check_commercial_use(spec.name, "leave it out, or --commercial-use")
         return cls([(spec.name, make_stage(spec)) for spec in parsed], stats, Run(live, begun))
 
     @property
@@ -236,11 +236,13 @@ def _hidden(frame: Frame) -> Frame:
     return canvas.frame
 
 
-def _check_commercial_use(name: str) -> None:
+def check_commercial_use(name: str, hint: str) -> None:
+    """Raises UsageError, which ends with `hint`, for a stage that says of itself that it may not be used commercially;
+    also as `load_stage`."""
     kind = load_stage(name)
     if not getattr(kind, "commercial_use", Stage.commercial_use):
         raise UsageError(f"the stage {name} may not be used commercially ({getattr(kind, 'licence', Stage.licence)}); "
-                         "leave it out, or --commercial-use")
+                         f"{hint}")
 
 
 def _check(after: object, frame: Frame) -> None:

@@ -186,7 +186,19 @@ class Store:
                     columns = columns | {"position": last + 1}
                 database.execute(f"UPDATE item SET {', '.join(f'{name} = ?' for name in columns)} WHERE id = ?",
                                  (*columns.values(), number))
-        for row in removed:
+        self._removed(removed)
+
+    def remove_ended(self, before: float) -> list[str]:
+        """Removes items that ended before a time (seconds since 1970), with their logs; gives their outputs."""
+        with self._transaction() as database:
+            rows = database.execute("DELETE FROM item WHERE state IN ('done', 'failed', 'cancelled') AND ended_at < ? "
+                                    "RETURNING *", (before,)).fetchall()
+        self._removed(rows)
+        return [row["output"] for row in rows]
+
+    def _removed(self, rows: Sequence[sqlite3.Row]) -> None:
+        """Removes the logs and addresses of items that were removed."""
+        for row in rows:
             self._forget_address(row["source"])
             with contextlib.suppress(OSError):
                 self.log_path(row["id"]).unlink()

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any, TextIO
 
 from rtface.concurrency.threads import start_thread
+from rtface.errors import UsageError
 from rtface.live.controls import LiveControls
 
 HELP = "keys: space on/off, + - strength, l L light down/up, q end, ? this"
@@ -34,10 +35,11 @@ class KeyBindings:
 
     Args:
         controls: what is changed.
-        say: is given `HELP` when it is asked for.
+        say: is given `HELP` when it is asked for, and why a setting cannot be changed.
     """
 
     def __init__(self, controls: LiveControls, say: Callable[[str], None]) -> None:
+        self._say = say
         self._actions: dict[str, Callable[[], None]] = {
             " ": controls.toggle, "?": lambda: say(HELP), "q": lambda: controls.stop.set(),
             "l": lambda: controls.nudge(-1, "light"), "L": lambda: controls.nudge(1, "light")}
@@ -53,7 +55,10 @@ class KeyBindings:
         for key in _KEY.findall(whole):
             action = self._actions.get(key.replace("\x1bO", "\x1b["))
             if action is not None:
-                action()
+                try:
+                    action()
+                except UsageError as error:  # a policy locks the setting
+                    self._say(str(error))
         return unfinished[0] if unfinished else ""
 
 
