@@ -172,7 +172,7 @@ class Enhancer:
                 item = self._corrected(item)
         else:
             self._faces, self._results = (), ()
-        item = self._stages.process(item, seen)
+        item = self._stages.process(item if self.enabled else replace(item, enhancing=False), seen)
         return item.image if given else array_from_image(item.image)
 
     def _corrected(self, frame: Frame) -> Frame:

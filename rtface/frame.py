@@ -143,6 +143,7 @@ class Frame:
         filtered: True once a filter that is no network changed it: its light (`rtface.live.brighten`), or the dots of
             a print (`rtface.correct.halftone`).
         generated: True once a stage has drawn a face, or a part of one, that a network made up.
+        enhancing: False while the user has switched the enhancement off (live runs, `rtface.Enhancer`).
         new: True when this is an image unrelated to the one before (separate stills).
         lead_in: True on a frame before a segment that is processed only to settle its state
             (`rtface.pipeline.segments`); it is neither counted nor written.
@@ -171,6 +172,7 @@ class Frame:
     changed: tuple[Box, ...] | None = ()
     filtered: bool = False
     generated: bool = False
+    enhancing: bool = True
     new: bool = False
     lead_in: bool = False
     before: av.VideoFrame | None = None

@@ -230,7 +230,7 @@ class Worker:
                 before = self._folder.read(self._folder.record(first - 1)) if first else None
                 source = self._source(first, before is not None, stack)
                 stages = Stages.open(self._options.stages, self._stats, origin=float(self._plan.begins),
-                                     commercial_use=self._options.commercial_use)
+                                     begins=float(self._plan.starts[0]), commercial_use=self._options.commercial_use)
                 stack.callback(stages.close)
                 stages.watch(parts.tracker, self._options.tracker)
                 if first:

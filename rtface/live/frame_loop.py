@@ -137,7 +137,9 @@ class FrameLoop:
 
     def _finish_one(self, frame: Frame) -> None:
         frame = self._enhance.label(frame)
-        if frame.faces and self._controls.enabled and self._wanted():
+        if not self._controls.enabled:
+            frame = replace(frame, enhancing=False)
+        elif frame.faces and self._wanted():
             frame = self._enhanced(frame)
         try:
             frame = self._filters.after(frame)

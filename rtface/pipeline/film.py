@@ -195,7 +195,9 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
                            and options.keep_correction is None and not options.stages and options.damage == "none"
                            and not wants_map(options))
         check_invented(options, source.info.color.transfer)
-        stages = Stages.open(options.stages, stats, origin=float(source.info.clock_start),
+        info = source.info
+        stages = Stages.open(options.stages, stats, origin=float(info.clock_start),
+                             begins=float(info.video_start if info.start is None else info.start),
                              commercial_use=options.commercial_use)
         stack.callback(stages.close)
         report.notes += stages.notes(comparing=options.compare is not None)

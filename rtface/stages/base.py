@@ -16,10 +16,13 @@ class Run:
     Attributes:
         live: whether frames come from a camera or stream.
         origin: `Frame.time` at which the film or the run began.
+        begins: `Frame.time` at which a film's output begins, later than `origin` after ``--start``; None where the
+            first frame is the first of the output (live runs, stills, single frames).
     """
 
     live: bool = False
     origin: float = 0.0
+    begins: float | None = None
 
     def elapsed(self, frame: Frame) -> float:
         """Seconds since the film or the run began."""

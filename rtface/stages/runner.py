@@ -81,8 +81,8 @@ class Stages:
         self._at_work.sort(key=lambda one: not one.needs_before)
 
     @classmethod
-    def open(cls, specs: Sequence[str], stats: Stats, live: bool = False, origin: float | None = None, *,
-             commercial_use: bool = False) -> Stages:
+    def open(cls, specs: Sequence[str], stats: Stats, live: bool = False, origin: float | None = None,
+             begins: float | None = None, *, commercial_use: bool = False) -> Stages:
         """Makes the stages of `Options.stages`.
 
         Args:
@@ -90,6 +90,7 @@ class Stages:
             stats: gets "stage NAME" (seconds) and `stage_faults`.
             live: whether it is a live run, which begins now.
             origin: seconds of `Frame.time` at which a film begins.
+            begins: likewise its output, after ``--start``.
             commercial_use: refuse stages that say of themselves that they may not be used commercially.
 
         Raises:
@@ -100,7 +101,7 @@ class Stages:
         parsed = [Spec.parse(text) for text in specs]
         for spec in parsed if commercial_use else ():
             check_commercial_use(spec.name, "leave it out, or --commercial-use")
-        return cls([(spec.name, make_stage(spec)) for spec in parsed], stats, Run(live, begun))
+        return cls([(spec.name, make_stage(spec)) for spec in parsed], stats, Run(live, begun, begins))
 
     @property
     def needs_before(self) -> bool:

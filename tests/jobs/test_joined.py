@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -58,6 +59,19 @@ def test_lossless_output_is_that_of_one_process(kind: str, tmp_path: Path):
     in_segments(source, other, options, stop_at=40)
     same_film(one, other)
     assert not list(tmp_path.glob("*.rtface"))
+
+
+def test_a_label_follows_the_time_of_the_film(tmp_path: Path):
+    source = films.FILMS["h264 with B-frames"](tmp_path)
+    options = Options(tracker="none", codec="ffv1", start=0.4)
+    plain, one, other = (tmp_path / f"{name}.mkv" for name in ("plain", "one", "other"))
+    run_file(source, plain, options)
+    options = replace(options, stages=("label:seconds=1.4,size=0.3",))
+    run_file(source, one, options)
+    in_segments(source, other, options)
+    same_film(one, other)
+    labelled = [a != b for a, b in zip(films.frame_hashes(plain), films.frame_hashes(one), strict=True)]
+    assert labelled == [True] * 35 + [False] * (len(labelled) - 35)
 
 
 @pytest.mark.parametrize(("codec", "suffix", "more"), [

@@ -142,7 +142,7 @@ def test_controls_are_read_before_every_frame():
         rig.sink.wait_for(number)
         touched.append(rig.out[-1].touched)
     rig.loop.close()
-    assert touched == [True, False, True]
+    assert touched == [frame.enhancing for frame in rig.out] == [True, False, True]
     assert rig.enhance.strength == 0.3
     assert rig.tracker.calls == 2
 

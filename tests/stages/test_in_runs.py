@@ -209,6 +209,7 @@ def test_the_enhancer(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_array_equal(out[8:], picture[8:])
         assert (out[:8] == (255, 0, 0)).all()
         assert trial_stages.seen[-1].faces  # what a veil needs
+        assert not trial_stages.seen[-1].enhancing and trial_stages.seen[-2].enhancing
 
 
 def test_the_command_line_explains_and_takes_stages(tmp_path: Path) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtface.stages import Canvas, Frame, Sprite, option, state
+from rtface.stages import Canvas, Frame, Run, Sprite, option, state
 from rtface.util.parse import choice, number, path
 from rtface_overlays.places import PLACES, stand
 from rtface_overlays.text import Rgba, check_colour, font_for, panel
 
 PRESETS = {"none": ("AI-enhanced", "bottom-right"), "eu-modified": ("AI MODIFIED", "top-right")}
 """Text and place by the name of a preset; eu-modified has those of the EU's code of practice for modified films."""
+# Seconds without a frame after which a live source was away.
+_PAUSE_S = 1.0
 
 
 @dataclass
@@ -23,6 +26,8 @@ class Label:
     text: str = option("", "the text; empty for the preset's")
     place: str = option("auto", "top-left, top, top-right, left, center, … bottom-right; auto: the preset's",
                         choice("auto", *PLACES))
+    seconds: float = option(0.0, "how long it is shown at the start, and live after every pause; 0: always",
+                            number(0, 86_400))
     size: float = option(0.03, "height of the text, share of the frame's height", number(0.005, 0.5))
     margin: float = option(0.025, "to the frame's edge, share of its height", number(0, 0.5))
     opacity: float = option(0.85, "0…1", number(0, 1))
@@ -30,13 +35,35 @@ class Label:
     background: Rgba = option("#0000008c", "of the panel; none for no panel", check_colour)
     font: Path | None = option(None, "a .ttf or .otf file", path)
     _made: dict[tuple[float, float], Sprite] = state(dict)
+    _run: Run = state(Run)
+    _since: float | None = state(lambda: None)
+    _last: float = state(float)
 
     def __post_init__(self) -> None:
         text, place = PRESETS[self.preset]
         self.text, self.place = self.text or text, place if self.place == "auto" else self.place
         font_for(self.text, 20, self.font)  # a font that lacks a letter is said before the run
 
+    def begin(self, run: Run) -> None:
+        """Takes the clock."""
+        self._run = run
+
+    def _shown(self, frame: Frame) -> bool:
+        """Whether the label is true of a frame, and due on it."""
+        if not frame.enhancing and not frame.generated and re.match(r"AI\b", self.text):
+            self._since = None  # it begins again with the correction
+            return False
+        begins, paused = self._run.begins, self._run.live and frame.time - self._last > _PAUSE_S
+        if begins is not None:
+            self._since = begins  # by the clock of the film, as a job begins in the middle of it
+        elif self._since is None or paused:
+            self._since = frame.time
+        self._last = frame.time
+        return not self.seconds or frame.new or frame.time - self._since < self.seconds
+
     def __call__(self, frame: Frame) -> Frame:
+        if not self._shown(frame):
+            return frame
         canvas = Canvas(frame)
         size = canvas.width, canvas.height
         if size not in self._made:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +35,48 @@ def test_a_preset_is_the_label_that_it_names() -> None:
     assert np.array_equal(rgb(preset), rgb(written)) and not np.array_equal(rgb(preset), rgb(moved))
     with pytest.raises(UsageError, match="preset"):
         make_stage(Spec.parse("label:preset=eu"))
+
+
+def _shown(label: Any, *times: float, **more: object) -> list[bool]:
+    """Whether the label draws on frames of these times."""
+    plain = rgb(frame(0, faces=False))
+    return [not np.array_equal(rgb(label(frame(round(25 * time), faces=False, **more))), plain) for time in times]
+
+
+def _label(spec: str, run: Run) -> Any:
+    made = make_stage(Spec.parse(spec))
+    made.begin(run)
+    return made
+
+
+def test_a_label_stands_at_the_start_of_a_film() -> None:
+    label = _label("label:seconds=2", Run(origin=1.0, begins=11.0))
+    assert _shown(label, 11, 12.9, 13, 13.2, 30, 11.5) == [True, True, False, False, False, True]
+    middle = _label("label:seconds=2", Run(origin=1.0, begins=11.0))  # of a job that begins here
+    assert _shown(middle, 40, 41) == [False, False]
+    assert _shown(_label("label", Run(begins=0.0)), 0, 5000) == [True, True]
+
+
+def test_a_label_stands_again_after_every_pause_live() -> None:
+    label = _label("label:seconds=2", Run(live=True, origin=99.0))
+    assert _shown(label, 100, 100.5, 101.4, 102, 102.9) == [True, True, True, False, False]
+    assert _shown(label, 103.8, 106, 106.9, 107.8, 108.4) == [False, True, True, True, False]
+
+
+def test_every_still_has_its_label() -> None:
+    assert _shown(_label("label:seconds=1", Run()), 0, 5, 9, new=True) == [True, True, True]
+
+
+def test_a_label_is_away_while_the_enhancement_is_off() -> None:
+    label = _label("label:preset=eu-modified,seconds=1", Run(live=True))
+    assert _shown(label, 1, 1.4, 2.2) == [True, True, False]
+    assert _shown(label, 3, 3.5, enhancing=False) == [False, False]
+    assert _shown(label, 4, 4.5, 5.2) == [True, True, False]
+    assert _shown(label, 6, enhancing=False, generated=True) == [False]
+    always = _label("label", Run(live=True))
+    assert _shown(always, 1, enhancing=False) == [False] and _shown(always, 2) == [True]
+    assert _shown(always, 3, enhancing=False, generated=True) == [True]  # another stage made a face up
+    assert _shown(_label("label:text=Studio 2", Run(live=True)), 1, enhancing=False) == [True]
 
 
 def test_a_label_reads_what_it_says() -> None:
