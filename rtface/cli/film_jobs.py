@@ -107,6 +107,7 @@ def run_film(input: Path | Address, output: Path | str, options: Options, flags:
         console.say(f"resumed: {job.resumed} of {count} segments are done")
     if flags.workers == "0" and not job.complete:
         named = "1 segment" if count == 1 else f"{count} segments"
+        job.find_numbers(progress, stop, console.say)
         console.say(f"{job.folder.path}: planned, {named}; take part with: rtface work {job.folder.path} "
                     f"(or rtface segment {job.folder.path} N); the same command joins them in the end")
         return None
@@ -139,7 +140,6 @@ def _job(input: Path | Address, output: Path | str, options: Options, flags: Res
 
 def why_no_job(input: Path | Address, output: Path | str, options: Options) -> str | None:
     """Why a run cannot be a job; None where it can."""
-    from rtface.enhance.face_filter import FaceFilter
     from rtface.media.stream_plan import FORMATS
     from rtface.pipeline.compare import IMAGES
     from rtface.pipeline.stills import is_image
@@ -152,14 +152,9 @@ def why_no_job(input: Path | Address, output: Path | str, options: Options) -> s
         return "--dry-run is given"
     if options.compare is not None and options.compare.suffix.lower() in IMAGES:
         return "--compare names an image"
-    if options.treatment is not None or FaceFilter.parse(options.faces).ids is not None:
-        option = "--treatment" if options.treatment else "--faces"
-        return f"{option} names tracks or persons, whose numbers change from run to run"
     if options.invented is not None or options.show == "invented":
         option = "--invented" if options.invented is not None else "--show invented"
         return f"{option} is given, and the map of what was invented is made in one process only"
-    if options.person:
-        return "--person is given, and persons are recognised in one process only"
     return None
 
 

@@ -19,6 +19,7 @@ from rtface.pipeline.segment_plan import Sight, same_tracks
 from rtface.report import Report, Span, TrackReport
 from rtface.stats import Histogram, Stats
 from rtface.tracking.identity import same_place
+from rtface.util.parse import UNKNOWN_PERSON
 
 # Seconds before the end of a segment whose faces the record keeps: tracks and treatments are continued by them where
 # another worker continues. A lead-in, and a little more.
@@ -90,7 +91,8 @@ class SegmentFigures:
             "stages": {name: _less(now, self._stages.get(name)) for name, now in stages.items()},
             "warnings": [line for line in warnings if line not in self._warnings],
             "tracks": [self._track(key, numbers[key]) for key in sorted(numbers)
-                       if min(int(numbers[key][0]), self._seen[key]) > self._given[key]],
+                       if min(int(numbers[key][0]), self._seen[key]) > self._given[key]
+                       or (self._seen[key] and key not in self._given)],  # --faces leaves it out
             "faces_before": _sights_out(self._head), "faces_last": _sights_out(self._sights),
             "treatments": self._treatments()}
         self._counters, self._stages, self._warnings, self._numbers = counters, stages, set(warnings), numbers
@@ -119,7 +121,8 @@ class SegmentFigures:
             self._spans[key, span.from_s] = span.frames
             if grown > 0:
                 spans.append({**asdict(span), "from_s": max(span.from_s, round(self._from_s, 3)), "frames": grown})
-        return {**asdict(report), "frames": frames, "first_s": max(report.first_s, round(self._from_s, 3)),
+        return {**asdict(report), "person": self._tracks.person_of(key), "frames": frames,
+                "first_s": max(report.first_s, round(self._from_s, 3)),
                 "mean_width_px": mean, "frames_corrected": changed,
                 "strength": strength / corrected if corrected else 0.0,
                 "spans": spans}
@@ -172,9 +175,15 @@ class KnownFaces:
 
 
 class JobFigures:
-    """Adds the figures of all segments, in their order, to statistics and tracks of the film."""
+    """Adds the figures of all segments, in their order, to statistics and tracks of the film.
 
-    def __init__(self) -> None:
+    Args:
+        numbered: highest number that the film's faces had before segments were made (`rtface.jobs.face_numbers`):
+            tracks up to it have the same number in all segments.
+    """
+
+    def __init__(self, numbered: int = 0) -> None:
+        self._numbered = numbered
         self.stats = Stats()
         self.engines: dict[str, None] = {}
         self.devices: dict[str, None] = {}
@@ -203,13 +212,17 @@ class JobFigures:
             self._run = record["run"]
         for values in record["tracks"]:
             self._add_track(values)
-        self._last = [(pts, tuple(Face(self._names.get(f.track_id, -1), f.box, f.points) for f in faces))
+        self._last = [(pts, tuple(Face(self._number(f.track_id) or -1, f.box, f.points) for f in faces))
                       for pts, faces in _sights_in(record["faces_last"])]
 
+    def _number(self, track_id: int) -> int | None:
+        """The film's number of a track of the run that made the segment; None where it has none yet."""
+        return track_id if track_id <= self._numbered else self._names.get(track_id)
+
     def _add_track(self, values: dict[str, Any]) -> None:
-        number = self._names.get(values["id"])
+        number = self._number(values["id"])
         if number is None:
-            number = self._names[values["id"]] = max((0, *self._tracks, *self._names.values())) + 1
+            number = self._names[values["id"]] = max((self._numbered, *self._tracks, *self._names.values())) + 1
         spans = [Span(**span) for span in values["spans"]]
         more: dict[str, Any] = {"id": number, "spans": spans}
         later = TrackReport(**{**values, **more})
@@ -237,6 +250,7 @@ def merged(one: TrackReport, later: TrackReport) -> TrackReport:
         else:
             spans.append(span)
     held = one if one.frames >= later.frames else later
+    person = later.person if later.person not in ("", UNKNOWN_PERSON) else one.person
     ranges = [part.strength_range for part in (one, later) if part.frames_corrected]
     return TrackReport(
         one.id, min(one.first_s, later.first_s), max(one.last_s, later.last_s), frames,
@@ -245,7 +259,7 @@ def merged(one: TrackReport, later: TrackReport) -> TrackReport:
          for name in {**one.analysis, **later.analysis}},
         {**held.treatment, "on": corrected > 0, "strength": round(strength, 3)}, strength,
         [min(r[0] for r in ranges), max(r[1] for r in ranges)] if ranges else [0.0, 0.0],
-        corrected, round(corrected / frames, 3) if frames else 0.0, spans)
+        corrected, round(corrected / frames, 3) if frames else 0.0, spans, person)
 
 
 def _rounded(track: TrackReport) -> TrackReport:

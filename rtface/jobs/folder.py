@@ -8,6 +8,9 @@
       workers/ID.json      a worker's heartbeat and progress; ID.lock is locked while it lives
       join.json            the working files of the join (`rtface.jobs.join`)
       faces.json           faces on sampled frames (`rtface.jobs.faces_ahead`)
+      numbers/00007.json   where options name them: numbers and persons of a segment's faces
+                           (`rtface.jobs.face_numbers`)
+      numbers/state.json   how many segments have them, and what finding the next continues from
       progress.json        the state of the job in figures (`rtface.jobs.status`)
       log.txt              one line for each event
 """
@@ -33,7 +36,7 @@ FORMAT = 2
 """Version of the format of the folder; one of another version is refused."""
 SUFFIX = ".rtface"
 _OWN = ("plan.json", "join.json", "faces.json", "progress.json", "log.txt", "segments",
-        "leases", "workers")
+        "leases", "workers", "numbers")
 _RECORD = re.compile(r"(\d{5,})\.json")
 
 
@@ -50,6 +53,7 @@ class JobFolder:
         self.segments = path / "segments"
         self.leases = path / "leases"
         self.workers = path / "workers"
+        self.numbers = path / "numbers"
         self.joining = path / "join.json"
         self.faces = path / "faces.json"
         self.progress = path / "progress.json"
@@ -91,7 +95,7 @@ class JobFolder:
         Plan and note of the join go last: a call that finds them after a crash removes the rest, or makes again what is
         missing.
         """
-        for folder in (self.segments, self.leases, self.workers):
+        for folder in (self.segments, self.leases, self.workers, self.numbers):
             with contextlib.suppress(OSError):
                 for path in sorted(folder.iterdir(), key=lambda path: path.suffix != ".json"):
                     path.unlink(missing_ok=True)  # records before the files that they name

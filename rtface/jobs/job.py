@@ -13,9 +13,12 @@ from time import monotonic, perf_counter
 from typing import TYPE_CHECKING
 
 from rtface._version import __version__
+from rtface.analysis.treatment import read_treatments
+from rtface.enhance.face_filter import missing_tracks
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.jobs import fingerprint
 from rtface.jobs.borders import SEGMENT_S
+from rtface.jobs.face_numbers import FaceNumbers, find_numbers, highest_number
 from rtface.jobs.figures import JobFigures
 from rtface.jobs.folder import JobFolder, folder_of
 from rtface.jobs.further_films import further_paths
@@ -142,7 +145,8 @@ class FilmJob:
                     for values in (plan.options, frame_options(self.options)))
         found = difference("{}", was, now, missing="not given", when="now")
         if found is None and option_files(self.options) != plan.files:
-            found = f"the file {self.options.shots} was changed since the job began"
+            name = next(key for key, value in option_files(self.options).items() if value != plan.files.get(key))
+            found = f"the file {getattr(self.options, name)} was changed since the job began"
         if found:
             raise UsageError(f"{found}; give the same options to continue, {choices}")
         fingerprint.check(plan.input, source)
@@ -232,15 +236,36 @@ class FilmJob:
             report.fill(stats)
             if failure is None:
                 report.note_uncorrected()
+                if self.plan.numbered:
+                    report.notes += missing_tracks(
+                        options.faces, read_treatments(options.treatment) if options.treatment else {},
+                        [track.id for track in report.tracks], [track.person for track in report.tracks])
             if saved is not None and (failure is None or report.interrupted):
                 with suppress(OutputError) if failure is not None else nullcontext():
                     report.save(saved)
         self._remove()
         return report
 
+    def find_numbers(self, progress: Show | None = None, stop: threading.Event | None = None,
+                     said: Callable[[str], object] = lambda _: None) -> None:
+        """Finds the numbers and persons of the film's faces, where options name them and no call before did.
+
+        Args:
+            progress, stop, said: as of `run`.
+
+        Raises:
+            as `rtface.jobs.face_numbers.find_numbers`.
+        """
+        if not self.plan.numbered or self.complete or FaceNumbers(self.folder, self.plan).complete:
+            return
+        said("tracks or persons are named: the film is searched for its faces first")
+        with WorkerSign(self.folder) as sign:
+            find_numbers(self.folder, self.plan, options_of(self.plan, threads=self.options.threads),
+                         Leases(self.folder, sign.id), progress=progress, stop=stop or threading.Event())
+
     def _figures(self) -> JobFigures | None:
         """Those of all segments; None where a call was ended in removing them."""
-        figures = JobFigures()
+        figures = JobFigures(highest_number(self.folder, self.plan))
         for number in range(len(self.plan)):
             record = self.folder.read(self.folder.record(number))
             if record is None:
@@ -263,6 +288,7 @@ class FilmJob:
               progress: Show | None, stop: threading.Event, building: BuildProgress | None,
               said: Callable[[str], object]) -> JobFigures:
         """Works until all segments are finished, and joins them to the output and the further films."""
+        self.find_numbers(progress, stop, said)
         for _ in range(3):  # segments that turn out to be damaged are made again
             self._work(start, progress, stop, building)
             try:

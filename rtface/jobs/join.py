@@ -20,6 +20,7 @@ import av
 from rtface._version import __version__
 from rtface.errors import InputError, Interrupted, OutputError
 from rtface.jobs import fingerprint
+from rtface.jobs.face_numbers import highest_number
 from rtface.jobs.figures import JobFigures
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.further_films import plan_further
@@ -195,7 +196,7 @@ class Join:
 
     def _read_records(self) -> JobFigures:
         """Checks all files; the figures."""
-        figures, damaged, why = JobFigures(), list[int](), ""
+        figures, damaged, why = JobFigures(highest_number(self._folder, self._plan)), list[int](), ""
         kinds = [self._frames, *self._pieces.values()]
         for number in range(len(self._plan)):
             self._check_stop()

@@ -35,7 +35,7 @@ from rtface.pipeline.runtime import codec_device
 from rtface.redaction import redacted_values
 from rtface.shots.clock import FilmClock
 from rtface.shots.files import read_shots
-from rtface.shots.settings import NO_SHOTS
+from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stages.entry_points import stage_version
 from rtface.stages.options import Spec
 
@@ -71,6 +71,8 @@ class JobPlan:
         stages: what tells the stages from others of their names (`rtface.stages.entry_points.stage_version`).
         further: how the frames of the further films are encoded, and their containers, by name
             (`rtface.jobs.further_films`).
+        numbered: whether options name tracks or persons, so that the film's faces get their numbers first
+            (`rtface.jobs.face_numbers`).
         format: version of the folder's format.
         created: date and time.
     """
@@ -90,6 +92,7 @@ class JobPlan:
     lead_in: Fraction = LEAD_IN_S
     stages: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     further: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    numbered: bool = False
     format: int = FORMAT
     created: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%S%z"))
 
@@ -188,12 +191,22 @@ def option_files(options: Options) -> dict[str, str]:
     Raises:
         UsageError: one cannot be read.
     """
-    if options.shots is None:
-        return {}
-    try:
-        return {"shots": hashlib.sha256(options.shots.read_bytes()).hexdigest()}
-    except OSError as error:
-        raise UsageError(f"--shots {options.shots}: cannot be read ({error.strerror})") from error
+    found: dict[str, str] = {}
+    for name, path in (("shots", options.shots), ("treatment", options.treatment)):
+        if path is not None:
+            try:
+                found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            except OSError as error:
+                raise UsageError(f"--{name} {path}: cannot be read ({error.strerror})") from error
+    return found
+
+
+def names_faces(options: Options, shots: ShotList) -> bool:
+    """Whether options, shots or stages name tracks or persons."""
+    return bool(options.treatment or options.person or shots.names_tracks
+                or any(text not in ("", "all", "largest") for text in (options.faces, *(
+                    (Spec.parse(stage).values or {}).get(key, "") for stage in options.stages
+                    for key in ("faces", "names")))))
 
 
 def options_of(plan: JobPlan, **more: object) -> Options:
@@ -263,8 +276,6 @@ def make_plan(info: MediaInfo, source: Path, output: Path, options: Options,
     shots = NO_SHOTS
     if options.shots is not None:
         shots, _ = read_shots(options.shots, FilmClock.of(info, options.timecode))
-        if shots.names_tracks:
-            return f"{source.name} is processed without a job, because {shots.name} names tracks"
         for name in shots.engines:
             check_allowed(recipe_named(name))
     container = FORMATS[output.suffix.lower()]
@@ -291,7 +302,7 @@ def make_plan(info: MediaInfo, source: Path, output: Path, options: Options,
         size=(info.width, info.height, info.pix_fmt), starts=[pts * times.base for pts in firsts],
         frames=[after - before for before, after in pairwise(places)],
         ends=_end(times.pts, times.base), stages=stages_of(options),
-        further=described_further(further))
+        further=described_further(further), numbered=names_faces(options, shots))
 
 
 def _end(pts: array[int], base: Fraction) -> Fraction:

@@ -17,7 +17,7 @@ from rtface.jobs.time_left import AtWork, Row, join_s, time_left
 # The part of a segment that is done is below 1 while it is in work.
 _NEARLY = 0.999
 
-State = Literal["working", "joining", "waiting", "ready"]
+State = Literal["searching", "working", "joining", "waiting", "ready"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,8 @@ class JobStatus:
     """A job.
 
     Attributes:
-        state: "working", "joining", "waiting" (segments are missing, without a worker) or "ready" (all are finished).
+        state: "searching" (for faces whose numbers or persons options name), "working", "joining", "waiting" (segments
+            are missing, without a worker) or "ready" (all are finished).
         input, output: paths.
         segments, finished: number of all and of the finished segments.
         duration_s, done_s: seconds of the film, and of it that are done.
@@ -108,8 +109,8 @@ def read_status(folder: JobFolder, plan: JobPlan | None = None, leases: Leases |
     speeds = [worker.speed for worker in workers if worker.speed]
     speed = sum(speeds) if speeds else None
     left = _left(folder, plan, finished, at_work)
-    state: State = "joining" if "join" in held else "ready" if len(finished) == len(plan) else (
-        "working" if segments else "waiting")
+    state: State = "joining" if "join" in held else "searching" if "numbers" in held else (
+        "ready" if len(finished) == len(plan) else "working" if segments else "waiting")
     return JobStatus(state, plan.input["path"], plan.output["path"], len(plan), len(finished),
                      round(plan.duration_s, 3), round(done, 3),
                      None if left is None else round(left, 1),

@@ -24,6 +24,7 @@ from rtface.enhance.film import FilmEnhancer
 from rtface.errors import Interrupted, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.jobs import faces_ahead, fingerprint
+from rtface.jobs.face_numbers import FaceNumbers, NumberedTracker, find_numbers
 from rtface.jobs.figures import KnownFaces
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.further_films import FurtherFrames, KeptPairs, plan_further
@@ -149,6 +150,7 @@ class Worker:
         self._further: dict[str, OutputPlan] = {}
         self._shots: ShotList = NO_SHOTS
         self._several: SegmentPlan | None = None  # chains at the same time
+        self._numbers: FaceNumbers | None = None  # where options name tracks or persons
         self._stack = ExitStack()
         self._runs = 0
         self._frames = 0
@@ -283,11 +285,19 @@ class Worker:
             check_video(self._plan, self._video, self._further)
             for video in (self._video, *(film.video for film in self._further.values())):
                 video.threads = self._threads.encode
-            self._parts = film_parts(self._options, self._threads, self._stats, self._stack, self._building)
+            if self._plan.numbered:
+                self._numbers = find_numbers(self._folder, self._plan, self._options, self._leases, stop=self._stop)
+            parts = film_parts(self._options, self._threads, self._stats, self._stack, self._building,
+                               recognise=self._numbers is None)
+            if self._numbers is not None:
+                parts = replace(parts, tracker=NumberedTracker(parts.tracker, self._numbers))
+            self._parts = parts
             self._parts.use_shots(self._shots)
         else:
             self._parts = segment_parts(self._parts.runtime, self._parts.tracker, self._options, self._stats,
                                         self._shots)
+        if isinstance(tracker := self._parts.tracker, NumberedTracker):
+            self._parts.enhance.tracks.person_of = tracker.person_of
         return self._parts, self._video
 
     def _sample(self) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +29,16 @@ def mean(embeddings: Sequence[Float32], weights: Sequence[float] | None = None) 
     """Their mean direction, of length 1."""
     total = np.average(np.stack(embeddings), axis=0, weights=weights)
     return np.asarray(total / max(float(np.linalg.norm(total)), 1e-9), np.float32)
+
+
+def packed(embedding: Float32) -> str:
+    """An embedding as text."""
+    return base64.b64encode(embedding.astype("<f4").tobytes()).decode()
+
+
+def unpacked(text: str) -> Float32:
+    """The embedding of which `packed` made this text."""
+    return np.frombuffer(base64.b64decode(text), "<f4").astype(np.float32)
 
 
 @dataclass(slots=True, eq=False)
@@ -88,6 +100,26 @@ class Gallery:
     def names(self) -> set[str]:
         """The names that were given with photos, in lower case."""
         return {person.name.lower() for person in self._named}
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` continues from, as JSON values; without photos."""
+        return {"persons": [{"number": person.number, "name": person.name,
+                             "tracks": {str(track): packed(one) for track, one in person.tracks.items()}}
+                            for person in self.persons],
+                "together": {str(track): sorted(others) for track, others in self._together.items()}}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continues from a `state`; with the same photos, before the first track."""
+        named = {person.name: person for person in self._named}
+        for values in state["persons"]:
+            person = named.get(values["name"]) or Person()
+            if not person.name:
+                self._persons.append(person)
+            person.number = values["number"]
+            person.tracks = {int(track): unpacked(text) for track, text in values["tracks"].items()}
+            self._of |= dict.fromkeys(person.tracks, person)
+            self._numbers = max(self._numbers, person.number)
+        self._together = {int(track): set(others) for track, others in state["together"].items()}
 
     def person_of(self, track: int) -> Person | None:
         """The person whom a track shows; None while, or where, that is not known."""

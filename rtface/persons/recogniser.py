@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from rtface.frame import Bytes, Face, Float32, Frame
 from rtface.geometry.alignment import crop_matrix
 from rtface.persons.chip import cut_chip, fitness
-from rtface.persons.gallery import JOIN, Gallery, distance, mean
+from rtface.persons.gallery import JOIN, Gallery, distance, mean, packed, unpacked
 from rtface.protocols import View
 from rtface.stats import Stats
 from rtface.util.parse import UNKNOWN_PERSON
@@ -94,7 +95,22 @@ class PersonRecogniser:
         self._embed, self.gallery, self._stats, self._keeps = embed, gallery, stats, keep_faces
         self.tracks: dict[int, PersonTrack] = {}
         self._images: dict[int, Bytes] = {}
-        self._swept = float("-inf")
+        self._swept = self._seen = self._taught = float("-inf")
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` continues from, as JSON values: the gallery, tracks, and the time of the last frame."""
+        return {"time": self._seen, "gallery": self.gallery.state(), "tracks": [
+            {"id": track.id, "last_s": track.last_s, "decided": track.decided, "tries": track.tries, "due": track.due,
+             "crops": _packed(track.crops), "strays": _packed(track.strays)} for track in self.tracks.values()]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continues from a `state`, before the first frame. Frames up to its time teach nothing again."""
+        self.gallery.restore(state["gallery"])
+        self._seen = self._taught = state["time"]
+        for values in state["tracks"]:
+            crops, strays = ([(fit, unpacked(text)) for fit, text in values[name]] for name in ("crops", "strays"))
+            self.tracks[values["id"]] = PersonTrack(values["id"], values["last_s"], crops, values["decided"],
+                                                    values["tries"], strays, values["due"], self._decide)
 
     def __call__(self, frame: Frame, view: Callable[[Frame], View]) -> list[PersonTrack]:
         """The tracks on this frame, which have learnt from it where that was due.
@@ -105,6 +121,9 @@ class PersonRecogniser:
         """
         if not frame.faces:
             return []
+        if frame.time <= self._taught:
+            return [self.tracks[face.track_id] for face in frame.faces if face.track_id in self.tracks]
+        self._seen = frame.time
         with self._stats.time("persons"):
             self.gallery.seen_together(face.track_id for face in frame.faces)
             found, seen = list[PersonTrack](), None
@@ -194,3 +213,7 @@ class PersonRecogniser:
         embedding = track.embedding()
         if embedding is not None and self.gallery.person_of(track.id) is None:
             self.gallery.decide(track.id, embedding)
+
+
+def _packed(crops: list[tuple[float, Float32]]) -> list[tuple[float, str]]:
+    return [(fit, packed(embedding)) for fit, embedding in crops]

@@ -42,7 +42,7 @@ from rtface.media.images import SequenceSource
 from rtface.media.probe import MediaInfo
 from rtface.media.source import FileSource
 from rtface.media.stream_plan import OutputPlan, plan_output
-from rtface.options import EnhanceOptions, FaceOptions, Options, QualityOptions
+from rtface.options import EnhanceOptions, FaceOptions, Options, QualityOptions, person_photos
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.pipeline.persons import open_persons
 from rtface.pipeline.runtime import (
@@ -104,13 +104,15 @@ class RunParts(Generic[E]):
         tracker: finds the faces.
         enhance: corrects them, on its `runtime` (device and engines).
         repair: repairs damage on them before that; None unless asked for.
-        recognise: makes what recognises persons, for shots that name them.
+        recognise: makes what recognises persons, for shots that name them; None where nothing does.
+        names: of the persons who have photos, in lower case.
     """
 
     tracker: Tracker
     enhance: E
     repair: DamageRepair | None = None
     recognise: Callable[[], PersonRecogniser | None] = lambda: None
+    names: frozenset[str] = frozenset()
 
     @property
     def runtime(self) -> Runtime:
@@ -133,9 +135,8 @@ class RunParts(Generic[E]):
         if persons := shots.persons:
             if self.enhance.persons is None:
                 self.enhance.use_persons(self.recognise())
-            known = self.enhance.persons.gallery.names if self.enhance.persons else set[str]()
             for name, where in persons.items():
-                if not is_person_number(name) and name not in known:
+                if not is_person_number(name) and name not in self.names:
                     raise UsageError(f"{shots.name}, {where}: there is no person {name}; give photos by --person "
                                      f"{name}=photo.jpg, or use a number as 'rtface analyze' lists it")
         self.enhance.shots = shots
@@ -197,20 +198,19 @@ def plan_film_output(info: MediaInfo, output: Path, options: Options, report: Re
 
 
 def film_parts(options: EnhanceOptions, threads: Threads, stats: Stats, stack: ExitStack,
-               progress: BuildProgress | None = None) -> RunParts[FilmEnhancer]:
+               progress: BuildProgress | None = None, *, recognise: bool = True) -> RunParts[FilmEnhancer]:
     """The parts of a film or of stills.
 
     Args:
         stack: releases them.
         progress: called with what is being built for a GPU, and the share that is done (0…1).
+        recognise: whether persons are recognised where options ask for it; False where the tracker knows them.
 
     Raises:
         UsageError: an unknown engine, tracker or device, or a treatment file that cannot be used.
         MissingComponent: a package or model file is not there.
         EngineError: an engine does not give its reference's answers.
     """
-    treatments = read_treatments(options.treatment) if options.treatment else {}
-    by_person = read_person_treatments(options.treatment) if options.treatment else {}
     pool = stack.enter_context(ThreadPoolExecutor(1))  # each takes some tenths of a second to load
     loading = None
     if not may_take_gpu(options.device):
@@ -222,14 +222,29 @@ def film_parts(options: EnhanceOptions, threads: Threads, stats: Stats, stack: E
     # On a GPU the tracker's networks may run there, too.
     tracker = (loading.result() if loading is not None else
                open_tracker(options, stack, gpu=runtime.networks))
+    enhance = _film_enhancer(runtime, options, stats)
+
+    def persons(wanted: bool = True) -> PersonRecogniser | None:
+        return open_persons(options, tracker, stats, wanted=wanted) if recognise else None
+
+    enhance.use_persons(persons(bool(enhance.tracks.by_person)))
+    return RunParts(tracker, enhance, open_repair(options, stats), persons, _names(options))
+
+
+def _names(options: FaceOptions) -> frozenset[str]:
+    return frozenset(name.lower() for name in person_photos(options.person))
+
+
+def _film_enhancer(runtime: Runtime, options: EnhanceOptions, stats: Stats) -> FilmEnhancer:
+    """The enhancement of a film with the decisions of its treatment file."""
+    treatments = read_treatments(options.treatment) if options.treatment else {}
+    by_person = read_person_treatments(options.treatment) if options.treatment else {}
     for treatment in (*treatments.values(), *by_person.values()):
         if treatment.engine:
             runtime.engines.named(treatment.engine)  # a wrong name ends the run before any work
-    enhance = FilmEnhancer(runtime, options, stats, treatments=treatments, light=LIGHT,
-                           persons=open_persons(options, tracker, stats, wanted=bool(by_person)))
+    enhance = FilmEnhancer(runtime, options, stats, treatments=treatments, light=LIGHT)
     enhance.tracks.by_person = by_person
-    return RunParts(tracker, enhance, open_repair(options, stats),
-                    lambda: open_persons(options, tracker, stats, wanted=True))
+    return enhance
 
 
 def open_repair(options: EnhanceOptions, stats: Stats) -> DamageRepair | None:
@@ -249,7 +264,8 @@ def segment_parts(runtime: Runtime, tracker: Tracker, options: EnhanceOptions, s
                   shots: ShotList = NO_SHOTS) -> RunParts[FilmEnhancer]:
     """The parts of the next segment of a film: its tracks have no past."""
     tracker.reset()
-    parts = RunParts(tracker, FilmEnhancer(runtime, options, stats, light=LIGHT), open_repair(options, stats))
+    parts = RunParts(tracker, _film_enhancer(runtime, options, stats), open_repair(options, stats),
+                     names=_names(options))
     parts.use_shots(shots)
     return parts
 

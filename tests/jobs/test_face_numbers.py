@@ -1,0 +1,168 @@
+"""A job whose options name tracks or persons makes the film of a run of one piece, with the same numbers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rtface.errors import Interrupted, UsageError
+from rtface.frame import Face
+from rtface.jobs import FilmJob
+from rtface.jobs.face_numbers import FaceNumbers, NumberedTracker
+from rtface.jobs.folder import JobFolder
+from rtface.jobs.plan import names_faces
+from rtface.options import Options
+from rtface.pipeline.film import run_file
+from rtface.shots.settings import NO_SHOTS
+from rtface.tracking import NoTracker
+from tests.jobs import films
+from tests.jobs.test_joined import in_segments, same_film
+from tests.pipeline.run_media import write_film
+from tests.pipeline.test_persons import by_colour, tinted
+
+
+@pytest.fixture(autouse=True)
+def network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtface.persons.network.PersonNetwork", lambda: by_colour)
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two people in turn over six cuts; segments of a second begin within shots."""
+    def frames() -> Iterator[np.ndarray]:
+        for shot in range(6):
+            yield from (tinted(shot % 2, (60.0, -60.0)[shot % 2] + t) for t in range(8))
+    return write_film(tmp_path_factory.mktemp("film") / "two.mkv", frames(), rate=10)
+
+
+def named(kind: str, folder: Path) -> dict[str, Any]:
+    """Options that name tracks or persons."""
+    path = folder / "named"
+    if kind == "treatment":
+        path.write_text(json.dumps({"version": 1, "tracks": {"3": {"on": False}, "4": {"strength": 0.5}},
+                                    "persons": {"P2": {"strength": 0.25}}}))
+        return {"treatment": path}
+    if kind == "shots":
+        path = path.with_suffix(".csv")
+        path.write_text("start,end,faces\n0,2,P1\n2,4.8,4\n")
+        return {"shots": path}
+    if kind == "photo":
+        import cv2
+
+        path = path.with_suffix(".png")
+        cv2.imwrite(str(path), tinted(1)[:, :, ::-1])
+        return {"person": (f"anna={path}",), "faces": "anna"}
+    return {"faces": kind}
+
+
+@pytest.mark.parametrize("kind", ["P2", "treatment", *(
+    pytest.param(kind, marks=pytest.mark.slow) for kind in ("2,5", "shots", "photo"))])
+def test_the_film_is_that_of_one_piece(kind: str, film: Path, tmp_path: Path):
+    options = Options(codec="ffv1", correct="always", **named(kind, tmp_path))
+    one, other = tmp_path / "one.mkv", tmp_path / "other.mkv"
+    job = FilmJob.open(film, other, options, length=films.LENGTH)
+    assert isinstance(job, FilmJob)
+    job.find_numbers()
+    first, second = run_file(film, one, options), in_segments(film, other, options, stop_at=24)
+    same_film(one, other)
+    assert 0 < first.frames_corrected < 48 or kind == "treatment"
+    assert [(t.id, t.person, t.frames_corrected) for t in first.tracks] == [
+        (t.id, t.person, t.frames_corrected) for t in second.tracks]
+
+
+_KILLED = """
+import sys
+from pathlib import Path
+from rtface.jobs import FilmJob
+from rtface.options import Options
+from rtface.persons import network
+from rtface.pipeline import runtime
+from tests.jobs import films, killed_process
+from tests.pipeline.fakes import FakeEngine
+from tests.pipeline.run_media import Engines
+from tests.pipeline.test_persons import by_colour
+
+network.PersonNetwork = lambda: by_colour
+runtime.EngineSet = lambda *a, **k: Engines(FakeEngine(amount=0.15))
+killed_process.die_at(int(sys.argv[3]))
+job = FilmJob.open(Path(sys.argv[1]), Path(sys.argv[2]), Options(codec="ffv1", correct="always", faces="P2"),
+                   length=films.LENGTH)
+job.run()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_a_killed_job_continues_with_its_numbers(film: Path, tmp_path: Path):
+    options = Options(codec="ffv1", correct="always", faces="P2")
+    one, other = tmp_path / "one.mkv", tmp_path / "other.mkv"
+    run_file(film, one, options)
+    for step in (15, 30):  # while it searches, and while it makes segments
+        done = subprocess.run([sys.executable, "-c", _KILLED, film, other, str(step)], timeout=60, check=False)
+        assert done.returncode == -9
+        job = FilmJob.open(film, other, options, length=films.LENGTH)
+        assert isinstance(job, FilmJob)
+        searched = FaceNumbers(job.folder, job.plan).searched
+        assert 0 < searched < len(job.plan) if step == 15 else searched == len(job.plan) > job.resumed > 0
+    job.run()
+    same_film(one, other)
+
+
+def test_a_search_that_was_stopped_goes_on_with_its_numbers(film: Path, tmp_path: Path):
+    options = Options(codec="ffv1", faces="P2")
+    whole, halves = (FilmJob.open(film, tmp_path / name, options, length=films.LENGTH)
+                     for name in ("whole.mkv", "halves.mkv"))
+    assert isinstance(whole, FilmJob) and isinstance(halves, FilmJob)
+    whole.find_numbers()
+    stop = threading.Event()
+    with pytest.raises(Interrupted):
+        halves.find_numbers(lambda progress: stop.set() if progress.frames == 30 else None, stop)
+    assert 0 < FaceNumbers(halves.folder, halves.plan).searched < len(halves.plan)
+    halves.find_numbers()
+    one, other = (FaceNumbers(job.folder, job.plan) for job in (whole, halves))
+    assert one.complete and other.complete and one.highest == other.highest == 6
+    for time in np.arange(48) / 10:
+        assert [(known.number, known.person) for known in one.at(time)] == [
+            (known.number, known.person) for known in other.at(time)]
+    assert {known.person for known in one.at(4.5)} == {"P2"}
+
+
+def test_a_changed_treatment_file_is_noticed(film: Path, tmp_path: Path):
+    options = Options(codec="ffv1", **named("treatment", tmp_path))
+    FilmJob.open(film, tmp_path / "out.mkv", options, length=films.LENGTH)
+    (tmp_path / "named").write_text('{"version": 1, "tracks": {}}')
+    with pytest.raises(UsageError, match="named was changed since the job began"):
+        FilmJob.open(film, tmp_path / "out.mkv", options, length=films.LENGTH)
+
+
+@pytest.mark.parametrize(("options", "names"), [
+    ({}, False), ({"faces": "largest"}, False), ({"faces": "3"}, True), ({"stages": ("blur:faces=2",)}, True),
+    ({"stages": ("blur:faces=largest",)}, False), ({"stages": ("tag:names=1=Anna",)}, True)])
+def test_options_that_name_faces(options: dict[str, Any], names: bool):
+    assert names_faces(Options(**options), NO_SHOTS) is names
+
+
+class Seen(NoTracker):
+    """Two faces, each some pixels right of the other, with the tracker's own numbers."""
+
+    def update(self, view: object, time: float, *, cut: bool = False) -> tuple[Face, ...]:
+        return tuple(Face(own, np.array([x, 0.0, x + 40, 40]), np.zeros((5, 2))) for own, x in ((5, 0.0), (6, 90.0)))
+
+
+def test_faces_get_the_number_of_their_place(tmp_path: Path, film: Path):
+    job = FilmJob.open(film, tmp_path / "out.mkv", Options(faces="1"), length=films.LENGTH)
+    assert isinstance(job, FilmJob)
+    folder = JobFolder(job.folder.path)
+    folder.numbers.mkdir()
+    numbers = FaceNumbers(folder, job.plan)
+    numbers.add([[0.1, [[8, 91, 0, 131, 40, "P2"], [3, 500, 0, 540, 40, "P1"]]]], None)
+    tracker = NumberedTracker(Seen(), FaceNumbers(folder, job.plan))
+    for time in (0.1, 0.2):  # on the second frame the search saw nothing
+        assert [(face.track_id, face.person) for face in tracker.update(None, time)] == [(9, ""), (8, "P2")]  # type: ignore
