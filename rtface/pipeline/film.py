@@ -136,6 +136,7 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
         report.fill(stats)
         if failure is None:
             report.note_uncorrected()
+            report.note_label()
             if not options.dry_run:
                 report.notes += missing_tracks(options.faces, treated, [track.id for track in report.tracks],
                                                [track.person for track in report.tracks])

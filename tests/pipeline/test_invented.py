@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -18,6 +20,7 @@ from rtface.frame import Display, Frame
 from rtface.options import Options
 from rtface.pipeline.invented import check_invented
 from rtface.pipeline.show_invented import with_map
+from rtface.report import CONSIDER_LABEL
 from tests.media.encoded import interlaced_film
 from tests.pipeline.fakes import frame_of, portrait
 from tests.pipeline.run_media import decoded, film, still, write_film
@@ -83,8 +86,27 @@ def test_map_has_the_times_of_the_output(tmp_path: Path) -> None:
     (track,) = report.tracks
     assert track.invented is not None and 0.0 < track.invented < 0.5
     assert report.invented == pytest.approx(track.invented)
+    assert any("a visible label is" in note for note in report.notes) is (track.invented >= CONSIDER_LABEL)
     assert [second for second, _ in track.invented_by_second] == [0.0]
     assert json.loads(report.to_json())["tracks"][0]["invented"] == track.invented
+
+
+@pytest.mark.parametrize(("shares", "damage", "stages", "says"), [
+    ((0.02, 0.1234), 0.0, (), "12% of face 2 was probably invented: .* a visible label is advisable"),
+    ((0.07, None), 0.0, (), "7% of face 1 .* is worth considering .*--stage label:preset=eu-modified"),
+    ((None, None), 0.3, (), "30% of the faces .* advisable"),
+    ((0.04, None), 0.01, (), None),
+    ((None, None), 0.0, (), None),
+    ((0.5, None), 0.0, ("label:text=AI",), None),
+    ((0.5, None), 0.0, ("tag:name=A",), "advisable"),
+])
+def test_a_label_is_advised_by_the_share(shares: tuple, damage: float, stages: tuple, says: str | None) -> None:
+    report = rtface.Report("in", "out", "1", "e", "cpu", options={"stages": stages})
+    report.tracks = [SimpleNamespace(id=n, invented=share) for n, share in enumerate(shares, 1)]
+    report.damage = {"filled": damage} if damage else {}
+    report.note_label()
+    assert len(report.notes) == (says is not None)
+    assert says is None or re.search(says, report.notes[0])
 
 
 def test_film_without_faces_has_an_empty_map(tmp_path: Path) -> None:
