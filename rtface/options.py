@@ -254,15 +254,16 @@ class OutputOptions(_Group):
         "A [job](films.md#jobs) always writes it, there without the hashes of decoded frames. "
         "[How](trust.md#the-sidecar)")
     credentials: bool = _option(
-        False, v.boolean, _FILES,
+        False, v.boolean, _FILES | Scope.RECORDED,
         "Sign OUTPUT: content credentials (C2PA) inside, or a signed sidecar where the format holds none.",
         "Extra `credentials`; without `--sign` by a key of this computer, which proves no name. "
         "[How](trust.md#credentials)")
     sign: str | None = _option(
-        None, v.name, _FILES, "Sign OUTPUT with this certificate (PEM, with those above it) and its key.",
+        None, v.name, _FILES | Scope.RECORDED,
+        "Sign OUTPUT with this certificate (PEM, with those above it) and its key.",
         metavar="CERT,KEY", unset="a key of this computer")
     timestamp: str | None = _option(
-        None, v.name, _FILES, "Ask this time-stamp server (RFC 3161) for the time of the signature.",
+        None, v.name, _FILES | Scope.RECORDED, "Ask this time-stamp server (RFC 3161) for the time of the signature.",
         "Only the signature's hash is sent", metavar="URL", unset="none is asked")
     keep_correction: Path | None = _option(
         None, v.path, Scope.FILM,

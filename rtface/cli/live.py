@@ -50,11 +50,13 @@ def run_live_job(source: LiveAddress, sink: LiveAddress, options: Options, conso
     check_port(options.metrics, "--metrics")
     try:
         with ExitStack() as stack:
-            report = run_live(ends, options, stats=stats, stop=stop.event, monitor=LiveMonitor(console, options, stack))
+            monitor = LiveMonitor(console, options, stack)
+            report = run_live(ends, options, stats=stats, stop=stop.event, monitor=monitor)
     except Interrupted as interrupted:
         console.say(f"{source}: {interrupted}")
         return 0
     console.clear()
+    monitor.say_new(report.notes)
     _say_done(report, console)
     if json:
         print_json({"status": "done", **report.to_dict()})
@@ -97,11 +99,15 @@ class LiveMonitor:
     def __call__(self, live: LiveSession) -> None:
         if self._meter is None:
             self._meter = self._begin(live)
-        for note in live.ends.notes:  # more may follow, as when the disk of a recording is full
+        self.say_new(live.ends.notes)  # more may follow, as when the disk of a recording is full
+        self._meter()
+
+    def say_new(self, notes: Sequence[str]) -> None:
+        """Says the notes that were not said yet."""
+        for note in notes:
             if note not in self._said:
                 self._said.append(note)
                 self._console.say(note)
-        self._meter()
 
     def _begin(self, live: LiveSession) -> StatusLine:
         from rtface.live.control.keyboard import HELP, read_keys

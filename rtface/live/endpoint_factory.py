@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rtface import plugins
 from rtface._version import __version__
 from rtface.errors import UsageError
@@ -51,7 +53,7 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
                      again=(lambda: opened(stats)) if film else None,
                      names=(str(source), *map(str, named)),
                      buffer=buffer if options.delay is not None and buffer else 0.0,
-                     slate=Slate(options.slate))
+                     slate=Slate(options.slate), film=Path(source.name) if film else None)
 
 
 def buffer_of(source: LiveAddress, options: LiveOptions) -> float | None:

@@ -15,6 +15,7 @@ from typing import Literal
 from rtface.concurrency.shared_frames import FrameLayout
 from rtface.frame import Color, Display
 from rtface.live.protocols import SoundFormat, SoundPacket, VideoFormat
+from rtface.media.changed_frames import ChangedFrames
 from rtface.media.provenance import Change
 from rtface.media.workfile import Target
 
@@ -299,7 +300,9 @@ class SinkReport:
 
 @dataclass(frozen=True, slots=True)
 class RecordingEnded:
-    """The recording is over: complete where `why` is empty; `path` is the file that is left, None for none."""
+    """The recording is over: complete where `why` is empty; `path` is the file that is left, None for none, and
+    `changed` what was changed on which frames."""
 
     path: str | None
     why: str
+    changed: ChangedFrames = field(default_factory=ChangedFrames)

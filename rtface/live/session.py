@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from time import perf_counter
 
 from rtface._version import __version__
@@ -25,6 +26,7 @@ from rtface.live.frame_filters import FrameFilters
 from rtface.live.frame_loop import FrameLoop
 from rtface.live.output_scheduler import OutputScheduler
 from rtface.live.protocols import Endpoint, LiveSink, LiveSource, SoundFormat, SoundPacket, SoundSource
+from rtface.live.sign_recordings import RecordingSigner
 from rtface.live.slate import Slate
 from rtface.live.sound_gap_filler import SoundGapFiller
 from rtface.media.outputs import OutputPath, check_outputs
@@ -60,6 +62,7 @@ class Endpoints:
         buffer: seconds of the run's delay that frames wait in the source's jitter buffer.
         slate: what viewers see while the source is away; None is the usual one.
         names: of source and sinks as messages and metrics know them, without secrets.
+        film: the source where it is a film in a file.
     """
 
     source: LiveSource
@@ -70,6 +73,7 @@ class Endpoints:
     names: tuple[str, ...] = ()
     buffer: float = 0.0
     slate: Slate | None = None
+    film: Path | None = None
 
     @property
     def sound_format(self) -> SoundFormat | None:
@@ -267,10 +271,12 @@ def run_live(ends: Endpoints, options: Options, *, stats: Stats | None = None, s
         monitor: called five times a second while the run lasts, for the first time when it has begun.
 
     Raises:
-        as `LiveSession`; Interrupted when it is stopped before it has begun.
+        as `LiveSession`, and `RecordingSigner.asked` before anything is opened; OutputError also for a recording that
+        cannot be signed, after the report is written; Interrupted when it is stopped before it has begun.
     """
     target = check_outputs([OutputPath(options.report, "--report")], inputs=[],
                            overwrite=options.overwrite)[0] if options.report else None
+    signer = RecordingSigner.asked(options, ends.sinks)
     stats, controls = stats or Stats(), LiveControls(
         strength=options.strength, light=options.light, cpu_budget=options.cpu_budget, locked=locked_controls())
     controls.stop = stop or controls.stop
@@ -288,6 +294,8 @@ def run_live(ends: Endpoints, options: Options, *, stats: Stats | None = None, s
     report.seconds = round(perf_counter() - began, 3)
     if target is not None:
         report.save(target)
+    if signer is not None:
+        report.notes += signer.sign(ends.film or (ends.names or (ends.source.described,))[0], report, stats.started)
     return report
 
 

@@ -10,6 +10,7 @@ import importlib
 import io
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ KINDS = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".
          ".webp": "image/webp"}
 """Media types of files that hold credentials, by extension."""
 _INPUTS = {**KINDS, ".mkv": "video/x-matroska", ".webm": "video/webm", ".avi": "video/avi", ".bmp": "image/bmp"}
+_UNKNOWN = "application/octet-stream"
 _SETTINGS = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
 # What c2pa calls a signature whose certificate is on none of its lists.
 _UNTRUSTED = "signingCredential.untrusted"
@@ -65,14 +67,14 @@ def check_key(key: SigningKey) -> None:
                          f"({'; '.join(found.problems) if found else 'nothing was signed'})")
 
 
-def sign_file(path: Path, manifest: Mapping[str, Any], parent: Path, key: SigningKey, timestamp: str | None = None,
-              ) -> None:
+def sign_file(path: Path, manifest: Mapping[str, Any], parent: Path | str, key: SigningKey,
+              timestamp: str | None = None) -> None:
     """Puts credentials into a finished file, in one step: it has its old content until they are whole.
 
     Args:
         path: the file; credentials that it has are replaced.
         manifest: for c2pa's builder; the opening of the parent is added to its actions.
-        parent: the input, whose credentials are kept inside.
+        parent: the input, whose credentials are kept inside; only the name of a camera or stream.
         key: signs.
         timestamp: address of a time-stamp server; None asks none.
 
@@ -82,9 +84,11 @@ def sign_file(path: Path, manifest: Mapping[str, Any], parent: Path, key: Signin
     work: WorkFile | None = None
     try:
         work = WorkFile(Target(path, str(path), overwrite=True))
-        with path.open("rb") as source, parent.open("rb") as origin, work.edited() as out:
-            _sign(manifest, key, timestamp, (source, KINDS[path.suffix.lower()]),
-                  (origin, _INPUTS.get(parent.suffix.lower(), "application/octet-stream")), out, title=parent.name)
+        with ExitStack() as stack:
+            source, out = stack.enter_context(path.open("rb")), stack.enter_context(work.edited())
+            title, origin = (parent, None) if isinstance(parent, str) else (parent.name, (
+                stack.enter_context(parent.open("rb")), _INPUTS.get(parent.suffix.lower(), _UNKNOWN)))
+            _sign(manifest, key, timestamp, (source, KINDS[path.suffix.lower()]), origin, out, title=title)
         work.publish()
         work = None
     except library().C2paError as error:
@@ -98,13 +102,17 @@ def sign_file(path: Path, manifest: Mapping[str, Any], parent: Path, key: Signin
 
 
 def _sign(manifest: Mapping[str, Any], key: SigningKey, timestamp: str | None, source: tuple[Any, str],
-          parent: tuple[Any, str], out: Any, title: str = "input") -> None:
+          parent: tuple[Any, str] | None, out: Any, title: str = "input") -> None:
     c2pa = library()
+    ingredient = {"title": title, "relationship": "parentOf"}
+    if parent is None:
+        manifest = {**manifest, "ingredients": [{**ingredient, "format": _UNKNOWN}]}
     signer = c2pa.Signer.from_info(c2pa.C2paSignerInfo(key.algorithm.encode(), key.certificates, key.key,
                                                        timestamp.encode() if timestamp else None))
     with c2pa.Context.from_dict(_SETTINGS) as context, c2pa.Builder(json.dumps(manifest), context) as builder:
         builder.set_intent(c2pa.C2paBuilderIntent.EDIT)
-        builder.add_ingredient({"title": title, "relationship": "parentOf"}, parent[1], parent[0])
+        if parent is not None:
+            builder.add_ingredient(ingredient, parent[1], parent[0])
         builder.sign(signer, source[1], source[0], out)
 
 

@@ -70,15 +70,16 @@ def sidecar_output(output: Path) -> OutputPath:
     return OutputPath(sidecar_path(output), "--sidecar")
 
 
-def write_sidecar(target: Target, output: Path, input: Path | Address, options: Options, report: Report, made: Made, *,
-                  frames: bool = True, key: SigningKey | None = None, doing: Doing | None = None,
+def write_sidecar(target: Target, output: Path, input: Path | Address | str, options: Options, report: Report,
+                  made: Made, *, frames: bool = True, key: SigningKey | None = None, doing: Doing | None = None,
                   stop: Callable[[], bool] | None = None) -> str:
     """Writes the sidecar of a finished output.
 
     Args:
         target: the sidecar, checked.
         output: the film, still or folder of stills.
-        input, options, report, made: of the run.
+        input: of the run; of a live one also just its name.
+        options, report, made: of the run.
         frames: whether the frames of a film are decoded and hashed; without, its packets are.
         key: signs the sidecar.
         doing: receives progress.
@@ -106,7 +107,7 @@ def write_sidecar(target: Target, output: Path, input: Path | Address, options: 
     return f"{target.path.name}: what was done, and hashes of the rest" + (", signed" if key else "")
 
 
-def describe_output(output: Path, input: Path | Address, options: Options, report: Report, made: Made, *,
+def describe_output(output: Path, input: Path | Address | str, options: Options, report: Report, made: Made, *,
                     frames: bool = True, doing: Doing | None = None, stop: Callable[[], bool] | None = None,
                     ) -> dict[str, Any]:
     """The values of a sidecar; arguments as for `write_sidecar`."""
@@ -203,10 +204,10 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _files(path: Path | Address, names: Sequence[str] | None, doing: Doing | None, stop: Callable[[], bool] | None,
-           ) -> dict[str, Any]:
-    """Name and hash of a file, or of the files in a folder (all images without `names`); only the name of an address.
-    """
+def _files(path: Path | Address | str, names: Sequence[str] | None, doing: Doing | None,
+           stop: Callable[[], bool] | None) -> dict[str, Any]:
+    """Name and hash of a file, or of the files in a folder (all images without `names`); only the name of anything
+    else."""
     if not isinstance(path, Path):
         return {"name": str(path)}
     if path.is_dir():

@@ -30,8 +30,12 @@ class Signing:
     timestamp: str | None
 
     @classmethod
-    def asked(cls, options: Options, input: Path | Address) -> Signing | None:
+    def asked(cls, options: Options, input: Path | Address | None = None) -> Signing | None:
         """What the options ask for, checked before any work; None where nothing is to be signed.
+
+        Args:
+            options: of the run.
+            input: None for a live run.
 
         Raises:
             MissingComponent: the extra is not installed.
@@ -42,7 +46,7 @@ class Signing:
                 raise UsageError("--timestamp is for signed outputs; give --credentials or --sign, or leave it out")
             return None
         library()
-        if not isinstance(input, Path):
+        if isinstance(input, Address):
             raise UsageError("--credentials name the INPUT, which has to be a file or a folder")
         key = SigningKey.load(options.sign)
         if not options.dry_run:
@@ -62,16 +66,22 @@ class Signing:
                 continue
             own = whole if not made.names else manifest(options, report, made, number)
             sign_file(path, own, input / path.name if input.is_dir() else input, self.key, self.timestamp)
-        what = output.name if len(stills) == 1 else f"{len(stills)} stills"
-        return f"{what}: signed" + ("" if options.sign else " with a key of this computer, which proves no name")
+        return signed(output.name if len(stills) == 1 else f"{len(stills)} stills", options)
 
 
-def manifest(options: Options, report: Report, made: Made, still: int | None = None) -> dict[str, Any]:
+def signed(what: str, options: Options) -> str:
+    """The line for the user where something was signed."""
+    return f"{what}: signed" + ("" if options.sign else " with a key of this computer, which proves no name")
+
+
+def manifest(options: Options, report: Report, made: Made, still: int | None = None, *, begin: float | None = None,
+             ) -> dict[str, Any]:
     """What is signed, for c2pa's builder.
 
     Args:
         options, report, made: of the run.
         still: number of the still; None for a film.
+        begin: where the output begins on the clock of the report's tracks, seconds; None for that of ``--start``.
     """
     agent = {"name": "rtface", "version": __version__}
     touched = still is None or any(number == still for number, _ in made.changed.rows())
@@ -83,7 +93,7 @@ def manifest(options: Options, report: Report, made: Made, still: int | None = N
                 ENHANCED if change & Change.FILTERED else "")
         if kind:
             edited["digitalSourceType"] = kind
-        ranges = _ranges(options, report) if still is None else []
+        ranges = _ranges(report, options.start or 0.0 if begin is None else begin) if still is None else []
         if ranges:
             edited["changes"] = ranges
         actions.append(edited)
@@ -100,9 +110,8 @@ def manifest(options: Options, report: Report, made: Made, still: int | None = N
                            {"label": "org.rtface.faces", "data": faces}]}
 
 
-def _ranges(options: Options, report: Report) -> list[dict[str, Any]]:
+def _ranges(report: Report, begin: float) -> list[dict[str, Any]]:
     """The times in the output at which each face was corrected."""
-    begin = options.start or 0.0
     return [{"description": f"face {track.id}, strength {span.strength:g}",
              "region": [{"type": "temporal", "time": {"type": "npt", "start": f"{max(0.0, span.from_s - begin):.3f}",
                                                       "end": f"{max(0.0, span.to_s - begin):.3f}"}}]}

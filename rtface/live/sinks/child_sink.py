@@ -39,6 +39,9 @@ class ChildSink:
         target: the child's function.
         shown: the output's name, without secrets.
         slots: most frames that may wait for the child.
+
+    Attributes:
+        began: `Frame.time` or time of the sound with which the output begins; None before.
     """
 
     def __init__(self, target: str, shown: str, slots: int) -> None:
@@ -47,7 +50,7 @@ class ChildSink:
         self._child: ChildProcess | None = None
         self._ring: FrameRing | None = None
         self._form: VideoFormat | None = None
-        self._began: float | None = None
+        self.began: float | None = None
         self._answers: queue.SimpleQueue[WorkerStarted | SinkOpened | SinkRefused | str] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._full = 0  # frames that the child had no room for
@@ -117,9 +120,9 @@ class ChildSink:
 
     def _since(self, at: float) -> float:
         """Seconds since the first frame or sound."""
-        if self._began is None:
-            self._began = at
-        return at - self._began
+        if self.began is None:
+            self.began = at
+        return at - self.began
 
     def _open(self, form: VideoFormat, job: object) -> SinkOpened:
         """Starts the child and waits until its sink is open.

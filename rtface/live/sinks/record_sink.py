@@ -32,6 +32,9 @@ class RecordSink(ChildSink):
 
     Raises:
         OutputError, UsageError: nothing can be written there under that name.
+
+    Attributes:
+        recorded: how the recording ended; None while it lasts.
     """
 
     def __init__(self, path: str | os.PathLike[str], options: Options, *, metadata: dict[str, str]) -> None:
@@ -44,7 +47,12 @@ class RecordSink(ChildSink):
         self._target_file = check_target(path, inputs=[], overwrite=options.overwrite)
         self._work = work_name(self._target_file.path)
         self._options, self._metadata = options, metadata
-        self._recorded: RecordingEnded | None = None
+        self.recorded: RecordingEnded | None = None
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._target_file.path
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
         """As `rtface.live.protocols.LiveSink.open`."""
@@ -62,7 +70,7 @@ class RecordSink(ChildSink):
 
     def _said(self, said: Any) -> None:
         if isinstance(said, RecordingEnded):
-            self._recorded = said
+            self.recorded = said
             if said.why:
                 self.notes.append(f"{self._shown}: {said.why}")
         else:
@@ -70,12 +78,12 @@ class RecordSink(ChildSink):
 
     def _end(self, why: str) -> None:
         super()._end(why)
-        if self._recorded is None and self.encoder:
-            self._recorded = RecordingEnded(self._kept(), why)
+        if self.recorded is None and self.encoder:
+            self.recorded = RecordingEnded(self._kept(), why)
         self._over()
 
     def _over(self) -> None:
-        recorded = self._recorded
+        recorded = self.recorded
         if recorded is not None:
             self._state("closed", recorded.why or f"recorded to {self._shown}")
 

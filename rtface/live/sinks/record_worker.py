@@ -27,6 +27,7 @@ from rtface.live.messages import (
 from rtface.live.protocols import SoundPacket
 from rtface.live.sinks.live_encoder import TICKS, EncoderScaler
 from rtface.live.sinks.stream_mux import SoundTrack
+from rtface.media.changed_frames import ChangedFrames
 from rtface.media.codec import ALIASES
 from rtface.media.encoders import EncoderRefused, VideoPlan, check, configure, set_quality
 from rtface.media.mp4 import cut_to_whole_fragments, reach_last_frame
@@ -51,6 +52,7 @@ class Recording:
         encoder: FFmpeg's name of the encoder.
         file: the working file.
         frames: frames encoded.
+        changed: which of them were changed.
 
     Raises:
         UsageError: the encoder does not open like this.
@@ -62,7 +64,7 @@ class Recording:
         plan = _plan(job)
         self.encoder, self._fit = plan.encoder, EncoderScaler(job.video, plan.pix_fmt)
         self.frames = 0
-        self._change = Change.NOTHING
+        self.changed = ChangedFrames()
         self._last: dict[int, int] = {}
         self.file = WorkFile(job.target, job.work)
         self._container = av.open(self.file, "w", format=job.container, buffer_size=1 << 16,
@@ -78,7 +80,8 @@ class Recording:
 
     def write_frame(self, image: av.VideoFrame, seconds: float, change: Change = Change.NOTHING) -> None:
         """Writes the next frame, on which this was changed."""
-        self._change |= change
+        self.changed.change |= change
+        self.changed.extend(1, [(0, None)] if change else ())
         image = self._fit(image)
         image.pts, image.time_base = self._rising(0, seconds), TICKS
         image.duration = round(1 / self._job.video.rate / TICKS)
@@ -127,9 +130,9 @@ class Recording:
         job = self._job
         if not job.metadata:
             return
-        said = true_tags(job.metadata, self._change)
+        said = true_tags(job.metadata, self.changed.change)
         rewrite(file, job.container, {name: said.get(name) for name in NAMES})
-        if job.container in ("mp4", "mov") and self._change:
+        if job.container in ("mp4", "mov") and self.changed.change:
             append_xmp_box(file, xmp(said))
 
     def _rising(self, stream: int, seconds: float) -> int:
@@ -183,7 +186,7 @@ def record(parent: ParentProcess, job: RecordJob) -> None:
         path = recording.give_up()
         why += f"; what was done is {path}" if path else "; nothing was left"
     _report(parent, recording)
-    parent.send(RecordingEnded(path, why))
+    parent.send(RecordingEnded(path, why, recording.changed))
 
 
 def _report(parent: ParentProcess, recording: Recording) -> None:

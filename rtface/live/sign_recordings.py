@@ -1,0 +1,77 @@
+"""Signs the recordings of a live run once they are whole: credentials inside, or a signed sidecar (docs/trust.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rtface.live.protocols import LiveSink
+from rtface.live.sinks.record_sink import RecordSink
+from rtface.media.credentials import can_hold, sign_file
+from rtface.media.outputs import check_target
+from rtface.media.workfile import Target
+from rtface.options import Options
+from rtface.pipeline.sidecar import Made, sidecar_path, write_sidecar
+from rtface.pipeline.signing import Signing, manifest, signed
+from rtface.report import Report
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingSigner:
+    """What is to be signed, and how.
+
+    Attributes:
+        recordings: the sinks, each with its sidecar where the file holds no credentials.
+    """
+
+    signing: Signing
+    options: Options
+    recordings: list[tuple[RecordSink, Target | None]]
+
+    @classmethod
+    def asked(cls, options: Options, sinks: Sequence[LiveSink]) -> RecordingSigner | None:
+        """What the options ask for, before anything is opened; None where nothing is to be signed.
+
+        Raises:
+            MissingComponent, UsageError: as `Signing.asked`.
+            OutputError: a sidecar is there already, or cannot be written.
+        """
+        recordings = [sink for sink in sinks if isinstance(sink, RecordSink)]
+        signing = Signing.asked(options) if recordings else None
+        if signing is None:
+            return None
+        return cls(signing, options, [
+            (sink, None if can_hold(sink.path) else
+             check_target(sidecar_path(sink.path), inputs=[], overwrite=options.overwrite)) for sink in recordings])
+
+    def sign(self, source: Path | str, report: Report, origin: float) -> list[str]:
+        """Signs the recordings that are whole.
+
+        Args:
+            source: the film that was played, or the name of a camera or stream.
+            report: of the run.
+            origin: `Frame.time` from which the report's times count.
+
+        Returns:
+            A line for each recording.
+
+        Raises:
+            OutputError: one cannot be signed; it is whole, without credentials.
+        """
+        lines: list[str] = []
+        for sink, sidecar in self.recordings:
+            ended = sink.recorded
+            if ended is None or ended.why:
+                lines.append(f"{sink.path.name}: not signed, because the recording is not whole")
+                continue
+            of, made = replace(report, output=str(sink.path)), Made(ended.changed)
+            if sidecar is None:
+                begin = (sink.began or origin) - origin
+                sign_file(sink.path, manifest(self.options, of, made, begin=begin), source, self.signing.key,
+                          self.signing.timestamp)
+                lines.append(signed(sink.path.name, self.options))
+            else:
+                lines.append(write_sidecar(sidecar, sink.path, source, self.options, of, made, frames=False,
+                                           key=self.signing.key))
+        return lines

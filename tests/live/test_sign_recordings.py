@@ -1,0 +1,108 @@
+"""Live recordings that are signed once they are whole."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("c2pa", reason="the extra is not installed")
+
+from rtface.errors import OutputError, UsageError
+from rtface.live.addresses import live_scope, parse_address
+from rtface.live.session import Endpoints, run_live
+from rtface.live.sign_recordings import RecordingSigner
+from rtface.live.sinks.record_sink import RecordSink
+from rtface.media.credentials import read_credentials
+from rtface.media.provenance import describe
+from rtface.options import Options, check_scope
+from rtface.pipeline.sidecar import read_sidecar, sidecar_path
+from rtface.pipeline.verify import verify
+from rtface.report import Report, Span, TrackReport
+from tests.live.live_fakes import FORM, FakeSink, FakeSource, frame
+from tests.live.test_run import PASSING, Run
+
+SIGNED = replace(PASSING, credentials=True)
+TAGS = describe("rtface-s 0.1", "9.9", 0.8)
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTFACE_DATA", str(tmp_path / "data"))
+
+
+def signed(path: Path) -> list[str]:
+    """A recording of five frames from second 1 on, on the last three of which a face was corrected; signed."""
+    sink = RecordSink(path, SIGNED, metadata=TAGS)
+    signer = RecordingSigner.asked(SIGNED, [sink, FakeSink()])
+    assert signer is not None
+    sink.open(FORM, sound=None)
+    for number in range(5):
+        sink.write(replace(frame(1_000_000 + 40_000 * number), corrected=number > 1, touched=number > 1))
+    sink.close()
+    span = Span(0.58, 0.7, True, 0.5, [], 3)
+    track = TrackReport(3, 0.5, 0.7, 5, 90.0, {}, {}, 0.5, frames_corrected=3, spans=[span])
+    return signer.sign("camera:0", Report("camera:0", "x", "1", "rtface-s", "cpu", tracks=[track]), 0.5)
+
+
+def test_a_recording_says_when_faces_were_corrected(tmp_path: Path) -> None:
+    path = tmp_path / "talk.mp4"
+    assert signed(path) == ["talk.mp4: signed with a key of this computer, which proves no name"]
+    found = read_credentials(path)
+    assert found is not None and found.valid and found.inputs == [{"title": "camera:0", "credentials": False}]
+    edited = found.actions[1]
+    assert edited["digitalSourceType"].endswith("compositeWithTrainedAlgorithmicMedia")
+    assert edited["changes"][0]["region"][0]["time"] == {"type": "npt", "start": "0.080", "end": "0.200"}
+    assert verify(path).credentials == "same"
+    path.write_bytes(path.read_bytes().replace(b"rtface_engine", b"rtface_engynE"))
+    assert verify(path).credentials == "differs"
+
+
+def test_a_recording_that_holds_none_has_a_signed_sidecar(tmp_path: Path) -> None:
+    path = tmp_path / "talk.mkv"
+    assert "signed" in signed(path)[0]
+    values = read_sidecar(sidecar_path(path))
+    assert values["changed"] == [[2, None], [3, None], [4, None]] and values["changes"] == ["corrected"]
+    assert values["input"]["name"] == "camera:0" and "camera:0" in path.with_name("talk.mkv.rtface.json").read_text()
+    found = verify(path)
+    assert found.sidecar == "same" and any("signed it" in line for line in found.proofs)
+    path.unlink()
+    with pytest.raises(OutputError, match=r"talk\.mkv\.rtface\.json: exists already"):
+        signed(path)
+
+
+def test_a_live_run_signs_its_recording_when_it_is_stopped(tmp_path: Path) -> None:
+    sink = RecordSink(tmp_path / "talk.mp4", SIGNED, metadata=TAGS)
+    with Run(SIGNED, sinks=[sink]) as run:
+        run.source.give(frame(round(1e6 * time.monotonic())))
+        while not sink.health.frames:
+            run.source.give(frame(round(1e6 * time.monotonic())))
+            time.sleep(0.02)
+    assert run.error is None and "talk.mp4: signed" in run.report.notes[-1]
+    found = read_credentials(sink.path)
+    assert found is not None and found.valid and found.inputs[0]["title"] == "fake source"
+    assert [action["action"] for action in found.actions] == ["c2pa.opened", "c2pa.transcoded"]
+
+
+def test_a_recording_that_is_not_whole_is_not_signed(tmp_path: Path) -> None:
+    sink = RecordSink(tmp_path / "talk.mp4", SIGNED, metadata=TAGS)
+    signer = RecordingSigner.asked(SIGNED, [sink])
+    assert signer is not None
+    sink.open(FORM, sound=None)
+    sink.close()  # no frame came
+    assert "not whole" in signer.sign("camera:0", Report("camera:0", "x", "1", "e", "cpu"), 0.0)[0]
+
+
+def test_what_cannot_be_signed_is_said_before_the_run(tmp_path: Path) -> None:
+    assert RecordingSigner.asked(SIGNED, [FakeSink()]) is None
+    source, sink = FakeSource(), RecordSink(tmp_path / "a.mp4", SIGNED, metadata=TAGS)
+    with pytest.raises(UsageError, match="cannot be read"):
+        run_live(Endpoints(source, [sink]), replace(PASSING, sign="none.pem,none.key"))
+    assert source.health.state == "opening" and not list(tmp_path.iterdir())
+    ends = parse_address("camera:0"), parse_address("vcam:")
+    with pytest.raises(UsageError, match="--credentials has no effect here"):
+        check_scope(["credentials"], SIGNED, live_scope(*ends, SIGNED))
+    recorded = Options(credentials=True, also=tmp_path / "a.mp4")
+    check_scope(["credentials"], recorded, live_scope(*ends, recorded))
