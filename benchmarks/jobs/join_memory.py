@@ -2,7 +2,8 @@
 
     python -m benchmarks.jobs.join_memory [--segments 10 100 1000] [--frames 100] [--container mp4]
 
-Containers keep an index of all their packets in memory: ``--container ts`` has none.
+Containers keep an index of all their packets in memory: ``--container ts`` has none. ``remuxed`` is what PyAV alone
+takes to write packets of the same number, size and kind: the sound of the input, and frames without segments.
 """
 
 from __future__ import annotations
@@ -70,11 +71,36 @@ def join(folder: Path, segments: int, frames: int, container: str) -> None:
         job.folder.write(job.folder.record(number), {
             "segment": number, "run": "made", "seconds": 0.0, "engine": "none", "device": "cpu", "corrected": 0,
             "counters": {"frames_out": plan.frames[number]}, "stages": {}, "warnings": [], "tracks": [],
-            "faces_before": [], "faces_last": [], "treatments": {}, **writer.finish()}, sync=False)
+            "faces_before": [], "faces_last": [], "treatments": {}, "change": 0,
+            "changed": [], **writer.finish()}, sync=False)
     opened.close()
     target = check_target(plan.target, inputs=[source], overwrite=False)
     joining = Join(job.folder, plan, target, options, Report("", "", "", "", ""), Stats(), threading.Event(), {})
-    print(json.dumps({"segments": len(plan), "frames": sum(plan.frames), **measured(joining.run)}), flush=True)
+    print(json.dumps({"segments": len(plan), "frames": sum(plan.frames), **measured(joining.run),
+                      "remuxed": measured(partial(remux, source, folder / "plain.mkv", sum(plan.frames)))}), flush=True)
+
+
+def remux(source: Path, output: Path, frames: int) -> None:
+    """Writes the sound of a film and equal frames in FFV1, by PyAV alone."""
+    with av.open(str(source)) as read, av.open(str(output), "w") as out:
+        video = out.add_stream("ffv1", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        sound = out.add_stream_from_template(read.streams.audio[0])
+        image = av.VideoFrame.from_ndarray(np.full((72, 64), 90, np.uint8), "yuv420p")
+        data = bytes((video.encode(image) + video.encode(None))[0])
+        done = 0
+        for packet in read.demux(audio=0):
+            if packet.dts is None:
+                continue
+            while done < frames and done / 25 <= float(packet.pts * packet.time_base):
+                frame = av.Packet(data)
+                frame.stream, frame.time_base, frame.duration = video, Fraction(1, 25), 1
+                frame.pts = frame.dts = done
+                frame.is_keyframe = True
+                out.mux(frame)
+                done += 1
+            packet.stream = sound
+            out.mux(packet)
 
 
 def main() -> None:
