@@ -46,6 +46,8 @@ def verify(
     manifest: Annotated[str | None, typer.Option(metavar="FILE", help=(
         "Check against this SHA-256 manifest, framemd5 list or sidecar."))] = None,
     files_only: Annotated[bool, typer.Option("--files-only", help="Check the files, not the frames.")] = False,
+    trust: Annotated[Path | None, typer.Option(metavar="CA.pem", help=(
+        "Trust signers of credentials whose certificates these ones (PEM) vouch for."))] = None,
     write: Annotated[bool, typer.Option("--write", help="Write the manifests instead of checking them.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="With --write: replace manifests.")] = False,
     *,
@@ -69,7 +71,7 @@ def verify(
         path = Path(name)
         try:
             codes.append(_write(path, overwrite, console, stop) if write else
-                         _check(path, manifest, input, files_only, json, console, stop))
+                         _check(path, manifest, input, files_only, trust, json, console, stop))
         except RtfaceError as error:
             if len(outputs) == 1:
                 raise
@@ -89,11 +91,11 @@ def _stands_alone(output: str, other: str) -> bool:
     return not made_of_it and has_manifest(Path(other).resolve())
 
 
-def _check(path: Path, manifest: str | None, input: Path | None, files_only: bool, json: bool, console: Console,
-           stop: StopRequest) -> int:
+def _check(path: Path, manifest: str | None, input: Path | None, files_only: bool, trust: Path | None, json: bool,
+           console: Console, stop: StopRequest) -> int:
     from rtface.pipeline.verify import verify as check
 
-    found = check(path, Path(manifest) if manifest else None, input=input, files_only=files_only,
+    found = check(path, Path(manifest) if manifest else None, input=input, files_only=files_only, trust=trust,
                   doing=StepLine(console, path.name), stop=stop.event.is_set)
     console.clear()
     if json:

@@ -49,8 +49,9 @@ def can_hold(path: Path) -> bool:
     return path.suffix.lower() in KINDS
 
 
-def check_key(key: SigningKey) -> None:
-    """Signs an image in memory, to see that C2PA takes the key and its certificate; UsageError where not."""
+def check_key(key: SigningKey, timestamp: str | None = None) -> None:
+    """Signs an image in memory, to see that C2PA takes the key and its certificate, and that the time-stamp server
+    answers; UsageError where not."""
     import av
 
     image = av.VideoFrame(16, 16, "rgb24")
@@ -60,11 +61,29 @@ def check_key(key: SigningKey) -> None:
     try:
         _sign(manifest, key, None, (io.BytesIO(data), "image/png"), (io.BytesIO(data), "image/png"), out)
         found = _read("image/png", io.BytesIO(out.getvalue()))
+        if timestamp is not None:
+            _check_server(manifest, key, timestamp, data)
     except library().C2paError as error:
         raise UsageError(f"--sign: the certificate cannot be used for credentials ({_said(error)})") from error
     if found is None or not found.valid:
         raise UsageError("--sign: the certificate cannot be used for credentials "
                          f"({'; '.join(found.problems) if found else 'nothing was signed'})")
+
+
+def _check_server(manifest: Mapping[str, Any], key: SigningKey, timestamp: str, image: bytes) -> None:
+    """UsageError where a time-stamp server does not answer, or not with a time stamp."""
+    if not timestamp.startswith(("http://", "https://")):
+        raise UsageError(f"--timestamp {timestamp}: is no address of a time-stamp server; it begins with http:// or "
+                         "https://")
+    out, why = io.BytesIO(), "it did not answer with a time stamp"
+    try:
+        _sign(manifest, key, timestamp, (io.BytesIO(image), "image/png"), None, out)
+        found = _read("image/png", io.BytesIO(out.getvalue()))
+        if found is not None and found.time:
+            return
+    except library().C2paError as error:
+        why = _said(error)
+    raise UsageError(f"--timestamp {timestamp}: no time stamp came ({why}); check the address, or leave it out")
 
 
 def sign_file(path: Path, manifest: Mapping[str, Any], parent: Path | str, key: SigningKey,
@@ -128,8 +147,9 @@ class Credentials:
         signer: name in the certificate.
         tool: what made the claim.
         time: of the signature by a time-stamp server, or None.
+        time_trusted: whether that server's certificate is vouched for.
         valid: whether signature and content fit.
-        trusted: whether the certificate is one that c2pa's list vouches for.
+        trusted: whether c2pa's list, or the anchors that were given, vouch for the certificate.
         problems: in words, where it is not valid.
         inputs: names of what it was made of, and whether those have credentials themselves.
         actions: what was done: name, digital source type, tool.
@@ -145,6 +165,7 @@ class Credentials:
     inputs: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     actions: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     faces: dict[str, Any] | None = None
+    time_trusted: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -154,7 +175,8 @@ class Credentials:
         """What they say, in words."""
         vouched = "" if self.trusted else (
             "; the certificate is not on a list that c2pa knows, so who signed is not proven")
-        said = [f"credentials signed by {self.signer}{f', {self.time}' if self.time else ''}: "
+        time = f", {self.time}{'' if self.time_trusted else ' by an unknown time-stamp server'}" if self.time else ""
+        said = [f"credentials signed by {self.signer}{time}: "
                 + (f"the content is as it was signed{vouched}" if self.valid else "; ".join(self.problems))]
         if self.tool:
             said.append(f"made with {self.tool}")
@@ -168,8 +190,12 @@ class Credentials:
         return said
 
 
-def read_credentials(path: Path) -> Credentials | None:
+def read_credentials(path: Path, anchors: str | None = None) -> Credentials | None:
     """The credentials in a file; None where it has none, or can have none.
+
+    Args:
+        path: the file.
+        anchors: certificates (PEM) that are trusted, and c2pa's list.
 
     Raises:
         MissingComponent: the extra is not installed.
@@ -180,13 +206,32 @@ def read_credentials(path: Path) -> Credentials | None:
     c2pa = library()
     with path.open("rb") as file:
         try:
-            return _read(kind, file)
+            return _read(kind, file, anchors)
         except c2pa.C2paError.ManifestNotFound:
             return None
         except c2pa.C2paError as error:
             if "ManifestNotFound" in str(error) or "no JUMBF" in str(error):
                 return None
             return Credentials("unknown", "", None, False, False, [f"the credentials cannot be read ({_said(error)})"])
+
+
+def read_anchors(path: Path) -> str:
+    """The certificates in a file, for `read_credentials`; UsageError where there is none.
+
+    Raises:
+        MissingComponent: the extra is not installed.
+    """
+    library()
+    from cryptography import x509
+
+    try:
+        data = path.read_bytes()
+        x509.load_pem_x509_certificates(data)
+        return data.decode("ascii")
+    except OSError as error:
+        raise UsageError(f"--trust {path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise UsageError(f"--trust {path}: is no certificate in PEM form") from error
 
 
 def may_have_credentials(path: Path) -> bool:
@@ -198,13 +243,15 @@ def may_have_credentials(path: Path) -> bool:
         return False
 
 
-def _read(kind: str, file: Any) -> Credentials | None:
+def _read(kind: str, file: Any, anchors: str | None = None) -> Credentials | None:
     c2pa = library()
-    with c2pa.Context.from_dict(_SETTINGS) as context, c2pa.Reader(kind, file, None, context) as reader:
+    settings = _SETTINGS if anchors is None else {**_SETTINGS, "trust": {"user_anchors": anchors}}
+    with c2pa.Context.from_dict(settings) as context, c2pa.Reader(kind, file, None, context) as reader:
         values, state = json.loads(reader.json()), reader.get_validation_state()
     active = values.get("manifests", {}).get(values.get("active_manifest"))
     if active is None:
         return None
+    checked = values.get("validation_results", {}).get("activeManifest", {})
     status = [one.get("code", "") for one in values.get("validation_status", ())]
     assertions = {one.get("label", ""): one.get("data", {}) for one in active.get("assertions", ())}
     signature = active.get("signature_info", {})
@@ -219,7 +266,8 @@ def _read(kind: str, file: Any) -> Credentials | None:
          for one in active.get("ingredients", ())],
         [dict(one) for label, data in assertions.items() if label.startswith("c2pa.actions")
          for one in data.get("actions", ())],
-        assertions.get("org.rtface.faces"))
+        assertions.get("org.rtface.faces"),
+        any(one.get("code") == "timeStamp.trusted" for one in checked.get("success", ())))
 
 
 def _worded(code: str) -> str:

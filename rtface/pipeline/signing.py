@@ -50,7 +50,7 @@ class Signing:
             raise UsageError("--credentials name the INPUT, which has to be a file or a folder")
         key = SigningKey.load(options.sign)
         if not options.dry_run:
-            check_key(key)
+            check_key(key, options.timestamp)
         return cls(key, options.timestamp)
 
     def sign(self, output: Path, input: Path, options: Options, report: Report, made: Made) -> str:

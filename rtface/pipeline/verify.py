@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rtface.errors import InputError, InputMissing, MissingComponent, UsageError
-from rtface.media.credentials import may_have_credentials, read_credentials
+from rtface.media.credentials import may_have_credentials, read_anchors, read_credentials
 from rtface.media.file_hashes import read_manifest, sha256_of, share_of_bytes
 from rtface.media.framemd5 import HashedStream, HashList, HashRow, hash_frames, parse_row
 from rtface.media.images import list_images
@@ -108,7 +108,7 @@ class Verified:
 
 
 def verify(output: Path, manifest: Path | None = None, *, input: Path | None = None, files_only: bool = False,
-           doing: Doing | None = None, stop: Callable[[], bool] | None = None) -> Verified:
+           trust: Path | None = None, doing: Doing | None = None, stop: Callable[[], bool] | None = None) -> Verified:
     """Checks a film, still or folder of stills.
 
     Args:
@@ -117,17 +117,18 @@ def verify(output: Path, manifest: Path | None = None, *, input: Path | None = N
             ``--sidecar`` write.
         input: what the output was made of, to be compared with it.
         files_only: leave the frames out.
+        trust: certificates (PEM) that vouch for signers of credentials, and c2pa's list.
         doing: receives progress.
         stop: ends the work with `Interrupted` once it is true.
 
     Raises:
-        UsageError: there is no manifest.
+        UsageError: there is no manifest, or no certificate in `trust`.
         InputMissing, InputError: output or manifest cannot be read.
     """
     if not output.exists():
         raise InputMissing(f"{output}: there is no such file or folder; check the name")
     found = Verified(str(output))
-    _check_credentials(found, output)
+    _check_credentials(found, output, read_anchors(trust) if trust is not None else None)
     sums, hashes, sidecar = _manifests(output, manifest,
                                        needed=input is None and found.credentials == "not checked")
     if sums is not None:
@@ -148,9 +149,9 @@ def verify(output: Path, manifest: Path | None = None, *, input: Path | None = N
     return found
 
 
-def _check_credentials(found: Verified, output: Path) -> None:
+def _check_credentials(found: Verified, output: Path, anchors: str | None) -> None:
     try:
-        credentials = read_credentials(output)
+        credentials = read_credentials(output, anchors)
     except MissingComponent as error:
         if may_have_credentials(output):
             found.notes.append(f"its credentials are not checked: {error}")

@@ -285,7 +285,7 @@ def test_ended_items_are_removed_after_the_retention(tmp_path: Path, site: Path)
     assert not store.log_path(ids[0]).exists() and out.read_bytes() == b"film"
 
 
-def test_a_run_removes_old_jobs_beside_its_output(tmp_path: Path, site: Path) -> None:
+def test_a_run_removes_old_jobs_near_its_output(tmp_path: Path, site: Path) -> None:
     job = FilmJob.open(film(tmp_path / "in.mkv", frames=2), tmp_path / "other.mkv", Options())
     assert isinstance(job, FilmJob)
     for path in (*job.folder.path.rglob("*"), job.folder.path):
