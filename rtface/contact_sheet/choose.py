@@ -9,16 +9,24 @@ from rtface.contact_sheet.search import Sighting
 
 # Faces from this severity on are treated whatever the engine makes of them nearly always (docs/analysis.md).
 _TREATED = 0.16
+_OTHERS = 2
 # Display pixels; on a narrower face little can be judged.
 _JUDGED = 48.0
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A face for the sheet, and why it was chosen: "worst" or "largest"."""
+    """A face for the sheet.
+
+    Attributes:
+        face: the sighting that is shown.
+        why: "worst" or "largest".
+        others: further sightings of the track, the best first, where that one cannot be shown.
+    """
 
     face: Sighting
     why: str
+    others: tuple[Sighting, ...] = ()
 
 
 def choose(faces: Iterable[Sighting], count: int) -> list[Choice]:
@@ -53,7 +61,9 @@ def choose(faces: Iterable[Sighting], count: int) -> list[Choice]:
     while len(chosen) < min(count, len(tracks)):
         order, why = ((worst, "worst"), (largest, "largest"))[len(chosen) % 2]
         face = min((face for face in order if face.track not in shown_tracks), key=rank)
-        chosen.append(Choice(face, why))
+        others = sorted((one for one in tracks[face.track] if one is not face), reverse=True,
+                        key=_badness if why == "worst" else _size)
+        chosen.append(Choice(face, why, tuple(others[:_OTHERS])))
         shown_tracks.add(face.track)
         shown_scenes.add(face.scene)
         shown_persons.add(face.person)

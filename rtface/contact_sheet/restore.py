@@ -20,6 +20,7 @@ import numpy as np
 
 from rtface.analysis.treatment import Treatment
 from rtface.contact_sheet.choose import Choice
+from rtface.contact_sheet.dissolve import AROUND_S, SIDE, in_dissolve
 from rtface.contact_sheet.search import Sighting
 from rtface.errors import Interrupted
 from rtface.frame import Bytes, Face, Float, Frame
@@ -152,19 +153,27 @@ class FaceRestorer:
         self._threads, self._stop, self._clock_start, self._ahead = threads, stop, clock_start, ahead
 
     def follow(self, face: Sighting, device: Device) -> Followed | None:
-        """Reads and tracks the lead-in of a face; None where the tracker does not find it again.
+        """Reads and tracks the lead-in of a face; None where the tracker does not find it again, or sees it in a
+        dissolve only.
 
         Raises as a run; Interrupted.
         """
-        stats, frames = Stats(), list[Frame]()
+        stats, frames, thumbnails = Stats(), list[Frame](), list[tuple[float, Bytes]]()
         with ExitStack() as stack:
             items, clock = self._items(face, stats, stack)
             self._tracker.reset()
             track: int | None = None
-            last: tuple[Frame, Face] | None = None
-            begin, held = float(face.time), 0
+            seen = list[tuple[Frame, Face]]()
+            begin, held, over = float(face.time), 0, False
             for item in split_fields(items):
                 if not isinstance(item, Frame):
+                    continue
+                if face.image is None and item.field != 1:
+                    thumbnails.append((item.time, device.view(item).thumbnail(SIDE)[0]))
+                over = over or (item.time - begin > LEAD_IN_S and not self._ahead)
+                if over and (not seen or item.time - seen[-1][0].time > AROUND_S):
+                    break
+                if over or (face.image is None and item.time < begin):
                     continue
                 frame = find_faces(item, self._tracker, device, stats)
                 held += 0 if frame.field == 1 else bytes_of(frame)
@@ -176,12 +185,13 @@ class FaceRestorer:
                 mine = next((one for one in frame.faces if one.track_id == track), None)
                 early = frame.time - begin <= LEAD_IN_S
                 if mine is not None and early and frame.field != 1:
-                    last = frame, mine
-                if held > _HELD_BYTES or (mine is None and last is not None):
-                    break
-            if last is None or track is None:
+                    seen.append((frame, mine))
+                over = held > _HELD_BYTES or (mine is None and bool(seen))
+            shown = next((one for one in reversed(seen) if not (
+                thumbnails and in_dissolve(one[0].time, thumbnails))), None)
+            if shown is None or track is None:
                 return None
-            return Followed(_shown(*last, clock, device), frames, track)
+            return Followed(_shown(*shown, clock, device), frames, track)
 
     def restore(self, followed: Followed, engine: str, runtime: Runtime) -> tuple[Bytes, Treatment | None]:
         """The crop of the face after a run with full strength, and its treatment; raises as a run, or Interrupted."""
@@ -199,16 +209,16 @@ class FaceRestorer:
         return crop, parts.enhance.tracks.treatment_of(followed.track)
 
     def _items(self, face: Sighting, stats: Stats, stack: ExitStack) -> tuple[Iterator[Item], FilmClock | None]:
-        """The frames of a face's lead-in, as a run reads them, and the times of the film."""
+        """The frames of a face's lead-in and around it, as a run reads them, and the times of the film."""
         if face.image is not None:
             return iter([read_image(face.image).frame]), None
         # Whole microseconds, rounded down: the sampled frame is the first one.
         start = math.floor((face.time - self._clock_start) * 1_000_000) / 1_000_000
-        end = start + LEAD_IN_S + (_AHEAD_S if self._ahead else 0.0)
+        end = start + LEAD_IN_S + (_AHEAD_S if self._ahead else AROUND_S)
         if self._options.end is not None:
             end = max(min(end, self._options.end), start + 1e-3)
-        source = open_film(self._input, replace(self._options, start=max(0.0, start), end=end), self._threads, stats,
-                           self._stop, stack)
+        options = replace(self._options, start=max(0.0, start - AROUND_S), end=end)
+        source = open_film(self._input, options, self._threads, stats, self._stop, stack)
         return self._until_stopped(source), FilmClock.of(source.info, self._options.timecode)
 
     def _copied(self, frames: Iterable[Frame]) -> Iterator[Frame]:

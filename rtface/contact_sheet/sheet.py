@@ -129,8 +129,8 @@ def make_sheet(input: Path | Address, options: Options, wanted: SheetOptions, *,
             if row is not None:
                 sheet.rows.append(row)
         if not sheet.rows:
-            raise InputError(f"{_name(input)}: its faces are lost at once (single frames, or scenes of less than a "
-                             "second); choose another part with --start and --end")
+            raise InputError(f"{_name(input)}: its faces are lost at once (single frames, dissolves, or scenes of less "
+                             "than a second); choose another part with --start and --end")
         sheet.rows.sort(key=lambda row: (str(row.choice.face.image or ""), row.shown.time))
         sheet.seconds = clock() - began
         return sheet
@@ -165,7 +165,8 @@ def _row(choice: Choice, restorer: FaceRestorer, runtimes: dict[str, Runtime], r
     """A further row of the sheet; None where the face is lost at once, or is in one of the `rows` already."""
     number = len(rows) + 1
     say(f"face {number} of {count}: following it")
-    followed = restorer.follow(choice.face, next(iter(runtimes.values())).device)
+    device = next(iter(runtimes.values())).device
+    followed = next(filter(None, (restorer.follow(face, device) for face in (choice.face, *choice.others))), None)
     if followed is None or (choice.face.image is None and any(followed.shown.repeats(row.shown) for row in rows)):
         return None
     row = Row(choice, followed.shown, {}, {})

@@ -261,3 +261,18 @@ def test_wrong_options_are_named(tmp_path: Path, given: list[str], says: str) ->
     result = CliRunner().invoke(app, ["try", str(path), *given])
     assert result.exit_code == 2
     assert says in result.stderr
+
+
+def test_a_frame_within_a_dissolve_is_not_shown(tmp_path: Path, memory: Engines) -> None:
+    """The portrait dissolves into a picture without a face: 1 s, after which the film ends."""
+    other = np.random.default_rng(0).integers(0, 255, (9, 16, 3)).astype(np.uint8)
+    scene = cv2.resize(other, (320, 180), interpolation=cv2.INTER_CUBIC).astype(float)
+
+    def picture(t: int) -> np.ndarray:
+        share = np.clip((t - 25) / 25, 0, 1)
+        return np.asarray((1 - share) * portrait(shift=(0.3 * t, 0.0))[0] + share * scene, np.uint8)
+
+    source = write_film(tmp_path / "in.mkv", map(picture, range(60)), codec="ffv1", options={"g": "12"})
+    sheet = sheet_of(source, correct="always", count=3)
+    assert sheet.rows
+    assert all(row.shown.time <= 29 / 25 for row in sheet.rows), [row.shown.time for row in sheet.rows]

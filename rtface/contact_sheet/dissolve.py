@@ -1,0 +1,50 @@
+"""Tells a frame of a dissolve, in which two views are blended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from rtface.analysis.scene_cuts import change_between
+from rtface.frame import Bytes, Float32
+
+AROUND_S = 0.5
+"""Seconds before and after a frame with which it is compared."""
+SIDE = 256
+"""Longer side of the thumbnails."""
+_SHARE = 0.15, 0.85
+"""Share of the later view in a frame that counts as blended."""
+_CHANGE = 0.25
+"""Least change between the view before and the one after (`change_between`)."""
+_REST = 0.35
+"""Most of what the blend leaves unexplained, as a part of the difference of both views (RMS): in 22 clips without
+dissolves it was larger on all but 1 in 1,000 frames between different views."""
+
+
+def blended(before: Bytes, frame: Bytes, after: Bytes) -> bool:
+    """Whether a frame is a blend of what was shown before and after it, and these are different views.
+
+    Args:
+        before, frame, after: thumbnails, uint8 RGB h×w×3.
+    """
+    first, now, last = map(_gray, (before, frame, after))
+    step = last - first
+    size = float((step * step).mean())
+    share = float(((now - first) * step).mean()) / max(size, 1e-9)
+    rest = now - first - share * step
+    return (_SHARE[0] < share < _SHARE[1] and float((rest * rest).mean()) < _REST ** 2 * size
+            and change_between(before, after) > _CHANGE)
+
+
+def in_dissolve(time: float, thumbnails: Sequence[tuple[float, Bytes]]) -> bool:
+    """Whether the frame at a time is `blended`, by thumbnails of the frames around it with their times in seconds, in
+    order; those at the ends stand for what is missing."""
+    before, now, after = (min(thumbnails, key=lambda one: abs(one[0] - at))[1]
+                          for at in (time - AROUND_S, time, time + AROUND_S))
+    return blended(before, now, after)
+
+
+def _gray(thumbnail: Bytes) -> Float32:
+    return np.asarray(cv2.cvtColor(thumbnail, cv2.COLOR_RGB2GRAY), np.float32)
