@@ -14,7 +14,7 @@ import io
 import json
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
@@ -44,7 +44,7 @@ from rtface.util.av_gpu import repacked
 VERSION = "1"
 _VERSION, _SAMPLES, _OF, _EXACT, _INPUT = ("rtface_correction", "rtface_correction_samples", "rtface_correction_of",
                                            "rtface_correction_exact", "rtface_correction_input")
-_RECORD = re.compile(rb"in=([0-9a-f]{32}) out=([0-9a-f]{32}) probe=([0-9a-f,]*)")
+_RECORD = re.compile(rb"in=([0-9a-f]{32}) out=([0-9a-f]{32}) probe=([0-9a-f,]*)(?: marks=([0-9a-f]*))?")
 _PROBES = 32  # samples of each frame's first plane
 SAME_S = 0.002
 """Seconds by which times of one frame may differ: containers round them to a millisecond."""
@@ -71,15 +71,18 @@ class Record:
     Attributes:
         input, output: MD5 of the frame as raw video in the working format, before and after the correction.
         probe: samples of the output's first plane at fixed places.
+        marks: of a still, what the marks of the output took the place of; None where nothing is known of that.
     """
 
     input: str
     output: str
     probe: tuple[int, ...]
+    marks: Marks | None = None
 
     def encode(self) -> bytes:
         """The text of a record."""
-        return f"in={self.input} out={self.output} probe={','.join(f'{v:x}' for v in self.probe)}".encode()
+        marks = "" if self.marks is None else f" marks={json.dumps(self.marks).encode().hex()}"
+        return f"in={self.input} out={self.output} probe={','.join(f'{v:x}' for v in self.probe)}{marks}".encode()
 
     @classmethod
     def decode(cls, text: bytes) -> Record | None:
@@ -87,7 +90,8 @@ class Record:
         match = _RECORD.fullmatch(text.strip(b"\0\r\n "))
         if match is None:
             return None
-        return cls(match[1].decode(), match[2].decode(), tuple(int(v, 16) for v in match[3].split(b",") if v))
+        marks = read_marks(bytes.fromhex(match[4].decode()).decode("utf-8", "replace")) if match[4] else None
+        return cls(match[1].decode(), match[2].decode(), tuple(int(v, 16) for v in match[3].split(b",") if v), marks)
 
 
 def _planes(image: av.VideoFrame) -> list[Samples]:
@@ -218,8 +222,12 @@ class FrameCorrections:
                 self._originals.append((item.pts, copy_image(item.image)))
             yield item
 
-    def of(self, frame: Frame) -> tuple[Frame, bytes]:
+    def of(self, frame: Frame, marks: Marks | None = None) -> tuple[Frame, bytes]:
         """The correction of the next frame, in the format that is stored, and the text of its `Record`.
+
+        Args:
+            frame: as the run wrote it.
+            marks: of a still, see `Record`.
 
         Raises:
             OutputError: the frame did not come through `remember`.
@@ -233,7 +241,7 @@ class FrameCorrections:
         after = repacked(fit(frame.image, self._video), self._work)
         same = all(np.array_equal(a, b) for a, b in zip(_planes(before), _planes(after), strict=True))
         output = _md5(_planes(after))
-        record = Record(output if same else _md5(_planes(before)), output, probe_of(after))
+        record = Record(output if same else _md5(_planes(before)), output, probe_of(after), marks)
         if same and self._nothing is None:
             self._nothing = self._as_stored(difference(before, after))
         change = copy_image(self._nothing) if same and self._nothing is not None else self._as_stored(
@@ -257,17 +265,19 @@ class CorrectionSink(CompanionSink):
         output: the film's name, for the record.
         stats: receives the time that it takes.
         threads: encoder threads, None for the encoder's own choice.
+        marks: gives what the still of a frame says of itself, None for a film.
     """
 
     def __init__(self, film: Sink, target: Target, video: VideoPlan, info: MediaInfo, *, output: str,
-                 stats: Stats, threads: int | None = None) -> None:
-        self._stats, self._corrections = stats, FrameCorrections(video)
+                 stats: Stats, threads: int | None = None,
+                 marks: Callable[[Frame], Marks | None] | None = None) -> None:
+        self._stats, self._corrections, self._marks = stats, FrameCorrections(video), marks
         super().__init__(film, plan_correction(target, video, info, output), threads)
         self.remember = self._corrections.remember
 
     def _write_own(self, frame: Frame) -> None:
         with self._stats.time("correction"):
-            change, record = self._corrections.of(frame)
+            change, record = self._corrections.of(frame, self._marks(frame) if self._marks and frame.touched else None)
             self._own.write(record_packet(record, frame.time_base, frame.pts, frame.duration))
             self._own.write(change)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from rtface.media.image_read import read_origin
 from rtface.media.image_write import SUFFIXES, ImagePlan, copy_file, write_image
 from rtface.media.leftovers import remove_unfinished_stills
 from rtface.media.probe import MediaInfo
-from rtface.media.provenance import NAMES, without_marks
+from rtface.media.provenance import NAMES, Marks, without_marks
 from rtface.media.sequence import SequenceSource
 from rtface.media.stills_list import NAME, StillsList, UnfinishedFolder, film_name, read_part
 from rtface.media.workfile import Target, full, work_name
@@ -49,6 +49,7 @@ class FolderSink:
         timecode: of the first still, for DPX; None leaves the header's.
         tags: what was done, see `rtface.media.provenance.describe`; a still says as much of it as is true. None where
             corrections are taken back: the marks of the stills that are read are left out.
+        own: of a run that takes corrections back, gives what the frame's still said before; None where that is unknown.
         stats: receives counters and the time that encoding takes.
 
     Attributes:
@@ -64,7 +65,8 @@ class FolderSink:
     def __init__(self, target: Target, info: MediaInfo, *, start: float | None,
                  tags: Mapping[str, str] | None,
                  stats: Stats, kind: str = "png", source: SequenceSource | None = None,
-                 timecode: Timecode | None = None) -> None:
+                 timecode: Timecode | None = None, own: Callable[[], Marks | None] = lambda: None) -> None:
+        self._own = own
         self._target, self._tags, self._stats = target, tags, stats
         self.kind, self._source, self._timecode = kind, source, timecode
         self._rate, self._clock_start, self._origin = info.rate, info.clock_start, info.start or info.video_start
@@ -143,7 +145,7 @@ class FolderSink:
                 return
             still = read_origin(path)
             if self._tags is None:
-                still.meta = _unmarked(still.meta)
+                still.meta = _unmarked(still.meta, self._own())
         write_image(frame, plan, still=still, tags=self._tags, sync=False, rate=self._rate,
                     timecode=timecode)
 
@@ -222,8 +224,9 @@ def _locked(folder: Path) -> int | None:
     return number
 
 
-def _unmarked(meta: ImageMetadata) -> ImageMetadata:
-    """Metadata of an image without what rtface said of it."""
+def _unmarked(meta: ImageMetadata, own: Marks | None) -> ImageMetadata:
+    """Metadata of an image without what rtface said of it, and with what it said before (`own`), where that is known.
+    """
     png = [(kind, body) for kind, body in meta.png if body.split(b"\0", 1)[0].decode("latin-1") not in NAMES]
     tiff = {tag: text for tag, text in meta.tiff.items() if (tag, text) != (305, "rtface")}  # the software
-    return replace(meta, xmp=without_marks({}, meta.xmp)[1], png=png, tiff=tiff)
+    return replace(meta, xmp=without_marks({}, meta.xmp, own)[1], png=png, tiff=tiff)

@@ -235,8 +235,8 @@ def without_marks(metadata: Mapping[str, str], packet: bytes | None,
     kept = {k: v for k, v in metadata.items() if not own_tags({k: v})} | (own["tags"] or {})
     if packet and _property_of(packet, "CreatorTool").startswith("rtface "):
         properties = own["xmp"]
-        packet = None if properties is None else _with(properties, packet) if properties else _without(
-            packet, *_PREFIXES)
+        bare = _without(packet, *_PREFIXES)
+        packet = None if properties is None else _with(properties, bare) if properties else bare
     return kept, packet
 
 

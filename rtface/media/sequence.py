@@ -18,10 +18,11 @@ from rtface.frame import Frame, Transfer
 from rtface.media.color import tags_of
 from rtface.media.dpx import DpxHeader
 from rtface.media.exr import ExrHeader
-from rtface.media.image_read import IMAGE_KINDS, list_images, read_image, scan_header
+from rtface.media.image_read import IMAGE_KINDS, list_images, read_image, read_origin, scan_header
 from rtface.media.image_write import upright
 from rtface.media.pixel_format import pixel_format_info
 from rtface.media.probe import MediaInfo, StreamInfo, shown
+from rtface.media.provenance import Marks, marks_of
 from rtface.protocols import Item
 from rtface.stats import Stats
 
@@ -93,6 +94,11 @@ class SequenceSource:
         """The file of a frame; None where its samples are not those of the file (scaled, or turned upright)."""
         place = frame.pts - self._first
         return self._paths[place] if 0 <= place < len(self._paths) and place not in self._resized else None
+
+    def marks_of(self, frame: Frame) -> Marks | None:
+        """What the XMP of a frame's file says under the names of marks; None where `path_of` knows no file."""
+        path = self.path_of(frame)
+        return None if path is None else marks_of({}, read_origin(path).meta.xmp)
 
     def name_of(self, frame: Frame, suffix: str) -> str | None:
         """What a frame's file is called in a folder of another kind or the same; None where names would repeat."""

@@ -240,7 +240,7 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
             made.changed, made.lossless = film.changed, plan.video.lossless and not plan.video.convert
             video, output_path = plan.video, plan.target.path
         if options.keep_correction:
-            sink = correction = _with_correction(sink, video, source.info, output_path, options, threads, stats)
+            sink = correction = _with_correction(sink, video, source, output_path, options, threads, stats)
         if options.invented is not None:
             sink = _with_map(sink, source.info, options, threads)
         try:
@@ -300,8 +300,8 @@ def _video_of(sink: FolderSink, source: FileSource | SequenceSource) -> VideoPla
                      info.aspect, lossless=True)
 
 
-def _with_correction(sink: Sink, video: VideoPlan | None, info: MediaInfo, output: Path, options: Options,
-                     threads: Threads, stats: Stats) -> CorrectionSink:
+def _with_correction(sink: Sink, video: VideoPlan | None, source: FileSource | SequenceSource, output: Path,
+                     options: Options, threads: Threads, stats: Stats) -> CorrectionSink:
     """The sink of a film that writes its correction too (``--keep-correction``)."""
     assert options.keep_correction is not None
     try:
@@ -313,7 +313,9 @@ def _with_correction(sink: Sink, video: VideoPlan | None, info: MediaInfo, outpu
         if video is None:
             raise UsageError(f"--keep-correction {options.keep_correction}: for a folder of images it needs a folder "
                              "of the same kind as INPUT (PNG, TIFF or DPX); name a film, or leave it out")
-        return CorrectionSink(sink, target, video, info, output=output.name, stats=stats, threads=threads.encode)
+        marks = source.marks_of if isinstance(sink, FolderSink) and isinstance(source, SequenceSource) else None
+        return CorrectionSink(sink, target, video, source.info, output=output.name, stats=stats, threads=threads.encode,
+                              marks=marks)
     except BaseException:
         sink.abort(keep_partial=False)
         raise

@@ -105,9 +105,10 @@ def undo(film: Path, correction: Path, output: Path, *, start: float | None = No
             info = source.info
             info.metadata, info.xmp = without_marks(info.metadata, info.xmp, tags.input)
         done = Undone(os.fspath(output), lossless=tags.exact)
+        work = _Undo(source.info, tags, changes(iter(kept), tags), start, end, done)
         if isinstance(source, SequenceSource):
             sink: Sink = FolderSink(target, source.info, start=None, tags=None if whole else {}, stats=stats,
-                                    kind=source.kind, source=source)
+                                    kind=source.kind, source=source, own=lambda: work.marks)
             done.encoder = source.kind
         else:
             plan = plan_output(source.info, output, codec=encode.codec, crf=encode.crf, preset=encode.preset,
@@ -116,7 +117,6 @@ def undo(film: Path, correction: Path, output: Path, *, start: float | None = No
             done.output_lossless = plan.video.lossless and not plan.video.convert
             sink = FileSink(plan, stats)
         try:
-            work = _Undo(source.info, tags, changes(iter(kept), tags), start, end, done)
             for item in source:
                 if stop():
                     raise Interrupted(f"interrupted; nothing was written to {output}")
@@ -141,13 +141,18 @@ def _check_pair(info: MediaInfo, kept: MediaInfo, tags: CorrectionTags) -> None:
 
 
 class _Undo:
-    """Pairs frames with their corrections, checks the pairs, and takes the corrections back."""
+    """Pairs frames with their corrections, checks the pairs, and takes the corrections back.
+
+    Attributes:
+        origin: time of the first frame.
+        marks: what the still of the last frame said of itself before the correction, where that is known.
+    """
 
     def __init__(self, info: MediaInfo, tags: CorrectionTags, found: Iterator[Change], start: float | None,
                  end: float | None, done: Undone) -> None:
         self._name, self._tags, self._changes, self._done = info.path, tags, found, done
         self._start, self._end = start or 0.0, math.inf if end is None else end
-        self.origin = 0.0
+        self.origin, self.marks = 0.0, None
         self._origin_of_changes = 0.0
         self._squares = self._probes = 0
 
@@ -155,6 +160,7 @@ class _Undo:
         """The frame without its correction where it lies in the range."""
         number, done = self._done.frames, self._done
         change = next(self._changes, None)
+        self.marks = change.record.marks if change is not None and change.record is not None else None
         if change is None and number and not self._start <= frame.time - self.origin < self._end:
             done.frames += 1
             return frame

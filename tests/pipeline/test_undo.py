@@ -18,6 +18,7 @@ from rtface.cli.app import app
 from rtface.errors import InputError, Interrupted, OutputError, UsageError
 from rtface.media.correction import difference, taken_back, working_format
 from rtface.media.image_read import read_image
+from rtface.media.image_write import plan_image, write_image
 from rtface.media.provenance import append_xmp_box, marks_of, own_tags, xmp
 from rtface.media.source import FileSource
 from rtface.options import Options
@@ -26,7 +27,7 @@ from rtface.pipeline.progress import Progress
 from rtface.pipeline.undo import Undone, undo
 from tests.media.conftest import samples
 from tests.media.encoded import interlaced_film
-from tests.pipeline.run_media import film, portrait, write_film
+from tests.pipeline.run_media import film, portrait, still, write_film
 from tests.pipeline.test_scans import scans
 
 pytestmark = pytest.mark.usefixtures("engines")
@@ -261,6 +262,24 @@ def test_the_command_says_what_it_did(tmp_path: Path) -> None:
     assert result.exit_code == 0 and json.loads(result.stdout)["exact"] == 2
     assert CliRunner().invoke(app, names).exit_code == 1  # it exists
     assert CliRunner().invoke(app, [*names, "--overwrite", "--start", "x"]).exit_code == 2
+
+
+@pytest.mark.parametrize("kind", ["png", "tiff"])
+def test_the_marks_of_stills_come_back(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "in").mkdir()
+    capture = "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture"
+    said = [{"enhanced_by": "Camera & Co", "digital_source_type": capture}, {"enhanced_by": "Scanner"}, None]
+    for number, own in enumerate(said):
+        made = read_image(still(tmp_path / "plain.png"))
+        made.meta.xmp = own and xmp(own)
+        write_image(made.frame, plan_image(tmp_path / "in" / f"{number}.{kind}"), still=made)
+    kept, out = tmp_path / "d.mkv", tmp_path / "out"
+    rtface.run(tmp_path / "in", f"{out}/", sequence=True, keep_correction=kept)
+    undo(out, kept, tmp_path / "back")
+    for number in range(3):
+        was, now, back_ = (marks_of({}, read_image(tmp_path / folder / f"{number}.{kind}").meta.xmp)["xmp"]
+                           for folder in ("in", "out", "back"))
+        assert was == back_ != now
 
 
 @pytest.mark.parametrize("kind", ["dpx", "tiff"])
