@@ -193,13 +193,20 @@ def shown_box(side: int, mesh: Float | None, size: int, region: CorrectedRegion 
         low, high = np.array(_OVAL_CENTRE) - _OVAL_AXES, np.array(_OVAL_CENTRE) + _OVAL_AXES
     else:
         oval = np.asarray(mesh)[list(FACE_OVAL), :2] / size
+        if region == "around":
+            oval = (oval - 0.5) * HEAD_ZOOM + HEAD_CENTRE  # in the face's own crop, as below
         low, high = oval.min(axis=0), oval.max(axis=0)
-    if region == "head":
-        half = (high - low) / 2
-        low, high = low - half - 0.02, high + half + 0.02
-    more = _OUTWARD + 0.03
-    x0, y0 = np.clip(np.floor((low - more) * side), 0, side - 1).astype(int).tolist()
-    x1, y1 = np.clip(np.ceil((high + more) * side), 1, side).astype(int).tolist()
+    if region != "face":
+        centre, axes = (low + high) / 2, (high - low) / 2
+        centre[1] -= _HEAD_UP * axes[1]
+        low, high = np.minimum(low, centre - _HEAD * axes), np.maximum(high, centre + _HEAD * axes)
+    low, high = low - _OUTWARD - 0.03, high + _OUTWARD + 0.03
+    if region == "around":
+        answered = np.array(_ANSWERED).T + ((-0.01,), (0.01,))  # enlarging a mask spreads it a little
+        low, high = ((edge - HEAD_CENTRE) / HEAD_ZOOM + 0.5 for edge in (low, high))
+        low, high = np.maximum(low, answered[0]), np.minimum(high, answered[1])
+    x0, y0 = np.clip(np.floor(low * side), 0, side - 1).astype(int).tolist()
+    x1, y1 = np.clip(np.ceil(high * side), 1, side).astype(int).tolist()
     return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
 
 

@@ -91,8 +91,8 @@ class FaceTask:
     def changed(self) -> Box:
         """The box in display pixels outside of which the correction is 0."""
         size, region = self.crops.size, self.shaping.region
-        whole = self.restored is None or region == "around"  # the mask of another frame, or of the rest of the crop
-        box = (0, 0, size, size) if whole else shown_box(size, self.mesh, size, region)
+        # Without an answer of its own it has the mask of another frame.
+        box = (0, 0, size, size) if self.restored is None else shown_box(size, self.mesh, size, region)
         return bounds(invert(self.crops.matrices[0]), box, margin=1.0)
 
     @property

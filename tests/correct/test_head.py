@@ -34,8 +34,9 @@ def test_a_head_mask_exceeds_the_face_but_not_the_crop(size: int, where: object)
     assert np.abs(np.diff(head, axis=0)).max() < 30 / size and np.abs(np.diff(head, axis=1)).max() < 30 / size
 
 
-@pytest.mark.parametrize("region", ["face", "head"])
-@pytest.mark.parametrize("where", [None, ((0.45, 0.6), (0.28, 0.32))])
+@pytest.mark.parametrize("region", ["face", "head", "around"])
+@pytest.mark.parametrize("where", [None, ((0.45, 0.6), (0.28, 0.32)), ((0.5, 0.62), (0.12, 0.2)),
+                                   ((0.15, 0.2), (0.3, 0.3)), ((0.7, 0.8), (0.25, 0.3))])
 def test_the_box_that_is_shown_holds_the_mask(region: object, where: object) -> None:
     points = None if where is None else mesh(512, *where)  # type: ignore[misc]
     mask = face_mask(512, points, region)  # type: ignore[arg-type]
@@ -43,6 +44,8 @@ def test_the_box_that_is_shown_holds_the_mask(region: object, where: object) -> 
     outside = mask.copy()
     outside[y0:y1, x0:x1] = 0.0
     assert outside.max() == 0.0
+    if region == "around":
+        assert (x1 - x0) * (y1 - y0) < 0.55 * 512 * 512
 
 
 @pytest.mark.parametrize("where", [None, ((0.5, 0.6), (0.28, 0.32)), ((0.55, 0.62), (0.26, 0.33))])
