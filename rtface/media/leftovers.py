@@ -8,6 +8,7 @@ import itertools
 import os
 import stat
 import sys
+import tempfile
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -22,7 +23,8 @@ from rtface.media.workfile import HOST, Target, is_work_of, writer_of
 from rtface.util.files import lock
 from rtface.util.parse import format_start
 
-# Locks of another host may not be seen from here: its file counts as left behind when nothing was written for so long.
+# Locks of another host may not be seen from here: its file counts as left behind when nothing was written for so long,
+# by the clock of the machine that keeps the file.
 _SILENT_S = 3600
 # A file without a frame is removed up to this size: it is a header. A larger one may still be of use to somebody.
 _HEADER_BYTES = 1 << 16
@@ -130,8 +132,20 @@ def at_work(path: Path, number: int) -> bool:
     except BlockingIOError:
         return True
     if host != HOST:
-        return time.time() - os.fstat(number).st_mtime < _SILENT_S
+        return _now_in(path.parent) - os.fstat(number).st_mtime < _SILENT_S
     return not locks and process_alive(process)
+
+
+def _now_in(folder: Path) -> float:
+    """The time of the machine that keeps a folder, as a file has it that is written there now; that of this machine
+    where none can be written."""
+    try:
+        with tempfile.TemporaryFile(dir=folder, prefix=".") as file:
+            file.write(b"0")
+            file.flush()
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return time.time()
 
 
 def process_alive(process: int) -> bool:

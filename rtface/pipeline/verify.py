@@ -17,9 +17,10 @@ from rtface.media.framemd5 import HashedStream, HashList, HashRow, hash_frames, 
 from rtface.media.images import list_images
 from rtface.media.signing_key import signer_of
 from rtface.media.start_timecode import film_timecode
+from rtface.pipeline.check_input import check_input, check_pair
+from rtface.pipeline.check_sidecar import Checked, check_sidecar
 from rtface.pipeline.checksums import FILES, FRAMES, Doing
 from rtface.pipeline.sidecar import SUFFIX, read_sidecar, to_bytes
-from rtface.pipeline.sidecar_check import Checked, check_input, check_pair, check_sidecar
 from rtface.util.parse import format_time
 
 Answer = Literal["same", "differs", "not checked"]

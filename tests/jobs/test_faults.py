@@ -81,8 +81,13 @@ def test_an_input_that_is_replaced_meanwhile_ends_the_run(source: Path):
 @pytest.mark.skipif(sys.platform == "win32", reason="open files stay there")
 def test_a_folder_that_is_deleted_ends_the_run(source: Path):
     job = planned(source)
+
+    def delete(progress):
+        if progress.frames == 40:  # first out of the way: the heartbeat makes files in it at any time
+            shutil.rmtree(job.folder.path.rename(source.with_name("gone")))
+
     with pytest.raises(InputMissing, match="folder of the job is gone"):
-        job.run(progress=lambda p: shutil.rmtree(job.folder.path) if p.frames == 40 else None)
+        job.run(progress=delete)
 
 
 def test_a_full_disk_keeps_what_is_finished(source: Path, monkeypatch: pytest.MonkeyPatch):

@@ -251,6 +251,13 @@ def test_another_host_is_given_an_hour(tmp_path: Path):
     assert leavings(tmp_path) == [] and not theirs.exists()
 
 
+def test_the_clock_is_that_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    theirs = left_behind(tmp_path, host="0" * 6)
+    late = time.time() + 7200
+    monkeypatch.setattr(time, "time", lambda: late)  # this machine's clock, not the server's
+    assert "another run" in leavings(tmp_path)[0] and theirs.exists()
+
+
 def test_what_may_be_of_use_is_never_removed(tmp_path: Path):
     unreadable = left_behind(tmp_path, os.urandom(100_000))
     folder = tmp_path / ".out.123456-1-abcdef.partial.mp4"

@@ -161,6 +161,14 @@ def test_another_input_is_refused(out: Path) -> None:
         verify(out, input=out)
 
 
+def test_a_part_needs_its_sidecar(tmp_path: Path) -> None:
+    source, part = half_faces(tmp_path / "in.mkv"), tmp_path / "out.mkv"
+    rtface.run(source, part, start=0.08, end=0.4, correct="never", sidecar=True)
+    assert verify(part, input=source).same
+    Path(str(part) + SUFFIX).unlink()
+    assert any("fewer frames" in line and "--sidecar" in line for line in verify(part, input=source).problems)
+
+
 def test_a_lossy_output_is_the_input_within_its_error(tmp_path: Path) -> None:
     source = half_faces(tmp_path / "in.mkv")
     rtface.run(source, tmp_path / "out.mp4", sidecar=True, codec="libx264")

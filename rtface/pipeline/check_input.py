@@ -1,12 +1,9 @@
-"""Checks an output against its sidecar, and against the input that it was made of."""
+"""Checks an output against the input that it was made of: everything outside the corrected faces is the input's."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from fractions import Fraction
+from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 from statistics import median
@@ -16,167 +13,19 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from rtface.errors import InputError, InputMissing, Interrupted, RtfaceError
+from rtface.errors import InputError, InputMissing, Interrupted
 from rtface.frame import Box, Frame
 from rtface.media.file_hashes import sha256_of, share_of_bytes
-from rtface.media.framemd5 import PacketHashes, frame_hashes, hash_packets
+from rtface.media.framemd5 import PacketHashes, hash_packets
 from rtface.media.image_read import list_images, read_image
 from rtface.media.source import FileSource
+from rtface.pipeline.check_sidecar import Checked, Stop
 from rtface.pipeline.checksums import Doing
-from rtface.pipeline.sidecar import tags_of
 from rtface.util.av_arrays import plane_rows, sample_bytes
-from rtface.util.parse import format_time
 
 # A frame that nothing was changed on is no copy of the input's where it is this far below the middle of such frames.
 _OUTLIER_DB, _SURELY_DB = 12.0, 40.0
-_SAME_S = 0.002
-# Tags that say when and by what a file was written, and how long it is; not what a person or rtface says of it.
-_OF_THE_MUXER = ("encoder", "duration", "_statistics_", "creation_time", "handler_name", "vendor_id", "major_brand",
-                 "minor_version", "compatible_brands")
-
-Stop = Callable[[], bool]
-
-
-@dataclass(slots=True)
-class Checked:
-    """What was found.
-
-    Attributes:
-        problems: one line for everything that is not as it should be.
-        proofs: one line for everything that was shown.
-        notes: one line for everything that cannot be shown, and why.
-    """
-
-    problems: list[str] = field(default_factory=list[str])
-    proofs: list[str] = field(default_factory=list[str])
-    notes: list[str] = field(default_factory=list[str])
-
-
-# -- the sidecar ------------------------------------------------------------------------------------------------------
-
-
-def check_sidecar(output: Path, values: dict[str, Any], *, doing: Doing | None = None, stop: Stop | None = None,
-                  ) -> Checked:
-    """Whether an output is the one that its sidecar describes, and else what differs: tags, streams, frames.
-
-    Args:
-        output: film, still or folder of stills.
-        values: of `rtface.pipeline.sidecar.read_sidecar`.
-        doing: receives progress.
-        stop: ends the work with `Interrupted` once it is true.
-    """
-    found, said = Checked(), values["output"]
-    if "files" in said:
-        _check_files(found, output, said["files"], doing, stop)
-        return found
-    if output.is_dir():
-        found.problems.append(f"is a folder, and the sidecar is that of the file {said['name']}")
-        return found
-    tick = share_of_bytes(output.stat().st_size, doing)
-    if sha256_of(output, tick=tick, stop=stop) == said.get("sha256"):
-        found.proofs.append(f"all {said['bytes']} bytes are as the run left them (SHA-256)")
-        return found
-    found.problems.append("its bytes are not those that the sidecar names (SHA-256)")
-    if "streams" not in values:
-        return found
-    try:
-        _check_tags(found, output, values["tags"])
-        alike = _check_streams(found, output, values, doing, stop)
-    except Interrupted:
-        raise
-    except RtfaceError as error:
-        found.problems.append(f"it cannot be read to its end ({error})")
-        return found
-    if not alike:
-        found.problems.append(f"nothing in it is as in the sidecar, which is that of another file ({said['name']})")
-    return found
-
-
-def _check_files(found: Checked, folder: Path, files: list[dict[str, str]], doing: Doing | None,
-                 stop: Stop | None) -> None:
-    same = 0
-    there = [folder / file["name"] for file in files if (folder / file["name"]).is_file()]
-    tick = share_of_bytes(sum(path.stat().st_size for path in there), doing)
-    for file in files:
-        try:
-            if sha256_of(folder / file["name"], tick=tick, stop=stop) == file["sha256"]:
-                same += 1
-            else:
-                found.problems.append(f"{file['name']}: its bytes are not those that the sidecar names (SHA-256)")
-        except InputMissing:
-            found.problems.append(f"{file['name']}: is missing")
-    if same == len(files):
-        found.proofs.append(f"all {same} files are as the run left them (SHA-256)")
-    names = {file["name"] for file in files}
-    found.notes += [f"{path.name}: the sidecar does not name it" for path in list_images(folder)
-                    if path.name not in names]
-
-
-def _check_tags(found: Checked, film: Path, said: dict[str, str]) -> None:
-    """Notes the tags that differ."""
-    _, now = tags_of(film)
-    was, now = ({key.lower(): text for key, text in tags.items()
-                 if not any(name in key.lower() for name in _OF_THE_MUXER)} for tags in (said, now))
-    for key in sorted(was.keys() | now.keys()):
-        if was.get(key) != now.get(key):
-            found.problems.append(f"the tag {key} is {now.get(key, 'missing')!r}, and was "
-                                  f"{was.get(key, 'not there')!r}")
-
-
-def _check_streams(found: Checked, film: Path, values: dict[str, Any], doing: Doing | None, stop: Stop | None) -> bool:
-    """Notes the streams and frames that differ; whether any is the same."""
-    streams, said = hash_packets(film, stop=stop), values["streams"]
-    alike = False
-    for number, (was, now) in enumerate(zip_longest(said, streams)):
-        if was is None:
-            found.problems.append(f"stream {number} ({now.kind if now else ''}) was added")
-        elif now is None:
-            found.problems.append(f"stream {number} ({was['kind']}) is missing")
-        elif number and was["md5"] != now.md5:
-            found.problems.append(f"stream {number} ({was['kind']}): its packets are not those that the run wrote "
-                                  f"({len(now.rows)} of {now.codec}, and {was['packets']} of {was['codec']} then)")
-        else:
-            alike = alike or was["md5"] == now.md5
-    if not streams:
-        return alike
-    frames = values["frames"]
-    if frames["of"] == "frames":
-        base, rows = frame_hashes(film, tick=(lambda done: doing("frames", done)) if doing else None, stop=stop)
-    else:
-        base, rows = streams[0].base, sorted(streams[0].rows)
-    before = len(found.problems)
-    _check_rows(found, frames["rows"], Fraction(frames["time_base"]), rows, base)
-    if len(found.problems) == before:
-        found.proofs.append(f"all {len(rows)} {frames['of']} of its picture are as the run wrote them (MD5)")
-    return alike or bool({md5 for _, md5 in rows} & {md5 for _, md5 in frames["rows"]})
-
-
-def _check_rows(found: Checked, was: Sequence[tuple[int, str]], was_base: Fraction, now: Sequence[tuple[int, str]],
-                now_base: Fraction) -> None:
-    old, new = [md5 for _, md5 in was], [md5 for _, md5 in now]
-    first = next((k for k, (a, b) in enumerate(zip_longest(old, new)) if a != b), None)
-    if first is None:
-        start = (was[0][0] * was_base, now[0][0] * now_base) if was else (Fraction(0), Fraction(0))
-        for number, (a, b) in enumerate(zip(was, now, strict=True)):
-            if abs((a[0] * was_base - start[0]) - (b[0] * now_base - start[1])) > _SAME_S:
-                found.problems.append(f"frame {number} has another time than the run gave it")
-                return
-        return
-    place = was[min(first, len(was) - 1)][0] * was_base if was else Fraction(0)
-    named = f"frame {first} ({format_time(float(place))})"
-    if new == old[:first] + old[first + 1:]:
-        found.problems.append(f"{named} is missing")
-    elif old == new[:first] + new[first + 1:]:
-        found.problems.append(f"{named} was put in" + (", a copy of another" if new[first] in old else ""))
-    elif Counter(old) == Counter(new):
-        found.problems.append(f"frames were put in another order, from {named} on")
-    else:
-        count = sum(a != b for a, b in zip_longest(old, new))
-        found.problems.append(f"{named} differs" + (f", the first of {count}" if count > 1 else "") + (
-            f"; there are {len(new)} frames, and were {len(old)}" if len(old) != len(new) else ""))
-
-
-# -- the input --------------------------------------------------------------------------------------------------------
+_SAME_S = 0.004
 
 
 def check_input(output: Path, input: Path, values: dict[str, Any] | None, *, doing: Doing | None = None,
@@ -242,11 +91,13 @@ def _compare_films(compared: _Compared, output: Path, input: Path, said: dict[st
             first: tuple[float, float] | None = None
             for number, (new, old) in enumerate(zip_longest(_frames(made, stop), _frames(source, stop))):
                 if new is None or old is None:
+                    hint = "" if compared.known else "; whether --start and --end left them out only a sidecar says " \
+                        "(--sidecar)"
                     compared.found.problems.append(f"it has {'fewer' if new is None else 'more'} frames than "
-                                                   f"{input.name}, from frame {number} on")
+                                                   f"{input.name}, from frame {number} on{hint}")
                     break
                 first = first or (new.time, old.time)
-                if abs((new.time - first[0]) - (old.time - first[1])) > 2 * _SAME_S:
+                if abs((new.time - first[0]) - (old.time - first[1])) > _SAME_S:
                     compared.found.problems.append(f"frame {number} has another time than in {input.name}")
                     break
                 compared.frame(number, new, old)
@@ -291,7 +142,7 @@ class _Compared:
     """Compares frames with those of the input, and counts."""
 
     def __init__(self, found: Checked, changed: dict[Any, Any], *, lossless: bool, known: bool) -> None:
-        self.found, self._changed, self._lossless, self._known = found, changed, lossless, known
+        self.found, self.known, self._changed, self._lossless = found, known, changed, lossless
         self._whole = self._outside = self._anywhere = self._other_format = 0
         self._differ: list[tuple[Any, int]] = []
         self._errors: list[tuple[Any, float]] = []
@@ -338,7 +189,7 @@ class _Compared:
         if self._anywhere:
             found.notes.append(f"on {_count(self._anywhere)} something was drawn, which may be anywhere: they are not "
                                "compared")
-        if not self._known:
+        if not self.known:
             total = self._whole + len(self._differ)
             if total:
                 found.notes.append(f"{self._whole} of {_count(total)} have every sample of the input's; where the "
