@@ -91,7 +91,7 @@ class FaceTask:
     def changed(self) -> Box:
         """The box in display pixels outside of which the correction is 0."""
         size, region = self.crops.size, self.shaping.region
-        # Without an answer of its own it has the mask of another frame.
+        # Where it has no answer, the mask is that of another frame.
         box = (0, 0, size, size) if self.restored is None else shown_box(size, self.mesh, size, region)
         return bounds(invert(self.crops.matrices[0]), box, margin=1.0)
 
