@@ -181,20 +181,20 @@ def _shaping(bench: Bench, count: int, size: int, copies: float) -> dict[str, An
     area = face_region_of(mask, size, irises(size, None), 1.0)
     assert area is not None
     room = Room(bench)
-    rows, told = np.zeros(count, shaping.FACE), np.zeros(count, shaping.CONTROL)
+    rows, told = list[bytes](), list[bytes]()
     tile = room.put(sheet(1)[:512, :512])
-    for n in range(count):
+    for _ in range(count):
         c = np.clip(rng.normal(0.5, 0.05, (3, size, size)), 0, 1).astype(np.float32)
         r = np.clip(c + rng.normal(0.02, 0.02, c.shape), 0, 1).astype(np.float32)
         r_at, c_at, mask_at = (room.put(a).address for a in (r, c, mask))
         out, final, into, work = (room.take(4 * k).address for k in (
             3 * size * size, size * size, shaping.measure_floats(size), shaping.scratch_floats(size)))
-        rows[n] = shaping.face_of(area, option, shaping.FaceAddresses(
-            r_at, c_at, out, final, mask_at, size, into, work))[0]
+        rows.append(shaping.face_of(area, option, shaping.FaceAddresses(
+            r_at, c_at, out, final, mask_at, size, into, work)))
         controls = decide(CpuShaper(r, c, area).measure(option), area, CorrectionState(), option, time=0.0)
         coarseness = controls.grain.coarseness if controls.grain else 1
-        told[n] = shaping.control_of(controls, {coarseness: tile.address})[0]
-    faces, control = room.put(rows.view(np.uint8)).address, room.put(told.view(np.uint8)).address
+        told.append(shaping.control_of(controls, {coarseness: tile.address}))
+    faces, control = (room.put(np.frombuffer(b"".join(each), np.uint8)).address for each in (rows, told))
     subjects = {"measure": timed(bench, room, shaping.measure_launches(size, count, faces)),
                 "apply": timed(bench, room, shaping.apply_launches(size, count, faces, control))}
     times = interleaved(subjects, bench.count(20, 1), bench.count(2, 0))

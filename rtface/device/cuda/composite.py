@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rtface.device.cpu.composite import SMOOTH_FROM, Dither, overlapping, rows
 from rtface.device.cpu.crop import BLUR_FROM, from_planes, full_range
-from rtface.device.cuda.affine_batch import Boxes, between_centres, footprints, inverse, joined, reach, union
+from rtface.device.cuda.affine_map import Map, between_centres, flat, footprint, inverse, joined, reach, union
 from rtface.device.cuda.filtering import Filters, Image, Lowpass, plan_lowpass
 from rtface.device.cuda.kernels import (
     PASTE_JOB,
@@ -22,7 +20,7 @@ from rtface.device.cuda.kernels import (
     TINT_ROWS,
     LaunchList,
     Scratch,
-    Struct,
+    packed,
 )
 from rtface.device.cuda.staging import SampleMap, grids, plane_shape
 from rtface.frame import Box, Float, Frame
@@ -30,37 +28,55 @@ from rtface.geometry.color_curves import code_range
 from rtface.geometry.planes import Layout, Role
 from rtface.geometry.transforms import field_parity
 
+_NO_TARGET: tuple[float, ...] = (0,) * 23
+"""The values of a `TARGET` that a paste does not have."""
+_UNMIXED = [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)]  # a correction that `area` has made of three channels
 _COMPONENTS: dict[Role, int] = {"y": 0, "u": 1, "v": 2, "r": 0, "g": 1, "b": 2}
 
 
-@dataclass(frozen=True, slots=True)
-class _Faces:
-    """The parts of the crops that may be written: under the mask, and one sample of zeros around it.
+class _Face(NamedTuple):
+    """The part of a crop that may be written: under the mask, and one sample of zeros around it.
 
     Attributes:
-        index: which of the caller's faces.
-        size: S of each.
-        low, sides: N×2, where a part begins in its crop, and its width and height.
-        matrices: display → part.
-        groups: numbers of faces whose parts meet.
+        number: of the caller's faces.
+        size: S.
+        left, top: where the part begins in its crop.
+        width, height: of the part.
+        m: display → part.
     """
 
-    index: NDArray[np.int64]
-    size: NDArray[np.int64]
-    low: NDArray[np.int64]
-    sides: NDArray[np.int64]
-    matrices: Float
-    groups: list[list[int]]
+    number: int
+    size: int
+    left: int
+    top: int
+    width: int
+    height: int
+    m: Map
 
 
-@dataclass(frozen=True, slots=True)
-class _Spots:
-    """The faces that meet one grid: their numbers, what is done to each, and their rows but for addresses."""
+class _Spot(NamedTuple):
+    """A face that meets a grid.
 
-    roles: tuple[Role, ...]
-    faces: NDArray[np.int64]
-    lowpass: list[Lowpass | None]
-    rows: Struct
+    Attributes:
+        face: which.
+        box: the samples that may change.
+        shared: whether other faces' parts meet its own.
+        tint: of the boxes of chroma that may be gray the one that it is in, from 1 on; 0: none.
+        lowpass: what its correction goes through first.
+        cubic: whether it is interpolated with a cubic.
+        spread: whether it is shrunk, so that it reaches beyond its mask.
+        m, k: the maps from samples to the correction, and to the mask.
+    """
+
+    face: _Face
+    box: Box
+    shared: bool
+    tint: int
+    lowpass: Lowpass | None
+    cubic: bool
+    spread: bool
+    m: Map
+    k: Map
 
 
 class PastePlan:
@@ -85,75 +101,63 @@ class PastePlan:
                  supports: Sequence[Box | None] | None = None, neutral: Callable[[Box], bool] | None = None, *,
                  ask: bool = False) -> None:
         self._frame, self._form = frame, form
-        self._weights = rows(form, frame.color)
-        self._faces = faces = _faces(np.asarray(matrices, np.float64).reshape(-1, 2, 3), sizes, supports)
-        self._spots: list[_Spots] = []
+        self._weights = {role: tuple(row.tolist()) for role, row in rows(form, frame.color).items()}
+        faces, groups = _faces(matrices, sizes, supports)
+        self._spots: list[tuple[tuple[Role, ...], list[_Spot]]] = []
         self._tints: list[Box] = []  # of chroma that may be gray
         self.boxes: dict[Role, Box] = {}
         self.parts: list[dict[Role, Box]] = [{} for _ in sizes]
         scratch = Scratch()
-        if len(faces.index):
+        if faces:
             image = frame.image
             places = from_planes(form, frame.color, (image.width, image.height), frame.display, frame.field)
-            for target, roles in enumerate(grids(form)):
-                spots = self._meet(target, roles, places[roles[0]], neutral, ask, scratch)
-                self._spots.append(spots)
-                if len(spots.faces):
-                    self.boxes.update(dict.fromkeys(roles, union(spots.rows["box"])))
-                    chosen = faces.index[spots.faces].tolist()
-                    for face, (x0, y0, x1, y1) in zip(chosen, spots.rows["box"].tolist(), strict=True):
-                        self.parts[face].update(dict.fromkeys(roles, (x0, y0, x1, y1)))
+            for roles in grids(form):
+                spots = self._meet(faces, groups, roles, flat(places[roles[0]]), neutral, ask, scratch)
+                self._spots.append((roles, spots))
+                if spots:
+                    self.boxes.update(dict.fromkeys(roles, union(spot.box for spot in spots)))
+                for spot in spots:
+                    self.parts[spot.face.number].update(dict.fromkeys(roles, spot.box))
         self.scratch = scratch.nbytes
 
-    def _meet(self, target: int, roles: tuple[Role, ...], place: Float, neutral: Callable[[Box], bool] | None,
-              ask: bool, scratch: Scratch) -> _Spots:
+    def _meet(self, faces: list[_Face], groups: list[list[int]], roles: tuple[Role, ...], place: Map,
+              neutral: Callable[[Box], bool] | None, ask: bool, scratch: Scratch) -> list[_Spot]:
         """As `composite.Placement`, `warp_patch` and `warp_mask`; `place` leads from the plane to the display."""
-        faces, form = self._faces, self._form
-        back = joined(faces.matrices, place)
-        height, width = plane_shape(self._frame, form, roles[0])
-        boxes = reach(inverse(back), faces.sides, 1.0)
-        boxes = np.concatenate([np.maximum(boxes[:, :2], 0), np.minimum(boxes[:, 2:], (width, height))], axis=1)
-        wanted = np.logical_and(boxes[:, 0] < boxes[:, 2], boxes[:, 1] < boxes[:, 3])
-        shared, tint = np.zeros(len(wanted), bool), np.zeros(len(wanted), np.int64)
-        for group in faces.groups:
-            shared[group] = len(group) > 1
-            inside = [n for n in group if wanted[n]]
+        height, width = plane_shape(self._frame, self._form, roles[0])
+        backs = [joined(face.m, place) for face in faces]
+        boxes: list[Box | None] = []
+        for face, back in zip(faces, backs, strict=True):
+            x0, y0, x1, y1 = reach(inverse(back), face.width, face.height, 1.0)
+            x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
+            boxes.append((x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None)
+        shared, tints = [False] * len(faces), [0] * len(faces)
+        for group in groups:
+            for n in group:
+                shared[n] = len(group) > 1
+            inside = [box for n in group if (box := boxes[n]) is not None]
             if not inside or "u" not in roles:
                 continue
-            box = union(boxes[inside])
+            box = union(inside)
             if neutral is not None and neutral(box):
-                wanted[inside] = False
+                for n in group:
+                    boxes[n] = None
             elif ask:
                 self._tints.append(box)
-                tint[inside] = len(self._tints)
-        chosen = np.flatnonzero(wanted)
-        back, boxes, sides = back[chosen], boxes[chosen], faces.sides[chosen].copy()
-        shrink = footprints(back)
-        cubic = np.less(shrink.min(1), 1.0 / SMOOTH_FROM)
-        spread = np.greater(shrink.max(1), BLUR_FROM)
-        factors = np.ones((len(chosen), 2))
-        lowpass: list[Lowpass | None] = [None] * len(chosen)
-        out = np.zeros(len(chosen), PATCH)
-        out["pitch"] = out["mask_pitch"] = faces.size[chosen]
-        out["plane"], out["channels"] = faces.size[chosen] ** 2, 3
-        out["weights"][:, :len(roles)] = [self._weights[role] for role in roles]
-        for n in (n for n, found in enumerate(spread.tolist()) if found):
-            wide, high = sides[n].tolist()
-            how = plan_lowpass(shrink[n].tolist(), wide, high, len(roles), 4, scratch, mixed=True)
-            if how is not None:
-                to = how.result
-                factors[n], sides[n], lowpass[n] = how.factors, (to.width, to.height), how
-                out["pitch"][n], out["plane"][n], out["channels"][n] = to.pitch // 4, 0, len(roles)
-                out["weights"][n] = np.eye(3)
-        origin = np.zeros((len(chosen), 2))
-        out["width"], out["height"] = sides.T
-        out["mask_width"], out["mask_height"] = faces.sides[chosen].T
-        out["gated"], out["cubic"], out["target"] = shared[chosen] | cubic | spread, cubic, target
-        out["box"] = boxes
-        out["coloured"] = tint[chosen]  # counted from 1; `job` knows the place
-        out["m"] = between_centres(back, origin, boxes[:, :2], np.where(cubic, 2.0, 1.0)[:, None] / factors)
-        out["k"] = between_centres(back, origin, boxes[:, :2], np.ones((len(chosen), 2)))
-        return _Spots(roles, chosen, lowpass, out)
+                for n in group:
+                    tints[n] = len(self._tints)
+        return [self._spot(face, box, back, group, tint, len(roles), scratch)
+                for face, box, back, group, tint in zip(faces, boxes, backs, shared, tints, strict=True)
+                if box is not None]
+
+    def _spot(self, face: _Face, box: Box, back: Map, shared: bool, tint: int, components: int,
+              scratch: Scratch) -> _Spot:
+        shrink = footprint(back)
+        cubic, spread = min(shrink) < 1.0 / SMOOTH_FROM, max(shrink) > BLUR_FROM
+        how = plan_lowpass(shrink, face.width, face.height, components, 4, scratch, mixed=True) if spread else None
+        factors, step = how.factors if how is not None else (1, 1), 2.0 if cubic else 1.0
+        return _Spot(face, box, shared, tint, how, cubic, spread,
+                     between_centres(back, (0.0, 0.0), box[:2], (step / factors[0], step / factors[1])),
+                     between_centres(back, (0.0, 0.0), box[:2], (1.0, 1.0)))
 
     def job(self, surface: SampleMap, base: int, corrections: Sequence[int], masks: Sequence[int],
             scratch: int = 0) -> LaunchList:
@@ -170,89 +174,92 @@ class PastePlan:
         job, filters = LaunchList(), Filters(scratch)
         if not self.boxes:
             return job
-        head = np.zeros(1, PASTE_JOB)
-        for target, spots in enumerate(self._spots):
-            self._describe(spots, np.array(corrections, np.int64), np.array(masks, np.int64), filters)
-            if len(spots.faces):
-                self._aim(head["targets"][0][target], surface, base, spots.roles)
-        # Not np.concatenate, which compares their types field by field.
-        patches = np.frombuffer(bytearray().join(spots.rows.tobytes() for spots in self._spots), PATCH)
-        found = self._ask(job, surface, base) if self._tints else np.zeros(1, np.int64)
-        head["count"] = len(patches)
-        near, patches["nears"] = _meetings(patches["box"], patches["target"])
-        patches["near"] = np.cumsum(patches["nears"]) - patches["nears"]
+        sources = [[self._source(spot, roles, corrections[spot.face.number], filters) for spot in spots]
+                   for roles, spots in self._spots]
+        found = self._ask(job, surface, base) if self._tints else 0
         filters.launch(job)
-        patches["coloured"] = np.where(patches["coloured"] > 0, found[patches["coloured"]] - job.nbytes, 0)
-        extent = (patches["box"][:, 2:] - patches["box"][:, :2]).max(0).tolist()
-        job.add("paste", (extent[0], extent[1]), len(patches), head, patches, near.astype(np.int32))
+        patches, near = list[bytes](), list[int]()
+        for target, ((_, spots), values) in enumerate(zip(self._spots, sources, strict=True)):
+            before = len(patches)
+            for spot, value in zip(spots, values, strict=True):
+                x0, y0, x1, y1 = spot.box
+                nears = [before + n for n, (a0, b0, a1, b1) in enumerate(other.box for other in spots)
+                         if x0 < a1 and a0 < x1 and y0 < b1 and b0 < y1]
+                coloured = found + TINT.itemsize * (spot.tint - 1) - job.nbytes if spot.tint else 0
+                patches.append(self._patch(spot, target, value, masks[spot.face.number], (len(near), len(nears)),
+                                           coloured))
+                near += nears
+        first, second = (*(self._aim(surface, base, roles) if spots else _NO_TARGET for roles, spots in self._spots),
+                         _NO_TARGET)[:2]
+        head = packed(PASTE_JOB, len(patches), 0, *first, *second)
+        boxes = [spot.box for _, spots in self._spots for spot in spots]
+        extent = max(x1 - x0 for x0, _, x1, _ in boxes), max(y1 - y0 for _, y0, _, y1 in boxes)
+        job.add("paste", extent, len(patches), head, *patches, np.array(near, np.int32))
         return job
 
-    def _ask(self, job: LaunchList, surface: SampleMap, base: int) -> NDArray[np.int64]:
-        """Has the GPU find out which boxes of chroma have colour; where in the job it says so, from 1 on."""
+    def _ask(self, job: LaunchList, surface: SampleMap, base: int) -> int:
+        """Has the GPU find out which boxes of chroma have colour; where in the job it says so of the first."""
         form, component = self._form, surface.maps["u"]
         unit = 1 << (form.bits - 8)
-        head, rows = np.zeros(1, TINT_JOB), np.zeros(len(self._tints), TINT)
-        head["count"] = len(rows)
-        for row, (x0, y0, x1, y1) in zip(rows, self._tints, strict=True):
-            row["at"] = [surface.address(role, base, x0, y0) for role in ("u", "v")]
-            row["pitch"], row["step"] = component.pitch, form.components["u"][2]
-            row["word"], row["shift"] = form.dtype.itemsize, form.shift
-            row["width"], row["height"], row["low"], row["high"] = x1 - x0, y1 - y0, 127 * unit, 129 * unit
+        rows = [packed(TINT, *(surface.address(role, base, x0, y0) for role in ("u", "v")), component.pitch,
+                       form.components["u"][2], form.dtype.itemsize, form.shift, x1 - x0, y1 - y0, 127 * unit,
+                       129 * unit, 0, 0) for x0, y0, x1, y1 in self._tints]
         first = job.nbytes + TINT_JOB.itemsize + TINT_COLOURED
-        job.add("tint", (int(rows["width"].max()), -(-int(rows["height"].max()) // TINT_ROWS)), len(rows), head, rows)
-        return first + TINT.itemsize * np.arange(-1, len(rows))
+        extent = (max(x1 - x0 for x0, _, x1, _ in self._tints),
+                  -(-max(y1 - y0 for _, y0, _, y1 in self._tints) // TINT_ROWS))
+        job.add("tint", extent, len(rows), packed(TINT_JOB, len(rows), 0), *rows)
+        return first
 
-    def _describe(self, spots: _Spots, corrections: NDArray[np.int64], masks: NDArray[np.int64],
-                  filters: Filters) -> None:
-        faces = self._faces
-        size, low = faces.size[spots.faces], faces.low[spots.faces]
-        offset = 4 * (low[:, 1] * size + low[:, 0])
-        index = faces.index[spots.faces]
-        values = corrections[index] + offset
-        spots.rows["values"], spots.rows["mask"] = values, masks[index] + offset
-        weights = [tuple(self._weights[role].tolist()) for role in spots.roles]
-        for n, how in enumerate(spots.lowpass):
-            if how is not None:
-                side = int(size[n])
-                wide, high = faces.sides[spots.faces[n]].tolist()
-                found = filters.add(how, [int(values[n])] * len(weights), Image(4 * side, 1, 4, 0, wide, high), weights,
-                                    plane=4 * side * side)
-                spots.rows["values"][n] = found[0]
-                if len(found) > 1:
-                    spots.rows["plane"][n] = (found[1] - found[0]) // 4
+    def _source(self, spot: _Spot, roles: tuple[Role, ...], correction: int,
+                filters: Filters) -> tuple[int, int, int, int, int, int]:
+        """Where the correction is taken from, the address of `correction` being that of the whole crop: address, plane,
+        pitch, width, height and channels of a `PATCH`."""
+        face, how = spot.face, spot.lowpass
+        size = face.size
+        at = correction + 4 * (face.top * size + face.left)
+        if how is None:
+            return at, size * size, size, face.width, face.height, 3
+        found = filters.add(how, [at] * len(roles), Image(4 * size, 1, 4, 0, face.width, face.height),
+                            [self._weights[role] for role in roles], plane=4 * size * size)
+        to = how.result
+        plane = (found[1] - found[0]) // 4 if len(found) > 1 else 0
+        return found[0], plane, to.pitch // 4, to.width, to.height, len(roles)
 
-    def _aim(self, row: Any, surface: SampleMap, base: int, roles: tuple[Role, ...]) -> None:
+    def _patch(self, spot: _Spot, target: int, source: tuple[int, int, int, int, int, int], mask: int,
+               near: tuple[int, int], coloured: int) -> bytes:
+        """A `PATCH`; `mask` is the address of the whole mask."""
+        face, (values, plane, pitch, width, height, channels) = spot.face, source
+        weights = [self._weights[role] for role in self._spots[target][0]] if spot.lowpass is None else _UNMIXED
+        weights = [*weights, *[(0.0, 0.0, 0.0)] * (3 - len(weights))]
+        return packed(PATCH, values, mask + 4 * (face.top * face.size + face.left), plane, pitch, width, height,
+                      channels, face.size, face.width, face.height, spot.shared or spot.cubic or spot.spread,
+                      spot.cubic, target, *spot.box, *near, *weights[0], *weights[1], *weights[2], *spot.m, *spot.k,
+                      coloured)
+
+    def _aim(self, surface: SampleMap, base: int, roles: tuple[Role, ...]) -> tuple[float, ...]:
+        """The values of a `TARGET`."""
         form, frame = self._form, self._frame
         x, y, *_ = self.boxes[roles[0]]
-        component = surface.maps[roles[0]]
-        row["pitch"], row["step"], row["word"] = component.pitch, form.components[roles[0]][2], form.dtype.itemsize
-        row["shift"], row["parts"], row["x"], row["y"] = form.shift, len(roles), x, y
+        component, none = surface.maps[roles[0]], (0,) * (3 - len(roles))
         parity = field_parity(frame.display, frame.field)
-        for n, role in enumerate(roles):
-            legal = code_range(form.bits, full_range(form, frame.color), chroma=role in ("u", "v"))
-            row["at"][n] = surface.address(role, base, x, y)
-            row["dither_x"][n], row["dither_y"][n] = Dither(frame.pts, _COMPONENTS[role], parity).offset
-            row["low"][n], row["high"][n] = legal.low, legal.high
+        legal = [code_range(form.bits, full_range(form, frame.color), chroma=role in ("u", "v")) for role in roles]
+        dither_x, dither_y = zip(*(Dither(frame.pts, _COMPONENTS[role], parity).offset for role in roles), strict=True)
+        return (*(surface.address(role, base, x, y) for role in roles), *none, component.pitch,
+                form.components[roles[0]][2], form.dtype.itemsize, form.shift, len(roles), x, y,
+                *dither_x, *none, *dither_y, *none, *(each.low for each in legal), *none,
+                *(each.high for each in legal), *none, 0)
 
 
-def _faces(matrices: Float, sizes: Sequence[int], supports: Sequence[Box | None] | None) -> _Faces:
-    """As `composite.cut_patch` and `overlapping`; faces without a mask are left out."""
-    size = np.array(sizes, np.int64)
-    given = [(support if supports else None) or (0, 0, s, s)
-             for s, support in zip(sizes, supports or [None] * len(sizes), strict=True)]
-    box = np.array(given, np.int64).reshape(-1, 4)
-    low = np.maximum(box[:, :2] - 1, 0)
-    high = np.minimum(box[:, 2:] + 1, size[:, None])
-    index = np.flatnonzero((box[:, :2] < box[:, 2:]).all(1) & (low < high).all(1))
-    low, sides, maps = low[index], (high - low)[index], matrices[index].copy()
-    maps[:, :, 2] -= low
-    seen = reach(inverse(maps), sides, 0.0).tolist() if len(index) else []
-    return _Faces(index, size[index], low, sides, maps, overlapping(seen))
-
-
-def _meetings(boxes: Boxes, targets: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For each patch those on the same grid whose boxes meet its own, itself among them, in order; and how many."""
-    low, high = boxes[:, None, :2], boxes[:, None, 2:]
-    meet = (low < high.transpose(1, 0, 2)).all(2) & (low.transpose(1, 0, 2) < high).all(2)
-    meet &= targets[:, None] == targets
-    return np.nonzero(meet)[1], meet.sum(1)
+def _faces(matrices: Float, sizes: Sequence[int],
+           supports: Sequence[Box | None] | None) -> tuple[list[_Face], list[list[int]]]:
+    """As `composite.cut_patch` and `overlapping`, faces without a mask left out; the groups hold numbers of those that
+    are left."""
+    faces: list[_Face] = []
+    for n, (matrix, size) in enumerate(zip(matrices, sizes, strict=True)):
+        x0, y0, x1, y1 = (supports[n] if supports else None) or (0, 0, size, size)
+        left, top, right, bottom = max(x0 - 1, 0), max(y0 - 1, 0), min(x1 + 1, size), min(y1 + 1, size)
+        if x0 < x1 and y0 < y1 and left < right and top < bottom:
+            a, b, x, c, d, y = flat(matrix)
+            faces.append(_Face(n, size, left, top, right - left, bottom - top, (a, b, x - left, c, d, y - top)))
+    seen = [reach(inverse(face.m), face.width, face.height, 0.0) for face in faces]
+    return faces, overlapping(seen)

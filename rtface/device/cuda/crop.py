@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from rtface.device.cpu.crop import BLUR_FROM, from_planes, full_range, halved, rgb_rows
-from rtface.device.cuda.affine_batch import Boxes, between_centres, footprints, inverse, joined, reach
+from rtface.device.cuda.affine_map import Map, between_centres, flat, footprint, inverse, joined, reach
 from rtface.device.cuda.filtering import Filters, Image, Lowpass, plan_lowpass
-from rtface.device.cuda.kernels import CROP_COLUMNS, CROP_FACE, CROP_JOB, CROP_ROWS, LaunchList, Scratch
+from rtface.device.cuda.kernels import CROP_COLUMNS, CROP_FACE, CROP_JOB, CROP_ROWS, LaunchList, Scratch, packed
 from rtface.device.cuda.staging import SampleMap, grids, plane_shape
-from rtface.frame import Box, Float, Float32, Frame
+from rtface.frame import Box, Float, Frame
 from rtface.geometry.color_curves import curve_of
 from rtface.geometry.planes import Layout, Role
 
 _KINDS = {"yuv": 0, "rgb": 1, "gray": 2}
+_NO_SOURCE = (0,) * 17
+"""The values of a `SOURCE` that a crop does not have."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Cuts:
-    """All crops on one grid: the boxes of samples they are made of, and the maps from their
-    pixels to the samples after low-pass and halving."""
+class _Cut(NamedTuple):
+    """One crop on one grid: the box of samples it is made of, and the map from its pixels to the samples after low-pass
+    and halving."""
 
-    roles: tuple[Role, ...]
-    boxes: Boxes
-    lowpass: list[Lowpass | None]
-    half: np.ndarray[Any, np.dtype[np.bool_]]
-    inside: np.ndarray[Any, np.dtype[np.bool_]]
-    m: Float32
+    box: Box
+    lowpass: Lowpass | None
+    half: bool
+    inside: bool
+    m: Map
 
 
 class CropPlan:
@@ -51,17 +48,18 @@ class CropPlan:
     def __init__(self, frame: Frame, form: Layout, matrices: Float, size: int) -> None:
         self._form, self._color, self._size, self._count = form, frame.color, size, len(matrices)
         self.parts: list[dict[Role, Box]] = [{} for _ in matrices]
-        self._cuts: list[_Cuts] = []
+        self._cuts: list[tuple[tuple[Role, ...], list[_Cut]]] = []
         scratch = Scratch()
         if len(matrices):
             image = frame.image
             places = from_planes(form, frame.color, (image.width, image.height), frame.display, frame.field)
+            maps = [flat(matrix) for matrix in matrices]
             for roles in grids(form):
-                forward = joined(np.asarray(matrices, np.float64), places[roles[0]])
-                cuts = _cuts(forward, size, plane_shape(frame, form, roles[0]), form, roles, scratch)
-                self._cuts.append(cuts)
-                for part, (x0, y0, x1, y1) in zip(self.parts, cuts.boxes.tolist(), strict=True):
-                    part.update(dict.fromkeys(roles, (x0, y0, x1, y1)))
+                place, (height, width) = flat(places[roles[0]]), plane_shape(frame, form, roles[0])
+                cuts = [_cut(inverse(joined(m, place)), size, width, height, form, roles, scratch) for m in maps]
+                self._cuts.append((roles, cuts))
+                for part, cut in zip(self.parts, cuts, strict=True):
+                    part.update(dict.fromkeys(roles, cut.box))
         self.scratch = scratch.nbytes
 
     def job(self, surface: SampleMap, base: int, pixels: Sequence[int], *, native: Sequence[int] | None = None,
@@ -77,71 +75,58 @@ class CropPlan:
             scratch: address of `self.scratch` bytes; a multiple of 256.
         """
         job, filters, form = LaunchList(), Filters(scratch), self._form
-        faces = np.zeros(self._count, CROP_FACE)
-        faces["pixels"] = pixels
-        if native is not None:
-            faces["native"] = native
-        for field, cuts in zip(("first", "second"), self._cuts, strict=False):
-            _describe(faces[field], cuts, surface, base, filters)
+        sources = [[_source(cut, roles, surface, base, filters) for cut in cuts] for roles, cuts in self._cuts]
+        if len(sources) == 1:
+            sources.append([_NO_SOURCE] * self._count)
+        faces = [packed(CROP_FACE, *first, *second, to, kept) for first, second, to, kept
+                 in zip(*sources, pixels, native or [0] * self._count, strict=True)] if sources else []
         filters.launch(job)
-        head = np.zeros(1, CROP_JOB)
-        head["count"], head["size"], head["kind"] = self._count, self._size, _KINDS[form.kind]
-        head["rows"] = rgb_rows(form.kind, form.bits, full_range(form, self._color), self._color.matrix, 1.0)
         curve = curve_of(self._color)
-        if curve is not None:
-            head["entries"], head["table"] = len(curve.table), tables
-            if curve.gamut is not None:
-                head["wide"], head["gamut"] = 1, curve.gamut.reshape(9)
+        entries, gamut = (0, None) if curve is None else (len(curve.table), curve.gamut)
+        rows = rgb_rows(form.kind, form.bits, full_range(form, self._color), self._color.matrix, 1.0)
+        head = packed(CROP_JOB, self._count, self._size, _KINDS[form.kind], entries, tables if entries else 0,
+                      gamut is not None, 0, *rows[0], *rows[1], *rows[2],
+                      *(gamut.reshape(9).tolist() if gamut is not None else (0.0,) * 9), 0.0)
         extent = -(-self._size // CROP_COLUMNS), self._size // CROP_ROWS + 1
-        job.add("crop", extent, self._count, head, faces)
+        job.add("crop", extent, self._count, head, *faces)
         return job
 
 
-def _cuts(forward: Float, size: int, shape: tuple[int, int], form: Layout, roles: tuple[Role, ...],
-          scratch: Scratch) -> _Cuts:
-    """As `device.cpu.crop.sample`; `forward` leads from the plane to the crops."""
-    back = inverse(forward)
-    shrink = footprints(back)
-    most = shrink.max(1)
-    boxes = reach(back, np.full((len(back), 2), size), 2.0 * np.maximum(most, 1.0) + 1.0)
-    last = np.array([shape[1] - 1, shape[0] - 1])
-    low = np.clip(boxes[:, :2], 0, last)  # a region wholly outside still shows the nearest edge
-    high = np.maximum(np.minimum(boxes[:, 2:], last + 1), low + 1)
-    sides, factors = high - low, np.ones((len(back), 2))
-    lowpass: list[Lowpass | None] = [None] * len(back)
-    for n in (n for n, found in enumerate(most.tolist()) if found > BLUR_FROM):
-        width, height = sides[n].tolist()
-        how = plan_lowpass(shrink[n].tolist(), width, height, len(roles), 1 if form.dtype.itemsize == 1 else 4, scratch)
+def _cut(back: Map, size: int, width: int, height: int, form: Layout, roles: tuple[Role, ...],
+         scratch: Scratch) -> _Cut:
+    """As `device.cpu.crop.sample`; `back` leads from the crop to a plane of `width` × `height` samples."""
+    shrink = footprint(back)
+    most = max(shrink)
+    x0, y0, x1, y1 = reach(back, size, size, 2.0 * max(most, 1.0) + 1.0)
+    x0, y0 = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)  # a region wholly outside shows the nearest edge
+    x1, y1 = max(min(x1, width), x0 + 1), max(min(y1, height), y0 + 1)
+    wide, high = x1 - x0, y1 - y0
+    factors, how = (1, 1), None
+    if most > BLUR_FROM:
+        how = plan_lowpass(shrink, wide, high, len(roles), 1 if form.dtype.itemsize == 1 else 4, scratch)
         if how is not None:
-            factors[n], sides[n], lowpass[n] = how.factors, (how.result.width, how.result.height), how
-    half = np.array(["u" in roles and halved((reached, reached), (size, size)) for reached in most.tolist()])
-    stretched = back.copy()
-    stretched[half, :, :2] *= 2.0
-    m = between_centres(stretched, low, np.zeros((len(back), 2)), 1.0 / factors)
+            factors, wide, high = how.factors, how.result.width, how.result.height
+    half = "u" in roles and halved((most, most), (size, size))
+    if half:
+        a, b, x, c, d, y = back
+        back = 2.0 * a, 2.0 * b, x, 2.0 * c, 2.0 * d, y
+    m = between_centres(back, (x0, y0), (0.0, 0.0), (1.0 / factors[0], 1.0 / factors[1]))
     # With half a sample to spare for what single precision loses.
-    ends = (np.where(half, size // 2, size) - 1)[:, None]
-    steps = m.reshape(-1, 2, 3)[:, :, :2] * ends[:, :, None]
-    inside = ((m[:, 2::3] + np.minimum(steps, 0.0).sum(2) >= 0.5)
-              & (m[:, 2::3] + np.maximum(steps, 0.0).sum(2) <= sides - 1.5)).all(1)
-    return _Cuts(roles, np.concatenate([low, high], axis=1), lowpass, half, inside, m)
+    end = (size // 2 if half else size) - 1
+    inside = all(first + end * (min(i, 0.0) + min(j, 0.0)) >= 0.5 and
+                 first + end * (max(i, 0.0) + max(j, 0.0)) <= side - 1.5
+                 for i, j, first, side in ((*m[:3], wide), (*m[3:], high)))
+    return _Cut((x0, y0, x1, y1), how, half, inside, m)
 
 
-def _describe(rows: Any, cuts: _Cuts, surface: SampleMap, base: int, filters: Filters) -> None:
-    form, component = surface.form, surface.maps[cuts.roles[0]]
-    step, item = form.components[cuts.roles[0]][2], form.dtype.itemsize
-    sides = cuts.boxes[:, 2:] - cuts.boxes[:, :2]
-    rows["pitch"], rows["step"], rows["word"], rows["shift"] = component.pitch, step, item, form.shift
-    rows["width"], rows["height"] = sides.T
-    for k, role in enumerate(cuts.roles):
-        start = surface.address(role, base, 0, 0)
-        rows["at"][:, k] = start + cuts.boxes[:, 1] * component.pitch + cuts.boxes[:, 0] * step * item
-    for n, how in enumerate(cuts.lowpass):
-        if how is not None:
-            width, height = sides[n].tolist()
-            found = filters.add(how, rows["at"][n][:len(cuts.roles)].tolist(),
-                                Image(component.pitch, step, item, form.shift, width, height))
-            rows["at"][n][:len(found)] = found
-            to = how.result
-            for name in ("pitch", "step", "word", "width", "height"):
-                rows[name][n] = getattr(to, name)
-    rows["half"], rows["inside"], rows["m"] = cuts.half, cuts.inside, cuts.m
+def _source(cut: _Cut, roles: tuple[Role, ...], surface: SampleMap, base: int, filters: Filters) -> tuple[Any, ...]:
+    """The values of a `SOURCE`."""
+    form, component = surface.form, surface.maps[roles[0]]
+    x0, y0, x1, y1 = cut.box
+    image = Image(component.pitch, form.components[roles[0]][2], form.dtype.itemsize, form.shift, x1 - x0, y1 - y0)
+    at, shift = [surface.address(role, base, x0, y0) for role in roles], image.shift
+    if cut.lowpass is not None:
+        at = filters.add(cut.lowpass, at, image)
+        image = cut.lowpass.result
+    return (*at, *(0,) * (3 - len(at)), image.pitch, image.step, image.word, shift, image.width, image.height, cut.half,
+            cut.inside, *cut.m)

@@ -93,7 +93,7 @@ class CudaDevice:
             form = layout(av_gpu.native_format(image))
             assert form is not None
             if drawable(form):
-                self._cut(replace(frame, image=image), form, places, slots)
+                self._cut(frame if image is frame.image else replace(frame, image=image), form, places, slots)
             else:
                 cut_on_host(self._cpu, self._steps, frame, places, slots)
         except BaseException:
@@ -185,7 +185,7 @@ class CudaDevice:
                gpu_frame: GpuFrame) -> Frame:
         slot, form, samples, streams = slots.frame, gpu_frame.form, gpu_frame.samples, self._streams
         faces = [c.face for c in corrections]
-        native = replace(frame, image=gpu_frame.image)
+        native = frame if gpu_frame.image is frame.image else replace(frame, image=gpu_frame.image)
         staged = isinstance(samples, StagedSamples)
         gray = partial(_gray, _views(frame, gpu_frame.image, form), form) if staged else None
         plan = PastePlan(native, form, np.stack([c.matrix for c in corrections]), [face.size for face in faces],

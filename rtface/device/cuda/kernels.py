@@ -6,10 +6,12 @@ Every kernel takes the address of one descriptor: a head, then entries. The stru
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -64,8 +66,35 @@ STRUCTS = {"Source": SOURCE, "CropFace": CROP_FACE, "CropJob": CROP_JOB, "Filter
 """By the names that the structs have in `kernels.cu`."""
 
 
-@dataclass(frozen=True, slots=True)
-class KernelCall:
+_CODES: dict[Any, str] = {np.dtype(_ADDRESS): "Q", np.dtype(_LONG): "q", np.dtype(_INT): "i", np.dtype(_FLOAT): "f"}
+
+
+@lru_cache(maxsize=64)
+def _format(dtype: np.dtype[Any]) -> struct.Struct:
+    """The layout of a structured dtype, padding between and behind its fields included."""
+    return struct.Struct("<" + _codes(dtype))
+
+
+def _codes(dtype: np.dtype[Any]) -> str:
+    if dtype.subdtype is not None:
+        item, shape = dtype.subdtype
+        return _codes(item) * int(np.prod(shape))
+    if dtype.fields is None:
+        return _CODES[dtype]
+    codes, at = "", 0
+    for kind, offset in (given[:2] for given in dtype.fields.values()):
+        codes += "x" * (offset - at) + _codes(kind)
+        at = offset + kind.itemsize
+    return codes + "x" * (dtype.itemsize - at)
+
+
+def packed(dtype: np.dtype[Any], *values: float) -> bytes:
+    """One struct, of the values of all its fields in order; for a few structs faster than an array. Raises struct.error
+    where values are missing or too large."""
+    return _format(dtype).pack(*values)
+
+
+class KernelCall(NamedTuple):
     """One kernel and its arguments."""
 
     kernel: str
@@ -74,8 +103,7 @@ class KernelCall:
     args: tuple[np.generic, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(NamedTuple):
     """One kernel of a job; its argument is the address of the job's descriptors + `at`."""
 
     kernel: str
@@ -101,13 +129,13 @@ class LaunchList:
     def descriptors(self) -> Bytes:
         return np.frombuffer(b"".join(self.parts), np.uint8)
 
-    def add(self, kernel: str, extent: tuple[int, int], count: int, *arrays: Struct | np.ndarray[Any, Any]) -> None:
-        """One launch over `count` entries of `extent` threads in x and y, whose descriptor is the arrays' bytes."""
+    def add(self, kernel: str, extent: tuple[int, int], count: int, *arrays: bytes | np.ndarray[Any, Any]) -> None:
+        """One launch over `count` entries of `extent` threads in x and y, whose descriptor is these bytes."""
         if not count or not extent[0] or not extent[1]:
             return
         grid = (-(-extent[0] // BLOCK[0]), -(-extent[1] // BLOCK[1]), count)
         self.launches.append(Launch(kernel, grid, BLOCK, self.nbytes))
-        data = [array.tobytes() for array in arrays]
+        data = [array if isinstance(array, bytes) else array.tobytes() for array in arrays]
         nbytes = sum(map(len, data))
         self.parts += [*data, bytes(-nbytes % 16)]
         self.nbytes += nbytes + -nbytes % 16
@@ -118,7 +146,7 @@ class LaunchList:
 
     def extend(self, other: LaunchList) -> None:
         """What another job does, after this one's launches."""
-        self.launches += [replace(launch, at=self.nbytes + launch.at) for launch in other.launches]
+        self.launches += [launch._replace(at=self.nbytes + launch.at) for launch in other.launches]
         self.parts += other.parts
         self.nbytes += other.nbytes
 

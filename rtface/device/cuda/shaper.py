@@ -68,15 +68,14 @@ class GpuShaper:
         measured = [4 * shaping.measure_floats(place.size) for _, place, _ in seen]
         self._pools.grow(slot.measures, sum(measured))
         figures = slot.measures.on_gpu()
-        masks, data, steps = self._masks(seen), [np.zeros(0, np.uint8)], count * shaping.FACE.itemsize
+        masks, data, steps = self._masks(seen), list[bytes](), count * shaping.FACE.itemsize
         made = [face.restored if face.restored and not isinstance(face.restored.pixels, FaceSlot) else None
                 for face, *_ in seen]  # on the host
         hidden = [answer.occlusion if answer and isinstance(answer.occlusion, np.ndarray) else None
                   for answer in made]
         self._pools.grow(slot.steps["measure"], steps + sum(m.nbytes for m in (*masks, *hidden) if m is not None))
         base = slot.steps["measure"].on_gpu().address
-        rows = np.zeros(count, shaping.FACE)
-        constants: list[Memory] = []
+        rows, constants = list[bytes](), list[Memory]()
         for n, (face, place, area) in enumerate(seen):
             mask = masks[n]
             if mask is None:  # the template's, which is there already
@@ -86,7 +85,7 @@ class GpuShaper:
                 at, side = kept.address, place.size
             else:
                 at, side = base + steps, len(mask)
-                data.append(mask.reshape(-1).view(np.uint8))
+                data.append(mask.tobytes())
                 steps += mask.nbytes
             addresses = shaping.FaceAddresses(place.restored, place.crop, place.correction, place.mask, at, side,
                                   figures.address + sum(measured[:n]), place.scratch)
@@ -94,27 +93,27 @@ class GpuShaper:
                 if (occlusion := hidden[n]) is not None:
                     addresses = replace(addresses, occlusion=base + steps, maps=occlusion.shape[1:],
                                    region=(0, 0, place.size, place.size))
-                    data.append(np.ascontiguousarray(occlusion, np.float32).reshape(-1).view(np.uint8))
+                    data.append(np.asarray(occlusion, np.float32).tobytes())
                     steps += occlusion.nbytes
             elif face.restored is not None and isinstance(head := face.restored.occlusion, HeadMap):
                 addresses = replace(addresses, occlusion=place.occlusion, maps=head.shape, region=head.region)
-            rows[n] = shaping.face_of(area, face.shaping, addresses)[0]
+            rows.append(shaping.face_of(area, face.shaping, addresses))
         answers = [(place, host_array(answer.pixels)[0]) for (_, place, _), answer in zip(seen, made, strict=True)
                    if answer]
-        self._measure(slots, np.concatenate([rows.view(np.uint8), *data]), shaping.measure_launches(
+        self._measure(slots, np.frombuffer(b"".join([*rows, *data]), np.uint8), shaping.measure_launches(
             largest, count, base, match=match), memories, constants, sum(measured),
             answers_to_gpu(self._pools, slot, answers) if answers else None)
         values = slot.measures.on_host().bytes()
-        controls = np.zeros(count, shaping.CONTROL)
+        controls: list[bytes] = []
         for n, (face, _, area) in enumerate(seen):
             got: Float32 = values[sum(measured[:n]):sum(measured[:n + 1])].view(np.float32)
             decided = decide(shaping.unpack(got, area, face.shaping), area, state_of(face), face.shaping,
                              time=face.time, seed=face.seed)
-            controls[n] = shaping.control_of(decided, self._sheets(decided.grain.coarseness if decided.grain and
-                                                                   decided.grain.made else None, constants))[0]
-        self._pools.grow(slot.steps["apply"], controls.nbytes)
+            controls.append(shaping.control_of(decided, self._sheets(
+                decided.grain.coarseness if decided.grain and decided.grain.made else None, constants)))
+        self._pools.grow(slot.steps["apply"], count * shaping.CONTROL.itemsize)
         launches = shaping.apply_launches(largest, count, base, slot.steps["apply"].on_gpu().address)
-        self._put(slot, "apply", controls.view(np.uint8), launches,
+        self._put(slot, "apply", np.frombuffer(b"".join(controls), np.uint8), launches,
                   reads=[slot.steps["measure"].on_gpu(), *constants], writes=memories)
 
     def _measure(self, slots: FrameSlots, data: Bytes, launches: Sequence[KernelCall], memories: Sequence[Memory],

@@ -2,9 +2,9 @@
 
 For a batch of faces, each with its own side S:
 
-    faces = np.concatenate([face_of(area, options, places), …])     # known before the engine answers; to the GPU
+    faces = b"".join([face_of(area, options, places), …])           # known before the engine answers; to the GPU
     measure_launches(…)                                               # figures into each face's `measures`; to the host
-    controls = np.concatenate([control_of(decide(unpack(…), …), …), …])     # to the GPU
+    controls = b"".join([control_of(decide(unpack(…), …), …), …])   # to the GPU
     apply_launches(…)                                                 # corrections and final masks
 
 and for engines without memory, before all that, their average over time:
@@ -19,6 +19,7 @@ All of it has sizes that are known ahead: `FACE.itemsize` and `CONTROL.itemsize`
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,7 +36,7 @@ from rtface.correct.face_region import middle_rows
 from rtface.correct.grain import OwnTexture, Texture, cell_rows, gaussian
 from rtface.correct.motion import ROWS, SHRINK
 from rtface.device.cuda.gpu import Shape3
-from rtface.device.cuda.kernels import KernelCall, LaunchList, Struct
+from rtface.device.cuda.kernels import KernelCall, LaunchList, Struct, packed
 from rtface.errors import UsageError
 from rtface.frame import Float32
 
@@ -128,46 +129,44 @@ def scratch_floats(size: int) -> int:
     return 2 * size * size + 2 * (size // 4) ** 2
 
 
-def face_of(area: FaceRegion, options: ShapingOptions, places: FaceAddresses) -> Struct:
-    """The descriptor of one face, `FACE`, of length 1.
+def face_of(area: FaceRegion, options: ShapingOptions, places: FaceAddresses) -> bytes:
+    """The descriptor of one face, a `FACE`.
 
     Raises:
         UsageError: S is smaller than 64 or no multiple of 4.
     """
-    size, part, out = area.size, area.part, np.zeros(1, FACE)
+    size, part = area.size, area.part
     if size < LEAST or size % 4:
         raise UsageError(f"crops on a GPU must have a side of {LEAST} or more that is a multiple of 4, got {size}; "
                          "use --device cpu for this engine")
-    row = out[0]
-    for name in ("r", "c", "correction", "final", "mask", "mask_side", "occlusion", "region"):
-        row[name] = getattr(places, name)
-    row["rows"], row["columns"] = places.maps
-    for name, (start, _, _) in _measured(size).items():
-        row[name] = places.measures + 4 * start
-    row["across"], row["own"] = places.scratch, places.scratch + 4 * size * size
-    row["power"] = places.scratch + 8 * size * size
-    row["soft"] = int(row["power"]) + 4 * (size // 4) ** 2
-    row["size"], row["step"], row["side"] = size, area.step, samples_of(size)
-    row["box"], row["part"] = area.box, part
-    for k, iris in enumerate(area.irises):
-        if iris is not None:
-            x, y, radius = area.eyes[k]
-            row["windows"][k], row["eyes"][k] = iris.window, (x, y, 1.0 / radius)
-    row["wide"] = _taps(row["taps"], area.scale)
-    row["own_wide"] = _taps(row["own_taps"], 2.0 * max(area.scale, 1.0))
-    lines = middle_rows(part[3] - part[1])
-    above, below, nearer = cell_rows(part[3] - part[1])
-    row["first"], row["lines"] = lines.start, len(nearer)
-    row["above_rows"][:len(above)], row["below_rows"][:len(below)] = above, below
-    row["restore"], row["match"] = options.colour == "restore", options.grain == "match"
-    return out
+    own, power = places.scratch + 4 * size * size, places.scratch + 8 * size * size
+    windows, eyes = list[int](), list[float]()
+    for iris, (x, y, radius) in zip(area.irises, area.eyes.tolist(), strict=True):
+        windows += iris.window if iris is not None else (0, 0, 0, 0)
+        eyes += (x, y, 1.0 / radius) if iris is not None else (0.0, 0.0, 0.0)
+    wide, taps = _taps(area.scale)
+    own_wide, own_taps = _taps(2.0 * max(area.scale, 1.0))
+    return packed(FACE, places.r, places.c, places.correction, places.final, places.mask, places.occlusion,
+                  places.scratch, own, power, power + 4 * (size // 4) ** 2,
+                  *(places.measures + 4 * start for start, _, _ in _measured(size).values()),
+                  size, area.step, samples_of(size), places.mask_side, *places.maps, *places.region, *area.box, *part,
+                  *windows, *eyes, wide, own_wide, *_lines_of(part[3] - part[1]), *taps, *own_taps,
+                  options.colour == "restore", options.grain == "match")
 
 
-def _taps(into: Float32, scale: float) -> int:
-    """Half of the Gaussian that `highpass` takes away, from the middle on; how far it reaches."""
+def _taps(scale: float) -> tuple[int, list[float]]:
+    """How far the Gaussian that `highpass` takes away reaches, and half of it, from the middle on."""
     side, sigma = gaussian(scale)
-    into[:side // 2 + 1] = np.asarray(cv2.getGaussianKernel(side, sigma, cv2.CV_32F)).ravel()[side // 2:]
-    return side // 2
+    half = np.asarray(cv2.getGaussianKernel(side, sigma, cv2.CV_32F)).ravel()[side // 2:].tolist()
+    return side // 2, [*half, *[0.0] * (_TAPS - len(half))]
+
+
+@lru_cache(maxsize=256)
+def _lines_of(height: int) -> tuple[int, ...]:
+    """`first`, `lines`, `above_rows` and `below_rows` of a part of so many rows."""
+    above, below, nearer = cell_rows(height)
+    rest = (0,) * (_MIDDLE - len(nearer))
+    return middle_rows(height).start, len(nearer), *above.tolist(), *rest, *below.tolist(), *rest
 
 
 def unpack(data: Float32, area: FaceRegion, options: ShapingOptions) -> Measures:
@@ -190,25 +189,22 @@ def unpack(data: Float32, area: FaceRegion, options: ShapingOptions) -> Measures
                     Texture(found["texture"], found["change"][part], own) if options.grain == "match" else None)
 
 
-def control_of(controls: Controls, sheets: Mapping[int, int]) -> Struct:
-    """What was decided for one face, `CONTROL`, of length 1.
+def control_of(controls: Controls, sheets: Mapping[int, int]) -> bytes:
+    """What was decided for one face, a `CONTROL`.
 
     Args:
         controls: of `decide`.
         sheets: by coarseness (1, 2, 4, 8) the address of the tile `grain.sheet(coarseness)[:512, :512]`, float32.
     """
-    out = np.zeros(1, CONTROL)
-    row, grain = out[0], controls.grain
-    row["excess"], row["colours"], row["strength"] = controls.excess, controls.colours, controls.strength
-    if controls.gate is not None:
-        row["gate"], row["gated"] = controls.gate, 1
-    if controls.curve is not None:
-        (row["gain"], row["offset"]), row["curved"] = controls.curve, 1
-    if grain is not None:
-        row["own"], row["deviation"], row["made"] = grain.own, grain.deviation, grain.made
-        row["sheet_x"], row["sheet_y"] = grain.at
-        row["sheet"] = sheets[grain.coarseness] if grain.made else 0
-    return out
+    grain, curve = controls.grain, controls.curve
+    gain, offset = curve.tolist() if curve is not None else ((1.0,) * 3, (0.0,) * 3)
+    own, deviation, made, x, y = (grain.own, grain.deviation, grain.made, *grain.at) if grain else (0.0, 0.0, 0.0, 0, 0)
+    gate = bytes(4 * CELLS * CELLS) if controls.gate is None else np.asarray(controls.gate, np.float32).tobytes()
+    return b"".join((
+        struct.pack("<Q", sheets[grain.coarseness] if grain and made else 0),
+        np.asarray(controls.excess, np.float32).tobytes(), gate,
+        struct.pack("<16f4i", *gain, *offset, *controls.colours.ravel().tolist(), own, deviation, made,
+                    controls.strength, x, y, controls.gate is not None, curve is not None)))
 
 
 def measure_launches(size: int, count: int, faces: int, *, match: bool = True) -> list[KernelCall]:

@@ -183,10 +183,13 @@ class StagedSamples(SampleMap):
               parts: Sequence[Mapping[Role, Box]]) -> Iterator[tuple[Bytes, Bytes]]:
         """The bytes of each part in the block, and the same in the frame."""
         for piece in self.pieces:
-            for left, top, right, bottom in filter(None, (self._cut(piece, part) for part in parts)):
-                yield (_block_rows(piece, block)[top - piece.top:bottom - piece.top,
-                                                 left - piece.left:right - piece.left],
-                       _rows_of(views[piece.roles[0]], right)[top:bottom, left:])
+            cuts = [cut for part in parts if (cut := self._cut(piece, part)) is not None]
+            if not cuts:
+                continue
+            held, rows = _block_rows(piece, block), _rows_of(views[piece.roles[0]], piece.right)
+            for left, top, right, bottom in cuts:
+                yield (held[top - piece.top:bottom - piece.top, left - piece.left:right - piece.left],
+                       rows[top:bottom, left:right])
 
     def spans(self, parts: Sequence[Mapping[Role, Box]]) -> list[tuple[int, int]]:
         """First byte and number of bytes of the runs of a block that hold the samples of `parts`; none overlap."""
@@ -227,8 +230,8 @@ def _area(box: Box) -> int:
 
 def _rows_of(view: Samples, nbytes: int) -> Bytes:
     """The first bytes of every row of a plane, from the view's first sample on, as a writable view."""
-    first = np.lib.stride_tricks.as_strided(view, (view.shape[0], 1), (view.strides[0], view.itemsize))
-    return np.lib.stride_tricks.as_strided(first.view(np.uint8), (view.shape[0], nbytes), (view.strides[0], 1))
+    first = view[:, :1].view(np.uint8)
+    return np.lib.stride_tricks.as_strided(first, (view.shape[0], nbytes), (view.strides[0], 1))
 
 
 def _block_rows(piece: PlaneRect, block: Bytes) -> Bytes:

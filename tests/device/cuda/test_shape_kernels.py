@@ -144,9 +144,9 @@ class Gpu:
                                                      *([] if k.maps is None else [k.maps]))]
             self._held += [*made, *given]
             (d, final, into, work), (r, c, m, *rest) = ([a.ctypes.data for a in side] for side in (made, given))
-            self._faces[n] = shaping.face_of(k.area, k.options, FaceAddresses(
+            self._faces[n:n + 1] = np.frombuffer(shaping.face_of(k.area, k.options, FaceAddresses(
                 r, c, d, final, m, len(given[2]), into, work, rest[0] if rest else 0,
-                (48, 44) if k.maps is None else k.maps.shape, k.region))[0]
+                (48, 44) if k.maps is None else k.maps.shape, k.region)), shaping.FACE)
             self.measured.append(made[2])
             self.results.append((made[0], made[1]))
 
@@ -161,8 +161,8 @@ class Gpu:
     def apply(self, controls: list) -> list[tuple[np.ndarray, np.ndarray]]:
         sheets = {k: self._shaper.hold(sheet(k)[:512, :512]) for k in (1, 2, 4, 8)}
         told = self._shaper.hold(np.zeros(self._count, shaping.CONTROL))
-        told[:len(controls)] = np.concatenate(
-            [shaping.control_of(c, {k: v.ctypes.data for k, v in sheets.items()}) for c in controls])
+        told[:len(controls)] = np.frombuffer(b"".join(
+            [shaping.control_of(c, {k: v.ctypes.data for k, v in sheets.items()}) for c in controls]), shaping.CONTROL)
         self._run(shaping.apply_launches(self._largest, self._count, self._faces.ctypes.data, told.ctypes.data))
         return self.results
 
