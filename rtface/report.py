@@ -15,7 +15,7 @@ from rtface.media.workfile import Target, full, write_whole
 from rtface.options import Options
 from rtface.redaction import redacted_values
 from rtface.stats import Stats
-from rtface.util.parse import UNKNOWN_PERSON
+from rtface.util.parse import UNKNOWN_PERSON, is_person_name
 
 
 @dataclass(slots=True)
@@ -247,13 +247,18 @@ _METADATA_OPTIONS = ("colour", "grain", "faces")
 
 
 def metadata_options(options: Options) -> dict[str, str]:
-    """The options that the metadata of an output names."""
-    values = {key: str(getattr(options, key)) for key in _METADATA_OPTIONS}
+    """The options that the metadata of an output names; whoever gets the output reads them, so no person's name."""
+    values = {key: str(getattr(options, key)) for key in _METADATA_OPTIONS} | {"faces": unnamed(options.faces)}
     stages = ",".join(spec.partition(":")[0].strip() for spec in options.stages)
     more = {"damage": options.damage} if options.damage != "none" else {}
     if options.shots is not None:
         more["shots"] = "yes"
     return values | more | ({"stages": stages} if stages else {})
+
+
+def unnamed(faces: str) -> str:
+    """A value of ``--faces`` with "named" in the place of each person's name."""
+    return ",".join("named" if is_person_name(word) else word for word in faces.split(","))
 
 
 def report_options(options: Options) -> dict[str, Any]:

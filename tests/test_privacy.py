@@ -1,13 +1,21 @@
-"""Nothing leaves the machine: what rtface imports must not send anything either."""
+"""Nothing leaves the machine, by what rtface imports either, and outputs have no names of persons."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from rtface.options import Options
+from rtface.pipeline.sidecar import Made, options_said
+from rtface.pipeline.signing import manifest
+from rtface.report import Report, TrackReport, metadata_options
 
 SCRIPT = """
 import socket, sys, urllib.request
@@ -51,3 +59,24 @@ def test_onnx_runtime_sends_nothing_and_keeps_no_device_id(tmp_path):
     subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=120,
                    cwd=Path(__file__).parents[1])
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_what_goes_with_an_output_names_no_person(tmp_path):
+    photo = tmp_path / "anna.jpg"
+    stages = ("tag:names=P1=Anna;anna=Anna", f"picture:at=eyes,file={photo},size=2", "label:text=on/off")
+    options = Options(person=(f"anna={photo}",), faces="1,P2,anna", stages=stages)
+    track = TrackReport(1, 0.0, 1.0, 25, 90.0, {}, {}, 0.5, person="anna")
+    report = Report("in.mkv", "out.mp4", "1", "rtface-s", "cpu", tracks=[track, replace(track, id=2, person="P2")])
+    signed = manifest(options, report, Made())
+    assert metadata_options(options)["faces"] == "1,p2,named"
+    assert [one["person"] for one in signed["assertions"][1]["data"]["treatments"]] == ["named", "P2"]
+    assert signed["assertions"][1]["data"]["options"] == {"faces": "1,p2,named", "stages": ["tag", "picture", "label"]}
+    assert not re.search(rf"anna|{re.escape(str(tmp_path))}", json.dumps([signed, metadata_options(options)]), re.I)
+
+
+def test_a_sidecar_names_persons_but_no_folder(tmp_path):
+    photo = tmp_path / "anna.jpg"
+    options = Options(person=(f"anna={photo},{photo}",), faces="anna", treatment=photo,
+                      stages=(f"picture:at=eyes,file={photo},size=2", "label:text=on/off"))
+    assert options_said(options) == {"faces": "anna", "person": ["anna"], "treatment": "anna.jpg", "stages": [
+        "picture:at=eyes,file=anna.jpg,size=2", "label:text=on/off"]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -25,7 +26,7 @@ from rtface.media.probe import open_container
 from rtface.media.provenance import Change, own_tags
 from rtface.media.signing_key import SigningKey
 from rtface.media.workfile import Target, full, write_whole
-from rtface.options import OPTIONS, Options
+from rtface.options import OPTIONS, Options, person_photos
 from rtface.pipeline.checksums import Doing
 from rtface.redaction import redacted_values
 from rtface.report import Report
@@ -34,6 +35,8 @@ from rtface.util.urls import Address
 SUFFIX = ".rtface.json"
 """Added to the output's name."""
 FORMAT, VERSION = "rtface sidecar", 1
+# The folders of a file that a stage's option names.
+_FOLDERS = re.compile(r"\b((?:file|font|template)=)[^,]*[/\\]")
 
 
 @dataclass(slots=True)
@@ -236,10 +239,14 @@ def _engine(name: str) -> dict[str, str]:
 
 
 def options_said(options: Options) -> dict[str, Any]:
-    """The options that are not the default; of a path only the name, and of the key nothing."""
+    """The options that are not the default; of a path only the name, of a person no photo, and of the key nothing."""
     found: dict[str, Any] = {}
     for key, option in OPTIONS.items():
         value = getattr(options, key)
         if value != option.default and key not in ("sign", "timestamp"):
             found[key] = value.name if isinstance(value, Path) else str(value) if isinstance(value, Fraction) else value
+    if "person" in found:
+        found["person"] = list(person_photos(options.person))
+    if "stages" in found:
+        found["stages"] = [_FOLDERS.sub(r"\1", stage) for stage in options.stages]
     return found

@@ -13,7 +13,7 @@ from rtface.media.provenance import DIGITAL_SOURCE_TYPE, ENHANCED, GENERATED, Ch
 from rtface.media.signing_key import SigningKey
 from rtface.options import Options
 from rtface.pipeline.sidecar import Made, engines_said, options_said
-from rtface.report import Report
+from rtface.report import Report, unnamed
 from rtface.util.urls import Address
 
 
@@ -101,13 +101,22 @@ def manifest(options: Options, report: Report, made: Made, still: int | None = N
         actions.append({"action": "c2pa.transcoded", "softwareAgent": agent})
     if not actions:
         actions.append({"action": "c2pa.converted", "softwareAgent": agent})
-    faces = {"engines": engines_said(report), "options": options_said(options),
+    faces = {"engines": engines_said(report), "options": _without_names(options),
              "changes": [k.name.lower() for k in Change if k and k in change and k.name],
-             "treatments": [{k: v for k, v in asdict(track).items() if k != "analysis"} for track in report.tracks]
-             if still is None else []}
+             "treatments": [
+                 {k: v for k, v in asdict(track).items() if k != "analysis"} | {"person": unnamed(track.person)}
+                 for track in report.tracks] if still is None else []}
     return {"claim_generator_info": [agent], "title": Path(report.output or "").name or "output",
             "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": actions}},
                            {"label": "org.rtface.faces", "data": faces}]}
+
+
+def _without_names(options: Options) -> dict[str, Any]:
+    """`options_said` for those who get the output: without names of persons, and without what stages write."""
+    said = options_said(options)
+    said.pop("person", None)
+    named = {"faces": unnamed(options.faces), "stages": [stage.partition(":")[0] for stage in options.stages]}
+    return said | {key: value for key, value in named.items() if key in said}
 
 
 def _ranges(report: Report, begin: float) -> list[dict[str, Any]]:
