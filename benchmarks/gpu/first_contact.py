@@ -56,6 +56,7 @@ PARTS = (
     _tests("driver", 60, "test_nvidia_gpu.py"),
     _figures("tensorrt", 240),
     _figures("in_place", 150),
+    _tests("in-place-tests", 150, "test_in_place_on_gpu.py"),
     _tests("kernel-tests", 200, "test_kernels_on_gpu.py"),
     _tests("kernel-memory", 150, "test_kernels_on_gpu.py", "-k",
            "p010le or yuv420p-bt601 or batches or several_sizes or bottom_up",

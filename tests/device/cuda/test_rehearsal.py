@@ -76,6 +76,7 @@ def test_memory_streams_graphs_and_errors_of_a_gpu(driver):
     ("test_engine_on_gpu.py", "(every_size and rtface-s-graphs) or kind or failure", 3),
     ("test_cuda_device_on_gpu.py", "cpu and (420 or pq) or reserves or two_films or average", 8),
     ("test_keys_on_gpu.py", "420 or auto or live_no or turns", 5),
+    ("test_in_place_on_gpu.py", "where_they_were_decoded or tracker", 3),
     ("test_overlap_on_gpu.py", "", 2)])
 def test_what_a_gpu_will_run_runs(whole, file, some, passed):
     counts = rehearse(whole, f"tests/gpu/{file}", "-k", some, "-rs")
