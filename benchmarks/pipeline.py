@@ -17,8 +17,9 @@ from benchmarks.common import clip, save
 from rtface.frame import Frame
 from rtface.media.source import FileSource
 from rtface.options import Options
-from rtface.pipeline.build import Threads, film_parts
+from rtface.pipeline.build import film_parts
 from rtface.pipeline.chain import chain
+from rtface.pipeline.threads import Threads
 from rtface.stats import Stats
 
 

@@ -172,15 +172,11 @@ def _say_how_to_go_on(job: Job, error: BaseException, console: Console) -> None:
         console.say("the same command again skips finished outputs and begins the others from their start", "error")
 
 
-def _scope(jobs: list[Job], loaded: LoadedOptions) -> Scope:
+def _scope(jobs: list[Job], options: Options) -> Scope:
     """The scopes of all `jobs`, combined."""
-    # Live options are refused before anything heavy is imported.
-    check_scope(loaded.given, loaded.options, Scope.FILM | Scope.SEQUENCE | Scope.ENCODED | Scope.STILLS)
-    early_checks.check_names(loaded.options)
-    early_checks.check_inputs([job.input for job in jobs])
     from rtface.pipeline.stills import scope_of
 
-    return functools.reduce(operator.or_, (scope_of(job.input, job.named, loaded.options) for job in jobs))
+    return functools.reduce(operator.or_, (scope_of(job.input, job.named, options) for job in jobs))
 
 
 def _say_done(job: Job, report: Report, options: Options, console: Console) -> None:
@@ -266,7 +262,16 @@ def run(
     jobs = plan_jobs(paths, output_dir, options)
     if job is not None and len(jobs) > 1:
         raise UsageError(f"--job names one folder and there are {len(jobs)} inputs; run them one by one")
-    check_scope(loaded.given, options, _scope(jobs, loaded))
+    # Live options are refused before anything heavy is imported.
+    check_scope(loaded.given, options, Scope.FILM | Scope.SEQUENCE | Scope.ENCODED | Scope.STILLS)
+    early_checks.check_names(options)
+    early_checks.check_inputs([job.input for job in jobs])
+    if not options.dry_run and workers in (None, "1") and farm is None:  # else this process runs no engine
+        from rtface.pipeline.runtime import open_ahead
+        from rtface.pipeline.threads import Threads
+
+        open_ahead(options, Threads.for_film(options.threads).engines)
+    check_scope(loaded.given, options, _scope(jobs, options))
     with output_folder(output_dir, keep=not options.dry_run):
         code = run_jobs(jobs, options, console, stop, skip=output_dir is not None, json=json, resumable=resumable)
     raise typer.Exit(code)

@@ -26,8 +26,9 @@ from rtface.errors import Interrupted
 from rtface.frame import Bytes, Face, Float, Frame
 from rtface.media.images import read_image
 from rtface.options import Options
-from rtface.pipeline.build import Threads, open_film, segment_parts
+from rtface.pipeline.build import open_film, segment_parts
 from rtface.pipeline.chain import bytes_of, find_faces, join_fields, split_fields
+from rtface.pipeline.threads import Threads
 from rtface.protocols import Device, Item, Runtime, Tracker
 from rtface.shots.clock import FilmClock
 from rtface.stats import Stats

@@ -23,9 +23,10 @@ from rtface.media.provenance import describe
 from rtface.media.workfile import Target, write_whole
 from rtface.options import Options, Scope
 from rtface.persons.network import PersonNetwork
-from rtface.pipeline.build import Threads, engine_request, film_parts
+from rtface.pipeline.build import film_parts
 from rtface.pipeline.enforce import enforce
-from rtface.pipeline.runtime import open_runtime
+from rtface.pipeline.runtime import engine_request, open_runtime
+from rtface.pipeline.threads import Threads
 from rtface.protocols import Runtime
 from rtface.report import metadata_options
 from rtface.stats import Stats

@@ -34,10 +34,11 @@ from rtface.jobs.plan import JobPlan
 from rtface.media.source import FileSource
 from rtface.options import Options
 from rtface.persons.recogniser import PersonRecogniser
-from rtface.pipeline.build import Threads, open_film, open_tracker
+from rtface.pipeline.build import open_film, open_tracker
 from rtface.pipeline.chain import WAITING, bytes_of, end_at_faults, split_fields, track
 from rtface.pipeline.persons import open_persons
 from rtface.pipeline.progress import Progress, Show, SpeedMeter
+from rtface.pipeline.threads import Threads
 from rtface.protocols import Tracker, View
 from rtface.shots.clock import FilmClock
 from rtface.shots.files import read_shots

@@ -47,12 +47,13 @@ from rtface.media.encoders import VideoPlan
 from rtface.media.source import FileSource
 from rtface.media.stream_plan import OutputPlan
 from rtface.options import Options, Scope
-from rtface.pipeline.build import RunParts, Threads, film_parts, open_film, segment_parts
+from rtface.pipeline.build import RunParts, film_parts, open_film, segment_parts
 from rtface.pipeline.chain import chain, end_at_faults
 from rtface.pipeline.enforce import enforce
 from rtface.pipeline.runtime import BuildProgress
 from rtface.pipeline.segment_plan import SegmentPlan, plan_segments
 from rtface.pipeline.segments import in_segments
+from rtface.pipeline.threads import Threads
 from rtface.protocols import Item
 from rtface.shots.clock import FilmClock
 from rtface.shots.files import read_shots

@@ -15,12 +15,13 @@ from rtface.errors import Interrupted
 from rtface.frame import Bytes, Frame
 from rtface.media.images import list_images
 from rtface.options import Options, Scope
-from rtface.pipeline.build import Threads, analysis_parts, open_film
+from rtface.pipeline.build import analysis_parts, open_film
 from rtface.pipeline.chain import WAITING, bytes_of, end_at_faults, split_fields, track
 from rtface.pipeline.enforce import enforce
 from rtface.pipeline.persons import open_persons
 from rtface.pipeline.progress import Progress, Show, SpeedMeter
 from rtface.pipeline.stills import frames_of_stills
+from rtface.pipeline.threads import Threads
 from rtface.report import TrackReport
 from rtface.shots.clock import FilmClock
 from rtface.shots.scenes import SceneRecorder

@@ -47,53 +47,24 @@ from rtface.persons.recogniser import PersonRecogniser
 from rtface.pipeline.persons import open_persons
 from rtface.pipeline.runtime import (
     BuildProgress,
-    EngineThreads,
     codec_device,
+    engine_request,
     may_take_gpu,
     open_cpu_then_gpu,
     open_runtime,
 )
+from rtface.pipeline.threads import EngineThreads, Threads
 from rtface.protocols import Engine, Engines, Runtime, Tracker
 from rtface.report import Report
 from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
-from rtface.util import machine
 from rtface.util.parse import is_person_number
 from rtface.util.urls import Address
 
 E = TypeVar("E", bound=FaceCorrector)
 
 _TRANSFERS: dict[str, Transfer] = {"log": "log", "linear": "linear", "video": "sdr"}
-
-
-@dataclass(frozen=True, slots=True)
-class Threads:
-    """One budget for a whole run, so that its parts do not each take every core.
-
-    Attributes:
-        decode, encode: of the codecs.
-        engines: of the engines and of OpenCV.
-    """
-
-    decode: int
-    encode: int
-    engines: EngineThreads
-
-    @classmethod
-    def for_film(cls, asked: int | None) -> Threads:
-        """Shares out `asked` cores, or all that this process may use."""
-        cores = asked or machine.cores()
-        # One core is left to the threads that track, correct and encode meanwhile: measured on
-        # two cores, rtface-s gains 8 % of speed by that and rtface-m loses nothing.
-        most = max(1, cores - 1)
-        return cls(min(cores, 4), cores, EngineThreads(most, most, max(1, cores // 4)))
-
-    @classmethod
-    def for_live(cls, asked: int | None) -> Threads:
-        """For a live run: while an engine works on a frame, nothing else does."""
-        film = cls.for_film(asked)
-        return replace(film, engines=replace(film.engines, engine=film.encode))
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,11 +284,6 @@ def analysis_parts(options: EnhanceOptions, threads: Threads, stats: Stats,
     tracker = open_tracker(options, stack)
     return tracker, Runtime(CpuDevice(threads.engines.opencv, warn=stats.warn),
                             _LateEngines(options, threads, stats, stack))
-
-
-def engine_request(options: QualityOptions) -> EngineRequest:
-    """Which engine a run with these options asks for."""
-    return EngineRequest(options.engine, options.fidelity, options.commercial_use)
 
 
 def open_tracker(options: FaceOptions, stack: ExitStack, **more: Any) -> Tracker:

@@ -33,7 +33,7 @@ from rtface.media.start_timecode import output_timecode
 from rtface.media.stream_plan import FORMATS
 from rtface.media.workfile import Target
 from rtface.options import Options, Scope
-from rtface.pipeline.build import Threads, film_parts, open_film, plan_film_output
+from rtface.pipeline.build import film_parts, open_film, plan_film_output
 from rtface.pipeline.chain import chain, end_at_faults
 from rtface.pipeline.checksums import checksum_outputs, write_checksums
 from rtface.pipeline.compare import Comparison, open_pairs, pair_tags
@@ -49,6 +49,7 @@ from rtface.pipeline.show_invented import show_invented
 from rtface.pipeline.sidecar import Made, sidecar_output, write_sidecar
 from rtface.pipeline.signing import Signing
 from rtface.pipeline.stills import is_image, is_stills_job, run_stills
+from rtface.pipeline.threads import Threads
 from rtface.protocols import Sink
 from rtface.report import Report, metadata_options, report_options
 from rtface.shots.clock import FilmClock

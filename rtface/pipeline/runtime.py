@@ -6,17 +6,18 @@ import logging
 from collections.abc import Callable, Container
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import Event, Lock
 
-from rtface.concurrency.threads import start_thread
+from rtface.concurrency.threads import call_in_thread, start_thread
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine import EngineRequest, EngineSet
 from rtface.engine.backends.choose import check_device
 from rtface.engine.cuda import driver
 from rtface.engine.engine_set import LIGHT, check_head
 from rtface.errors import EngineError, MissingComponent
-from rtface.options import EnhanceOptions
+from rtface.options import EnhanceOptions, QualityOptions
+from rtface.pipeline.threads import EngineThreads
 from rtface.protocols import Runtime
 
 log = logging.getLogger("rtface")
@@ -26,22 +27,6 @@ Warn = Callable[[str, str], None]
 
 # Less free memory than this holds neither an engine's batches nor a frame's faces.
 _LEAST_BYTES = 512 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class EngineThreads:
-    """Cores of a runtime on the CPU; None leaves the number to the library.
-
-    Attributes:
-        engine: for an engine.
-        background: for one without memory, which may be slow, and in a live run works while frames
-            pass; None is as many as `engine`.
-        opencv: for OpenCV.
-    """
-
-    engine: int | None = None
-    background: int | None = None
-    opencv: int | None = None
 
 
 def check_region(given: Container[str], options: EnhanceOptions) -> None:
@@ -84,9 +69,33 @@ def open_runtime(engine: EngineRequest | str, device: str, stack: ExitStack, *,
     return found
 
 
+def engine_request(options: QualityOptions) -> EngineRequest:
+    """Which engine a run with these options asks for."""
+    return EngineRequest(options.engine, options.fidelity, options.commercial_use)
+
+
 def may_take_gpu(device: str) -> bool:
     """Whether `open_runtime` will try a GPU."""
     return device.startswith("cuda") or (device == "auto" and driver.unusable(0) is None)
+
+
+# What is opened ahead for the next run, and for which request, device and threads.
+_ahead: dict[tuple[EngineRequest, str, EngineThreads], Future[EngineSet]] = {}
+
+
+def open_ahead(options: QualityOptions, threads: EngineThreads) -> None:
+    """Begins to open the engines of the next `open_runtime` with these options on a thread; none where a GPU is tried.
+
+    That takes 0.3 s in which the interpreter is free to import. Where it fails, `open_runtime` tries again and raises.
+    """
+    _ahead.clear()  # those of a run that was refused before it opened them
+    if not may_take_gpu(options.device):
+        asked = engine_request(options), options.device, threads
+        _ahead[asked] = call_in_thread("open-engines", _open_engines, *asked)
+
+
+def _open_engines(request: EngineRequest, device: str, threads: EngineThreads) -> EngineSet:
+    return EngineSet(request, device=device, threads=threads.engine, background_threads=threads.background)
 
 
 def codec_device(device: str) -> str:
@@ -143,7 +152,9 @@ def open_cpu_then_gpu(engine: EngineRequest | str, device: str, stack: ExitStack
 def _on_cpu(engine: EngineRequest, device: str, stack: ExitStack, threads: EngineThreads | None,
             warn: Warn | None) -> Runtime:
     threads = threads or EngineThreads()
-    engines = EngineSet(engine, device=device, threads=threads.engine, background_threads=threads.background)
+    asked = engine, device, threads
+    ahead = _ahead.pop(asked, None)
+    engines = ahead.result() if ahead is not None and ahead.exception() is None else _open_engines(*asked)
     stack.callback(engines.close)
     return Runtime(CpuDevice(threads.opencv, warn=warn), engines)
 

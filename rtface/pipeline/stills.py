@@ -19,7 +19,7 @@ from rtface.media.outputs import names_folder
 from rtface.media.provenance import describe, own_tags
 from rtface.media.workfile import full
 from rtface.options import InputOptions, Options, Scope
-from rtface.pipeline.build import RunParts, Threads, film_parts
+from rtface.pipeline.build import RunParts, film_parts
 from rtface.pipeline.chain import chain, end_at_faults
 from rtface.pipeline.compare import IMAGES, BestPair, Comparison, pair_tags
 from rtface.pipeline.invented import measure_invented
@@ -27,6 +27,7 @@ from rtface.pipeline.progress import Progress, Show
 from rtface.pipeline.runtime import BuildProgress
 from rtface.pipeline.show_invented import show_invented
 from rtface.pipeline.sidecar import Made
+from rtface.pipeline.threads import Threads
 from rtface.report import Report, metadata_options
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
