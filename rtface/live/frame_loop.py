@@ -77,7 +77,9 @@ class FrameLoop:
         self._threads = [start_thread("track", self._track), start_thread("enhance", self._finish)]
 
     def put(self, frame: Frame) -> None:
-        """Takes a frame from the source; never waits."""
+        """Takes a frame from the source; never waits. Those that come while the run ends are not counted as dropped."""
+        if self._incoming.closed:
+            return
         self._stats.count("frames_in")
         self._incoming.put(frame)
 

@@ -46,6 +46,13 @@ def test_pictures_come_out_enhanced_and_in_order():
     assert rig.stats.counters["frames_in"] == 19
 
 
+def test_frames_behind_the_end_are_not_counted():
+    rig = Rig()
+    rig.run([frame(1)])
+    rig.loop.put(frame(2))
+    assert rig.stats.counters["frames_in"] == 1 and not rig.stats.counters["dropped:late"]
+
+
 def test_the_queue_in_front_of_a_stuck_step_is_bounded():
     stuck, go, enhance = threading.Event(), threading.Event(), FakeEnhance()
     process = enhance.process
