@@ -66,6 +66,17 @@ class Execution:
         """Memory on the GPU that a context needs for the input shapes that are set on it."""
         return int(context.update_device_memory_size_for_shapes())
 
+    def most_scratch_bytes(self) -> int:
+        """The same for any shapes that the plan was built for."""
+        return int(self.engine.device_memory_size_v2)
+
+    def give_scratch(self, context: Any, address: int, nbytes: int) -> bool:
+        """Gives a context memory on the GPU; whether the library takes it. If not, `fault` says why."""
+        faults: list[str] = logger(self._library).faults
+        faults.clear()
+        context.set_device_memory(address, nbytes)  # returns nothing: what is wrong is only in the log
+        return not faults
+
     def capturable(self, context: Any, handle: int) -> bool:
         """Whether a context's next run on that stream can be captured in a CUDA graph, its shapes being set."""
         # The full TensorRT can capture every network without loops once its shapes have run, and ours have none.

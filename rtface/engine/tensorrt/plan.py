@@ -24,6 +24,8 @@ class PlanExecution(Protocol):
 
     def new_context(self) -> Any: ...
     def scratch_bytes(self, context: Any) -> int: ...
+    def most_scratch_bytes(self) -> int: ...
+    def give_scratch(self, context: Any, address: int, nbytes: int) -> bool: ...
     def capturable(self, context: Any, handle: int) -> bool: ...
     def fault(self) -> str: ...
     def keep_kernels(self) -> None: ...
@@ -116,14 +118,27 @@ class TensorRtPlan:
         return context
 
     def _share_scratch(self, execution: PlanExecution, contexts: Mapping[int, Any]) -> None:
-        """Gives all contexts the scratch memory that the most demanding of them needs."""
+        """Gives all contexts the scratch memory that the most demanding of them needs.
+
+        By the documentation of `update_device_memory_size_for_shapes` that is enough; by that of `set_device_memory` in
+        Python it has to be what the plan's largest batch needs, so that is tried where the library refuses.
+        """
         need = max(execution.scratch_bytes(context) for context in contexts.values())
-        if self._scratch is None or self._scratch.nbytes != need:
+        if self._scratch_taken(execution, contexts, need):
+            return
+        most, why = execution.most_scratch_bytes(), execution.fault()
+        if most <= need or not self._scratch_taken(execution, contexts, most):
+            raise EngineError(f"engine {self._name}: TensorRT does not take {max(need, most)} bytes of scratch memory: "
+                              f"{why}")
+
+    def _scratch_taken(self, execution: PlanExecution, contexts: Mapping[int, Any], nbytes: int) -> bool:
+        """Reserves so much scratch memory for all contexts; whether all of them take it."""
+        if self._scratch is None or self._scratch.nbytes != nbytes:
             self._free_scratch()
-            self._scratch = self._gpu.allocate(need) if need else None
-        for context in contexts.values():
-            if self._scratch is not None:
-                context.set_device_memory(self._scratch.address, self._scratch.nbytes)
+            self._scratch = self._gpu.allocate(nbytes) if nbytes else None
+        memory = self._scratch
+        return memory is None or all(execution.give_scratch(context, memory.address, memory.nbytes)
+                                     for context in contexts.values())
 
     def enqueue(self, handle: int, batch: int) -> None:
         """Puts a run over the first `batch` crops of the bound memory on the stream with that handle.

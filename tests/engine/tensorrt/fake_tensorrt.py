@@ -113,6 +113,7 @@ class FakeExecution:
         self.engine, self.answer = FakeEngine(recipe), answer
         self.contexts: list[FakeContext] = []
         self.fails: set[str] = set()
+        self.least_scratch = 0
         self.closed = self.kept = 0
 
     def new_context(self) -> FakeContext:
@@ -122,6 +123,13 @@ class FakeExecution:
 
     def scratch_bytes(self, context: FakeContext) -> int:
         return context.update_device_memory_size_for_shapes()
+
+    def most_scratch_bytes(self) -> int:
+        return 8192
+
+    def give_scratch(self, context: FakeContext, address: int, nbytes: int) -> bool:
+        context.set_device_memory(address, nbytes)
+        return nbytes >= self.least_scratch
 
     def capturable(self, context: FakeContext, handle: int) -> bool:
         return context.is_stream_capturable(handle)

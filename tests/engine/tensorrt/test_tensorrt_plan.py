@@ -172,6 +172,23 @@ def test_scratch_memory_is_that_of_the_batch_that_fits(recipe: Recipe) -> None:
     assert not gpu.live
 
 
+def test_scratch_memory_that_is_refused(recipe: Recipe) -> None:
+    """TensorRT may want what the largest batch needs, whatever the shapes are."""
+    plan, execution, gpu = make(recipe)
+    buffers = {name: gpu.allocate(plan.nbytes(name, 4)) for name in plan.ports}
+    execution.least_scratch = 8000
+    plan.bind(buffers, (1,))
+    assert plan.scratch is not None and plan.scratch.nbytes == 8192
+    assert execution.contexts[-1].calls[-1] == ("memory", plan.scratch.address, 8192)
+    execution.least_scratch = 9000
+    with pytest.raises(EngineError, match="does not take 8192 bytes of scratch memory: out of luck"):
+        plan.bind(buffers, (1,))
+    for memory in buffers.values():
+        memory.close()
+    plan.close()
+    assert not gpu.live
+
+
 def test_it_is_a_plan_like_any_other(recipe: Recipe) -> None:
     plan, _, gpu = make(recipe)
     verdict = gate(recipe, plan)
@@ -392,7 +409,14 @@ class FakeRuntime:
     def create_execution_context(self, settings: Any) -> Any:
         self.asked = settings
         return types.SimpleNamespace(is_stream_capturable=lambda handle: handle == 3,
+                                     set_device_memory=self._refuse_less_than_9,
                                      update_device_memory_size_for_shapes=lambda: 7) if self.context else None
+
+    device_memory_size_v2 = 9
+
+    def _refuse_less_than_9(self, address: int, nbytes: int) -> None:
+        if nbytes < 9:
+            self.logger.log(_severity("ERROR"), "too small")
 
 
 def _severity(name: str) -> Any:
@@ -423,7 +447,9 @@ def test_tensorrt_rtx_settings_and_its_kernel_cache(tmp_path: Path) -> None:
     assert execution.engine.asked is settings
     first, second = execution.new_context(), execution.new_context()
     assert first is not second
-    assert execution.scratch_bytes(first) == 7
+    assert execution.scratch_bytes(first) == 7 and execution.most_scratch_bytes() == 9
+    assert not execution.give_scratch(first, 256, 7) and execution.fault() == "too small"
+    assert execution.give_scratch(first, 256, 9)
     assert execution.capturable(first, 3) and not execution.capturable(first, 4)
     assert settings.cache.known == b""
     execution.keep_kernels()
@@ -461,7 +487,7 @@ def test_the_real_library_has_what_is_asked_of_the_fakes() -> None:
                        (FakeCache, trt.IRuntimeCache), (FakeSettings, trt.IRuntimeConfig)):
         missing = {name for name in vars(fake) if not name.startswith("_")} - set(dir(real))
         assert not missing, real
-    assert {"create_runtime_config", "create_execution_context"} <= set(dir(trt.ICudaEngine))
+    assert {"create_runtime_config", "create_execution_context", "device_memory_size_v2"} <= set(dir(trt.ICudaEngine))
     assert {"dynamic_shapes_kernel_specialization_strategy", "cuda_graph_strategy"} <= set(dir(trt.IRuntimeConfig))
     assert hasattr(trt.ExecutionContextAllocationStrategy, "USER_MANAGED")
     assert hasattr(trt.DynamicShapesKernelSpecializationStrategy, "EAGER")
