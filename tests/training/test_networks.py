@@ -36,7 +36,7 @@ from training.loop.trainer import Trainer
 from training.losses.adversarial import Adversary, octaves
 from training.losses.landmark_network import SIZE, MeshNet, Places
 from training.losses.restoration import Loss, chroma_limit, shape, uneven
-from training.model.layers import Enlarge, MidBand, Spread, Unpatterned, Window, fold, unfold
+from training.model.layers import Bounded, Enlarge, MidBand, Spread, Unpatterned, Window, fold, unfold
 from training.model.networks import DAMPING, Whole, build
 from training.model.recurrence import DRIFT, LOW_SHARE, MOTION, Carry, Past, Trust, drift, opening
 
@@ -256,6 +256,25 @@ def test_unpatterned_takes_regular_dots_and_leaves_texture() -> None:
     both = unfold(Unpatterned()(fold(texture + dots)))[inner]
     assert only_dots.abs().max() < 1e-5
     assert float(((both - texture[inner]) ** 2).mean()) < 0.06 * float((texture[inner] ** 2).mean())
+
+
+def test_unpatterned_with_shade_keeps_light_and_colour() -> None:
+    inner = (..., slice(24, -24), slice(24, -24))
+    colour = torch.rand(1, 3, 1, 1).expand(1, 3, 96, 88).contiguous()
+    dots = torch.zeros(1, 3, 96, 88)
+    dots[..., ::4, ::4] = 0.16
+    even = unfold(Unpatterned()(fold(colour + dots), shade=True))
+    assert torch.allclose(even[inner], (colour + 0.01)[inner], atol=1e-5)  # the dots' light, without the dots
+
+
+def test_bounded_takes_detail_from_smooth_skin_only() -> None:
+    torch.manual_seed(3)
+    image = torch.full((1, 3, 96, 88), 0.6)
+    image[..., 48:, :] = 0.6 + 0.2 * torch.randn(1, 1, 48, 88)  # hair
+    detail = 0.02 * torch.randn(1, 3, 96, 88)
+    left = unfold(Bounded()(fold(detail), fold(2 * image - 1), torch.zeros(1, 48, 24, 22)))
+    assert left[..., 8:32, 8:-8].std() < 0.02 * detail.std()
+    assert torch.allclose(left[..., 64:-8, 8:-8], detail[..., 64:-8, 8:-8], atol=1e-4)
 
 
 def test_eyes_and_mouth_weigh_more_and_figures_do_not() -> None:

@@ -38,22 +38,31 @@ FP16 = 55.0
 
 
 def halve(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Store float32 initialisers of more than 16 values as fp16 followed by a Cast to float32; shape-infers nothing.
+    """Store float32 initialisers of more than 16 values as fp16 followed by a Cast to float32, equal ones once;
+    shape-infers nothing.
 
     The places of ``recurrence.Carry`` stay as they are: rounded, they would be off by a twentieth of a pixel.
     """
     graph = model.graph
     exact = {name for node in graph.node if "/carry/" in node.name for name in node.input}
     casts: list[onnx.NodeProto] = []
+    kept: dict[tuple[tuple[int, ...], bytes], str] = {}
+    same: dict[str, str] = {}
     for init in list(graph.initializer):
         value = numpy_helper.to_array(init)
         if value.dtype != np.float32 or value.size <= 16 or init.name in exact:
             continue
         graph.initializer.remove(init)
+        same[init.name] = kept.setdefault((value.shape, value.tobytes()), init.name)
+        if same[init.name] != init.name:
+            continue
         graph.initializer.append(numpy_helper.from_array(value.astype(np.float16), init.name + HALF))
         casts.append(
-            helper.make_node("Cast", [init.name + HALF], [init.name], init.name + "_cast", to=TensorProto.FLOAT)
+            helper.make_node("Cast", [init.name + HALF], [init.name], to=TensorProto.FLOAT)
         )
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = same.get(name, name)
     nodes = casts + list(graph.node)
     del graph.node[:]
     graph.node.extend(nodes)

@@ -4,7 +4,10 @@ Pictures are worked on *folded*: pixel-unshuffled by 4 (Shi et al. 2016), 48 cha
 that belong to pixels (gate, trust) are folded too, by fixed convolutions that interpolate: on a CPU a look at every
 pixel of the whole picture costs as much as a convolution of the folded one.
 """
+
 from __future__ import annotations
+
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -172,19 +175,56 @@ class Unpatterned(nn.Module):
     """A folded image N×48×h×w without what repeats from place to place, or at every second place: regular dots, which
     networks that draw in folded images tend to (cf. Odena et al. 2016, "Deconvolution and checkerboard artifacts").
 
-    One fixed depthwise convolution: each value less the mean of 5×5 values of its channel, two places apart.
+    Each value less the mean of 5×5 values of its channel, two places apart: fixed depthwise convolutions. With
+    ``shade`` what the 16 pixels of a place share of that mean stays, so that light and colour do not change.
     """
 
     weight: Tensor
+    around: Tensor
+    shared: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        one = torch.full((5, 5), -1 / 25)
+        around = torch.full((3, 1, 5, 5), 1 / 25)
+        one = -around[0, 0]
         one[2, 2] += 1
+        shared = torch.eye(3).repeat_interleave(FOLD**2, 1) / FOLD**2
         self.register_buffer("weight", one.repeat(48, 1, 1, 1), persistent=False)
+        self.register_buffer("around", around, persistent=False)
+        self.register_buffer("shared", shared[:, :, None, None].clone(), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight, padding=4, dilation=2, groups=48)
+    def forward(self, x: Tensor, *, shade: bool = False) -> Tensor:
+        even = F.conv2d(x, self.weight, padding=4, dilation=2, groups=48)
+        if not shade:
+            return even
+        mean = F.conv2d(F.conv2d(x, self.shared), self.around, padding=4, dilation=2, groups=3)
+        return even + F.conv2d(mean, FOLD**2 * self.shared.transpose(0, 1))
+
+
+class Bounded(nn.Module):
+    """Detail N×48×h×w that is added to a folded image, at most ``most`` times as strong as the image is there.
+
+    Strength is the standard deviation of green in 3×3 places, 12×12 pixels. So eyes, teeth and hair keep their detail,
+    and smooth skin gets none: what a network draws there is dots, as nothing shows where pores would be.
+    No convolution looks at the values, because in int8 it would see steps instead of smooth skin.
+    """
+
+    def __init__(self, most: float = 0.25) -> None:
+        super().__init__()
+        self.most = most
+        self.spread = Spread()
+
+    @staticmethod
+    def variance(green: Tensor) -> Tensor:
+        return ((green - green.mean(1, keepdim=True)) ** 2).mean(1, keepdim=True)
+
+    def forward(self, detail: Tensor, seen: Tensor, added: Tensor) -> Tensor:
+        """The image: ``seen``, folded, of -1..1, and what is ``added`` to it."""
+        green = slice(FOLD**2, 2 * FOLD**2)
+        image = 0.5 * seen[:, green] + added[:, green]
+        around = partial(F.avg_pool2d, kernel_size=3, stride=1, padding=1, count_include_pad=False)
+        image_is, detail_is = (around(self.variance(x)).clamp_min(1e-10) for x in (image, detail[:, green]))
+        return detail * self.spread(around((self.most**2 * image_is / detail_is).clamp(max=1).sqrt()))
 
 
 class Enlarge(nn.Module):

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.model.layers import Block, Enlarge, MidBand, Spread, Unpatterned, Up, Window, fold, fresh, unfold
+from training.model.layers import Block, Bounded, Enlarge, MidBand, Spread, Unpatterned, Up, Window, fold, fresh, unfold
 from training.model.recurrence import MOTION, Align, Carry, Past, Trust
 
 RESIDUAL_SCALE = 0.1
@@ -197,6 +197,7 @@ class Medium(nn.Module):
         self.detail = Block(width, 0) if vivid else None
         self.detail_head = fresh(nn.Conv2d(width, 48, 3, padding=1), 0.0) if vivid else None
         self.spread, self.enlarge, self.unpatterned = Spread(), Enlarge(), Unpatterned()
+        self.bounded = Bounded() if vivid else None
         self.window, self.window_s = Window(512), Window(256)
 
     def forward(
@@ -204,7 +205,8 @@ class Medium(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor, Tensor]:
         half = F.avg_pool2d(x, 2) if half is None else half
         seen: Seen = self.core(half, past)
-        y, z = self.stem(fold(2 * x - 1)), seen.features
+        folded = fold(2 * x - 1)
+        y, z = self.stem(folded), seen.features
         if self.down is not None and self.take is not None:
             z = self.take(z) + self.down(y)
             for b in self.coarse:
@@ -213,12 +215,14 @@ class Medium(nn.Module):
         for b in self.blocks:
             y = b(y)
         gate = F.interpolate(torch.sigmoid(seen.logit), scale_factor=8.0, mode="bilinear", align_corners=False)
-        fine = self.head(y).clamp(-HEAD_LIMIT, HEAD_LIMIT)
-        if self.detail is not None and self.detail_head is not None:
-            detail = self.unpatterned(self.detail_head(self.detail(y)).clamp(-HEAD_LIMIT, HEAD_LIMIT))
-            fine = fine + (detail if fidelity is None else detail * (1 - fidelity)[:, :, None, None])
-        fine = fine * self.spread(RESIDUAL_SCALE * gate)
-        big = unfold(self.window(self.enlarge(seen.residual) + fine))
+        fine = self.unpatterned(self.head(y).clamp(-HEAD_LIMIT, HEAD_LIMIT), shade=True)
+        scale = self.spread(RESIDUAL_SCALE * gate)
+        whole = self.enlarge(seen.residual) + fine * scale
+        if self.detail is not None and self.detail_head is not None and self.bounded is not None:
+            detail = self.unpatterned(self.detail_head(self.detail(y)).clamp(-HEAD_LIMIT, HEAD_LIMIT)) * scale
+            detail = self.bounded(detail, folded, whole)
+            whole = whole + (detail if fidelity is None else detail * (1 - fidelity)[:, :, None, None])
+        big = unfold(self.window(whole))
         return big, seen.logit, seen.moved, seen.heads, seen.state, unfold(self.window_s(seen.residual)), half
 
 
