@@ -32,8 +32,8 @@ SHORTEST_S = 60.0
 """A film that is shorter is not sampled: it is finished too soon."""
 _SPACING_S, _MOST = 1.0, 2400
 """Seconds between two samples at least, and their number at most."""
-_REACH_S = 12.0
-"""Seconds that a keyframe stands for at most."""
+_REACH_S = 17.0
+"""Seconds that a keyframe stands for at most: 250 frames, the spacing that encoders take by default, at 15 a second."""
 FIRST_SAMPLES = 16
 """Samples that are written first, then each time there are twice as many."""
 

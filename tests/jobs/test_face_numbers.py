@@ -21,6 +21,7 @@ from rtface.jobs.folder import JobFolder
 from rtface.jobs.plan import names_faces
 from rtface.options import Options
 from rtface.pipeline.film import run_file
+from rtface.pipeline.progress import Progress
 from rtface.shots.settings import NO_SHOTS
 from rtface.tracking import NoTracker
 from tests.jobs import films
@@ -122,8 +123,16 @@ def test_a_search_that_was_stopped_goes_on_with_its_numbers(film: Path, tmp_path
     assert isinstance(whole, FilmJob) and isinstance(halves, FilmJob)
     whole.find_numbers()
     stop = threading.Event()
+    states = set[str]()
+
+    def tick(progress: Progress) -> None:
+        states.add(halves.status().state)
+        if progress.frames == 30:
+            stop.set()
+
     with pytest.raises(Interrupted):
-        halves.find_numbers(lambda progress: stop.set() if progress.frames == 30 else None, stop)
+        halves.find_numbers(tick, stop)
+    assert states == {"searching"} and halves.status().state == "waiting"
     assert 0 < FaceNumbers(halves.folder, halves.plan).searched < len(halves.plan)
     halves.find_numbers()
     one, other = (FaceNumbers(job.folder, job.plan) for job in (whole, halves))
