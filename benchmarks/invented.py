@@ -158,7 +158,7 @@ def fitted(groups: dict[str, Samples], rounds: int = 8, steps: int = 800) -> tup
 
 
 def _centred(errors: Sequence[Any]) -> float:
-    """What to add to a bound so that of groups of errors beyond it none is off by more than another is the other way."""
+    """What to add to a bound so that the groups that are covered most and least are off by the same."""
     shifts = np.linspace(-0.3, 0.3, 61)
     covered = np.array([[(one <= shift).mean() for one in errors] for shift in shifts]) - COVERAGE
     return float(shifts[np.abs(covered.max(1) + covered.min(1)).argmin()])
