@@ -43,6 +43,7 @@ class EnhancerOptions(TypedDict, total=False):
     faces: str
     person: Sequence[str]
     max_faces: int
+    guard: Literal["auto", "on", "off"]
     correct: Literal["auto", "always", "never"]
     stages: Sequence[str]
 

@@ -163,6 +163,10 @@ class FaceOptions(_Group):
         "For `--faces`, the report and stages. [Persons](persons.md)", metavar="NAME=PHOTO,...")
     max_faces: int = _option(
         8, v.number(1, 64, whole=True), _ALL | _ANALYSIS, "Largest number of faces in a frame.")
+    guard: Literal["auto", "on", "off"] = _option(
+        "auto", v.choice("auto", "on", "off"), _ALL, "Weaken corrections as far as they change who a face is.",
+        "`auto` watches the engines that invent faces: GAN, codebook, transformer, diffusion. "
+        "[How](persons.md#the-identity-guard)")
     correct: Literal["auto", "always", "never"] = _option(
         "auto", v.choice("auto", "always", "never"), _ALL, "Correct the faces that need it, all of them, or none.",
         "[What a face needs](analysis.md#the-treatment)")

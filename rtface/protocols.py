@@ -287,6 +287,11 @@ class Device(Protocol):
         crops, or in memory of the host."""
         ...
 
+    def read(self, correction: Correction) -> tuple[Float32, Float]:
+        """What a correction of `shape` is about to add: float32 h×w×3 RGB, 1 = white, in memory of the host, and its
+        matrix, 2×3, display → its pixels."""
+        ...
+
     def paste(self, frame: Frame, corrections: Sequence[Correction]) -> Frame:
         """Adds corrections to the frame's own planes, and ends what `cut` began.
 

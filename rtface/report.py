@@ -57,6 +57,7 @@ class TrackReport:
         strength: the mean strength 0…1 that was applied where it was corrected.
         strength_range: the least and the most of that.
         frames_corrected: number of frames on which it was corrected; `share_of_time`: their share of `frames`, 0…1.
+        frames_guarded: of those, the frames on which the identity guard weakened the correction (`--guard`).
         spans: the decisions over time.
         person: whom it shows: a name, P and a number, or "unknown"; empty where persons were not asked for.
         invented: the mean share of the face that was invented (`chance_of_worse`), 0…1; None where no map was made.
@@ -76,6 +77,7 @@ class TrackReport:
     share_of_time: float = 0.0
     spans: list[Span] = field(default_factory=list[Span])
     person: str = ""
+    frames_guarded: int = 0
     invented: float | None = None
     invented_by_second: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
 

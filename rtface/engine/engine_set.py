@@ -117,6 +117,11 @@ def check_head(name: str) -> None:
                                               "no engine that is here answers for hair, ears and neck"))
 
 
+def inventive_engines() -> frozenset[str]:
+    """Names of the engines here that invent faces rather than filter them, by the family of their recipes."""
+    return frozenset(recipe.name for recipe in _readable() if recipe.family != "CNN")
+
+
 def _readable() -> list[Recipe]:
     """The recipes of all engines here, without those that are broken."""
     found: list[Recipe] = []

@@ -22,6 +22,7 @@ from rtface.correct.mask import shown_box
 from rtface.enhance.engine_call import ask_engine
 from rtface.enhance.engine_selection import EngineSelector
 from rtface.enhance.face_filter import FaceFilter
+from rtface.enhance.identity_guard import IdentityGuard
 from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.mode import Mode
 from rtface.enhance.runtime_switch import RuntimeSwitch
@@ -72,6 +73,7 @@ class FaceCorrector(ABC):
         tracks: the state of every track.
         switch: the runtime of the next frame.
         invented: makes the map of what was invented; None unless asked for.
+        guard: weakens corrections that change the person; None for none.
     """
 
     mode: ClassVar[Mode]
@@ -83,6 +85,7 @@ class FaceCorrector(ABC):
         self._options, self._stats = options, stats
         self.strength = options.strength
         self.invented: InventedMeter | None = None
+        self.guard: IdentityGuard | None = None
         self.tracks = TrackStore(treatments or {}, exposure=options.colour == "restore", mode=self.mode,
                                  correct=options.correct if analysis else "always")
         self.use_persons(persons)
@@ -256,7 +259,8 @@ class FaceCorrector(ABC):
             with stats.time("engine wait"):
                 face.restored = self._restored(task, face)
         with stats.time("correct"):
-            corrections = task.device.shape(task.faces)
+            corrections = (self.guard.shape(task, self.tracks) if self.guard is not None else
+                           task.device.shape(task.faces))
         shown = [face for face in task.faces if face.strength > UNSEEN]
         for face in shown:
             if not before.lead_in:

@@ -13,6 +13,7 @@ from rtface.correct import CorrectionState
 from rtface.enhance.keyframes.scheduler import KeyframeTrack
 from rtface.enhance.mode import Mode
 from rtface.frame import Face
+from rtface.persons.guard import GuardedTrack
 from rtface.protocols import Restored, ShapeTask
 from rtface.report import Span, TrackReport
 from rtface.shots.settings import NO_SHOTS, ShotList
@@ -38,6 +39,8 @@ class TrackState:
         late: an answer that was not waited for, and the task that it belongs to (live).
         head: what engine and correction remember of the head around the face; None without `--region head`.
         invented: by second, the number of frames and the sum of the shares that were invented on them.
+        guard: how much of its correction is kept, so that the person stays the same (`--guard`).
+        guarded: frames on which that weakened the correction.
     """
 
     id: int
@@ -59,16 +62,20 @@ class TrackState:
     strength_range: tuple[float, float] | None = None
     spans: list[Span] = field(default_factory=list[Span])
     invented: dict[int, tuple[int, float]] = field(default_factory=dict[int, tuple[int, float]])
+    guard: GuardedTrack = field(default_factory=GuardedTrack)
+    guarded: int = 0
 
     def handed_over(self, time: float) -> dict[str, Any]:
         """What another process needs to continue from this time on, as JSON values: see `Analyzer.handed_over`, and the
-        engine, which a face near the border of ``--engine auto`` keeps."""
-        return {**self.analyzer.handed_over(time), "chosen": self.chosen}
+        engine, which a face near the border of ``--engine auto`` keeps, and what the identity guard knows."""
+        return {**self.analyzer.handed_over(time), "chosen": self.chosen, "drift": self.guard.drift,
+                "kept": self.guard.kept}
 
     def take_over(self, state: dict[str, Any]) -> None:
         """Continues from what `handed_over` returned."""
         self.analyzer.take_over(state)
         self.chosen = state.get("chosen")
+        self.guard.drift, self.guard.kept = state.get("drift"), state.get("kept", 1.0)
 
     def see(self, face: Face, time: float) -> None:
         """Counts one frame with the face."""
@@ -129,6 +136,7 @@ class TrackState:
         self.frames += later.frames
         self.width_sum += later.width_sum
         self.corrected += later.corrected
+        self.guarded += later.guarded
         self.strength_sum += later.strength_sum
         ranges = [one for one in (self.strength_range, later.strength_range) if one is not None]
         self.strength_range = (min(a for a, _ in ranges), max(b for _, b in ranges)) if ranges else None
@@ -156,11 +164,13 @@ class TrackState:
         """Drops what is remembered of the frames before; figures stay."""
         self.correction.reset()
         self.keys.reset()
+        self.guard.reset()
         self.answer = self.late = self.head = None
 
     def change_engine(self) -> None:
         """Another engine continues from the correction that is shown now (live)."""
         self.answer = self.late = None
+        self.guard.due = float("-inf")
         self.correction.average.reset()
         self.correction.key.switch()
 
@@ -178,6 +188,7 @@ class TrackState:
             treatment={"on": on, "strength": strength, "engine": self.engine,
                        "reasons": held.reasons if held else list(self.analyzer.treatment.reasons)},
             strength=strength, strength_range=[round(low, 3), round(high, 3)], frames_corrected=self.corrected,
+            frames_guarded=self.guarded,
             share_of_time=round(self.corrected / max(self.frames, 1), 3),
             spans=[replace(span, from_s=round(span.from_s - origin, 3), to_s=round(span.to_s - origin, 3))
                    for span in self.spans],

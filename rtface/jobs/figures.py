@@ -49,6 +49,7 @@ class SegmentFigures:
         self._seen: Counter[int] = Counter()  # frames of every track that reached the sink
         self._given: Counter[int] = Counter()  # of these, in records
         self._corrected: Counter[int] = Counter()  # of these, those that were corrected
+        self._guarded: Counter[int] = Counter()  # of these, those that the guard weakened
         self._from_s = self._end_s = 0.0
         self._begin()
 
@@ -115,6 +116,8 @@ class SegmentFigures:
         self._given[key] += frames
         changed = min(int(now[2]), self._seen[key]) - self._corrected[key]
         self._corrected[key] += changed
+        guarded = max(0, min(changed, state.guarded - self._guarded[key]))
+        self._guarded[key] += guarded
         spans: list[dict[str, Any]] = []
         for span in report.spans:
             grown = span.frames - self._spans.get((key, span.from_s), 0)
@@ -123,7 +126,7 @@ class SegmentFigures:
                 spans.append({**asdict(span), "from_s": max(span.from_s, round(self._from_s, 3)), "frames": grown})
         return {**asdict(report), "person": self._tracks.person_of(key), "frames": frames,
                 "first_s": max(report.first_s, round(self._from_s, 3)),
-                "mean_width_px": mean, "frames_corrected": changed,
+                "mean_width_px": mean, "frames_corrected": changed, "frames_guarded": guarded,
                 "strength": strength / corrected if corrected else 0.0,
                 "spans": spans}
 
@@ -259,7 +262,8 @@ def merged(one: TrackReport, later: TrackReport) -> TrackReport:
          for name in {**one.analysis, **later.analysis}},
         {**held.treatment, "on": corrected > 0, "strength": round(strength, 3)}, strength,
         [min(r[0] for r in ranges), max(r[1] for r in ranges)] if ranges else [0.0, 0.0],
-        corrected, round(corrected / frames, 3) if frames else 0.0, spans, person)
+        corrected, round(corrected / frames, 3) if frames else 0.0, spans, person,
+        frames_guarded=one.frames_guarded + later.frames_guarded)
 
 
 def _rounded(track: TrackReport) -> TrackReport:

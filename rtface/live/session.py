@@ -16,6 +16,7 @@ from rtface._version import __version__
 from rtface.concurrency.child_process import processor_seconds
 from rtface.concurrency.threads import call_in_thread, start_thread
 from rtface.engine.engine_set import LIGHT
+from rtface.enhance.identity_guard import LIVE_S, IdentityGuard
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.errors import Interrupted
@@ -34,6 +35,7 @@ from rtface.options import Options
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.pipeline.build import live_tracker_and_runtime
 from rtface.pipeline.enforce import locked_controls
+from rtface.pipeline.identity_guard import open_guard
 from rtface.pipeline.persons import open_persons
 from rtface.protocols import Tracker
 from rtface.quality.governor import QualityGovernor
@@ -143,7 +145,7 @@ class LiveSession:
             form, sound = ends.source.video_format, ends.sound_format
             for sink in ends.sinks:
                 sink.open(form, sound=sound)
-            tracker, switch, persons = loading.result()
+            tracker, switch, persons, guard = loading.result()
         if ends.again is not None:
             ends.source.close()
             ends.source = ends.again()
@@ -154,6 +156,7 @@ class LiveSession:
             lambda: self.controls.cpu_budget, usable, processor_seconds, period))
         self.enhance = LiveEnhancer(switch, options, stats, self.governor, light=LIGHT,
                                     persons=persons)
+        self.enhance.guard = guard
         self.filters = FrameFilters(options, stats)
         self.filters.stages.watch(tracker, options.tracker)
         closing.callback(self.filters.close)
@@ -161,7 +164,8 @@ class LiveSession:
         self.status = LiveStatus(stats, self.controls, source=(source, ends.source), delay=delay,
                                  sinks=list(zip(sinks, ends.sinks, strict=True)), ladder=self._levels,
                                  processor=ProcessorMeter(processor_seconds, usable),
-                                 unwatched=lambda: not self._wanted())
+                                 unwatched=lambda: not self._wanted(),
+                                 guarded=lambda: guard.weakened if guard else 0)
         self.scheduler = OutputScheduler(ends.sinks, form, stats, lost=self._lost, slate=ends.slate,
                                          wrote=self.status.wrote, shown=self.filters.shown, delay=delay,
                                          buffered=ends.buffer, wanted=self._wanted)
@@ -180,9 +184,10 @@ class LiveSession:
         if ends.again is not None:
             self._start()
 
-    def _load(self) -> tuple[Tracker, RuntimeSwitch, PersonRecogniser | None]:
+    def _load(self) -> tuple[Tracker, RuntimeSwitch, PersonRecogniser | None, IdentityGuard | None]:
         tracker, switch = live_tracker_and_runtime(self.options, self.stats, self._closing)
-        return tracker, switch, open_persons(self.options, tracker, self.stats)
+        return (tracker, switch, open_persons(self.options, tracker, self.stats),
+                open_guard(self.options, self.stats, period=LIVE_S))
 
     def _start(self) -> None:
         own = self.ends.sound is None and not self.ends.silent

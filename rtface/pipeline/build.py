@@ -44,6 +44,7 @@ from rtface.media.source import FileSource
 from rtface.media.stream_plan import OutputPlan, plan_output
 from rtface.options import EnhanceOptions, FaceOptions, Options, QualityOptions, person_photos
 from rtface.persons.recogniser import PersonRecogniser
+from rtface.pipeline.identity_guard import open_guard
 from rtface.pipeline.persons import open_persons
 from rtface.pipeline.runtime import (
     BuildProgress,
@@ -215,6 +216,7 @@ def _film_enhancer(runtime: Runtime, options: EnhanceOptions, stats: Stats) -> F
             runtime.engines.named(treatment.engine)  # a wrong name ends the run before any work
     enhance = FilmEnhancer(runtime, options, stats, treatments=treatments, light=LIGHT)
     enhance.tracks.by_person = by_person
+    enhance.guard = open_guard(options, stats)
     return enhance
 
 
@@ -250,9 +252,10 @@ def frame_parts(options: EnhanceOptions, stats: Stats, stack: ExitStack, *, anal
     request, threads = engine_request(options), EngineThreads(options.threads)
     switch = _switch(request, request, options.device, threads, stats, stack, wait=wait)
     tracker = open_tracker(options, stack)
-    return RunParts(tracker, FrameEnhancer(switch, options, stats, analysis=analysis, light=LIGHT,
-                                           persons=open_persons(options, tracker, stats)),
-                    open_repair(options, stats))
+    enhance = FrameEnhancer(switch, options, stats, analysis=analysis, light=LIGHT,
+                            persons=open_persons(options, tracker, stats))
+    enhance.guard = open_guard(options, stats)
+    return RunParts(tracker, enhance, open_repair(options, stats))
 
 
 def live_tracker_and_runtime(options: EnhanceOptions, stats: Stats,

@@ -202,6 +202,12 @@ class CpuDevice:
         """`rtface.correct.shape_part` of each face."""
         return [_shaped(face) for face in faces]
 
+    def read(self, correction: Correction) -> tuple[Float32, Float]:
+        """The correction's own array. Raises UsageError for another device's."""
+        if not isinstance(correction, HostCorrection):
+            raise UsageError(f"the CPU cannot read {type(correction).__name__}, which is another device's")
+        return correction.pixels, correction.matrix
+
     def to_host(self, crops: Sequence[Crops[Pixels]]) -> list[Crops[Float32]]:
         """The same crops: they are in the host's memory."""
         return [Crops(host_array(c.pixels), c.matrices) for c in crops]

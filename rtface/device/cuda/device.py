@@ -27,12 +27,12 @@ from rtface.device.cuda.shaper import GpuShaper
 from rtface.device.cuda.staging import GpuSamples, StagedSamples, drawable
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.device.cuda.submission import Submission
-from rtface.device.cuda.transfers import crops_to_host, cut_on_host, paste_on_host
+from rtface.device.cuda.transfers import corrections_to_host, crops_to_host, cut_on_host, paste_on_host
 from rtface.device.cuda.view import GpuView, RegionReader
 from rtface.errors import EngineError
 from rtface.frame import Box, Crops, Float, Float32, Frame, Pixels
 from rtface.geometry.planes import Layout, Role, Samples, layout, planes
-from rtface.geometry.transforms import field_parity
+from rtface.geometry.transforms import compose, field_parity, translation
 from rtface.protocols import Correction, ShapeTask
 from rtface.util import av_gpu
 
@@ -160,6 +160,18 @@ class CudaDevice:
         slots = _slots_of(faces[0].crops)
         self._steps.check(slots.frame)
         return self._shaper.shape(slots, faces)
+
+    def read(self, correction: Correction) -> tuple[Float32, Float]:
+        """A copy; waits for the kernels before it. Raises EngineError and DeviceLost."""
+        assert isinstance(correction, GpuCorrection)
+        size = correction.face.size
+        if correction.box is None:
+            return np.zeros((size, size, 3), np.float32), correction.matrix
+        slots = correction.slots
+        (pixels, _), = corrections_to_host(self._steps, slots, [correction.face])
+        self._steps.check(slots.frame)
+        x0, y0, x1, y1 = correction.box  # what lies outside was not written
+        return np.ascontiguousarray(pixels[y0:y1, x0:x1]), compose(translation(-x0, -y0), correction.matrix)
 
     def paste(self, frame: Frame, corrections: Sequence[Correction]) -> Frame:
         """Adds all corrections to the frame, and gives its slots back.

@@ -143,6 +143,7 @@ class LiveStatus:
         source, sinks: each with the name that messages and metrics know it by, as ``camera:0``.
         ladder: gives in a few words how faces are done now, "" where nothing is left out.
         unwatched: whether no output has a viewer, so that faces are not enhanced.
+        guarded: gives the number of faces whose correction the identity guard weakens now.
         processor: the processor time of the run; None leaves it out.
         delay: seconds from capture to output that the run holds constant, None where it is as soon as possible.
         clock: seconds, of the kind that `EndpointHealth.since` counts.
@@ -151,7 +152,8 @@ class LiveStatus:
     def __init__(self, stats: Stats, controls: LiveControls, *, source: tuple[str, Endpoint],
                  sinks: Sequence[tuple[str, Endpoint]], ladder: Callable[[], str] = str,
                  processor: ProcessorMeter | None = None, delay: float | None = None,
-                 unwatched: Callable[[], bool] = bool, clock: Callable[[], float] = time.monotonic) -> None:
+                 unwatched: Callable[[], bool] = bool, guarded: Callable[[], int] = int,
+                 clock: Callable[[], float] = time.monotonic) -> None:
         self.stats, self.controls = stats, controls
         self.source = (redacted(source[0]), source[1])
         self.sinks: list[tuple[str, Endpoint]] = []
@@ -160,7 +162,7 @@ class LiveStatus:
             self.sinks.append((f"{redacted(name)} #{taken + 1}" if taken else redacted(name), sink))
         self._losses = {name: DropShares() for name, _ in self.sinks}
         self._late = DropShares()
-        self._unwatched = unwatched
+        self._unwatched, self._guarded = unwatched, guarded
         self._ladder, self._delay, self._clock = ladder, delay, clock
         self.processor = processor
         self.window = LatencyWindow(clock)
@@ -243,7 +245,7 @@ class LiveStatus:
         run = self.stats.stages_ms().get("latency", {})
         return {
             "seconds": round(time.monotonic() - self.stats.started, 1), **self.controls.values(),
-            "fps": round(self.window.rate, 2), "faces": self.faces,
+            "fps": round(self.window.rate, 2), "faces": self.faces, "guarded": self._guarded(),
             "latency_ms": _percentiles(self.window.histogram()),
             "latency_run_ms": {key: run.get(key, 0.0) for key in ("p50", "p95", "p99")},
             "frames_in": counters["frames_in"], "frames_out": counters["frames_out"],
@@ -293,6 +295,8 @@ class LiveStatus:
             parts.append(_Part("latency " + "/".join(f"{v:.0f}" for v in _percentiles(recent).values()) + " ms", 2))
         if self.buffer >= 0.001:
             parts.append(_Part(f"buffer {1e3 * self.buffer:.0f} ms", 6))
+        if guarded := self._guarded():
+            parts.append(_Part(f"{guarded} guarded", 4))
         paused = self.paused
         if self.ladder and not paused:
             parts.append(_Part(redacted(self.ladder), 4))

@@ -1,0 +1,126 @@
+"""Weakens corrections that change who a face is (`--guard`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rtface.enhance.tasks import FaceTask, FrameTask
+from rtface.enhance.track_store import TrackStore
+from rtface.frame import Bytes, Float, Float32
+from rtface.geometry.transforms import compose, invert
+from rtface.persons.chip import SIDE, chip_matrix, clear, fitness
+from rtface.persons.gallery import distance
+from rtface.persons.guard import BLUR, Limits
+from rtface.protocols import Correction
+from rtface.quality.governor import UNSEEN
+from rtface.stats import Stats
+
+FILM_S, LIVE_S = 1.0, 2.5
+"""Seconds from one look at a track to the next. A look takes two embeddings, 10 to 15 ms."""
+_SECOND_S = 0.3
+"""Seconds from the first look to the second."""
+
+
+class IdentityGuard:
+    """Compares what corrections make of a face with the face as it came, and weakens them where the person changes.
+
+    Every so many frames of a track the face is looked at as it came and as the correction would make it at full
+    strength, both blurred; a network for persons says how far they are apart, and
+    `rtface.persons.guard.GuardedTrack` decides. The first frame of a track is looked at before it is shown.
+
+    Not for use from several threads.
+
+    Args:
+        embed: chip (uint8 150×150×3 RGB) → embedding of length 1.
+        limits_of: the limits of an engine of this name; None for one that is not watched.
+        period: seconds between looks.
+        stats: times the work; counts looks.
+
+    Attributes:
+        weakened: faces whose correction was weakened on the last frame.
+    """
+
+    def __init__(self, embed: Callable[[Bytes], Float32], limits_of: Callable[[str], Limits | None],
+                 stats: Stats, *, period: float = FILM_S) -> None:
+        self._embed, self._limits_of, self._stats, self._period = embed, limits_of, stats, period
+        self.weakened = 0
+
+    def shape(self, task: FrameTask, tracks: TrackStore) -> list[Correction]:
+        """The corrections of a frame's faces (`Device.shape`), weakened; the tasks' strength says how far."""
+        strengths = [face.strength for face in task.faces]
+        for face, strength in zip(task.faces, strengths, strict=True):
+            if not face.around:  # the head follows its face
+                tracks.states[face.track.id].guard.advance(face.time, self._limits_of(face.engine.name))
+            self._weaken(face, strength, tracks)
+        corrections = list(task.device.shape(task.faces))
+        for face in [face for face in task.faces if self._wants_look(face, tracks)]:
+            limits = self._limits_of(face.engine.name)
+            if limits and self._look(task, face, corrections[task.faces.index(face)], tracks, limits):
+                for number, other in enumerate(task.faces):
+                    if other.track.id == face.track.id and tracks.states[face.track.id].guard.kept < 1.0:
+                        other.state.reset()  # as if this frame had not been shaped yet
+                        self._weaken(other, strengths[number], tracks)
+                        (corrections[number],) = task.device.shape([other])
+        self.weakened = 0
+        for face in task.faces:
+            state = tracks.states[face.track.id]
+            if not face.around and state.guard.kept < 0.99 and face.strength > UNSEEN:
+                self.weakened += 1
+                state.guarded += not face.frame.lead_in
+        return corrections
+
+    @staticmethod
+    def _weaken(face: FaceTask, strength: float, tracks: TrackStore) -> None:
+        face.strength = strength * tracks.states[face.track.id].guard.kept
+        face.shaping = replace(face.shaping, strength=face.strength)
+
+    def _wants_look(self, face: FaceTask, tracks: TrackStore) -> bool:
+        return (not face.around and face.strength > UNSEEN and tracks.states[face.track.id].guard.is_due(face.time))
+
+    def _look(self, task: FrameTask, face: FaceTask, correction: Correction, tracks: TrackStore,
+              limits: Limits) -> bool:
+        """Compares input and output of one face, where it shows enough; whether this was the track's first look."""
+        guard = tracks.states[face.track.id].guard
+        with self._stats.time("guard"):
+            view = task.device.view(task.frame)
+            matrix = chip_matrix(face.face)
+            chip = view.crop(matrix, (SIDE, SIDE)) if fitness(face.face, view.width, view.height) > 0.0 else None
+            if chip is None or not clear(chip):
+                guard.due = face.time + _SECOND_S
+                return False
+            pixels, place = task.device.read(correction)
+            changed = with_correction(chip, pixels, compose(matrix, invert(place)), guard.kept)
+            before, after = self._embed(_blurred(chip)), self._embed(_blurred(changed))
+            self._stats.count("guard_looks")
+            return guard.learn(face.time, distance(before, after), limits,
+                               _SECOND_S if guard.drift is None else self._period)
+
+
+def _blurred(chip: Bytes) -> Bytes:
+    out: Any = cv2.GaussianBlur(chip, (0, 0), BLUR)
+    return out
+
+
+def with_correction(chip: Bytes, pixels: Float32, matrix: Float, kept: float) -> Bytes:
+    """A chip as the correction makes it, uint8 h×w×3.
+
+    Args:
+        chip: as it came.
+        pixels: float32 h×w×3, the correction, 1 = white.
+        matrix: 2×3, pixels of the correction → pixels of the chip; corners at integers.
+        kept: share of the whole correction that `pixels` is, above 0.
+    """
+    whole: Any = pixels
+    centred = matrix.copy()
+    centred[:, 2] += (matrix[:, 0] + matrix[:, 1]) / 2 - 0.5
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    if scale < 0.95:
+        whole = cv2.GaussianBlur(whole, (0, 0), 0.42 * float(np.sqrt(1.0 / scale**2 - 1.0)))
+    height, width = chip.shape[:2]
+    change = cv2.warpAffine(whole, centred, (width, height), flags=cv2.INTER_LINEAR)
+    return np.clip(np.rint(chip + change * np.float32(255.0 / kept)), 0, 255).astype(np.uint8)
