@@ -55,6 +55,8 @@ class IdentityGuard:
         strengths = [face.strength for face in task.faces]
         for face, strength in zip(task.faces, strengths, strict=True):
             if not face.around:  # the head follows its face
+                if face.frame.new:  # another picture, perhaps with the same number for another person
+                    tracks.states[face.track.id].guard.reset()
                 tracks.states[face.track.id].guard.advance(face.time, self._limits_of(face.engine.name))
             self._weaken(face, strength, tracks)
         corrections = list(task.device.shape(task.faces))

@@ -88,6 +88,16 @@ def test_a_correction_of_fine_detail_is_left_alone() -> None:
     assert step.tracks.reports()[0].frames_guarded == 0
 
 
+def test_a_new_picture_is_judged_by_itself() -> None:
+    watch = Watcher()
+    step = enhancer(Striped(), watch=watch)
+    change(step, 0)
+    assert step.tracks.states[1].guard.kept == pytest.approx(LEAST, abs=0.02)
+    looks, watch.first = len(watch.seen), None
+    step.process(replace(shown(1), new=True))  # another person may have the same number
+    assert len(watch.seen) == looks + 2
+
+
 def test_engines_that_are_not_watched_cost_nothing() -> None:
     watch = Watcher()
     step = enhancer(Striped(), guarded=False, watch=watch)
