@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks.common import save
 from benchmarks.drifting import Drifting, OneEngine, average, displacement, in_crop
-from benchmarks.persons import number, people_of
+from benchmarks.persons import moving, number, people_of
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine import load_engine
 from rtface.enhance.identity_guard import IdentityGuard
@@ -42,7 +42,6 @@ from rtface.tracking import create_tracker
 from rtface.util.av_arrays import array_from_image, image_from_array
 from training.crop_space import cut
 from training.data.film_pairs import degraded, draw_recipe
-from training.data.moving_face import Actor, Film
 from training.data.portraits import Face
 from training.evaluation.edgeface import EdgeFace
 
@@ -64,13 +63,8 @@ class Clip:
 
 def clip_of(face: Face, kind: str, tracker: Tracker) -> Clip | None:
     """The clip of a portrait; None where the tracker loses the face."""
-    r = np.random.default_rng([number(face.path.name), len(kind)])
-    image = face.load()
-    side = min(face.px * 1.1, float(r.uniform(200, 420)))
-    width = int(side * 1.6 / 2) * 2
-    actor = Actor(image, side, (width / 2, width / 2), r, warp=float(r.random()))
-    actor.speed *= 0.3
-    film, device, clip = Film([actor], image, r, (width, width)), CpuDevice(), Clip([], {}, {})
+    film, actor, r = moving(face, kind)
+    device, clip = CpuDevice(), Clip([], {}, {})
     tracker.reset()
     times = [float(t) for t in range(FRAMES)]
     for count, (at, clean, seen) in enumerate(degraded(film, draw_recipe(kind, r), times, set(range(FRAMES)))):

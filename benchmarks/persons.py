@@ -94,15 +94,24 @@ def number(text: str) -> int:
     return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)
 
 
-def clip_of(face: Face, kind: str) -> Iterator[Bytes]:
-    """A clip of a moving face, uint8 RGB; the face's crop has 200 to 420 pixels, as in a call of 720 lines."""
+def moving(face: Face, kind: str) -> tuple[Film, Actor, np.random.Generator]:
+    """A film of one moving face, that face, and the generator that draws what comes next.
+
+    The crop has 200 to 420 pixels, as in a call of 720 lines.
+    """
     r = np.random.default_rng([number(face.path.name), len(kind)])
     image = face.load()
     side = min(face.px * 1.1, float(r.uniform(200, 420)))
     width = int(side * 1.6 / 2) * 2
     actor = Actor(image, side, (width / 2, width / 2), r, warp=float(r.random()))
     actor.speed *= 0.3
-    film, times = Film([actor], image, r, (width, width)), [float(t) for t in range(FRAMES)]
+    return Film([actor], image, r, (width, width)), actor, r
+
+
+def clip_of(face: Face, kind: str) -> Iterator[Bytes]:
+    """A clip of a moving face, uint8 RGB."""
+    film, _, r = moving(face, kind)
+    times = [float(t) for t in range(FRAMES)]
     if kind == "clean":
         yield from (film.render(t) for t in times)
     else:
