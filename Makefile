@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export INPUT OUTPUT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all test-engines soak lint image wheel docker docker-cuda bench bench-engines bench-gpu train clean lock
+.PHONY: help setup run app test test-all test-engines soak lint image wheel docker docker-cuda bench bench-engines bench-gpu train clean lock
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -45,6 +45,9 @@ else ifeq ($(strip $(OUTPUT)),)
 else
 	@$(VENV)/bin/rtface run "$$INPUT" "$$OUTPUT" $(ARGS)
 endif
+
+app: $(VENV)/.run  ## open the studio, a page in the browser; FOLDER=DIR is the folder of your films
+	@$(VENV)/bin/rtface app $(if $(FOLDER),--folder "$(FOLDER)") $(ARGS)
 
 test: $(VENV)/.dev  ## run the tests, without the slow ones, on all cores (minutes)
 	$(PY) -m pytest -n auto --dist worksteal -m "not soak and not slow" $(ARGS)

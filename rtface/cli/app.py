@@ -23,7 +23,8 @@ from rtface.util import paths
 from rtface.util.text import printable
 
 _COMMANDS = {
-    "run": "run:run", "work": "film_jobs:work", "segment": "film_jobs:segment", "status": "film_jobs:status",
+    "run": "run:run", "app": "studio:studio",
+    "work": "film_jobs:work", "segment": "film_jobs:segment", "status": "film_jobs:status",
     "analyze": "analyze:analyze", "try": "try_sheet:try_sheet", "verify": "verify:verify",
     "inspect": "inspect_file:inspect", "undo": "undo:undo",
     "queue": "queue:app", "engines": "engines:app", "devices": "devices:devices", "plugins": "plugins:plugins",

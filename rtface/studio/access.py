@@ -1,0 +1,145 @@
+"""Who may use the studio: a secret token, this machine's host names, and requests of the studio's own page only."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from http import HTTPStatus
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs
+
+from starlette.datastructures import Headers
+from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rtface.studio.http import error_response
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
+# What a browser sends for a request that the user or the studio's page made; programs send no such header.
+_OWN_SITE = (None, "none", "same-origin")
+_HEADERS = (
+    (b"content-security-policy", b"default-src 'none'; script-src 'self'; style-src 'self'; "
+     b"img-src 'self' blob: data:; media-src 'self' blob:; connect-src 'self'; font-src 'self'; manifest-src 'self'; form-action 'none'; "
+     b"base-uri 'none'; frame-ancestors 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
+_CLOSED = """<!doctype html><html lang="en"><meta charset="utf-8"><title>rtface</title>
+<h1>This page needs its full address</h1>
+<p>Open the address with the token that <code>rtface app</code> printed when it started. Every start
+has another one.</p>
+"""
+
+
+def new_token() -> str:
+    """A token of 32 random bytes, fit for an address."""
+    return secrets.token_urlsafe(32)
+
+
+class AccessControl:
+    """ASGI middleware that answers a request only where its sender may use the studio.
+
+    The address with ``?token=…`` sets a cookie that scripts cannot read, and leads to the same address without it.
+    After that the cookie is the proof. Programs may send ``Authorization: Bearer TOKEN`` instead.
+
+    Args:
+        app: gets the requests that are let in.
+        token: the secret.
+        hosts: host names, lower case and without port, by which the server may be called.
+        secure: whether it is reached by HTTPS.
+    """
+
+    def __init__(self, app: ASGIApp, *, token: str, hosts: frozenset[str], secure: bool = False) -> None:
+        self._app, self._token, self._hosts, self._secure = app, token, hosts, secure
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        if (refusal := self._refusal(scope, headers)) is not None:
+            await self._refuse(refusal, scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            await self._app(scope, receive, send)
+            return
+        if (response := self._entrance(scope)) is not None:
+            await response(scope, receive, _with_headers(send))
+            return
+        await self._app(scope, receive, _with_headers(send))
+
+    def _refusal(self, scope: Scope, headers: Headers) -> str | None:
+        """Why a request is refused; None where it is let in."""
+        host = headers.get("host", "")
+        if len(headers.getlist("host")) != 1 or _name(host) not in self._hosts:
+            return "only requests to this machine's own name are answered"
+        if scope["type"] == "http" and scope["method"] not in METHODS:
+            return f"{scope['method'][:20]} is not answered"
+        scheme = "https" if self._secure else "http"
+        site = headers.get("sec-fetch-site")
+        opened = scope["type"] == "http" and headers.get("sec-fetch-mode") == "navigate"  # a link in another program
+        if headers.get("origin") not in (None, f"{scheme}://{host}") or not (site in _OWN_SITE or opened):
+            return "requests of other web pages are not answered"
+        if not (self._has_token(headers, host) or (scope["type"] == "http" and self._in_address(scope))):
+            return "the token is missing or wrong"
+        return None
+
+    def _has_token(self, headers: Headers, host: str) -> bool:
+        bearer = headers.get("authorization", "")
+        if bearer.startswith("Bearer "):
+            return self._matches(bearer.removeprefix("Bearer "))
+        try:
+            cookie = SimpleCookie(headers.get("cookie", "")).get(_cookie(host))
+        except CookieError:
+            return False
+        return cookie is not None and self._matches(cookie.value)
+
+    def _in_address(self, scope: Scope) -> bool:
+        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
+        return scope["method"] in ("GET", "HEAD") and len(given) == 1 and self._matches(given[0])
+
+    def _entrance(self, scope: Scope) -> RedirectResponse | None:
+        """Where the token is in the address: sets the cookie and leads to the address without it."""
+        if not self._in_address(scope):
+            return None
+        host = Headers(scope=scope)["host"]
+        response = RedirectResponse(scope["path"] if scope["path"].startswith("/") and not
+                                    scope["path"].startswith("//") else "/", HTTPStatus.SEE_OTHER)
+        response.set_cookie(_cookie(host), self._token, httponly=True, samesite="strict", secure=self._secure)
+        response.headers["cache-control"] = "no-store"
+        return response
+
+    def _matches(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode(), self._token.encode())
+
+    async def _refuse(self, why: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 4403, "reason": why[:100]})
+            return
+        if scope["path"] == "/" and "token" in why:
+            await HTMLResponse(_CLOSED, HTTPStatus.FORBIDDEN)(scope, receive, _with_headers(send))
+            return
+        await error_response(why, HTTPStatus.FORBIDDEN)(scope, receive, _with_headers(send))
+
+
+def _name(host: str) -> str:
+    """Host name of a Host header, without its port."""
+    if host.startswith("["):
+        return host.partition("]")[0].removeprefix("[").lower()
+    return host.partition(":")[0].lower()
+
+
+def _cookie(host: str) -> str:
+    """Cookies do not know ports: two studios on one machine need two names."""
+    port = host.rpartition(":")[2]
+    return f"rtface-{port if port.isdecimal() else 'app'}"
+
+
+def _with_headers(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", []), *_HEADERS]
+        await send(message)
+    return sending

@@ -1,0 +1,27 @@
+"""What the routes of all areas share: the allowed folders, the event hub, and what has to be closed at the end."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rtface.studio.events import EventHub
+from rtface.studio.folders import AllowedFolders
+
+
+@dataclass(slots=True)
+class Studio:
+    """One start of the studio.
+
+    Attributes:
+        folders: the folders that the page may read and write.
+        uploads: folder that uploaded films are written to; one of `folders`.
+        events: sends changes to every open page; `publish` may be called from any thread.
+        closing: closes what routes opened, when the server ends.
+    """
+
+    folders: AllowedFolders
+    uploads: Path
+    events: EventHub = field(default_factory=EventHub)
+    closing: ExitStack = field(default_factory=ExitStack)

@@ -1,0 +1,103 @@
+"""Changes that every open page is told of, over a WebSocket: progress, figures, states."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+SEND_S = 10.0
+"""A page that does not take a message for so long is disconnected; it connects again by itself."""
+
+
+class _Subscriber:
+    """One open page: the newest value of each topic that it was not sent yet."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop, self._lock = loop, threading.Lock()
+        self._waiting: dict[str, Any] = {}
+        self._changed = asyncio.Event()
+
+    def put(self, topic: str, value: Any) -> None:
+        with self._lock:
+            self._waiting[topic] = value
+        try:
+            self._loop.call_soon_threadsafe(self._changed.set)
+        except RuntimeError:
+            return  # the server's loop has ended
+
+    async def take(self) -> dict[str, Any]:
+        await self._changed.wait()
+        self._changed.clear()
+        with self._lock:
+            waiting, self._waiting = self._waiting, {}
+        return waiting
+
+
+class EventHub:
+    """Sends values by topic to all open pages.
+
+    A slow page gets the newest value of a topic only: nothing is queued. A page that connects is sent the last value of
+    every topic that was published with `keep`.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._subscribers: set[_Subscriber] = set()
+        self._kept: dict[str, Any] = {}
+
+    @property
+    def watched(self) -> bool:
+        """Whether any page is open."""
+        return bool(self._subscribers)
+
+    def publish(self, topic: str, value: Any, *, keep: bool = False) -> None:
+        """Sends a value; safe to call from any thread.
+
+        Args:
+            topic: what changed, such as "queue" or "film/3/analysis".
+            value: anything that JSON can hold.
+            keep: send it to pages that connect later, too; a kept None is forgotten.
+        """
+        with self._lock:
+            if value is None:
+                self._kept.pop(topic, None)
+            elif keep:
+                self._kept[topic] = value
+            subscribers = tuple(self._subscribers)
+        for subscriber in subscribers:
+            subscriber.put(topic, value)
+
+    async def serve(self, socket: WebSocket) -> None:
+        """Sends messages ``{"topic": …, "value": …}`` to one page until it leaves."""
+        subscriber = _Subscriber(asyncio.get_running_loop())
+        await socket.accept()
+        with self._lock:
+            self._subscribers.add(subscriber)
+            kept = dict(self._kept)
+        for topic, value in kept.items():
+            subscriber.put(topic, value)
+        gone = asyncio.create_task(_until_gone(socket))
+        try:
+            while not gone.done():
+                taking = asyncio.create_task(subscriber.take())
+                await asyncio.wait({gone, taking}, return_when=asyncio.FIRST_COMPLETED)
+                if not taking.done():
+                    taking.cancel()
+                    break
+                for topic, value in taking.result().items():
+                    await asyncio.wait_for(socket.send_json({"topic": topic, "value": value}), SEND_S)
+        except (WebSocketDisconnect, TimeoutError, RuntimeError):
+            pass  # the page left, or does not read
+        finally:
+            gone.cancel()
+            with self._lock:
+                self._subscribers.discard(subscriber)
+
+
+async def _until_gone(socket: WebSocket) -> None:
+    """Returns when the page has closed its connection; what it sends is ignored."""
+    while (await socket.receive())["type"] != "websocket.disconnect":
+        pass

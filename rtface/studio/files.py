@@ -1,0 +1,96 @@
+"""Routes of the file chooser: what is in the allowed folders, and uploads into one of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import BinaryIO
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from rtface.errors import InputError, OutputError, UsageError
+from rtface.studio.context import Studio
+from rtface.studio.http import answers_errors, in_thread
+from rtface.util.files import NEW
+
+UPLOAD_BYTES = 64 << 30
+SPARE_BYTES = 1 << 30
+"""Of a disk are left free by uploads."""
+_PIECE = 1 << 20
+
+
+def routes(studio: Studio) -> list[BaseRoute]:
+    """``GET /api/files``, ``PUT /api/files/upload``."""
+    async def files(request: Request) -> Response:
+        name = request.query_params.get("folder")
+        if name is None:
+            return JSONResponse({"folders": [str(root) for root in studio.folders.roots]})
+        entries = await in_thread(studio.folders.entries, name)
+        folder = studio.folders.path(name)
+        parent = folder.parent if folder not in studio.folders.roots else None
+        return JSONResponse({"folder": str(folder), "parent": None if parent is None else str(parent),
+                             "entries": [asdict(entry) for entry in entries]})
+
+    async def upload(request: Request) -> Response:
+        length = request.headers.get("content-length", "")
+        if not (length.isascii() and length.isdigit() and len(length) < 15):
+            raise UsageError("an upload needs its size (Content-Length)")
+        path = await _receive(request, studio.uploads, request.query_params.get("name", ""), int(length))
+        return JSONResponse({"path": str(path)})
+
+    return [Route("/api/files", answers_errors(files)),
+            Route("/api/files/upload", answers_errors(upload), methods=["PUT"])]
+
+
+async def _receive(request: Request, folder: Path, name: str, size: int) -> Path:
+    """Writes an upload to a new file; nothing stays of one that is cut short."""
+    _check_size(folder, size)
+    path, file = await in_thread(_new_file, folder, name)
+    written = 0
+    try:
+        with file:
+            waiting = bytearray()
+            async for piece in request.stream():
+                written += len(piece)
+                if written > size:
+                    raise InputError(f"{path.name}: more was sent than the upload announced; send it again")
+                waiting += piece
+                if len(waiting) >= _PIECE:
+                    await in_thread(file.write, bytes(waiting))
+                    waiting.clear()
+            await in_thread(file.write, bytes(waiting))
+        if written < size:
+            raise InputError(f"{path.name}: the upload was cut short; send it again")
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise OutputError(f"{path}: could not be written ({error.strerror})") from error
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _check_size(folder: Path, size: int) -> None:
+    with contextlib.suppress(OSError):
+        free = shutil.disk_usage(folder).free
+        if size > min(UPLOAD_BYTES, free - SPARE_BYTES):
+            raise OutputError(f"an upload of {size >> 20} MiB does not fit: {max(0, free - SPARE_BYTES) >> 20} MiB may "
+                              f"be used in {folder}; free some space, or open the film where it lies")
+
+
+def _new_file(folder: Path, name: str) -> tuple[Path, BinaryIO]:
+    """A file that was not there, named after `name`: its last part, without characters that paths give a meaning."""
+    last = "".join(c if c.isprintable() and c not in '<>:"|?*' else "_" for c in re.split(r"[/\\]", name)[-1])[-120:]
+    wanted = Path(last.strip(" .") or "film")
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(1, 1000):
+        path = folder / (wanted.name if number == 1 else f"{wanted.stem} ({number}){wanted.suffix}")
+        with contextlib.suppress(FileExistsError):
+            return path, os.fdopen(os.open(path, NEW, 0o600), "wb")
+    raise OutputError(f"{folder}: there are a thousand files named {wanted}; remove some")

@@ -1,0 +1,79 @@
+"""Helpers for handlers: bodies in JSON, work on a thread, and errors as responses."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from http import HTTPStatus
+from typing import Any, ParamSpec, TypeVar, cast
+
+import anyio.to_thread
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from rtface.errors import InputMissing, OutputError, RtfaceError, UsageError
+
+log = logging.getLogger("rtface")
+
+BODY_BYTES = 64 * 1024
+"""Of a JSON body; uploads have a limit of their own."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def in_thread(call: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
+    """Result of a call that may block, made on a worker thread."""
+    return await anyio.to_thread.run_sync(partial(call, *args, **more))
+
+
+async def json_body(request: Request) -> dict[str, Any]:
+    """The JSON object in a request's body; {} for an empty one.
+
+    Raises:
+        UsageError: it is too large or no JSON object.
+    """
+    data = bytearray()
+    async for piece in request.stream():
+        data += piece
+        if len(data) > BODY_BYTES:
+            raise UsageError(f"a body has at most {BODY_BYTES} bytes")
+    if not data.strip():
+        return {}
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise UsageError("the body is not a JSON object")
+    return cast(dict[str, Any], value)
+
+
+def error_response(message: str, status: HTTPStatus, kind: str = "error") -> JSONResponse:
+    """``{"error": message, "kind": kind}``."""
+    return JSONResponse({"error": message, "kind": kind}, status)
+
+
+def _status(error: RtfaceError) -> HTTPStatus:
+    if isinstance(error, InputMissing):
+        return HTTPStatus.NOT_FOUND
+    if isinstance(error, UsageError):
+        return HTTPStatus.BAD_REQUEST
+    return HTTPStatus.INSUFFICIENT_STORAGE if isinstance(error, OutputError) else HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+def answers_errors(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """A handler whose errors become responses with a message for the user; every API handler is one."""
+    async def handle(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except RtfaceError as error:
+            return error_response(str(error), _status(error), type(error).__name__)
+        except ClientDisconnect:
+            return Response(status_code=HTTPStatus.BAD_REQUEST)
+        except Exception:
+            log.exception("studio: %s %s failed", request.method, request.url.path)
+            return error_response("rtface could not answer; its log says why", HTTPStatus.INTERNAL_SERVER_ERROR)
+    return handle

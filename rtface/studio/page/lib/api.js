@@ -1,0 +1,62 @@
+// Requests to the studio's server.
+
+/** A request that failed; `message` is fit to be shown. `lost` is true where the server did not answer at all. */
+export class ApiError extends Error {
+  constructor(message, { status = 0, kind = "", lost = false } = {}) {
+    super(message);
+    Object.assign(this, { status, kind, lost });
+  }
+}
+
+async function request(method, path, body, { signal } = {}) {
+  const options = { method, signal, headers: {} };
+  if (body !== undefined) {
+    options.body = JSON.stringify(body);
+    options.headers["Content-Type"] = "application/json";
+  }
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError("The rtface server does not answer; start it again with: rtface app", { lost: true });
+  }
+  return response.ok ? response : fail(response);
+}
+
+async function fail(response) {
+  const value = await response.json().catch(() => ({}));
+  throw new ApiError(value.error ?? `${response.status} ${response.statusText}`, { status: response.status, kind: value.kind });
+}
+
+const json = async (response) => (await response).json();
+
+export const api = {
+  get: (path, options) => json(request("GET", path, undefined, options)),
+  post: (path, body = {}, options) => json(request("POST", path, body, options)),
+  put: (path, body = {}, options) => json(request("PUT", path, body, options)),
+  delete: (path, options) => json(request("DELETE", path, undefined, options)),
+  /** A Blob, such as a picture; `headers` of the response come along as a property of the result. */
+  async blob(path, options) {
+    const response = await request("GET", path, undefined, options);
+    return Object.assign(await response.blob(), { headers: response.headers });
+  },
+};
+
+/** Sends a File to the server's folder of uploads; `progress` gets 0…1. Gives its path there. */
+export function upload(file, progress = () => {}, signal) {
+  return new Promise((resolve, reject) => {
+    const sending = new XMLHttpRequest();
+    sending.open("PUT", `/api/files/upload?name=${encodeURIComponent(file.name)}`);
+    sending.upload.onprogress = (event) => progress(event.loaded / (event.total || 1));
+    sending.onerror = () => reject(new ApiError("The upload was interrupted; try again", { lost: true }));
+    sending.onabort = () => reject(new DOMException("cancelled", "AbortError"));
+    sending.onload = () => {
+      const value = JSON.parse(sending.responseText || "{}");
+      if (sending.status < 300) resolve(value.path);
+      else reject(new ApiError(value.error ?? sending.statusText, { status: sending.status, kind: value.kind }));
+    };
+    signal?.addEventListener("abort", () => sending.abort());
+    sending.send(file);
+  });
+}

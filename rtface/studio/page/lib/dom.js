@@ -1,0 +1,45 @@
+// Builds and replaces elements. Texts are always text nodes, so that nothing a file name holds becomes markup.
+
+/**
+ * An element. Properties that begin with "on" are event listeners; `class`, `dataset`, `style` (an object of CSS
+ * properties) and `ref` (called with the element) are known; true sets an empty attribute, false and null none;
+ * `value`, `checked`, `disabled`, `srcObject`, `indeterminate` are set as properties.
+ */
+export function h(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties ?? {})) setProperty(element, name, value);
+  append(element, children);
+  properties?.ref?.(element);
+  return element;
+}
+
+const AS_PROPERTY = new Set(["value", "checked", "disabled", "srcObject", "indeterminate"]);
+
+function setProperty(element, name, value) {
+  if (name === "ref") return;
+  if (name.startsWith("on")) element.addEventListener(name.slice(2).toLowerCase(), value);
+  else if (name === "class") element.className = [value].flat().filter(Boolean).join(" ");
+  else if (name === "dataset") Object.assign(element.dataset, value);
+  else if (name === "style") for (const [key, item] of Object.entries(value)) element.style.setProperty(key, item);
+  else if (AS_PROPERTY.has(name)) element[name] = value;
+  else if (value === true) element.setAttribute(name, "");
+  else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value);
+}
+
+function append(element, children) {
+  for (const child of children.flat(Infinity)) {
+    if (child === null || child === undefined || child === false) continue;
+    element.append(child instanceof Node ? child : String(child));
+  }
+}
+
+/** Replaces all children of an element. */
+export function replace(element, ...children) {
+  element.replaceChildren();
+  append(element, children);
+  return element;
+}
+
+let ids = 0;
+/** An id that no other element has. */
+export const newId = (prefix) => `${prefix}-${++ids}`;

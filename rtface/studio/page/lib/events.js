@@ -1,0 +1,43 @@
+// Changes that the server tells of, by topic, over a WebSocket that connects again by itself.
+
+const listeners = new Map();
+const states = new Set();
+const last = new Map();
+let connected = false;
+let wait = 250;
+
+/** Calls `listener(value)` for each message of a topic, and at once with its last one; returns a function that ends this. */
+export function on(topic, listener) {
+  if (!listeners.has(topic)) listeners.set(topic, new Set());
+  listeners.get(topic).add(listener);
+  if (last.has(topic)) listener(last.get(topic));
+  return () => listeners.get(topic).delete(listener);
+}
+
+/** Calls `listener(connected)` whenever the connection to the server is lost or there again. */
+export function onState(listener) {
+  states.add(listener);
+  return () => states.delete(listener);
+}
+
+function setConnected(value) {
+  if (connected === value) return;
+  connected = value;
+  for (const listener of states) listener(value);
+}
+
+export function connect() {
+  const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/api/events`);
+  socket.onopen = () => { wait = 250; setConnected(true); };
+  socket.onmessage = (message) => {
+    const { topic, value } = JSON.parse(message.data);
+    if (value === null) last.delete(topic); else last.set(topic, value);
+    for (const listener of listeners.get(topic) ?? []) listener(value);
+  };
+  socket.onclose = () => {
+    setConnected(false);
+    for (const listener of states) listener(false);
+    setTimeout(connect, wait);
+    wait = Math.min(wait * 2, 4000);
+  };
+}

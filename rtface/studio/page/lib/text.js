@@ -1,0 +1,51 @@
+// Texts of the page in the chosen language, and numbers and times as people read them.
+import { api } from "./api.js";
+
+let catalogue = {};
+export const LANGUAGES = { en: "English", de: "Deutsch" };
+
+const stored = () => { try { return localStorage.getItem("language"); } catch { return null; } };
+export let language = LANGUAGES[stored()] ? stored() : (navigator.language ?? "en").startsWith("de") ? "de" : "en";
+
+export async function loadTexts() {
+  catalogue = await api.get("/api/text");
+  document.documentElement.lang = language;
+}
+
+export function setLanguage(name) {
+  language = name;
+  try { localStorage.setItem("language", name); } catch { /* private windows keep nothing */ }
+  document.documentElement.lang = name;
+}
+
+/**
+ * The text of a key such as "films.title", which is "title" in text/films.json. {name} is replaced by `values.name`.
+ * A text with a `|` has a form for one and a form for more, chosen by `values.count`.
+ */
+export function t(key, values = {}) {
+  let text = catalogue[key]?.[language] ?? catalogue[key]?.en ?? key;
+  if (text.includes("|") && "count" in values) text = text.split("|")[values.count === 1 ? 0 : 1];
+  return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
+}
+
+export const number = (value, digits = 0) =>
+  new Intl.NumberFormat(language, { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(value);
+export const percent = (share, digits = 0) =>
+  new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: digits }).format(share);
+
+/** Seconds as 0:05, 12:34 or 1:02:03; with tenths where `tenths`. */
+export function clock(seconds, tenths = false) {
+  const whole = Math.floor(seconds + 1e-6);
+  const pad = (n) => String(n).padStart(2, "0");
+  const hours = Math.floor(whole / 3600), minutes = Math.floor(whole / 60) % 60;
+  const base = hours ? `${hours}:${pad(minutes)}:${pad(whole % 60)}` : `${minutes}:${pad(whole % 60)}`;
+  return tenths ? `${base}.${Math.floor((seconds - whole) * 10 + 1e-6)}` : base;
+}
+
+/** Bytes as 12 KB, 3.4 MB. */
+export function bytes(count) {
+  const units = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
+  let unit = 0;
+  while (count >= 1000 && unit < units.length - 1) { count /= 1000; unit += 1; }
+  return new Intl.NumberFormat(language, { style: "unit", unit: units[unit], unitDisplay: "short", maximumFractionDigits: unit > 1 ? 1 : 0 }).format(count);
+}

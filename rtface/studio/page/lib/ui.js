@@ -1,0 +1,117 @@
+// Components that all views use.
+import { h, newId, replace } from "./dom.js";
+import { t } from "./text.js";
+
+/** A button; `kind` is a list of "primary", "danger", "quiet", "small". While an async `action` runs it is disabled. */
+export function button(label, action, { kind = "", ...properties } = {}) {
+  const element = h("button", { type: "button", class: ["button", kind], ...properties }, label);
+  element.addEventListener("click", async (event) => {
+    element.disabled = true;
+    try {
+      await action(event);
+    } catch (error) {
+      if (error.name !== "AbortError") showError(error);
+    } finally {
+      element.disabled = properties.disabled ?? false;
+    }
+  });
+  return element;
+}
+
+/** A control with its label and a line of help; `output` is shown at the label's end, as a slider's value. */
+export function field(label, control, { help = null, output = null } = {}) {
+  control.id ||= newId("field");
+  const described = help && newId("help");
+  if (described) control.setAttribute("aria-describedby", described);
+  return h("div", { class: "field" }, h("label", { for: control.id }, label, output), control,
+    help && h("span", { class: "help", id: described }, help));
+}
+
+/** A slider from 0 to 1 that says its value in percent; `changed(value, final)` while it moves and at its end. */
+export function slider(label, value, changed, { help = null, step = 0.05, format = (v) => `${Math.round(v * 100)} %`, min = 0, max = 1 } = {}) {
+  const output = h("output", { class: "number" }, format(value));
+  const input = h("input", { type: "range", min, max, step });
+  const show = (now) => { input.value = now; output.textContent = format(now); input.setAttribute("aria-valuetext", format(now)); };
+  show(value);
+  input.addEventListener("input", () => { show(Number(input.value)); changed(Number(input.value), false); });
+  input.addEventListener("change", () => changed(Number(input.value), true));
+  return Object.assign(field(label, input, { help, output }), { show, input });
+}
+
+/** A choice of [value, label] pairs. */
+export function select(label, pairs, value, changed, { help = null } = {}) {
+  const control = h("select", { onchange: () => changed(control.value) },
+    pairs.map(([key, text]) => h("option", { value: key, selected: key === value }, text)));
+  control.value = value;
+  return Object.assign(field(label, control, { help }), { show: (now) => { control.value = now; }, control });
+}
+
+/** A box to tick. */
+export function check(label, value, changed) {
+  const input = h("input", { type: "checkbox", checked: value, onchange: () => changed(input.checked) });
+  return Object.assign(h("label", { class: "check" }, input, label), { show: (now) => { input.checked = now; }, input });
+}
+
+/** Tabs by arrow keys: [key, label] pairs; `chosen(key)` shows one. */
+export function tabs(pairs, active, chosen, label) {
+  const list = h("div", { class: "tabs", role: "tablist", "aria-label": label });
+  const draw = (now) => replace(list, pairs.map(([key, text]) => h("button", {
+    type: "button", role: "tab", "aria-selected": String(key === now), tabindex: key === now ? 0 : -1, "data-key": key,
+    onclick: () => { draw(key); chosen(key); },
+    onkeydown: (event) => {
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      const next = pairs[(pairs.findIndex(([k]) => k === now) + step + pairs.length) % pairs.length][0];
+      draw(next);
+      list.querySelector("[aria-selected=true]").focus();
+      chosen(next);
+    },
+  }, text)));
+  draw(active);
+  return Object.assign(list, { show: draw });
+}
+
+export const badge = (text, kind = "") => h("span", { class: ["badge", kind] }, text);
+export const note = (children, kind = "") => h("div", { class: ["note", kind], role: kind === "bad" ? "alert" : null }, children);
+
+/** What a view shows where it has nothing yet: a title, a line of what to do, and controls. */
+export const emptyState = (title, hint, ...controls) =>
+  h("div", { class: "empty" }, h("h2", {}, title), h("p", {}, hint), h("div", { class: "row" }, controls));
+
+/** A dialog with a title; closes by Escape or its button. Gives its element; `close()` ends it. */
+export function dialog(title, ...children) {
+  const id = newId("dialog");
+  const before = document.activeElement;
+  const element = h("dialog", { "aria-labelledby": id }, h("div", { class: "stack" },
+    h("div", { class: "row", style: { "justify-content": "space-between" } }, h("h2", { id }, title),
+      button(t("app.close"), () => element.close(), { kind: "quiet" })), children));
+  element.addEventListener("close", () => { element.remove(); before?.focus?.(); });
+  document.body.append(element);
+  element.showModal();
+  return element;
+}
+
+/** Asks before something that cannot be undone; resolves to true or false. */
+export function confirm(title, text, action) {
+  return new Promise((resolve) => {
+    let answer = false;
+    const element = dialog(title, h("p", {}, text), h("div", { class: "row" },
+      button(action, () => { answer = true; element.close(); }, { kind: "danger" }),
+      button(t("app.cancel"), () => element.close())));
+    element.addEventListener("close", () => resolve(answer));
+  });
+}
+
+const toasts = () => document.querySelector(".toasts") ?? document.body.appendChild(h("div", { class: "toasts", role: "status", "aria-live": "polite" }));
+
+/** A short message in the corner, for some seconds. */
+export function toast(text, { kind = "", seconds = 6, action = null } = {}) {
+  const element = h("div", { class: ["toast", kind] }, h("span", {}, text), action,
+    button("×", () => element.remove(), { kind: "quiet small", "aria-label": t("app.close") }));
+  toasts().append(element);
+  setTimeout(() => element.remove(), seconds * 1000);
+  return element;
+}
+
+export const showError = (error) => toast(error.message ?? String(error), { kind: "bad", seconds: 12 });

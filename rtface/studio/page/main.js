@@ -1,0 +1,88 @@
+// The page's frame: navigation, theme, language, keyboard, and the view that the address names.
+import { h, replace } from "./lib/dom.js";
+import { connect, onState } from "./lib/events.js";
+import { listenForKeys, shortcuts, showShortcuts } from "./lib/keys.js";
+import { LANGUAGES, language, loadTexts, setLanguage, t } from "./lib/text.js";
+import { showError, toast } from "./lib/ui.js";
+import { redo, undo } from "./lib/undo.js";
+
+const VIEWS = ["films", "queue", "live", "engines", "health", "settings"];
+const dock = location.pathname === "/dock";
+let leave = () => {};
+let main, lost, nav;
+
+function theme() { try { return localStorage.getItem("theme") ?? "auto"; } catch { return "auto"; } }
+
+function setTheme(name) {
+  try { localStorage.setItem("theme", name); } catch { /* private windows keep nothing */ }
+  if (name === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = name;
+}
+
+function tools() {
+  const choice = (label, pairs, value, changed) => {
+    const control = h("select", { "aria-label": label, onchange: () => changed(control.value) },
+      pairs.map(([key, text]) => h("option", { value: key, selected: key === value }, text)));
+    return control;
+  };
+  return h("div", { class: "stack tools" },
+    choice(t("app.theme"), ["auto", "light", "dark"].map((name) => [name, t(`app.theme_${name}`)]), theme(), setTheme),
+    choice(t("app.language"), Object.entries(LANGUAGES), language, (name) => { setLanguage(name); draw(); }),
+    h("button", { type: "button", class: "button quiet small", onclick: showShortcuts }, t("app.keys")));
+}
+
+function drawNavigation(current) {
+  replace(nav, h("span", { class: "brand" }, h("img", { src: "/page/icon.svg", alt: "" }), "rtface"),
+    VIEWS.map((name) => h("a", { href: `#/${name}`, "aria-current": name === current ? "page" : null }, t(`app.nav_${name}`))),
+    h("span", { class: "grow" }), tools());
+}
+
+/** The view of the address: #/films, or #/films/3 with "3" as its argument. */
+async function show() {
+  const [name, ...rest] = dock ? ["live"] : location.hash.replace(/^#\//, "").split("/");
+  const view = VIEWS.includes(name) ? name : "films";
+  leave();
+  leave = () => {};
+  if (!dock) drawNavigation(view);
+  document.title = `${t(`app.nav_${view}`)} · rtface`;
+  replace(main);
+  try {
+    const { mount } = await import(`./views/${view}.js`);
+    leave = (await mount(main, { argument: rest.map(decodeURIComponent), dock })) ?? (() => {});
+  } catch (error) {
+    showError(error);
+  }
+}
+
+function draw() {
+  nav = h("nav", { class: "nav", "aria-label": t("app.navigation") });
+  main = h("main", { class: ["main", dock && "dock"], id: "main", tabindex: -1 });
+  lost = h("div", { class: "lost", role: "alert", hidden: true }, t("app.lost"));
+  const app = document.getElementById("app");
+  replace(app, lost, dock ? main : h("div", { class: "frame" }, nav, main));
+  document.querySelector(".skip").textContent = t("app.skip");
+  show();
+}
+
+async function start() {
+  setTheme(theme());
+  await loadTexts();
+  draw();
+  let was = null;
+  onState((connected) => {
+    lost.hidden = connected;
+    if (connected && was === false) { toast(t("app.again")); show(); }
+    was = connected;
+  });
+  connect();
+  listenForKeys();
+  shortcuts({
+    "?": ["app.keys", showShortcuts],
+    "Ctrl+z": ["app.undo", () => undo()],
+    "Ctrl+Shift+z": ["app.redo", () => redo()],
+    ...Object.fromEntries(VIEWS.map((name, k) => [String(k + 1), [`app.nav_${name}`, () => { location.hash = `#/${name}`; }]])),
+  });
+  addEventListener("hashchange", show);
+}
+
+start().catch((error) => { document.getElementById("app").textContent = error.message; });

@@ -1,0 +1,97 @@
+"""The studio's server on a free port, and a headless browser where ``RTFACE_TEST_CHROMIUM`` names one."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rtface.studio.context import Studio
+from rtface.studio.folders import AllowedFolders
+from rtface.studio.server import StudioServer
+
+CHROMIUM = os.environ.get("RTFACE_TEST_CHROMIUM")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]
+
+
+class RunningStudio:
+    """A studio that answers on a thread of this process.
+
+    Attributes:
+        folder: its only folder, for films and uploads.
+        server, studio: its parts.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.studio = Studio(AllowedFolders([folder]), folder / "uploads")
+        self.server = StudioServer(self.studio, port=0)
+        self._stop, ready = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self.server.run, args=(self._stop, ready.set))
+        self._thread.start()
+        assert ready.wait(20)
+
+    @property
+    def address(self) -> str:
+        return self.server.address
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def start_studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], RunningStudio]]:
+    """Starts a studio on a folder of this test, with data and settings of its own."""
+    monkeypatch.setenv("RTFACE_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path / "config"))
+    running: list[RunningStudio] = []
+
+    def start() -> RunningStudio:
+        folder = tmp_path / "films"
+        folder.mkdir(exist_ok=True)
+        running.append(RunningStudio(folder))
+        return running[-1]
+
+    yield start
+    for studio in running:
+        studio.close()
+
+
+@pytest.fixture
+def studio(start_studio: Callable[[], RunningStudio]) -> RunningStudio:
+    return start_studio()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium, headless; tests that need it are skipped where there is none."""
+    if not CHROMIUM:
+        pytest.skip("RTFACE_TEST_CHROMIUM names no Chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+
+
+@pytest.fixture
+def page(browser: Any, studio: RunningStudio) -> Iterator[Any]:
+    """The studio's page, opened by its address; a fault of a script or a refused request fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB")
+    faults: list[str] = []
+    page = context.new_page()
+    page.set_default_timeout(15_000)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda message: faults.append(message.text) if message.type == "error" and
+            "Failed to load resource" not in message.text else None)
+    page.goto(studio.address)
+    page.get_by_role("navigation").wait_for()
+    yield page
+    context.close()
+    assert not faults, faults

@@ -1,0 +1,84 @@
+"""Who may use the studio."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from typing import Any
+
+import pytest
+
+from tests.studio.conftest import RunningStudio
+
+
+def ask(studio: RunningStudio, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
+    """Status and JSON (or bytes) of a response, with the token unless headers say otherwise."""
+    connection = http.client.HTTPConnection("127.0.0.1", studio.server.port, timeout=20)
+    given = {"Authorization": f"Bearer {studio.server.token}"} | {k.replace("_", "-"): v for k, v in headers.items()}
+    connection.request(method, path, body, {k: v for k, v in given.items() if v})
+    response = connection.getresponse()
+    data = response.read()
+    connection.close()
+    return response.status, json.loads(data) if "json" in response.headers.get("content-type", "") else data
+
+
+def test_token_in_the_address_becomes_a_cookie(studio: RunningStudio) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", studio.server.port, timeout=20)
+    connection.request("GET", f"/?token={studio.server.token}")
+    response = connection.getresponse()
+    response.read()
+    assert response.status == 303 and response.headers["location"] == "/"
+    cookie = response.headers["set-cookie"]
+    assert "HttpOnly" in cookie and "SameSite=strict" in cookie
+    connection.request("GET", "/api/about", headers={"Cookie": cookie.partition(";")[0]})
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+@pytest.mark.parametrize("headers", [
+    {"Authorization": ""}, {"Authorization": "Bearer wrong"}, {"Host": "example.org"}, {"Origin": "http://example.org"},
+    {"Origin": "null"}, {"Sec_Fetch_Site": "cross-site"}, {"Sec_Fetch_Site": "same-site"}])
+def test_other_senders_are_refused(studio: RunningStudio, headers: dict[str, str]) -> None:
+    status, value = ask(studio, "GET", "/api/about", **headers)
+    assert status == 403 and "version" not in value
+
+
+def test_other_methods_are_refused(studio: RunningStudio) -> None:
+    assert ask(studio, "TRACE", "/api/about")[0] == 403
+    assert ask(studio, "POST", "/api/about")[0] == 405
+
+
+@pytest.mark.parametrize("path", ["/", "/etc", "{folder}/../..", "{folder}/../secret", "{folder}\0", "relative"])
+def test_no_path_leads_out_of_the_folders(studio: RunningStudio, path: str) -> None:
+    from urllib.parse import quote
+
+    (studio.folder.parent / "secret").mkdir(exist_ok=True)
+    status, value = ask(studio, "GET", f"/api/files?folder={quote(path.format(folder=studio.folder))}")
+    assert (status == 400 and "outside" in value["error"]) or "cannot be used" in value["error"]
+
+
+def test_links_out_of_a_folder_are_not_listed(studio: RunningStudio) -> None:
+    secret = studio.folder.parent / "secret.mp4"
+    secret.write_bytes(b"x")
+    (studio.folder / "link.mp4").symlink_to(secret)
+    (studio.folder / "film.mp4").write_bytes(b"x")
+    status, value = ask(studio, "GET", f"/api/files?folder={studio.folder}")
+    assert status == 200 and [entry["name"] for entry in value["entries"]] == ["film.mp4"]
+
+
+def test_upload_lands_in_its_folder_under_a_free_name(studio: RunningStudio) -> None:
+    for _ in range(2):
+        status, _ = ask(studio, "PUT", "/api/files/upload?name=..%2F..%2Fa%20film.mp4", b"film")
+        assert status == 200
+    assert sorted(path.name for path in studio.studio.uploads.iterdir()) == ["a film (2).mp4", "a film.mp4"]
+
+
+def test_upload_that_is_cut_short_leaves_nothing(studio: RunningStudio) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", studio.server.port, timeout=20)
+    connection.putrequest("PUT", "/api/files/upload?name=film.mp4")
+    connection.putheader("Authorization", f"Bearer {studio.server.token}")
+    connection.putheader("Content-Length", "1000")
+    connection.endheaders(b"begin")
+    connection.close()
+    studio.close()
+    assert not list(studio.studio.uploads.glob("*"))

@@ -1,0 +1,50 @@
+"""The page in a real browser: navigation, languages, themes, a lost server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+VIEWS = ["films", "queue", "live", "engines", "health", "settings"]
+
+
+def test_every_text_is_there_in_both_languages() -> None:
+    from rtface.studio.server import catalogue
+
+    assert catalogue()
+    for key, text in catalogue().items():
+        assert set(text) == {"en", "de"} and all(text.values()), key
+
+
+def test_every_used_text_is_in_the_catalogue() -> None:
+    import re
+
+    from rtface.studio.server import _PAGE, catalogue
+
+    used = {key for file in _PAGE.rglob("*.js") for key in re.findall(r"""\bt\(["'](\w+\.\w+)["']""", file.read_text())}
+    assert used and not used - set(catalogue())
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_views_have_no_faults_of_accessibility(page: Any, view: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    for theme in ("light", "dark"):
+        page.evaluate(f"localStorage.setItem('theme', '{theme}')")
+        page.goto(page.url.partition("#")[0] + f"#/{view}")
+        page.reload()
+        page.locator("main h1").first.wait_for()
+        found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
+        assert not found.response["violations"], found.generate_report()
+
+
+def test_language_is_switched_at_once(page: Any) -> None:
+    page.get_by_label("Language").select_option("de")
+    page.get_by_role("link", name="Warteschlange").wait_for()
+
+
+def test_lost_server_is_said(page: Any, studio: Any) -> None:
+    page.get_by_role("link", name="Films").wait_for()
+    studio.close()
+    page.get_by_text("does not answer").first.wait_for()
