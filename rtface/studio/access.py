@@ -19,7 +19,8 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 _OWN_SITE = (None, "none", "same-origin")
 _HEADERS = (
     (b"content-security-policy", b"default-src 'none'; script-src 'self'; style-src 'self'; "
-     b"img-src 'self' blob: data:; media-src 'self' blob:; connect-src 'self'; font-src 'self'; manifest-src 'self'; form-action 'none'; "
+     b"img-src 'self' blob: data:; media-src 'self' blob:; "
+     b"connect-src 'self'; font-src 'self'; manifest-src 'self'; form-action 'none'; "
      b"base-uri 'none'; frame-ancestors 'none'"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),

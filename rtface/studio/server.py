@@ -34,7 +34,9 @@ PORT = 8790
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 CONNECTIONS = 256
 _PAGE = Path(__file__).with_name("page")
-_AREAS = ("files",)
+_AREAS = (
+    "files",
+)
 """Modules of this package with a function ``routes(studio) -> list[BaseRoute]``; their paths begin with ``/api/``."""
 
 
