@@ -37,7 +37,7 @@ def studio(
     uploads.mkdir(parents=True, exist_ok=True)
     server = StudioServer(Studio(AllowedFolders([*(folder or usual_folders()), uploads]), uploads), port=port)
     typer.echo(server.address)  # with its secret, which the console's own functions remove
-    console.say("studio: open this address in a browser of this machine; Ctrl-C ends it, jobs in the queue go on")
+    console.say("studio: open this address in a browser of this machine; Ctrl-C ends it; jobs continue")
 
     def started() -> None:
         if browser and not open_in_browser(server.address):

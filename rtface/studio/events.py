@@ -1,4 +1,4 @@
-"""Changes that every open page is told of, over a WebSocket: progress, figures, states."""
+"""Sends changes to every open page over a WebSocket: progress, figures, states."""
 
 from __future__ import annotations
 

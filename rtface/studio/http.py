@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from functools import partial
 from http import HTTPStatus
 from typing import Any, ParamSpec, TypeVar, cast
 
-import anyio.to_thread
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
@@ -18,7 +17,7 @@ from rtface.errors import InputMissing, OutputError, RtfaceError, UsageError
 log = logging.getLogger("rtface")
 
 BODY_BYTES = 64 * 1024
-"""Of a JSON body; uploads have a limit of their own."""
+"""Of a JSON body; uploads have another limit."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,7 +25,7 @@ T = TypeVar("T")
 
 async def in_thread(call: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
     """Result of a call that may block, made on a worker thread."""
-    return await anyio.to_thread.run_sync(partial(call, *args, **more))
+    return await run_in_threadpool(call, *args, **more)
 
 
 async def json_body(request: Request) -> dict[str, Any]:

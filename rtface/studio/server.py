@@ -33,7 +33,8 @@ log = logging.getLogger("rtface")
 PORT = 8790
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 CONNECTIONS = 256
-_PAGE = Path(__file__).with_name("page")
+PAGE = Path(__file__).with_name("page")
+"""Folder of the page's files."""
 _AREAS = (
     "files",
 )
@@ -54,7 +55,7 @@ def build_app(studio: Studio, token: str, *, hosts: frozenset[str] = LOOPBACK, s
         WebSocketRoute("/api/events", studio.events.serve)]
     for area in _AREAS:
         routes += import_module(f"rtface.studio.{area}").routes(studio)
-    routes.append(Mount("/page", _PageFiles(directory=_PAGE)))
+    routes.append(Mount("/page", _PageFiles(directory=PAGE)))
     app = Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_found})
     return AccessControl(app, token=token, hosts=hosts, secure=secure)
 
@@ -69,7 +70,7 @@ class _PageFiles(StaticFiles):
 
 
 async def _index(request: Request) -> Response:
-    return FileResponse(_PAGE / "index.html", headers={"cache-control": "no-cache"})
+    return FileResponse(PAGE / "index.html", headers={"cache-control": "no-cache"})
 
 
 async def _about(request: Request) -> Response:
@@ -84,7 +85,7 @@ async def _text(request: Request) -> Response:
 def catalogue() -> dict[str, dict[str, str]]:
     """The page's texts by key, each in English ("en") and German ("de"), from all files of ``page/text``."""
     texts: dict[str, dict[str, str]] = {}
-    for file in sorted((_PAGE / "text").glob("*.json")):
+    for file in sorted((PAGE / "text").glob("*.json")):
         texts |= {f"{file.stem}.{key}": value for key, value in json.loads(file.read_text("utf-8")).items()}
     return texts
 

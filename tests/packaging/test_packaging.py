@@ -25,7 +25,8 @@ from skimage import data
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # What a user installs; others are in extras, skimage is the demo's.
-REQUIRED = {"numpy", "av", "cv2", "openvino", "platformdirs", "typer", "tifffile", "pyvirtualcam", "prometheus_client"}
+REQUIRED = {"numpy", "av", "cv2", "openvino", "platformdirs", "typer", "tifffile", "pyvirtualcam", "prometheus_client",
+            "starlette", "uvicorn"}
 OPTIONAL = {"onnxruntime", "opentimelineio", "distributed", "mediapipe", "skimage", "cuda", "onnx", "tensorrt",
             "tensorrt_rtx_bindings", "cryptography"}
 
@@ -44,7 +45,7 @@ def test_the_library_imports_only_what_the_wheel_requires():
         assert set(imported(path)) <= allowed, path
     names = {re.match(r"[\w-]+", line)[0] for line in PROJECT["dependencies"]}
     named = {"cv2": "opencv-python-headless", "prometheus_client": "prometheus-client"}
-    assert names == {named.get(name, name) for name in REQUIRED}
+    assert names == {named.get(name, name) for name in REQUIRED} | {"websockets"}  # uvicorn's, for WebSockets
 
 
 def test_nothing_of_posix_alone_is_imported_on_import():

@@ -20,9 +20,9 @@ def test_every_text_is_there_in_both_languages() -> None:
 def test_every_used_text_is_in_the_catalogue() -> None:
     import re
 
-    from rtface.studio.server import _PAGE, catalogue
+    from rtface.studio.server import PAGE, catalogue
 
-    used = {key for file in _PAGE.rglob("*.js") for key in re.findall(r"""\bt\(["'](\w+\.\w+)["']""", file.read_text())}
+    used = {key for file in PAGE.rglob("*.js") for key in re.findall(r"""\bt\(["'](\w+\.\w+)["']""", file.read_text())}
     assert used and not used - set(catalogue())
 
 
