@@ -12,6 +12,9 @@ from rtface.engine.tensorrt.network import keep_used
 from rtface.engine.tensorrt.weights import replace_all
 from rtface.errors import EngineError
 
+_LEAST = np.float16(2.0**-24)
+"""The smallest scale that fp16 holds: TensorRT refuses a scale of 0."""
+
 
 def quantise(model: Any, calibration: Calibration) -> None:
     """Makes convolutions of `model` (onnx.ModelProto, typed "fp16") run in int8, in place: their inputs are rounded to
@@ -43,7 +46,7 @@ def quantise(model: Any, calibration: Calibration) -> None:
             raise EngineError(f"the weights of {wanted.name} are no fp16 constant, so it cannot run in int8")
         name, source = node.name, node.input[0]
         # The rounding uses the scale as it is stored, so nothing is lost by storing it in fp16.
-        scale = np.float16(max(-wanted.low, wanted.high) / 127)
+        scale = max(np.float16(max(-wanted.low, wanted.high) / 127), _LEAST)
         if (key := (source, float(scale))) not in made:
             made[key] = f"{source}.int8.{len(made)}"
             steps = constant(f"{made[key]}.scale", np.array(scale))
@@ -55,7 +58,7 @@ def quantise(model: Any, calibration: Calibration) -> None:
         node.input[0] = made[key]
         values = numpy_helper.to_array(weights).astype(np.float32)
         tops = np.abs(values).reshape(len(values), -1).max(1)
-        steps = np.maximum((tops / 127).astype(np.float16), np.float16(2.0**-24))
+        steps = np.maximum((tops / 127).astype(np.float16), _LEAST)
         whole = np.rint(values / steps.astype(np.float32).reshape(-1, *[1] * (values.ndim - 1)))
         ints = constant(f"{name}.int8.weights", np.clip(whole, -127, 127).astype(np.int8))
         per_channel = constant(f"{name}.int8.scale", steps)

@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 _LARGE = 1024
 """Values; what shapes are computed from, and what operations want to know beforehand, are fewer."""
 
+_IR = 4
+"""The first version of ONNX's file format in which an initialiser need not be an input."""
+
 
 @dataclass(slots=True)
 class SplitModel:
@@ -35,7 +38,8 @@ class SplitModel:
 
     @staticmethod
     def of(model: Any) -> SplitModel:
-        """Leaves `model` (onnx.ModelProto) as it is."""
+        """Leaves `model` (onnx.ModelProto) as it is. An initialiser that an old file (IR version 3) lists among the
+        inputs as well is a constant, so its input is left out."""
         from onnx import ModelProto, TensorProto, helper
 
         light, floats = ModelProto(), (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
@@ -45,10 +49,12 @@ class SplitModel:
         for kind, value in model.graph.ListFields():
             if kind.name != "initializer":
                 _set(light.graph, kind, value)
+        light.ir_version = max(light.ir_version, _IR)
+        stored = {tensor.name for tensor in model.graph.initializer}
+        replace_all(light.graph.input, [port for port in light.graph.input if port.name not in stored])
         sources: dict[str, Any] = {}
-        given = {port.name for port in model.graph.input}  # an old file's initialisers are inputs as well
         for tensor in model.graph.initializer:
-            large = int(np.prod(tensor.dims)) >= _LARGE and tensor.data_type in floats and tensor.name not in given
+            large = int(np.prod(tensor.dims)) >= _LARGE and tensor.data_type in floats
             if not large:
                 light.graph.initializer.add().CopyFrom(tensor)
                 continue

@@ -113,6 +113,15 @@ def test_int8_names_what_it_cannot_do() -> None:
             quantise(model, Calibration("", (1,), (Convolution(name, -1.0, 1.0),)))
 
 
+def test_int8_scales_are_never_zero() -> None:
+    weights = np.ones((3, 3, 1, 1), np.float32)
+    model = typed(plain([helper.make_node("Conv", ["input", "w"], ["output"], "conv")], {"w": weights}), "fp16").whole()
+    quantise(model, Calibration("", (1,), (Convolution("conv", 0.0, 1e-9),)))
+    scales = [numpy_helper.to_array(i) for i in model.graph.initializer if i.name.endswith("scale")]
+    assert len(scales) == 2
+    assert min(float(s.min()) for s in scales) > 0
+
+
 def plain(nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray] | None = None, *, opset: int = 17,
           outputs: tuple[str, ...] = ("output",)) -> onnx.ModelProto:
     """A network input → output, N×3×64×64 each."""
@@ -127,6 +136,19 @@ def run(model: onnx.ModelProto, value: np.ndarray) -> np.ndarray:
     recipe = replace(shipped("rtface-s"), name="plain")
     RoundedPlan(recipe, "f32", model).run({"input": value}, out)
     return out["output"]
+
+
+@pytest.mark.parametrize(("version", "side"), [(3, 1), (3, 31), (8, 31)])  # weights that lie within and apart
+def test_weights_that_are_inputs_too_become_constants(version: int, side: int) -> None:
+    weights = np.full((3, 3, side, side), 0.5 / side**2, np.float32)
+    model = plain([helper.make_node("Conv", ["input", "w"], ["output"], "conv", pads=[side // 2] * 4)], {"w": weights})
+    value = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
+    expected = run(model, value)
+    model.graph.input.append(helper.make_tensor_value_info("w", FLOAT, weights.shape))
+    model.ir_version = version
+    made = typed(model, "fp16").whole()
+    assert [port.name for port in made.graph.input] == ["input"]
+    np.testing.assert_allclose(run(made, value), expected, atol=2e-3)
 
 
 def test_nodes_that_the_recipe_names_stay_in_fp32(make_engine: Maker) -> None:
