@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +19,12 @@ class Studio:
         folders: the folders that the page may read and write.
         uploads: folder that uploaded films are written to; one of `folders`.
         events: sends changes to every open page; `publish` may be called from any thread.
+        runners: processes of the queue that this studio started; they outlast it.
         closing: closes what routes opened, when the server ends.
     """
 
     folders: AllowedFolders
     uploads: Path
     events: EventHub = field(default_factory=EventHub)
+    runners: list[subprocess.Popen[bytes]] = field(default_factory=list[subprocess.Popen[bytes]])
     closing: ExitStack = field(default_factory=ExitStack)

@@ -26,7 +26,7 @@ from rtface._version import __version__
 from rtface.errors import UsageError
 from rtface.studio.access import AccessControl, new_token
 from rtface.studio.context import Studio
-from rtface.studio.http import error_response
+from rtface.studio.http import error_response, in_thread
 
 log = logging.getLogger("rtface")
 
@@ -37,6 +37,8 @@ PAGE = Path(__file__).with_name("page")
 """Folder of the page's files."""
 _AREAS = (
     "files",
+    "films",
+    "queue",
 )
 """Modules of this package with a function ``routes(studio) -> list[BaseRoute]``; their paths begin with ``/api/``."""
 
@@ -51,7 +53,7 @@ def build_app(studio: Studio, token: str, *, hosts: frozenset[str] = LOOPBACK, s
         secure: whether it is served by HTTPS.
     """
     routes: list[BaseRoute] = [
-        Route("/", _index), Route("/dock", _index), Route("/api/text", _text), Route("/api/about", _about),
+        Route("/", _index), Route("/api/text", _text), Route("/api/about", _about),
         WebSocketRoute("/api/events", studio.events.serve)]
     for area in _AREAS:
         routes += import_module(f"rtface.studio.{area}").routes(studio)
@@ -135,7 +137,6 @@ class StudioServer:
             asyncio.run(self._serve(stop, started))
         finally:
             self._socket.close()
-            self._studio.closing.close()
 
     async def _serve(self, stop: threading.Event, started: Callable[[], None]) -> None:
         serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
@@ -146,4 +147,7 @@ class StudioServer:
             if stop.is_set():
                 self._server.should_exit = True
             await asyncio.wait({serving}, timeout=0.2)
-        await serving
+        try:
+            await serving
+        finally:
+            await in_thread(self._studio.closing.close)  # ends what handlers on threads wait for

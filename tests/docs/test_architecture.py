@@ -24,6 +24,8 @@ ALLOWED = {
     "rtface/pipeline/film.py": "loads the engine while the film is opened",
     "rtface/pipeline/segments.py": "works on several segments of a film at once",
     "rtface/live/session.py": "loads engine and tracker while source and sinks are opened",
+    "rtface/studio/films.py": "analyses films beside the server",
+    "rtface/studio/queue_runner.py": "starts the runner of the queue, which outlasts the server",
     "rtface/cli/demo.py": "runs the demonstration's steps as commands",
 }
 

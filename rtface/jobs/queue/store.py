@@ -265,6 +265,11 @@ class Store:
                 self._lock_path(name).unlink()
         return count
 
+    def has_runner(self) -> bool:
+        """Whether a runner is at work, in this or another process."""
+        with self._connection() as database:
+            return any(self._alive(row["id"]) for row in database.execute("SELECT id FROM runner"))
+
     def take(self, runner: str) -> Task | None:
         """Gives the first waiting item to a runner; None when none waits."""
         with self._transaction() as database:

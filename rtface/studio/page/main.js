@@ -6,9 +6,9 @@ import { LANGUAGES, language, loadTexts, setLanguage, t } from "./lib/text.js";
 import { showError, toast } from "./lib/ui.js";
 import { redo, undo } from "./lib/undo.js";
 
-const VIEWS = ["films", "queue", "live", "engines", "health", "settings"];
-const dock = location.pathname === "/dock";
+const VIEWS = ["films", "queue"];
 let leave = () => {};
+let shown = 0; // counts views, so that one that was left while it loaded is ended
 let main, lost, nav;
 
 function theme() { try { return localStorage.getItem("theme") ?? "auto"; } catch { return "auto"; } }
@@ -39,16 +39,20 @@ function drawNavigation(current) {
 
 /** The view of the address: #/films, or #/films/3 with "3" as its argument. */
 async function show() {
-  const [name, ...rest] = dock ? ["live"] : location.hash.replace(/^#\//, "").split("/");
+  const [name, ...rest] = location.hash.replace(/^#\//, "").split("/");
   const view = VIEWS.includes(name) ? name : "films";
   leave();
   leave = () => {};
-  if (!dock) drawNavigation(view);
+  drawNavigation(view);
   document.title = `${t(`app.nav_${view}`)} · rtface`;
-  replace(main);
+  const mine = ++shown;
+  const root = h("div", { class: "view" });
+  replace(main, root);
   try {
     const { mount } = await import(`./views/${view}.js`);
-    leave = (await mount(main, { argument: rest.map(decodeURIComponent), dock })) ?? (() => {});
+    const end = (await mount(root, { argument: rest.map(decodeURIComponent) })) ?? (() => {});
+    if (mine === shown) leave = end;
+    else end();
   } catch (error) {
     showError(error);
   }
@@ -56,10 +60,10 @@ async function show() {
 
 function draw() {
   nav = h("nav", { class: "nav", "aria-label": t("app.navigation") });
-  main = h("main", { class: ["main", dock && "dock"], id: "main", tabindex: -1 });
+  main = h("main", { class: "main", id: "main", tabindex: -1 });
   lost = h("div", { class: "lost", role: "alert", hidden: true }, t("app.lost"));
   const app = document.getElementById("app");
-  replace(app, lost, dock ? main : h("div", { class: "frame" }, nav, main));
+  replace(app, lost, h("div", { class: "frame" }, nav, main));
   document.querySelector(".skip").textContent = t("app.skip");
   show();
 }

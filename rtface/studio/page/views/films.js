@@ -1,7 +1,54 @@
-// films
+// Films: choose one, look at any frame before and after, change how it is enhanced, and start the job.
+import { api, upload } from "../lib/api.js";
+import { chooseFilm } from "../lib/chooser.js";
 import { h, replace } from "../lib/dom.js";
-import { t } from "../lib/text.js";
+import { bytes, clock, percent, t } from "../lib/text.js";
+import { button, emptyState, showError, toast } from "../lib/ui.js";
+import { mountFilm } from "./films/film.js";
 
-export async function mount(root) {
-  replace(root, h("h1", {}, t("app.nav_films")));
+export async function mount(root, { argument }) {
+  return argument[0] ? mountFilm(root, argument[0]) : mountList(root);
+}
+
+async function openFilm(path) {
+  const film = await api.post("/api/films", { path });
+  location.hash = `#/films/${film.id}`;
+}
+
+async function mountList(root) {
+  const { films } = await api.get("/api/films");
+  const state = h("p", { class: "quiet-text", role: "status" });
+  const area = emptyState(t("films.drop"), t("films.drop_hint"), button(t("films.choose"), () => chooseFilm(openFilm), { kind: "primary" }), state);
+  const ending = new AbortController();
+
+  async function receive(file) {
+    if (!file) return;
+    const cancel = new AbortController();
+    const text = h("span", {}, "");
+    replace(state, text, " ", button(t("app.cancel"), () => cancel.abort(), { kind: "small" }));
+    try {
+      const path = await upload(file, (share) => { text.textContent = t("films.uploading", { name: file.name, share: percent(share) }); }, cancel.signal);
+      await openFilm(path);
+    } catch (error) {
+      replace(state);
+      if (error.name !== "AbortError") showError(error);
+    }
+  }
+
+  const options = { signal: ending.signal };
+  addEventListener("dragover", (event) => { event.preventDefault(); area.classList.add("over"); }, options);
+  addEventListener("dragleave", (event) => { if (!event.relatedTarget) area.classList.remove("over"); }, options);
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    area.classList.remove("over");
+    const files = event.dataTransfer.files;
+    if (files.length > 1) toast(t("films.one_at_a_time"));
+    receive(files[0]);
+  }, options);
+
+  replace(root, h("div", { class: "head" }, h("h1", {}, t("films.title"))), area,
+    films.length ? h("section", { class: "stack" }, h("h2", {}, t("films.recent")),
+      h("ul", { class: "grid" }, films.map((film) => h("li", { class: "card" }, h("a", { href: `#/films/${film.id}` }, film.name),
+        h("p", { class: "quiet-text number" }, `${clock(film.duration_s ?? 0)} · ${film.width} × ${film.height} · ${bytes(film.size ?? 0)}`))))) : null);
+  return () => ending.abort();
 }

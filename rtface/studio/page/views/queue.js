@@ -1,7 +1,61 @@
-// queue
+// The queue: what runs, what waits, what has ended; and the result of an item beside its source.
+import { api } from "../lib/api.js";
 import { h, replace } from "../lib/dom.js";
-import { t } from "../lib/text.js";
+import { on } from "../lib/events.js";
+import { clock, number, percent, t } from "../lib/text.js";
+import { badge, button, confirm, emptyState, note } from "../lib/ui.js";
+import { mountResult } from "./queue/result.js";
 
-export async function mount(root) {
-  replace(root, h("h1", {}, t("app.nav_queue")));
+const KINDS = { running: "accent", done: "good", failed: "bad", interrupted: "warn", paused: "warn" };
+const VERBS = {
+  waiting: ["pause", "cancel"], running: ["pause", "cancel"], interrupted: ["cancel"], paused: ["resume", "cancel"],
+  done: ["remove"], failed: ["retry", "remove"], cancelled: ["retry", "remove"],
+};
+
+export async function mount(root, { argument }) {
+  if (argument[0]) return mountResult(root, Number(argument[0]));
+  const list = h("div", { class: "stack" });
+  const runner = h("div", {});
+  replace(root, h("div", { class: "head" }, h("h1", {}, t("queue.title"))), runner, list);
+  const draw = ({ items, running }) => {
+    const waits = items.some((item) => ["waiting", "interrupted"].includes(item.state));
+    replace(runner, waits && !running ? note([h("p", {}, t("queue.stopped")), button(t("queue.run"), () => api.post("/api/queue/run"), { kind: "primary small" })], "warn") : null);
+    keepFocus(list, () => replace(list, items.length ? items.map((item) => card(item, items, draw)) :
+      emptyState(t("queue.empty"), t("queue.empty_hint"), h("a", { class: "button primary", href: "#/films" }, t("queue.choose")))));
+  };
+  draw(await api.get("/api/queue"));
+  return on("queue", draw);
+}
+
+/** Draws again without taking the focus from the button that has it. */
+function keepFocus(list, draw) {
+  const key = document.activeElement?.dataset?.key;
+  draw();
+  if (key) list.querySelector(`[data-key="${key}"]`)?.focus();
+}
+
+const base = (path) => path.split(/[\\/]/).pop();
+
+function card(item, items, draw) {
+  const act = async (verb, body) => draw(await api.post(`/api/queue/${item.id}/${verb}`, body));
+  const waiting = items.filter((one) => ["waiting", "paused"].includes(one.state));
+  const place = waiting.indexOf(item);
+  const left = item.left_s === null ? "" : ` · ${t("queue.left", { time: clock(item.left_s) })}`;
+  const fps = item.fps ? ` · ${t("queue.fps", { fps: number(item.fps, 1) })}` : "";
+  const share = item.state === "done" ? 1 : item.share ?? 0;
+  return h("article", { class: "card stack queue-item", "aria-label": base(item.output) },
+    h("div", { class: "head" }, h("div", {}, h("h2", {}, h("a", { href: `#/queue/${item.id}` }, base(item.output))),
+      h("p", { class: "quiet-text" }, t("queue.from", { name: base(item.input) }))), badge(t(`queue.state_${item.state}`), KINDS[item.state] ?? "")),
+    ["running", "paused", "interrupted"].includes(item.state) ? [
+      h("progress", { max: 1, value: share, "aria-label": t("queue.progress") }),
+      h("p", { class: "number quiet-text" }, `${percent(share)}${left}${fps}`)] : null,
+    item.message ? h("p", { class: item.state === "failed" ? "queue-message bad" : "queue-message" }, item.message) : null,
+    h("div", { class: "row" },
+      item.state === "done" ? h("a", { class: "button small primary", href: `#/queue/${item.id}` }, t("queue.show")) : null,
+      VERBS[item.state].map((verb) => button(t(`queue.${verb}`), async () => {
+        if (verb === "cancel" && item.state === "running" && !await confirm(t("queue.cancel_title"), t("queue.cancel_text"), t("queue.cancel"))) return;
+        await act(verb);
+      }, { kind: "small", "data-key": `${item.id}-${verb}` })),
+      place > 0 ? button(t("queue.earlier"), () => act("move", { place }), { kind: "small", "data-key": `${item.id}-earlier` }) : null,
+      place >= 0 && place < waiting.length - 1 ? button(t("queue.later"), () => act("move", { place: place + 2 }), { kind: "small", "data-key": `${item.id}-later` }) : null));
 }

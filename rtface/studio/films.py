@@ -1,0 +1,244 @@
+"""Films in the studio: opening, frames before and after on demand, analysis, and the start of a job."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from rtface.errors import InputMissing, UsageError
+from rtface.jobs.queue.api import Queue
+from rtface.media.source import FileSource
+from rtface.options import Options
+from rtface.pipeline.stills import is_image
+from rtface.studio.context import Studio
+from rtface.studio.frame_renderer import FrameRenderer, jpeg
+from rtface.studio.http import answers_errors, in_thread, json_body
+from rtface.studio.queue_runner import ensure_runner
+
+SETTINGS = ("engine", "strength", "fidelity", "colour", "region", "grain", "damage", "correct")
+"""The options of a run that the page sets."""
+SIDE = 2160
+"""Longest side of a picture for the page, pixels, at most."""
+
+
+@dataclass(slots=True)
+class Film:
+    """A film that the page has opened.
+
+    Attributes:
+        id: number in its address.
+        path: absolute, in an allowed folder.
+        facts: what the page shows of it.
+        analysis: last state of the analysis, as the page gets it.
+        process: of the analysis, while it runs.
+    """
+
+    id: int
+    path: Path
+    facts: dict[str, Any]
+    analysis: dict[str, Any] = field(default_factory=lambda: {"state": "none"})
+    process: subprocess.Popen[bytes] | None = None
+
+
+class Films:
+    """The opened films of one start, and the renderer of the one that is looked at."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio, self._lock = studio, threading.Lock()
+        self._films: dict[int, Film] = {}
+        self._renderer: tuple[int, FrameRenderer] | None = None
+        studio.closing.callback(self.close)
+
+    def open(self, name: object) -> Film:
+        """The film of a path; the same one where it is open already.
+
+        Raises:
+            UsageError: the path is outside the allowed folders, or is a still.
+            InputError: it is no film.
+        """
+        path = self._studio.folders.path(name)
+        if is_image(path):
+            raise UsageError(f"{path.name} is a still; the studio opens films; for stills use 'rtface run'")
+        for film in self._films.values():
+            if film.path == path:
+                return film
+        facts = _facts(path)
+        with self._lock:
+            number = len(self._films) + 1
+            self._films[number] = Film(number, path, facts)
+            return self._films[number]
+
+    def get(self, number: str) -> Film:
+        """An opened film; InputMissing where there is none of this number."""
+        film = self._films.get(int(number)) if number.isdecimal() and len(number) < 9 else None
+        if film is None:
+            raise InputMissing("this film is not open any more; choose it again")
+        return film
+
+    def all(self) -> list[Film]:
+        """All opened films, the newest first."""
+        return list(reversed(self._films.values()))
+
+    def renderer(self, film: Film) -> FrameRenderer:
+        """The renderer of a film; that of another one is closed."""
+        with self._lock:
+            if self._renderer is not None and self._renderer[0] == film.id:
+                return self._renderer[1]
+            if self._renderer is not None:
+                self._renderer[1].close()
+            self._renderer = (film.id, FrameRenderer(film.path))
+            return self._renderer[1]
+
+    def close(self) -> None:
+        """Ends analyses, and releases the renderer."""
+        for film in self._films.values():
+            if film.process is not None and film.process.poll() is None:
+                film.process.kill()
+        if self._renderer is not None:
+            self._renderer[1].close()
+
+
+def routes(studio: Studio) -> list[BaseRoute]:
+    """The routes below ``/api/films``."""
+    films, analyses = Films(studio), list[asyncio.Task[None]]()
+
+    async def opened(request: Request) -> Response:
+        if request.method == "POST":
+            return JSONResponse(_shown(await in_thread(films.open, (await json_body(request)).get("path"))))
+        return JSONResponse({"films": [_shown(film) for film in films.all()]})
+
+    async def film(request: Request) -> Response:
+        return JSONResponse(_shown(films.get(request.path_params["id"])))
+
+    async def media(request: Request) -> Response:
+        film = films.get(request.path_params["id"])
+        path = await in_thread(studio.folders.path, str(film.path))  # it may have become a link since
+        if not path.is_file():
+            raise InputMissing(f"{film.path.name} is not there any more; choose another film")
+        return FileResponse(path)
+
+    async def frame(request: Request) -> Response:
+        film, query = films.get(request.path_params["id"]), request.query_params
+        options = settings_of(_json(query.get("settings", "{}")))
+        side = round(_number(query.get("side", "1280"), "side", 64, SIDE))
+        shown = await in_thread(lambda: films.renderer(film).render(
+            _number(query.get("time", "0"), "time", 0, 1e7), side, options))
+        layer = query.get("layer", "after")
+        if layer not in ("before", "after"):
+            raise UsageError(f"layer is before or after, not {layer[:40]}")
+        picture = await in_thread(jpeg, shown.before if layer == "before" else shown.after)
+        return Response(picture, media_type="image/jpeg", headers={
+            "cache-control": "no-store", "x-frame-time": f"{shown.time:.6f}", "x-faces": str(shown.faces),
+            "x-render-ms": f"{1e3 * shown.seconds:.0f}"})
+
+    async def analysis(request: Request) -> Response:
+        film = films.get(request.path_params["id"])
+        if request.method == "POST" and film.analysis["state"] not in ("running", "done"):
+            analyses.append(asyncio.create_task(_analyse(studio, film)))
+        return JSONResponse(film.analysis)
+
+    async def start(request: Request) -> Response:
+        film, body = films.get(request.path_params["id"]), await json_body(request)
+        output = await in_thread(studio.folders.path, body.get("output"))
+        settings = body.get("settings", {})
+        options = settings_of(settings)
+        item = await in_thread(lambda: Queue().add_checked(
+            str(film.path), str(output), options, [key for key in settings if key in SETTINGS]))
+        await in_thread(ensure_runner, studio)
+        return JSONResponse({"item": item.id})
+
+    async def output(request: Request) -> Response:
+        film = films.get(request.path_params["id"])
+        return JSONResponse({"output": str(await in_thread(output_of, film.path))})
+
+    at = "/api/films/{id}"
+    return [Route("/api/films", answers_errors(opened), methods=["GET", "POST"]),
+            Route(at, answers_errors(film)), Route(f"{at}/media", answers_errors(media)),
+            Route(f"{at}/frame", answers_errors(frame)),
+            Route(f"{at}/analysis", answers_errors(analysis), methods=["GET", "POST"]),
+            Route(f"{at}/start", answers_errors(start), methods=["POST"]),
+            Route(f"{at}/output", answers_errors(output))]
+
+
+def settings_of(values: object) -> Options:
+    """Options of a run from the page's settings.
+
+    Raises:
+        UsageError: a name that the page does not set, or a value that cannot be used.
+    """
+    if not isinstance(values, dict):
+        raise UsageError("settings must be a JSON object")
+    given: dict[str, Any] = {str(key): value for key, value in values.items() if value is not None}
+    if unknown := set(given) - set(SETTINGS):
+        raise UsageError(f"{sorted(unknown)[0][:40]} is no setting of the page, which sets {', '.join(SETTINGS)}")
+    return Options.of(given)
+
+
+def output_of(path: Path) -> Path:
+    """A name for the enhanced film that is not there yet, next to the film."""
+    for number in range(1, 1000):
+        suffix = path.suffix if path.suffix.lower() in (".mp4", ".mov", ".mkv", ".webm") else ".mkv"
+        wanted = path.with_name(f"{path.stem}.enhanced{'' if number == 1 else f'-{number}'}{suffix}")
+        if not wanted.exists():
+            return wanted
+    raise UsageError(f"{path.parent} holds a thousand enhanced versions of {path.name}; choose a name yourself")
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    source = FileSource(path)
+    try:
+        info = source.info
+        return {"duration_s": info.duration_s, "fps": float(info.rate), "width": info.display_width,
+                "height": info.display_height, "codec": info.codec, "sound": info.has_audio, "size": info.size}
+    finally:
+        source.close()
+
+
+def _shown(film: Film) -> dict[str, Any]:
+    return {"id": film.id, "path": str(film.path), "name": film.path.name, **film.facts}
+
+
+async def _analyse(studio: Studio, film: Film) -> None:
+    """Runs ``rtface analyze`` on a film in a process, and publishes its result."""
+    def say(**state: Any) -> None:
+        film.analysis = state
+        studio.events.publish(f"film/{film.id}/analysis", state, keep=True)
+
+    say(state="running")
+    film.process = subprocess.Popen(
+        [sys.executable, "-m", "rtface", "analyze", "--json", "--quiet", str(film.path)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    out, said = await in_thread(film.process.communicate)
+    if film.process.returncode == 0:
+        say(state="done", result=json.loads(out))
+    else:
+        lines = said.decode("utf-8", "replace").strip().splitlines()
+        say(state="failed", error=lines[-1] if lines else "the analysis ended without a word; try again")
+
+
+def _json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise UsageError("settings must be a JSON object") from None
+
+
+def _number(text: str, name: str, least: float, most: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not least <= value <= most:
+        raise UsageError(f"{name} must be a number from {least:g} to {most:g}")
+    return value

@@ -1,0 +1,163 @@
+"""Renders any frame of a film before and after, as a run with the given options makes it."""
+
+from __future__ import annotations
+
+import math
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+import cv2
+
+from rtface.errors import InputError, UsageError
+from rtface.frame import Bytes, Frame
+from rtface.options import Options
+from rtface.pipeline.build import engine_request, film_parts, open_film, open_runtime, segment_parts
+from rtface.pipeline.chain import bytes_of, find_faces, join_fields, split_fields
+from rtface.pipeline.threads import Threads
+from rtface.protocols import Runtime, Tracker
+from rtface.stats import Stats
+from rtface.util.av_arrays import copy_image
+
+LEAD_IN_S = 0.35
+"""Seconds before the shown frame that pass the steps first, so that tracks, filters and recurrent engines settle."""
+_HELD_BYTES = 256 << 20
+"""Memory for the frames of a lead-in; that of larger frames is shorter."""
+_JPEG_QUALITY = 90
+_ENGINES = 2
+"""Engines that stay loaded; a further one replaces the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedFrame:
+    """One frame, before and after.
+
+    Attributes:
+        time: of the frame, seconds from the beginning of the film.
+        before, after: uint8 RGB h×w×3, upright, of the same size.
+        seconds: that reading and enhancing took.
+        faces: number of faces that were found on it.
+    """
+
+    time: float
+    before: Bytes
+    after: Bytes
+    seconds: float
+    faces: int
+
+
+class FrameRenderer:
+    """Renders frames of one film; one at a time, safe to call from several threads.
+
+    The untouched frames of the last lead-in are kept, so that another strength or engine needs no reading.
+
+    Args:
+        path: a film.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._lock, self._stack = path, threading.Lock(), ExitStack()
+        self._threads = Threads.for_film(None)
+        self._tracker: Tracker | None = None
+        self._runtimes: dict[str, tuple[Runtime, ExitStack]] = {}
+        self._at: float | None = None
+        self._frames: list[Frame] = []
+        self._last: tuple[float, int, Options, RenderedFrame] | None = None
+
+    def render(self, time: float, side: int, options: Options) -> RenderedFrame:
+        """The frame that is shown at a time.
+
+        Args:
+            time: seconds from the beginning of the film.
+            side: longest side of the pictures in pixels, at most.
+            options: of the run.
+
+        Raises:
+            InputError: the film cannot be read there.
+            MissingComponent, EngineError: the engine cannot be used.
+        """
+        with self._lock:
+            if self._last is not None and self._last[:3] == (time, side, options):
+                return self._last[3]
+            began = perf_counter()
+            runtime = self._runtime(options)
+            assert self._tracker is not None
+            if self._at != time:
+                self._frames, self._at = self._read(time), time
+            shown = self._frames[-1]
+            before = runtime.device.view(shown).thumbnail(side)[0]
+            stats, after = Stats(), before
+            parts = segment_parts(runtime, self._tracker, options, stats)
+            copies = (replace(frame, image=copy_image(frame.image)) for frame in self._frames)
+            tracked = (find_faces(frame, self._tracker, runtime.device, stats) for frame in split_fields(copies)
+                       if isinstance(frame, Frame))
+            items = parts.repair(tracked) if parts.repair is not None else tracked
+            faces = 0
+            for item in join_fields(parts.enhance(items)):
+                if isinstance(item, Frame) and item.pts == shown.pts:
+                    after, faces = runtime.device.view(item).thumbnail(side)[0], len(item.faces)
+            result = RenderedFrame(shown.time, before, after, perf_counter() - began, faces)
+            self._last = (time, side, options, result)
+            return result
+
+    def close(self) -> None:
+        """Releases engines, tracker and frames."""
+        with self._lock:
+            for _, stack in self._runtimes.values():
+                stack.close()
+            self._runtimes.clear()
+            self._frames, self._last, self._at = [], None, None
+            self._stack.close()
+
+    def _runtime(self, options: Options) -> Runtime:
+        """The loaded engine of these options; it and the tracker are opened where they are not yet."""
+        key = f"{options.engine} {options.fidelity}"
+        if key in self._runtimes:
+            return self._runtimes[key][0]
+        stack, stats = ExitStack(), Stats()
+        if self._tracker is None:
+            parts = film_parts(options, self._threads, stats, self._stack)
+            self._tracker, runtime = parts.tracker, parts.runtime
+        else:
+            runtime = open_runtime(engine_request(options), options.device, stack, threads=self._threads.engines,
+                                   warn=stats.warn)
+        if len(self._runtimes) >= _ENGINES:
+            self._runtimes.pop(next(iter(self._runtimes)))[1].close()
+        self._runtimes[key] = (runtime, stack)
+        return runtime
+
+    def _read(self, time: float) -> list[Frame]:
+        """The untouched frames from the lead-in up to the one that is shown at `time`."""
+        # Whole microseconds, rounded down: the frame that begins there is among them.
+        start = math.floor(max(0.0, time - LEAD_IN_S) * 1_000_000) / 1_000_000
+        frames, held = list[Frame](), 0
+        with ExitStack() as stack:
+            try:
+                source = open_film(self._path, Options(start=start or None), self._threads, Stats(),
+                                   threading.Event(), stack)
+            except UsageError:  # it names an option
+                raise self._beyond(time) from None
+            begin = float(source.info.clock_start)
+            for item in source:
+                if not isinstance(item, Frame):
+                    continue
+                if frames and item.time - begin > time + 1e-4:
+                    break
+                frames.append(replace(item, image=copy_image(item.image)))
+                held += bytes_of(item)
+                while held > _HELD_BYTES and len(frames) > 1:
+                    held -= bytes_of(frames.pop(0))
+        if not frames:
+            raise self._beyond(time)
+        return frames
+
+    def _beyond(self, time: float) -> InputError:
+        return InputError(f"{self._path.name}: there is no frame at {time:.3f} s; choose an earlier time")
+
+
+def jpeg(image: Bytes) -> bytes:
+    """JPEG of an RGB picture (uint8 h×w×3)."""
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    return data.tobytes()

@@ -1,0 +1,40 @@
+// The dialog that chooses a film in the allowed folders.
+import { api } from "./api.js";
+import { h, replace } from "./dom.js";
+import { bytes, t } from "./text.js";
+import { button, dialog, emptyState, showError } from "./ui.js";
+
+const FILMS = /\.(mp4|m4v|mov|mkv|webm|avi|mpg|mpeg|mts|m2ts|ts|mxf|wmv|flv|3gp|vob|dv|ogv)$/i;
+
+/** Opens the dialog; `chosen(path)` is called with the film. */
+export function chooseFilm(chosen) {
+  const list = h("div", { class: "stack" });
+  const box = dialog(t("films.choose"), list);
+
+  async function roots() {
+    const { folders } = await api.get("/api/files");
+    if (folders.length === 1) return open(folders[0]);
+    replace(list, folders.map((path) => row(path, true, () => open(path))));
+    return list.querySelector("button")?.focus();
+  }
+
+  function row(name, folder, action, info = "") {
+    return h("button", { type: "button", class: "button chooser-row", onclick: () => Promise.resolve(action()).catch(showError) },
+      h("span", {}, folder ? "▸ " : "", name), h("span", { class: "quiet-text number" }, info));
+  }
+
+  async function open(path) {
+    const value = await api.get(`/api/files?folder=${encodeURIComponent(path)}`);
+    const entries = value.entries.filter((entry) => entry.folder || FILMS.test(entry.name));
+    replace(list, h("div", { class: "row" },
+      button(t("films.up"), () => (value.parent ? open(value.parent) : roots()), { kind: "small" }), h("code", {}, value.folder)),
+    entries.map((entry) => row(entry.name, entry.folder, () => {
+      if (entry.folder) return open(entry.path);
+      box.close();
+      return chosen(entry.path);
+    }, entry.folder ? "" : bytes(entry.size))),
+    entries.length ? null : emptyState(t("films.no_films"), t("films.no_films_hint")));
+    (list.querySelector(".chooser-row") ?? list.querySelector("button"))?.focus();
+  }
+  roots().catch(showError);
+}

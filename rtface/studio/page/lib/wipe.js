@@ -1,0 +1,62 @@
+// Two pictures of one frame over each other, with a line that can be moved: left of it before, right of it after.
+import { h } from "./dom.js";
+import { t } from "./text.js";
+
+/**
+ * A wipe. `show(before, after)` takes two image URLs and shows both at the same moment; `set(share)` moves the line;
+ * `only(name)` shows "before" or "after" alone until `only(null)`; `zoom(factor)` 0 fits, 1 is a pixel for a pixel.
+ */
+export function wipe() {
+  const before = h("img", { alt: t("app.wipe_before"), draggable: "false" });
+  const after = h("img", { alt: t("app.wipe_after"), draggable: "false" });
+  const line = h("div", { class: "wipe-line", role: "slider", tabindex: 0, "aria-label": t("app.wipe"), "aria-valuemin": 0, "aria-valuemax": 100 });
+  const labels = [h("span", { class: "wipe-label left" }, t("app.wipe_before")), h("span", { class: "wipe-label right" }, t("app.wipe_after"))];
+  const pictures = h("div", { class: "wipe-pictures" }, after, before, line, labels);
+  const element = h("div", { class: "wipe" }, pictures);
+  let share = 0.5, factor = 0, alone = null, current = 0;
+
+  function draw() {
+    const shown = alone === "before" ? 1 : alone === "after" ? 0 : share;
+    before.style.clipPath = `inset(0 ${(1 - shown) * 100}% 0 0)`;
+    line.style.left = `${shown * 100}%`;
+    line.hidden = alone !== null;
+    labels[0].hidden = shown < 0.12; labels[1].hidden = shown > 0.88;
+    line.setAttribute("aria-valuenow", Math.round(share * 100));
+    line.setAttribute("aria-valuetext", t("app.wipe_value", { share: Math.round(share * 100) }));
+    const width = factor && before.naturalWidth ? `${before.naturalWidth * factor / devicePixelRatio}px` : "";
+    pictures.style.width = width;
+    element.classList.toggle("zoomed", factor > 0);
+  }
+
+  const set = (value) => { share = Math.min(1, Math.max(0, value)); draw(); };
+  const move = (event) => {
+    const box = pictures.getBoundingClientRect();
+    set((event.clientX - box.left) / box.width);
+  };
+  pictures.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    pictures.setPointerCapture(event.pointerId);
+    line.focus({ preventScroll: true });
+    move(event);
+  });
+  pictures.addEventListener("pointermove", (event) => { if (pictures.hasPointerCapture(event.pointerId)) move(event); });
+  line.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: -0.02, ArrowRight: 0.02, Home: -1, End: 1 }[event.key];
+    if (step === undefined || event.ctrlKey) return;
+    event.preventDefault();
+    set(share + step);
+  });
+
+  async function show(beforeUrl, afterUrl) {
+    const mine = ++current;
+    const load = (url) => { const image = new Image(); image.src = url; return image.decode(); };
+    await Promise.all([load(beforeUrl), load(afterUrl)]);
+    if (mine !== current) return;
+    before.src = beforeUrl; after.src = afterUrl;
+    await Promise.all([before.decode(), after.decode()]).catch(() => {});
+    draw();
+  }
+  draw();
+  return { element, show, set, get share() { return share; }, only(name) { alone = name; draw(); },
+    zoom(value) { factor = value; draw(); }, get factor() { return factor; } };
+}

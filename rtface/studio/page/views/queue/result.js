@@ -1,0 +1,81 @@
+// The result of an item beside its source: both play by one clock; download, and what the file says about itself.
+import { api } from "../../lib/api.js";
+import { h, replace } from "../../lib/dom.js";
+import { on } from "../../lib/events.js";
+import { shortcuts } from "../../lib/keys.js";
+import { clock, percent, t } from "../../lib/text.js";
+import { button, note, showError } from "../../lib/ui.js";
+
+const DRIFT_S = 0.02; // more than this apart, the source is set to the result's time
+
+/** Shows how far an item is, and its result once there is one. */
+function waitForEnd(root, head, item) {
+  const state = h("p", { role: "status" }), bar = h("progress", { max: 1, value: 0, "aria-label": t("queue.progress") });
+  replace(root, head, h("section", { class: "card stack" }, state, bar));
+  let endResult = null;
+  const end = on("queue", async ({ items }) => {
+    const now = items.find((one) => one.id === item.id) ?? item;
+    state.textContent = [t(`queue.state_${now.state}`), now.share !== null && percent(now.share), now.left_s !== null && t("queue.left", { time: clock(now.left_s) }), now.message].filter(Boolean).join(" · ");
+    bar.value = now.share ?? 0;
+    if (now.state === "done" && endResult === null) { endResult = () => {}; endResult = (await mountResult(root, item.id)) ?? endResult; }
+  });
+  return () => { end(); endResult?.(); };
+}
+
+export async function mountResult(root, id) {
+  const { items } = await api.get("/api/queue");
+  const item = items.find((one) => one.id === id);
+  const name = (path) => path.split(/[\\/]/).pop();
+  const head = h("div", { class: "head" }, h("h1", {}, item ? name(item.output) : t("queue.title")), h("a", { class: "button", href: "#/queue" }, t("queue.back")));
+  if (!item) { replace(root, head, note(t("queue.gone"), "warn")); return null; }
+  if (item.state !== "done") return waitForEnd(root, head, item);
+  if (!item.shown) { replace(root, head, note(t("queue.outside", { path: item.output }), "warn")); return null; }
+
+  const video = (which) => h("video", { src: `/api/queue/${id}/media/${which}`, preload: "auto", muted: which === "source", playsinline: true, "aria-label": t(`queue.${which}`) });
+  const source = video("source"), result = video("result");
+  source.muted = true;
+  const unplayable = h("div", { hidden: true }, note(t("queue.unplayable"), "warn"));
+  for (const one of [source, result]) one.addEventListener("error", () => { unplayable.hidden = false; });
+  const seek = h("input", { type: "range", min: 0, max: 1, step: 0.001, value: 0, "aria-label": t("queue.position") });
+  const at = h("span", { class: "number" });
+  const showTime = () => {
+    const length = result.duration || 0;
+    seek.max = length;
+    seek.value = result.currentTime;
+    at.textContent = `${clock(result.currentTime, true)} / ${clock(length, true)}`;
+  };
+  result.addEventListener("loadedmetadata", showTime);
+  let ended = false;
+  const follow = () => {
+    if (ended) return;
+    if (Math.abs(source.currentTime - result.currentTime) > DRIFT_S && !source.seeking) source.currentTime = result.currentTime;
+    showTime();
+    requestAnimationFrame(follow);
+  };
+  requestAnimationFrame(follow);
+  const play = button(t("queue.play"), async () => {
+    if (result.paused) await Promise.all([source.play(), result.play()]);
+    else { source.pause(); result.pause(); }
+  }, { kind: "small" });
+  result.addEventListener("pause", () => { source.pause(); play.textContent = t("queue.play"); });
+  result.addEventListener("play", () => { play.textContent = t("queue.pause_playing"); });
+  const go = (time) => { result.currentTime = source.currentTime = Math.max(0, time); };
+  seek.addEventListener("input", () => go(Number(seek.value)));
+  const says = h("div", { class: "stack" });
+  replace(root, head, unplayable,
+    h("div", { class: "result-pair" }, h("figure", {}, source, h("figcaption", {}, t("queue.source"))), h("figure", {}, result, h("figcaption", {}, t("queue.result")))),
+    h("div", { class: "film-transport" }, play, h("span", {}), seek, at, h("span", {})),
+    h("div", { class: "row" }, h("a", { class: "button primary", href: `/api/queue/${id}/media/result?download` }, t("queue.download")), h("code", {}, item.output)),
+    h("section", { class: "card stack" }, h("h2", {}, t("queue.says")), says));
+  api.get(`/api/queue/${id}/inspect/result`).then((found) => {
+    const rows = { ...(found.source_type ? { "digital source type": found.source_type } : {}), ...found.rtface };
+    replace(says, found.lines.map((line) => h("p", {}, line)),
+      h("dl", { class: "facts" }, Object.entries(rows).map(([key, value]) => [h("dt", {}, key), h("dd", {}, String(value))])),
+      found.lines.length || Object.keys(rows).length ? null : h("p", { class: "quiet-text" }, t("queue.says_nothing")));
+  }).catch(showError);
+  const endKeys = shortcuts({
+    " ": ["queue.play", () => play.click()], ",": ["films.key_back", () => go(result.currentTime - 1 / 25)],
+    ".": ["films.key_forward", () => go(result.currentTime + 1 / 25)],
+  });
+  return () => { ended = true; endKeys(); source.pause(); result.pause(); };
+}

@@ -1,0 +1,84 @@
+"""Films and the queue over HTTP."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from rtface.jobs.queue.api import Queue
+from tests.studio.conftest import RunningStudio
+from tests.studio.films import make_film
+from tests.studio.test_access import ask
+
+pytest.importorskip("skimage")
+
+
+def post(studio: RunningStudio, route: str, /, **body: Any) -> tuple[int, Any]:
+    return ask(studio, "POST", route, json.dumps(body).encode())
+
+
+def test_film_outside_missing_or_damaged_is_refused(studio: RunningStudio) -> None:
+    (studio.folder / "text.mp4").write_text("no film")
+    assert post(studio, "/api/films", path="/etc/passwd")[0] == 400
+    assert post(studio, "/api/films", path=str(studio.folder / "none.mp4"))[0] == 404
+    status, value = post(studio, "/api/films", path=str(studio.folder / "text.mp4"))
+    assert status == 422 and "text.mp4" in value["error"]
+    assert ask(studio, "GET", "/api/films/7/frame")[0] == 404
+    assert post(studio, "/api/films")[0] == 400
+
+
+def test_frames_settings_and_media_of_a_film(studio: RunningStudio) -> None:
+    film = make_film(studio.folder / "film.mp4")
+    status, value = post(studio, "/api/films", path=str(film))
+    assert status == 200 and (value["width"], value["height"], value["sound"]) == (320, 288, False)
+    assert post(studio, "/api/films", path=str(film))[1]["id"] == value["id"]
+    settings = quote('{"engine": "rtface-s"}')
+    pictures = [ask(studio, "GET", f"/api/films/1/frame?time=0.5&layer={layer}&settings={settings}") for layer in
+                ("before", "after")]
+    assert all(status == 200 and data[:2] == b"\xff\xd8" for status, data in pictures) and pictures[0] != pictures[1]
+    for wrong in ("time=x", "time=-1", "layer=both", "side=9", 'settings=["a"]', 'settings={"output":"x"}',
+                  'settings={"strength":7}', "time=60"):
+        status, answer = ask(studio, "GET", f"/api/films/1/frame?{quote(wrong, safe='=&')}")
+        assert status in (400, 422) and "log" not in answer["error"], (wrong, answer)
+    status, part = ask(studio, "GET", "/api/films/1/media", Range="bytes=4-7")
+    assert status == 206 and part == b"ftyp"
+
+
+def test_start_makes_an_item_that_a_process_of_its_own_runs(studio: RunningStudio, start_studio: Any) -> None:
+    film = make_film(studio.folder / "film.mp4", seconds=0.5)
+    post(studio, "/api/films", path=str(film))
+    outside = studio.folder.parent / "out.mp4"
+    assert post(studio, "/api/films/1/start", output=str(outside))[0] == 400
+    wanted = ask(studio, "GET", "/api/films/1/output")[1]["output"]
+    status, value = post(studio, "/api/films/1/start", output=wanted, settings={"engine": "rtface-s"})
+    assert status == 200, value
+    studio.close()  # the job goes on without the server
+    queue, until = Queue(), time.monotonic() + 60
+    while queue.item(value["item"]).state not in ("done", "failed") and time.monotonic() < until:
+        time.sleep(0.2)
+    assert queue.item(value["item"]).state == "done", queue.item(value["item"]).message
+    assert Path(wanted).is_file()
+    again = start_studio()
+    (item,) = ask(again, "GET", "/api/queue")[1]["items"]
+    assert item["state"] == "done" and item["shown"]
+    assert ask(again, "GET", "/api/queue/1/media/result", Range="bytes=4-7")[1] == b"ftyp"
+    assert "rtface" in json.dumps(ask(again, "GET", "/api/queue/1/inspect/result")[1])
+    assert ask(again, "POST", "/api/queue/1/pause")[0] == 400
+    assert ask(again, "POST", "/api/queue/1/jump")[0] == 400
+    assert ask(again, "POST", "/api/queue/1/remove")[1]["items"] == []
+
+
+def test_media_of_items_outside_the_folders_are_not_served(studio: RunningStudio, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    film = make_film(elsewhere / "film.mp4", seconds=0.3)
+    item = Queue().add(film, elsewhere / "out.mp4")
+    status, value = ask(studio, "GET", "/api/queue")
+    assert status == 200 and not value["items"][0]["shown"] and not value["running"]
+    for which in ("source", "result"):
+        assert ask(studio, "GET", f"/api/queue/{item.id}/media/{which}")[0] == 400
