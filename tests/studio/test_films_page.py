@@ -24,6 +24,9 @@ def test_film_is_enhanced_in_four_clicks(page: Any, studio: RunningStudio) -> No
 
     open_film(page, studio)  # two clicks
     page.get_by_text("Persons: 1.").wait_for(timeout=60_000)
+    page.get_by_role("img", name="Timeline: shots: 1, persons: 1").wait_for()
+    assert page.locator(".timeline-span.on").count() == 1
+    assert float(page.get_by_role("meter", name="Low resolution").get_attribute("value")) > 0.1
     found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
     assert not found.response["violations"], found.generate_report()
     page.get_by_role("button", name="Start", exact=True).click()
@@ -51,6 +54,21 @@ def test_wipe_by_keyboard_and_undo(page: Any, studio: RunningStudio) -> None:
                            ".some(s => s.value === 'face')")
     page.keyboard.press(".")
     page.wait_for_function("Number(document.querySelector('.wipe').dataset.time) > 0.55")
+
+
+def test_arrow_keys_jump_from_shot_to_shot(page: Any, studio: RunningStudio) -> None:
+    found = {"tracks": {}, "persons": {}, "scenes": [{"start_s": 0.0, "end_s": 0.8}, {"start_s": 0.8, "end_s": 1.2}]}
+    page.route("**/api/films/*/analysis", lambda route: route.fulfill(json={"state": "done", "result": found}))
+    open_film(page, studio)
+    page.get_by_role("img", name="Timeline: shots: 2, persons: 0").wait_for()
+    position = page.get_by_role("slider", name="Position in the film")
+    page.keyboard.press("ArrowDown")
+    assert float(position.input_value()) == pytest.approx(0.8)
+    page.keyboard.press("ArrowUp")
+    assert float(position.input_value()) == 0
+    area = page.locator(".timeline-area").bounding_box()
+    page.mouse.click(area["x"] + area["width"] / 2, area["y"] + 5)
+    assert float(position.input_value()) == pytest.approx(0.6, abs=0.06)
 
 
 def test_queue_without_items_says_what_to_do(page: Any) -> None:

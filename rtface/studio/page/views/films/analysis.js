@@ -5,14 +5,16 @@ import { on } from "../../lib/events.js";
 import { clock, percent, t } from "../../lib/text.js";
 import { badge, button, note, showError } from "../../lib/ui.js";
 
-/** Shows the analysis of film `id` in `root`; `seek(time)` moves the player. Gives a function that ends this. */
-export function mountAnalysis(root, id, seek) {
+/** Shows the analysis of film `id` in `root`; `seek(time)` moves the player, `finished(result)` gets what was found. Gives a function that ends this. */
+export function mountAnalysis(root, id, seek, finished) {
   const start = async () => draw(await api.post(`/api/films/${id}/analysis`));
 
   function draw(value) {
     const head = h("h2", {}, t("films.analysis"));
-    if (value.state === "done") replace(root, head, found(value.result, seek));
-    else if (value.state === "failed") replace(root, head, note(value.error, "bad"), button(t("films.analyse_again"), start));
+    if (value.state === "done") {
+      replace(root, head, found(value.result, seek));
+      finished(value.result);
+    } else if (value.state === "failed") replace(root, head, note(value.error, "bad"), button(t("films.analyse_again"), start));
     else replace(root, head, h("p", { class: "quiet-text" }, t("films.analysing")), h("progress", { "aria-label": t("films.analysing") }));
   }
 
@@ -25,16 +27,28 @@ function found(result, seek) {
   const tracks = Object.entries(result.tracks ?? {});
   if (!tracks.length) return h("p", {}, t("films.no_faces"));
   const persons = Object.entries(result.persons ?? {});
-  const scenes = result.scenes ? Object.keys(result.scenes).length : 0;
   const jump = (time) => button(clock(time, true), () => seek(time), { kind: "small quiet" });
   return [
-    h("p", {}, t("films.found", { persons: persons.length, tracks: tracks.length }), scenes ? "" : ""),
+    h("p", {}, t("films.found", { persons: persons.length, tracks: tracks.length })),
     h("div", { class: "table-scroll" }, h("table", {},
-      h("thead", {}, h("tr", {}, ["track", "person", "from", "width", "plan", "why"].map((key) => h("th", { scope: "col" }, t(`films.column_${key}`))))),
+      h("thead", {}, h("tr", {}, ["track", "person", "from", "width", "problems", "plan", "why"].map((key) => h("th", { scope: "col" }, t(`films.column_${key}`))))),
       h("tbody", {}, tracks.map(([number, track]) => h("tr", {}, h("td", { class: "number" }, number),
         h("td", {}, persons.find(([, person]) => person.tracks.includes(Number(number)))?.[0] ?? t("films.unknown")),
         h("td", {}, jump(track.first_s ?? 0)), h("td", { class: "number" }, `${Math.round(track.mean_width_px ?? 0)} px`),
+        h("td", {}, problems(track.analysis ?? {})),
         h("td", {}, track.on ? badge(`${percent(track.strength)}`, "accent") : badge(t("films.left_alone"))),
         h("td", {}, (track.reasons ?? []).join(", "))))))),
   ];
+}
+
+const LEAST = 0.1; // lower scores are not worth a line
+
+/** What is wrong with a face, the worst first: a word, a bar and its score for each. */
+function problems(scores) {
+  const worst = Object.entries(scores).filter(([, score]) => score >= LEAST).sort((a, b) => b[1] - a[1]);
+  if (!worst.length) return t("films.no_problem");
+  return h("ul", { class: "problems" }, worst.map(([name, score]) => {
+    const word = t(`films.problem_${name}`);
+    return h("li", {}, h("span", {}, word), h("meter", { min: 0, max: 1, value: score, "aria-label": word }), h("span", { class: "number" }, percent(score)));
+  }));
 }

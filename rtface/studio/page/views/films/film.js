@@ -7,6 +7,7 @@ import { button, dialog, field, select, showError, slider, toast } from "../../l
 import { change, forget } from "../../lib/undo.js";
 import { wipe } from "../../lib/wipe.js";
 import { mountAnalysis } from "./analysis.js";
+import { timeline } from "./timeline.js";
 
 const DEFAULTS = { engine: "default", strength: 1, fidelity: 1, colour: "lock", region: "face" };
 const memory = new Map(); // settings and time of each film while the page is open
@@ -26,6 +27,7 @@ export async function mountFilm(root, id) {
 
   function showTime() {
     seek.value = kept.time;
+    strip.at(kept.time);
     at.textContent = `${clock(kept.time, true)} / ${clock(duration, true)}`;
     seek.setAttribute("aria-valuetext", at.textContent);
   }
@@ -61,6 +63,8 @@ export async function mountFilm(root, id) {
   }
 
   const go = (time) => { kept.time = Math.min(Math.max(0, time), Math.max(0, duration - 1 / film.fps)); render(); };
+  const strip = timeline(duration, go);
+  const shot = (step) => { const start = strip.shot(kept.time, step); if (start !== null) go(start); };
   seek.addEventListener("input", () => go(Number(seek.value)));
 
   const controls = {
@@ -85,7 +89,7 @@ export async function mountFilm(root, id) {
   }
 
   const analysis = h("section", { class: "card stack", "aria-label": t("films.analysis") });
-  const endAnalysis = mountAnalysis(analysis, id, (time) => go(time));
+  const endAnalysis = mountAnalysis(analysis, id, go, strip.show);
   const startButton = button(t("films.start"), () => startDialog(film, kept.settings), { kind: "primary" });
   replace(root,
     h("div", { class: "head" }, h("div", {}, h("h1", {}, film.name),
@@ -94,7 +98,7 @@ export async function mountFilm(root, id) {
     h("div", { class: "film-columns" },
       h("div", { class: "stack" }, player.element,
         h("div", { class: "film-transport" }, button("◂", () => go(kept.time - 1 / film.fps), { kind: "small", "aria-label": t("films.key_back") }),
-          button("▸", () => go(kept.time + 1 / film.fps), { kind: "small", "aria-label": t("films.key_forward") }), seek, at, zoomButton), info, analysis),
+          button("▸", () => go(kept.time + 1 / film.fps), { kind: "small", "aria-label": t("films.key_forward") }), seek, at, zoomButton), strip.element, info, analysis),
       h("aside", { class: "card stack", "aria-label": t("films.controls") }, h("h2", {}, t("films.controls")), Object.values(controls),
         button(t("films.reset"), () => {
           const old = kept.settings;
@@ -107,6 +111,7 @@ export async function mountFilm(root, id) {
   const endKeys = shortcuts({
     ArrowLeft: ["films.key_back", () => go(kept.time - frame)], ArrowRight: ["films.key_forward", () => go(kept.time + frame)],
     ",": ["films.key_back", () => go(kept.time - frame)], ".": ["films.key_forward", () => go(kept.time + frame)],
+    ArrowUp: ["films.key_shot_back", () => shot(-1)], ArrowDown: ["films.key_shot_forward", () => shot(1)],
     j: ["films.key_second_back", () => go(kept.time - 1)], l: ["films.key_second_forward", () => go(kept.time + 1)],
     b: ["films.key_before", () => player.only("before")], z: ["films.zoom", toggleZoom], s: ["films.start", () => startButton.click()],
   });

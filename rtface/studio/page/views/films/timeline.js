@@ -1,0 +1,46 @@
+// The film's shots and, below them, when each person is seen. A press moves the player to that time.
+import { h, replace } from "../../lib/dom.js";
+import { t } from "../../lib/text.js";
+
+/**
+ * A timeline of `duration` seconds; `seek(time)` moves the player. `show(result)` takes the result of the analysis,
+ * `at(time)` moves the line of the current frame, `shot(time, step)` gives the start of the next (1) or previous (-1)
+ * shot, or null where there is none.
+ */
+export function timeline(duration, seek) {
+  const lanes = h("div", { class: "timeline-lanes" });
+  const line = h("div", { class: "timeline-line" });
+  const area = h("div", { class: "timeline-area" }, lanes, line);
+  const names = h("div", { class: "timeline-names", "aria-hidden": "true" });
+  const element = h("div", { class: "timeline", role: "img" }, names, area);
+  const share = (seconds) => `${100 * Math.min(1, Math.max(0, seconds / duration))}%`;
+  let starts = [0];
+
+  const span = (kind, from, to) => h("span", { class: ["timeline-span", kind], style: { left: share(from), width: `max(2px, ${share(to - from)})` } });
+  const lane = (spans) => h("div", { class: "timeline-lane" }, spans);
+
+  function show(result) {
+    const shots = result.scenes ?? [];
+    const tracks = result.tracks ?? {};
+    const persons = Object.entries(result.persons ?? {});
+    if (shots.length) starts = shots.map((shot) => shot.start_s);
+    replace(names, h("span", {}, t("films.shots")), persons.map(([name]) => h("span", {}, name)));
+    replace(lanes, lane(shots.map((shot) => span("shot", shot.start_s, shot.end_s))),
+      persons.map(([, person]) => lane(person.tracks.map((number) => tracks[number]).filter(Boolean)
+        .map((track) => span(track.on ? "on" : "off", track.first_s, track.last_s)))));
+    element.setAttribute("aria-label", t("films.timeline", { shots: starts.length, persons: persons.length }));
+  }
+
+  area.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    const box = area.getBoundingClientRect();
+    seek(duration * (event.clientX - box.left) / box.width);
+  });
+
+  show({});
+  return { element, show, at(time) { line.style.left = share(time); },
+    shot(time, step) {
+      const near = 1e-3; // a frame's time may be rounded
+      return (step > 0 ? starts.find((start) => start > time + near) : starts.findLast((start) => start < time - near)) ?? null;
+    } };
+}
