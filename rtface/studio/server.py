@@ -120,9 +120,10 @@ class StudioServer:
             raise UsageError(f"--port {port}: the port is not available on {host} ({error.strerror}); give another, or "
                              "0 for a free one") from None
         self.host, self.port = host, self._socket.getsockname()[1]
-        config = uvicorn.Config(build_app(studio, self.token), log_config=None, access_log=False, lifespan="off",
-                                server_header=False, limit_concurrency=CONNECTIONS, timeout_keep_alive=30,
-                                timeout_graceful_shutdown=1, ws="websockets-sansio", ws_max_size=64 * 1024)
+        config = uvicorn.Config(build_app(studio, self.token), log_config=None, log_level="critical", access_log=False,
+                                lifespan="off", server_header=False, limit_concurrency=CONNECTIONS,
+                                timeout_keep_alive=30, timeout_graceful_shutdown=1,
+                                ws="websockets-sansio", ws_max_size=64 * 1024)
         self._server = uvicorn.Server(config)
         self._server.install_signal_handlers = lambda: None  # pyright: ignore[reportAttributeAccessIssue]
 

@@ -70,6 +70,9 @@ def test_start_makes_an_item_that_a_process_of_its_own_runs(studio: RunningStudi
     assert "rtface" in json.dumps(ask(again, "GET", "/api/queue/1/inspect/result")[1])
     assert ask(again, "POST", "/api/queue/1/pause")[0] == 400
     assert ask(again, "POST", "/api/queue/1/jump")[0] == 400
+    for number in (7, 10**30):
+        assert ask(again, "POST", f"/api/queue/{number}/pause")[0] == 400
+        assert ask(again, "GET", f"/api/queue/{number}/media/result")[0] == 400
     assert ask(again, "POST", "/api/queue/1/remove")[1]["items"] == []
 
 

@@ -29,6 +29,7 @@ from rtface.util.files import NEW
 
 VERSION = 1
 _APPLICATION = 0x72746671  # "rtfq", which file(1) can show
+_MOST = 2**63 - 1  # of SQLite's integers
 _PATIENCE_S = 30.0  # for other processes that write
 Wish = Literal["pause", "cancel"]
 Verb = Literal["pause", "resume", "cancel", "retry", "remove"]
@@ -167,7 +168,8 @@ class Store:
         changes, removed = CHANGES[verb], list[sqlite3.Row]()
         with self._transaction() as database:
             for number in ids:
-                row = database.execute("SELECT * FROM item WHERE id = ?", (number,)).fetchone()
+                row = None if number > _MOST else database.execute(
+                    "SELECT * FROM item WHERE id = ?", (number,)).fetchone()
                 if row is None:
                     raise UsageError(f"there is no item {number} in the queue; 'rtface queue list' shows all")
                 state = _item(row, {row["runner"]: self._alive(row["runner"])}).state

@@ -1,0 +1,136 @@
+"""Sends hostile requests to a studio, and says whether it leaked anything or stopped answering.
+
+    python -m benchmarks.studio.hostile [--requests 10000] [--clients 200]
+
+The requests vary paths (climbing out of folders, encoded twice, with control characters), hosts, origins, methods,
+tokens, bodies, cut-short requests and WebSocket handshakes. First the clients connect: two thirds of them never send a
+request, the others never read. Prints JSON: responses by status, the time of an honest request meanwhile (milliseconds,
+50th, 95th and 99th percentile), memory before and after in MB, and what leaked. Exit code 1 where something leaked, a
+response had a status of 500, or an honest request had none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from rtface.studio.context import Studio
+from rtface.studio.folders import AllowedFolders
+from rtface.studio.server import StudioServer
+
+SECRET = b"5ecret-of-another-folder"
+PATHS = ("/", "/page/../server.py", "/page/%2e%2e/server.py", "/page/..%2fserver.py", "/page/%252e%252e/server.py",
+         "//etc/passwd", "/api/files?folder={up}", "/api/files?folder=%2F", "/api/films",
+         "/api/files?folder={films}%2F..%2Fsecret", "/api/files?folder={films}%00", "/api/films/1/media",
+         "/api/films/..%2F1/media", "/api/films/99999999999999999999/frame", "/api/queue/1/media/result",
+         "/api/queue/-1/pause", "/api/queue/99999999999999999999/pause", "/api/films/1/frame?settings={{", "/api/text",
+         "/api/about", "/api/events", "/\x01", "/" + "a" * 9000)
+BODIES = (b"", b"{", b"[]", b'{"path": "/etc/passwd"}', b'{"path": 7}', b"\xff" * 100, b"[" * 60_000, b"x" * 100_000)
+
+
+def main() -> None:
+    """Attacks, and prints JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--clients", type=int, default=200)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        os.environ["RTFACE_DATA"] = str(Path(name) / "data")
+        for folder in ("films", "secret"):
+            (Path(name) / folder).mkdir()
+        (Path(name) / "secret" / "file").write_bytes(SECRET)
+        films = Path(name) / "films"
+        server = StudioServer(Studio(AllowedFolders([films]), films / "uploads"), port=0)
+        stop, ready = threading.Event(), threading.Event()
+        thread = threading.Thread(target=server.run, args=(stop, ready.set))
+        thread.start()
+        ready.wait(20)
+        try:
+            found = _attack(server, films, asked.requests, asked.clients)
+        finally:
+            stop.set()
+            thread.join(20)
+    print(json.dumps(found))
+    sys.exit(1 if found["leaks"] or found["unanswered"] or "500" in found["statuses"] else 0)
+
+
+def _attack(server: StudioServer, films: Path, count: int, clients: int) -> dict[str, object]:
+    draw, before, statuses, leaks, honest = random.Random(7), _memory_mb(), Counter[str](), list[str](), list[float]()
+    idle = [_connect(server.port) for _ in range(clients)]
+    for number, client in enumerate(idle):
+        if number % 3 == 1:  # asks, and never reads
+            client.sendall(_request("GET", "/page/style.css", server, f"Authorization: Bearer {server.token}") * 20)
+    unanswered = 0
+    for number in range(count):
+        path = draw.choice(PATHS).format(films=str(films).replace("/", "%2F"), up=str(films.parent).replace("/", "%2F"))
+        right = f"Authorization: Bearer {server.token}"
+        token = draw.choice(("", "Authorization: Bearer x", right, right, right, "Cookie: rtface-app=\x07"))
+        extra = draw.choice(("", "", "", "Origin: http://evil.example", "Sec-Fetch-Site: cross-site", "Origin: null",
+                             "Transfer-Encoding: chunked", "Content-Length: 5\r\nContent-Length: 6",
+                             "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                             "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="))
+        method = draw.choice(("GET", "GET", "GET", "POST", "POST", "PUT", "DELETE", "TRACE", "CONNECT", "FOO",
+                              "GET /x HTTP/1.1\r\nX:"))
+        data = _request(method, path, server, token, extra, host=draw.choice((None,) * 6 + ("evil.example", "")),
+                        body=draw.choice(BODIES))
+        answer = _ask(server.port, data[:draw.randrange(len(data))] if draw.random() < 0.1 else data)
+        statuses[answer.split(b" ", 2)[1].decode("ascii", "replace") if answer.startswith(b"HTTP/") else "none"] += 1
+        if SECRET in answer or server.token.encode() in answer or b"Traceback" in answer:
+            leaks.append(f"{method[:10]} {path[:60]}")
+        if number % 50 == 0:
+            began = time.perf_counter()
+            said = _ask(server.port, _request("GET", "/api/about", server, right), 5.0)
+            honest.append(1e3 * (time.perf_counter() - began))
+            unanswered += b" 200 " not in said[:20]
+    for client in idle:
+        client.close()
+    return {"statuses": dict(statuses), "leaks": leaks[:10], "unanswered": unanswered,
+            "honest_ms": [round(float(ms), 1) for ms in np.percentile(honest, (50, 95, 99))],
+            "memory_mb": [before, _memory_mb()]}
+
+
+def _request(method: str, path: str, server: StudioServer, *headers: str, host: str | None = None,
+             body: bytes = b"") -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {f'127.0.0.1:{server.port}' if host is None else host}",
+             *(line for line in headers if line), *([f"Content-Length: {len(body)}"] if body else [])]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+def _connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+def _ask(port: int, data: bytes, patience: float = 0.3) -> bytes:
+    """What a server sends within some time; b"" for nothing."""
+    answer = b""
+    try:
+        with _connect(port) as client:
+            client.settimeout(patience)
+            client.sendall(data)
+            while len(answer) < 1 << 16 and (piece := client.recv(1 << 16)):
+                answer += piece
+                if b"\r\n\r\n" in answer:
+                    break
+    except OSError:
+        pass
+    return answer
+
+
+def _memory_mb() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") >> 20
+
+
+if __name__ == "__main__":
+    main()
