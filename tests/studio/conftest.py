@@ -23,13 +23,15 @@ class RunningStudio:
     """A studio that answers on a thread of this process.
 
     Attributes:
-        folder: its only folder, for films and uploads.
+        folder: the first of its folders, for films; uploads lie in another, as with ``rtface app``.
         server, studio: its parts.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.studio = Studio(AllowedFolders([folder]), folder / "uploads")
+        uploads = folder.parent / "uploads"
+        uploads.mkdir(exist_ok=True)
+        self.studio = Studio(AllowedFolders([folder, uploads]), uploads)
         self.server = StudioServer(self.studio, port=0)
         self._stop, ready = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self.server.run, args=(self._stop, ready.set))

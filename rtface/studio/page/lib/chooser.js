@@ -11,9 +11,9 @@ export function chooseFilm(chosen) {
   const list = h("div", { class: "stack" });
   const box = dialog(t("films.choose"), list);
 
-  async function roots() {
+  async function roots(first = false) {
     const { folders } = await api.get("/api/files");
-    if (folders.length === 1) return open(folders[0]);
+    if (first || folders.length === 1) return open(folders[0]);
     replace(list, folders.map((path) => row(path, true, () => open(path))));
     return list.querySelector("button")?.focus();
   }
@@ -36,5 +36,5 @@ export function chooseFilm(chosen) {
     entries.length ? null : emptyState(t("films.no_films"), t("films.no_films_hint")));
     (list.querySelector(".chooser-row") ?? list.querySelector("button"))?.focus();
   }
-  roots().catch(showError);
+  roots(true).catch(showError); // the folder named first; "Up" leads to the others
 }
