@@ -81,3 +81,5 @@ def test_nothing_is_wider_than_the_window(page: Any, studio: RunningStudio, widt
     page.set_viewport_size({"width": width, "height": 900})
     open_film(page, studio)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    frame, picture = (page.locator(name).bounding_box()["height"] for name in (".wipe", ".wipe-pictures"))
+    assert picture <= frame + 1  # nothing of the picture is cut off
