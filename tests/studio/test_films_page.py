@@ -46,12 +46,14 @@ def test_wipe_by_keyboard_and_undo(page: Any, studio: RunningStudio) -> None:
     assert wipe.get_attribute("aria-valuenow") == "0"
     page.keyboard.press("ArrowRight")
     assert wipe.get_attribute("aria-valuenow") == "2"
+    from playwright.sync_api import expect
+
     region = page.get_by_label("Region")
     region.select_option("head")
+    expect(region).to_have_value("head")
     page.locator("h1").click()
     page.keyboard.press("Control+z")
-    page.wait_for_function("document.querySelector('select[id]') && [...document.querySelectorAll('select')]"
-                           ".some(s => s.value === 'face')")
+    expect(region).to_have_value("face")
     page.keyboard.press(".")
     page.wait_for_function("Number(document.querySelector('.wipe').dataset.time) > 0.55")
 
