@@ -11,7 +11,7 @@ from time import perf_counter
 
 import cv2
 
-from rtface.errors import InputError, UsageError
+from rtface.errors import Closed, InputError, UsageError
 from rtface.frame import Bytes, Frame
 from rtface.options import Options
 from rtface.pipeline.build import engine_request, film_parts, open_film, open_runtime, segment_parts
@@ -62,6 +62,7 @@ class FrameRenderer:
         self._threads = Threads.for_film(None)
         self._tracker: Tracker | None = None
         self._runtimes: dict[str, tuple[Runtime, ExitStack]] = {}
+        self._closed = False
         self._at: float | None = None
         self._frames: list[Frame] = []
         self._last: tuple[float, int, Options, RenderedFrame] | None = None
@@ -77,8 +78,11 @@ class FrameRenderer:
         Raises:
             InputError: the film cannot be read there.
             MissingComponent, EngineError: the engine cannot be used.
+            Closed: after `close`.
         """
         with self._lock:
+            if self._closed:
+                raise Closed(f"{self._path.name}: another film was opened meanwhile; choose this one again")
             if self._last is not None and self._last[:3] == (time, side, options):
                 return self._last[3]
             began = perf_counter()
@@ -105,6 +109,7 @@ class FrameRenderer:
     def close(self) -> None:
         """Releases engines, tracker and frames."""
         with self._lock:
+            self._closed = True
             for _, stack in self._runtimes.values():
                 stack.close()
             self._runtimes.clear()

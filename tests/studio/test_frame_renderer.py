@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import rtface
-from rtface.errors import InputError
+from rtface.errors import Closed, InputError
 from rtface.options import Options
 from rtface.studio.frame_renderer import FrameRenderer
 from tests.studio.films import make_film
@@ -39,6 +39,8 @@ def test_rendered_frame_is_that_of_the_run(tmp_path: Path) -> None:
         assert renderer.render(0.85, 320, Options(engine="rtface-s")).time == pytest.approx(0.8)
     finally:
         renderer.close()
+    with pytest.raises(Closed):
+        renderer.render(0.8, 320, Options(engine="rtface-s"))
 
 
 def test_time_beyond_the_end_is_said(tmp_path: Path) -> None:
