@@ -71,7 +71,7 @@ class FaceNumbers:
         self._starts = [float(start) for start in plan.starts]
         self._segments: dict[int, dict[float, list[Known]]] = {}
         self.state: dict[str, Any] = folder.read(folder.numbers / "state.json") or {
-            "segments": 0, "highest": 0, "persons": None}
+            "segments": 0, "highest": 0}
 
     @property
     def searched(self) -> int:
@@ -107,10 +107,22 @@ class FaceNumbers:
         """
         number = self.searched
         self._folder.write(self._path(number), rows)
+        if persons and number + 1 < len(self._starts):
+            self._folder.write(self._persons(number + 1), persons.state(), private=True)
         self.state = {"segments": number + 1,
-                      "highest": max((self.highest, *(face[0] for _, faces in rows for face in faces))),
-                      "persons": persons.state() if persons and number + 1 < len(self._starts) else None}
+                      "highest": max((self.highest, *(face[0] for _, faces in rows for face in faces)))}
         self._folder.write(self._folder.numbers / "state.json", self.state)
+        for earlier in self._folder.numbers.glob("persons-*.json"):
+            if earlier != self._persons(self.searched) or self.complete:
+                earlier.unlink(missing_ok=True)
+
+    def persons(self) -> dict[str, Any] | None:
+        """What the search knows about persons, for `PersonRecogniser.restore`; None before the first segment."""
+        return self._folder.read(self._persons(self.searched))
+
+    def _persons(self, searched: int) -> Path:
+        """The file with embeddings after so many segments: readable by its owner only, removed with the next one."""
+        return self._folder.numbers / f"persons-{searched:05}.json"
 
     def _path(self, number: int) -> Path:
         return self._folder.numbers / f"{number:05}.json"
@@ -235,8 +247,8 @@ def _search(numbers: FaceNumbers, plan: JobPlan, options: Options, progress: Sho
         stages = Stages.open(options.stages, stats, origin=float(plan.begins), commercial_use=options.commercial_use)
         stack.callback(stages.close)
         stages.watch(tracker, options.tracker)
-        if persons is not None and numbers.state["persons"]:
-            persons.restore(numbers.state["persons"])
+        if persons is not None and (known := numbers.persons()) is not None:
+            persons.restore(known)
 
         def examined(frame: Frame) -> Sequence[Undecided]:
             return persons(frame, device.view) if persons is not None else ()

@@ -131,7 +131,7 @@ class JobFolder:
             why = error.strerror if isinstance(error, OSError) else "it is no JSON"
             raise InputError(f"{path}: cannot be read ({why}); begin again with --restart") from error
 
-    def write(self, path: Path, value: object, *, new: bool = False, sync: bool = True) -> bool:
+    def write(self, path: Path, value: object, *, new: bool = False, sync: bool = True, private: bool = False) -> bool:
         """Writes a JSON file in one step.
 
         Args:
@@ -139,6 +139,7 @@ class JobFolder:
             value: what is written.
             new: leave a file of that name as it is; then the result is False.
             sync: whether the disk has it before this returns.
+            private: whether only its owner may read it.
 
         Raises:
             OutputError: it cannot be written.
@@ -146,7 +147,7 @@ class JobFolder:
         work = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
         with self._errors("cannot be written to"):
             try:
-                with os.fdopen(os.open(work, NEW, 0o666), "wb") as file:
+                with os.fdopen(os.open(work, NEW, 0o600 if private else 0o666), "wb") as file:
                     file.write((json.dumps(value, separators=(",", ":")) if path.parent != self.path
                                 else json.dumps(value, indent=1)).encode() + b"\n")
                     file.flush()

@@ -134,7 +134,10 @@ def test_a_search_that_was_stopped_goes_on_with_its_numbers(film: Path, tmp_path
         halves.find_numbers(tick, stop)
     assert states == {"searching"} and halves.status().state == "waiting"
     assert 0 < FaceNumbers(halves.folder, halves.plan).searched < len(halves.plan)
+    (embeddings,) = halves.folder.numbers.glob("persons-*.json")
+    assert sys.platform == "win32" or embeddings.stat().st_mode & 0o077 == 0, "readable by others"
     halves.find_numbers()
+    assert not list(halves.folder.numbers.glob("persons-*")), "embeddings are kept after the search"
     one, other = (FaceNumbers(job.folder, job.plan) for job in (whole, halves))
     assert one.complete and other.complete and one.highest == other.highest == 6
     for time in np.arange(48) / 10:
