@@ -52,8 +52,9 @@ class FrameFilters:
         return frame if light is None else self.light.apply(frame, light, faces)
 
     def after(self, frame: Frame) -> Frame:
-        """The enhanced frame, with the stages applied."""
-        return self.stages.process(frame)
+        """The enhanced frame, with the stages applied; with the original as long as the preview needs it."""
+        done = self.stages.process(frame)
+        return replace(done, before=frame.before) if self.preview.wanted else done
 
     def shown(self, frame: Frame) -> None:
         """Gives the preview a frame that was written to the sinks, also a repeated one or a slate."""

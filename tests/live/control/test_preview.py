@@ -185,3 +185,17 @@ def test_a_slate_pairs_with_the_last_frame_of_the_same_time():
     filters.shown(first)
     assert [(before.image, after) for before, after in pairs] == [(first.before, first), (first.before, slate)]
     filters.close()
+
+
+def test_a_frame_keeps_its_original_through_the_filters():
+    pairs, filters = [], FrameFilters(Options(), Stats())
+    filters.preview.close()
+    filters.preview = SimpleNamespace(wanted=True, show=lambda before, after: pairs.append((before, after)),
+                                     close=lambda: None)
+    came = filters.before(frame(40, 2, captured_at=2.0), None, ())
+    came.make_writable()
+    np.frombuffer(came.image.planes[0], np.uint8)[:] = 90  # the enhancement
+    filters.shown(filters.after(came))
+    (pair,) = pairs
+    assert [int(np.frombuffer(one.image.planes[0], np.uint8)[0]) for one in pair] == [40, 90]
+    filters.close()
