@@ -38,6 +38,7 @@ PAGE = Path(__file__).with_name("page")
 _AREAS = (
     "files",
     "films",
+    "live",
     "queue",
 )
 """Modules of this package with a function ``routes(studio) -> list[BaseRoute]``; their paths begin with ``/api/``."""
@@ -115,6 +116,7 @@ class StudioServer:
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind((host, port))
+            self._socket.listen(CONNECTIONS)  # who reads the address at once is answered as soon as the server runs
         except OSError as error:
             self._socket.close()
             raise UsageError(f"--port {port}: the port is not available on {host} ({error.strerror}); give another, or "

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-VIEWS = ["films", "queue"]
+VIEWS = ["films", "live", "queue"]
 
 
 def test_every_text_is_there_in_both_languages() -> None:

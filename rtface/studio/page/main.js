@@ -6,7 +6,7 @@ import { LANGUAGES, language, loadTexts, setLanguage, t } from "./lib/text.js";
 import { showError, toast } from "./lib/ui.js";
 import { redo, undo } from "./lib/undo.js";
 
-const VIEWS = ["films", "queue"];
+const VIEWS = ["films", "live", "queue"];
 let leave = () => {};
 let shown = 0; // counts views, so that one that was left while it loaded is ended
 let main, lost, nav;
@@ -44,6 +44,7 @@ async function show() {
   leave();
   leave = () => {};
   drawNavigation(view);
+  document.body.classList.toggle("dock", view === "live" && rest[0] === "dock");
   document.title = `${t(`app.nav_${view}`)} · rtface`;
   const mine = ++shown;
   const root = h("div", { class: "view" });

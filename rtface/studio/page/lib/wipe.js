@@ -2,13 +2,13 @@
 import { h } from "./dom.js";
 import { t } from "./text.js";
 
+const picture = (label) => h("img", { alt: t(label), draggable: "false" });
+
 /**
- * A wipe. `show(before, after)` takes two image URLs and shows both at the same moment; `set(share)` moves the line;
+ * A wipe of two images, or of two other elements of one size. `show(before, after)` takes two image URLs and shows both at the same moment; `set(share)` moves the line;
  * `only(name)` shows "before" or "after" alone until `only(null)`; `zoom(factor)` 0 fits, 1 is a pixel for a pixel.
  */
-export function wipe() {
-  const before = h("img", { alt: t("app.wipe_before"), draggable: "false" });
-  const after = h("img", { alt: t("app.wipe_after"), draggable: "false" });
+export function wipe(before = picture("app.wipe_before"), after = picture("app.wipe_after")) {
   const line = h("div", { class: "wipe-line", role: "slider", tabindex: 0, "aria-label": t("app.wipe"), "aria-valuemin": 0, "aria-valuemax": 100 });
   const labels = [h("span", { class: "wipe-label left" }, t("app.wipe_before")), h("span", { class: "wipe-label right" }, t("app.wipe_after"))];
   const pictures = h("div", { class: "wipe-pictures" }, after, before, line, labels);

@@ -1,0 +1,212 @@
+"""Live runs in the studio: devices, start and stop, settings while it runs, the preview, and presets by name."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from rtface import plugins
+from rtface.errors import InputMissing, OutputError, UsageError
+from rtface.live.addresses import parse_address
+from rtface.live.devices.listing import devices
+from rtface.redaction import shown
+from rtface.stages.options import described
+from rtface.studio.context import Studio
+from rtface.studio.http import answers_errors, in_thread, json_body
+from rtface.studio.live_run import LiveRun, live_options, plan_live_run
+from rtface.util.files import write_atomically
+from rtface.util.paths import data_dir
+
+_POLL_S = 0.5
+_PIECE = 16 * 1024
+"""Bytes of the preview that wait here, at most: a page that reads slowly gets fewer pictures, not older ones."""
+_NO_RUN = {"state": "none"}
+
+
+def routes(studio: Studio) -> list[BaseRoute]:
+    """The routes below ``/api/live``."""
+    live = _Live(studio)
+
+    async def found(request: Request) -> Response:
+        return JSONResponse(await in_thread(_devices))
+
+    async def state(request: Request) -> Response:
+        live.watch()
+        return JSONResponse(await in_thread(live.state))
+
+    async def start(request: Request) -> Response:
+        await in_thread(live.start, await json_body(request))
+        live.watch()
+        return JSONResponse(await in_thread(live.state))
+
+    async def restart(request: Request) -> Response:
+        await in_thread(live.restart, (await json_body(request)).get("settings"))
+        return JSONResponse(await in_thread(live.state))
+
+    async def stop(request: Request) -> Response:
+        await in_thread(live.stop)
+        return JSONResponse(await in_thread(live.state))
+
+    async def change(request: Request) -> Response:
+        body = await json_body(request)
+        return JSONResponse(await in_thread(live.running().set, body.get("name"), body.get("value")))
+
+    async def preview(request: Request) -> Response:
+        while (port := live.running().port) is None:  # it is starting
+            await asyncio.sleep(0.1)
+        return await _preview(port)
+
+    async def presets(request: Request) -> Response:
+        if request.method == "PUT":
+            await in_thread(_keep, request.path_params["name"], await json_body(request))
+        elif request.method == "DELETE":
+            await in_thread(_forget, request.path_params["name"])
+        return JSONResponse({"presets": await in_thread(_presets)})
+
+    named = Route("/api/live/presets/{name}", answers_errors(presets), methods=["PUT", "DELETE"])
+    return [Route("/api/live", answers_errors(state)), Route("/api/live/devices", answers_errors(found)),
+            Route("/api/live/start", answers_errors(start), methods=["POST"]),
+            Route("/api/live/restart", answers_errors(restart), methods=["POST"]),
+            Route("/api/live/stop", answers_errors(stop), methods=["POST"]),
+            Route("/api/live/set", answers_errors(change), methods=["POST"]),
+            Route("/api/live/preview", answers_errors(preview)),
+            Route("/api/live/presets", answers_errors(presets)), named]
+
+
+class _Live:
+    """The live run of this studio; one at a time."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+        self._run: LiveRun | None = None
+        self._watching: asyncio.Task[None] | None = None
+        studio.closing.callback(self.stop)
+
+    def running(self) -> LiveRun:
+        """The run; InputMissing without one."""
+        if self._run is None or not self._run.alive:
+            raise InputMissing("there is no live run; start one")
+        return self._run
+
+    def state(self) -> dict[str, Any]:
+        """The run as the page gets it, or that there is none."""
+        return self._run.state() if self._run is not None else _NO_RUN
+
+    def start(self, body: dict[str, Any]) -> None:
+        """Starts a run; UsageError where one runs."""
+        if self._run is not None and self._run.alive:
+            raise UsageError("a live run is on; stop it before another one starts")
+        self._run = LiveRun(plan_live_run(self._studio.folders, body.get("source"), body.get("output"),
+                                          body.get("settings", {})))
+
+    def restart(self, settings: object) -> None:
+        """Ends the run and starts it with other settings, between the same source and output."""
+        plan = replace(self.running().plan, options=live_options(self._studio.folders, settings))
+        self.stop()
+        self._run = LiveRun(plan)
+
+    def stop(self) -> None:
+        """Ends the run, if there is one."""
+        if self._run is not None:
+            self._run.stop()
+
+    def watch(self) -> None:
+        """Publishes the run's state from now on, while a page is open."""
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._publish())
+
+    async def _publish(self) -> None:
+        last: dict[str, Any] | None = None
+        while True:
+            await asyncio.sleep(_POLL_S)
+            if self._run is None or not self._studio.events.watched:
+                continue
+            if (now := await in_thread(self.state)) != last:
+                last = now
+                self._studio.events.publish("live", now, keep=True)
+
+
+def _devices() -> dict[str, Any]:
+    """Cameras and virtual cameras, and the overlays that are installed, each with its help."""
+    return {"devices": [device.to_json() for device in devices()],
+            "overlays": [{"name": name, "help": described(name)} for name in sorted(plugins.installed("stage"))]}
+
+
+async def _preview(port: int) -> Response:
+    """The preview of a run's control server, passed on as it comes."""
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=_PIECE)
+        writer.write(f"GET /preview.mjpeg HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        raise InputMissing("the live run has ended; start it again") from None
+    kind = next((line.partition(":")[2].strip() for line in head.split("\r\n")
+                 if line.lower().startswith("content-type:")), "")
+    if not kind.startswith("multipart/"):
+        writer.close()
+        raise UsageError("four previews of this run are open, which is the most; close one")
+
+    async def pieces() -> AsyncIterator[bytes]:
+        try:
+            while piece := await reader.read(_PIECE):
+                yield piece
+        except OSError:
+            pass  # the run has ended
+        finally:
+            writer.close()
+
+    return StreamingResponse(pieces(), media_type=kind, headers={"cache-control": "no-store"})
+
+
+# -- presets ----------------------------------------------------------------------------------------------------
+
+
+def _file() -> Path:
+    return data_dir() / "live-presets.json"
+
+
+def _presets() -> dict[str, Any]:
+    try:
+        value = json.loads(_file().read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        raise InputMissing(f"{_file()} cannot be read; move it away to begin with no presets") from None
+    return value if isinstance(value, dict) else {}
+
+
+def _keep(name: str, preset: dict[str, Any]) -> None:
+    """Keeps a preset under a name, replacing one of that name.
+
+    Raises:
+        UsageError: no usable name, or an address with a password or key in it, which is never written down.
+    """
+    if not 1 <= len(name) <= 60 or not name.isprintable():
+        raise UsageError("a preset needs a name of 1 to 60 characters")
+    kept = {key: preset[key] for key in ("source", "output", "settings") if key in preset}
+    for what in ("source", "output"):
+        address = kept.get(what)
+        if isinstance(address, str) and address and parse_address(address).kind == "stream" and (
+                shown(address) != address or "?" in address.replace("?listen", "")):
+            raise UsageError(f"the address of the {what} holds a key or password, which a preset does not keep; "
+                             "leave it out, and write it in when you start")
+    _write(_presets() | {name: kept})
+
+
+def _forget(name: str) -> None:
+    _write({key: value for key, value in _presets().items() if key != name})
+
+
+def _write(presets: dict[str, Any]) -> None:
+    try:
+        write_atomically(_file(), json.dumps(presets, indent=1, ensure_ascii=False).encode() + b"\n")
+    except OSError as error:
+        raise OutputError(f"{_file()}: cannot be written ({error.strerror})") from error

@@ -1,0 +1,217 @@
+"""A live run in a process of its own, driven over its control server."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from rtface import plugins
+from rtface.concurrency.threads import start_thread
+from rtface.errors import UsageError
+from rtface.live.addresses import LIVE_SCHEMES, LiveAddress, check_addresses, is_live, parse_address
+from rtface.options import Options
+from rtface.redaction import redacted
+from rtface.stages.options import Spec
+from rtface.studio.folders import AllowedFolders
+
+SETTINGS = ("engine", "strength", "light", "cpu_budget", "stages", "also")
+"""The options of a live run that the page sets."""
+_CONTROLS = ("strength", "light", "cpu_budget")
+_ADDRESS = re.compile(r"control: http://127\.0\.0\.1:(\d+)")
+_FILES = ("file", "font")
+"""Options of overlays that name a file."""
+_LINES = 40
+_ANSWER_S, _QUIT_S, _TERMINATE_S = 2.0, 5.0, 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class LivePlan:
+    """What a live run is started with, checked.
+
+    Attributes:
+        source, output: with their secrets; `str()` shows them without.
+        options: those that the page set, by name.
+    """
+
+    source: LiveAddress
+    output: LiveAddress
+    options: dict[str, Any]
+
+    def command(self) -> tuple[list[str], dict[str, str]]:
+        """The command line, and the environment variables that keep addresses out of it."""
+        words, given = list[str](), dict[str, str]()
+        for name, value in self.options.items():
+            if name == "stages":
+                words += [f"--stage={stage}" for stage in value]
+            else:
+                words.append(f"--{name.replace('_', '-')}={value}")
+        ends = list[str]()
+        for variable, end in (("RTFACE_STUDIO_SOURCE", self.source), ("RTFACE_STUDIO_OUTPUT", self.output)):
+            ends.append(f"env:{variable}" if end.kind == "stream" else end.name if end.kind == "file" else str(end))
+            if end.kind == "stream":
+                given[variable] = end.name
+        return [sys.executable, "-m", "rtface", "run", *words, "--control=0", "--", *ends], given
+
+
+def plan_live_run(folders: AllowedFolders, source: object, output: object, settings: object) -> LivePlan:
+    """Checks what the page asks for.
+
+    Args:
+        folders: that films and recordings have to lie in.
+        source, output: addresses as the command line takes them; no ``env:NAME`` and no ``@FILE``.
+        settings: of `SETTINGS`.
+
+    Raises:
+        UsageError: an address, a path or a setting that cannot be used.
+    """
+    plan = LivePlan(_end(folders, source, "source"), _end(folders, output, "output"), live_options(folders, settings))
+    check_addresses(plan.source, plan.output)
+    if not is_live(plan.source, plan.output):
+        raise UsageError("one of source and output has to be live: a camera, a stream or a virtual camera; "
+                         "open a film under Films")
+    return plan
+
+
+def live_options(folders: AllowedFolders, settings: object) -> dict[str, Any]:
+    """The options that the page's settings mean; raises as `plan_live_run`."""
+    if not isinstance(settings, dict):
+        raise UsageError("settings must be a JSON object")
+    options: dict[str, Any] = {str(key): value for key, value in settings.items() if value not in (None, "", [])}
+    if unknown := set(options) - set(SETTINGS):
+        raise UsageError(f"{sorted(unknown)[0][:40]} is no setting of a live run here; there is {', '.join(SETTINGS)}")
+    if "also" in options:
+        options["also"] = str(folders.path(options["also"]))
+    checked = Options.of(options)
+    if "stages" in options:
+        options["stages"] = list(checked.stages)
+        for stage in checked.stages:
+            _check_overlay(folders, stage)
+    return options
+
+
+def _end(folders: AllowedFolders, name: object, what: str) -> LiveAddress:
+    if not isinstance(name, str) or not name.strip():
+        raise UsageError(f"choose a {what} for the live run")
+    address = parse_address(name.strip())
+    if address.kind == "file":
+        return LiveAddress("file", str(folders.path(address.name)))
+    if address.kind == "stream" and address.scheme not in (*LIVE_SCHEMES, "http", "https"):
+        raise UsageError(f"{address}: a live run takes {', '.join(LIVE_SCHEMES)}, http and https")
+    if address.kind in ("camera", "vcam") and address.name.startswith("-"):
+        raise UsageError(f"{address}: there is no such device")
+    return address
+
+
+def _check_overlay(folders: AllowedFolders, text: str) -> None:
+    """UsageError for a stage that is not installed by name, or that reads a file outside the folders."""
+    spec = Spec.parse(text)
+    if spec.name not in (names := sorted(plugins.installed("stage"))):
+        raise UsageError(f"{spec.name[:40]}: there is no such overlay; there is {', '.join(names) or 'none'}")
+    for key, value in (spec.values or {}).items():
+        if key in _FILES or (key == "template" and "." in value):
+            folders.path(value)
+
+
+class LiveRun:
+    """One live run; its process ends with `stop`, or with the studio.
+
+    Attributes:
+        plan: what it was started with.
+    """
+
+    def __init__(self, plan: LivePlan) -> None:
+        self.plan = plan
+        self._lines = deque[str](maxlen=_LINES)
+        self._port: int | None = None
+        self._stopped = False
+        command, given = plan.command()
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                         stderr=subprocess.PIPE, env={**os.environ, **given})
+        self._reader = start_thread("live run", self._read)
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        return self._process.poll() is None
+
+    @property
+    def port(self) -> int | None:
+        """Port of its control server on this machine; None before that answers, and after the end."""
+        return self._port if self.alive else None
+
+    def state(self) -> dict[str, Any]:
+        """The run as the page gets it: "state" is starting, running, ended or failed; "status" as `/status` says."""
+        code = self._process.poll()
+        told = {"source": str(self.plan.source), "output": str(self.plan.output), "settings": self.plan.options,
+                "lines": list(self._lines)[-8:], "status": None, "error": None}
+        if code is None:
+            status = self._ask("GET", "/status") if self._port is not None else None
+            return told | {"state": "running" if status else "starting", "status": status}
+        self._reader.join(1.0)
+        if code == 0 or self._stopped:
+            return told | {"state": "ended"}
+        said = [line for line in self._lines if not line.startswith("live ")]
+        return told | {"state": "failed", "lines": list(self._lines)[-8:],
+                       "error": said[-1] if said else f"the run ended by itself (code {code}); start it again"}
+
+    def set(self, name: object, value: object) -> dict[str, Any]:
+        """Changes enabled, strength, light or cpu_budget; gives all four.
+
+        Raises:
+            UsageError: another name, a value out of range, or no run.
+        """
+        if name == "enabled" and isinstance(value, bool):
+            path = "/on" if value else "/off"
+        elif name in _CONTROLS and isinstance(value, (int, float)) and not isinstance(value, bool):
+            path = f"/{name}?value={float(value)}"
+        else:
+            raise UsageError(f"a live run sets enabled to true or false, and {', '.join(_CONTROLS)} to a number from "
+                             "0 to 1")
+        if (answer := self._ask("POST", path)) is None:
+            raise UsageError("the live run does not answer; stop it and start it again")
+        if "error" in answer:
+            raise UsageError(str(answer["error"]))
+        return answer
+
+    def stop(self) -> None:
+        """Ends the run as `q` does, and by force where it does not end within some seconds."""
+        self._stopped = True
+        self._ask("POST", "/quit")
+        for end, seconds in ((lambda: None, _QUIT_S if self._port else 0.0), (self._process.terminate, _TERMINATE_S),
+                             (self._process.kill, _TERMINATE_S)):
+            end()
+            try:
+                self._process.wait(seconds)
+                return
+            except subprocess.TimeoutExpired:
+                continue
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        for raw in self._process.stderr:
+            line = raw.decode("utf-8", "replace").rstrip().removeprefix("rtface: ")
+            if match := _ADDRESS.search(line):
+                self._port = int(match[1])
+            elif line:
+                self._lines.append(redacted(line))
+
+    def _ask(self, method: str, path: str) -> dict[str, Any] | None:
+        """The answer of the control server; None where it does not answer."""
+        if (port := self.port) is None:
+            return None
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_S)
+        try:
+            connection.request(method, path)
+            return json.loads(connection.getresponse().read())
+        except (OSError, ValueError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+

@@ -1,0 +1,107 @@
+// A live run while it runs: before | after, its controls, and what it says about itself.
+import { api } from "../../lib/api.js";
+import { h, replace } from "../../lib/dom.js";
+import { graph } from "../../lib/graph.js";
+import { shortcuts } from "../../lib/keys.js";
+import { watchPreview } from "../../lib/preview.js";
+import { clock, number, percent, t } from "../../lib/text.js";
+import { badge, button, note, slider } from "../../lib/ui.js";
+import { change, forget } from "../../lib/undo.js";
+import { wipe } from "../../lib/wipe.js";
+import { chosenOf, overlayList, stages } from "./overlays.js";
+
+const LATENCY = [["p50", "--good", []], ["p95", "--warn", [6, 3]], ["p99", "--bad", [2, 3]]];
+
+export async function mountMonitor(root, run, { changed }) {
+  forget();
+  const pictures = ["before", "after"].map((name) => h("canvas", { role: "img", "aria-label": t(`app.wipe_${name}`), width: 16, height: 9 }));
+  const player = wipe(...pictures);
+  const ending = new AbortController();
+  let pairs = 0;
+  watchPreview("/api/live/preview", (pair) => {
+    const width = pair.width / 2;
+    pictures.forEach((canvas, k) => {
+      if (canvas.width !== width || canvas.height !== pair.height) {
+        Object.assign(canvas, { width, height: pair.height });
+        player.element.style.setProperty("--aspect", `${width} / ${pair.height}`);
+      }
+      canvas.getContext("2d").drawImage(pair, -k * width, 0);
+    });
+    player.element.dataset.pairs = ++pairs;
+  }, ending.signal);
+
+  const values = { enabled: true, strength: 1, light: 0, cpu_budget: 1 };
+  async function send(name, value) {
+    Object.assign(values, await api.post("/api/live/set", { name, value }));
+    draw();
+  }
+  const set = (name, value) => {
+    const old = values[name];
+    return change(() => send(name, value), () => send(name, old), { group: `live-${name}` });
+  };
+  const sliders = Object.fromEntries(["strength", "light", "cpu_budget"].map((name) =>
+    [name, slider(t(name === "strength" ? "films.strength" : `live.${name}`), values[name], (value, final) => { if (final) set(name, value); }, { min: name === "cpu_budget" ? 0.05 : 0 })]));
+  const power = button("", () => set("enabled", !values.enabled), { kind: "live-power" });
+  const stop = button(t("live.stop"), async () => changed(await api.post("/api/live/stop")), { kind: "danger" });
+  const alerts = h("div", { class: "stack", role: "status" });
+  const figures = h("dl", { class: "facts number" });
+  const plot = graph(LATENCY, { label: t("live.latency_graph") });
+  const title = h("h1", {}, t("live.title"));
+  const ends = h("p", { class: "quiet-text" });
+
+  function draw() {
+    power.setAttribute("aria-pressed", String(values.enabled));
+    power.textContent = values.enabled ? t("live.on") : t("live.off");
+    for (const [name, control] of Object.entries(sliders)) if (document.activeElement !== control.input) control.show(values[name]);
+  }
+
+  function update(now) {
+    ends.textContent = `${now.source} → ${now.output}`;
+    const status = now.status;
+    if (!status) { replace(alerts, note(t("live.starting"))); return; }
+    for (const name of Object.keys(values)) values[name] = status[name];
+    draw();
+    const troubles = [...(status.paused ? [t("live.paused", { why: status.paused })] : []), ...status.alerts,
+      ...[status.source, ...status.sinks].filter((end) => end.state !== "live").map((end) => `${end.name}: ${end.state} ${end.detail}`)];
+    replace(alerts, troubles.map((text) => note(text, "warn")), status.warnings.map((text) => note(text)));
+    const { p50, p95, p99 } = status.latency_ms;
+    if (p50 !== undefined) plot.add([p50, p95, p99]);
+    const dropped = Object.values(status.dropped).reduce((a, b) => a + b, 0);
+    replace(figures, [
+      ["live.fps", number(status.fps, 1)], ["live.faces", number(status.faces)],
+      ["live.latency", p50 === undefined ? "–" : `${number(p50)} / ${number(p95)} / ${number(p99)} ms`],
+      ["live.dropped", number(dropped)],
+      ["live.level", status.ladder || t("live.level_full")],
+      ["live.processor", status.cpu_share === null ? "–" : percent(status.cpu_share)],
+      ["live.left", status.cpu_share === null ? "–" : percent(Math.max(0, status.cpu_budget - status.cpu_share))],
+      ["live.time", clock(status.seconds)],
+      ...status.sinks.map((end) => [null, end.frames, end.name])].map(([key, value, name]) =>
+        [h("dt", {}, key ? t(key) : t("live.frames_to", { name })), h("dd", {}, value)]));
+  }
+
+  const { overlays } = await api.get("/api/live/devices");
+  const chosen = chosenOf(run.settings.stages ?? []);
+  const drawn = h("details", { class: "card stack", open: Object.keys(chosen).length > 0 }, h("summary", {}, h("strong", {}, t("live.overlays"))),
+    overlayList(overlays, chosen), h("p", { class: "quiet-text" }, t("live.overlay_restart")),
+    button(t("live.overlay_apply"), async () => {
+      const { enabled, ...now } = values;
+      await changed(await api.post("/api/live/restart", { settings: { ...run.settings, ...now, stages: stages(chosen) } }));
+    }, { kind: "small" }));
+  const controls = h("aside", { class: "card stack", "aria-label": t("films.controls") }, h("div", { class: "row" }, power, stop),
+    Object.values(sliders),
+    run.settings.also ? h("p", {}, badge(t("live.recording", { name: run.settings.also.split(/[\\/]/).pop() }), "bad")) : null);
+  const numbers = h("section", { class: "card stack" }, h("h2", {}, t("live.figures")), figures,
+    h("div", { class: "row live-legend" }, LATENCY.map(([name, colour]) => h("span", { class: `live-key ${name}` }, name)), h("span", { class: "quiet-text" }, "ms")), plot.element);
+  replace(root, h("div", { class: "head" }, title, ends), alerts, h("div", { class: "live-columns" },
+    player.element, h("div", { class: "stack live-side" }, controls, drawn), numbers));
+  const endKeys = shortcuts({
+    " ": ["live.key_toggle", () => power.click()],
+    "+": ["live.key_stronger", () => set("strength", Math.min(1, values.strength + 0.1))],
+    "-": ["live.key_weaker", () => set("strength", Math.max(0, values.strength - 0.1))],
+    b: ["films.key_before", () => player.only("before")],
+  });
+  addEventListener("keyup", (event) => { if (event.key === "b") player.only(null); }, { signal: ending.signal });
+  draw();
+  update(run);
+  return { end() { ending.abort(); endKeys(); }, update };
+}

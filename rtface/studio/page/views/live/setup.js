@@ -1,0 +1,108 @@
+// Setting up a live run: source, output, recording, engine, overlays, and presets by name.
+import { api } from "../../lib/api.js";
+import { chooseFilm } from "../../lib/chooser.js";
+import { h, replace } from "../../lib/dom.js";
+import { t } from "../../lib/text.js";
+import { button, confirm, field, note, select, slider, toast } from "../../lib/ui.js";
+import { overlayList, stages } from "./overlays.js";
+
+const remembered = { source: "", output: "", settings: {} }; // while the page is open
+const ENGINES = ["auto", "default", "light"];
+
+export async function mountSetup(root, run, { changed }) {
+  const [{ devices, overlays }, { presets }, { folders }] = await Promise.all(
+    [api.get("/api/live/devices"), api.get("/api/live/presets"), api.get("/api/files")]);
+  const values = remembered;
+  const error = h("div", { "aria-live": "polite" });
+  const form = h("div", { class: "live-setup" });
+
+  const draw = () => replace(form,
+    h("section", { class: "card stack" }, h("h2", {}, t("live.source")), source(devices, values, draw)),
+    h("section", { class: "card stack" }, h("h2", {}, t("live.output")), output(devices, values, folders, draw)),
+    h("section", { class: "card stack" }, h("h2", {}, t("live.look")), look(values)),
+    h("section", { class: "card stack live-wide" }, h("h2", {}, t("live.overlays")), overlayList(overlays, values.settings.stages ??= {})));
+
+  const start = button(t("live.start"), async () => changed(await api.post("/api/live/start",
+    { source: values.source, output: values.output, settings: tidy(values.settings) })), { kind: "primary" });
+  const kept = h("div", { class: "row" });
+  drawPresets(kept, presets, values, draw);
+  replace(root, h("div", { class: "head" }, h("h1", {}, t("live.title")), start), error, kept, form);
+  draw();
+
+  function update(now) {
+    replace(error, now.state === "failed" ? note([h("p", {}, h("strong", {}, t("live.failed"))), h("p", {}, now.error)], "bad") :
+      now.state === "ended" ? note(t("live.ended")) : null);
+  }
+  update(run);
+  return { end() {}, update };
+}
+
+const tidy = (settings) => ({ ...settings, stages: stages(settings.stages ?? {}) });
+
+/** A choice of devices, and of addresses that are typed. */
+function choice(label, offered, kinds, values, key, draw) {
+  const known = offered.map(([address]) => address);
+  const kind = known.includes(values[key]) ? values[key] : values[`${key}Kind`] ?? offered[0]?.[0] ?? kinds[0][0];
+  if (!values[key] && known.includes(kind)) values[key] = kind;
+  return [select(label, [...offered, ...kinds], kind, (now) => {
+    values[`${key}Kind`] = now;
+    values[key] = known.includes(now) ? now : "";
+    draw();
+  }), kind];
+}
+
+function typed(label, values, key, help) {
+  const input = h("input", { type: "text", value: values[key] ?? "", spellcheck: "false", oninput: () => { values[key] = input.value; } });
+  return field(label, input, { help });
+}
+
+function source(devices, values, draw) {
+  const cameras = devices.filter((one) => one.kind === "camera").map((one) => [one.address, `${one.name} (${one.address})`]);
+  const [control, kind] = choice(t("live.source_from"), cameras, [["stream", t("live.stream")], ["film", t("live.film")]], values, "source", draw);
+  return [control,
+    cameras.length ? null : note([h("p", {}, t("live.no_camera")), h("a", { href: "#/live", onclick: () => draw() }, t("live.no_camera_hint"))]),
+    kind === "stream" ? typed(t("live.address"), values, "source", t("live.source_help")) : null,
+    kind === "film" ? [typed(t("live.path"), values, "source", t("live.film_help")),
+      button(t("films.choose"), () => chooseFilm((path) => { values.source = path; draw(); }), { kind: "small" })] : null];
+}
+
+function output(devices, values, folders, draw) {
+  const cameras = devices.filter((one) => one.kind === "virtual camera").map((one) => [one.address, `${one.name} (${one.address})`]);
+  const [control, kind] = choice(t("live.output_to"), [...cameras, ["null:", t("live.only_look")]],
+    [["stream", t("live.stream")], ["film", t("live.file")]], values, "output", draw);
+  const record = h("input", { type: "text", value: values.settings.also ?? "", spellcheck: "false", placeholder: `${folders[0]}/recording.mkv`,
+    oninput: () => { values.settings.also = record.value; } });
+  return [control, cameras.length ? null : h("p", { class: "quiet-text" }, t("live.no_virtual_camera")),
+    kind === "stream" ? typed(t("live.address"), values, "output", t("live.output_help")) : null,
+    kind === "film" ? typed(t("live.path"), values, "output", t("live.file_help", { folder: folders[0] })) : null,
+    field(t("live.record"), record, { help: t("live.record_help") })];
+}
+
+function look(values) {
+  const settings = values.settings;
+  const set = (name) => (value) => { settings[name] = value; };
+  return [select(t("films.engine"), ENGINES.map((name) => [name, t(name === "auto" ? "live.engine_auto" : `films.engine_${name}`)]), settings.engine ?? "auto", set("engine")),
+    slider(t("films.strength"), settings.strength ?? 1, set("strength")),
+    slider(t("live.light"), settings.light ?? 0, set("light"), { help: t("live.light_help") }),
+    slider(t("live.cpu_budget"), settings.cpu_budget ?? 1, set("cpu_budget"), { min: 0.05, help: t("live.cpu_budget_help") })];
+}
+
+function drawPresets(element, presets, values, draw) {
+  const names = Object.keys(presets);
+  const name = h("input", { type: "text", maxlength: 60, "aria-label": t("live.preset_name"), placeholder: t("live.preset_name") });
+  const redraw = (now) => drawPresets(element, now, values, draw);
+  replace(element,
+    names.map((one) => h("span", { class: "live-preset" }, button(one, () => {
+      Object.assign(values, { sourceKind: undefined, outputKind: undefined }, structuredClone(presets[one]));
+      for (const key of ["source", "output"]) values[`${key}Kind`] = /^\w+:\/\//.test(values[key]) ? "stream" : values[key] ? "film" : undefined;
+      draw();
+    }, { kind: "small" }), button("×", async () => {
+      if (await confirm(t("live.preset_remove_title", { name: one }), t("live.preset_remove_text"), t("live.preset_remove")))
+        redraw((await api.delete(`/api/live/presets/${encodeURIComponent(one)}`)).presets);
+    }, { kind: "small quiet", "aria-label": t("live.preset_remove_name", { name: one }) }))),
+    h("span", { class: "live-preset" }, name, button(t("live.preset_save"), async () => {
+      const { source: from, output: to, settings } = values;
+      redraw((await api.put(`/api/live/presets/${encodeURIComponent(name.value)}`, { source: from, output: to, settings })).presets);
+      toast(t("live.preset_saved"));
+    }, { kind: "small" })));
+}

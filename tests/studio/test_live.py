@@ -1,0 +1,129 @@
+"""Live runs over HTTP and in a real browser: the run is a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rtface.studio import live_run
+from tests.studio.conftest import RunningStudio
+from tests.studio.films import make_film
+from tests.studio.test_access import ask
+
+pytest.importorskip("skimage")
+
+
+def call(studio: RunningStudio, method: str, route: str, /, **body: Any) -> tuple[int, Any]:
+    return ask(studio, method, route, json.dumps(body).encode())
+
+
+def until(studio: RunningStudio, state: str) -> dict[str, Any]:
+    """The live run, once it is in this state."""
+    for _ in range(200):
+        run = ask(studio, "GET", "/api/live")[1]
+        if run["state"] == state:
+            return run
+        time.sleep(0.1)
+    raise AssertionError(run)
+
+
+@pytest.fixture
+def film(studio: RunningStudio) -> Path:
+    return make_film(studio.folder / "film.mp4", seconds=20, rate=2)
+
+
+def test_a_run_is_started_changed_and_stopped(studio: RunningStudio, film: Path) -> None:
+    recording = studio.folder / "recording.mkv"
+    start = {"source": str(film), "output": "null:", "settings": {"strength": 0.5, "also": str(recording)}}
+    assert call(studio, "POST", "/api/live/set", name="strength", value=1)[0] == 404
+    assert call(studio, "POST", "/api/live/start", **start)[0] == 200
+    status = until(studio, "running")["status"]
+    assert status["strength"] == 0.5 and status["enabled"] and status["sinks"][1]["name"] == str(recording)
+    assert call(studio, "POST", "/api/live/start", **start)[0] == 400, "two runs"
+    assert call(studio, "POST", "/api/live/set", name="enabled", value=False)[1]["enabled"] is False
+    for name, value in (("strength", 2), ("strength", "1"), ("enabled", 1), ("quit", True), ([], 1)):
+        assert call(studio, "POST", "/api/live/set", name=name, value=value)[0] == 400, (name, value)
+    assert call(studio, "POST", "/api/live/restart", settings={"light": 0.25})[0] == 200
+    assert until(studio, "running")["status"]["light"] == 0.25
+    assert call(studio, "POST", "/api/live/stop")[1]["state"] == "ended"
+    assert recording.stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_a_run_that_dies_is_reported(studio: RunningStudio, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+    popen = live_run.subprocess.Popen
+    monkeypatch.setattr(live_run.subprocess, "Popen", lambda *a, **k: started.append((p := popen(*a, **k)).pid) or p)
+    call(studio, "POST", "/api/live/start", source=str(film), output="null:")
+    until(studio, "running")
+    os.kill(started[0], signal.SIGKILL)
+    assert until(studio, "failed")["error"]
+    call(studio, "POST", "/api/live/start", source="camera:no such camera", output="null:")
+    assert "no such camera" in until(studio, "failed")["error"]
+
+
+@pytest.mark.parametrize("body", [
+    {"source": "/etc/passwd"}, {"source": "@/etc/passwd"}, {"source": "env:HOME"}, {"source": "concat://x"},
+    {"source": "file:///etc/passwd"}, {"source": "--help"}, {"source": None}, {"source": "null:"},
+    {"output": "/etc/x.mkv"}, {"output": "camera:0"}, {"settings": {"also": "/etc/x.mkv"}}, {"settings": []},
+    {"settings": {"strength": 7}}, {"settings": {"control": 1}}, {"settings": {"stages": ["os.path"]}},
+    {"settings": {"stages": ["picture:file=/etc/passwd"]}}, {"settings": {"stages": 3}}], ids=str)
+def test_what_is_not_allowed_starts_nothing(studio: RunningStudio, body: dict[str, Any]) -> None:
+    status, value = call(studio, "POST", "/api/live/start", **{"source": "camera:0", "output": "null:"} | body)
+    assert status == 400 and value["error"]
+    assert ask(studio, "GET", "/api/live")[1]["state"] == "none"
+
+
+def test_addresses_are_not_in_the_command_line(studio: RunningStudio) -> None:
+    plan = live_run.plan_live_run(studio.studio.folders, "rtmp://u:secret@host/app/key", "null:", {})
+    command, given = plan.command()
+    assert "secret" not in " ".join(command) and "key" not in " ".join(command) and "secret" in str(given)
+    assert "secret" not in str(plan.source)
+
+
+def test_presets_outlast_the_server(start_studio: Callable[[], RunningStudio]) -> None:
+    preset = {"source": "camera:0", "output": "vcam:", "settings": {"strength": 0.5}}
+    first = start_studio()
+    assert call(first, "PUT", "/api/live/presets/call", **preset)[0] == 200
+    for address in ("rtmp://live.example/app/key", "srt://host:9?passphrase=secret"):
+        status, value = call(first, "PUT", "/api/live/presets/stream", **preset | {"output": address})
+        assert status == 400 and "key or password" in value["error"]
+    first.close()
+    second = start_studio()
+    assert ask(second, "GET", "/api/live/presets")[1] == {"presets": {"call": preset}}
+    assert call(second, "DELETE", "/api/live/presets/call")[1] == {"presets": {}}
+
+
+@pytest.mark.slow
+def test_live_view_shows_and_changes_a_run(page: Any, studio: RunningStudio, film: Path) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+    from playwright.sync_api import expect
+
+    page.get_by_role("link", name="Live").click()
+    page.get_by_label("From").select_option("film")
+    page.get_by_label("Path").fill(str(film))
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.locator(".wipe[data-pairs]").wait_for(timeout=30_000)
+    strength = page.get_by_role("slider", name="Strength")
+    strength.focus()
+    page.keyboard.press("Home")
+    page.get_by_role("button", name="Enhancement on").click()
+    expect(page.get_by_role("button", name="Enhancement off")).to_be_visible()
+    assert until(studio, "running")["status"]["strength"] == 0
+    assert not until(studio, "running")["status"]["enabled"]
+    page.locator("h1").click()
+    page.keyboard.press("Control+z")
+    expect(page.get_by_role("button", name="Enhancement on")).to_be_visible()
+    found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
+    assert not found.response["violations"], found.generate_report()
+    page.reload()  # the run goes on without the page
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("The run has ended.").wait_for()
+    assert page.get_by_role("button", name="Start", exact=True).is_visible()
