@@ -1,4 +1,4 @@
-"""A live run in a process of its own, driven over its control server."""
+"""A live run in a separate process, driven over its control server."""
 
 from __future__ import annotations
 

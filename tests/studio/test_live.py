@@ -1,4 +1,4 @@
-"""Live runs over HTTP and in a real browser: the run is a process of its own."""
+"""Live runs over HTTP and in a real browser: the run is a separate process."""
 
 from __future__ import annotations
 
