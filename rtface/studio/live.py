@@ -62,7 +62,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
     async def preview(request: Request) -> Response:
         while (port := live.running().port) is None:  # it is starting
             await asyncio.sleep(0.1)
-        return await _preview(port)
+        return await _preview(port, sharp=request.query_params.get("sharp") == "1")
 
     async def presets(request: Request) -> Response:
         if request.method == "PUT":
@@ -140,11 +140,11 @@ def _devices() -> dict[str, Any]:
             "overlays": [{"name": name, "help": described(name)} for name in sorted(plugins.installed("stage"))]}
 
 
-async def _preview(port: int) -> Response:
+async def _preview(port: int, *, sharp: bool) -> Response:
     """The preview of a run's control server, passed on as it comes."""
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=_PIECE)
-        writer.write(f"GET /preview.mjpeg HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+        writer.write(f"GET /preview.mjpeg?sharp={int(sharp)} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
         raise InputMissing("the live run has ended; start it again") from None

@@ -49,7 +49,8 @@ def control_routes(controls: LiveControls, status: Callable[[], dict[str, Any]],
     def frames(request: HttpRequest) -> HttpResponse:
         if preview is None:
             raise HttpError(HTTPStatus.NOT_FOUND, "this run has no preview")
-        return HttpResponse(_mjpeg(preview.watch()), f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
+        images = preview.watch(sharp=request.values.get("sharp") == "1")
+        return HttpResponse(_mjpeg(images), f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
 
     return {
         ("GET", "/"): lambda _: HttpResponse(b"", "text/plain", HTTPStatus.SEE_OTHER, {"Location": "/preview"}),

@@ -36,9 +36,9 @@ def shown(jpeg):
     return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
 
 
-def looked_at(preview, first=40, then=200, **more):
+def looked_at(preview, first=40, then=200, sharp=False, **more):
     """What one viewer sees."""
-    watching = preview.watch()
+    watching = preview.watch(sharp=sharp)
 
     def loop():
         for pts in range(500):
@@ -66,8 +66,9 @@ def test_before_is_left_and_after_is_right():
     assert right == pytest.approx((200 - 16) * 255 / 219, abs=3)
 
 
-def test_a_side_has_at_most_960_pixels_and_stands_upright():
-    assert looked_at(Preview(), size=(1920, 1080)).shape == (540, 1920, 3)
+def test_a_side_has_at_most_640_pixels_and_stands_upright():
+    assert looked_at(Preview(), size=(1920, 1080)).shape == (360, 1280, 3)
+    assert looked_at(Preview(), sharp=True, size=(1920, 1080)).shape == (720, 2560, 3)
     assert looked_at(Preview(), size=(640, 360), display=Display(quarter_turns=1)).shape == (640, 720, 3)
 
 
@@ -85,7 +86,7 @@ def test_nothing_is_wanted_or_made_when_nobody_looks():
     preview.close()
 
 
-def test_at_most_fifteen_previews_a_second_at_every_rate(monkeypatch):
+def test_at_most_thirty_previews_a_second_at_every_rate(monkeypatch):
     monkeypatch.setattr("rtface.live.control.preview.AGAIN_S", 0)
     clock, taken = SteppedClock(50.0), []
     pairs = Mailbox(taken.append)
@@ -93,7 +94,7 @@ def test_at_most_fifteen_previews_a_second_at_every_rate(monkeypatch):
     preview = Preview(clock, pairs)
     watching = preview.watch()
     assert next(watching) == b""
-    for rate, expected in ((60, 15), (30, 15), (25, 15), (10, 10)):
+    for rate, expected in ((60, 30), (30, 30), (25, 25), (10, 10)):
         wanted = 0
         for pts in range(4 * rate):
             clock.step(1 / rate)

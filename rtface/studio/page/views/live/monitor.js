@@ -5,7 +5,7 @@ import { graph } from "../../lib/graph.js";
 import { shortcuts } from "../../lib/keys.js";
 import { watchPreview } from "../../lib/preview.js";
 import { clock, number, percent, t } from "../../lib/text.js";
-import { badge, button, note, slider } from "../../lib/ui.js";
+import { badge, button, check, note, slider } from "../../lib/ui.js";
 import { change, forget } from "../../lib/undo.js";
 import { wipe } from "../../lib/wipe.js";
 import { chosenOf, overlayList, stages } from "./overlays.js";
@@ -18,7 +18,7 @@ export async function mountMonitor(root, run, { changed }) {
   const player = wipe(...pictures);
   const ending = new AbortController();
   let pairs = 0;
-  watchPreview("/api/live/preview", (pair) => {
+  function show(pair) {
     const width = pair.width / 2;
     pictures.forEach((canvas, k) => {
       if (canvas.width !== width || canvas.height !== pair.height) {
@@ -28,7 +28,15 @@ export async function mountMonitor(root, run, { changed }) {
       canvas.getContext("2d").drawImage(pair, -k * width, 0);
     });
     player.element.dataset.pairs = ++pairs;
-  }, ending.signal);
+  }
+  let watching = null;
+  function watch(sharp) {
+    watching?.abort();
+    watching = new AbortController();
+    watchPreview(`/api/live/preview?sharp=${Number(sharp)}`, show, watching.signal);
+  }
+  watch(false);
+  const sharper = check(t("live.sharp"), false, watch);
 
   const values = { enabled: true, strength: 1, light: 0, cpu_budget: 1 };
   async function send(name, value) {
@@ -88,7 +96,7 @@ export async function mountMonitor(root, run, { changed }) {
       await changed(await api.post("/api/live/restart", { settings: { ...run.settings, ...now, stages: stages(chosen) } }));
     }, { kind: "small" }));
   const controls = h("aside", { class: "card stack", "aria-label": t("films.controls") }, h("div", { class: "row" }, power, stop),
-    Object.values(sliders),
+    Object.values(sliders), sharper,
     run.settings.also ? h("p", {}, badge(t("live.recording", { name: run.settings.also.split(/[\\/]/).pop() }), "bad")) : null);
   const numbers = h("section", { class: "card stack" }, h("h2", {}, t("live.figures")), figures,
     h("div", { class: "row live-legend" }, LATENCY.map(([name, colour]) => h("span", { class: `live-key ${name}` }, name)), h("span", { class: "quiet-text" }, "ms")), plot.element);
@@ -103,5 +111,5 @@ export async function mountMonitor(root, run, { changed }) {
   addEventListener("keyup", (event) => { if (event.key === "b") player.only(null); }, { signal: ending.signal });
   draw();
   update(run);
-  return { end() { ending.abort(); endKeys(); }, update };
+  return { end() { ending.abort(); watching.abort(); endKeys(); }, update };
 }
