@@ -23,7 +23,7 @@ from rtface.util import paths
 from rtface.util.text import printable
 
 _COMMANDS = {
-    "run": "run:run", "app": "studio:studio",
+    "run": "run:run", "app": "studio:studio", "tray": "tray:tray",
     "work": "film_jobs:work", "segment": "film_jobs:segment", "status": "film_jobs:status",
     "analyze": "analyze:analyze", "try": "try_sheet:try_sheet", "verify": "verify:verify",
     "inspect": "inspect_file:inspect", "undo": "undo:undo",

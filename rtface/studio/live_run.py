@@ -38,15 +38,17 @@ class LivePlan:
     Attributes:
         source, output: with their secrets; `str()` shows them without.
         options: those that the page set, by name.
+        words: further options, as the command line has them.
     """
 
     source: LiveAddress
     output: LiveAddress
     options: dict[str, Any]
+    words: tuple[str, ...] = ()
 
     def command(self) -> tuple[list[str], dict[str, str]]:
         """The command line, and the environment variables that keep addresses out of it."""
-        words, given = list[str](), dict[str, str]()
+        words, given = list(self.words), dict[str, str]()
         for name, value in self.options.items():
             if name == "stages":
                 words += [f"--stage={stage}" for stage in value]

@@ -27,6 +27,8 @@ ALLOWED = {
     "rtface/studio/films.py": "analyses films beside the server",
     "rtface/studio/live_run.py": "runs live beside the server",
     "rtface/studio/queue_runner.py": "starts the runner of the queue, which outlasts the server",
+    "rtface/tray/app.py": "starts the studio from the icon",
+    "rtface/cli/tray.py": "checks the options of the icon's run",
     "rtface/cli/demo.py": "runs the demonstration's steps as commands",
 }
 

@@ -28,7 +28,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 REQUIRED = {"numpy", "av", "cv2", "openvino", "platformdirs", "typer", "tifffile", "pyvirtualcam", "prometheus_client",
             "starlette", "uvicorn"}
 OPTIONAL = {"onnxruntime", "opentimelineio", "distributed", "mediapipe", "skimage", "cuda", "onnx", "tensorrt",
-            "tensorrt_rtx_bindings", "cryptography"}
+            "tensorrt_rtx_bindings", "cryptography", "dbus_fast", "pystray", "PIL"}
 
 
 def imported(path):

@@ -30,6 +30,7 @@ log = logging.getLogger("rtface")
 
 POLL = 0.25
 """Seconds between two checks for readers, where the driver does not report them."""
+_HELD_POLL, _HELD_RATE = 0.5, Fraction(30)
 _WAITS = (0.25, 0.5, 1.0)
 _PATIENCE = 60.0
 _LATER = 5.0
@@ -72,6 +73,24 @@ def why_unusable(name: str) -> str | None:
     except RtfaceError as error:
         return str(error)
     return None
+
+
+def wait_for_reader(name: str, width: int, height: int, stop: threading.Event) -> None:
+    """Holds a virtual camera open with a black frame, so that programs list it, until one of them reads it or `stop`
+    is set. Returns at once where the system does not tell of readers.
+
+    Raises:
+        MissingComponent, UsageError, OutputError: as `open_output`.
+    """
+    output = open_output(name, width, height, "yuv420p", _HELD_RATE)
+    try:
+        output.write(CameraBuffer(output.width, output.height, output.pix_fmt).data)
+        while not stop.is_set() and output.watch(_HELD_POLL, stop) is False:
+            pass
+    except OSError as error:
+        raise OutputError(f"{output.name} takes no frames: {error.strerror or error}") from None
+    finally:
+        output.close()
 
 
 class VirtualCamera(LiveSink):

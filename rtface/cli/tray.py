@@ -1,0 +1,96 @@
+"""``rtface tray``: an icon in the desktop's tray that keeps a virtual camera ready for calls."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rtface.cli.command import command
+from rtface.cli.console import Console
+from rtface.cli.signals import StopRequest
+from rtface.errors import MissingComponent, UsageError
+
+if TYPE_CHECKING:
+    from rtface.tray.view import TrayIcon, TrayView
+
+
+@command()
+def tray(
+    camera: Annotated[str, typer.Argument(metavar="CAMERA", help="As rtface run takes it.")] = "camera:0",
+    output: Annotated[str, typer.Argument(metavar="VCAM", help="The virtual camera.")] = "vcam:",
+    options: Annotated[list[str] | None, typer.Argument(metavar="-- OPTIONS", show_default=False, help=(
+        "Options of rtface run, as in: rtface tray camera:0 vcam: -- --strength 0.8"))] = None,
+    *,
+    console: Console,
+    stop: StopRequest,
+) -> None:
+    """Show an icon in the tray that keeps a virtual camera ready: on and off, the studio, start with the computer.
+
+    While no program reads the virtual camera, the camera is off and nothing is computed (Linux; elsewhere the run
+    continues).
+    """
+    from rtface.live.addresses import parse_address
+    from rtface.studio.live_run import LivePlan, LiveRun
+    from rtface.tray.app import TrayApp
+    from rtface.tray.camera_run import CameraRun
+
+    source, sink = parse_address(camera), parse_address(output)
+    if source.kind != "camera" or sink.kind != "vcam":
+        raise UsageError(f"{camera} {output}: rtface tray goes from a camera to a virtual camera, as in: rtface tray "
+                         "camera:0 vcam:")
+    plan = LivePlan(source, sink, {}, tuple(options or ()))
+    _check(plan.command()[0])
+    make_icon = _icon_of_this_desktop()
+
+    def wait(width: int, height: int, stopped: threading.Event) -> None:
+        from rtface.live.devices.virtual_camera import wait_for_reader
+
+        wait_for_reader(sink.name, width, height, stopped)
+
+    camera_run = CameraRun(lambda: LiveRun(plan), wait)
+    words = [_windowless_python(), "-m", "rtface", "tray", camera, output, *(["--", *options] if options else [])]
+    app = TrayApp(camera_run, words, lambda line: console.say(line, "warning"), stop.event)
+    app.icon = make_icon(app.view(), console.say)
+    camera_run.changed = app.refresh
+    camera_run.begin()
+    try:
+        app.icon.run(stop.event)
+    finally:
+        app.close()
+
+
+def _icon_of_this_desktop() -> Callable[[TrayView, Callable[[str], None]], TrayIcon]:
+    """Makes the icon; MissingComponent where the package for that is not installed."""
+    from rtface.util.install import extra_line
+
+    try:
+        if sys.platform == "linux":
+            from rtface.tray.status_notifier import StatusNotifier
+
+            return StatusNotifier
+        from rtface.tray.pystray_icon import PystrayIcon
+    except ImportError as error:
+        raise MissingComponent(f"the icon in the tray needs the package {error.name}: {extra_line('tray')}") from error
+    return lambda view, say: PystrayIcon(view)
+
+
+def _check(command: list[str]) -> None:
+    """Checks the options of the live run before the icon is shown; UsageError says what is wrong."""
+    at = command.index("run") + 1
+    done = subprocess.run([*command[:at], "--dry-run", *command[at:]], stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, encoding="utf-8", errors="replace", check=False)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["rtface run could not be started"]
+        raise UsageError(said[-1].removeprefix("rtface: ").removeprefix("error: "))
+
+
+def _windowless_python() -> str:
+    """The interpreter; on Windows the one that opens no window."""
+    windowless = Path(sys.executable).with_name("pythonw.exe")
+    return str(windowless) if sys.platform == "win32" and windowless.is_file() else sys.executable

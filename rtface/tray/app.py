@@ -1,0 +1,117 @@
+"""What the icon does: the state of the camera as a view, and the entries of its menu."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+
+from rtface.concurrency.threads import start_thread
+from rtface.errors import RtfaceError
+from rtface.live.control.control_routes import open_in_browser
+from rtface.tray.autostart import set_start_at_login, starts_at_login
+from rtface.tray.camera_run import CameraRun
+from rtface.tray.view import IconState, MenuItem, TrayIcon, TrayView
+
+_STUDIO_S = 3.0
+
+
+class Studio:
+    """The studio as a process of the icon, started when it is first asked for.
+
+    Args:
+        say: gets the error lines of its process.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._process: subprocess.Popen[str] | None = None
+        self._address = ""
+        self._lock = threading.Lock()
+
+    def open(self) -> None:
+        """Opens its page in the browser, and starts it where it does not run."""
+        with self._lock:
+            if self._process is None or self._process.poll() is not None:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "rtface", "app", "--no-browser", "--port=0", "-q"],
+                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                    encoding="utf-8", errors="replace")
+                assert self._process.stdout is not None
+                start_thread("studio", self._follow, self._process)
+                self._address = self._process.stdout.readline().strip()
+            address = self._address
+        if address and not open_in_browser(address):
+            self._say("there is no browser here to open the studio in")
+
+    def _follow(self, process: subprocess.Popen[str]) -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            self._say(f"studio: {line.strip().removeprefix('rtface: ')}")
+
+    def close(self) -> None:
+        """Ends it; jobs of its queue continue."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(_STUDIO_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+
+
+class TrayApp:
+    """Connects the camera, the menu and the icon.
+
+    Args:
+        camera: not begun yet.
+        words: the command line that starts this icon at login.
+        say: gets errors of the menu's actions.
+
+    Attributes:
+        stop: set by Quit.
+        icon: gets every change of the view, once it is set.
+    """
+
+    def __init__(self, camera: CameraRun, words: list[str], say: Callable[[str], None], stop: threading.Event) -> None:
+        self._camera, self._words, self._say, self.stop = camera, words, say, stop
+        self._studio = Studio(say)
+        self._trouble = ""
+        self.icon: TrayIcon | None = None
+
+    def view(self) -> TrayView:
+        """What the icon shows now."""
+        camera = self._camera
+        state: IconState = "working" if camera.enabled else "off"
+        texts = {"starting": "the camera is starting", "asleep": "no program reads it: the camera is off",
+                 "running": "faces are enhanced" if camera.enabled else "faces are not enhanced",
+                 "failed": f"no picture: {camera.error}"}
+        if camera.state in ("asleep", "failed"):
+            state = camera.state
+        return TrayView(state, self._trouble or texts[camera.state], (
+            MenuItem("Enhance faces", self._camera.toggle, checked=camera.enabled),
+            MenuItem("Open the studio", lambda: self._do(self._studio.open)),
+            MenuItem("Start with the computer", lambda: self._do(self._toggle_autostart), checked=starts_at_login()),
+            MenuItem("Quit", self.stop.set)))
+
+    def refresh(self) -> None:
+        """Shows the view again; called after every change."""
+        if self.icon is not None:
+            self.icon.show(self.view())
+
+    def close(self) -> None:
+        """Ends the camera's run and the studio."""
+        self._studio.close()
+        self._camera.close()
+
+    def _toggle_autostart(self) -> None:
+        set_start_at_login(None if starts_at_login() else self._words)
+
+    def _do(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+            self._trouble = ""
+        except (RtfaceError, OSError) as error:
+            self._trouble = str(error)
+            self._say(self._trouble)
+        self.refresh()

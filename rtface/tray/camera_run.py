@@ -1,0 +1,155 @@
+"""A virtual camera whose live run exists only while a program reads the camera."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol
+
+from rtface.concurrency.threads import start_thread
+from rtface.errors import RtfaceError, UsageError
+
+log = logging.getLogger("rtface")
+
+CameraState = Literal["starting", "running", "asleep", "failed"]
+
+POLL_S = 1.0
+UNWATCHED_S = 20.0
+"""Seconds without a reader after which the run ends."""
+RETRY_S = (10.0, 30.0, 120.0)
+"""Seconds before a run that failed is started again; the last for all later ones."""
+_SIZE = re.compile(r", (\d+)×(\d+)$")
+_ENDING_S = 10.0
+
+
+class Run(Protocol):
+    """A live run in another process, as `rtface.studio.live_run.LiveRun`."""
+
+    def state(self) -> dict[str, Any]: ...
+    def set(self, name: object, value: object) -> dict[str, Any]: ...
+    def stop(self) -> None: ...
+
+
+class CameraRun:
+    """Starts a live run into a virtual camera, ends it when no program has read it for a while, and starts it for the
+    next reader. The first run is started at once: from it the size of the camera is known.
+
+    Args:
+        start: starts a live run.
+        wait: returns when a program reads the virtual camera, which it holds open at that width and height meanwhile,
+            or when the event is set; raises RtfaceError where it cannot.
+        poll: seconds between two looks at the run.
+        retry: see `RETRY_S`.
+        clock: seconds.
+
+    Attributes:
+        state: what the camera does.
+        error: why there is no run, where the state is "failed".
+        enabled: whether faces are enhanced; lasts from run to run.
+        changed: called, on any thread, when one of the others has changed.
+    """
+
+    def __init__(self, start: Callable[[], Run], wait: Callable[[int, int, threading.Event], None], *,
+                 poll: float = POLL_S, retry: Sequence[float] = RETRY_S,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        self._start, self._wait, self._clock = start, wait, clock
+        self._poll, self._retry = poll, retry
+        self.state: CameraState = "starting"
+        self.error = ""
+        self.enabled = True
+        self.changed: Callable[[], None] = lambda: None
+        self._size: tuple[int, int] | None = None
+        self._failures = 0
+        self._run: Run | None = None
+        self._told = False
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Starts to work, on a thread."""
+        self._thread = start_thread("camera", self._work)
+
+    def close(self) -> None:
+        """Ends the run and lets the camera go."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(_ENDING_S)
+
+    def toggle(self) -> None:
+        """Turns the enhancement off or on; the camera continues either way."""
+        self.enabled = not self.enabled
+        if self._run is not None and self._told:
+            self._tell(self._run)
+        self.changed()
+
+    def _tell(self, run: Run) -> None:
+        """Tells a run whether faces are enhanced; where it refuses, as a policy may ask, its own value stays."""
+        try:
+            run.set("enabled", self.enabled)
+        except UsageError as error:
+            log.warning("%s", error)
+        self._told = True
+
+    def _set(self, state: CameraState, error: str = "") -> None:
+        if (state, error) != (self.state, self.error):
+            self.state, self.error = state, error
+            self.changed()
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._once()
+            except RtfaceError as error:
+                self._failed(str(error))
+
+    def _once(self) -> None:
+        """A wait for a reader, and a run."""
+        if self._size is not None:
+            self._set("asleep")
+            self._wait(*self._size, self._stop)
+            if self._stop.is_set():
+                return
+        self._set("starting")
+        self._run = self._start()
+        try:
+            failure = self._until_unwatched(self._run)
+        finally:
+            self._run.stop()
+            self._run = None
+        if failure is not None:
+            self._failed(failure)
+
+    def _until_unwatched(self, run: Run) -> str | None:
+        """Waits until no program has read it for a while; gives the reason where the run has ended by itself."""
+        watched, self._told = self._clock(), False
+        while not self._stop.wait(self._poll):
+            now = run.state()
+            status: dict[str, Any] | None = now["status"]
+            if now["state"] in ("ended", "failed"):
+                return now["error"] or "the live run was ended"
+            if status is None:
+                continue
+            self._failures = 0
+            if not self._told:
+                if status["enabled"] != self.enabled:
+                    self._tell(run)
+                self._told = True
+            elif status["enabled"] != self.enabled:  # changed on another way, such as the page
+                self.enabled = status["enabled"]
+                self.changed()
+            if match := _SIZE.search(status["sinks"][0]["described"]):
+                self._size = int(match[1]), int(match[2])
+            self._set("running")
+            if status["watched"]:
+                watched = self._clock()
+            elif self._clock() - watched >= UNWATCHED_S and self._size is not None:
+                return None
+        return None
+
+    def _failed(self, why: str) -> None:
+        self._set("failed", why)
+        self._stop.wait(self._retry[min(self._failures, len(self._retry) - 1)])
+        self._failures += 1

@@ -1,0 +1,75 @@
+"""What the icon shows: its state, a line of text, and the menu; independent of the desktop that draws it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from rtface.frame import Bytes
+
+IconState = Literal["working", "off", "asleep", "failed"]
+
+_COLOURS: dict[IconState, tuple[int, int, int]] = {
+    "working": (46, 160, 90), "off": (128, 128, 128), "asleep": (90, 110, 150), "failed": (200, 60, 50)}
+
+
+@dataclass(frozen=True, slots=True)
+class MenuItem:
+    """An entry of the menu.
+
+    Attributes:
+        label: what it says.
+        action: called on a thread when it is chosen; None is a line that only informs.
+        checked: whether it has a tick; None is an entry without one.
+    """
+
+    label: str
+    action: Callable[[], None] | None = None
+    checked: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrayView:
+    """All that the icon shows at one time.
+
+    Attributes:
+        state: the colour of the icon.
+        title: one line, shown at the icon and first in the menu.
+        items: the menu below the title; a click on the icon chooses the first.
+    """
+
+    state: IconState
+    title: str
+    items: tuple[MenuItem, ...]
+
+
+class TrayIcon(Protocol):
+    """An icon in the tray of one kind of desktop."""
+
+    def run(self, stop: threading.Event) -> None:
+        """Shows the icon until `stop` is set."""
+        ...
+
+    def show(self, view: TrayView) -> None:
+        """Shows another view; may be called from any thread, also before `run`."""
+        ...
+
+
+def draw_icon(state: IconState, size: int = 32) -> Bytes:
+    """A face in a circle as RGBA, (`size`, `size`, 4) uint8, not premultiplied; its colour tells the state."""
+    y, x = (np.mgrid[:size, :size] + 0.5) / size
+
+    def disc(at_x: float, at_y: float, radius: float) -> Bytes:
+        return np.clip((radius - np.hypot(x - at_x, y - at_y)) * size + 0.5, 0.0, 1.0)
+
+    mouth = np.clip(0.035 * size - np.abs(np.hypot(x - 0.5, y - 0.5) - 0.23) * size + 0.5, 0.0, 1.0) * (y > 0.58)
+    features = np.maximum.reduce([disc(0.36, 0.42, 0.065), disc(0.64, 0.42, 0.065), mouth])
+    colour = np.asarray(_COLOURS[state], np.float64)
+    out = np.empty((size, size, 4), np.uint8)
+    out[..., :3] = np.round(colour + (255.0 - colour) * features[..., None])
+    out[..., 3] = np.round(255.0 * disc(0.5, 0.5, 0.46))
+    return out
