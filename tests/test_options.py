@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rtface.cli.option_sources import load, read_file
 from rtface.errors import UsageError
+from rtface.option_sources import load, read_file
 from rtface.options import OPTIONS, Options, Scope, check_scope
 from rtface.util.parse import format_time, parse_time
 from rtface.util.spelling import nearest

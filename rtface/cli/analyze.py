@@ -11,9 +11,9 @@ import typer
 from rtface.cli import early_checks
 from rtface.cli.command import FAILED, Json, command
 from rtface.cli.console import Console, print_json, print_table
-from rtface.cli.option_sources import LoadedOptions
 from rtface.cli.signals import StopRequest
 from rtface.errors import OutputError, UsageError
+from rtface.option_sources import LoadedOptions
 from rtface.options import ANALYSIS, check_scope
 from rtface.pipeline.progress import ProgressLine
 from rtface.util.urls import Address, place

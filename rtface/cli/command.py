@@ -16,9 +16,9 @@ import typer
 from typer.core import TyperCommand
 
 from rtface.cli.console import Console, discard_output, log_to
-from rtface.cli.option_sources import LoadedOptions, load
 from rtface.cli.signals import INTERRUPTED, StopRequest, stop_on_signals
 from rtface.errors import Interrupted, RtfaceError, UsageError
+from rtface.option_sources import LoadedOptions, load
 from rtface.options import GROUPS, OPTIONS, Option
 from rtface.util import parse
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from rtface._version import __version__
-from rtface.cli.option_sources import load
 from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.errors import RtfaceError
 from rtface.jobs.queue.api import Queue, queue_path
+from rtface.option_sources import load
 from rtface.policy import policies, site_path
 from rtface.util.finding import Finding, State
 from rtface.util.install import PIP, extra_line, reinstall_line

@@ -19,10 +19,10 @@ from rtface.cli import early_checks, live
 from rtface.cli.command import Json, command, explain
 from rtface.cli.console import Console, discard_output, print_json, print_text
 from rtface.cli.film_jobs import FarmAddress, JobFolder, Restart, Resumable, Workers
-from rtface.cli.option_sources import LoadedOptions
 from rtface.cli.signals import INTERRUPTED, StopRequest
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.live.addresses import live_scope, resolve_address
+from rtface.option_sources import LoadedOptions
 from rtface.options import OPTIONS, Options, Scope, check_scope
 from rtface.pipeline.progress import ProgressLine
 from rtface.util.parse import format_start

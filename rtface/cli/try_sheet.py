@@ -13,9 +13,9 @@ import typer
 from rtface.cli import early_checks
 from rtface.cli.command import Json, command
 from rtface.cli.console import Console, print_json, print_text
-from rtface.cli.option_sources import LoadedOptions
 from rtface.cli.signals import StopRequest
 from rtface.errors import UsageError
+from rtface.option_sources import LoadedOptions
 from rtface.options import OPTIONS, Options, Scope, check_scope
 from rtface.util import parse
 from rtface.util.urls import Address, place

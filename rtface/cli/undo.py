@@ -11,10 +11,10 @@ import typer
 
 from rtface.cli.command import FAILED, Json, command
 from rtface.cli.console import Console, print_json
-from rtface.cli.option_sources import LoadedOptions
 from rtface.cli.signals import StopRequest
 from rtface.cli.verify import StepLine
 from rtface.errors import UsageError
+from rtface.option_sources import LoadedOptions
 from rtface.util.parse import parse_time
 
 

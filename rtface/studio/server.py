@@ -36,10 +36,13 @@ CONNECTIONS = 256
 PAGE = Path(__file__).with_name("page")
 """Folder of the page's files."""
 _AREAS = (
+    "engines",
     "files",
     "films",
+    "health",
     "live",
     "queue",
+    "settings",
 )
 """Modules of this package with a function ``routes(studio) -> list[BaseRoute]``; their paths begin with ``/api/``."""
 

@@ -25,7 +25,7 @@ ALLOWED = {
     "rtface/pipeline/segments.py": "works on several segments of a film at once",
     "rtface/live/session.py": "loads engine and tracker while source and sinks are opened",
     "rtface/studio/films.py": "analyses films beside the server",
-    "rtface/studio/live_run.py": "runs live beside the server",
+    "rtface/studio/live_run.py": "starts live runs",
     "rtface/studio/queue_runner.py": "starts the runner of the queue, which outlasts the server",
     "rtface/tray/app.py": "starts the studio from the icon",
     "rtface/cli/tray.py": "checks the options of the icon's run",

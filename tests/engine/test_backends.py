@@ -19,7 +19,6 @@ import pytest
 from typer.testing import CliRunner
 
 from rtface.cli.app import app
-from rtface.cli.option_sources import load
 from rtface.engine import plan as plans
 from rtface.engine.backends import choose
 from rtface.engine.cuda import driver
@@ -28,6 +27,7 @@ from rtface.engine.listing import list_engines, measure
 from rtface.engine.plan import candidates
 from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.errors import EngineError, MissingComponent, UsageError
+from rtface.option_sources import load
 from rtface.options import Options
 from rtface.util import openvino_core
 from rtface.util.parse import DEVICES

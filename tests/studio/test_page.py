@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-VIEWS = ["films", "live", "queue"]
+VIEWS = ["films", "live", "queue", "engines", "health", "settings"]
 
 
 def test_every_text_is_there_in_both_languages() -> None:

@@ -6,7 +6,7 @@ import { LANGUAGES, language, loadTexts, setLanguage, t } from "./lib/text.js";
 import { showError, toast } from "./lib/ui.js";
 import { redo, undo } from "./lib/undo.js";
 
-const VIEWS = ["films", "live", "queue"];
+const VIEWS = ["films", "live", "queue", "engines", "health", "settings"];
 let leave = () => {};
 let shown = 0; // counts views, so that one that was left while it loaded is ended
 let main, lost, nav;

@@ -1,0 +1,77 @@
+"""Engines in the studio: the list with licences and speeds, measuring, adding and removing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from rtface.errors import UsageError
+from rtface.studio.commands import json_of, run_command
+from rtface.studio.context import Studio
+from rtface.studio.http import answers_errors, json_body
+
+_FAULTY = (0, 1)  # 1: one of the engines is damaged, which its row says
+
+
+def routes(studio: Studio) -> list[BaseRoute]:
+    """The routes below ``/api/engines``."""
+    working = asyncio.Lock()
+
+    def say(line: str) -> None:
+        studio.events.publish("engines", {"line": line})
+
+    async def engines(request: Request) -> Response:
+        rows, offers = await asyncio.gather(json_of("engines", "--no-measure", accept=_FAULTY),
+                                            json_of("engines", "offers"))
+        return JSONResponse({"engines": rows, "offers": [offer for offer in offers if not offer["added"]]})
+
+    async def measure(request: Request) -> Response:
+        _refuse_second(working)
+        async with working:
+            await json_of("engines", accept=_FAULTY)
+        return await engines(request)
+
+    async def add(request: Request) -> Response:
+        words = _add_words(studio, await json_body(request))
+        _refuse_second(working)
+        async with working:
+            await run_command("engines", "add", *words, said=say)
+        return await engines(request)
+
+    async def remove(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name.startswith("-"):
+            raise UsageError(f"{name[:40]} is no engine")
+        await run_command("engines", "remove", "--", name)
+        return await engines(request)
+
+    return [Route("/api/engines", answers_errors(engines)),
+            Route("/api/engines/measure", answers_errors(measure), methods=["POST"]),
+            Route("/api/engines/add", answers_errors(add), methods=["POST"]),
+            Route("/api/engines/{name}", answers_errors(remove), methods=["DELETE"])]
+
+
+def _refuse_second(lock: asyncio.Lock) -> None:
+    if lock.locked():
+        raise UsageError("an engine is being added or measured; wait for that to end")
+
+
+def _add_words(studio: Studio, body: dict[str, Any]) -> list[str]:
+    """Options of ``rtface engines add`` for what the page asks.
+
+    Raises:
+        UsageError: the licence was not accepted, a file is outside the folders, or there is neither name nor file.
+    """
+    name, file = body.get("name"), body.get("file")
+    if body.get("accepted") is not True:
+        raise UsageError("read the licence and accept it first")
+    if not (name is None or isinstance(name, str)) or not (name or file) or (name or "").startswith("-"):
+        raise UsageError("choose an engine of the list, or a file with weights")
+    words = ["--accept-license"]
+    if file:
+        words += ["--from", str(studio.folders.path(file))]
+    return [*words, *(["--", name] if name else [])]

@@ -1,0 +1,19 @@
+"""Health in the studio: the findings of ``rtface doctor``."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from rtface.studio.commands import json_of
+from rtface.studio.context import Studio
+from rtface.studio.http import answers_errors
+
+
+def routes(studio: Studio) -> list[BaseRoute]:
+    """The route ``/api/health``."""
+    async def health(request: Request) -> Response:
+        return JSONResponse(await json_of("doctor", accept=(0, 1)))  # 1: it found faults
+
+    return [Route("/api/health", answers_errors(health))]

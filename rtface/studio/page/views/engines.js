@@ -1,0 +1,93 @@
+// Engines: what is installed, with licence, speed here and pictures; adding and removing.
+import { api } from "../lib/api.js";
+import { h, replace } from "../lib/dom.js";
+import { on } from "../lib/events.js";
+import { bytes, number, t } from "../lib/text.js";
+import { badge, button, check, confirm, dialog, emptyState, field, note, select } from "../lib/ui.js";
+
+export async function mount(root) {
+  const list = h("ul", { class: "grid wide" }, h("li", { class: "card quiet-text" }, t("engines.loading")));
+  const head = h("div", { class: "row" });
+  replace(root, h("div", { class: "head" }, h("h1", {}, t("engines.title")), head), list);
+  let gone = false;
+  const urls = [];
+
+  function draw({ engines, offers }) {
+    if (gone) return;
+    replace(head,
+      button(t("engines.measure"), async () => draw(await api.post("/api/engines/measure")), { title: t("engines.measure_hint") }),
+      button(t("engines.add"), () => addDialog(offers, draw), { kind: "primary" }));
+    replace(list, engines.length ? engines.map((one) => card(one, draw, urls)) : emptyState(t("engines.none"), t("engines.none_hint")));
+  }
+  api.get("/api/engines").then(draw, (error) => replace(list, note(error.message, "bad")));
+  return () => { gone = true; urls.forEach((url) => URL.revokeObjectURL(url)); };
+}
+
+function card(engine, draw, urls) {
+  const speed = engine.ms === null ? t("engines.not_measured") :
+    `${t("engines.speed", { ms: number(engine.ms, 1) })} (${engine.device}, ${engine.precision})${engine.busy ? ` · ${t("engines.busy")}` : ""}`;
+  const pictures = h("div", { class: "engine-pictures" });
+  return h("li", { class: "card stack" },
+    h("div", { class: "head" }, h("h2", {}, engine.name), h("div", { class: "row" },
+      engine.default ? badge(t("engines.default"), "accent") : null, badge(engine.family))),
+    h("p", {}, engine.summary),
+    engine.fault ? note(engine.fault, "bad") : null,
+    h("dl", { class: "facts" }, [
+      ["engines.licence", `${engine.licence_code}${engine.licence_weights === engine.licence_code ? "" : ` · ${t("engines.weights")} ${engine.licence_weights}`}`],
+      ["engines.commercial", t(engine.commercial_use ? "engines.allowed" : "engines.forbidden")],
+      ["engines.size", `${engine.size} × ${engine.size} · ${bytes(engine.bytes)}`],
+      ["engines.speed_here", speed], ["engines.version", `${engine.version} · ${engine.origin}`]].map(([key, text]) => [h("dt", {}, t(key)), h("dd", {}, text)])),
+    engine.terms ? h("details", {}, h("summary", {}, t("engines.terms")), h("p", { class: "terms" }, engine.terms)) : null,
+    pictures,
+    h("div", { class: "row" }, button(t("engines.pictures"), () => showPictures(engine.name, pictures, urls), { kind: "small" }),
+      engine.origin === "rtface" ? null : button(t("engines.remove"), async () => {
+        if (await confirm(t("engines.remove_title", { name: engine.name }), t("engines.remove_text"), t("engines.remove")))
+          draw(await api.delete(`/api/engines/${encodeURIComponent(engine.name)}`));
+      }, { kind: "small danger" })));
+}
+
+/** Before and after of this engine, on the middle of the film that was opened last. */
+async function showPictures(name, element, urls) {
+  const { films } = await api.get("/api/films");
+  if (!films.length) {
+    replace(element, note([t("engines.no_film"), " ", h("a", { href: "#/films" }, t("queue.choose"))]));
+    return;
+  }
+  const film = films[0];
+  const query = new URLSearchParams({ time: (film.duration_s ?? 0) / 2, side: 720, settings: JSON.stringify({ engine: name }) });
+  const shown = [];
+  for (const layer of ["after", "before"]) {
+    const url = URL.createObjectURL(await api.blob(`/api/films/${film.id}/frame?${query}&layer=${layer}`));
+    urls.push(url);
+    shown.unshift(h("figure", {}, h("img", { src: url, alt: `${t(`app.wipe_${layer}`)}, ${name}` }), h("figcaption", { class: "quiet-text" }, t(`app.wipe_${layer}`))));
+  }
+  replace(element, shown);
+}
+
+function addDialog(offers, draw) {
+  const names = offers.map((offer) => [offer.name, `${offer.name} · ${offer.family} · ${offer.licence_weights}`]);
+  let chosen = offers[0] ?? null, accepted = false;
+  const about = h("div", { class: "stack" });
+  const file = h("input", { type: "text", spellcheck: "false" });
+  const said = h("p", { role: "status", class: "quiet-text" });
+  const end = on("engines", ({ line }) => { said.textContent = line; });
+  const agree = check(t("engines.accept"), false, (now) => { accepted = now; });
+  const show = () => {
+    accepted = false; agree.show(false);
+    replace(about, chosen ? [h("p", {}, chosen.summary), h("dl", { class: "facts" },
+      h("dt", {}, t("engines.licence")), h("dd", {}, `${chosen.licence_code} · ${t("engines.weights")} ${chosen.licence_weights}`),
+      h("dt", {}, t("engines.commercial")), h("dd", {}, t(chosen.commercial_use ? "engines.allowed" : "engines.forbidden")),
+      h("dt", {}, t("engines.data")), h("dd", {}, chosen.data),
+      h("dt", {}, t("engines.file")), h("dd", {}, `${chosen.file}${chosen.bytes ? ` (${bytes(chosen.bytes)})` : ""}`)),
+    chosen.refused ? note(chosen.refused, "warn") : null, h("div", { class: "terms", tabindex: 0, role: "region", "aria-label": t("engines.terms") }, chosen.terms)] : null);
+  };
+  const box = dialog(t("engines.add_title"),
+    select(t("engines.engine"), [...names, ["", t("engines.other")]], chosen?.name ?? "", (name) => { chosen = offers.find((offer) => offer.name === name) ?? null; show(); }),
+    about, field(t("engines.from"), file, { help: t("engines.from_help") }), agree, said,
+    h("div", { class: "row" }, button(t("engines.add"), async () => {
+      draw(await api.post("/api/engines/add", { name: chosen?.name ?? null, file: file.value || null, accepted }));
+      box.close();
+    }, { kind: "primary" })));
+  box.addEventListener("close", end);
+  show();
+}

@@ -1,0 +1,47 @@
+// Settings: every option with its value, its default and where the value comes from.
+import { api } from "../lib/api.js";
+import { h, replace } from "../lib/dom.js";
+import { shortcuts } from "../lib/keys.js";
+import { t } from "../lib/text.js";
+import { badge, button, dialog, field, note, toast } from "../lib/ui.js";
+import { change, forget } from "../lib/undo.js";
+
+export async function mount(root) {
+  forget();
+  let found = await api.get("/api/settings");
+  const search = h("input", { type: "search", "aria-label": t("settings.search"), placeholder: t("settings.search"), oninput: () => draw() });
+  const body = h("tbody", {});
+  const count = h("p", { class: "quiet-text", role: "status" });
+  const write = async (name, value) => { found = await api.put(`/api/settings/${name}`, { value }); draw(); };
+  const inFile = (one) => one.source === found.file;
+
+  function edit(one) {
+    const control = one.values.length ? h("select", {}, one.values.map((value) => h("option", { value, selected: value === one.value }, value))) :
+      h("input", { type: "text", value: inFile(one) ? one.value : "", placeholder: one.metavar, spellcheck: "false" });
+    const old = inFile(one) ? one.value : null;
+    const box = dialog(one.flag, h("p", {}, one.help), field(one.name, control, { help: t("settings.form", { metavar: one.metavar || "–", default: one.default }) }),
+      h("div", { class: "row" },
+        button(t("settings.save"), async () => { await change(() => write(one.name, control.value), () => write(one.name, old)); box.close(); toast(t("settings.saved")); }, { kind: "primary" }),
+        old === null ? null : button(t("settings.reset"), async () => { await change(() => write(one.name, null), () => write(one.name, old)); box.close(); })));
+    control.focus();
+  }
+
+  function draw() {
+    const wanted = search.value.trim().toLowerCase();
+    const rows = found.settings.filter((one) => !wanted || `${one.name} ${one.flag} ${one.help}`.toLowerCase().includes(wanted));
+    count.textContent = t("settings.count", { count: rows.length });
+    replace(body, rows.map((one) => h("tr", {},
+      h("td", {}, h("strong", {}, one.name), h("div", { class: "quiet-text" }, one.help)),
+      h("td", { class: "settings-value" }, h("code", {}, one.value)), h("td", { class: "settings-value" }, h("code", {}, one.default)),
+      h("td", {}, one.source === "default" ? h("span", { class: "quiet-text" }, t("settings.from_default")) : badge(inFile(one) ? t("settings.from_file") : one.source, "accent")),
+      h("td", {}, one.locked ? badge(t("settings.locked", { name: one.locked.split(/[\\/]/).pop() }), "warn") :
+        one.changeable && found.file ? button(t("settings.change"), () => edit(one), { kind: "small", "aria-label": t("settings.change_name", { name: one.name }) }) : h("span", { class: "quiet-text" }, t("settings.each_run"))))));
+  }
+  replace(root, h("div", { class: "head" }, h("h1", {}, t("settings.title")), search),
+    found.file ? note([t(found.exists ? "settings.file" : "settings.no_file"), " ", h("code", {}, found.file)]) : null,
+    found.policies.length ? note([t("settings.policy"), " ", h("code", {}, found.policies.join(", "))], "warn") : null, count,
+    h("div", { class: "table-scroll", tabindex: 0, role: "region", "aria-label": t("settings.title") }, h("table", { class: "settings stacked" }, h("thead", {}, h("tr", {},
+      ["option", "value", "default", "source", "action"].map((key) => h("th", { scope: "col" }, t(`settings.${key}`))))), body)));
+  draw();
+  return shortcuts({ "/": ["settings.search", () => search.focus()] });
+}

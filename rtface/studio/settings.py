@@ -1,0 +1,140 @@
+"""Settings in the studio: every option with its default, its value, and where that comes from; changes of the file."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from rtface.errors import OutputError, UsageError
+from rtface.option_sources import load, read_file
+from rtface.options import OPTIONS, check, check_key
+from rtface.policy import policies
+from rtface.redaction import shown
+from rtface.studio.context import Studio
+from rtface.studio.http import answers_errors, in_thread, json_body
+from rtface.util.files import write_atomically
+from rtface.util.paths import config_dir
+
+_NOT_KEPT = ("start", "end", "overwrite", "dry_run", "compare", "report", "invented", "keep_correction", "also")
+"""Options of a single run, which a settings file should not hold; the page does not change them."""
+
+
+def routes(studio: Studio) -> list[BaseRoute]:
+    """The routes below ``/api/settings``."""
+    async def settings(request: Request) -> Response:
+        return JSONResponse(await in_thread(all_settings))
+
+    async def change(request: Request) -> Response:
+        value = (await json_body(request)).get("value")
+        await in_thread(change_setting, request.path_params["name"], value)
+        return JSONResponse(await in_thread(all_settings))
+
+    return [Route("/api/settings", answers_errors(settings)),
+            Route("/api/settings/{name}", answers_errors(change), methods=["PUT"])]
+
+
+def all_settings() -> dict[str, Any]:
+    """All options with "name", "flag", "help", "values", "default", "value", "source", "locked" and "changeable"; and
+    the path of the settings file."""
+    loaded = load({})
+    file = settings_file()
+    rows = list[dict[str, Any]]()
+    for name, option in OPTIONS.items():
+        rows.append({
+            "name": name, "flag": option.flag, "help": option.help, "metavar": option.metavar or option.check.metavar,
+            "values": list(option.check.words), "default": _shown(option.default, option.unset),
+            "value": _shown(getattr(loaded.options, name), option.unset), "source": loaded.sources[name],
+            "locked": _locked_by(name), "changeable": name not in _NOT_KEPT})
+    return {"file": str(file) if file else None, "exists": bool(file and file.is_file()), "settings": rows,
+            "policies": [str(policy.path) for policy in policies()]}
+
+
+def _locked_by(name: str) -> str | None:
+    """The policy file that forbids an option; None where none does."""
+    return next((str(policy.path) for policy in policies() if policy.forbids(name.replace("_", "-"))), None)
+
+
+def settings_file() -> Path | None:
+    """The user's settings file, whether it exists or not; None where the system has no place for it."""
+    folder = config_dir()
+    return folder / "rtface.toml" if folder else None
+
+
+def change_setting(name: str, value: object) -> None:
+    """Writes one value into the settings file, or takes it out (None); all other lines stay.
+
+    Raises:
+        UsageError: an unknown option, a value that cannot be used, or a file that cannot be changed line by line.
+        OutputError: the file cannot be written.
+    """
+    key, path = check_key(name, name), settings_file()
+    if path is None or key in _NOT_KEPT:
+        raise UsageError(f"{name} is not kept in a settings file; give it to the run, as {OPTIONS[key].flag}")
+    if (policy := _locked_by(key)) is not None:
+        raise UsageError(f"the policy {policy} forbids {OPTIONS[key].flag}; ask the administrator")
+    if value is not None and not isinstance(value, (str, bool, int, float)):
+        raise UsageError(f"{name}: give the value as text, as the command line takes it")
+    before: Mapping[str, object] = read_file(path) if path.is_file() else {}
+    text = path.read_text("utf-8") if path.is_file() else ""
+    line = None if value is None else f"{key} = {toml_value(check(key, value, name), str(value))}"
+    changed = _with_line(text, key, line)
+    wanted = {other: old for other, old in before.items() if other != key}
+    copy = path.with_name(f"{path.name}.check")
+    try:
+        write_atomically(copy, changed.encode())
+        if not _reads_as(copy, key, value is not None, wanted):
+            raise UsageError(f"{path} is written in a way that cannot be changed here; open it and write: "
+                             f"{line or f'no line with {key}'}")
+        write_atomically(path, changed.encode())
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+def _reads_as(path: Path, key: str, there: bool, others: Mapping[str, object]) -> bool:
+    """Whether a settings file has the key, or has it not, and besides exactly these values."""
+    try:
+        found = dict(read_file(path))
+    except UsageError:
+        return False
+    return (found.pop(key, None) is not None) == there and found == others
+
+
+def toml_value(value: object, text: str) -> str:
+    """A checked value in TOML; where it is no plain type, the text that it came from."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, tuple):
+        return json.dumps([str(item) for item in value], ensure_ascii=False)
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _with_line(text: str, key: str, line: str | None) -> str:
+    """The file with the line of a key replaced, added (before the first table) or taken out."""
+    lines = text.splitlines()
+    mine = re.compile(rf"\s*[\"']?{re.escape(key).replace('_', '[-_]')}[\"']?\s*=")
+    at = next((n for n, old in enumerate(lines) if mine.match(old)), None)
+    if at is not None:
+        lines[at:at + 1] = [line] if line is not None else []
+    elif line is not None:
+        lines.append(line)
+    return "\n".join(lines) + ("\n" if lines else "")
+
+
+def _shown(value: object, unset: str) -> str:
+    """A value as a person writes it."""
+    if value is None:
+        return unset
+    if isinstance(value, tuple):
+        return "; ".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else shown(str(value))

@@ -1,0 +1,98 @@
+"""Engines, health and settings over HTTP and in a real browser."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.studio.conftest import RunningStudio
+from tests.studio.test_access import ask
+
+
+def call(studio: RunningStudio, method: str, route: str, /, **body: Any) -> tuple[int, Any]:
+    return ask(studio, method, route, json.dumps(body).encode())
+
+
+def setting(found: Any, name: str) -> Any:
+    return next(one for one in found["settings"] if one["name"] == name)
+
+
+def test_a_setting_is_changed_in_the_file_and_taken_back(studio: RunningStudio, tmp_path: Path) -> None:
+    file = tmp_path / "config" / "rtface.toml"
+    file.parent.mkdir()
+    file.write_text('# for calls\ncolour = "restore"\n')
+    found = ask(studio, "GET", "/api/settings")[1]
+    assert found["file"] == str(file) and setting(found, "colour")["source"] == str(file)
+    assert setting(found, "strength")["source"] == "default"
+    status, found = call(studio, "PUT", "/api/settings/strength", value="70%")
+    assert status == 200 and setting(found, "strength")["value"] == "0.7"
+    call(studio, "PUT", "/api/settings/colour", value="lock")
+    assert file.read_text() == '# for calls\ncolour = "lock"\nstrength = 0.7\n'
+    call(studio, "PUT", "/api/settings/colour", value=None)
+    assert file.read_text() == "# for calls\nstrength = 0.7\n"
+    for name, value in (("strength", "7"), ("strenght", "1"), ("start", "1"), ("strength", [1])):
+        assert call(studio, "PUT", f"/api/settings/{name}", value=value)[0] == 400, name
+    assert file.read_text() == "# for calls\nstrength = 0.7\n" and len(list(file.parent.iterdir())) == 1
+
+
+def test_a_file_that_cannot_be_changed_by_line_stays(studio: RunningStudio, tmp_path: Path) -> None:
+    file = tmp_path / "config" / "rtface.toml"
+    file.parent.mkdir()
+    file.write_text('stages = [\n  "label",\n]\n')
+    status, value = call(studio, "PUT", "/api/settings/stages", value="blur")
+    assert status == 400 and "open it and write" in value["error"]
+    assert file.read_text() == 'stages = [\n  "label",\n]\n' and len(list(file.parent.iterdir())) == 1
+
+
+def test_what_a_policy_forbids_is_locked(
+        studio: RunningStudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text('forbid = ["keep-correction", "strength"]\n')
+    monkeypatch.setenv("RTFACE_POLICY", str(policy))
+    assert setting(ask(studio, "GET", "/api/settings")[1], "strength")["locked"] == str(policy)
+    status, value = call(studio, "PUT", "/api/settings/strength", value="1")
+    assert status == 400 and str(policy) in value["error"]
+
+
+def test_health_lists_findings(studio: RunningStudio) -> None:
+    status, found = ask(studio, "GET", "/api/health")
+    assert status == 200 and {"name", "state", "detail", "repair"} == set(found["findings"][0])
+
+
+def test_engines_are_listed_and_added_only_with_consent(studio: RunningStudio, tmp_path: Path) -> None:
+    status, found = ask(studio, "GET", "/api/engines")
+    assert status == 200 and "rtface-s" in [one["name"] for one in found["engines"]] and found["offers"]
+    assert call(studio, "POST", "/api/engines/add", name="gfpgan-1.4")[0] == 400
+    outside, inside = tmp_path / "weights.pth", studio.folder / "weights.pth"
+    for file in (outside, inside):
+        file.write_bytes(b"no weights")
+    assert call(studio, "POST", "/api/engines/add", file=str(outside), accepted=True)[0] == 400
+    status, value = call(studio, "POST", "/api/engines/add", file=str(inside), accepted=True)
+    assert status == 422 and value["error"]
+    assert call(studio, "DELETE", "/api/engines/rtface-s")[0] == 422, "what comes with rtface stays"
+    assert call(studio, "DELETE", "/api/engines/--help")[0] == 400
+
+
+@pytest.mark.slow
+def test_tools_in_the_browser(page: Any, studio: RunningStudio) -> None:
+    page.get_by_role("link", name="Engines").click()
+    page.get_by_role("heading", name="rtface-s").wait_for()
+    page.get_by_role("button", name="Add an engine").click()
+    page.locator("dialog").get_by_label("Engine", exact=True).select_option("gfpgan-1.3")
+    page.locator("dialog").get_by_text("copyright 2021").wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name="Health").click()
+    page.get_by_text("Check again").wait_for()
+    page.get_by_role("cell", name="numpy").wait_for(timeout=30_000)
+    page.get_by_role("link", name="Settings").click()
+    page.get_by_role("searchbox", name="Search").fill("strength")
+    page.get_by_role("button", name="Change strength").click()
+    page.get_by_label("strength", exact=True).fill("0.5")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_text("settings file", exact=True).wait_for()
+    page.locator("h1").click()
+    page.keyboard.press("Control+z")
+    page.get_by_text("settings file", exact=True).wait_for(state="hidden")
