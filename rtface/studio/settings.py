@@ -100,7 +100,7 @@ def change_setting(name: str, value: object) -> None:
 
 
 def _reads_as(path: Path, key: str, there: bool, others: Mapping[str, object]) -> bool:
-    """Whether a settings file has the key, or has it not, and besides exactly these values."""
+    """Whether a settings file has the key, or has it not, and else exactly these values."""
     try:
         found = dict(read_file(path))
     except UsageError:
