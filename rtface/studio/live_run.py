@@ -56,7 +56,8 @@ class LivePlan:
                 words.append(f"--{name.replace('_', '-')}={value}")
         ends = list[str]()
         for variable, end in (("RTFACE_STUDIO_SOURCE", self.source), ("RTFACE_STUDIO_OUTPUT", self.output)):
-            ends.append(f"env:{variable}" if end.kind == "stream" else end.name if end.kind == "file" else str(end))
+            ends.append(f"env:{variable}" if end.kind == "stream" else end.name if end.kind == "file" else
+                        f"{end.kind}:{end.name}")  # str() leaves the kind of a device's path out
             if end.kind == "stream":
                 given[variable] = end.name
         return [sys.executable, "-m", "rtface", "run", *words, "--control=0", "--", *ends], given

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from rtface.live.addresses import parse_address
 from rtface.studio import live_run
 from tests.studio.conftest import RunningStudio
 from tests.studio.films import make_film
@@ -86,6 +87,12 @@ def test_addresses_are_not_in_the_command_line(studio: RunningStudio) -> None:
     command, given = plan.command()
     assert "secret" not in " ".join(command) and "key" not in " ".join(command) and "secret" in str(given)
     assert "secret" not in str(plan.source)
+
+
+def test_a_virtual_camera_by_its_path_stays_an_output(studio: RunningStudio) -> None:
+    plan = live_run.plan_live_run(studio.studio.folders, "/dev/video0", "vcam:/dev/video10", {})
+    ends = [parse_address(end) for end in plan.command()[0][-2:]]
+    assert ends == [plan.source, plan.output]
 
 
 def test_presets_outlast_the_server(start_studio: Callable[[], RunningStudio]) -> None:

@@ -30,7 +30,7 @@ log = logging.getLogger("rtface")
 
 POLL = 0.25
 """Seconds between two checks for readers, where the driver does not report them."""
-_HELD_POLL, _HELD_RATE = 0.5, Fraction(30)
+_HELD_POLL, _HELD_RATE = 1.0, Fraction(30)
 _WAITS = (0.25, 0.5, 1.0)
 _PATIENCE = 60.0
 _LATER = 5.0

@@ -24,7 +24,7 @@ import pyvirtualcam
 
 from rtface.errors import OutputError, UsageError
 from rtface.live.devices import doctor_findings, listing, v4l2
-from rtface.live.devices.virtual_camera import VirtualCamera
+from rtface.live.devices.virtual_camera import VirtualCamera, wait_for_reader
 from tests.live.devices import camera_rig
 from tests.live.devices.test_camera_buffer import samples
 
@@ -244,6 +244,24 @@ def test_work_is_wanted_while_a_program_reads(reader):
             assert reader.line() == "let go\n"
             assert until(lambda: not sink.wanted, 3)
     assert sink.health.state == "closed"
+
+
+def test_a_camera_that_is_held_goes_to_its_first_reader(reader):
+    like = form()
+    held = threading.Thread(target=wait_for_reader, args=(str(CAM), 320, 180, threading.Event()))
+    held.start()
+    assert until(lambda: sides() == (True, False), 10)  # programs list it
+    time.sleep(1)
+    assert held.is_alive()
+    reader.ask(CAM, 5, "keep")
+    held.join(30)
+    assert not held.is_alive()
+    with camera(like) as sink, playing(sink, like):
+        assert "320×180" in sink.described
+        reader.answer()
+        assert sink.wanted
+    reader.let_go()
+    assert reader.line() == "let go\n"
 
 
 def test_a_writer_comes_back_three_times_in_any_size(reader):
