@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import shlex
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +18,20 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from rtface.engine.recipe import find_recipes
 from rtface.errors import InputMissing, UsageError
+from rtface.geometry.transforms import display_size
 from rtface.jobs.queue.api import Queue
+from rtface.media.image_read import read_image
 from rtface.media.source import FileSource
-from rtface.options import Options
+from rtface.options import OPTIONS, Options
 from rtface.pipeline.stills import is_image
 from rtface.studio.context import Studio
+from rtface.studio.film_settings import FilmSettings, SettingsFolder
 from rtface.studio.frame_renderer import FrameRenderer, jpeg
 from rtface.studio.http import answers_errors, in_thread, json_body
 from rtface.studio.queue_runner import ensure_runner
 
-SETTINGS = ("engine", "strength", "fidelity", "colour", "region", "grain", "damage", "correct")
-"""The options of a run that the page sets."""
 SIDE = 2160
 """Longest side of a picture for the page, pixels, at most."""
 
@@ -40,6 +44,7 @@ class Film:
         id: number in its address.
         path: absolute, in an allowed folder.
         facts: what the page shows of it.
+        settings: folder of its settings.
         analysis: last state of the analysis, as the page gets it.
         process: of the analysis, while it runs.
     """
@@ -47,8 +52,17 @@ class Film:
     id: int
     path: Path
     facts: dict[str, Any]
+    settings: SettingsFolder
     analysis: dict[str, Any] = field(default_factory=lambda: {"state": "none"})
     process: subprocess.Popen[bytes] | None = None
+
+    def persons_at(self, time: float) -> list[str]:
+        """Labels of the persons that the analysis found on the frame at a time; none before it ended."""
+        found = self.analysis.get("result", {})
+        tracks = {number for number, track in found.get("tracks", {}).items()
+                  if track["first_s"] - 0.1 <= time <= track["last_s"] + 0.1}
+        return [label for label, person in found.get("persons", {}).items()
+                if tracks & {str(number) for number in person["tracks"]}]
 
 
 class Films:
@@ -64,19 +78,17 @@ class Films:
         """The film of a path; the same one where it is open already.
 
         Raises:
-            UsageError: the path is outside the allowed folders, or is a still.
-            InputError: it is no film.
+            UsageError: the path is outside the allowed folders.
+            InputError: it is no film and no still.
         """
         path = self._studio.folders.path(name)
-        if is_image(path):
-            raise UsageError(f"{path.name} is a still; the studio opens films; for stills use 'rtface run'")
         for film in self._films.values():
             if film.path == path:
                 return film
-        facts = _facts(path)
+        facts, settings = _facts(path), SettingsFolder(path)
         with self._lock:
             number = len(self._films) + 1
-            self._films[number] = Film(number, path, facts)
+            self._films[number] = Film(number, path, facts, settings)
             return self._films[number]
 
     def get(self, number: str) -> Film:
@@ -130,17 +142,25 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     async def frame(request: Request) -> Response:
         film, query = films.get(request.path_params["id"]), request.query_params
-        options = settings_of(_json(query.get("settings", "{}")))
+        time = _number(query.get("time", "0"), "time", 0, 1e7)
+        options = FilmSettings.of(_json(query.get("settings", "{}"))).at(time, film.persons_at(time))
         side = round(_number(query.get("side", "1280"), "side", 64, SIDE))
-        shown = await in_thread(lambda: films.renderer(film).render(
-            _number(query.get("time", "0"), "time", 0, 1e7), side, options))
         layer = query.get("layer", "after")
-        if layer not in ("before", "after"):
-            raise UsageError(f"layer is before or after, not {layer[:40]}")
+        if layer not in ("before", "after", "invented"):
+            raise UsageError(f"layer is before, after or invented, not {layer[:40]}")
+        if layer == "invented":
+            options = replace(options, show="invented")
+        shown = await in_thread(lambda: films.renderer(film).render(time, side, options))
         picture = await in_thread(jpeg, shown.before if layer == "before" else shown.after)
         return Response(picture, media_type="image/jpeg", headers={
             "cache-control": "no-store", "x-frame-time": f"{shown.time:.6f}", "x-faces": str(shown.faces),
             "x-render-ms": f"{1e3 * shown.seconds:.0f}"})
+
+    async def settings(request: Request) -> Response:
+        film = films.get(request.path_params["id"])
+        if request.method == "PUT":
+            await in_thread(film.settings.keep, FilmSettings.of(await json_body(request)))
+        return JSONResponse((await in_thread(film.settings.load)).to_json())
 
     async def analysis(request: Request) -> Response:
         film = films.get(request.path_params["id"])
@@ -149,46 +169,54 @@ def routes(studio: Studio) -> list[BaseRoute]:
         return JSONResponse(film.analysis)
 
     async def start(request: Request) -> Response:
-        film, body = films.get(request.path_params["id"]), await json_body(request)
-        output = await in_thread(studio.folders.path, body.get("output"))
-        settings = body.get("settings", {})
-        options = settings_of(settings)
-        item = await in_thread(lambda: Queue().add_checked(
-            str(film.path), str(output), options, [key for key in settings if key in SETTINGS]))
+        film, output, options, given = await _asked(request)
+        item = await in_thread(lambda: Queue().add_checked(str(film.path), str(output), options, given))
         await in_thread(ensure_runner, studio)
         return JSONResponse({"item": item.id})
+
+    async def command(request: Request) -> Response:
+        film, output, options, given = await _asked(request)
+        return JSONResponse({"command": command_line(film.path, output, options, given)})
+
+    async def _asked(request: Request) -> tuple[Film, Path, Options, list[str]]:
+        """Film, output, options and their names, of a request to start a run."""
+        film, body = films.get(request.path_params["id"]), await json_body(request)
+        output = await in_thread(studio.folders.path, body.get("output"))
+        wanted = FilmSettings.of(body.get("settings", {}))
+        options = await in_thread(wanted.for_run, film.settings.path, film.path)
+        return film, output, options, [*wanted.run, *(key for key in ("shots", "treatment") if getattr(options, key))]
 
     async def output(request: Request) -> Response:
         film = films.get(request.path_params["id"])
         return JSONResponse({"output": str(await in_thread(output_of, film.path))})
 
+    async def choices(request: Request) -> Response:
+        return JSONResponse({"engines": sorted(await in_thread(find_recipes))})
+
     at = "/api/films/{id}"
-    return [Route("/api/films", answers_errors(opened), methods=["GET", "POST"]),
+    return [Route("/api/choices", answers_errors(choices)),
+            Route("/api/films", answers_errors(opened), methods=["GET", "POST"]),
             Route(at, answers_errors(film)), Route(f"{at}/media", answers_errors(media)),
             Route(f"{at}/frame", answers_errors(frame)),
             Route(f"{at}/analysis", answers_errors(analysis), methods=["GET", "POST"]),
+            Route(f"{at}/settings", answers_errors(settings), methods=["GET", "PUT"]),
             Route(f"{at}/start", answers_errors(start), methods=["POST"]),
+            Route(f"{at}/command", answers_errors(command), methods=["POST"]),
             Route(f"{at}/output", answers_errors(output))]
 
 
-def settings_of(values: object) -> Options:
-    """Options of a run from the page's settings.
-
-    Raises:
-        UsageError: a name that the page does not set, or a value that cannot be used.
-    """
-    if not isinstance(values, dict):
-        raise UsageError("settings must be a JSON object")
-    given: dict[str, Any] = {str(key): value for key, value in values.items() if value is not None}
-    if unknown := set(given) - set(SETTINGS):
-        raise UsageError(f"{sorted(unknown)[0][:40]} is no setting of the page, which sets {', '.join(SETTINGS)}")
-    return Options.of(given)
+def command_line(source: Path, output: Path, options: Options, given: Iterable[str]) -> str:
+    """The command that does what a started item does."""
+    words = ["rtface", "run", str(source), str(output)]
+    for name in given:
+        words += [OPTIONS[name].flag, str(getattr(options, name))]
+    return shlex.join(words)
 
 
 def output_of(path: Path) -> Path:
     """A name for the enhanced film that is not there yet, next to the film."""
     for number in range(1, 1000):
-        suffix = path.suffix if path.suffix.lower() in (".mp4", ".mov", ".mkv", ".webm") else ".mkv"
+        suffix = path.suffix if is_image(path) or path.suffix.lower() in (".mp4", ".mov", ".mkv", ".webm") else ".mkv"
         wanted = path.with_name(f"{path.stem}.enhanced{'' if number == 1 else f'-{number}'}{suffix}")
         if not wanted.exists():
             return wanted
@@ -196,10 +224,15 @@ def output_of(path: Path) -> Path:
 
 
 def _facts(path: Path) -> dict[str, Any]:
+    if is_image(path):
+        image = read_image(path).frame
+        width, height = display_size(image.image.width, image.image.height, image.display)
+        return {"kind": "still", "duration_s": 0.0, "fps": 1.0, "width": round(width), "height": round(height),
+                "codec": path.suffix[1:].lower(), "sound": False, "size": path.stat().st_size}
     source = FileSource(path)
     try:
         info = source.info
-        return {"duration_s": info.duration_s, "fps": float(info.rate), "width": info.display_width,
+        return {"kind": "film", "duration_s": info.duration_s, "fps": float(info.rate), "width": info.display_width,
                 "height": info.display_height, "codec": info.codec, "sound": info.has_audio, "size": info.size}
     finally:
         source.close()

@@ -13,9 +13,13 @@ import cv2
 
 from rtface.errors import Closed, InputError, UsageError
 from rtface.frame import Bytes, Frame
+from rtface.media.image_read import read_image
 from rtface.options import Options
 from rtface.pipeline.build import engine_request, film_parts, open_film, open_runtime, segment_parts
 from rtface.pipeline.chain import bytes_of, find_faces, join_fields, split_fields
+from rtface.pipeline.invented import check_invented, measure_invented
+from rtface.pipeline.show_invented import show_invented
+from rtface.pipeline.stills import is_image
 from rtface.pipeline.threads import Threads
 from rtface.protocols import Runtime, Tracker
 from rtface.stats import Stats
@@ -49,12 +53,12 @@ class RenderedFrame:
 
 
 class FrameRenderer:
-    """Renders frames of one film; one at a time, safe to call from several threads.
+    """Renders frames of one film, or a still; one at a time, safe to call from several threads.
 
     The untouched frames of the last lead-in are kept, so that another strength or engine needs no reading.
 
     Args:
-        path: a film.
+        path: a film or a still.
     """
 
     def __init__(self, path: Path) -> None:
@@ -94,12 +98,15 @@ class FrameRenderer:
             before = runtime.device.view(shown).thumbnail(side)[0]
             stats, after = Stats(), before
             parts = segment_parts(runtime, self._tracker, options, stats)
+            check_invented(options, shown.color.transfer)
+            measure_invented(parts, options)
             copies = (replace(frame, image=copy_image(frame.image)) for frame in self._frames)
             tracked = (find_faces(frame, self._tracker, runtime.device, stats) for frame in split_fields(copies)
                        if isinstance(frame, Frame))
             items = parts.repair(tracked) if parts.repair is not None else tracked
             faces = 0
-            for item in join_fields(parts.enhance(items)):
+            done = join_fields(parts.enhance(items))
+            for item in show_invented(done) if options.show == "invented" else done:
                 if isinstance(item, Frame) and item.pts == shown.pts:
                     after, faces = runtime.device.view(item).thumbnail(side)[0], len(item.faces)
             result = RenderedFrame(shown.time, before, after, perf_counter() - began, faces)
@@ -135,6 +142,8 @@ class FrameRenderer:
 
     def _read(self, time: float) -> list[Frame]:
         """The untouched frames from the lead-in up to the one that is shown at `time`."""
+        if is_image(self._path):
+            return [read_image(self._path).frame]
         # Whole microseconds, rounded down: the frame that begins there is among them.
         start = math.floor(max(0.0, time - LEAD_IN_S) * 1_000_000) / 1_000_000
         frames, held = list[Frame](), 0

@@ -19,6 +19,7 @@ def open_film(page: Any, studio: RunningStudio) -> None:
     page.locator(".wipe[data-time]").wait_for(timeout=60_000)
 
 
+@pytest.mark.slow
 def test_film_is_enhanced_in_four_clicks(page: Any, studio: RunningStudio) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
@@ -48,6 +49,7 @@ def test_wipe_by_keyboard_and_undo(page: Any, studio: RunningStudio) -> None:
     assert wipe.get_attribute("aria-valuenow") == "2"
     from playwright.sync_api import expect
 
+    page.get_by_text("Colour, region, grain, damage").click()
     region = page.get_by_label("Region")
     region.select_option("head")
     expect(region).to_have_value("head")
@@ -85,3 +87,25 @@ def test_nothing_is_wider_than_the_window(page: Any, studio: RunningStudio, widt
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     frame, picture = (page.locator(name).bounding_box()["height"] for name in (".wipe", ".wipe-pictures"))
     assert picture <= frame + 1  # nothing of the picture is cut off
+
+
+def test_shots_and_the_map_are_seen_at_once(page: Any, studio: RunningStudio) -> None:
+    found = {"tracks": {"1": {"first_s": 0, "last_s": 1.2, "on": True, "strength": 1}},
+             "persons": {"P1": {"tracks": [1]}},
+             "scenes": [{"start_s": 0.0, "end_s": 0.8}, {"start_s": 0.8, "end_s": 1.2}]}
+    page.route("**/api/films/*/analysis", lambda route: route.fulfill(json={"state": "done", "result": found}))
+    open_film(page, studio)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/frame?" in request.url else None)
+    with page.expect_response("**/frame?*layer=after*"):
+        page.get_by_label("Faces", exact=True).select_option("off")
+    assert "shots" in asked[-1]
+    with page.expect_response("**/frame?*layer=after*"):
+        page.get_by_label("P1").select_option("off")
+    with page.expect_response("**/frame?*layer=invented*"):
+        page.get_by_label("On the right").select_option("invented")
+    with page.expect_response("**/api/films/1/settings"):
+        page.get_by_role("button", name="Back to the defaults").click()
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.get_by_text("The same on the command line").click()
+    page.get_by_text("rtface run").wait_for()

@@ -58,5 +58,11 @@ export function wipe(before = picture("app.wipe_before"), after = picture("app.w
   }
   draw();
   return { element, show, set, get share() { return share; }, only(name) { alone = name; draw(); },
-    zoom(value) { factor = value; draw(); }, get factor() { return factor; } };
+    zoom(value) { // the middle of what is seen stays in the middle
+      const middle = (start, seen, all) => (start + seen / 2) / Math.max(1, all);
+      const [x, y] = factor ? [middle(element.scrollLeft, element.clientWidth, element.scrollWidth), middle(element.scrollTop, element.clientHeight, element.scrollHeight)] : [0.5, 0.5];
+      factor = value;
+      draw();
+      element.scrollTo(x * element.scrollWidth - element.clientWidth / 2, y * element.scrollHeight - element.clientHeight / 2);
+    }, get factor() { return factor; } };
 }

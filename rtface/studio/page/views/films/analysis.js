@@ -31,15 +31,19 @@ function found(result, seek) {
   return [
     h("p", {}, t("films.found", { persons: persons.length, tracks: tracks.length })),
     h("div", { class: "table-scroll" }, h("table", {},
-      h("thead", {}, h("tr", {}, ["track", "person", "from", "width", "problems", "plan", "why"].map((key) => h("th", { scope: "col" }, t(`films.column_${key}`))))),
+      h("thead", {}, h("tr", {}, ["track", "person", "from", "width", "problems", "plan"].map((key) => h("th", { scope: "col" }, t(`films.column_${key}`))))),
       h("tbody", {}, tracks.map(([number, track]) => h("tr", {}, h("td", { class: "number" }, number),
         h("td", {}, persons.find(([, person]) => person.tracks.includes(Number(number)))?.[0] ?? t("films.unknown")),
         h("td", {}, jump(track.first_s ?? 0)), h("td", { class: "number" }, `${Math.round(track.mean_width_px ?? 0)} px`),
         h("td", {}, problems(track.analysis ?? {})),
-        h("td", {}, track.on ? badge(`${percent(track.strength)}`, "accent") : badge(t("films.left_alone"))),
-        h("td", {}, (track.reasons ?? []).join(", "))))))),
+        h("td", {}, track.on ? badge(`${percent(track.strength)}`, "accent") : [badge(t("films.left_alone")), h("div", { class: "quiet-text" }, reason(track))])))))),
   ];
 }
+
+const REASONS = { clean: "films.reason_clean", "as sharp as the engine's answer": "films.reason_sharp" };
+
+/** Why a face is left alone. */
+const reason = (track) => (track.reasons ?? []).map((text) => (REASONS[text] ? t(REASONS[text]) : text)).join(", ");
 
 const LEAST = 0.1; // lower scores are not worth a line
 

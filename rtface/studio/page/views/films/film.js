@@ -3,18 +3,21 @@ import { api, ApiError } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 import { shortcuts } from "../../lib/keys.js";
 import { clock, t } from "../../lib/text.js";
-import { button, dialog, field, select, showError, slider, toast } from "../../lib/ui.js";
-import { change, forget } from "../../lib/undo.js";
+import { button, select, showError } from "../../lib/ui.js";
+import { forget } from "../../lib/undo.js";
 import { wipe } from "../../lib/wipe.js";
 import { mountAnalysis } from "./analysis.js";
+import { changed, DEFAULTS, filmControls } from "./controls.js";
+import { startDialog } from "./start.js";
 import { timeline } from "./timeline.js";
 
-const DEFAULTS = { engine: "default", strength: 1, fidelity: 1, colour: "lock", region: "face" };
-const memory = new Map(); // settings and time of each film while the page is open
+const memory = new Map(); // time and layer of each film while the page is open
+const ZOOMS = [0, 1, 2, 4];
 
 export async function mountFilm(root, id) {
-  const film = await api.get(`/api/films/${id}`);
-  const kept = memory.get(id) ?? { settings: { ...DEFAULTS }, time: Math.min(1, (film.duration_s ?? 0) / 2) };
+  const [film, loaded, { engines }] = await Promise.all([api.get(`/api/films/${id}`), api.get(`/api/films/${id}/settings`), api.get("/api/choices")]);
+  const kept = memory.get(id) ?? { time: Math.min(1, (film.duration_s ?? 0) / 2), layer: "after" };
+  kept.settings = { ...DEFAULTS, shots: [], persons: {}, ...loaded };
   memory.set(id, kept);
   forget();
   const player = wipe();
@@ -23,11 +26,12 @@ export async function mountFilm(root, id) {
   const duration = film.duration_s ?? 0;
   const seek = h("input", { type: "range", min: 0, max: duration, step: 1 / film.fps, "aria-label": t("films.position") });
   const at = h("span", { class: "number" });
-  let asking = null, wanted = false, urls = [];
+  let asking = null, wanted = false, urls = [], keeping = null;
 
   function showTime() {
     seek.value = kept.time;
     strip.at(kept.time);
+    controls.at(kept.time);
     at.textContent = `${clock(kept.time, true)} / ${clock(duration, true)}`;
     seek.setAttribute("aria-valuetext", at.textContent);
   }
@@ -38,12 +42,12 @@ export async function mountFilm(root, id) {
     if (asking) { wanted = true; return; }
     asking = new AbortController();
     const side = Math.min(2160, Math.ceil(Math.max(player.element.clientWidth * devicePixelRatio, player.factor ? Math.max(film.width, film.height) : 640)));
-    const query = new URLSearchParams({ time: kept.time, side, settings: JSON.stringify(kept.settings) });
+    const query = new URLSearchParams({ time: kept.time, side, settings: JSON.stringify(changed(kept.settings)) });
     info.textContent = t("films.rendering");
     try {
       const began = performance.now();
       const get = (layer) => api.blob(`/api/films/${id}/frame?${query}&layer=${layer}`, { signal: asking.signal });
-      const after = await get("after");
+      const after = await get(kept.layer);
       const before = await get("before");
       const now = [before, after].map((blob) => URL.createObjectURL(blob));
       await player.show(...now);
@@ -67,44 +71,38 @@ export async function mountFilm(root, id) {
   const shot = (step) => { const start = strip.shot(kept.time, step); if (start !== null) go(start); };
   seek.addEventListener("input", () => go(Number(seek.value)));
 
-  const controls = {
-    engine: select(t("films.engine"), [["default", t("films.engine_default")], ["rtface-s", t("films.engine_light")]], kept.settings.engine, (value) => set("engine", value), { help: t("films.engine_help") }),
-    strength: slider(t("films.strength"), kept.settings.strength, (value) => set("strength", value), { help: t("films.strength_help") }),
-    fidelity: slider(t("films.fidelity"), kept.settings.fidelity, (value) => set("fidelity", value), { help: t("films.fidelity_help") }),
-    colour: select(t("films.colour"), [["lock", t("films.colour_lock")], ["restore", t("films.colour_restore")]], kept.settings.colour, (value) => set("colour", value)),
-    region: select(t("films.region"), [["face", t("films.region_face")], ["head", t("films.region_head")]], kept.settings.region, (value) => set("region", value)),
-  };
-
-  function set(name, value) {
-    const old = kept.settings[name];
-    const put = (now) => { kept.settings = { ...kept.settings, [name]: now }; controls[name].show(now); render(); };
-    change(() => put(value), () => put(old), { group: name });
+  const controls = filmControls(kept, engines, () => {
+    render();
+    clearTimeout(keeping);
+    keeping = setTimeout(keep, 400);
+  }, { still: film.kind === "still" });
+  function keep() {
+    keeping = null;
+    return api.put(`/api/films/${id}/settings`, changed(kept.settings)).catch(showError);
   }
+  const layer = select(t("films.layer"), [["after", t("films.layer_after")], ["invented", t("films.layer_invented")]], kept.layer, (value) => { kept.layer = value; render(); });
 
-  const zoomButton = button(t("films.zoom"), () => toggleZoom(), { kind: "small", "aria-pressed": "false" });
-  function toggleZoom() {
-    player.zoom(player.factor ? 0 : 1);
-    zoomButton.setAttribute("aria-pressed", String(player.factor > 0));
+  const zoomButton = button(t("films.zoom_fit"), () => zoom(1), { kind: "small" });
+  function zoom(step) {
+    const factor = ZOOMS[(ZOOMS.indexOf(player.factor) + step + ZOOMS.length) % ZOOMS.length];
+    player.zoom(factor);
+    zoomButton.textContent = factor ? `${100 * factor} %` : t("films.zoom_fit");
     render();
   }
 
   const analysis = h("section", { class: "card stack", "aria-label": t("films.analysis") });
-  const endAnalysis = mountAnalysis(analysis, id, go, strip.show);
-  const startButton = button(t("films.start"), () => startDialog(film, kept.settings), { kind: "primary" });
+  const endAnalysis = mountAnalysis(analysis, id, go, (result) => { strip.show(result); controls.found(result); });
+  const startButton = button(t("films.start"), () => startDialog(film, changed(kept.settings)), { kind: "primary" });
   replace(root,
     h("div", { class: "head" }, h("div", {}, h("h1", {}, film.name),
-      h("p", { class: "quiet-text number" }, `${film.width} × ${film.height} · ${film.fps.toFixed(2)} fps · ${film.codec} · ${clock(duration)}`)),
+      h("p", { class: "quiet-text number" }, `${film.width} × ${film.height} · ${film.codec}${film.kind === "still" ? "" : ` · ${film.fps.toFixed(2)} fps · ${clock(duration)}`}`)),
     h("div", { class: "row" }, h("a", { class: "button", href: "#/films" }, t("films.another")), startButton)),
     h("div", { class: "film-columns" },
-      h("div", { class: "stack" }, player.element,
+      h("div", { class: "stack" }, player.element, film.kind === "still" ? h("div", { class: "row" }, zoomButton) :
         h("div", { class: "film-transport" }, button("◂", () => go(kept.time - 1 / film.fps), { kind: "small", "aria-label": t("films.key_back") }),
-          button("▸", () => go(kept.time + 1 / film.fps), { kind: "small", "aria-label": t("films.key_forward") }), seek, at, zoomButton), strip.element, info, analysis),
-      h("aside", { class: "card stack", "aria-label": t("films.controls") }, h("h2", {}, t("films.controls")), Object.values(controls),
-        button(t("films.reset"), () => {
-          const old = kept.settings;
-          const put = (now) => { kept.settings = { ...now }; for (const [name, control] of Object.entries(controls)) control.show(now[name]); render(); };
-          return change(() => put(DEFAULTS), () => put(old));
-        }, { kind: "small" }))));
+          button("▸", () => go(kept.time + 1 / film.fps), { kind: "small", "aria-label": t("films.key_forward") }), seek, at, zoomButton),
+        film.kind === "still" ? null : strip.element, layer, info),
+      controls.element, h("div", { class: "film-below" }, analysis)));
   const frame = 1 / film.fps;
   const ending = new AbortController();
   addEventListener("keyup", (event) => { if (event.key === "b") player.only(null); }, { signal: ending.signal });
@@ -113,24 +111,12 @@ export async function mountFilm(root, id) {
     ",": ["films.key_back", () => go(kept.time - frame)], ".": ["films.key_forward", () => go(kept.time + frame)],
     ArrowUp: ["films.key_shot_back", () => shot(-1)], ArrowDown: ["films.key_shot_forward", () => shot(1)],
     j: ["films.key_second_back", () => go(kept.time - 1)], l: ["films.key_second_forward", () => go(kept.time + 1)],
-    b: ["films.key_before", () => player.only("before")], z: ["films.zoom", toggleZoom], s: ["films.start", () => startButton.click()],
+    b: ["films.key_before", () => player.only("before")], z: ["films.key_zoom", () => zoom(1)], i: ["films.key_invented", () => { kept.layer = kept.layer === "after" ? "invented" : "after"; layer.show(kept.layer); render(); }], s: ["films.start", () => startButton.click()],
   });
   render();
   return () => {
+    if (keeping) { clearTimeout(keeping); keep(); }
     ending.abort(); endKeys(); endAnalysis(); asking?.abort();
     urls.forEach((url) => URL.revokeObjectURL(url));
   };
-}
-
-async function startDialog(film, settings) {
-  const { output } = await api.get(`/api/films/${film.id}/output`);
-  const name = h("input", { type: "text", value: output });
-  const box = dialog(t("films.start_title"), field(t("films.output"), name, { help: t("films.output_help") }),
-    h("p", {}, t("films.start_note")),
-    h("div", { class: "row" }, button(t("films.start"), async () => {
-      const changed = Object.fromEntries(Object.entries(settings).filter(([key, value]) => value !== DEFAULTS[key]));
-      const { item } = await api.post(`/api/films/${film.id}/start`, { output: name.value, settings: changed });
-      box.close();
-      toast(t("films.started"), { action: h("a", { href: `#/queue/${item}` }, t("films.to_queue")) });
-    }, { kind: "primary" })));
 }

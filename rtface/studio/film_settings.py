@@ -1,0 +1,182 @@
+"""Settings of one film in the studio: for the whole film, by shot and by person, kept on disk."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+from rtface.analysis.treatment import VERSION
+from rtface.errors import OutputError, UsageError
+from rtface.jobs.fingerprint import fingerprint
+from rtface.options import Options, check
+from rtface.pipeline.stills import is_image
+from rtface.util.files import write_atomically
+from rtface.util.parse import is_person_number
+from rtface.util.paths import data_dir
+
+OPTIONS = ("engine", "strength", "fidelity", "colour", "region", "grain", "damage", "correct")
+"""The options of a run that the page sets for the whole film."""
+_SHOT = ("start_s", "end_s", "on", "strength", "engine")
+_PERSON = ("on", "strength")
+_MOST = 5000
+"""Shots, and persons, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilmSettings:
+    """What the page sets for a film, checked.
+
+    Attributes:
+        run: options for the whole film that differ from the defaults.
+        shots: tables with "start_s" and "end_s" and some of "on", "strength", "engine"; in order, without overlap.
+        persons: by label (P1, P2, …) tables with "on" (true without), and "strength", a factor.
+    """
+
+    run: dict[str, Any] = field(default_factory=dict[str, Any])
+    shots: tuple[dict[str, Any], ...] = ()
+    persons: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+
+    @classmethod
+    def of(cls, values: object) -> FilmSettings:
+        """From a JSON object of the page: options by name, "shots" and "persons".
+
+        Raises:
+            UsageError: a name that the page does not set, or a value that cannot be used.
+        """
+        table = _table(values, "settings")
+        shots, persons = table.pop("shots", []), _table(table.pop("persons", {}), "persons")
+        run = {key: value for key, value in table.items() if value is not None}
+        if unknown := set(run) - set(OPTIONS):
+            raise UsageError(f"{sorted(unknown)[0][:40]} is no setting of the page, which sets {', '.join(OPTIONS)}")
+        Options.of(run)
+        if not isinstance(shots, list) or len(cast(list[Any], shots)) > _MOST or len(persons) > _MOST:
+            raise UsageError("shots must be a list, and shots and persons not more than 5,000")
+        rows = sorted((_row(_table(row, "a shot")) for row in cast(list[Any], shots)), key=lambda row: row["start_s"])
+        for before, after in pairwise(rows):
+            if after["start_s"] < before["end_s"]:
+                raise UsageError(f"the shots at {before['start_s']:g} s and {after['start_s']:g} s overlap")
+        return cls(run, tuple(rows), {label: _person(label, _table(value, label)) for label, value in persons.items()})
+
+    def at(self, time: float, persons: Sequence[str] = ()) -> Options:
+        """The options for the frame at a time, for rendering that frame alone.
+
+        Args:
+            time: seconds from the beginning of the film.
+            persons: labels of those on the frame. A person's settings are taken where only that person is.
+        """
+        values = dict(self.run)
+        for shot in self.shots:
+            if shot["start_s"] - 1e-4 <= time < shot["end_s"] - 1e-4:
+                values |= {key: shot[key] for key in ("strength", "engine") if key in shot}
+                if "on" in shot:
+                    values["correct"] = "always" if shot["on"] else "never"
+        if len(persons) == 1 and (person := self.persons.get(persons[0])):
+            values["correct"] = "always" if person.get("on", True) else "never"
+            values["strength"] = float(values.get("strength", 1.0)) * float(person.get("strength", 1.0))
+        return Options.of(values)
+
+    def for_run(self, folder: Path, source: Path) -> Options:
+        """The options of the whole run; lists of shots and persons are written to files in `folder`.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        options = Options.of(self.run)
+        if any(_sets_something(shot) for shot in self.shots):
+            options = replace(options, shots=_written(folder / "shots.csv", self._csv()))
+        if self.persons:
+            table = {"version": VERSION, "input": source.name, "tracks": {}, "persons": self.persons}
+            options = replace(options, treatment=_written(folder / "persons.json", json.dumps(table, indent=1)))
+        return options
+
+    def to_json(self) -> dict[str, Any]:
+        """As `of` takes it."""
+        return {**self.run, "shots": list(self.shots), "persons": self.persons}
+
+    def _csv(self) -> str:
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(("start", "end", "strength", "engine", "correct"))
+        for shot in self.shots:
+            if _sets_something(shot):
+                correct = {True: "always", False: "never", None: ""}[shot.get("on")]
+                table.writerow((f"{shot['start_s']:.6f}", f"{shot['end_s']:.6f}", shot.get("strength", ""),
+                                shot.get("engine", ""), correct))
+        return text.getvalue()
+
+
+class SettingsFolder:
+    """Where the settings of films are kept, one folder for each film, named by a hash of its samples: a film that is
+    moved or renamed keeps its settings."""
+
+    def __init__(self, film: Path) -> None:
+        known = "still" if is_image(film) else ""
+        self.path = data_dir() / "studio" / (known + re.sub(r"\W", "", str(fingerprint(film)["samples_sha256"]))[:32])
+
+    def load(self) -> FilmSettings:
+        """The settings; none where none were kept, or where they cannot be used any more."""
+        try:
+            return FilmSettings.of(json.loads((self.path / "settings.json").read_bytes()))
+        except (OSError, ValueError, UsageError):
+            return FilmSettings()
+
+    def keep(self, settings: FilmSettings) -> None:
+        """Writes them; OutputError where that fails."""
+        _written(self.path / "settings.json", json.dumps(settings.to_json(), indent=1))
+
+
+def _table(value: object, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UsageError(f"{what} must be a JSON object")
+    return {str(key): item for key, item in cast(Mapping[Any, Any], value).items()}
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    """One shot, checked."""
+    for key in ("start_s", "end_s"):
+        if isinstance(row.get(key), bool) or not isinstance(row.get(key), (int, float)):
+            raise UsageError(f"a shot needs {key} in seconds")
+    if unknown := set(row) - set(_SHOT):
+        raise UsageError(f"a shot has no {sorted(unknown)[0][:40]}; it has {', '.join(_SHOT)}")
+    where = f"the shot at {row['start_s']:g} s"
+    if not 0 <= row["start_s"] < row["end_s"]:
+        raise UsageError(f"{where} must end after it begins")
+    if row.get("engine") == "auto":
+        raise UsageError(f"{where}: name one engine; auto is for the whole film")
+    return {key: row[key] if key.endswith("_s") else _checked(key, value, where)
+            for key, value in row.items() if value is not None}
+
+
+def _person(label: str, values: dict[str, Any]) -> dict[str, Any]:
+    if not is_person_number(label):
+        raise UsageError(f"{label[:40]} is no person; persons are P1, P2, …")
+    if unknown := set(values) - set(_PERSON):
+        raise UsageError(f"{label} has no {sorted(unknown)[0][:40]}; a person has {', '.join(_PERSON)}")
+    return {key: _checked(key, value, label) for key, value in values.items() if value is not None}
+
+
+def _checked(key: str, value: object, where: str) -> object:
+    if key != "on":
+        return check(key, value, f"{where}: {key}")
+    if not isinstance(value, bool):
+        raise UsageError(f"{where}: on must be true or false")
+    return value
+
+
+def _sets_something(shot: Mapping[str, Any]) -> bool:
+    return any(key in shot for key in ("on", "strength", "engine"))
+
+
+def _written(path: Path, text: str) -> Path:
+    try:
+        write_atomically(path, text.encode() + b"\n")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror}); free some space") from error
+    return path

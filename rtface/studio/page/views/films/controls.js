@@ -1,0 +1,114 @@
+// The controls of a film: settings for the whole film, for the shot and for the persons that are shown now.
+import { h, replace } from "../../lib/dom.js";
+import { clock, t } from "../../lib/text.js";
+import { button, note, select, slider } from "../../lib/ui.js";
+import { change } from "../../lib/undo.js";
+
+export const DEFAULTS = { engine: "default", strength: 1, fidelity: 1, colour: "lock", region: "face", grain: "match", damage: "none" };
+
+/** What differs from the defaults, as the server takes it. */
+export function changed(settings) {
+  const different = Object.fromEntries(Object.entries(DEFAULTS).filter(([key, value]) => settings[key] !== value).map(([key]) => [key, settings[key]]));
+  if (settings.shots.length) different.shots = settings.shots;
+  if (Object.keys(settings.persons).length) different.persons = settings.persons;
+  return different;
+}
+
+const ON = { "": null, on: true, off: false };
+const nameOf = (value) => Object.keys(ON).find((name) => ON[name] === (value ?? null));
+
+/**
+ * The controls. `kept.settings` holds the values and is replaced by each change; `done()` is called after one.
+ * `at(time)` and `found(analysis)` say what is shown now.
+ */
+export function filmControls(kept, engines, done, { still = false } = {}) {
+  const names = (first) => [first, ...engines.filter((name) => name !== "rtface-m").map((name) => [name, name === "rtface-s" ? t("films.engine_light") : name])];
+  const whole = {
+    engine: select(t("films.engine"), names(["default", t("films.engine_default")]), kept.settings.engine, (value) => set("engine", value)),
+    strength: slider(t("films.strength"), kept.settings.strength, (value) => set("strength", value), { help: t("films.strength_help") }),
+    fidelity: slider(t("films.fidelity"), kept.settings.fidelity, (value) => set("fidelity", value), { help: t("films.fidelity_help") }),
+    colour: select(t("films.colour"), [["lock", t("films.colour_lock")], ["restore", t("films.colour_restore")]], kept.settings.colour, (value) => set("colour", value)),
+    region: select(t("films.region"), [["face", t("films.region_face")], ["head", t("films.region_head")]], kept.settings.region, (value) => set("region", value)),
+    grain: select(t("films.grain"), [["match", t("films.grain_match")], ["none", t("films.grain_none")]], kept.settings.grain, (value) => set("grain", value)),
+    damage: select(t("films.damage"), [["none", t("films.damage_none")], ["repair", t("films.damage_repair")]], kept.settings.damage, (value) => set("damage", value)),
+  };
+  const shotPart = h("section", { class: "card stack", "aria-label": t("films.this_shot") });
+  const personPart = h("section", { class: "card stack", "aria-label": t("films.persons") });
+  let time = 0, analysis = {}, drawn = "";
+
+  function put(settings) {
+    kept.settings = settings;
+    for (const [name, control] of Object.entries(whole)) control.show(settings[name]);
+    draw(true);
+    done();
+  }
+
+  function to(settings, group) {
+    const old = kept.settings;
+    change(() => put(settings), () => put(old), { group });
+  }
+  const set = (name, value) => to({ ...kept.settings, [name]: value }, name);
+
+  const shotNow = () => (analysis.scenes ?? []).find((shot) => time >= shot.start_s - 1e-3 && time < shot.end_s - 1e-3);
+  const personsNow = () => Object.entries(analysis.persons ?? {}).filter(([, person]) => person.tracks.some((number) => {
+    const track = analysis.tracks?.[number];
+    return track && time >= track.first_s - 0.1 && time <= track.last_s + 0.1;
+  })).map(([label]) => label);
+
+  function setShot(shot, values) {
+    const others = kept.settings.shots.filter((one) => one.start_s !== shot.start_s);
+    const own = Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null));
+    const all = Object.keys(own).length ? [...others, { start_s: shot.start_s, end_s: shot.end_s, ...own }] : others;
+    to({ ...kept.settings, shots: all.sort((a, b) => a.start_s - b.start_s) }, `shot-${shot.start_s}`);
+  }
+
+  function drawShot(shot) {
+    if (!shot) { replace(shotPart, h("h2", {}, t("films.this_shot")), h("p", { class: "quiet-text" }, t("films.no_shots"))); return; }
+    const { start_s, end_s, ...own } = kept.settings.shots.find((one) => one.start_s === shot.start_s) ?? {};
+    const now = { on: own.on ?? null, strength: own.strength ?? null, engine: own.engine ?? null };
+    replace(shotPart, h("h2", {}, t("films.this_shot")), h("p", { class: "quiet-text number" }, `${clock(shot.start_s, true)} – ${clock(shot.end_s, true)}`),
+      select(t("films.faces_here"), choices(), nameOf(now.on), (value) => setShot(shot, { ...now, on: ON[value] })),
+      select(t("films.shot_engine"), [["", t("films.as_film")], ...names(["default", t("films.engine_default")])], now.engine ?? "", (value) => setShot(shot, { ...now, engine: value || null })),
+      slider(t("films.shot_strength"), now.strength ?? kept.settings.strength, (value, final) => { if (final) setShot(shot, { ...now, strength: value }); }),
+      Object.keys(own).length ? button(t("films.shot_reset"), () => setShot(shot, {}), { kind: "small" }) : null);
+  }
+
+  function drawPersons(labels) {
+    replace(personPart, h("h2", {}, t("films.persons")),
+      labels.length ? labels.map((label) => person(label)) : h("p", { class: "quiet-text" }, t("films.no_persons")),
+      labels.length > 1 ? note(t("films.persons_note")) : null);
+  }
+
+  function person(label) {
+    const own = kept.settings.persons[label];
+    const put = (values) => {
+      const { [label]: _, ...others } = kept.settings.persons;
+      to({ ...kept.settings, persons: values ? { ...others, [label]: values } : others }, `person-${label}`);
+    };
+    return h("div", { class: "stack" },
+      select(label, choices(), own ? nameOf(own.on ?? true) : "", (value) => put(value ? { on: ON[value], ...(own?.strength === undefined ? {} : { strength: own.strength }) } : null)),
+      own && own.on !== false ? slider(t("films.person_strength", { name: label }), own.strength ?? 1, (value, final) => { if (final) put({ ...own, strength: value }); }) : null);
+  }
+  const choices = () => [["", t("films.as_film")], ["on", t("films.always")], ["off", t("films.never")]];
+
+  /** Draws shot and persons where they are others than before, so that a control keeps the focus while it is used. */
+  function draw(force = false) {
+    const shot = shotNow(), labels = personsNow();
+    const key = JSON.stringify([shot?.start_s, labels]);
+    if (!force && key === drawn) return;
+    const focus = [...document.activeElement?.closest?.("section")?.querySelectorAll("input, select, button") ?? []].indexOf(document.activeElement);
+    const part = document.activeElement?.closest?.("section");
+    drawn = key;
+    drawShot(shot);
+    drawPersons(labels);
+    if (focus >= 0 && (part === shotPart || part === personPart)) part.querySelectorAll("input, select, button")[focus]?.focus();
+  }
+
+  const element = h("aside", { class: "stack", "aria-label": t("films.controls") },
+    h("section", { class: "card stack" }, h("h2", {}, t("films.controls")), whole.engine, whole.strength, whole.fidelity,
+      h("details", { class: "more" }, h("summary", {}, t("films.more")), h("div", { class: "stack" }, whole.colour, whole.region, whole.grain, whole.damage)),
+      button(t("films.reset"), () => to({ ...DEFAULTS, shots: [], persons: {} }), { kind: "small" })),
+    still ? null : [shotPart, personPart]);
+  draw(true);
+  return { element, at(now) { time = now; draw(); }, found(result) { analysis = result; draw(true); } };
+}

@@ -1,0 +1,116 @@
+"""Settings of a film: for all of it, by shot, by person; kept, shown and run alike."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import av
+import numpy as np
+import pytest
+
+from rtface.errors import UsageError
+from rtface.jobs.queue.api import Queue
+from rtface.options import Options
+from rtface.pipeline.film import run_file
+from rtface.studio.film_settings import FilmSettings
+from tests.studio.conftest import RunningStudio
+from tests.studio.films import make_film
+from tests.studio.test_access import ask
+
+pytest.importorskip("skimage")
+
+
+def call(studio: RunningStudio, method: str, route: str, /, **body: Any) -> tuple[int, Any]:
+    return ask(studio, method, route, json.dumps(body).encode())
+
+
+def picture(studio: RunningStudio, layer: str, settings: dict[str, Any], at: float = 0.5) -> bytes:
+    given = quote(json.dumps(settings))
+    status, data = ask(studio, "GET", f"/api/films/1/frame?time={at}&layer={layer}&settings={given}")
+    assert status == 200, data
+    return data
+
+
+@pytest.fixture
+def film(studio: RunningStudio) -> Path:
+    path = make_film(studio.folder / "film.mp4")
+    call(studio, "POST", "/api/films", path=str(path))
+    return path
+
+
+OFF = {"engine": "rtface-s", "shots": [{"start_s": 0.4, "end_s": 0.8, "on": False}]}
+
+
+def test_a_shot_that_is_off_is_the_input_on_the_page(studio: RunningStudio, film: Path) -> None:
+    before = picture(studio, "before", OFF)
+    assert picture(studio, "after", OFF) == before
+    assert picture(studio, "after", OFF, 0.9) != picture(studio, "before", OFF, 0.9)
+    assert picture(studio, "invented", {"engine": "rtface-s"}) not in (before, picture(studio, "after", {}))
+
+
+def test_a_run_does_what_the_page_shows(studio: RunningStudio, film: Path) -> None:
+    output = studio.folder / "out.mkv"
+    status, value = call(studio, "POST", "/api/films/1/command", output=str(output), settings=OFF)
+    assert status == 200 and "--engine rtface-s" in value["command"] and "--shots" in value["command"]
+    status, value = call(studio, "POST", "/api/films/1/start", output=str(output), settings=OFF)
+    item = Queue().item(value["item"])
+    run_file(film, output.with_name("again.mkv"), Options.of({**item.options, "codec": "ffv1"}))
+    def frames(path: Path) -> list[np.ndarray]:
+        with av.open(str(path)) as container:
+            return [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+    same = [np.array_equal(a, b) for a, b in zip(frames(film), frames(output.with_name("again.mkv")), strict=True)]
+    assert all(same[4:8]) and not all(same)
+    for _ in range(300):
+        if Queue().item(item.id).state in ("done", "failed"):
+            break
+        time.sleep(0.1)
+
+
+def test_settings_outlast_the_server_and_a_new_name(start_studio: Callable[[], RunningStudio]) -> None:
+    first = start_studio()
+    path = make_film(first.folder / "film.mp4")
+    call(first, "POST", "/api/films", path=str(path))
+    settings = OFF | {"persons": {"P2": {"on": False}}}
+    assert call(first, "PUT", "/api/films/1/settings", **settings)[1] == settings
+    first.close()
+    path.rename(path.with_name("other.mp4"))
+    second = start_studio()
+    call(second, "POST", "/api/films", path=str(path.with_name("other.mp4")))
+    assert ask(second, "GET", "/api/films/1/settings")[1] == settings
+
+
+@pytest.mark.parametrize("values", [
+    [], {"shots": 3}, {"persons": []}, {"codec": "ffv1"}, {"shots": [{"start_s": 1}]},
+    {"shots": [{"start_s": 2, "end_s": 1}]}, {"shots": [{"start_s": 0, "end_s": 1, "on": 1}]},
+    {"shots": [{"start_s": 0, "end_s": 1, "faces": "all"}]}, {"shots": [{"start_s": 0, "end_s": 1, "engine": "auto"}]},
+    {"shots": [{"start_s": 0, "end_s": 2}, {"start_s": 1, "end_s": 3}]}, {"persons": {"anna": {"on": True}}},
+    {"persons": {"P1": {"engine": "rtface-s"}}}, {"persons": {"P1": {"strength": 2}}}], ids=str)
+def test_what_cannot_be_used_is_refused(values: Any) -> None:
+    with pytest.raises(UsageError):
+        FilmSettings.of(values)
+
+
+def test_persons_decide_where_they_are_alone() -> None:
+    settings = FilmSettings.of({"strength": 0.5, "persons": {"P1": {"strength": 0.5}, "P2": {"on": False}}})
+    assert (settings.at(0, ["P1"]).strength, settings.at(0, ["P1"]).correct) == (0.25, "always")
+    assert settings.at(0, ["P2"]).correct == "never"
+    assert settings.at(0, ["P1", "P2"]) == settings.at(0) == Options(strength=0.5)
+
+
+def test_a_still_is_opened_and_enhanced(studio: RunningStudio) -> None:
+    import cv2
+    from skimage.data import astronaut
+
+    face = cv2.resize(np.asarray(astronaut()[:256, 100:356]), (96, 96), interpolation=cv2.INTER_AREA)
+    path = studio.folder / "photo.png"
+    cv2.imwrite(str(path), cv2.resize(face, (256, 256), interpolation=cv2.INTER_CUBIC)[..., ::-1])
+    value = call(studio, "POST", "/api/films", path=str(path))[1]
+    assert (value["kind"], value["width"], value["height"]) == ("still", 256, 256)
+    assert picture(studio, "after", {}, 0) != picture(studio, "before", {}, 0)
+    output = ask(studio, "GET", "/api/films/1/output")[1]["output"]
+    assert output.endswith("photo.enhanced.png")
