@@ -162,7 +162,8 @@ class LiveRun:
             return told | {"state": "ended"}
         said = [line for line in self._lines if not line.startswith("live ")]
         return told | {"state": "failed", "lines": list(self._lines)[-8:],
-                       "error": said[-1] if said else f"the run ended by itself (code {code}); start it again"}
+                       "error": said[-1].removeprefix("error: ") if said else
+                       f"the run ended by itself (code {code}); start it again"}
 
     def set(self, name: object, value: object) -> dict[str, Any]:
         """Changes enabled, strength, light or cpu_budget; gives all four.

@@ -6,49 +6,41 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from textwrap import shorten
 
-from rtface.concurrency.threads import start_thread
-from rtface.errors import RtfaceError
+from rtface.errors import OutputError, RtfaceError
 from rtface.live.control.control_routes import open_in_browser
 from rtface.tray.autostart import set_start_at_login, starts_at_login
 from rtface.tray.camera_run import CameraRun
 from rtface.tray.view import IconState, MenuItem, TrayIcon, TrayView
 
 _STUDIO_S = 3.0
+_TITLE = 100
+"""Characters of the title at most."""
 
 
 class Studio:
-    """The studio as a process of the icon, started when it is first asked for.
+    """The studio as a process of the icon, started when it is first asked for."""
 
-    Args:
-        say: gets the error lines of its process.
-    """
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
+    def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
         self._address = ""
         self._lock = threading.Lock()
 
     def open(self) -> None:
-        """Opens its page in the browser, and starts it where it does not run."""
+        """Opens its page in the browser, and starts it where it does not run; OutputError where it cannot."""
         with self._lock:
             if self._process is None or self._process.poll() is not None:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "rtface", "app", "--no-browser", "--port=0", "-q"],
-                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                    encoding="utf-8", errors="replace")
+                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
                 assert self._process.stdout is not None
-                start_thread("studio", self._follow, self._process)
                 self._address = self._process.stdout.readline().strip()
             address = self._address
-        if address and not open_in_browser(address):
-            self._say("there is no browser here to open the studio in")
-
-    def _follow(self, process: subprocess.Popen[str]) -> None:
-        assert process.stderr is not None
-        for line in process.stderr:
-            self._say(f"studio: {line.strip().removeprefix('rtface: ')}")
+        if not address:
+            raise OutputError("the studio could not be started; rtface app in a terminal says why")
+        if not open_in_browser(address):
+            raise OutputError("there is no browser here to open the studio in")
 
     def close(self) -> None:
         """Ends it; jobs of its queue continue."""
@@ -75,7 +67,7 @@ class TrayApp:
 
     def __init__(self, camera: CameraRun, words: list[str], say: Callable[[str], None], stop: threading.Event) -> None:
         self._camera, self._words, self._say, self.stop = camera, words, say, stop
-        self._studio = Studio(say)
+        self._studio = Studio()
         self._trouble = ""
         self.icon: TrayIcon | None = None
 
@@ -88,8 +80,8 @@ class TrayApp:
                  "failed": f"no picture: {camera.error}"}
         if camera.state in ("asleep", "failed"):
             state = camera.state
-        return TrayView(state, self._trouble or texts[camera.state], (
-            MenuItem("Enhance faces", self._camera.toggle, checked=camera.enabled),
+        return TrayView(state, shorten(self._trouble or texts[camera.state], _TITLE, placeholder=" …"), (
+            MenuItem("Enhance faces", lambda: self._do(camera.toggle), checked=camera.enabled),
             MenuItem("Open the studio", lambda: self._do(self._studio.open)),
             MenuItem("Start with the computer", lambda: self._do(self._toggle_autostart), checked=starts_at_login()),
             MenuItem("Quit", self.stop.set)))

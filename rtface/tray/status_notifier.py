@@ -28,6 +28,7 @@ _SIZES = (22, 48)
 _TITLE = 1
 """Number of the menu's line with the title; entries follow after a separator."""
 _FIRST = 3
+_ROOT = {"children-display": Variant("s", "submenu")}
 
 Pixmaps = Annotated[list[list[Any]], DBusSignature("a(iiay)")]
 ToolTip = Annotated[list[Any], DBusSignature("(sa(iiay)ss)")]
@@ -248,11 +249,11 @@ class _Menu(ServiceInterface):
             return [self._revision, [parent, entries.get(parent, {}), []]]
         children = [] if depth == 0 else [Variant("(ia{sv}av)", [number, properties, []])
                                           for number, properties in entries.items()]
-        return [self._revision, [0, {"children-display": Variant("s", "submenu")}, children]]
+        return [self._revision, [0, _ROOT, children]]
 
     @dbus_method(name="GetGroupProperties")
     def get_group_properties(self, numbers: Numbers, names: Names) -> Entries:
-        return [[number, properties] for number, properties in self._entries().items()
+        return [[number, properties] for number, properties in ({0: _ROOT} | self._entries()).items()
                 if not numbers or number in numbers]
 
     @dbus_method(name="GetProperty")
