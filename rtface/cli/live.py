@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from rtface.cli.console import Console, print_json
 from rtface.cli.signals import StopRequest
+from rtface.concurrency.threads import start_thread
 from rtface.errors import Interrupted, UsageError
 from rtface.live.addresses import LiveAddress, is_live, parse_address, resolve_address
 from rtface.options import LiveOptions, Options
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
     from rtface.live.control.status import StatusLine
     from rtface.live.session import LiveSession
     from rtface.report import Report
+
+
+_PARENT = "RTFACE_STUDIO_PARENT"
+"""Environment variable that is set where the studio or the icon has started the run and holds a pipe to its stdin."""
 
 
 def live_ends(named: Sequence[str]) -> tuple[LiveAddress, LiveAddress] | None:
@@ -41,6 +47,8 @@ def run_live_job(source: LiveAddress, sink: LiveAddress, options: Options, conso
     from rtface.live.session import run_live
     from rtface.stats import Stats
 
+    if os.environ.get(_PARENT):
+        start_thread("parent", _stop_with_parent, stop)
     stats = Stats()
     ends = make_endpoints(source, sink, options, stats)
     if options.dry_run:
@@ -61,6 +69,13 @@ def run_live_job(source: LiveAddress, sink: LiveAddress, options: Options, conso
     if json:
         print_json({"status": "done", **report.to_dict()})
     return 0
+
+
+def _stop_with_parent(stop: StopRequest) -> None:
+    """Ends the run when its parent has died: the camera would stay on, and nothing would control it."""
+    while os.read(0, 1):
+        pass
+    stop.event.set()
 
 
 def _say_done(report: Report, console: Console) -> None:

@@ -135,8 +135,10 @@ class LiveRun:
         self._port: int | None = None
         self._stopped = False
         command, given = plan.command()
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                         stderr=subprocess.PIPE, env={**os.environ, **given})
+        # The pipe to its stdin closes when this process dies, however it dies; the run ends then.
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                                         stderr=subprocess.PIPE,
+                                         env={**os.environ, **given, "RTFACE_STUDIO_PARENT": "stdin"})
         self._reader = start_thread("live run", self._read)
 
     @property

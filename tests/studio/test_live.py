@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +71,30 @@ def test_a_run_that_dies_is_reported(studio: RunningStudio, film: Path, monkeypa
     assert until(studio, "failed")["error"]
     call(studio, "POST", "/api/live/start", source="camera:no such camera", output="null:")
     assert "no such camera" in until(studio, "failed")["error"]
+
+
+def test_a_run_ends_when_the_studio_is_killed(film: Path) -> None:
+    code = """if True:
+        import sys, time
+        from rtface.live.addresses import LiveAddress
+        from rtface.studio.live_run import LivePlan, LiveRun
+        run = LiveRun(LivePlan(LiveAddress("file", sys.argv[1]), LiveAddress("null", ""), {}))
+        while run.port is None:
+            time.sleep(0.05)
+        print(run.port, flush=True)
+        time.sleep(60)"""
+    with subprocess.Popen([sys.executable, "-c", code, str(film)], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        port = int(parent.stdout.readline())
+        socket.create_connection(("127.0.0.1", port), 2.0).close()
+        parent.kill()
+    for _ in range(100):
+        try:
+            socket.create_connection(("127.0.0.1", port), 2.0).close()
+        except OSError:
+            return
+        time.sleep(0.05)
+    raise AssertionError("the run still answers")
 
 
 @pytest.mark.parametrize("body", [
