@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+pytest.importorskip("dbus_fast")
+
 from rtface.errors import MissingComponent, UsageError
 from rtface.tray.status_notifier import NAME, StatusNotifier
 from rtface.tray.view import MenuItem, TrayView, draw_icon
