@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +17,7 @@ from rtface.cli.signals import StopRequest
 from rtface.errors import OutputError, UsageError
 from rtface.option_sources import LoadedOptions
 from rtface.options import ANALYSIS, check_scope
-from rtface.pipeline.progress import ProgressLine
+from rtface.pipeline.progress import Progress, ProgressLine
 from rtface.util.urls import Address, place
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from rtface.media.workfile import Target
     from rtface.report import PersonReport, TrackReport
     from rtface.shots.scenes import SceneRecorder
+
+_PROGRESS_S = 0.25
 
 
 @command(*ANALYSIS)
@@ -38,6 +42,9 @@ def analyze(
         "Write photos of each person to DIR/P1, DIR/P2 ..., for '--person NAME=DIR/P1' with other films."))] = None,
     persons: Annotated[bool, typer.Option(help="Recognise persons, and list them.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace these files if they exist.")] = False,
+    progress: Annotated[bool, typer.Option("--progress", help=(
+        "Write progress to stderr as lines of JSON: share done, seconds left, faces on the frame, scenes so far."))
+    ] = False,
     load: Callable[[], LoadedOptions],
     console: Console,
     stop: StopRequest,
@@ -79,8 +86,9 @@ def analyze(
             raise UsageError(f"--scenes: {source} is a folder of stills, which has no scenes; leave it out")
         check_scenes_file(scenes)
         (target,) = check_outputs([OutputPath(scenes, "--scenes")], inputs=[source], overwrite=overwrite)
-    tracks = analyze_file(source, options, stats=stats, progress=ProgressLine(console, source.name),
-                          stop=stop.event, scenes=found, persons=persons, faces=faces)
+    show = JsonProgress(found) if progress else ProgressLine(console, source.name)
+    tracks = analyze_file(source, options, stats=stats, progress=show, stop=stop.event, scenes=found,
+                          persons=persons, faces=faces)
     console.clear()
     if target is not None:
         _write_scenes(target, found, source.name, console)
@@ -109,6 +117,30 @@ def analyze(
     if unreadable := stats.counters["unreadable"]:
         console.say(f"{source}: {unreadable} image{'s' * (unreadable > 1)} could not be read", "error")
         raise typer.Exit(FAILED)
+
+
+class JsonProgress:
+    """Writes each `Progress` to stderr as a line of JSON, four times a second at most.
+
+    Args:
+        found: the scenes so far.
+        clock: monotonic time in seconds.
+    """
+
+    def __init__(self, found: SceneRecorder, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._found, self._clock = found, clock
+        self._started, self._due = clock(), 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        now = self._clock()
+        if now < self._due:
+            return
+        self._due = now + _PROGRESS_S
+        share = min(1.0, progress.seconds_done / progress.duration_s) if progress.duration_s else None
+        left = (now - self._started) * (1 - share) / share if share else None
+        line = {"share": share, "left_s": None if left is None else round(left, 1), "faces": progress.faces,
+                "scenes": self._found.table() if self._found.clock else []}
+        typer.echo(dumps(line), err=True)
 
 
 def _write_scenes(target: Target, found: SceneRecorder, title: str, console: Console) -> None:

@@ -47,6 +47,7 @@ async def run_command(*words: str, said: Callable[[str], None] = lambda line: No
         if process.returncode is None:
             with suppress(ProcessLookupError):
                 process.kill()
+            await process.wait()
     if code not in accept:
         raise RtfaceError(" ".join(lines[-_LAST:]) or f"rtface {words[0]} ended with code {code}; try it in a terminal")
     return out.decode("utf-8", "replace")
@@ -54,7 +55,8 @@ async def run_command(*words: str, said: Callable[[str], None] = lambda line: No
 
 async def json_of(*words: str, accept: tuple[int, ...] = (0,), said: Callable[[str], None] = lambda line: None) -> Any:
     """The JSON that ``rtface WORDS --json`` prints; arguments and errors as of `run_command`."""
-    text = await run_command(*words, "--json", accept=accept, said=said)
+    end = words.index("--") if "--" in words else len(words)
+    text = await run_command(*words[:end], "--json", *words[end:], accept=accept, said=said)
     try:
         return json.loads(text)
     except ValueError:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import shlex
-import subprocess
-import sys
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +23,8 @@ from rtface.media.image_read import read_image
 from rtface.media.source import FileSource
 from rtface.options import OPTIONS, Options
 from rtface.pipeline.stills import is_image
+from rtface.studio import analysis
+from rtface.studio.analysis import FilmTasks
 from rtface.studio.context import Studio
 from rtface.studio.film_settings import FilmSettings, SettingsFolder
 from rtface.studio.frame_renderer import FrameRenderer, jpeg
@@ -45,24 +44,12 @@ class Film:
         path: absolute, in an allowed folder.
         facts: what the page shows of it.
         settings: folder of its settings.
-        analysis: last state of the analysis, as the page gets it.
-        process: of the analysis, while it runs.
     """
 
     id: int
     path: Path
     facts: dict[str, Any]
     settings: SettingsFolder
-    analysis: dict[str, Any] = field(default_factory=lambda: {"state": "none"})
-    process: subprocess.Popen[bytes] | None = None
-
-    def persons_at(self, time: float) -> list[str]:
-        """Labels of the persons that the analysis found on the frame at a time; none before it ended."""
-        found = self.analysis.get("result", {})
-        tracks = {number for number, track in found.get("tracks", {}).items()
-                  if track["first_s"] - 0.1 <= time <= track["last_s"] + 0.1}
-        return [label for label, person in found.get("persons", {}).items()
-                if tracks & {str(number) for number in person["tracks"]}]
 
 
 class Films:
@@ -113,17 +100,18 @@ class Films:
             return self._renderer[1]
 
     def close(self) -> None:
-        """Ends analyses, and releases the renderer."""
-        for film in self._films.values():
-            if film.process is not None and film.process.poll() is None:
-                film.process.kill()
+        """Releases the renderer."""
         if self._renderer is not None:
             self._renderer[1].close()
 
 
 def routes(studio: Studio) -> list[BaseRoute]:
     """The routes below ``/api/films``."""
-    films, analyses = Films(studio), list[asyncio.Task[None]]()
+    films, tasks = Films(studio), FilmTasks(studio)
+
+    def named(request: Request) -> tuple[int, Path]:
+        film = films.get(request.path_params["id"])
+        return film.id, film.path
 
     async def opened(request: Request) -> Response:
         if request.method == "POST":
@@ -143,7 +131,8 @@ def routes(studio: Studio) -> list[BaseRoute]:
     async def frame(request: Request) -> Response:
         film, query = films.get(request.path_params["id"]), request.query_params
         time = _number(query.get("time", "0"), "time", 0, 1e7)
-        options = FilmSettings.of(_json(query.get("settings", "{}"))).at(time, film.persons_at(time))
+        options = FilmSettings.of(_json(query.get("settings", "{}"))).at(
+            time, persons_at(tasks.analysis(film.id), time))
         side = round(_number(query.get("side", "1280"), "side", 64, SIDE))
         layer = query.get("layer", "after")
         if layer not in ("before", "after", "invented"):
@@ -161,12 +150,6 @@ def routes(studio: Studio) -> list[BaseRoute]:
         if request.method == "PUT":
             await in_thread(film.settings.keep, FilmSettings.of(await json_body(request)))
         return JSONResponse((await in_thread(film.settings.load)).to_json())
-
-    async def analysis(request: Request) -> Response:
-        film = films.get(request.path_params["id"])
-        if request.method == "POST" and film.analysis["state"] not in ("running", "done"):
-            analyses.append(asyncio.create_task(_analyse(studio, film)))
-        return JSONResponse(film.analysis)
 
     async def start(request: Request) -> Response:
         film, output, options, given = await _asked(request)
@@ -198,7 +181,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
             Route("/api/films", answers_errors(opened), methods=["GET", "POST"]),
             Route(at, answers_errors(film)), Route(f"{at}/media", answers_errors(media)),
             Route(f"{at}/frame", answers_errors(frame)),
-            Route(f"{at}/analysis", answers_errors(analysis), methods=["GET", "POST"]),
+            *analysis.routes(tasks, named),
             Route(f"{at}/settings", answers_errors(settings), methods=["GET", "PUT"]),
             Route(f"{at}/start", answers_errors(start), methods=["POST"]),
             Route(f"{at}/command", answers_errors(command), methods=["POST"]),
@@ -242,22 +225,12 @@ def _shown(film: Film) -> dict[str, Any]:
     return {"id": film.id, "path": str(film.path), "name": film.path.name, **film.facts}
 
 
-async def _analyse(studio: Studio, film: Film) -> None:
-    """Runs ``rtface analyze`` on a film in a process, and publishes its result."""
-    def say(**state: Any) -> None:
-        film.analysis = state
-        studio.events.publish(f"film/{film.id}/analysis", state, keep=True)
-
-    say(state="running")
-    film.process = subprocess.Popen(
-        [sys.executable, "-m", "rtface", "analyze", "--json", "--quiet", str(film.path)],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    out, said = await in_thread(film.process.communicate)
-    if film.process.returncode == 0:
-        say(state="done", result=json.loads(out))
-    else:
-        lines = said.decode("utf-8", "replace").strip().splitlines()
-        say(state="failed", error=lines[-1] if lines else "the analysis ended without a word; try again")
+def persons_at(found: dict[str, Any], time: float) -> list[str]:
+    """Labels of the persons that an analysis found on the frame at a time."""
+    tracks = {number for number, track in found.get("tracks", {}).items()
+              if track["first_s"] - 0.1 <= time <= track["last_s"] + 0.1}
+    return [label for label, person in found.get("persons", {}).items()
+            if tracks & {str(number) for number in person["tracks"]}]
 
 
 def _json(text: str) -> object:

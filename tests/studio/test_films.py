@@ -85,3 +85,42 @@ def test_media_of_items_outside_the_folders_are_not_served(studio: RunningStudio
     assert status == 200 and not value["items"][0]["shown"] and not value["running"]
     for which in ("source", "result"):
         assert ask(studio, "GET", f"/api/queue/{item.id}/media/{which}")[0] == 400
+
+
+def test_analysis_has_faces_and_can_be_stopped(studio: RunningStudio) -> None:
+    film = make_film(studio.folder / "film.mp4")
+    post(studio, "/api/films", path=str(film))
+    assert post(studio, "/api/films/1/analysis")[1]["state"] in ("none", "waiting", "running")
+    found = until(studio, "/api/films/1/analysis")
+    assert ask(studio, "GET", found["result"]["persons"]["P1"]["face"])[1][1:4] == b"PNG"
+    for label in ("P9", "..", "P1%2f..", "x"):
+        assert ask(studio, "GET", f"/api/films/1/faces/{label}")[0] == 404
+    other = make_film(studio.folder / "other.mp4", seconds=4)
+    post(studio, "/api/films", path=str(other))
+    post(studio, "/api/films/2/analysis")
+    post(studio, "/api/films/2/analysis", action="stop")
+    assert until(studio, "/api/films/2/analysis")["state"] == "stopped"
+
+
+@pytest.mark.slow
+def test_contact_sheet_of_a_film(studio: RunningStudio) -> None:
+    film = make_film(studio.folder / "film.mp4")
+    post(studio, "/api/films", path=str(film))
+    assert post(studio, "/api/films/1/sheet", settings={"codec": "ffv1"})[0] == 400
+    assert ask(studio, "GET", "/api/films/1/sheet.png")[0] == 404
+    post(studio, "/api/films/1/sheet", settings={"grain": "none"})
+    found = until(studio, "/api/films/1/sheet")
+    assert found["state"] == "done", found
+    assert "--grain none" in found["result"]["command"]
+    assert ask(studio, "GET", "/api/films/1/sheet.png")[1][1:4] == b"PNG"
+    assert b"<html" in ask(studio, "GET", "/api/films/1/sheet.html")[1]
+
+
+def until(studio: RunningStudio, route: str) -> Any:
+    """The state of a task, once it has ended."""
+    for _ in range(600):
+        found = ask(studio, "GET", route)[1]
+        if found["state"] not in ("none", "waiting", "running"):
+            return found
+        time.sleep(0.1)
+    raise AssertionError(found)

@@ -101,7 +101,7 @@ def test_shots_and_the_map_are_seen_at_once(page: Any, studio: RunningStudio) ->
         page.get_by_label("Faces", exact=True).select_option("off")
     assert "shots" in asked[-1]
     with page.expect_response("**/frame?*layer=after*"):
-        page.get_by_label("P1").select_option("off")
+        page.get_by_label("P1", exact=True).select_option("off")
     with page.expect_response("**/frame?*layer=invented*"):
         page.get_by_label("On the right").select_option("invented")
     with page.expect_response("**/api/films/1/settings"):

@@ -5,22 +5,42 @@ import { on } from "../../lib/events.js";
 import { clock, percent, t } from "../../lib/text.js";
 import { badge, button, note, showError } from "../../lib/ui.js";
 
-/** Shows the analysis of film `id` in `root`; `seek(time)` moves the player, `finished(result)` gets what was found. Gives a function that ends this. */
-export function mountAnalysis(root, id, seek, finished) {
-  const start = async () => draw(await api.post(`/api/films/${id}/analysis`));
+/** Shows the analysis of film `id` in `root`; `seek(time)` moves the player, `told(result)` gets what was found so far. Gives a function that ends this. */
+export function mountAnalysis(root, id, seek, told) {
+  const act = async (body = {}) => draw(await api.post(`/api/films/${id}/analysis`, body));
+  const bar = h("progress", { max: 1, "aria-label": t("films.analysing") });
+  const line = h("p", { class: "quiet-text number", role: "status" });
+  const stop = button(t("films.analysis_stop"), () => act({ action: "stop" }), { kind: "small" });
+  const head = h("h2", {}, t("films.analysis"));
+  let shown = null;
 
   function draw(value) {
-    const head = h("h2", {}, t("films.analysis"));
     if (value.state === "done") {
       replace(root, head, found(value.result, seek));
-      finished(value.result);
-    } else if (value.state === "failed") replace(root, head, note(value.error, "bad"), button(t("films.analyse_again"), start));
-    else replace(root, head, h("p", { class: "quiet-text" }, t("films.analysing")), h("progress", { "aria-label": t("films.analysing") }));
+      told(value.result);
+    } else if (value.state === "failed") replace(root, head, note(value.error, "bad"), button(t("films.analyse_again"), () => act()));
+    else if (value.state === "stopped") replace(root, head, h("p", {}, t("films.analysis_stopped")), button(t("films.analyse_again"), () => act()));
+    else {
+      if (!["none", "waiting", "running"].includes(shown)) replace(root, head, line, bar, stop);
+      if (typeof value.share === "number") bar.value = value.share; else bar.removeAttribute("value");
+      line.textContent = [t(value.state === "waiting" ? "films.analysis_waits" : "films.analysing"), typeof value.share === "number" && percent(value.share),
+        value.left_s && t("queue.left", { time: clock(value.left_s) })].filter(Boolean).join(" · ");
+      if (value.scenes?.length) told({ scenes: value.scenes });
+    }
+    shown = value.state;
   }
 
-  draw({ state: "running" });
-  start().catch(showError);
+  draw({ state: "none" });
+  act().catch(showError);
   return on(`film/${id}/analysis`, draw);
+}
+
+/** The persons, each with the best face that was found. */
+function faces(persons, seek) {
+  return h("ul", { class: "persons" }, persons.map(([label, person]) => h("li", {},
+    h("button", { type: "button", class: "person", onclick: () => seek(person.first_s + 0.2), "aria-label": t("films.person_seek", { name: label }) },
+      person.face ? h("img", { src: person.face, alt: "", width: 96, height: 96 }) : h("span", { class: "no-face" }),
+      h("strong", {}, label), h("span", { class: "quiet-text number" }, t("films.person_seconds", { time: clock(person.seconds, true) }))))));
 }
 
 function found(result, seek) {
@@ -30,7 +50,8 @@ function found(result, seek) {
   const jump = (time) => button(clock(time, true), () => seek(time), { kind: "small quiet" });
   return [
     h("p", {}, t("films.found", { persons: persons.length, tracks: tracks.length })),
-    h("div", { class: "table-scroll" }, h("table", {},
+    persons.length ? faces(persons, seek) : null,
+    h("div", { class: "table-scroll", tabindex: 0, role: "region", "aria-label": t("films.analysis") }, h("table", {},
       h("thead", {}, h("tr", {}, ["track", "person", "from", "width", "problems", "plan"].map((key) => h("th", { scope: "col" }, t(`films.column_${key}`))))),
       h("tbody", {}, tracks.map(([number, track]) => h("tr", {}, h("td", { class: "number" }, number),
         h("td", {}, persons.find(([, person]) => person.tracks.includes(Number(number)))?.[0] ?? t("films.unknown")),

@@ -8,6 +8,7 @@ import { forget } from "../../lib/undo.js";
 import { wipe } from "../../lib/wipe.js";
 import { mountAnalysis } from "./analysis.js";
 import { changed, DEFAULTS, filmControls } from "./controls.js";
+import { mountSheet } from "./sheet.js";
 import { startDialog } from "./start.js";
 import { timeline } from "./timeline.js";
 
@@ -92,6 +93,8 @@ export async function mountFilm(root, id) {
 
   const analysis = h("section", { class: "card stack", "aria-label": t("films.analysis") });
   const endAnalysis = mountAnalysis(analysis, id, go, (result) => { strip.show(result); controls.found(result); });
+  const sheet = h("section", { class: "card stack", "aria-label": t("films.sheet") });
+  const endSheet = mountSheet(sheet, id, () => changed(kept.settings));
   const startButton = button(t("films.start"), () => startDialog(film, changed(kept.settings)), { kind: "primary" });
   replace(root,
     h("div", { class: "head" }, h("div", {}, h("h1", {}, film.name),
@@ -102,7 +105,7 @@ export async function mountFilm(root, id) {
         h("div", { class: "film-transport" }, button("◂", () => go(kept.time - 1 / film.fps), { kind: "small", "aria-label": t("films.key_back") }),
           button("▸", () => go(kept.time + 1 / film.fps), { kind: "small", "aria-label": t("films.key_forward") }), seek, at, zoomButton),
         film.kind === "still" ? null : strip.element, layer, info),
-      controls.element, h("div", { class: "film-below" }, analysis)));
+      controls.element, h("div", { class: "stack film-below" }, analysis, sheet)));
   const frame = 1 / film.fps;
   const ending = new AbortController();
   addEventListener("keyup", (event) => { if (event.key === "b") player.only(null); }, { signal: ending.signal });
@@ -116,7 +119,7 @@ export async function mountFilm(root, id) {
   render();
   return () => {
     if (keeping) { clearTimeout(keeping); keep(); }
-    ending.abort(); endKeys(); endAnalysis(); asking?.abort();
+    ending.abort(); endKeys(); endAnalysis(); endSheet(); asking?.abort();
     urls.forEach((url) => URL.revokeObjectURL(url));
   };
 }

@@ -1,0 +1,32 @@
+// The contact sheet of a film: its most telling faces, with two engines and strengths.
+import { api } from "../../lib/api.js";
+import { h, replace } from "../../lib/dom.js";
+import { on } from "../../lib/events.js";
+import { t } from "../../lib/text.js";
+import { button, note, toast } from "../../lib/ui.js";
+
+/** Shows the sheet in `root`; `settings()` gives those of the whole film. Gives a function that ends this. */
+export function mountSheet(root, id, settings) {
+  const act = async (body) => draw(await api.post(`/api/films/${id}/sheet`, body));
+  const make = (label) => button(label, () => act({ settings: settings() }), { kind: "small" });
+  const line = h("p", { class: "quiet-text", role: "status" });
+
+  function draw({ state, result, error, line: said }) {
+    const head = h("h2", {}, t("films.sheet"));
+    if (state === "waiting" || state === "running") {
+      line.textContent = said ?? t("films.sheet_working");
+      replace(root, head, line, h("progress", { "aria-label": t("films.sheet_working") }), button(t("app.cancel"), () => act({ action: "stop" }), { kind: "small" }));
+    } else if (state === "done") {
+      const image = `${result.image}?${Date.now()}`;
+      replace(root, head, h("a", { href: image, target: "_blank", rel: "noopener" }, h("img", { src: image, alt: t("films.sheet_alt") })),
+        h("div", { class: "row" }, h("code", {}, result.command),
+          button(t("health.copy"), async () => { await navigator.clipboard.writeText(result.command); toast(t("health.copied")); }, { kind: "small" })),
+        h("div", { class: "row" }, h("a", { class: "button small", href: result.page }, t("films.sheet_page")), make(t("films.sheet_again"))));
+    } else {
+      replace(root, head, h("p", { class: "quiet-text" }, t("films.sheet_hint")), state === "failed" ? note(error, "bad") : null, make(t("films.sheet_make")));
+    }
+  }
+  draw({ state: "none" });
+  api.get(`/api/films/${id}/sheet`).then(draw, () => {});
+  return on(`film/${id}/sheet`, draw);
+}
