@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shlex
 import threading
 from collections.abc import Iterable
@@ -28,7 +27,7 @@ from rtface.studio.analysis import FilmTasks
 from rtface.studio.context import Studio
 from rtface.studio.film_settings import FilmSettings, SettingsFolder
 from rtface.studio.frame_renderer import FrameRenderer, jpeg
-from rtface.studio.http import answers_errors, in_thread, json_body
+from rtface.studio.http import answers_errors, in_thread, json_body, number_of
 from rtface.studio.queue_runner import ensure_runner
 
 SIDE = 2160
@@ -130,10 +129,10 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     async def frame(request: Request) -> Response:
         film, query = films.get(request.path_params["id"]), request.query_params
-        time = _number(query.get("time", "0"), "time", 0, 1e7)
+        time = number_of(query.get("time", "0"), "time", 0, 1e7)
         options = FilmSettings.of(_json(query.get("settings", "{}"))).at(
             time, persons_at(tasks.analysis(film.id), time))
-        side = round(_number(query.get("side", "1280"), "side", 64, SIDE))
+        side = round(number_of(query.get("side", "1280"), "side", 64, SIDE))
         layer = query.get("layer", "after")
         if layer not in ("before", "after", "invented"):
             raise UsageError(f"layer is before, after or invented, not {layer[:40]}")
@@ -153,6 +152,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     async def start(request: Request) -> Response:
         film, output, options, given = await _asked(request)
+        options = replace(options, sidecar=True)  # the page shows what it says
         item = await in_thread(lambda: Queue().add_checked(str(film.path), str(output), options, given))
         await in_thread(ensure_runner, studio)
         return JSONResponse({"item": item.id})
@@ -238,13 +238,3 @@ def _json(text: str) -> object:
         return json.loads(text)
     except (ValueError, RecursionError):
         raise UsageError("settings must be a JSON object") from None
-
-
-def _number(text: str, name: str, least: float, most: float) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not least <= value <= most:
-        raise UsageError(f"{name} must be a number from {least:g} to {most:g}")
-    return value

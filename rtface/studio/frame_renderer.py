@@ -11,6 +11,7 @@ from time import perf_counter
 
 import cv2
 
+from rtface.device.cpu.device import CpuDevice
 from rtface.errors import Closed, InputError, UsageError
 from rtface.frame import Bytes, Frame
 from rtface.media.image_read import read_image
@@ -93,7 +94,7 @@ class FrameRenderer:
             runtime = self._runtime(options)
             assert self._tracker is not None
             if self._at != time:
-                self._frames, self._at = self._read(time), time
+                self._frames, self._at = self.read(time), time
             shown = self._frames[-1]
             before = runtime.device.view(shown).thumbnail(side)[0]
             stats, after = Stats(), before
@@ -140,8 +141,8 @@ class FrameRenderer:
         self._runtimes[key] = (runtime, stack)
         return runtime
 
-    def _read(self, time: float) -> list[Frame]:
-        """The untouched frames from the lead-in up to the one that is shown at `time`."""
+    def read(self, time: float) -> list[Frame]:
+        """The untouched frames from the lead-in up to the one that is shown at `time`; errors as of `render`."""
         if is_image(self._path):
             return [read_image(self._path).frame]
         # Whole microseconds, rounded down: the frame that begins there is among them.
@@ -169,6 +170,21 @@ class FrameRenderer:
 
     def _beyond(self, time: float) -> InputError:
         return InputError(f"{self._path.name}: there is no frame at {time:.3f} s; choose an earlier time")
+
+
+def untouched_frame(path: Path, time: float, side: int) -> Bytes:
+    """A frame of a film, or a still, as it is: uint8 RGB h×w×3, upright, longest side ≤ `side`; no engine is loaded.
+
+    Args:
+        path: of the film or still.
+        time: seconds from its beginning.
+        side: pixels.
+
+    Raises:
+        InputError: it cannot be read there.
+    """
+    frames = FrameRenderer(path).read(time)
+    return CpuDevice().view(frames[-1]).thumbnail(side)[0]
 
 
 def jpeg(image: Bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, ParamSpec, TypeVar, cast
@@ -48,6 +49,17 @@ async def json_body(request: Request) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UsageError("the body is not a JSON object")
     return cast(dict[str, Any], value)
+
+
+def number_of(text: str, name: str, least: float, most: float) -> float:
+    """A number of a query, from `least` to `most`; UsageError for anything else."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not least <= value <= most:
+        raise UsageError(f"{name} must be a number from {least:g} to {most:g}")
+    return value
 
 
 def error_response(message: str, status: HTTPStatus, kind: str = "error") -> JSONResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +16,16 @@ from starlette.routing import BaseRoute, Route
 from rtface.errors import InputMissing, UsageError
 from rtface.jobs.queue.api import Queue
 from rtface.pipeline.inspection import inspect_file
+from rtface.pipeline.sidecar import sidecar_path
+from rtface.studio.commands import json_of
 from rtface.studio.context import Studio
-from rtface.studio.http import answers_errors, in_thread, json_body
+from rtface.studio.frame_renderer import jpeg, untouched_frame
+from rtface.studio.http import answers_errors, in_thread, json_body, number_of
 from rtface.studio.queue_runner import ensure_runner
 
 _POLL_S = 1.0
+_SIDE = 1600
+"""Longest side of a frame for the page, pixels, at most."""
 _VERBS: dict[str, Callable[[Queue, int], None]] = {
     "pause": Queue.pause, "resume": Queue.resume, "cancel": Queue.cancel, "retry": Queue.retry, "remove": Queue.remove}
 
@@ -60,10 +66,27 @@ def routes(studio: Studio) -> list[BaseRoute]:
         path = await in_thread(_file, studio, request)
         return JSONResponse((await in_thread(inspect_file, path)).to_dict())
 
+    async def frame(request: Request) -> Response:
+        path = await in_thread(_file, studio, request)
+        time = number_of(request.query_params.get("time", "0"), "time", 0, 1e7)
+        return Response(await in_thread(lambda: jpeg(untouched_frame(path, time, _SIDE))), media_type="image/jpeg",
+                        headers={"cache-control": "no-store"})
+
+    async def report(request: Request) -> Response:
+        return JSONResponse(await in_thread(_report, studio, request))
+
+    async def verify(request: Request) -> Response:
+        output, source = await in_thread(lambda: (_file(studio, request, "result"), _file(studio, request, "source")))
+        # 1: something cannot be checked, 3: something differs; both are results.
+        return JSONResponse(await json_of("verify", "--input", str(source), "--", str(output), accept=(0, 1, 3)))
+
     at = "/api/queue/{id:int}"
     return [Route("/api/queue", answers_errors(items)), Route("/api/queue/run", answers_errors(run), methods=["POST"]),
             Route(f"{at}/media/{{which}}", answers_errors(media)),
             Route(f"{at}/inspect/{{which}}", answers_errors(inspect)),
+            Route(f"{at}/frame/{{which}}", answers_errors(frame)),
+            Route(f"{at}/report", answers_errors(report)),
+            Route(f"{at}/verify", answers_errors(verify), methods=["POST"]),
             Route(f"{at}/{{verb}}", answers_errors(change), methods=["POST"])]
 
 
@@ -81,12 +104,25 @@ def _allowed(studio: Studio, name: str) -> bool:
         return False
 
 
-def _file(studio: Studio, request: Request) -> Path:
+def _report(studio: Studio, request: Request) -> dict[str, Any]:
+    """What the sidecar says of how the result was made; {} where there is none."""
+    output = _file(studio, request, "result")
+    try:
+        table = json.loads(sidecar_path(output).read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise InputMissing(f"{sidecar_path(output)} cannot be read ({error})") from error
+    keys = ("finished", "rtface", "engines", "changes", "treatments", "options", "invented", "persons", "warnings")
+    return {key: table[key] for key in keys if key in table}
+
+
+def _file(studio: Studio, request: Request, which: str | None = None) -> Path:
     item = Queue().item(int(request.path_params["id"]))
-    which = request.path_params["which"]
-    if which not in ("source", "result"):
-        raise UsageError(f"there is source and result, not {which[:40]}")
-    path = studio.folders.path(item.input if which == "source" else item.output)
+    name = str(which or request.path_params["which"])
+    if name not in ("source", "result"):
+        raise UsageError(f"there is source and result, not {name[:40]}")
+    path = studio.folders.path(item.input if name == "source" else item.output)
     if not path.is_file():
         raise InputMissing(f"{path.name} is not there; it was moved or removed")
     return path

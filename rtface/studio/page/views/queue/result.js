@@ -5,6 +5,8 @@ import { on } from "../../lib/events.js";
 import { shortcuts } from "../../lib/keys.js";
 import { clock, percent, t } from "../../lib/text.js";
 import { button, note, showError } from "../../lib/ui.js";
+import { reportCard, verifyCard } from "./report.js";
+import { stepper } from "./stepper.js";
 
 const DRIFT_S = 0.02; // more than this apart, the source is set to the result's time
 
@@ -35,7 +37,7 @@ export async function mountResult(root, id) {
   const source = video("source"), result = video("result");
   source.muted = true;
   const unplayable = h("div", { hidden: true }, note(t("queue.unplayable"), "warn"));
-  for (const one of [source, result]) one.addEventListener("error", () => { unplayable.hidden = false; });
+  for (const one of [source, result]) one.addEventListener("error", () => { unplayable.hidden = false; compare.open = true; });
   const seek = h("input", { type: "range", min: 0, max: 1, step: 0.001, value: 0, "aria-label": t("queue.position") });
   const at = h("span", { class: "number" });
   const showTime = () => {
@@ -62,10 +64,14 @@ export async function mountResult(root, id) {
   const go = (time) => { result.currentTime = source.currentTime = Math.max(0, time); };
   seek.addEventListener("input", () => go(Number(seek.value)));
   const says = h("div", { class: "stack" });
+  const steps = stepper(id);
+  const compare = h("details", { class: "card", ontoggle: () => { if (compare.open && !steps.element.querySelector("[data-time]")) steps.show(result.currentTime || 0); } },
+    h("summary", {}, h("strong", {}, t("queue.compare"))), steps.element);
   replace(root, head, unplayable,
     h("div", { class: "result-pair" }, h("figure", {}, source, h("figcaption", {}, t("queue.source"))), h("figure", {}, result, h("figcaption", {}, t("queue.result")))),
     h("div", { class: "film-transport" }, play, h("span", {}), seek, at, h("span", {})),
     h("div", { class: "row" }, h("a", { class: "button primary", href: `/api/queue/${id}/media/result?download` }, t("queue.download")), h("code", {}, item.output)),
+    compare, reportCard(id), verifyCard(id),
     h("section", { class: "card stack" }, h("h2", {}, t("queue.says")), says));
   api.get(`/api/queue/${id}/inspect/result`).then((found) => {
     const rows = { ...(found.source_type ? { "digital source type": found.source_type } : {}), ...found.rtface };
@@ -77,5 +83,5 @@ export async function mountResult(root, id) {
     " ": ["queue.play", () => play.click()], ",": ["films.key_back", () => go(result.currentTime - 1 / 25)],
     ".": ["films.key_forward", () => go(result.currentTime + 1 / 25)],
   });
-  return () => { ended = true; endKeys(); source.pause(); result.pause(); };
+  return () => { ended = true; endKeys(); steps.end(); source.pause(); result.pause(); };
 }
