@@ -91,6 +91,7 @@ class PersonReport:
         tracks: ids of the person's tracks.
         first_s, last_s: first and last time the person was seen, seconds in the input.
         seconds: how long the tracks are together.
+        invented: the mean share of the person's corrected face that was invented, 0…1; None where no map was made.
     """
 
     person: str
@@ -98,6 +99,7 @@ class PersonReport:
     first_s: float
     last_s: float
     seconds: float
+    invented: float | None = None
 
 
 def persons_of(tracks: Iterable[TrackReport]) -> list[PersonReport]:
@@ -107,8 +109,15 @@ def persons_of(tracks: Iterable[TrackReport]) -> list[PersonReport]:
         if track.person not in ("", UNKNOWN_PERSON):
             found.setdefault(track.person, []).append(track)
     return [PersonReport(person, [track.id for track in of], of[0].first_s, max(track.last_s for track in of),
-                         round(sum(track.last_s - track.first_s for track in of), 3))
+                         round(sum(track.last_s - track.first_s for track in of), 3), _mean_invented(of))
             for person, of in found.items()]
+
+
+def _mean_invented(tracks: Iterable[TrackReport]) -> float | None:
+    """The mean share that was invented, by corrected frames; None where no map was made."""
+    known = [(track.frames_corrected, track.invented) for track in tracks if track.invented is not None]
+    frames = sum(count for count, _ in known)
+    return round(sum(count * share for count, share in known) / frames, 4) if frames else None
 
 
 @dataclass(slots=True)
@@ -132,11 +141,14 @@ class Report:
     frames_corrected: int = 0
     damage: dict[str, float] = field(default_factory=dict[str, float])
     faults: int = 0
+    stage_faults: int = 0
     interrupted: bool = False
     error: str | None = None
     partial: str | None = None
     resume_at_s: float | None = None
     tracks: list[TrackReport] = field(default_factory=list[TrackReport])
+    persons: list[PersonReport] = field(default_factory=list[PersonReport])
+    invented: float | None = None
     seconds: float = 0.0
     fps: float = 0.0
     latency_ms: dict[str, float] = field(default_factory=dict[str, float])
@@ -159,7 +171,8 @@ class Report:
         self.frames_in, self.frames_dropped = counters["frames_in"], sum(self.dropped.values())
         self.frames_with_faces, self.frames_corrected = counters["frames_with_faces"], counters["frames_corrected"]
         self.damage = _damage(counters)
-        self.faults = counters["faults"]
+        self.faults, self.stage_faults = counters["faults"], counters["stage_faults"]
+        self.persons, self.invented = persons_of(self.tracks), _mean_invented(self.tracks)
         used = [name.removeprefix("crops:") for name, n in counters.items() if name.startswith("crops:") and n]
         # The engines that ran; before, only the requested one was known.
         self.engine = "+".join(name for name in used if name != "carried") or self.engine
@@ -174,13 +187,6 @@ class Report:
         self.interrupted, self.error = isinstance(error, KeyboardInterrupt), " ".join(str(error).split())
         if isinstance(error, (RtfaceError, Interrupted)):
             self.partial, self.resume_at_s = error.partial, error.resume_at
-
-    @property
-    def invented(self) -> float | None:
-        """The mean share of corrected faces that was invented, 0…1; None where no map was made."""
-        known = [(track.frames_corrected, track.invented) for track in self.tracks if track.invented is not None]
-        frames = sum(count for count, _ in known)
-        return sum(count * share for count, share in known) / frames if frames else None
 
     def note_uncorrected(self) -> None:
         """Notes a finished run that corrected no face, and why."""
@@ -238,6 +244,14 @@ def _damage(counters: Mapping[str, int]) -> dict[str, float]:
     filled = counters.get("damage_filled_ppm", 0) / max(1, faces) / 1e6
     return {"frames": counters.get("frames_repaired", 0), "faces": faces, "filled": round(filled, 5),
             "descreened": descreened} if faces or descreened else {}
+
+
+def invented_shares(sums: Mapping[float, tuple[int, float]]) -> tuple[float | None, list[tuple[float, float]]]:
+    """`TrackReport.invented` and `invented_by_second`, from the number of frames and the sum of shares by second."""
+    if not sums:
+        return None, []
+    mean = sum(total for _, total in sums.values()) / sum(frames for frames, _ in sums.values())
+    return round(mean, 4), [(second, round(total / frames, 4)) for second, (frames, total) in sorted(sums.items())]
 
 
 ADVISE_LABEL, CONSIDER_LABEL = 0.10, 0.05

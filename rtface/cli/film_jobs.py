@@ -152,9 +152,6 @@ def why_no_job(input: Path | Address, output: Path | str, options: Options) -> s
         return "--dry-run is given"
     if options.compare is not None and options.compare.suffix.lower() in IMAGES:
         return "--compare names an image"
-    if options.invented is not None or options.show == "invented":
-        option = "--invented" if options.invented is not None else "--show invented"
-        return f"{option} is given, and the map of what was invented is made in one process only"
     return None
 
 

@@ -15,7 +15,7 @@ from rtface.enhance.mode import Mode
 from rtface.frame import Face
 from rtface.persons.guard import GuardedTrack
 from rtface.protocols import Restored, ShapeTask
-from rtface.report import Span, TrackReport
+from rtface.report import Span, TrackReport, invented_shares
 from rtface.shots.settings import NO_SHOTS, ShotList
 
 # Spans kept for each track; then the shortest is taken into a neighbour.
@@ -180,6 +180,8 @@ class TrackState:
         held = max((span for span in self.spans if span.on == on), key=lambda span: span.frames, default=None)
         strength = round(self.strength_sum / self.corrected, 3) if self.corrected else 0.0
         low, high = self.strength_range or (0.0, 0.0)
+        invented, by_second = invented_shares({round(second - origin, 3): sums
+                                               for second, sums in self.invented.items()})
         return TrackReport(
             id=self.id, first_s=round(self.first_s - origin, 3), last_s=round(self.last_s - origin, 3),
             frames=self.frames,
@@ -192,10 +194,7 @@ class TrackState:
             share_of_time=round(self.corrected / max(self.frames, 1), 3),
             spans=[replace(span, from_s=round(span.from_s - origin, 3), to_s=round(span.to_s - origin, 3))
                    for span in self.spans],
-            invented=round(sum(total for _, total in self.invented.values())
-                           / sum(frames for frames, _ in self.invented.values()), 4) if self.invented else None,
-            invented_by_second=[(round(second - origin, 3), round(total / frames, 4))
-                                for second, (frames, total) in sorted(self.invented.items())])
+            invented=invented, invented_by_second=by_second)
 
 
 class TrackStore:

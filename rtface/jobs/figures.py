@@ -16,7 +16,7 @@ from rtface.jobs.plan import LEAD_IN_S
 from rtface.media.changed_frames import ChangedFrames
 from rtface.media.provenance import Change
 from rtface.pipeline.segment_plan import Sight, same_tracks
-from rtface.report import Report, Span, TrackReport
+from rtface.report import Report, Span, TrackReport, invented_shares
 from rtface.stats import Histogram, Stats
 from rtface.tracking.identity import same_place
 from rtface.util.parse import UNKNOWN_PERSON
@@ -50,6 +50,7 @@ class SegmentFigures:
         self._given: Counter[int] = Counter()  # of these, in records
         self._corrected: Counter[int] = Counter()  # of these, those that were corrected
         self._guarded: Counter[int] = Counter()  # of these, those that the guard weakened
+        self._invented: dict[tuple[int, int], tuple[int, float]] = {}  # by track and second, what is in records
         self._from_s = self._end_s = 0.0
         self._begin()
 
@@ -128,7 +129,23 @@ class SegmentFigures:
                 "first_s": max(report.first_s, round(self._from_s, 3)),
                 "mean_width_px": mean, "frames_corrected": changed, "frames_guarded": guarded,
                 "strength": strength / corrected if corrected else 0.0,
-                "spans": spans}
+                "spans": spans, "invented": None, "invented_by_second": [], "invented_sums": self._shares(state)}
+
+    def _shares(self, state: TrackState) -> list[list[float]]:
+        """What was invented of a face since the last call: seconds in the film, number of frames and sum of shares.
+
+        Lead-in and frames in work are left out by whole seconds: those of the second in which the segment begins or
+        ends count in it.
+        """
+        rows: list[list[float]] = []
+        for second, (frames, total) in state.invented.items():
+            if not int(self._from_s + self._origin) <= second <= int(self._end_s):
+                continue
+            given = self._invented.get((state.id, second), (0, 0.0))
+            self._invented[state.id, second] = frames, total
+            if frames > given[0]:
+                rows.append([round(second - self._origin, 3), frames - given[0], total - given[1]])
+        return rows
 
 
 def _time_at(pts: int, frame: Frame) -> float:
@@ -193,6 +210,7 @@ class JobFigures:
         self.changed = ChangedFrames()
         self.seconds = 0.0
         self._tracks: dict[int, TrackReport] = {}
+        self._invented: dict[int, dict[float, tuple[int, float]]] = {}  # by track and second
         self._run: str | None = None
         self._names: dict[int, int] = {}
         self._last: list[Sight] = []
@@ -227,8 +245,12 @@ class JobFigures:
         if number is None:
             number = self._names[values["id"]] = max((self._numbered, *self._tracks, *self._names.values())) + 1
         spans = [Span(**span) for span in values["spans"]]
+        shares = self._invented.setdefault(number, {})
+        for second, count, total in values["invented_sums"]:
+            known = shares.get(second, (0, 0.0))
+            shares[second] = known[0] + count, known[1] + total
         more: dict[str, Any] = {"id": number, "spans": spans}
-        later = TrackReport(**{**values, **more})
+        later = TrackReport(**{key: value for key, value in {**values, **more}.items() if key != "invented_sums"})
         mine = self._tracks.get(number)
         self._tracks[number] = later if mine is None else merged(mine, later)
 
@@ -237,6 +259,8 @@ class JobFigures:
         report.engine = "+".join(self.engines) or report.engine
         report.device = ", ".join(self.devices) or report.device
         report.tracks = [_rounded(self._tracks[key]) for key in sorted(self._tracks)]
+        for track in report.tracks:
+            track.invented, track.invented_by_second = invented_shares(self._invented[track.id])
         report.frames_out = self.stats.counted()["frames_out"]
 
 

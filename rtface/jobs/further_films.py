@@ -1,5 +1,5 @@
-"""Further films, which a run writes with its output: the correction (``--keep-correction``) and the
-comparison (``--compare``).
+"""Further films, which a run writes with its output: the correction (``--keep-correction``), the comparison
+(``--compare``) and the map of what was invented (``--invented``).
 
 Every segment has a file for each, and they get their names just before the output.
 """
@@ -14,6 +14,7 @@ from rtface.errors import OutputError
 from rtface.frame import Frame
 from rtface.media.correction import check_correction_name, plan_correction
 from rtface.media.encoders import VideoPlan
+from rtface.media.invented import check_map_name, map_frame, plan_map
 from rtface.media.outputs import OutputPath
 from rtface.media.probe import MediaInfo
 from rtface.media.stream_plan import OutputPlan
@@ -21,7 +22,7 @@ from rtface.media.workfile import Target
 from rtface.options import Options
 from rtface.pipeline.compare import Comparison, plan_pairs
 
-_OPTIONS = {"correction": "keep_correction", "comparison": "compare"}
+_OPTIONS = {"correction": "keep_correction", "comparison": "compare", "map": "invented"}
 
 
 class FurtherFrames(Protocol):
@@ -33,12 +34,13 @@ class FurtherFrames(Protocol):
 
 
 def further_paths(options: Options) -> dict[str, OutputPath]:
-    """The further films that a run writes, by name: "correction", "comparison".
+    """The further films that a run writes, by name: "correction", "comparison", "map".
 
     Raises:
-        UsageError: a correction whose name is no Matroska file's.
+        UsageError: a correction or map whose name is no Matroska file's.
     """
     check_correction_name(options.keep_correction)
+    check_map_name(options.invented, still=False)
     paths: dict[str, Path | None] = {name: getattr(options, option) for name, option in _OPTIONS.items()}
     return {name: OutputPath(path, f"--{_OPTIONS[name].replace('_', '-')}")
             for name, path in paths.items() if path is not None}
@@ -61,7 +63,7 @@ def plan_further(options: Options, info: MediaInfo, video: VideoPlan, output: st
     for name, path in further_paths(options).items():
         target = Target(Path(path.path), str(path))
         plans[name] = (plan_correction(target, video, info, output) if name == "correction" else
-                       plan_pairs(info, target, options))
+                       plan_map(target, info) if name == "map" else plan_pairs(info, target, options))
     return plans
 
 
@@ -87,3 +89,11 @@ class KeptPairs:
         if not self._made or self._made[0].pts != frame.pts:
             raise OutputError("the comparison cannot be continued: a frame has no pair")
         return self._made.popleft(), b""
+
+
+class MapFrames:
+    """The maps of what was invented."""
+
+    def of(self, frame: Frame) -> tuple[Frame, bytes]:
+        """The map of the frame."""
+        return map_frame(frame), b""

@@ -236,6 +236,7 @@ class FilmJob:
             report.fill(stats)
             if failure is None:
                 report.note_uncorrected()
+                report.note_label()
                 if self.plan.numbered:
                     report.notes += missing_tracks(
                         options.faces, read_treatments(options.treatment) if options.treatment else {},

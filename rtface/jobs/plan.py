@@ -31,6 +31,7 @@ from rtface.media.mxf import check_times
 from rtface.media.probe import MediaInfo
 from rtface.media.stream_plan import FORMATS, OutputPlan, supported_encoders
 from rtface.options import OPTIONS, Options
+from rtface.pipeline.invented import check_invented
 from rtface.pipeline.runtime import codec_device
 from rtface.redaction import redacted_values
 from rtface.shots.clock import FilmClock
@@ -268,8 +269,9 @@ def make_plan(info: MediaInfo, source: Path, output: Path, options: Options,
 
     Raises:
         OutputError: a correction of these samples cannot be kept.
-        UsageError: the name of a comparison is no film's.
+        UsageError: the name of a comparison is no film's, or no map of what was invented can be made.
     """
+    check_invented(options, info.color.transfer)
     times = read_times(source, info.start, info.end)
     if times.fault or not times.pts:
         return f"{source.name} is processed without a job, because {times.fault or 'no frame was found'}"

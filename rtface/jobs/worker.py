@@ -27,7 +27,7 @@ from rtface.jobs import faces_ahead, fingerprint
 from rtface.jobs.face_numbers import FaceNumbers, NumberedTracker, find_numbers
 from rtface.jobs.figures import KnownFaces
 from rtface.jobs.folder import JobFolder
-from rtface.jobs.further_films import FurtherFrames, KeptPairs, plan_further
+from rtface.jobs.further_films import FurtherFrames, KeptPairs, MapFrames, plan_further
 from rtface.jobs.leases import Leases, WorkerSign
 from rtface.jobs.plan import (
     CORRECTED_LEAD_IN_S,
@@ -50,9 +50,11 @@ from rtface.options import Options, Scope
 from rtface.pipeline.build import RunParts, film_parts, open_film, segment_parts
 from rtface.pipeline.chain import chain, end_at_faults
 from rtface.pipeline.enforce import enforce
+from rtface.pipeline.invented import measure_invented, wants_map
 from rtface.pipeline.runtime import BuildProgress
 from rtface.pipeline.segment_plan import SegmentPlan, plan_segments
 from rtface.pipeline.segments import in_segments
+from rtface.pipeline.show_invented import show_invented
 from rtface.pipeline.threads import Threads
 from rtface.protocols import Item
 from rtface.shots.clock import FilmClock
@@ -241,7 +243,8 @@ class Worker:
                     parts.enhance.tracks.known = KnownFaces(before, source.info.time_base) if before else None
                 corrections = FrameCorrections(video) if "correction" in self._further else None
                 pairs = KeptPairs() if "comparison" in self._further else None
-                made: dict[str, FurtherFrames | None] = {"correction": corrections, "comparison": pairs}
+                made: dict[str, FurtherFrames | None] = {"correction": corrections, "comparison": pairs,
+                                                         "map": MapFrames() if "map" in self._further else None}
                 output = self._output = RunOutput(
                     self._folder, self._plan, video, parts, self._stats, self._leases, first, epoch, claim, run,
                     further={name: (self._further[name], frames) for name, frames in made.items() if frames},
@@ -256,7 +259,8 @@ class Worker:
                     items = chain(items, parts, self._stats, stop=self._stop.is_set,
                                   comparison=pairs.comparison if pairs else None)
                 stack.enter_context(closing(items))
-                output.write(stages(end_at_faults(items, self._stats)))
+                done = stages(end_at_faults(items, self._stats))
+                output.write(show_invented(done) if self._options.show == "invented" else done)
         except BaseException as error:
             if output is None:
                 self._leases.release(_name(first), epoch)
@@ -297,6 +301,7 @@ class Worker:
         else:
             self._parts = segment_parts(self._parts.runtime, self._parts.tracker, self._options, self._stats,
                                         self._shots)
+        measure_invented(self._parts, self._options)
         if isinstance(tracker := self._parts.tracker, NumberedTracker):
             self._parts.enhance.tracks.person_of = tracker.person_of
         return self._parts, self._video
@@ -325,7 +330,7 @@ class Worker:
             options = replace(options, start=float(start) or None)
         source = open_film(plan.source, options, self._threads, self._stats, self._stop, stack, size=plan.size,
                            on_gpu=not self._further and not options.stages
-                           and options.damage == "none")
+                           and options.damage == "none" and not wants_map(options))
         assert isinstance(source, FileSource)
         return source
 

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 import rtface
-from rtface.cli.film_jobs import why_no_job
 from rtface.correct.expected_error import CALIBRATIONS, bound, chance_of_worse, check_calibrated
 from rtface.errors import UsageError
 from rtface.frame import Display, Frame
@@ -193,10 +192,3 @@ def test_folder_of_stills_is_refused(tmp_path: Path) -> None:
     still(tmp_path / "in" / "a.png")
     with pytest.raises(UsageError, match="a map is made of one image or film"):
         rtface.run(tmp_path / "in", tmp_path / "out", invented=tmp_path / "map.png")
-
-
-@pytest.mark.parametrize("options", [{"invented": "map.mkv"}, {"show": "invented"}])
-def test_no_job_makes_a_map(tmp_path: Path, options: dict[str, object]) -> None:
-    source = film(tmp_path / "in.mkv", frames=2)
-    assert why_no_job(source, "out.mkv", Options()) is None
-    assert "made in one process only" in str(why_no_job(source, "out.mkv", Options(**options)))

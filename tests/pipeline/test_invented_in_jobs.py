@@ -1,0 +1,88 @@
+"""The map of what was invented that a job makes is that of one process, also after an interruption."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from rtface.errors import Interrupted, UsageError
+from rtface.jobs import FilmJob
+from rtface.options import Options
+from rtface.pipeline.film import run_file
+from rtface.report import Report
+from tests.jobs import films
+from tests.pipeline.run_media import film
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return film(tmp_path_factory.mktemp("film") / "in.mkv", frames=60)
+
+
+@pytest.fixture(scope="module")
+def whole(made: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
+    """Output and map of one process, the map also drawn over the output."""
+    place = tmp_path_factory.mktemp("one")
+    return place, run_file(made, place / "out.mkv", options(place))
+
+
+def options(folder: Path, **more: object) -> Options:
+    return Options.of({"codec": "ffv1", "correct": "always", "engine": "rtface-s", "device": "cpu",
+                       "show": "invented", "invented": folder / "map.mkv", **more})
+
+
+def planned(source: Path, folder: Path, **more: object) -> FilmJob:
+    job = FilmJob.open(source, folder / "out.mkv", options(folder, **more), length=films.LENGTH)
+    assert isinstance(job, FilmJob), job
+    return job
+
+
+def images(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as box:
+        return [frame.to_ndarray(format="gray").astype(np.int16) for frame in box.decode(video=0)]
+
+
+def check_same(one: Path, other: Path, *, most: float) -> None:
+    """Compares times and samples; `most`: the mean difference of a frame's samples, of 255."""
+    assert films.video_times(one) == films.video_times(other)
+    for a, b in zip(images(one), images(other), strict=True):
+        assert np.abs(a - b).mean() <= most
+
+
+def test_a_jobs_map_and_shares_are_those_of_one_process(made: Path, whole: tuple[Path, Report],
+                                                        tmp_path: Path) -> None:
+    place, report = whole
+    found = planned(made, tmp_path).run()
+    for name in ("out.mkv", "map.mkv"):
+        check_same(place / name, tmp_path / name, most=0.0)
+    assert any(image.any() for image in images(tmp_path / "map.mkv"))
+    assert [track.invented for track in found.tracks] == [track.invented for track in report.tracks] != [None]
+    assert found.tracks[0].invented_by_second == report.tracks[0].invented_by_second
+    assert len(found.tracks[0].invented_by_second) > 1
+
+
+def test_workers_continue_a_stopped_jobs_map(made: Path, whole: tuple[Path, Report], tmp_path: Path) -> None:
+    """Corrected faces may differ slightly where another run of the chain continued."""
+    place, report = whole
+    stop = threading.Event()
+    with pytest.raises(Interrupted):
+        planned(made, tmp_path).run(stop=stop, progress=lambda p: stop.set() if p.frames == 40 else None)
+    job = planned(made, tmp_path)
+    assert 0 < job.resumed < len(job.plan)
+    found = job.run(workers=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["map.mkv", "out.mkv", "out.mkv.rtface.json"]
+    for name in ("out.mkv", "map.mkv"):
+        check_same(place / name, tmp_path / name, most=0.2)
+    assert found.tracks[0].invented == pytest.approx(report.tracks[0].invented, abs=0.005)
+
+
+def test_what_has_no_map_is_refused_before_the_work(made: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"name a \.mkv"):
+        planned(made, tmp_path, invented=tmp_path / "map.mp4")
+    with pytest.raises(UsageError, match="leave --keyframe out"):
+        planned(made, tmp_path, keyframe=4)
+    assert not list(tmp_path.iterdir())
