@@ -79,7 +79,7 @@ def try_sheet(
     variants = tuple(Variant(engine, strength) for engine, strength in pairs)
     sheet = make_sheet(source, options, SheetOptions(variants, count, max(1.0, budget - (time.monotonic() - began))),
                        stats=Stats(), stop=stop.event, status=_Status(console, source.name))
-    line = _CommandLine(input, source, loaded)
+    line = CommandLine(input, source, loaded)
     write_sheet(sheet, source, options, variants, targets[0], targets[1], line)
     console.clear()
     for note in sheet.notes:
@@ -87,7 +87,7 @@ def try_sheet(
     _finish(sheet, image, html, line, variants, console, json=json)
 
 
-def _finish(sheet: Sheet, image: Path, html: Path, line: _CommandLine, variants: tuple[Variant, ...],
+def _finish(sheet: Sheet, image: Path, html: Path, line: CommandLine, variants: tuple[Variant, ...],
             console: Console, *, json: bool) -> None:
     from rtface.contact_sheet.labels import left_alone, row_label
     from rtface.contact_sheet.restore import usual
@@ -167,8 +167,9 @@ def _is_still(source: Path | Address) -> bool:
     return isinstance(source, Path) and is_image(source)
 
 
-class _CommandLine:
-    """The command line that enhances the whole input as a variant does, with the options that were given."""
+class CommandLine:
+    """The command line that enhances the whole input as a variant does, with the options that were given, and what
+    the administrator's policy asks for."""
 
     def __init__(self, named: str, source: Path | Address, loaded: LoadedOptions) -> None:
         self._given: Mapping[str, object] = {key: getattr(loaded.options, key) for key in loaded.given
@@ -176,6 +177,8 @@ class _CommandLine:
         self._input, self._output = named, _output(source)
 
     def __call__(self, variant: Variant) -> str:
+        from rtface.pipeline.enforce import required_flags
+
         words = ["rtface", "run", self._input, self._output, "--engine", variant.engine, "--strength",
                  f"{variant.strength:g}"]
         for key, value in self._given.items():
@@ -185,7 +188,7 @@ class _CommandLine:
             elif value is not None:
                 words += [flag, parse.format_time(value) if key in ("start", "end") and isinstance(value, float) else
                           str(value)]
-        return shlex.join(words)
+        return shlex.join([*words, *required_flags()])
 
 
 def _output(source: Path | Address) -> str:

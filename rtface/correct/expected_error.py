@@ -23,8 +23,13 @@ COVERAGE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Exponents of the bound of one engine; see `bound`."""
+    """Exponents of the bound of one engine; see `bound`.
 
+    Attributes:
+        weights: SHA-256 of the network that they were fitted to.
+    """
+
+    weights: str
     factor: float
     expected: float
     change: float
@@ -35,18 +40,26 @@ class Calibration:
 
 # Fitted by `python -m benchmarks.invented calibrate` (`rtface-s` 0.3.1, the others 0.3.2; 2026-11).
 CALIBRATIONS = {
-    "rtface-s": Calibration(2.22, 0.37, 0.20, 0.46, 0.71, -0.13),
-    "rtface-m": Calibration(2.28, 0.33, 0.12, 0.48, 0.68, -0.18),
-    "rtface-m-vivid": Calibration(1.81, 0.40, 0.14, 0.47, 0.67, -0.07),
+    "rtface-s": Calibration(
+        "8a7f6055f71fdb729f7f050e653f80d929fc153c3fe4e30dfd1780526aa8aa41", 2.22, 0.37, 0.20, 0.46, 0.71, -0.13),
+    "rtface-m": Calibration(
+        "c683b4bfea779f37ab07d1df377b9d0bb87a2411d3f5dbc6878e26fac893d614", 2.28, 0.33, 0.12, 0.48, 0.68, -0.18),
+    "rtface-m-vivid": Calibration(
+        "266e34b69e367c4a15f16a81751c6fcae3bd846b1aab98c6df3ec7a11d0c19c0", 1.81, 0.40, 0.14, 0.47, 0.67, -0.07),
 }
 """The engines that say how large they expect their error to be."""
 
 
-def check_calibrated(engine: str) -> None:
-    """UsageError for an engine that does not say how sure it is, or was not calibrated."""
+def check_calibrated(engine: str, weights: str) -> None:
+    """UsageError for an engine that does not say how sure it is, or whose network (`weights`: its SHA-256) is not the
+    one that was calibrated."""
     if engine not in CALIBRATIONS:
         raise UsageError(f"the engine {engine} does not say how large its error may be, so what it invents is not "
                          f"known; use --engine {', '.join(CALIBRATIONS)} with --invented and --show invented")
+    if CALIBRATIONS[engine].weights != weights:
+        raise UsageError(f"the network of the engine {engine} is not the one whose errors were measured, so what it "
+                         "invents is not known; install the engine that rtface ships, or leave --invented and "
+                         "--show invented out")
 
 
 def bound(engine: str, log_scale: Float32, change: Float32, contrast: Float32, *, overall: float,

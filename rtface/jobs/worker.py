@@ -259,8 +259,8 @@ class Worker:
                     items = chain(items, parts, self._stats, stop=self._stop.is_set,
                                   comparison=pairs.comparison if pairs else None)
                 stack.enter_context(closing(items))
-                done = stages(end_at_faults(items, self._stats))
-                output.write(show_invented(done) if self._options.show == "invented" else done)
+                done = end_at_faults(items, self._stats)
+                output.write(stages(show_invented(done) if self._options.show == "invented" else done))
         except BaseException as error:
             if output is None:
                 self._leases.release(_name(first), epoch)

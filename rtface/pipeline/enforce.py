@@ -52,6 +52,14 @@ def enforce(options: Options, run: Scope) -> None:
             check_allowed(recipe_named(name))
 
 
+def required_flags() -> list[str]:
+    """What the policies ask for on the command line of ``rtface run``: a label as the last stage, credentials."""
+    found = policies()
+    labels = [_example(policy) for policy in found if policy.require_label]
+    signed = any(policy.require_credentials for policy in found)
+    return [*(["--stage", labels[0]] if labels else []), *(["--credentials"] if signed else [])]
+
+
 def enforce_undo() -> None:
     """Refuses `rtface undo` where a policy does not allow it; raises as `enforce`."""
     for policy in policies():
@@ -127,11 +135,15 @@ def _check_label(policy: Policy, options: Options) -> None:
     if "label" not in plugins.installed("stage"):
         raise MissingComponent(f"{asks}, and the stage label is not installed")
     if last is None or last.name != "label" or not _fits(last.values or {}, wanted.values or {}, free):
-        example = policy.require_label if wanted.values else "label:preset=eu-modified"
         only = f"with no other options than {', '.join(free)}" if free != ("font",) else "as it is"
-        raise UsageError(f"{asks}; add this as the last stage, {only}: --stage {example}")
+        raise UsageError(f"{asks}; add this as the last stage, {only}: --stage {_example(policy)}")
     if options.compare is not None:
         raise UsageError(f"{asks}, and --compare shows frames without it; leave it out")
+
+
+def _example(policy: Policy) -> str:
+    """A label that a policy's ``require-label`` is content with."""
+    return policy.require_label if Spec.parse(policy.require_label).values else "label:preset=eu-modified"
 
 
 def _fits(given: dict[str, str], wanted: dict[str, str], free: tuple[str, ...]) -> bool:

@@ -260,8 +260,8 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
             items = chain(items, parts, stats, stop=run.over,
                           comparison=Comparison(run.outputs.take_pair) if pairs else None)
         try:
-            done = stages(end_at_faults(items, stats))
-            run.write(items, show_invented(done) if options.show == "invented" else done)
+            done = end_at_faults(items, stats)
+            run.write(items, stages(show_invented(done) if options.show == "invented" else done))
         finally:
             report.frames_out = run.frames
             report.decoder = source.info.decoder

@@ -20,6 +20,7 @@ from rtface.correct.expected_error import CALIBRATIONS, bound, chance_of_worse, 
 from rtface.device.cpu.crop import full_range
 from rtface.device.cpu.device import native_image
 from rtface.engine.engine_set import recipe_named
+from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.tasks import FaceTask
 from rtface.errors import UsageError
@@ -217,7 +218,8 @@ def measure_invented(parts: RunParts[FilmEnhancer], options: Options) -> None:
     """Has maps of what was invented made, where the options ask for them; after `RunParts.use_shots`.
 
     Raises:
-        UsageError: an engine of the run does not say how large its error may be, or the run is on a GPU.
+        UsageError: an engine of the run does not say how large its error may be, its network is another than the one
+            that was calibrated, or the run is on a GPU.
     """
     if not wants_map(options):
         return
@@ -227,5 +229,7 @@ def measure_invented(parts: RunParts[FilmEnhancer], options: Options) -> None:
     treatments = read_treatments(options.treatment) if options.treatment else {}
     named = {runtime.engines.pick(width).name for width in (1.0, 1e4)} | set(parts.enhance.shots.engines)
     for name in sorted(named | {treatment.engine for treatment in treatments.values() if treatment.engine}):
-        check_calibrated(runtime.engines.named(name).name)
+        engine = runtime.engines.named(name).name
+        recipe = find_recipes().get(engine)
+        check_calibrated(engine, load_recipe(recipe).weights.sha256 if recipe else "")
     parts.enhance.invented = InventedMaps.installed()

@@ -157,8 +157,8 @@ class _Stills:
         items = chain(read, self.parts, self.stats, comparison=comparison, waiting=1,  # photos are large
                       stop=self.stop.is_set)
         try:
-            done = self.stages(end_at_faults(items, self.stats, hold=False))
-            for item in show_invented(done) if self.options.show == "invented" else done:
+            done = end_at_faults(items, self.stats, hold=False)
+            for item in self.stages(show_invented(done) if self.options.show == "invented" else done):
                 if isinstance(item, Frame):
                     self._write(item)
                     if self.progress:

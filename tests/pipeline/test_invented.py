@@ -14,6 +14,7 @@ import pytest
 
 import rtface
 from rtface.correct.expected_error import CALIBRATIONS, bound, chance_of_worse, check_calibrated
+from rtface.engine.engine_set import recipe_named
 from rtface.errors import UsageError
 from rtface.frame import Display, Frame
 from rtface.options import Options
@@ -159,7 +160,31 @@ def test_bound_rises_with_error_and_contrast() -> None:
         assert within(4, 2) < within(8, 2) < within(8, 12) < within(8, 12, 4.0)
         assert 2 < within(4, 2) < 20
     with pytest.raises(UsageError, match="use --engine rtface-s"):
-        check_calibrated("gfpgan-1.4")
+        check_calibrated("gfpgan-1.4", "")
+
+
+def test_calibrations_are_of_the_networks_that_ship() -> None:
+    for engine, calibration in CALIBRATIONS.items():
+        assert recipe_named(engine).weights.sha256 == calibration.weights
+        check_calibrated(engine, calibration.weights)
+
+
+def test_another_network_is_not_calibrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CALIBRATIONS, "rtface-s", replace(CALIBRATIONS["rtface-s"], weights="0" * 64))
+    with pytest.raises(UsageError, match="network of the engine rtface-s is not the one"):
+        mapped(film(tmp_path / "in.mkv", frames=2))
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
+
+
+def test_label_lies_over_the_shown_map(tmp_path: Path) -> None:
+    """What a stage draws is the same with and without the map below it."""
+    source, shown = film(tmp_path / "in.mkv", frames=2), []
+    for name, more in (("a.mkv", {}), ("b.mkv", {"show": "invented"})):
+        rtface.run(source, tmp_path / name, codec="ffv1", engine="rtface-s", device="cpu",
+                   stages=("tests.stages.trial_stages.Bar:height=100",), **more)
+        shown.append(planes_of(tmp_path / name)[1][0])
+    assert np.array_equal(shown[0][:100], shown[1][:100])
+    assert not np.array_equal(shown[0], shown[1])
 
 
 def test_small_changes_cannot_be_worse() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import rtface
 from rtface import policy as module
 from rtface.cli import doctor_checks
 from rtface.cli.app import app
+from rtface.cli.try_sheet import CommandLine
 from rtface.contact_sheet.restore import Variant
 from rtface.contact_sheet.sheet import SheetOptions, make_sheet
 from rtface.engine.engine_set import EngineSet
@@ -294,3 +296,14 @@ def test_a_run_removes_old_jobs_near_its_output(tmp_path: Path, site: Path) -> N
     result = CliRunner().invoke(app, ["run", str(tmp_path / "in.mkv"), str(tmp_path / "out.mkv")])
     assert result.exit_code == 0 and "longer than the policy's retention" in result.stderr
     assert not job.folder.path.exists() and (tmp_path / "out.mkv").exists()
+
+
+def test_command_of_a_sheet_has_what_the_policy_asks_for(site: Path) -> None:
+    def command() -> list[str]:
+        loaded = SimpleNamespace(options=Options(), given={})
+        return shlex.split(CommandLine("in.mp4", Path("in.mp4"), loaded)(Variant("rtface-s", 1.0)))
+
+    assert "--stage" not in command()
+    site.write_text('require-label = true\nrequire-credentials = true\n')
+    assert command()[-3:] == ["--stage", "label:preset=eu-modified", "--credentials"]
+    enforce(Options(stages=(command()[-2],), credentials=True), FILM)
