@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rtface.cli.command import command
 from rtface.cli.console import Console
 from rtface.cli.signals import StopRequest
+from rtface.errors import UsageError
+
+if TYPE_CHECKING:
+    from rtface.studio.server import RemoteAccess
 
 
 @command()
@@ -19,6 +25,15 @@ def studio(
         "A folder that the page may read films from and write to; may be given several times. Without it your folder "
         "of videos, the current folder, and the folder of uploads."))] = None,
     port: Annotated[int, typer.Option(metavar="N", min=0, max=65_535, help="Port; 0 takes a free one.")] = 8790,
+    host: Annotated[str, typer.Option(metavar="ADDR", help=(
+        "Address to listen at. Beyond this machine --tls and a password are needed."))] = "127.0.0.1",
+    tls: Annotated[str | None, typer.Option("--tls", metavar="CERT,KEY", show_default=False, help=(
+        "Certificate and key for HTTPS, both PEM files."))] = None,
+    password_file: Annotated[Path | None, typer.Option("--password-file", metavar="FILE", show_default=False, help=(
+        "Ask for the password in the first line of this file; RTFACE_APP_PASSWORD may hold it instead."))] = None,
+    names: Annotated[list[str] | None, typer.Option("--name", metavar="HOST", show_default=False, help=(
+        "A name by which other machines call this one; may be given several times. Its host name and addresses are "
+        "known."))] = None,
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
     console: Console,
     stop: StopRequest,
@@ -35,15 +50,56 @@ def studio(
 
     uploads = upload_folder()
     uploads.mkdir(parents=True, exist_ok=True)
-    server = StudioServer(Studio(AllowedFolders([*(folder or usual_folders()), uploads]), uploads), port=port)
+    remote = remote_access(host, tls, password_file, names or [])
+    server = StudioServer(Studio(AllowedFolders([*(folder or usual_folders()), uploads]), uploads), host=host,
+                          port=port, remote=remote)
     typer.echo(server.address)  # with its secret, which the console's own functions remove
-    console.say("studio: open this address in a browser of this machine; Ctrl-C ends it; jobs continue")
+    where = "of this machine" if remote is None else f"of any machine that reaches {host}, and log in"
+    console.say(f"studio: open this address in a browser {where}; Ctrl-C ends it; jobs continue")
 
     def started() -> None:
         if browser and not open_in_browser(server.address):
             console.say("studio: there is no browser here to open it in")
 
     server.run(stop.event, started)
+
+
+def remote_access(host: str, tls: str | None, password_file: Path | None, names: list[str]) -> RemoteAccess | None:
+    """What ``--tls`` and the password give; None without both.
+
+    Raises:
+        UsageError: one without the other, or a password that is missing or too short.
+    """
+    from rtface.studio.password import LEAST_LENGTH
+    from rtface.studio.server import RemoteAccess, is_loopback
+
+    password = os.environ.get("RTFACE_APP_PASSWORD", "")
+    if password_file is not None:
+        try:
+            password = password_file.read_text("utf-8").partition("\n")[0].strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise UsageError(f"--password-file {password_file}: cannot be read ({why})") from None
+    if tls is None and (password_file is None or is_loopback(host)):
+        return None
+    certificate, comma, key = (tls or "").partition(",")
+    if not comma:
+        raise UsageError("--tls takes a certificate and its key, as in --tls cert.pem,key.pem; docs/studio.md has a "
+                         "line that makes both")
+    if len(password) < LEAST_LENGTH:
+        raise UsageError(f"--tls needs a password of at least {LEAST_LENGTH} characters: give --password-file FILE, or "
+                         "set RTFACE_APP_PASSWORD")
+    return RemoteAccess(password, Path(certificate), Path(key), frozenset(name.lower() for name in (
+        *names, host, *_own_names())))
+
+
+def _own_names() -> list[str]:
+    """Host name and addresses of this machine."""
+    name = socket.gethostname()
+    try:
+        return [name, f"{name}.local", *(str(found[4][0]) for found in socket.getaddrinfo(name, None))]
+    except OSError:
+        return [name, f"{name}.local"]
 
 
 def usual_folders() -> list[Path]:

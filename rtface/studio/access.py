@@ -1,19 +1,25 @@
-"""Who may use the studio: a secret token, this machine's host names, and requests of the studio's own page only."""
+"""Who may use the studio: a secret token or a password, known host names, requests of the studio's page only."""
 
 from __future__ import annotations
 
 import hmac
+import math
 import secrets
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
-from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rtface.studio.http import error_response
+from rtface.studio.password import PasswordLogin
 
+_OPEN = ("/login", "/page/style.css")
+"""Paths that need no session where there is a login."""
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 # What a browser sends for a request that the user or the studio's page made; programs send no such header.
 _OWN_SITE = (None, "none", "same-origin")
@@ -34,6 +40,16 @@ has another one.</p>
 """
 
 
+_LOGIN = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>rtface</title>
+<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="/page/style.css"></head>
+<body><main class="main"><form method="post" action="/login" class="card stack login"><h1>rtface</h1>{message}
+<div class="field"><label for="password">Password</label>
+<input type="password" id="password" name="password" autocomplete="current-password" required autofocus></div>
+<button class="button primary">Log in</button></form></main></body></html>
+"""
+_LOGIN_BYTES = 4096
+
+
 def new_token() -> str:
     """A token of 32 random bytes, fit for an address."""
     return secrets.token_urlsafe(32)
@@ -43,17 +59,20 @@ class AccessControl:
     """ASGI middleware that answers a request only where its sender may use the studio.
 
     The address with ``?token=…`` sets a cookie that scripts cannot read, and leads to the same address without it.
-    After that the cookie is the proof. Programs may send ``Authorization: Bearer TOKEN`` instead.
+    After that the cookie is the proof. Programs may send ``Authorization: Bearer TOKEN`` instead. With a `login` there
+    is no token: a password at ``/login`` gives the cookie of a session, until ``/api/logout``.
 
     Args:
         app: gets the requests that are let in.
         token: the secret.
         hosts: host names, lower case and without port, by which the server may be called.
         secure: whether it is reached by HTTPS.
+        login: checks passwords, in place of the token.
     """
 
-    def __init__(self, app: ASGIApp, *, token: str, hosts: frozenset[str], secure: bool = False) -> None:
-        self._app, self._token, self._hosts, self._secure = app, token, hosts, secure
+    def __init__(self, app: ASGIApp, *, token: str, hosts: frozenset[str], secure: bool = False,
+                 login: PasswordLogin | None = None) -> None:
+        self._app, self._token, self._hosts, self._secure, self._login = app, token, hosts, secure, login
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -65,6 +84,10 @@ class AccessControl:
             return
         if scope["type"] == "websocket":
             await self._app(scope, receive, send)
+            return
+        if self._login is not None and scope["path"] in ("/login", "/api/logout"):
+            response = await self._session(self._login, Request(scope, receive))
+            await response(scope, receive, _with_headers(send, forms=True))
             return
         if (response := self._entrance(scope)) is not None:
             await response(scope, receive, _with_headers(send))
@@ -83,6 +106,10 @@ class AccessControl:
         opened = scope["type"] == "http" and headers.get("sec-fetch-mode") == "navigate"  # a link in another program
         if headers.get("origin") not in (None, f"{scheme}://{host}") or not (site in _OWN_SITE or opened):
             return "requests of other web pages are not answered"
+        if self._login is not None:
+            if scope["path"] in _OPEN or self._login.knows(_cookie_of(headers, host)):
+                return None
+            return "log in first: the token of the session is missing"
         if not (self._has_token(headers, host) or (scope["type"] == "http" and self._in_address(scope))):
             return "the token is missing or wrong"
         return None
@@ -91,11 +118,33 @@ class AccessControl:
         bearer = headers.get("authorization", "")
         if bearer.startswith("Bearer "):
             return self._matches(bearer.removeprefix("Bearer "))
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(_cookie(host))
-        except CookieError:
-            return False
-        return cookie is not None and self._matches(cookie.value)
+        return self._matches(_cookie_of(headers, host))
+
+    async def _session(self, login: PasswordLogin, request: Request) -> Response:
+        """Answers ``/login`` and ``/api/logout``."""
+        name = _cookie(request.headers["host"])
+        if request.url.path == "/api/logout":
+            login.log_out(_cookie_of(request.headers, request.headers["host"]))
+            response: Response = error_response("logged out", HTTPStatus.OK)
+            response.delete_cookie(name)
+            return response
+        address = request.client.host if request.client else ""
+        message, status = "", HTTPStatus.OK
+        if request.method == "POST":
+            data = bytearray()
+            async for piece in request.stream():
+                data += piece
+                if len(data) > _LOGIN_BYTES:
+                    return error_response("the form is too long", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            given = parse_qs(data.decode("utf-8", "replace")).get("password", [""])[0]
+            if (token := await run_in_threadpool(login.log_in, address, given)) is not None:
+                response = RedirectResponse("/", HTTPStatus.SEE_OTHER)
+                response.set_cookie(name, token, httponly=True, samesite="strict", secure=self._secure)
+                return response
+            wait, status = login.wait_s(address), HTTPStatus.FORBIDDEN
+            message = (f'<p role="alert">Not accepted. Wait {math.ceil(wait)} s, then try again.</p>' if wait else
+                       '<p role="alert">The password is not right. Try again.</p>')
+        return HTMLResponse(_LOGIN.replace("{message}", message), status, headers={"cache-control": "no-store"})
 
     def _in_address(self, scope: Scope) -> bool:
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
@@ -103,7 +152,7 @@ class AccessControl:
 
     def _entrance(self, scope: Scope) -> RedirectResponse | None:
         """Where the token is in the address: sets the cookie and leads to the address without it."""
-        if not self._in_address(scope):
+        if self._login is not None or not self._in_address(scope):
             return None
         host = Headers(scope=scope)["host"]
         response = RedirectResponse(scope["path"] if scope["path"].startswith("/") and not
@@ -118,6 +167,9 @@ class AccessControl:
     async def _refuse(self, why: str, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 4403, "reason": why[:100]})
+            return
+        if self._login is not None and scope["path"] == "/" and "log in" in why:
+            await RedirectResponse("/login", HTTPStatus.SEE_OTHER)(scope, receive, _with_headers(send))
             return
         if scope["path"] == "/" and "token" in why:
             await HTMLResponse(_CLOSED, HTTPStatus.FORBIDDEN)(scope, receive, _with_headers(send))
@@ -138,9 +190,21 @@ def _cookie(host: str) -> str:
     return f"rtface-{port if port.isdecimal() else 'app'}"
 
 
-def _with_headers(send: Send) -> Send:
+def _cookie_of(headers: Headers, host: str) -> str:
+    """The value of the studio's cookie; "" without one."""
+    try:
+        cookie = SimpleCookie(headers.get("cookie", "")).get(_cookie(host))
+    except CookieError:
+        return ""
+    return "" if cookie is None else cookie.value
+
+
+def _with_headers(send: Send, *, forms: bool = False) -> Send:
+    added = _HEADERS if not forms else tuple(
+        (name, value.replace(b"form-action 'none'", b"form-action 'self'")) for name, value in _HEADERS)
+
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", []), *_HEADERS]
+            message["headers"] = [*message.get("headers", []), *added]
         await send(message)
     return sending

@@ -66,7 +66,8 @@ class FilmTask:
     def _progress(self, line: str) -> None:
         with suppress(ValueError):
             found = json.loads(line)
-            self._tell({"state": "running", **found} if isinstance(found, dict) else {"state": "running"})
+            if isinstance(found, dict) and self.state["state"] == "running":  # it may have been stopped meanwhile
+                self._tell({"state": "running", **found})
 
     def _tell(self, state: dict[str, Any]) -> None:
         self.state = state

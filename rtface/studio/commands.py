@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import sys
-from asyncio.subprocess import DEVNULL, PIPE
+import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from rtface.errors import RtfaceError
@@ -22,35 +22,37 @@ async def run_command(*words: str, said: Callable[[str], None] = lambda line: No
 
     Args:
         words: the command and its options.
-        said: gets each line that the command says while it runs.
+        said: gets each line that the command says while it runs, on another thread.
         accept: exit codes that are no failure.
 
     Raises:
         RtfaceError: another exit code; with the command's last message.
     """
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "rtface", *words, stdin=DEVNULL, stdout=PIPE,
-                                                   stderr=PIPE, limit=1 << 20)
-    lines = list[str]()
+    with tempfile.TemporaryFile() as out:
+        process = subprocess.Popen([sys.executable, "-m", "rtface", *words], stdin=subprocess.DEVNULL, stdout=out,
+                                   stderr=subprocess.PIPE)
+        try:
+            lines = await asyncio.to_thread(_follow, process, said)
+        finally:
+            process.kill()  # the thread ends with it
+        if process.returncode not in accept:
+            raise RtfaceError(" ".join(lines[-_LAST:]) or
+                              f"rtface {words[0]} ended with code {process.returncode}; try it in a terminal")
+        out.seek(0)
+        return out.read().decode("utf-8", "replace")
 
-    async def listen() -> None:
-        assert process.stderr is not None
-        while raw := await process.stderr.readline():
+
+def _follow(process: subprocess.Popen[bytes], said: Callable[[str], None]) -> list[str]:
+    """The lines of a process's messages, once it has ended."""
+    lines = list[str]()
+    assert process.stderr is not None
+    with process.stderr as messages:
+        for raw in messages:
             if line := raw.decode("utf-8", "replace").strip().removeprefix("rtface: "):
                 lines.append(line)
                 said(line)
-
-    try:
-        assert process.stdout is not None
-        out, _ = await asyncio.gather(process.stdout.read(), listen())
-        code = await process.wait()
-    finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-    if code not in accept:
-        raise RtfaceError(" ".join(lines[-_LAST:]) or f"rtface {words[0]} ended with code {code}; try it in a terminal")
-    return out.decode("utf-8", "replace")
+    process.wait()
+    return lines
 
 
 async def json_of(*words: str, accept: tuple[int, ...] = (0,), said: Callable[[str], None] = lambda line: None) -> Any:

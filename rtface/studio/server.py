@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
 from importlib import import_module
@@ -27,6 +30,7 @@ from rtface.errors import UsageError
 from rtface.studio.access import AccessControl, new_token
 from rtface.studio.context import Studio
 from rtface.studio.http import error_response, in_thread
+from rtface.studio.password import PasswordLogin
 
 log = logging.getLogger("rtface")
 
@@ -47,7 +51,24 @@ _AREAS = (
 """Modules of this package with a function ``routes(studio) -> list[BaseRoute]``; their paths begin with ``/api/``."""
 
 
-def build_app(studio: Studio, token: str, *, hosts: frozenset[str] = LOOPBACK, secure: bool = False) -> ASGIApp:
+@dataclass(frozen=True, slots=True)
+class RemoteAccess:
+    """What a studio needs that other machines may reach.
+
+    Attributes:
+        password: for the log-in.
+        certificate, key: PEM files for TLS.
+        names: host names and addresses by which it is called, lower case.
+    """
+
+    password: str
+    certificate: Path
+    key: Path
+    names: frozenset[str]
+
+
+def build_app(studio: Studio, token: str, *, hosts: frozenset[str] = LOOPBACK, secure: bool = False,
+              login: PasswordLogin | None = None) -> ASGIApp:
     """The studio as an ASGI application.
 
     Args:
@@ -55,15 +76,19 @@ def build_app(studio: Studio, token: str, *, hosts: frozenset[str] = LOOPBACK, s
         token: secret of this start.
         hosts: names by which the server may be called.
         secure: whether it is served by HTTPS.
+        login: checks passwords, in place of the token.
     """
+    async def about(request: Request) -> Response:
+        return JSONResponse({"version": __version__, "login": login is not None})
+
     routes: list[BaseRoute] = [
-        Route("/", _index), Route("/api/text", _text), Route("/api/about", _about),
+        Route("/", _index), Route("/api/text", _text), Route("/api/about", about),
         WebSocketRoute("/api/events", studio.events.serve)]
     for area in _AREAS:
         routes += import_module(f"rtface.studio.{area}").routes(studio)
     routes.append(Mount("/page", _PageFiles(directory=PAGE)))
     app = Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_found})
-    return AccessControl(app, token=token, hosts=hosts, secure=secure)
+    return AccessControl(app, token=token, hosts=hosts, secure=secure, login=login)
 
 
 class _PageFiles(StaticFiles):
@@ -77,10 +102,6 @@ class _PageFiles(StaticFiles):
 
 async def _index(request: Request) -> Response:
     return FileResponse(PAGE / "index.html", headers={"cache-control": "no-cache"})
-
-
-async def _about(request: Request) -> Response:
-    return JSONResponse({"version": __version__})
 
 
 async def _text(request: Request) -> Response:
@@ -101,6 +122,22 @@ async def _not_found(request: Request, error: Exception) -> Response:
     return error_response(f"{request.method} {request.url.path[:80]}: {status.phrase.lower()}", status)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_certificate(remote: RemoteAccess) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(remote.certificate, remote.key)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"--tls {remote.certificate},{remote.key}: cannot be used ({error.strerror or error}); give a "
+                         "certificate and its key, both as PEM") from None
+
+
 class StudioServer:
     """The studio on a socket.
 
@@ -108,14 +145,22 @@ class StudioServer:
         studio: what the routes share; closed with the server.
         host: address to listen at.
         port: 0 takes a free one.
+        remote: for a `host` beyond loopback.
 
     Raises:
-        UsageError: the port is taken.
+        UsageError: the port is taken, the certificate or key cannot be used, or a host beyond loopback without
+            `remote`.
     """
 
-    def __init__(self, studio: Studio, *, host: str = "127.0.0.1", port: int = PORT) -> None:
-        self._studio, self.token = studio, new_token()
-        self._socket = socket.socket()
+    def __init__(self, studio: Studio, *, host: str = "127.0.0.1", port: int = PORT,
+                 remote: RemoteAccess | None = None) -> None:
+        if remote is None and not is_loopback(host):
+            raise UsageError(f"--host {host}: other machines may reach the studio only by TLS and with a password; add "
+                             "--tls CERT.pem,KEY.pem and --password-file FILE")
+        self._studio, self.token, self._secure = studio, new_token(), remote is not None
+        if remote is not None:
+            _check_certificate(remote)
+        self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind((host, port))
@@ -125,7 +170,10 @@ class StudioServer:
             raise UsageError(f"--port {port}: the port is not available on {host} ({error.strerror}); give another, or "
                              "0 for a free one") from None
         self.host, self.port = host, self._socket.getsockname()[1]
-        config = uvicorn.Config(build_app(studio, self.token), log_config=None, log_level="critical", access_log=False,
+        tls: dict[str, Any] = {} if remote is None else {"ssl_certfile": remote.certificate, "ssl_keyfile": remote.key}
+        app = build_app(studio, self.token, hosts=LOOPBACK | (remote.names if remote else frozenset()),
+                        secure=remote is not None, login=PasswordLogin(remote.password) if remote else None)
+        config = uvicorn.Config(app, **tls, log_config=None, log_level="critical", access_log=False,
                                 lifespan="off", server_header=False, limit_concurrency=CONNECTIONS,
                                 timeout_keep_alive=30, timeout_graceful_shutdown=1,
                                 ws="websockets-sansio", ws_max_size=64 * 1024)
@@ -134,8 +182,9 @@ class StudioServer:
 
     @property
     def address(self) -> str:
-        """URL of the page, with the token."""
-        return f"http://{self.host}:{self.port}/?token={self.token}"
+        """URL of the page; with the token, where there is no password."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"https://{host}:{self.port}/" if self._secure else f"http://{host}:{self.port}/?token={self.token}"
 
     def run(self, stop: threading.Event, started: Callable[[], None] = lambda: None) -> None:
         """Serves until `stop` is set; calls `started` once requests are answered."""

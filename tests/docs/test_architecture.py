@@ -24,6 +24,7 @@ ALLOWED = {
     "rtface/pipeline/film.py": "loads the engine while the film is opened",
     "rtface/pipeline/segments.py": "works on several segments of a film at once",
     "rtface/live/session.py": "loads engine and tracker while source and sinks are opened",
+    "rtface/studio/commands.py": "runs commands that are slow or may crash",
     "rtface/studio/live_run.py": "starts live runs",
     "rtface/studio/queue_runner.py": "starts the runner of the queue, which outlasts the server",
     "rtface/tray/app.py": "starts the studio from the icon",

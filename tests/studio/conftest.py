@@ -91,7 +91,7 @@ def page(browser: Any, studio: RunningStudio) -> Iterator[Any]:
     page.set_default_timeout(15_000)
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda message: faults.append(message.text) if message.type == "error" and
-            "Failed to load resource" not in message.text else None)
+            not message.text.startswith(("Failed to load resource", "WebSocket connection")) else None)  # a lost server
     page.goto(studio.address)
     page.get_by_role("navigation").wait_for()
     yield page

@@ -1,5 +1,6 @@
 // The page's frame: navigation, theme, language, keyboard, and the view that the address names.
 import { h, replace } from "./lib/dom.js";
+import { api } from "./lib/api.js";
 import { connect, onState } from "./lib/events.js";
 import { listenForKeys, shortcuts, showShortcuts } from "./lib/keys.js";
 import { LANGUAGES, language, loadTexts, setLanguage, t } from "./lib/text.js";
@@ -9,7 +10,7 @@ import { redo, undo } from "./lib/undo.js";
 const VIEWS = ["films", "live", "queue", "engines", "health", "settings"];
 let leave = () => {};
 let shown = 0; // counts views, so that one that was left while it loaded is ended
-let main, lost, nav;
+let main, lost, nav, about = {};
 
 function theme() { try { return localStorage.getItem("theme") ?? "auto"; } catch { return "auto"; } }
 
@@ -28,7 +29,13 @@ function tools() {
   return h("div", { class: "stack tools" },
     choice(t("app.theme"), ["auto", "light", "dark"].map((name) => [name, t(`app.theme_${name}`)]), theme(), setTheme),
     choice(t("app.language"), Object.entries(LANGUAGES), language, (name) => { setLanguage(name); draw(); }),
-    h("button", { type: "button", class: "button quiet small", onclick: showShortcuts }, t("app.keys")));
+    h("button", { type: "button", class: "button quiet small", onclick: showShortcuts }, t("app.keys")),
+    about.login ? h("button", { type: "button", class: "button quiet small", onclick: logOut }, t("app.log_out")) : null);
+}
+
+async function logOut() {
+  await api.post("/api/logout");
+  location.assign("/login");
 }
 
 function drawNavigation(current) {
@@ -71,7 +78,7 @@ function draw() {
 
 async function start() {
   setTheme(theme());
-  await loadTexts();
+  [about] = await Promise.all([api.get("/api/about"), loadTexts()]);
   draw();
   let was = null;
   onState((connected) => {

@@ -1,0 +1,82 @@
+"""Log-in by password, for a studio that other machines may reach: sessions, and limits on attempts."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import threading
+import time
+from collections.abc import Callable
+
+LEAST_LENGTH = 12
+"""Characters of a password, at least."""
+SESSIONS = 50
+"""Open sessions, at most; a further one ends the oldest."""
+_FREE, _LONGEST_S = 3, 300.0
+_TOTAL, _TOTAL_S = 60, 60.0
+_ADDRESSES = 10_000
+
+
+class PasswordLogin:
+    """Checks a password and keeps sessions; safe to use from several threads.
+
+    After three wrong passwords an address waits 1, 2, 4, … 300 seconds for the next attempt. More than 60 wrong ones in
+    a minute from all addresses together make all of them wait for its end.
+
+    Args:
+        password: at least 12 characters; only a salted hash of it is kept.
+        clock: monotonic time in seconds.
+    """
+
+    def __init__(self, password: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._salt = secrets.token_bytes(16)
+        self._hash, self._clock = self._digest(password), clock
+        self._lock = threading.Lock()
+        self._sessions: dict[str, None] = {}
+        self._wrong: dict[str, tuple[int, float]] = {}  # by address: number, and when the next attempt is allowed
+        self._recent: list[float] = []
+
+    def wait_s(self, address: str) -> float:
+        """Seconds until this address may try again."""
+        with self._lock:
+            now = self._clock()
+            self._recent = [at for at in self._recent if now - at < _TOTAL_S]
+            waits = [self._wrong.get(address, (0, 0.0))[1] - now]
+            if len(self._recent) >= _TOTAL:
+                waits.append(self._recent[0] + _TOTAL_S - now)
+            return max(0.0, *waits)
+
+    def log_in(self, address: str, given: str) -> str | None:
+        """A new session's token; None for a wrong password, or where the address has to wait."""
+        if self.wait_s(address) > 0:
+            return None
+        if hmac.compare_digest(self._digest(given), self._hash):
+            token = secrets.token_urlsafe(32)
+            with self._lock:
+                self._wrong.pop(address, None)
+                self._sessions[token] = None
+                while len(self._sessions) > SESSIONS:
+                    del self._sessions[next(iter(self._sessions))]
+            return token
+        with self._lock:
+            now, count = self._clock(), self._wrong.get(address, (0, 0.0))[0] + 1
+            delay = min(_LONGEST_S, 2.0 ** (count - _FREE)) if count >= _FREE else 0.0
+            self._wrong[address] = count, now + delay
+            self._recent.append(now)
+            while len(self._wrong) > _ADDRESSES:
+                del self._wrong[next(iter(self._wrong))]
+        return None
+
+    def knows(self, token: str) -> bool:
+        """Whether a session with this token is open."""
+        with self._lock:
+            return any(hmac.compare_digest(token.encode(), known.encode()) for known in self._sessions)
+
+    def log_out(self, token: str) -> None:
+        """Ends a session."""
+        with self._lock:
+            self._sessions.pop(token, None)
+
+    def _digest(self, text: str) -> bytes:
+        return hashlib.scrypt(text.encode(), salt=self._salt, n=2 ** 14, r=8, p=1)

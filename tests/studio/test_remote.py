@@ -1,0 +1,127 @@
+"""A studio that other machines may reach: TLS, a password, and limits on attempts."""
+
+from __future__ import annotations
+
+import http.client
+import shutil
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+
+from rtface.cli.studio import remote_access
+from rtface.errors import UsageError
+from rtface.studio.context import Studio
+from rtface.studio.folders import AllowedFolders
+from rtface.studio.password import PasswordLogin
+from rtface.studio.server import StudioServer
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """CERT,KEY of a certificate that vouches for itself."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("tls")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                    "-keyout", folder / "key.pem", "-out", folder / "cert.pem"], check=True, capture_output=True)
+    return f"{folder / 'cert.pem'},{folder / 'key.pem'}"
+
+
+@pytest.fixture
+def server(pair: str, tmp_path: Path) -> Iterator[StudioServer]:
+    (file := tmp_path / "password").write_text(PASSWORD + "\n")
+    folder = tmp_path / "films"
+    folder.mkdir()
+    server = StudioServer(Studio(AllowedFolders([folder]), folder), host="0.0.0.0", port=0,
+                          remote=remote_access("0.0.0.0", pair, file, ["studio.example"]))
+    stop, ready = threading.Event(), threading.Event()
+    thread = threading.Thread(target=server.run, args=(stop, ready.set))
+    thread.start()
+    assert ready.wait(20)
+    yield server
+    stop.set()
+    thread.join(20)
+
+
+def ask(server: StudioServer, method: str, path: str, body: str | None = None, **headers: str
+        ) -> tuple[int, http.client.HTTPMessage, bytes]:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=20, context=context)
+    connection.request(method, path, body, {key.replace("_", "-"): value for key, value in headers.items()})
+    response = connection.getresponse()
+    data = response.read()
+    connection.close()
+    return response.status, response.headers, data
+
+
+def test_a_password_opens_a_session_until_it_is_ended(server: StudioServer) -> None:
+    assert server.address == f"https://0.0.0.0:{server.port}/"
+    status, headers, _ = ask(server, "GET", "/")
+    assert status == 303 and headers["location"] == "/login"
+    status, headers, page = ask(server, "GET", "/login")
+    assert status == 200 and b'type="password"' in page and "form-action 'self'" in headers["content-security-policy"]
+    for path in ("/api/about", "/api/files", "/page/main.js", f"/?token={server.token}"):
+        assert ask(server, "GET", path)[0] in (403, 303)
+    assert ask(server, "GET", "/api/about", Authorization=f"Bearer {server.token}")[0] == 403
+    status, headers, _ = ask(server, "POST", "/login", urlencode({"password": PASSWORD}))
+    cookie = headers["set-cookie"]
+    assert status == 303 and "Secure" in cookie and "HttpOnly" in cookie and "SameSite=strict" in cookie
+    proof = cookie.partition(";")[0]
+    assert ask(server, "GET", "/api/about", Cookie=proof)[0] == 200
+    assert ask(server, "GET", "/api/about", Cookie=proof, Host=f"studio.example:{server.port}")[0] == 200
+    assert ask(server, "GET", "/login", Host="other.example")[0] == 403
+    assert ask(server, "POST", "/api/logout", Cookie=proof, Origin="https://other.example")[0] == 403
+    assert ask(server, "GET", "/api/about", Cookie=proof)[0] == 200
+    assert ask(server, "POST", "/api/logout", Cookie=proof)[0] == 200
+    assert ask(server, "GET", "/api/about", Cookie=proof)[0] == 403
+
+
+def test_wrong_passwords_have_to_wait(server: StudioServer) -> None:
+    for _ in range(5):
+        status, headers, page = ask(server, "POST", "/login", urlencode({"password": "wrong"}))
+        assert status == 403 and "set-cookie" not in headers
+    assert b"Wait" in page
+    assert ask(server, "POST", "/login", urlencode({"password": PASSWORD}))[0] == 403, "it has to wait, too"
+    assert ask(server, "POST", "/login", "x" * 5000)[0] == 413
+
+
+def test_waits_grow_and_end() -> None:
+    now = 0.0
+    login = PasswordLogin(PASSWORD, clock=lambda: now)
+    waits = []
+    for _ in range(6):
+        assert login.log_in("a", "wrong") is None
+        waits.append(login.wait_s("a"))
+        now += waits[-1]
+    assert waits == [0, 0, 1, 2, 4, 8]
+    assert login.wait_s("b") == 0 and (token := login.log_in("b", PASSWORD)) is not None and login.knows(token)
+    for number in range(60):
+        login.log_in(f"c{number}", "wrong")
+    assert login.wait_s("d") > 0 and login.log_in("d", PASSWORD) is None and login.knows(token)
+    now += 61
+    assert login.log_in("d", PASSWORD) is not None
+
+
+def test_other_machines_need_tls_and_a_password(pair: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    studio = Studio(AllowedFolders([tmp_path]), tmp_path)
+    with pytest.raises(UsageError, match="by TLS and with a password"):
+        StudioServer(studio, host="0.0.0.0", port=0)
+    with pytest.raises(UsageError, match="at least 12 characters"):
+        remote_access("0.0.0.0", pair, None, [])
+    monkeypatch.setenv("RTFACE_APP_PASSWORD", PASSWORD)
+    (wrong := tmp_path / "wrong.pem").write_text("no certificate")
+    with pytest.raises(UsageError, match="both as PEM"):
+        StudioServer(studio, host="0.0.0.0", port=0, remote=remote_access("0.0.0.0", f"{wrong},{wrong}", None, []))
+    with pytest.raises(UsageError, match="its key"):
+        remote_access("0.0.0.0", str(wrong), None, [])
+    assert remote_access("127.0.0.1", None, None, []) is None
+    with pytest.raises(UsageError, match="cannot be read"):
+        remote_access("0.0.0.0", pair, tmp_path / "none", [])
