@@ -16,7 +16,7 @@ from rtface.media.image_read import read_image
 from rtface.media.probe import open_container
 from rtface.media.provenance import own_tags, source_type_of
 from rtface.media.source import FileSource
-from rtface.pipeline.sidecar import read_sidecar, sidecar_path
+from rtface.pipeline.sidecar import SUFFIX, read_sidecar, sidecar_path
 from rtface.pipeline.stills import is_image
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -64,15 +64,21 @@ class Inspected:
 
 
 def inspect_file(path: Path) -> Inspected:
-    """Reads what a film or still says about itself. Whether that is true is another question: only credentials and
-    signed sidecars can be checked, by `rtface.pipeline.verify.verify`.
+    """Reads what a film, a still or a folder of stills says about itself; of a folder only its sidecar.
+
+    Whether that is true is another question: only credentials and signed sidecars can be checked, by
+    `rtface.pipeline.verify.verify`.
 
     Raises:
         InputMissing: there is no such file.
-        InputError: it is no film and no image, or is damaged.
+        InputError: it is no film and no image, or is damaged; or a folder without a sidecar.
     """
+    if path.is_dir():
+        return _read_folder(path)
     if not path.is_file():
         raise InputMissing(f"{path}: there is no such file; check the name")
+    if path.name.endswith(SUFFIX):
+        raise InputError(f"{path}: is a sidecar; name what it is about ({path.name.removesuffix(SUFFIX)})")
     found = Inspected(str(path))
     try:
         credentials = read_credentials(path)
@@ -88,6 +94,22 @@ def inspect_file(path: Path) -> Inspected:
             found.notes.append("its XMP cannot be read")
     found.rtface = own_tags(found.tags, packet)
     found.source_type = found.rtface.get("digital_source_type") or (source_type_of(packet) if packet else "") or None
+    _add_sidecar(found, path)
+    return found
+
+
+def _read_folder(path: Path) -> Inspected:
+    """What is said about a folder of stills."""
+    found = Inspected(str(path))
+    _add_sidecar(found, path)
+    if found.sidecar is None and not found.notes:
+        raise InputError(f"{path}: is a folder, and there is no sidecar of it; name the files in it")
+    found.notes.append("a folder: name the files in it to see what each of them says")
+    return found
+
+
+def _add_sidecar(found: Inspected, path: Path) -> None:
+    """Adds what the sidecar says that lies next to a file or folder."""
     sidecar = sidecar_path(path)
     if sidecar.is_file():
         try:
@@ -96,7 +118,6 @@ def inspect_file(path: Path) -> Inspected:
                 "signed": "signature" in values}
         except InputError as error:
             found.notes.append(str(error))
-    return found
 
 
 def _read_still(found: Inspected, path: Path) -> bytes | None:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import rtface
 from rtface.cli.app import app
+from rtface.errors import InputError
 from rtface.media.image_meta import segment
 from rtface.pipeline.inspection import inspect_file, iptc_datasets, xmp_properties
 from tests.pipeline.run_media import film, still
@@ -76,3 +77,26 @@ def test_files_that_cannot_be_inspected(tmp_path: Path) -> None:
     assert run(app, ["inspect", str(tmp_path / "none.mp4")]).exit_code == 1
     result = run(app, ["inspect", str(tmp_path / "text.mp4"), str(good)])
     assert result.exit_code == 1 and "a.png" in result.stdout and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mov", "mkv", "webm", "ts", "png", "jpg", "tiff", "webp"])
+def test_every_kind_of_output_says_what_was_done(kind: str, tmp_path: Path) -> None:
+    picture = kind in ("png", "jpg", "tiff", "webp")
+    source = still(tmp_path / "in.png") if picture else film(tmp_path / "in.mkv", frames=2)
+    rtface.run(source, tmp_path / f"out.{kind}", sidecar=True)
+    found = inspect_file(tmp_path / f"out.{kind}")
+    assert found.sidecar is not None and found.sidecar["changes"] == ["corrected"]
+    assert (found.source_type or "").endswith("" if kind == "ts" else COMPOSITE)
+    assert found.notes == []
+
+
+def test_a_folder_and_a_sidecar(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    still(tmp_path / "in" / "a.png")
+    with pytest.raises(InputError, match="is a folder, and there is no sidecar of it"):
+        inspect_file(tmp_path / "in")
+    rtface.run(tmp_path / "in", tmp_path / "out", sidecar=True)
+    found = inspect_file(tmp_path / "out")
+    assert found.sidecar is not None and found.sidecar["changes"] == ["corrected"]
+    with pytest.raises(InputError, match=r"is a sidecar; name what it is about \(out\)"):
+        inspect_file(tmp_path / "out.rtface.json")
