@@ -33,6 +33,12 @@ _HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
 )
+# Of the page with the log-in: without a referrer policy of this kind browsers send its form with the origin "null".
+_FORM_HEADERS = (
+    (b"content-security-policy", b"default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; "
+     b"frame-ancestors 'none'"),
+    (b"referrer-policy", b"same-origin"),
+)
 _CLOSED = """<!doctype html><html lang="en"><meta charset="utf-8"><title>rtface</title>
 <h1>This page needs its full address</h1>
 <p>Open the address with the token that <code>rtface app</code> printed when it started. Every start
@@ -200,11 +206,10 @@ def _cookie_of(headers: Headers, host: str) -> str:
 
 
 def _with_headers(send: Send, *, forms: bool = False) -> Send:
-    added = _HEADERS if not forms else tuple(
-        (name, value.replace(b"form-action 'none'", b"form-action 'self'")) for name, value in _HEADERS)
+    added = dict(_HEADERS) | (dict(_FORM_HEADERS) if forms else {})
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", []), *added]
+            message["headers"] = [*message.get("headers", []), *added.items()]
         await send(message)
     return sending

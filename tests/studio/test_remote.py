@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -82,6 +83,20 @@ def test_a_password_opens_a_session_until_it_is_ended(server: StudioServer) -> N
     assert ask(server, "GET", "/api/about", Cookie=proof)[0] == 200
     assert ask(server, "POST", "/api/logout", Cookie=proof)[0] == 200
     assert ask(server, "GET", "/api/about", Cookie=proof)[0] == 403
+
+
+@pytest.mark.slow
+def test_log_in_and_out_in_the_browser(server: StudioServer, browser: Any) -> None:
+    context = browser.new_context(ignore_https_errors=True)
+    page = context.new_page()
+    page.set_default_timeout(15_000)
+    page.goto(f"https://127.0.0.1:{server.port}/")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_role("link", name="Films").wait_for()
+    page.get_by_role("button", name="Log out").click()
+    page.get_by_label("Password").wait_for()
+    context.close()
 
 
 def test_wrong_passwords_have_to_wait(server: StudioServer) -> None:
