@@ -130,6 +130,8 @@ class AccessControl:
         """Answers ``/login`` and ``/api/logout``."""
         name = _cookie(request.headers["host"])
         if request.url.path == "/api/logout":
+            if request.method != "POST":
+                return error_response("log out by POST", HTTPStatus.METHOD_NOT_ALLOWED)
             login.log_out(_cookie_of(request.headers, request.headers["host"]))
             response: Response = error_response("logged out", HTTPStatus.OK)
             response.delete_cookie(name)

@@ -32,7 +32,7 @@ class PasswordLogin:
     def __init__(self, password: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._salt = secrets.token_bytes(16)
         self._hash, self._clock = self._digest(password), clock
-        self._lock = threading.Lock()
+        self._lock, self._attempt = threading.Lock(), threading.Lock()
         self._sessions: dict[str, None] = {}
         self._wrong: dict[str, tuple[int, float]] = {}  # by address: number, and when the next attempt is allowed
         self._recent: list[float] = []
@@ -49,24 +49,25 @@ class PasswordLogin:
 
     def log_in(self, address: str, given: str) -> str | None:
         """A new session's token; None for a wrong password, or where the address has to wait."""
-        if self.wait_s(address) > 0:
-            return None
-        if hmac.compare_digest(self._digest(given), self._hash):
-            token = secrets.token_urlsafe(32)
+        with self._attempt:  # one by one: attempts at the same time would all find that none has failed yet
+            if self.wait_s(address) > 0:
+                return None
+            if hmac.compare_digest(self._digest(given), self._hash):
+                token = secrets.token_urlsafe(32)
+                with self._lock:
+                    self._wrong.pop(address, None)
+                    self._sessions[token] = None
+                    while len(self._sessions) > SESSIONS:
+                        del self._sessions[next(iter(self._sessions))]
+                return token
             with self._lock:
-                self._wrong.pop(address, None)
-                self._sessions[token] = None
-                while len(self._sessions) > SESSIONS:
-                    del self._sessions[next(iter(self._sessions))]
-            return token
-        with self._lock:
-            now, count = self._clock(), self._wrong.get(address, (0, 0.0))[0] + 1
-            delay = min(_LONGEST_S, 2.0 ** (count - _FREE)) if count >= _FREE else 0.0
-            self._wrong[address] = count, now + delay
-            self._recent.append(now)
-            while len(self._wrong) > _ADDRESSES:
-                del self._wrong[next(iter(self._wrong))]
-        return None
+                now, count = self._clock(), self._wrong.get(address, (0, 0.0))[0] + 1
+                delay = min(_LONGEST_S, 2.0 ** (count - _FREE)) if count >= _FREE else 0.0
+                self._wrong[address] = count, now + delay
+                self._recent.append(now)
+                while len(self._wrong) > _ADDRESSES:
+                    del self._wrong[next(iter(self._wrong))]
+            return None
 
     def knows(self, token: str) -> bool:
         """Whether a session with this token is open."""

@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -79,6 +80,7 @@ def test_a_password_opens_a_session_until_it_is_ended(server: StudioServer) -> N
     assert ask(server, "GET", "/api/about", Cookie=proof)[0] == 200
     assert ask(server, "GET", "/api/about", Cookie=proof, Host=f"studio.example:{server.port}")[0] == 200
     assert ask(server, "GET", "/login", Host="other.example")[0] == 403
+    assert ask(server, "GET", "/api/logout", Cookie=proof)[0] == 405
     assert ask(server, "POST", "/api/logout", Cookie=proof, Origin="https://other.example")[0] == 403
     assert ask(server, "GET", "/api/about", Cookie=proof)[0] == 200
     assert ask(server, "POST", "/api/logout", Cookie=proof)[0] == 200
@@ -123,6 +125,21 @@ def test_waits_grow_and_end() -> None:
     assert login.wait_s("d") > 0 and login.log_in("d", PASSWORD) is None and login.knows(token)
     now += 61
     assert login.log_in("d", PASSWORD) is not None
+
+
+def test_attempts_at_the_same_time_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    login = PasswordLogin(PASSWORD, clock=lambda: 0.0)
+    checked: list[str] = []
+    barrier, digest = threading.Barrier(8), login._digest
+
+    def attempt(_: int) -> str | None:
+        barrier.wait(20)
+        return login.log_in("a", "wrong")
+
+    monkeypatch.setattr(login, "_digest", lambda text: (checked.append(text), digest(text))[1])
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(attempt, range(8))) == [None] * 8
+    assert len(checked) == 3, "the others have to wait"
 
 
 def test_other_machines_need_tls_and_a_password(pair: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
