@@ -20,8 +20,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -29,6 +32,8 @@ from rtface.studio.context import Studio
 from rtface.studio.folders import AllowedFolders
 from rtface.studio.server import StudioServer
 
+SENDERS = 8
+"""Hostile requests at a time."""
 SECRET = b"5ecret-of-another-folder"
 PATHS = ("/", "/page/../server.py", "/page/%2e%2e/server.py", "/page/..%2fserver.py", "/page/%252e%252e/server.py",
          "//etc/passwd", "/api/files?folder={up}", "/api/files?folder=%2F", "/api/films",
@@ -57,7 +62,7 @@ def main() -> None:
         thread.start()
         ready.wait(20)
         try:
-            found = _attack(server, films, asked.requests, asked.clients)
+            found = attack(server, films, asked.requests, asked.clients)
         finally:
             stop.set()
             thread.join(20)
@@ -65,34 +70,53 @@ def main() -> None:
     sys.exit(1 if found["leaks"] or found["unanswered"] or "500" in found["statuses"] else 0)
 
 
-def _attack(server: StudioServer, films: Path, count: int, clients: int) -> dict[str, object]:
+def attack(server: StudioServer, films: Path, count: int, clients: int) -> dict[str, Any]:
+    """Sends hostile requests; what came of them, as in the module's description.
+
+    Args:
+        server: what is attacked; it is serving.
+        films: its allowed folder; a folder beside it may hold `SECRET`, which must not be answered.
+        count: requests.
+        clients: connections that are open meanwhile.
+    """
     draw, before, statuses, leaks, honest = random.Random(7), _memory_mb(), Counter[str](), list[str](), list[float]()
     idle = [_connect(server.port) for _ in range(clients)]
     for number, client in enumerate(idle):
         if number % 3 == 1:  # asks, and never reads
             client.sendall(_request("GET", "/page/style.css", server, f"Authorization: Bearer {server.token}") * 20)
     unanswered = 0
-    for number in range(count):
-        path = draw.choice(PATHS).format(films=str(films).replace("/", "%2F"), up=str(films.parent).replace("/", "%2F"))
-        right = f"Authorization: Bearer {server.token}"
-        token = draw.choice(("", "Authorization: Bearer x", right, right, right, "Cookie: rtface-app=\x07"))
-        extra = draw.choice(("", "", "", "Origin: http://evil.example", "Sec-Fetch-Site: cross-site", "Origin: null",
-                             "Transfer-Encoding: chunked", "Content-Length: 5\r\nContent-Length: 6",
-                             "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                             "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="))
-        method = draw.choice(("GET", "GET", "GET", "POST", "POST", "PUT", "DELETE", "TRACE", "CONNECT", "FOO",
-                              "GET /x HTTP/1.1\r\nX:"))
-        data = _request(method, path, server, token, extra, host=draw.choice((None,) * 6 + ("evil.example", "")),
-                        body=draw.choice(BODIES))
-        answer = _ask(server.port, data[:draw.randrange(len(data))] if draw.random() < 0.1 else data)
-        statuses[answer.split(b" ", 2)[1].decode("ascii", "replace") if answer.startswith(b"HTTP/") else "none"] += 1
-        if SECRET in answer or server.token.encode() in answer or b"Traceback" in answer:
-            leaks.append(f"{method[:10]} {path[:60]}")
-        if number % 50 == 0:
-            began = time.perf_counter()
-            said = _ask(server.port, _request("GET", "/api/about", server, right), 5.0)
-            honest.append(1e3 * (time.perf_counter() - began))
-            unanswered += b" 200 " not in said[:20]
+    lock = threading.Lock()
+
+    def send(data: bytes, name: str) -> None:
+        answer = _ask(server.port, data)
+        with lock:
+            statuses[answer.split(b" ", 2)[1].decode("latin-1") if answer.startswith(b"HTTP/") else "none"] += 1
+            if SECRET in answer or server.token.encode() in answer or b"Traceback" in answer:
+                leaks.append(name)
+
+    with ThreadPoolExecutor(SENDERS) as senders:
+        sent = deque[Future[None]]()
+        for number in range(count):
+            path = draw.choice(PATHS).format(films=quote(str(films), safe=""), up=quote(str(films.parent), safe=""))
+            right = f"Authorization: Bearer {server.token}"
+            token = draw.choice(("", "Authorization: Bearer x", right, right, right, "Cookie: rtface-app=\x07"))
+            extra = draw.choice(("", "", "", "Origin: http://evil.example", "Sec-Fetch-Site: cross-site",
+                                 "Origin: null", "Transfer-Encoding: chunked", "Content-Length: 5\r\nContent-Length: 6",
+                                 "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                                 "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="))
+            method = draw.choice(("GET", "GET", "GET", "POST", "POST", "PUT", "DELETE", "TRACE", "CONNECT", "FOO",
+                                  "GET /x HTTP/1.1\r\nX:"))
+            data = _request(method, path, server, token, extra, host=draw.choice((None,) * 6 + ("evil.example", "")),
+                            body=draw.choice(BODIES))
+            data = data[:draw.randrange(len(data))] if draw.random() < 0.1 else data
+            sent.append(senders.submit(send, data, f"{method[:10]} {path[:60]}"))
+            if len(sent) > SENDERS:
+                sent.popleft().result()
+            if number % 50 == 0:
+                began = time.perf_counter()
+                said = _ask(server.port, _request("GET", "/api/about", server, right), 5.0)
+                honest.append(1e3 * (time.perf_counter() - began))
+                unanswered += b" 200 " not in said[:20]
     for client in idle:
         client.close()
     return {"statuses": dict(statuses), "leaks": leaks[:10], "unanswered": unanswered,
