@@ -28,7 +28,7 @@ _ADDRESS = re.compile(r"control: http://127\.0\.0\.1:(\d+)")
 _FILES = ("file", "font")
 """Options of overlays that name a file."""
 _LINES = 40
-_ANSWER_S, _QUIT_S, _TERMINATE_S = 2.0, 5.0, 2.0
+_ANSWER_S, _QUIT_S, _TERMINATE_S = 2.0, 10.0, 5.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,8 @@ def test_a_run_is_started_changed_and_stopped(studio: RunningStudio, film: Path)
     status = until(studio, "running")["status"]
     assert status["strength"] == 0.5 and status["enabled"] and status["sinks"][1]["name"] == str(recording)
     assert call(studio, "POST", "/api/live/start", **start)[0] == 400, "two runs"
+    while ask(studio, "GET", "/api/live")[1]["status"]["sinks"][1]["frames"] < 2:
+        time.sleep(0.1)
     assert call(studio, "POST", "/api/live/set", name="enabled", value=False)[1]["enabled"] is False
     for name, value in (("strength", 2), ("strength", "1"), ("enabled", 1), ("quit", True), ([], 1)):
         assert call(studio, "POST", "/api/live/set", name=name, value=value)[0] == 400, (name, value)

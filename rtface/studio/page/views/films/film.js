@@ -24,6 +24,7 @@ export async function mountFilm(root, id) {
   const player = wipe();
   player.element.style.setProperty("--aspect", `${film.width} / ${film.height}`);
   const info = h("p", { class: "quiet-text number", role: "status" }, t("films.loading"));
+  const legend = h("p", { class: "legend", hidden: true }, h("span", { class: "legend-bar", "aria-hidden": "true" }), t("films.legend"));
   const duration = film.duration_s ?? 0;
   const seek = h("input", { type: "range", min: 0, max: duration, step: 1 / film.fps, "aria-label": t("films.position") });
   const at = h("span", { class: "number" });
@@ -56,6 +57,7 @@ export async function mountFilm(root, id) {
       urls = now;
       const faces = Number(after.headers.get("x-faces"));
       info.textContent = t("films.rendered", { count: faces, ms: Math.round(performance.now() - began) });
+      legend.hidden = kept.layer !== "invented";
       player.element.dataset.time = after.headers.get("x-frame-time");
     } catch (error) {
       if (error.name !== "AbortError") {
@@ -104,7 +106,7 @@ export async function mountFilm(root, id) {
       h("div", { class: "stack" }, player.element, film.kind === "still" ? h("div", { class: "row" }, zoomButton) :
         h("div", { class: "film-transport" }, button("◂", () => go(kept.time - 1 / film.fps), { kind: "small", "aria-label": t("films.key_back") }),
           button("▸", () => go(kept.time + 1 / film.fps), { kind: "small", "aria-label": t("films.key_forward") }), seek, at, zoomButton),
-        film.kind === "still" ? null : strip.element, layer, info),
+        film.kind === "still" ? null : strip.element, layer, legend, info),
       controls.element, h("div", { class: "stack film-below" }, analysis, sheet)));
   const frame = 1 / film.fps;
   const ending = new AbortController();

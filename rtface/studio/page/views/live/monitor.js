@@ -12,6 +12,8 @@ import { chosenOf, overlayList, stages } from "./overlays.js";
 
 const LATENCY = [["p50", "--good", []], ["p95", "--warn", [6, 3]], ["p99", "--bad", [2, 3]]];
 
+const shortened = (address) => (/^([/\\]|[A-Za-z]:\\)/.test(address) && !address.startsWith("/dev/") ? address.split(/[\\/]/).pop() : address);
+
 export async function mountMonitor(root, run, { changed }) {
   forget();
   const pictures = ["before", "after"].map((name) => h("canvas", { role: "img", "aria-label": t(`app.wipe_${name}`), width: 16, height: 9 }));
@@ -64,7 +66,7 @@ export async function mountMonitor(root, run, { changed }) {
   }
 
   function update(now) {
-    ends.textContent = `${now.source} → ${now.output}`;
+    ends.textContent = [now.source, now.output].map(shortened).join(" → ");
     const status = now.status;
     if (!status) { replace(alerts, note(t("live.starting"))); return; }
     for (const name of Object.keys(values)) values[name] = status[name];
@@ -84,7 +86,7 @@ export async function mountMonitor(root, run, { changed }) {
       ["live.left", status.cpu_share === null ? "–" : percent(Math.max(0, status.cpu_budget - status.cpu_share))],
       ["live.time", clock(status.seconds)],
       ...status.sinks.map((end) => [null, end.frames, end.name])].map(([key, value, name]) =>
-        [h("dt", {}, key ? t(key) : t("live.frames_to", { name })), h("dd", {}, value)]));
+        [h("dt", {}, key ? t(key) : t("live.frames_to", { name: shortened(name) })), h("dd", {}, value)]));
   }
 
   const { overlays } = await api.get("/api/live/devices");
