@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import shutil
 import ssl
@@ -129,14 +130,14 @@ def test_waits_grow_and_end() -> None:
 
 def test_attempts_at_the_same_time_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     login = PasswordLogin(PASSWORD, clock=lambda: 0.0)
-    checked: list[str] = []
-    barrier, digest = threading.Barrier(8), login._digest
+    checked: list[bytes] = []
+    barrier, scrypt = threading.Barrier(8), hashlib.scrypt
 
     def attempt(_: int) -> str | None:
         barrier.wait(20)
         return login.log_in("a", "wrong")
 
-    monkeypatch.setattr(login, "_digest", lambda text: (checked.append(text), digest(text))[1])
+    monkeypatch.setattr(hashlib, "scrypt", lambda text, **more: (checked.append(text), scrypt(text, **more))[1])
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(attempt, range(8))) == [None] * 8
     assert len(checked) == 3, "the others have to wait"
