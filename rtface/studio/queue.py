@@ -17,6 +17,7 @@ from rtface.errors import InputMissing, UsageError
 from rtface.jobs.queue.api import Queue
 from rtface.pipeline.inspection import inspect_file
 from rtface.pipeline.sidecar import sidecar_path
+from rtface.pipeline.stills import is_image
 from rtface.studio.commands import json_of
 from rtface.studio.context import Studio
 from rtface.studio.frame_renderer import jpeg, untouched_frame
@@ -93,7 +94,12 @@ def routes(studio: Studio) -> list[BaseRoute]:
 def _items(studio: Studio) -> dict[str, Any]:
     queue = Queue()
     return {"running": queue.store.has_runner(),
-            "items": [item.to_dict() | {"shown": _allowed(studio, item.output)} for item in queue.items()]}
+            "items": [item.to_dict() | _result(studio, item.output) for item in queue.items()]}
+
+
+def _result(studio: Studio, output: str) -> dict[str, bool]:
+    shown = _allowed(studio, output)
+    return {"shown": shown, "still": shown and is_image(Path(output))}
 
 
 def _allowed(studio: Studio, name: str) -> bool:
@@ -113,7 +119,7 @@ def _report(studio: Studio, request: Request) -> dict[str, Any]:
         return {}
     except (OSError, ValueError) as error:
         raise InputMissing(f"{sidecar_path(output)} cannot be read ({error})") from error
-    keys = ("finished", "rtface", "engines", "changes", "treatments", "options", "invented", "persons", "warnings")
+    keys = ("finished", "rtface", "engines", "changes", "treatments", "options")
     return {key: table[key] for key in keys if key in table}
 
 

@@ -61,10 +61,10 @@ function found(result, seek) {
   ];
 }
 
-const REASONS = { clean: "films.reason_clean", "as sharp as the engine's answer": "films.reason_sharp" };
+const REASONS = { clean: "films.reason_clean", "as sharp as the engine's answer": "films.reason_sharp", "never asked for": "films.reason_never" };
 
 /** Why a face is left alone. */
-const reason = (track) => (track.reasons ?? []).map((text) => (REASONS[text] ? t(REASONS[text]) : text)).join(", ");
+const reason = (track) => (track.reasons ?? []).map((text) => (REASONS[text] ? t(REASONS[text]) : text.startsWith("too small") ? t("films.reason_small") : text)).join(", ");
 
 const LEAST = 0.1; // lower scores are not worth a line
 

@@ -4,8 +4,8 @@ import { h, replace } from "../../lib/dom.js";
 import { clock, number, percent, t } from "../../lib/text.js";
 import { badge, button, note } from "../../lib/ui.js";
 
-/** The card with the report of item `id`; empty where its run wrote none. */
-export function reportCard(id) {
+/** The card with the report of an item of the queue; hidden where its run wrote none. */
+export function reportCard({ id, started_at: started, ended_at: ended }) {
   const root = h("section", { class: "card stack", hidden: true, "aria-label": t("queue.report") });
   api.get(`/api/queue/${id}/report`).then((report) => {
     if (!report.treatments) return;
@@ -13,6 +13,7 @@ export function reportCard(id) {
     const corrected = report.treatments.filter((one) => one.frames_corrected);
     replace(root, h("h2", {}, t("queue.report")),
       h("p", {}, t("queue.report_line", { faces: report.treatments.length, corrected: corrected.length, engines: Object.keys(report.engines ?? {}).join(", ") || "–" })),
+      started && ended ? h("p", { class: "quiet-text" }, t("queue.report_time", { time: clock((new Date(ended) - new Date(started)) / 1000), version: report.rtface })) : null,
       report.treatments.length ? h("div", { class: "table-scroll", tabindex: 0, role: "region", "aria-label": t("queue.report") }, h("table", {},
         h("thead", {}, h("tr", {}, ["track", "person", "from", "width"].map((key) => h("th", { scope: "col" }, t(`films.column_${key}`))),
           ["report_corrected", "report_strength", "report_invented"].map((key) => h("th", { scope: "col" }, t(`queue.${key}`))))),

@@ -24,6 +24,29 @@ function waitForEnd(root, head, item) {
   return () => { end(); endResult?.(); };
 }
 
+const download = (item) => h("div", { class: "row" },
+  h("a", { class: "button primary", href: `/api/queue/${item.id}/media/result?download` }, t("queue.download")), h("code", {}, item.output));
+
+/** The card with what the output of item `id` says about itself. */
+function saysCard(id) {
+  const says = h("div", { class: "stack" });
+  api.get(`/api/queue/${id}/inspect/result`).then((found) => {
+    const rows = { ...(found.source_type ? { digital_source_type: found.source_type } : {}), ...found.rtface };
+    replace(says, found.lines.map((line) => h("p", {}, line)),
+      h("dl", { class: "facts" }, Object.entries(rows).map(([key, value]) => [h("dt", {}, key), h("dd", {}, String(value))])),
+      found.lines.length || Object.keys(rows).length ? null : h("p", { class: "quiet-text" }, t("queue.says_nothing")));
+  }).catch(showError);
+  return h("section", { class: "card stack" }, h("h2", {}, t("queue.says")), says);
+}
+
+/** Shows an enhanced photo over its source. */
+function showStill(root, head, item) {
+  const pictures = stepper(item.id, true);
+  replace(root, head, pictures.element, download(item), reportCard(item), verifyCard(item.id), saysCard(item.id));
+  pictures.show(0);
+  return () => pictures.end();
+}
+
 export async function mountResult(root, id) {
   const { items } = await api.get("/api/queue");
   const item = items.find((one) => one.id === id);
@@ -33,6 +56,7 @@ export async function mountResult(root, id) {
   if (item.state !== "done") return waitForEnd(root, head, item);
   if (!item.shown) { replace(root, head, note(t("queue.outside", { path: item.output }), "warn")); return null; }
 
+  if (item.still) return showStill(root, head, item);
   const video = (which) => h("video", { src: `/api/queue/${id}/media/${which}`, preload: "auto", muted: which === "source", playsinline: true, "aria-label": t(`queue.${which}`) });
   const source = video("source"), result = video("result");
   source.muted = true;
@@ -63,22 +87,13 @@ export async function mountResult(root, id) {
   result.addEventListener("play", () => { play.textContent = t("queue.pause_playing"); });
   const go = (time) => { result.currentTime = source.currentTime = Math.max(0, time); };
   seek.addEventListener("input", () => go(Number(seek.value)));
-  const says = h("div", { class: "stack" });
   const steps = stepper(id);
   const compare = h("details", { class: "card", ontoggle: () => { if (compare.open && !steps.element.querySelector("[data-time]")) steps.show(result.currentTime || 0); } },
     h("summary", {}, h("strong", {}, t("queue.compare"))), steps.element);
   replace(root, head, unplayable,
     h("div", { class: "result-pair" }, h("figure", {}, source, h("figcaption", {}, t("queue.source"))), h("figure", {}, result, h("figcaption", {}, t("queue.result")))),
     h("div", { class: "film-transport" }, play, h("span", {}), seek, at, h("span", {})),
-    h("div", { class: "row" }, h("a", { class: "button primary", href: `/api/queue/${id}/media/result?download` }, t("queue.download")), h("code", {}, item.output)),
-    compare, reportCard(id), verifyCard(id),
-    h("section", { class: "card stack" }, h("h2", {}, t("queue.says")), says));
-  api.get(`/api/queue/${id}/inspect/result`).then((found) => {
-    const rows = { ...(found.source_type ? { "digital source type": found.source_type } : {}), ...found.rtface };
-    replace(says, found.lines.map((line) => h("p", {}, line)),
-      h("dl", { class: "facts" }, Object.entries(rows).map(([key, value]) => [h("dt", {}, key), h("dd", {}, String(value))])),
-      found.lines.length || Object.keys(rows).length ? null : h("p", { class: "quiet-text" }, t("queue.says_nothing")));
-  }).catch(showError);
+    download(item), compare, reportCard(item), verifyCard(id), saysCard(id));
   const endKeys = shortcuts({
     " ": ["queue.play", () => play.click()], ",": ["films.key_back", () => go(result.currentTime - 1 / 25)],
     ".": ["films.key_forward", () => go(result.currentTime + 1 / 25)],

@@ -5,8 +5,8 @@ import { clock, t } from "../../lib/text.js";
 import { button, showError } from "../../lib/ui.js";
 import { wipe } from "../../lib/wipe.js";
 
-/** The comparison of item `id`: {element, show(time), end()}; nothing is asked for before `show`. */
-export function stepper(id) {
+/** The comparison of item `id`, of one frame where it is a `still`: {element, show(time), end()}; nothing is asked for before `show`. */
+export function stepper(id, still = false) {
   const player = wipe();
   const at = h("span", { class: "number" });
   let time = 0, urls = [], asking = false, wanted = null;
@@ -33,6 +33,6 @@ export function stepper(id) {
   }
   const step = (seconds, label) => button(label, () => show(time + seconds), { kind: "small" });
   const element = h("section", { class: "stack", "aria-label": t("queue.compare") }, player.element,
-    h("div", { class: "row" }, step(-1, "− 1 s"), step(-0.04, "◂"), step(0.04, "▸"), step(1, "+ 1 s"), at));
+    still ? null : h("div", { class: "row" }, step(-1, "− 1 s"), step(-0.04, "◂"), step(0.04, "▸"), step(1, "+ 1 s"), at));
   return { element, show, end() { urls.forEach((url) => URL.revokeObjectURL(url)); } };
 }

@@ -1,0 +1,67 @@
+"""A photograph in the studio, from opening to its result."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.studio.conftest import RunningStudio
+from tests.studio.test_access import ask
+from tests.studio.test_films import post
+
+pytest.importorskip("skimage")
+
+
+def make_photo(path: Path) -> Path:
+    """Writes a blurred portrait (scikit-image's astronaut)."""
+    from skimage.data import astronaut
+
+    face = cv2.resize(np.asarray(astronaut()[:256, 100:356]), (96, 96), interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(path), cv2.resize(face, (256, 256), interpolation=cv2.INTER_CUBIC)[..., ::-1])
+    return path
+
+
+def enhance(studio: RunningStudio) -> None:
+    """Opens a photo and enhances it through the queue."""
+    value = post(studio, "/api/films", path=str(make_photo(studio.folder / "photo.png")))[1]
+    assert (value["kind"], value["width"], value["height"]) == ("still", 256, 256)
+    output = ask(studio, "GET", "/api/films/1/output")[1]["output"]
+    status, started = post(studio, "/api/films/1/start", output=output, settings={"strength": 0.9})
+    assert status == 200, started
+    item, end = {}, time.monotonic() + 60
+    while item.get("state") not in ("done", "failed") and time.monotonic() < end:
+        time.sleep(0.1)
+        (item,) = ask(studio, "GET", "/api/queue")[1]["items"]
+    assert item["state"] == "done" and item["still"] and Path(output).is_file(), item
+
+
+def test_photo_is_enhanced_through_the_queue(studio: RunningStudio) -> None:
+    enhance(studio)
+    before, after = (ask(studio, "GET", f"/api/films/1/frame?layer={layer}")[1] for layer in ("before", "after"))
+    assert before[:2] == after[:2] == b"\xff\xd8" and before != after
+    for which in ("source", "result"):
+        assert ask(studio, "GET", f"/api/queue/1/frame/{which}")[1][:2] == b"\xff\xd8"
+    (face,) = ask(studio, "GET", "/api/queue/1/report")[1]["treatments"]
+    assert face["frames_corrected"] == 1 and face["strength"] == 0.9
+    assert post(studio, "/api/queue/1/verify")[1]["same"]
+
+
+@pytest.mark.slow
+def test_result_of_a_photo_on_a_narrow_page(page: Any, studio: RunningStudio) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    page.set_viewport_size({"width": 390, "height": 900})
+    enhance(studio)
+    page.goto(page.url.split("#")[0] + "#/queue/1")
+    page.locator(".wipe[data-time]").wait_for()
+    page.get_by_text("digital_source_type", exact=True).wait_for()
+    page.get_by_text("Faces followed: 1; corrected: 1. Engine: rtface-m.").wait_for()
+    assert not page.locator("video").count()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
+    assert not found.response["violations"], found.generate_report()
