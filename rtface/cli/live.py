@@ -138,7 +138,8 @@ class LiveMonitor:
 
     def _serve(self, live: LiveSession) -> None:
         """Starts the HTTP servers that were asked for; control and metrics share one where they share the port."""
-        from rtface.live.control.control_routes import control_routes, open_in_browser
+        from rtface.live.control.browser import open_in_browser
+        from rtface.live.control.control_routes import control_routes
         from rtface.live.control.http_server import LocalHttpServer, Routes
         from rtface.live.control.metrics import metrics_routes
 

@@ -43,7 +43,7 @@ def studio(
     Its server answers this machine only, and only who has the address with the token, which is another one at each
     start. Jobs in the queue continue when the page or the server is closed.
     """
-    from rtface.live.control.control_routes import open_in_browser
+    from rtface.live.control.browser import open_in_browser
     from rtface.studio.context import Studio
     from rtface.studio.folders import AllowedFolders
     from rtface.studio.server import StudioServer

@@ -10,6 +10,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
@@ -23,9 +24,10 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rtface._version import __version__
+from rtface.concurrency.threads import call_in_thread
 from rtface.errors import UsageError
 from rtface.studio.access import AccessControl, new_token
 from rtface.studio.context import Studio
@@ -78,17 +80,50 @@ def build_app(studio: Studio, token: str, *, hosts: frozenset[str] = LOOPBACK, s
         secure: whether it is served by HTTPS.
         login: checks passwords, in place of the token.
     """
+    areas = _Areas(studio)
+
     async def about(request: Request) -> Response:
         return JSONResponse({"version": __version__, "login": login is not None})
 
+    async def index(request: Request) -> Response:
+        areas.load()  # while the browser fetches the page's files
+        return FileResponse(PAGE / "index.html", headers={"cache-control": "no-cache"})
+
     routes: list[BaseRoute] = [
-        Route("/", _index), Route("/api/text", _text), Route("/api/about", about),
+        Route("/", index), Route("/api/text", _text), Route("/api/about", about),
         WebSocketRoute("/api/events", studio.events.serve)]
-    for area in _AREAS:
-        routes += import_module(f"rtface.studio.{area}").routes(studio)
-    routes.append(Mount("/page", _PageFiles(directory=PAGE)))
-    app = Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_found})
+    routes += [Mount("/page", _PageFiles(directory=PAGE)), Mount("", areas)]
+    app = Starlette(routes=routes, exception_handlers=_ERRORS)
     return AccessControl(app, token=token, hosts=hosts, secure=secure, login=login)
+
+
+class _Areas:
+    """The routes of all areas. They are loaded on a thread with the first page: their libraries take most of the time
+    of a start, and the page's files need none of them.
+
+    Args:
+        studio: what the routes share.
+    """
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio, self._lock = studio, threading.Lock()
+        self._loaded: Future[ASGIApp] | None = None
+
+    def load(self) -> Future[ASGIApp]:
+        """Begins to load, where that has not begun."""
+        with self._lock:
+            if self._loaded is None:
+                self._loaded = call_in_thread("studio areas", self._routes)
+                self._studio.closing.callback(wait, [self._loaded])  # what they open is closed with the server
+            return self._loaded
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = await asyncio.shield(asyncio.wrap_future(self.load()))
+        await app(scope, receive, send)
+
+    def _routes(self) -> ASGIApp:
+        routes = [route for area in _AREAS for route in import_module(f"rtface.studio.{area}").routes(self._studio)]
+        return Starlette(routes=routes, exception_handlers=_ERRORS)
 
 
 class _PageFiles(StaticFiles):
@@ -98,10 +133,6 @@ class _PageFiles(StaticFiles):
         response = super().file_response(*args, **more)
         response.headers["cache-control"] = "no-cache"
         return response
-
-
-async def _index(request: Request) -> Response:
-    return FileResponse(PAGE / "index.html", headers={"cache-control": "no-cache"})
 
 
 async def _text(request: Request) -> Response:
@@ -136,6 +167,9 @@ def _check_certificate(remote: RemoteAccess) -> None:
     except (OSError, ssl.SSLError) as error:
         raise UsageError(f"--tls {remote.certificate},{remote.key}: cannot be used ({error.strerror or error}); give a "
                          "certificate and its key, both as PEM") from None
+
+
+_ERRORS = {404: _not_found, 405: _not_found}
 
 
 class StudioServer:

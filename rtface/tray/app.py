@@ -9,7 +9,7 @@ from collections.abc import Callable
 from textwrap import shorten
 
 from rtface.errors import OutputError, RtfaceError
-from rtface.live.control.control_routes import open_in_browser
+from rtface.live.control.browser import open_in_browser
 from rtface.tray.autostart import set_start_at_login, starts_at_login
 from rtface.tray.camera_run import CameraRun
 from rtface.tray.view import IconState, MenuItem, TrayIcon, TrayView

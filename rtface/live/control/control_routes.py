@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import webbrowser
 from collections.abc import Callable, Generator
 from contextlib import closing
 from functools import lru_cache
@@ -11,7 +10,6 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from rtface.concurrency.threads import start_thread
 from rtface.errors import UsageError
 from rtface.live.control.http_server import HttpError, HttpRequest, HttpResponse, Routes, json_response
 from rtface.live.control.preview import Preview
@@ -66,18 +64,6 @@ def control_routes(controls: LiveControls, status: Callable[[], dict[str, Any]],
         ("POST", "/cpu_budget"): number("cpu_budget"),
         ("POST", "/quit"): command(lambda: controls.stop.set()),
     }
-
-
-def open_in_browser(url: str) -> bool:
-    """Opens a page in the user's browser, without waiting for it; False where there is no browser with windows."""
-    try:
-        browser = webbrowser.get()
-    except webbrowser.Error:
-        return False
-    if type(browser) is webbrowser.GenericBrowser:  # a browser in the terminal would take ours, and wait
-        return False
-    start_thread("browser", browser.open, url)
-    return True
 
 
 def _new_value(name: str, now: float, values: dict[str, Any]) -> float:

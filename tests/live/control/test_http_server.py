@@ -11,7 +11,8 @@ import webbrowser
 import pytest
 
 from rtface.errors import UsageError
-from rtface.live.control.control_routes import control_routes, open_in_browser
+from rtface.live.control.browser import open_in_browser
+from rtface.live.control.control_routes import control_routes
 from rtface.live.control.http_server import CONNECTIONS, LocalHttpServer
 from rtface.live.controls import LiveControls
 

@@ -16,7 +16,7 @@ async function openFilm(path) {
 }
 
 async function mountList(root) {
-  const { films } = await api.get("/api/films");
+  const recent = h("div", {});
   const state = h("p", { class: "quiet-text", role: "status" });
   const area = emptyState(t("films.drop"), t("films.drop_hint"), button(t("films.choose"), () => chooseFilm(openFilm), { kind: "primary" }), state);
   const ending = new AbortController();
@@ -46,9 +46,9 @@ async function mountList(root) {
     receive(files[0]);
   }, options);
 
-  replace(root, h("div", { class: "head" }, h("h1", {}, t("films.title"))), area,
-    films.length ? h("section", { class: "stack" }, h("h2", {}, t("films.recent")),
-      h("ul", { class: "grid" }, films.map((film) => h("li", { class: "card" }, h("a", { href: `#/films/${film.id}` }, film.name),
-        h("p", { class: "quiet-text number" }, `${clock(film.duration_s ?? 0)} · ${film.width} × ${film.height} · ${bytes(film.size ?? 0)}`))))) : null);
+  replace(root, h("div", { class: "head" }, h("h1", {}, t("films.title"))), area, recent);
+  api.get("/api/films").then(({ films }) => replace(recent, films.length ? h("section", { class: "stack" }, h("h2", {}, t("films.recent")),
+    h("ul", { class: "grid" }, films.map((film) => h("li", { class: "card" }, h("a", { href: `#/films/${film.id}` }, film.name),
+      h("p", { class: "quiet-text number" }, `${clock(film.duration_s ?? 0)} · ${film.width} × ${film.height} · ${bytes(film.size ?? 0)}`))))) : null), showError);
   return () => ending.abort();
 }
