@@ -71,9 +71,10 @@ def studio(start_studio: Callable[[], RunningStudio]) -> RunningStudio:
     return start_studio()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium, headless; tests that need it are skipped where there is none."""
+    """Chromium, headless; tests that need it are skipped where there is none. It ends with the module: while it is
+    open, the thread of the tests has a running event loop, which tests of other modules cannot work with."""
     if not CHROMIUM:
         pytest.skip("RTFACE_TEST_CHROMIUM names no Chromium")
     from playwright.sync_api import sync_playwright
