@@ -109,7 +109,8 @@ class AccessControl:
             return f"{scope['method'][:20]} is not answered"
         scheme = "https" if self._secure else "http"
         site = headers.get("sec-fetch-site")
-        opened = scope["type"] == "http" and headers.get("sec-fetch-mode") == "navigate"  # a link in another program
+        # A link in another program or page may lead to the studio, but to nothing within it.
+        opened = scope["type"] == "http" and scope["path"] == "/" and headers.get("sec-fetch-mode") == "navigate"
         if headers.get("origin") not in (None, f"{scheme}://{host}") or not (site in _OWN_SITE or opened):
             return "requests of other web pages are not answered"
         if self._login is not None:

@@ -43,6 +43,12 @@ def test_other_senders_are_refused(studio: RunningStudio, headers: dict[str, str
     assert status == 403 and "version" not in value
 
 
+def test_links_of_other_pages_lead_to_the_page_only(studio: RunningStudio) -> None:
+    link = {"Sec_Fetch_Site": "same-site", "Sec_Fetch_Mode": "navigate"}
+    assert ask(studio, "GET", "/", **link)[0] == 200
+    assert ask(studio, "GET", "/api/about", **link)[0] == 403
+
+
 def test_other_methods_are_refused(studio: RunningStudio) -> None:
     assert ask(studio, "TRACE", "/api/about")[0] == 403
     assert ask(studio, "POST", "/api/files")[0] == 405
