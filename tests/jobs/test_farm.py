@@ -119,7 +119,7 @@ class Run:
         """The workers that have leases."""
         found = set()
         with suppress(FileNotFoundError):
-            for path in self.job.folder.leases.iterdir():
+            for path in self.job.folder.leases.glob("*.json"):
                 found.add(json.loads(path.read_text())["worker"])
         return found - {""}
 
