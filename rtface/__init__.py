@@ -26,6 +26,9 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 # ONNX Runtime (1.31 on Linux) keeps a number of this machine in the cache folder and sends events to its makers, unless
 # this is set before it is imported. Child processes inherit it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# SVT-AV1 writes to stderr by itself; 1 is errors only. Set at the import because OpenVINO's threads read the
+# environment without a lock: whoever changes it while a network is opened may crash the process.
+os.environ.setdefault("SVT_LOG", "1")
 
 if TYPE_CHECKING:
     from rtface.api import analyze, run

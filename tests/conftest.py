@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,3 +25,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(WHOLE):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_engines_ahead() -> Iterator[None]:
+    """Commands that are called in this process open no engine ahead: its thread would outlast the test, and pytest,
+    which changes the environment between tests, would crash OpenVINO, whose threads read it without a lock."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rtface.pipeline.runtime.open_ahead", lambda *_: None)
+        yield

@@ -1,4 +1,4 @@
-"""Background threads: daemons, which never keep the program from ending, named for debuggers."""
+"""Background threads, named for debuggers. They are daemons, which never keep the program from ending, unless asked."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def start_thread(name: str, run: Callable[..., object], *arguments: object) -> Thread:
+def start_thread(name: str, run: Callable[..., object], *arguments: object, awaited: bool = False) -> Thread:
     """Calls a function on a new thread. An error that it raises goes to `threading.excepthook`.
 
     Args:
         name: after "rtface-".
         run: the function.
         arguments: of the function.
+        awaited: whether the interpreter waits for the thread at its end. A daemon that opens an OpenVINO network then
+            is ended within C++ code, which aborts the process.
     """
-    thread = Thread(target=run, args=arguments, name=f"rtface-{name}", daemon=True)
+    thread = Thread(target=run, args=arguments, name=f"rtface-{name}", daemon=not awaited)
     thread.start()
     return thread
 
 
-def call_in_thread(name: str, run: Callable[..., T], *arguments: object) -> Future[T]:
+def call_in_thread(name: str, run: Callable[..., T], *arguments: object, awaited: bool = False) -> Future[T]:
     """Calls a function on a new thread; its result or error is the future's. Arguments as of `start_thread`."""
     future: Future[T] = Future()
 
@@ -33,5 +35,5 @@ def call_in_thread(name: str, run: Callable[..., T], *arguments: object) -> Futu
         except BaseException as error:  # noqa: BLE001 - raised where the result is fetched
             future.set_exception(error)
 
-    start_thread(name, call)
+    start_thread(name, call, awaited=awaited)
     return future

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -264,11 +263,9 @@ def configure(target: VideoStream | VideoCodecContext, plan: VideoPlan) -> None:
     if plan.encoder == "libx265":
         quiet = ["log-level=error"] + ([f"pools={plan.threads}"] if plan.threads else [])
         options["x265-params"] = ":".join([p for p in (options.get("x265-params"), *quiet) if p])
-    if plan.encoder == "libsvtav1":
-        os.environ.setdefault("SVT_LOG", "1")  # the library writes to stderr by itself; 1 is errors only
-        if plan.threads:
-            text = options.get("svtav1-params")
-            options["svtav1-params"] = ":".join([p for p in (text, f"lp={min(plan.threads, 6)}") if p])
+    if plan.encoder == "libsvtav1" and plan.threads:
+        text = options.get("svtav1-params")
+        options["svtav1-params"] = ":".join([p for p in (text, f"lp={min(plan.threads, 6)}") if p])
     if plan.encoder in _BY_QSCALE:
         context.flags |= _QSCALE
         context.global_quality = 2 * 118  # FF_QP2LAMBDA

@@ -91,7 +91,7 @@ def open_ahead(options: QualityOptions, threads: EngineThreads) -> None:
     _ahead.clear()  # those of a run that was refused before it opened them
     if not may_take_gpu(options.device):
         asked = engine_request(options), options.device, threads
-        _ahead[asked] = call_in_thread("open-engines", _open_engines, *asked)
+        _ahead[asked] = call_in_thread("open-engines", _open_engines, *asked, awaited=True)
 
 
 def _open_engines(request: EngineRequest, device: str, threads: EngineThreads) -> EngineSet:

@@ -68,6 +68,7 @@ def test_analyze_reads_addresses_too(served: tuple[Path, str]) -> None:
     assert table["input"].endswith("/a%20film.mkv") and len(table["tracks"]) == 1
 
 
+@pytest.mark.slow
 def test_what_is_not_there_is_said_in_one_line(served: tuple[Path, str], tmp_path: Path) -> None:
     error = _rtface("run", served[1].replace("film", "other"), tmp_path / "out.mkv", code=1).stderr.strip()
     assert "404" in error and len(error.splitlines()) == 1

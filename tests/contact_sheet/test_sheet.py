@@ -75,6 +75,7 @@ def sheet_of(input: Path, *variants: Variant, count: int = 6, **options: Any) ->
     return make_sheet(input, Options(**options), SheetOptions(variants or (HALF, FULL), count, 600.0))
 
 
+@pytest.mark.slow
 def test_a_crop_is_that_of_the_runs_frame(scenes: Path, tmp_path: Path, memory: Engines) -> None:
     """A run over the whole film, whose engine remembers from each scene's first frame on."""
     sheet = sheet_of(scenes, correct="always", count=3)

@@ -39,6 +39,7 @@ def test_fidelity_without_such_an_engine_is_refused(make_faithful: Callable[...,
         EngineSet(EngineRequest("rtface-s", 0.5), device="cpu", threads=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("asked", "names"), [("default", "rtface-m-vivid"), ("auto", "rtface-m-vivid+rtface-s")])
 def test_fidelity_chooses_the_vivid_engine(asked: str, names: str) -> None:
     with closing(EngineSet(EngineRequest(asked, 0.3), device="cpu", threads=1)) as engines:

@@ -100,6 +100,7 @@ job.run()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 def test_a_killed_job_continues_with_its_numbers(film: Path, tmp_path: Path):
     options = Options(codec="ffv1", correct="always", faces="P2")

@@ -143,6 +143,7 @@ class WavesEngine(FakeEngine):
         self._pattern = (0.1 * np.sin(x) * np.sin(y)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_faces_behind_a_border_are_those_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(runtime, "EngineSet", lambda *_, **__: FakeEngines(WavesEngine()))
     noise = np.random.default_rng(0).normal(0, 3, (100, 180, 320, 1))

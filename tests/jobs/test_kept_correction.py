@@ -95,6 +95,7 @@ def killed_after(name: str, job: FilmJob) -> None:
         job.run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["d.mkv", "out.mkv"])
 def test_killed_when_one_of_the_two_films_got_its_name(name: str, made: Path, tmp_path: Path) -> None:
     killed_after(name, planned(made, tmp_path))
@@ -110,6 +111,7 @@ def killed_elsewhere(job: FilmJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Leases, "alive", lambda self, worker: worker == "ffffff-7-abc" and next(looks, False))
 
 
+@pytest.mark.slow
 def test_a_join_killed_elsewhere_is_finished(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job, kept = planned(made, tmp_path), tmp_path / "d.mkv"
     killed_after("d.mkv", job)
@@ -151,6 +153,7 @@ def test_a_film_that_came_meanwhile_leaves_no_correction(made: Path, tmp_path: P
     check_undone(made, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_damaged_correction_is_made_again(made: Path, tmp_path: Path) -> None:
     job = planned(made, tmp_path)
     do_segment(job.folder.path, 1)

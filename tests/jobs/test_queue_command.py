@@ -170,6 +170,7 @@ def existing(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_addresses_are_taken_unopened(tmp_path: Path) -> None:
     (tmp_path / "address").write_text("nosuch://user:hunter2secret@localhost:1/film.mkv\n")
     command("add", "@address", "b.mkv")

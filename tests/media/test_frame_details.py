@@ -38,6 +38,7 @@ def test_what_a_frame_says(place: str, order: str, format: str) -> None:
     assert (image.pts, image.time_base) == (7, Fraction(1, 25))
 
 
+@pytest.mark.slow
 def test_closing_decoders_that_log_blocks_nothing(tmp_path: Path) -> None:
     """Threads of a decoder that log a fault must not wait for Python: whoever closes the decoder waits for them."""
     noise = random.Random(0)

@@ -101,6 +101,7 @@ def test_a_pipe_that_is_no_film(tmp_path: Path) -> None:
     os.close(read)
 
 
+@pytest.mark.slow
 def test_a_pipe_is_read_once_from_its_beginning(film: Path, tmp_path: Path) -> None:
     with fifo(tmp_path / "in", b"") as pipe:
         assert not is_image(pipe)

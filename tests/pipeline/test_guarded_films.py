@@ -56,6 +56,7 @@ def change(source: Path, output: Path) -> float:
     return float(np.mean([np.abs(a - b).mean() for a, b in zip(decoded(source), decoded(output), strict=True)]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("made", "options"), [
     (plain, {"keyframe": 4}), (plain, {"segments": 2}), (fields, {}), (pq, {})])
 def test_corrections_are_weakened(made: Callable[[Path], Path], options: dict, tmp_path: Path) -> None:

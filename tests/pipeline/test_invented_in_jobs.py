@@ -65,6 +65,7 @@ def test_a_jobs_map_and_shares_are_those_of_one_process(made: Path, whole: tuple
     assert len(found.tracks[0].invented_by_second) > 1
 
 
+@pytest.mark.slow
 def test_workers_continue_a_stopped_jobs_map(made: Path, whole: tuple[Path, Report], tmp_path: Path) -> None:
     """Corrected faces may differ slightly where another run of the chain continued."""
     place, report = whole

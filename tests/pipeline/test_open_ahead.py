@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -46,7 +48,7 @@ def opened(name: str, threads: EngineThreads = THREADS) -> object:
     return open_runtime(name, "auto", ExitStack(), threads=threads).engines
 
 
-def call_now(name: str, run: Callable[..., Any], *arguments: Any) -> Future[Any]:
+def call_now(name: str, run: Callable[..., Any], *arguments: Any, awaited: bool) -> Future[Any]:
     """`call_in_thread` without a thread."""
     future: Future[Any] = Future()
     try:
@@ -85,5 +87,15 @@ def test_engines_of_a_refused_run_are_dropped(made: list[tuple[str, int | None]]
 
 def test_nothing_is_opened_where_a_gpu_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime.driver, "unusable", lambda number: None)
-    monkeypatch.setattr(runtime, "call_in_thread", lambda *_: pytest.fail("a thread was started"))
+    monkeypatch.setattr(runtime, "call_in_thread", lambda *_, **__: pytest.fail("a thread was started"))
     open_ahead(Options(engine="rtface-s"), THREADS)
+
+
+@pytest.mark.slow
+def test_a_process_that_ends_meanwhile_keeps_its_exit_code() -> None:
+    program = ("import sys, time\nfrom rtface.options import Options\nfrom rtface.pipeline.runtime import open_ahead\n"
+               "from rtface.pipeline.threads import EngineThreads\n"
+               "open_ahead(Options(engine='rtface-s'), EngineThreads(1, 1, 1))\n"
+               "time.sleep(float(sys.argv[1]))\nsys.exit(3)")
+    for wait in ("0", "0.05", "0.1"):
+        assert subprocess.run([sys.executable, "-c", program, wait], check=False).returncode == 3

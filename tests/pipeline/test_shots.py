@@ -47,6 +47,7 @@ def same(one: list[np.ndarray], other: list[np.ndarray], part: slice) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(one[part], other[part], strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("segments", [1, 2])
 def test_each_shot_is_that_of_a_run_with_its_options(film: Path, tmp_path: Path, two_engines: Engines,
                                                      segments: int) -> None:

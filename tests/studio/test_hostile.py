@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks.studio.hostile import SECRET, attack
 from tests.studio.conftest import RunningStudio
 
 
+@pytest.mark.slow
 def test_hostile_requests_get_nothing(studio: RunningStudio) -> None:
     (studio.folder.parent / "secret").mkdir()
     (studio.folder.parent / "secret" / "file").write_bytes(SECRET)

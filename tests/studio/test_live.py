@@ -43,6 +43,7 @@ def film(studio: RunningStudio) -> Path:
     return make_film(studio.folder / "film.mp4", seconds=20, rate=2)
 
 
+@pytest.mark.slow
 def test_a_run_is_started_changed_and_stopped(studio: RunningStudio, film: Path) -> None:
     recording = studio.folder / "recording.mkv"
     start = {"source": str(film), "output": "null:", "settings": {"strength": 0.5, "also": str(recording)}}
@@ -75,6 +76,7 @@ def test_a_run_that_dies_is_reported(studio: RunningStudio, film: Path, monkeypa
     assert "no such camera" in until(studio, "failed")["error"]
 
 
+@pytest.mark.slow
 def test_a_run_ends_when_the_studio_is_killed(film: Path) -> None:
     code = """if True:
         import sys, time

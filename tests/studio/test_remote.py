@@ -111,6 +111,7 @@ def test_wrong_passwords_have_to_wait(server: StudioServer) -> None:
     assert ask(server, "POST", "/login", "x" * 5000)[0] == 413
 
 
+@pytest.mark.slow
 def test_waits_grow_and_end() -> None:
     now = 0.0
     login = PasswordLogin(PASSWORD, clock=lambda: now)

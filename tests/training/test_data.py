@@ -179,6 +179,7 @@ def test_the_truth_of_a_webcam_film_is_the_image_of_its_camera(faces: list[Face]
     assert fine[0] < 0.3 * fine[1]
 
 
+@pytest.mark.slow
 def test_sequences_hold_successive_frames_and_what_hides_them(faces: list[Face]) -> None:
     def carried_gap(clip: film_sequences.Clip) -> list[list[float]]:
         """How far the clean frame before is from each frame: as it was, and fetched by the flow."""
