@@ -26,6 +26,8 @@ from tests.device.cuda.test_frames_on_gpu import back, put
 from tests.engine.cuda.test_stateless_engines import recipe  # noqa: F401
 from tests.enhance.key_frames import Every
 
+pytestmark = pytest.mark.slow
+
 
 class Engines:
     """The first suits every face; all are there by name."""
@@ -101,7 +103,6 @@ def test_gpu_frames_are_cropped_twice_without_a_download(streams, device, engine
     assert worst <= 1 and share < max(1e-3, share_limit)
 
 
-@pytest.mark.slow
 def test_a_large_engine_that_remembers_may_have_key_frames_too(streams, device, on_cpu, engine_on, share_limit):
     made = [engine_on(streams, name)[0] for name in ("rtface-m", "rtface-s")]
     frames = partial(film, "yuv420p10le", frames=4, faces=1, color=Color("bt2020", transfer="pq", primaries=9))
@@ -113,7 +114,6 @@ def test_a_large_engine_that_remembers_may_have_key_frames_too(streams, device, 
         engine.close()
 
 
-@pytest.mark.slow
 def test_a_film_of_which_some_faces_have_key_frames_only(device, engines, host, share_limit):
     """The faces of a frame are pasted together: with one that was answered on the GPU, it keeps what it has there."""
     outs = []

@@ -12,6 +12,8 @@ from rtface.engine.plan import load_golden, psnr
 from rtface.errors import EngineError, OutOfDeviceMemory
 from tests.engine.cuda.test_gpu_engine import bench  # noqa: F401
 
+pytestmark = pytest.mark.slow
+
 
 def crops_of(recipe, prefix=""):
     """Golden crops as 1×3×S×S, and their answers."""
@@ -149,7 +151,6 @@ def test_a_slow_engine_blocks_no_other_and_all_can_be_closed(streams, bench, eng
     quick.close()
 
 
-@pytest.mark.slow
 def test_the_state_of_another_engine_is_not_used(streams, engine_on):
     one, other = (engine_on(streams, name)[0] for name in ("rtface-m", "rtface-m-vivid"))
     crops, _ = crops_of(one.recipe)
