@@ -34,6 +34,8 @@ class Scope(Flag):
     LIVE = auto()
     CAMERA = auto()
     """The source of a live run is a camera."""
+    SCREEN = auto()
+    """The source of a live run is the screen."""
     RECORDED = auto()
     """A live run writes a film, as OUTPUT or by ``--also``."""
     PUBLISHED = auto()
@@ -51,7 +53,8 @@ class Scope(Flag):
 _SCOPE_WORDS = {
     Scope.FILM: "films", Scope.SEQUENCE: "a folder of stills with --sequence",
     Scope.ENCODED: "an OUTPUT that is a film", Scope.STILLS: "stills", Scope.LIVE: "live runs",
-    Scope.CAMERA: "cameras", Scope.RECORDED: "live recordings", Scope.PUBLISHED: "published streams",
+    Scope.CAMERA: "cameras", Scope.SCREEN: "the screen",
+    Scope.RECORDED: "live recordings", Scope.PUBLISHED: "published streams",
     Scope.CONSOLE: "live runs of the command 'rtface run'", Scope.ENHANCER: "rtface.Enhancer"}
 
 _FILES = Scope.FILM | Scope.STILLS
@@ -196,8 +199,9 @@ class InputOptions(_Group):
         "`01:00:00:00`, or `01:00:00;00` for drop-frame", unset="the film's own")
     sequence: bool = _option(False, v.boolean, _FILES | _ANALYSIS, "Read a folder of stills as a film.")
     fps: Fraction | None = _option(
-        None, v.rate, Scope.SEQUENCE | Scope.CAMERA | _ANALYSIS,
-        "Frame rate of such a film, or the rate to ask a camera for: 25, 30000/1001.", unset="25, of a camera 30")
+        None, v.rate, Scope.SEQUENCE | Scope.CAMERA | Scope.SCREEN | _ANALYSIS,
+        "Frame rate of such a film, or the rate to ask a camera or the screen for: 25, 30000/1001.",
+        unset="25, of a camera or the screen 30")
     transfer: Literal["auto", "log", "linear", "video"] = _option(
         "auto", v.choice("auto", "log", "linear", "video"), Scope.SEQUENCE | _ANALYSIS,
         "What the samples of such a film hold: printing density (log), linear light, or video.",

@@ -37,7 +37,8 @@ BUILT_IN: dict[str, dict[str, tuple[str, str]]] = {
     "tracker": {"openvino": (f"{_TRACKERS}:openvino_tracker", ""),
                 "tasks": (f"{_TRACKERS}:tasks_tracker", "rtface.tracking.tasks:why_unusable"),
                 "none": (f"{_TRACKERS}:NoTracker", "")},
-    "source": {"camera": (_SOURCE, ""), "stream": (_SOURCE, ""), "file": (_SOURCE, "")},
+    "source": {"camera": (_SOURCE, ""), "screen": (_SOURCE, "rtface.live.devices.screen:why_unusable"),
+               "stream": (_SOURCE, ""), "file": (_SOURCE, "")},
     "sink": {"vcam": (f"{_VIRTUAL}:open_virtual_camera", f"{_VIRTUAL}:why_unusable"), "null": (_SINK, ""),
              "stream": (_SINK, ""), "file": (_SINK, "")},
     # Stages come from distributions in plugins/, engines from folders (`rtface.engine.listing`) and plugins.

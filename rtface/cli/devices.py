@@ -1,4 +1,4 @@
-"""``rtface devices``: cameras, virtual cameras and microphones, each with the name that commands take."""
+"""``rtface devices``: cameras, the screen, virtual cameras and microphones, each with the name that commands take."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from rtface.cli.console import Console, print_json, print_text
 
 @command()
 def devices(*, json: Json = False, console: Console) -> None:
-    """List cameras with their modes, virtual cameras with their state, and microphones."""
+    """List cameras with their modes, the screen, virtual cameras with their state, and microphones."""
     from rtface.live.devices.listing import devices as find_devices
 
     found = find_devices()
     if json:
         print_json([device.to_json() for device in found], indent=2)
         return
-    for kind, plural in (("camera", "cameras"), ("virtual camera", "virtual cameras"),
+    for kind, plural in (("camera", "cameras"), ("screen", "screen"), ("virtual camera", "virtual cameras"),
                          ("microphone", "microphones")):
         mine = [device for device in found if device.kind == kind]
         print_text(f"{plural}:" if mine else f"{plural}: none")

@@ -1,5 +1,5 @@
-"""Parses INPUT and OUTPUT of a live run: ``camera:0``, ``/dev/video0``, ``vcam:``, ``rtmp://…``,
-``null:``."""
+"""Parses INPUT and OUTPUT of a live run: ``camera:0``, ``/dev/video0``, ``screen:``, ``vcam:``,
+``rtmp://…``, ``null:``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rtface.util.urls import check_slashes
 LIVE_SCHEMES = ("rtmp", "rtmps", "rtsp", "rtsps", "udp", "tcp", "srt", "rtp")
 # What can be written to.
 SINK_SCHEMES = ("rtmp", "rtmps", "udp", "tcp", "srt")
-_DEVICES = ("camera", "vcam", "null")
+_DEVICES = ("camera", "screen", "vcam", "null")
 _READ_BY_FFMPEG = (*LIVE_SCHEMES, "http", "https", "ftp", "ftps", "sftp", "file")
 
 
@@ -31,10 +31,10 @@ class LiveAddress:
     """Address of a source or sink of a live run.
 
     Attributes:
-        kind: "camera", "vcam", "null", "stream" (a URL), "file", or the name of a plugin's source
-            or sink.
-        name: a camera's number or name, a virtual camera's name ("" for the first), a URL with its
-            secrets, or a path. Never shown: `str()` of the endpoint is.
+        kind: "camera", "screen", "vcam", "null", "stream" (a URL), "file", or the name of a plugin's
+            source or sink.
+        name: a camera's number or name, a part of the screen ("" for all of it), a virtual camera's
+            name ("" for the first), a URL with its secrets, or a path. Never shown: `str()` of the endpoint is.
     """
 
     kind: str
@@ -105,8 +105,7 @@ def is_live(source: LiveAddress, sink: LiveAddress) -> bool:
 def live_scope(source: LiveAddress, sink: LiveAddress, options: LiveOptions) -> Scope:
     """Kinds of options that apply to a live run between the two."""
     scope = Scope.LIVE
-    if source.kind == "camera":
-        scope |= Scope.CAMERA
+    scope |= {"camera": Scope.CAMERA, "screen": Scope.SCREEN}.get(source.kind, scope)
     if sink.kind == "stream":
         scope |= Scope.PUBLISHED
     if sink.kind == "file" or options.also is not None:

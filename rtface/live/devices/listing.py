@@ -1,4 +1,4 @@
-"""List of cameras, virtual cameras and microphones with their addresses."""
+"""List of cameras, the screen, virtual cameras and microphones with their addresses."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 from rtface.live.devices import v4l2
 from rtface.live.devices.camera_modes import CameraMode, modes_of
+from rtface.live.devices.screen import why_unusable
 
-Kind = Literal["camera", "virtual camera", "microphone"]
+Kind = Literal["camera", "screen", "virtual camera", "microphone"]
 ASOUND = Path("/proc/asound")
 
 
@@ -22,7 +23,7 @@ class MediaDevice:
 
     Attributes:
         kind: what it is.
-        address: what to type, as "camera:0", "vcam:rtface".
+        address: what to type, as "camera:0", "screen:", "vcam:rtface".
         name: its own.
         node: its path, "" where it has none.
         state: "free", "in use", "stuck", "open to several writers", "no permission", or "" where that is not known.
@@ -45,9 +46,8 @@ class MediaDevice:
 
 def devices() -> list[MediaDevice]:
     """All devices that can be queried. Opens devices for the query, never starts one."""
-    if platform.system() == "Linux":
-        return [*_linux_video(), *microphones()]
-    return [*_outside()]
+    found = [*_linux_video(), *microphones()] if platform.system() == "Linux" else [*_outside()]
+    return [*found, MediaDevice("screen", "screen:", "the whole screen")] if not why_unusable("screen") else found
 
 
 def _linux_video() -> list[MediaDevice]:

@@ -26,7 +26,7 @@ from rtface.concurrency.shared_frames import FrameLayout
 from rtface.concurrency.threads import call_in_thread, start_thread
 from rtface.errors import InputError, MissingComponent, RtfaceError
 from rtface.frame import Color, Display
-from rtface.live.devices import camera, microphone
+from rtface.live.devices import camera, microphone, screen
 from rtface.live.messages import (
     SOUND_BEGAN,
     EndOfStream,
@@ -73,7 +73,7 @@ def read(parent: ParentProcess, request: SourceRequest) -> None:
     reader = ReadWorker(parent, request)
     start_thread("beat", reader.beat)
     start_thread("rest", reader.follow)
-    device = {"camera": camera.open_camera, "microphone": microphone.open_microphone}
+    device = {"camera": camera.open_camera, "screen": screen.open_screen, "microphone": microphone.open_microphone}
     try:
         opened = device.get(request.kind, open_stream)(request)
     except RtfaceError as error:

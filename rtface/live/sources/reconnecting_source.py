@@ -31,7 +31,7 @@ def open_live_source(address: LiveAddress, *, size: tuple[int, int] | None = Non
     """A camera, stream or film as the source of a live run; its `start` opens it.
 
     Args:
-        address: of kind "camera", "stream" or "file".
+        address: of kind "camera", "screen", "stream" or "file".
         size, fps: asked of a camera.
         sound: whether the sound that comes with it is wanted.
         buffer: seconds of a stream's jitter buffer; None measures the jitter and takes what that needs.
@@ -40,7 +40,7 @@ def open_live_source(address: LiveAddress, *, size: tuple[int, int] | None = Non
     Raises:
         UsageError: the address is no input.
     """
-    if address.kind not in ("camera", "stream", "file"):
+    if address.kind not in ("camera", "screen", "stream", "file"):
         raise UsageError(f"{address} is an output; give a camera (camera:0), a stream's URL or a film as INPUT")
     number = address.kind == "camera" and not address.name.startswith("/dev/")
     return ReconnectingSource(SourceRequest(address.kind, address.name, size, fps, sound=sound, buffer=buffer),
@@ -113,7 +113,7 @@ class ReconnectingSource:
     @property
     def health(self) -> EndpointHealth:
         self._count()
-        device = self._request.kind in ("camera", "microphone")
+        device = self._request.kind in ("camera", "screen", "microphone")
         return replace(self._health, frames=self._frames, dropped=self._dropped, reopened=self._reopened,
                        bytes=None if device else self._bytes, buffer=self._buffer)
 

@@ -28,6 +28,11 @@ def findings():
     return {finding.name: finding for finding in doctor_findings.check()}
 
 
+@pytest.fixture(autouse=True)
+def no_screen(monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+
+
 @pytest.fixture
 def video(tmp_path, monkeypatch):
     made = FakeVideo(tmp_path, monkeypatch)
@@ -71,7 +76,8 @@ def test_the_command_lists_in_words_and_in_json(video, tmp_path, monkeypatch):
     result = CliRunner().invoke(app, ["devices"])
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
-        "cameras: none", "virtual cameras:", f"  vcam:rtface  rtface ({path}, free)", "microphones: none"]
+        "cameras: none", "screen: none", "virtual cameras:",
+            f"  vcam:rtface  rtface ({path}, free)", "microphones: none"]
     listed = json.loads(CliRunner().invoke(app, ["devices", "--json"]).stdout)
     assert [(d["address"], d["state"]) for d in listed] == [("vcam:rtface", "free")]
 

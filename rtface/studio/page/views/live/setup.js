@@ -58,7 +58,8 @@ function typed(label, values, key, help) {
 
 function source(devices, values, draw) {
   const cameras = devices.filter((one) => one.kind === "camera").map((one) => [one.address, `${one.name} (${one.address})`]);
-  const [control, kind] = choice(t("live.source_from"), cameras, [["stream", t("live.stream")], ["film", t("live.film")]], values, "source", draw);
+  const screens = devices.filter((one) => one.kind === "screen").map((one) => [one.address, t("live.screen")]);
+  const [control, kind] = choice(t("live.source_from"), [...cameras, ...screens], [["stream", t("live.stream")], ["film", t("live.film")]], values, "source", draw);
   return [control,
     cameras.length ? null : note([h("p", {}, t("live.no_camera")), h("a", { href: "#/live", onclick: () => draw() }, t("live.no_camera_hint"))]),
     kind === "stream" ? typed(t("live.address"), values, "source", t("live.source_help")) : null,
