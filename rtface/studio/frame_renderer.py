@@ -172,8 +172,10 @@ class FrameRenderer:
         return InputError(f"{self._path.name}: there is no frame at {time:.3f} s; choose an earlier time")
 
 
-def untouched_frame(path: Path, time: float, side: int) -> Bytes:
-    """A frame of a film, or a still, as it is: uint8 RGB h×w×3, upright, longest side ≤ `side`; no engine is loaded.
+def untouched_frame(path: Path, time: float, side: int) -> tuple[Bytes, float]:
+    """A frame of a film, or a still, as it is, and the seconds that it is shown (0 where that is not known).
+
+    The picture is uint8 RGB h×w×3, upright, its longest side ≤ `side`. No engine is loaded.
 
     Args:
         path: of the film or still.
@@ -183,8 +185,8 @@ def untouched_frame(path: Path, time: float, side: int) -> Bytes:
     Raises:
         InputError: it cannot be read there.
     """
-    frames = FrameRenderer(path).read(time)
-    return CpuDevice().view(frames[-1]).thumbnail(side)[0]
+    *_, shown = FrameRenderer(path).read(time)
+    return CpuDevice().view(shown).thumbnail(side)[0], float(shown.duration * shown.time_base)
 
 
 def jpeg(image: Bytes) -> bytes:

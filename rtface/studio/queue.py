@@ -70,8 +70,9 @@ def routes(studio: Studio) -> list[BaseRoute]:
     async def frame(request: Request) -> Response:
         path = await in_thread(_file, studio, request)
         time = number_of(request.query_params.get("time", "0"), "time", 0, 1e7)
-        return Response(await in_thread(lambda: jpeg(untouched_frame(path, time, _SIDE))), media_type="image/jpeg",
-                        headers={"cache-control": "no-store"})
+        picture, seconds = await in_thread(untouched_frame, path, time, _SIDE)
+        return Response(await in_thread(jpeg, picture), media_type="image/jpeg", headers={
+            "cache-control": "no-store", "x-frame-seconds": f"{seconds:.6f}"})
 
     async def report(request: Request) -> Response:
         return JSONResponse(await in_thread(_report, studio, request))

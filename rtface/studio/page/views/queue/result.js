@@ -95,8 +95,8 @@ export async function mountResult(root, id) {
     h("div", { class: "film-transport" }, play, h("span", {}), seek, at, h("span", {})),
     download(item), compare, reportCard(item), verifyCard(id), saysCard(id));
   const endKeys = shortcuts({
-    " ": ["queue.play", () => play.click()], ",": ["films.key_back", () => go(result.currentTime - 1 / 25)],
-    ".": ["films.key_forward", () => go(result.currentTime + 1 / 25)],
+    " ": ["queue.play", () => play.click()], ",": ["films.key_back", async () => go(result.currentTime - await steps.frame())],
+    ".": ["films.key_forward", async () => go(result.currentTime + await steps.frame())],
   });
   return () => { ended = true; endKeys(); steps.end(); source.pause(); result.pause(); };
 }

@@ -5,18 +5,26 @@ import { clock, t } from "../../lib/text.js";
 import { button, showError } from "../../lib/ui.js";
 import { wipe } from "../../lib/wipe.js";
 
-/** The comparison of item `id`, of one frame where it is a `still`: {element, show(time), end()}; nothing is asked for before `show`. */
+/**
+ * The comparison of item `id`, of one frame where it is a `still`: {element, show(time), frame(), end()}; nothing is asked
+ * for before `show`. `frame()` gives the seconds of one frame of the result.
+ */
 export function stepper(id, still = false) {
   const player = wipe();
   const at = h("span", { class: "number" });
-  let time = 0, urls = [], asking = false, wanted = null;
+  let time = 0, seconds = 0, urls = [], asking = false, wanted = null;
+  const get = async (which, at) => {
+    const blob = await api.blob(`/api/queue/${id}/frame/${which}?time=${at}`);
+    if (which === "result") seconds = Number(blob.headers.get("x-frame-seconds")) || 1 / 25;
+    return blob;
+  };
 
   async function show(next) {
     if (asking) { wanted = next; return; }
     asking = true;
     time = Math.max(0, next);
     try {
-      const blobs = await Promise.all(["source", "result"].map((which) => api.blob(`/api/queue/${id}/frame/${which}?time=${time}`)));
+      const blobs = await Promise.all(["source", "result"].map((which) => get(which, time)));
       const now = blobs.map((blob) => URL.createObjectURL(blob));
       await player.show(...now);
       const image = player.element.querySelector("img");
@@ -31,8 +39,12 @@ export function stepper(id, still = false) {
     asking = false;
     if (wanted !== null) { const then = wanted; wanted = null; show(then); }
   }
-  const step = (seconds, label) => button(label, () => show(time + seconds), { kind: "small" });
+  const step = (by, label) => button(label, () => show(time + by()), { kind: "small" });
   const element = h("section", { class: "stack", "aria-label": t("queue.compare") }, player.element,
-    still ? null : h("div", { class: "row" }, step(-1, "− 1 s"), step(-0.04, "◂"), step(0.04, "▸"), step(1, "+ 1 s"), at));
-  return { element, show, end() { urls.forEach((url) => URL.revokeObjectURL(url)); } };
+    still ? null : h("div", { class: "row" }, step(() => -1, "− 1 s"), step(() => -seconds, "◂"), step(() => seconds, "▸"), step(() => 1, "+ 1 s"), at));
+  async function frame() {
+    if (!seconds) await get("result", 0);
+    return seconds;
+  }
+  return { element, show, frame, end() { urls.forEach((url) => URL.revokeObjectURL(url)); } };
 }
