@@ -34,6 +34,9 @@ def studio(
     names: Annotated[list[str] | None, typer.Option("--name", metavar="HOST", show_default=False, help=(
         "A name by which other machines call this one; may be given several times. Its host name and addresses are "
         "known."))] = None,
+    keep_address: Annotated[bool, typer.Option("--keep-address", help=(
+        "Keep the address with its token for the next starts, as for a dock of OBS. A file that only you can read "
+        "holds it."))] = False,
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
     console: Console,
     stop: StopRequest,
@@ -41,9 +44,10 @@ def studio(
     """Open the studio: a page in your browser for films, the queue, live runs, engines and health.
 
     Its server answers this machine only, and only who has the address with the token, which is another one at each
-    start. Jobs in the queue continue when the page or the server is closed.
+    start unless --keep-address is given. Jobs in the queue continue when the page or the server is closed.
     """
     from rtface.live.control.browser import open_in_browser
+    from rtface.studio.access import kept_token
     from rtface.studio.context import Studio
     from rtface.studio.folders import AllowedFolders
     from rtface.studio.server import StudioServer
@@ -51,8 +55,11 @@ def studio(
     uploads = upload_folder()
     uploads.mkdir(parents=True, exist_ok=True)
     remote = remote_access(host, tls, password_file, names or [])
+    if keep_address and (remote is not None or not port):
+        raise UsageError("--keep-address: the address holds no token with --tls, and no fixed port with --port 0; "
+                         "leave one of them out")
     server = StudioServer(Studio(AllowedFolders([*(folder or usual_folders()), uploads]), uploads), host=host,
-                          port=port, remote=remote)
+                          port=port, remote=remote, token=kept_token(token_file()) if keep_address else "")
     typer.echo(server.address)  # with its secret, which the console's own functions remove
     where = "of this machine" if remote is None else f"of any machine that reaches {host}, and log in"
     console.say(f"studio: open this address in a browser {where}; Ctrl-C ends it; jobs continue")
@@ -115,3 +122,10 @@ def upload_folder() -> Path:
     from rtface.util.paths import data_dir
 
     return data_dir() / "uploads"
+
+
+def token_file() -> Path:
+    """The file of ``--keep-address``: ``studio-token`` in the data folder."""
+    from rtface.util.paths import data_dir
+
+    return data_dir() / "studio-token"

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hmac
 import math
+import os
 import secrets
+import sys
+from contextlib import suppress
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
 from urllib.parse import parse_qs
 
 from starlette.concurrency import run_in_threadpool
@@ -15,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rtface.errors import UsageError
 from rtface.studio.http import error_response
 from rtface.studio.password import PasswordLogin
 
@@ -42,7 +47,7 @@ _FORM_HEADERS = (
 _CLOSED = """<!doctype html><html lang="en"><meta charset="utf-8"><title>rtface</title>
 <h1>This page needs its full address</h1>
 <p>Open the address with the token that <code>rtface app</code> printed when it started. Every start
-has another one.</p>
+has another one, unless it was started with <code>--keep-address</code>.</p>
 """
 
 
@@ -59,6 +64,30 @@ _LOGIN_BYTES = 4096
 def new_token() -> str:
     """A token of 32 random bytes, fit for an address."""
     return secrets.token_urlsafe(32)
+
+
+def kept_token(path: Path) -> str:
+    """The token that an earlier start wrote to a file; where there is none, or where others may read it, a new one,
+    which is written there for the next start.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    with suppress(OSError), path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        private = sys.platform == "win32" or (status.st_uid == os.getuid() and not status.st_mode & 0o077)
+        token = file.read(100).decode("ascii", "replace").strip()
+        if private and len(token) >= len(new_token()) and token.replace("-", "").replace("_", "").isalnum():
+            return token
+    token = new_token()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(f"{token}\n")
+    except OSError as error:
+        raise UsageError(f"--keep-address: {path} cannot be written ({error.strerror}); leave the option out") from None
+    return token
 
 
 class AccessControl:

@@ -180,6 +180,7 @@ class StudioServer:
         host: address to listen at.
         port: 0 takes a free one.
         remote: for a `host` beyond loopback.
+        token: secret of the address; "" makes one.
 
     Raises:
         UsageError: the port is taken, the certificate or key cannot be used, or a host beyond loopback without
@@ -187,11 +188,11 @@ class StudioServer:
     """
 
     def __init__(self, studio: Studio, *, host: str = "127.0.0.1", port: int = PORT,
-                 remote: RemoteAccess | None = None) -> None:
+                 remote: RemoteAccess | None = None, token: str = "") -> None:
         if remote is None and not is_loopback(host):
             raise UsageError(f"--host {host}: other machines may reach the studio only by TLS and with a password; add "
                              "--tls CERT.pem,KEY.pem and --password-file FILE")
-        self._studio, self.token, self._secure = studio, new_token(), remote is not None
+        self._studio, self.token, self._secure = studio, token or new_token(), remote is not None
         if remote is not None:
             _check_certificate(remote)
         self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)

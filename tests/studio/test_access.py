@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rtface.errors import UsageError
+from rtface.studio.access import kept_token
 from tests.studio.conftest import RunningStudio
 
 
@@ -33,6 +36,19 @@ def test_token_in_the_address_becomes_a_cookie(studio: RunningStudio) -> None:
     connection.request("GET", "/api/about", headers={"Cookie": cookie.partition(";")[0]})
     assert connection.getresponse().status == 200
     connection.close()
+
+
+def test_kept_token_is_the_next_starts_unless_others_may_read_it(tmp_path: Path) -> None:
+    file = tmp_path / "data" / "studio-token"
+    first = kept_token(file)
+    assert kept_token(file) == first and len(first) >= 43 and not file.stat().st_mode & 0o077
+    file.chmod(0o644)
+    second = kept_token(file)
+    assert second != first and kept_token(file) == second
+    file.write_text("short\n")
+    assert len(kept_token(file)) >= 43
+    with pytest.raises(UsageError, match="--keep-address"):
+        kept_token(file / "below")
 
 
 @pytest.mark.parametrize("headers", [
