@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import math
 import os
@@ -59,6 +60,8 @@ _LOGIN = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>rt
 <button class="button primary">Log in</button></form></main></body></html>
 """
 _LOGIN_BYTES = 4096
+CHECK_S = 2.0
+"""A websocket is closed within so many seconds after its session."""
 
 
 def new_token() -> str:
@@ -118,6 +121,8 @@ class AccessControl:
             await self._refuse(refusal, scope, receive, send)
             return
         if scope["type"] == "websocket":
+            if self._login is not None:
+                receive = _while_open(self._login, _cookie_of(headers, headers["host"]), receive)
             await self._app(scope, receive, send)
             return
         if self._login is not None and scope["path"] in ("/login", "/api/logout"):
@@ -213,6 +218,29 @@ class AccessControl:
             await HTMLResponse(_CLOSED, HTTPStatus.FORBIDDEN)(scope, receive, _with_headers(send))
             return
         await error_response(why, HTTPStatus.FORBIDDEN)(scope, receive, _with_headers(send))
+
+
+def _while_open(login: PasswordLogin, token: str, receive: Receive) -> Receive:
+    """`receive` of a websocket that says that the page has left once its session is closed."""
+    waiting: asyncio.Task[Message] | None = None
+
+    async def received() -> Message:
+        nonlocal waiting
+        while login.knows(token):
+            waiting = waiting or asyncio.ensure_future(receive())
+            try:
+                await asyncio.wait([waiting], timeout=CHECK_S)
+            except asyncio.CancelledError:
+                waiting.cancel()
+                raise
+            if waiting.done():
+                message, waiting = waiting.result(), None
+                return message
+        if waiting is not None:
+            waiting.cancel()
+        return {"type": "websocket.disconnect", "code": 4403}
+
+    return received
 
 
 def _name(host: str) -> str:

@@ -13,6 +13,8 @@ LEAST_LENGTH = 12
 """Characters of a password, at least."""
 SESSIONS = 50
 """Open sessions, at most; a further one ends the oldest."""
+IDLE_S = 12 * 3600.0
+"""A session ends after so long without a request and without an open page."""
 _FREE, _LONGEST_S = 3, 300.0
 _TOTAL, _TOTAL_S = 60, 60.0
 _ADDRESSES = 10_000
@@ -33,7 +35,7 @@ class PasswordLogin:
         self._salt = secrets.token_bytes(16)
         self._hash, self._clock = self._digest(password), clock
         self._lock, self._attempt = threading.Lock(), threading.Lock()
-        self._sessions: dict[str, None] = {}
+        self._sessions: dict[str, float] = {}  # token: when it was last used
         self._wrong: dict[str, tuple[int, float]] = {}  # by address: number, and when the next attempt is allowed
         self._recent: list[float] = []
 
@@ -56,7 +58,7 @@ class PasswordLogin:
                 token = secrets.token_urlsafe(32)
                 with self._lock:
                     self._wrong.pop(address, None)
-                    self._sessions[token] = None
+                    self._sessions[token] = self._clock()
                     while len(self._sessions) > SESSIONS:
                         del self._sessions[next(iter(self._sessions))]
                 return token
@@ -70,9 +72,13 @@ class PasswordLogin:
             return None
 
     def knows(self, token: str) -> bool:
-        """Whether a session with this token is open."""
+        """Whether a session with this token is open; that counts as use of it."""
         with self._lock:
-            return any(hmac.compare_digest(token.encode(), known.encode()) for known in self._sessions)
+            now = self._clock()
+            self._sessions = {known: used for known, used in self._sessions.items() if now - used < IDLE_S}
+            found = [known for known in self._sessions if hmac.compare_digest(token.encode(), known.encode())]
+            self._sessions |= dict.fromkeys(found, now)
+            return bool(found)
 
     def log_out(self, token: str) -> None:
         """Ends a session."""

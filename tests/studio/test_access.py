@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 
 from rtface.errors import UsageError
-from rtface.studio.access import kept_token
+from rtface.studio.access import AccessControl, kept_token
+from rtface.studio.password import PasswordLogin
 from tests.studio.conftest import RunningStudio
 
 
@@ -104,3 +106,34 @@ def test_upload_that_is_cut_short_leaves_nothing(studio: RunningStudio) -> None:
     connection.close()
     studio.close()
     assert not list(studio.studio.uploads.glob("*"))
+
+
+def test_a_websocket_ends_with_its_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtface.studio.access.CHECK_S", 0.01)
+    login = PasswordLogin("correct horse battery")
+    token = login.log_in("a", "correct horse battery")
+    messages: list[Any] = []
+
+    async def page(scope: Any, receive: Any, send: Any) -> None:
+        messages.append(await receive())
+        login.log_out(str(token))
+        messages.append(await receive())
+
+    async def receive() -> Any:
+        if messages:
+            await asyncio.sleep(3600)
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        messages.append(message)
+
+    async def connect(proof: str) -> None:
+        scope = {"type": "websocket", "path": "/api/events", "headers": [
+            (b"host", b"here"), (b"cookie", f"rtface-app={proof}".encode())]}
+        await AccessControl(page, token="", hosts=frozenset({"here"}), secure=True, login=login)(scope, receive, send)
+
+    asyncio.run(connect(str(token)))
+    assert [message["type"] for message in messages] == ["websocket.connect", "websocket.disconnect"]
+    asyncio.run(connect(str(token)))
+    assert messages[-1] == {"type": "websocket.close", "code": 4403,
+                            "reason": "log in first: the token of the session is missing"}

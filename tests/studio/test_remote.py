@@ -20,7 +20,7 @@ from rtface.cli.studio import remote_access
 from rtface.errors import UsageError
 from rtface.studio.context import Studio
 from rtface.studio.folders import AllowedFolders
-from rtface.studio.password import PasswordLogin
+from rtface.studio.password import IDLE_S, PasswordLogin
 from rtface.studio.server import StudioServer
 
 PASSWORD = "correct horse battery"
@@ -97,8 +97,13 @@ def test_log_in_and_out_in_the_browser(server: StudioServer, browser: Any) -> No
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Log in").click()
     page.get_by_role("link", name="Films").wait_for()
+    other = context.new_page()
+    other.set_default_timeout(15_000)
+    other.goto(page.url)
+    other.get_by_role("link", name="Films").wait_for()
     page.get_by_role("button", name="Log out").click()
     page.get_by_label("Password").wait_for()
+    other.get_by_label("Password").wait_for()
     context.close()
 
 
@@ -109,6 +114,18 @@ def test_wrong_passwords_have_to_wait(server: StudioServer) -> None:
     assert b"Wait" in page
     assert ask(server, "POST", "/login", urlencode({"password": PASSWORD}))[0] == 403, "it has to wait, too"
     assert ask(server, "POST", "/login", "x" * 5000)[0] == 413
+
+
+def test_a_session_ends_when_nobody_uses_it() -> None:
+    now = 0.0
+    login = PasswordLogin(PASSWORD, clock=lambda: now)
+    token = login.log_in("a", PASSWORD)
+    assert token is not None
+    for _ in range(2):
+        now += IDLE_S - 1
+        assert login.knows(token) and not login.knows("another")
+    now += IDLE_S
+    assert not login.knows(token)
 
 
 @pytest.mark.slow

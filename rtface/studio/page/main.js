@@ -84,6 +84,7 @@ async function start() {
   onState((connected) => {
     lost.hidden = connected;
     if (connected && was === false) { toast(t("app.again")); show(); }
+    if (!connected && about.login) api.get("/api/about").catch((error) => { if (error.status === 403) location.assign("/login"); });
     was = connected;
   });
   connect();
