@@ -26,9 +26,9 @@ def make_photo(path: Path) -> Path:
     return path
 
 
-def enhance(studio: RunningStudio) -> None:
-    """Opens a photo and enhances it through the queue."""
-    value = post(studio, "/api/films", path=str(make_photo(studio.folder / "photo.png")))[1]
+def enhance(studio: RunningStudio, name: str = "photo.png") -> Path:
+    """Opens a photo and enhances it through the queue; gives the result's path."""
+    value = post(studio, "/api/films", path=str(make_photo(studio.folder / name)))[1]
     assert (value["kind"], value["width"], value["height"]) == ("still", 256, 256)
     output = ask(studio, "GET", "/api/films/1/output")[1]["output"]
     status, started = post(studio, "/api/films/1/start", output=output, settings={"strength": 0.9})
@@ -38,6 +38,7 @@ def enhance(studio: RunningStudio) -> None:
         time.sleep(0.1)
         (item,) = ask(studio, "GET", "/api/queue")[1]["items"]
     assert item["state"] == "done" and item["still"] and Path(output).is_file(), item
+    return Path(output)
 
 
 def test_photo_is_enhanced_through_the_queue(studio: RunningStudio) -> None:
@@ -49,6 +50,19 @@ def test_photo_is_enhanced_through_the_queue(studio: RunningStudio) -> None:
     (face,) = ask(studio, "GET", "/api/queue/1/report")[1]["treatments"]
     assert face["frames_corrected"] == 1 and face["strength"] == 0.9
     assert post(studio, "/api/queue/1/verify")[1]["same"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".jpg", ".tif", ".webp", ".bmp"])
+def test_photos_of_each_kind_are_shown(studio: RunningStudio, suffix: str) -> None:
+    output = enhance(studio, f"photo{suffix}")
+    before, after = (ask(studio, "GET", f"/api/films/1/frame?layer={layer}")[1] for layer in ("before", "after"))
+    pictures = [ask(studio, "GET", f"/api/queue/1/frame/{which}")[1] for which in ("source", "result")]
+    shown = [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) for data in (before, after, *pictures)]
+    assert {image.shape for image in shown} == {(256, 256, 3)}
+    # What the page shows is what the file holds, but for two codings as JPEG.
+    assert np.abs(shown[3].astype(int) - cv2.imread(str(output))).mean() < 2
+    assert np.abs(shown[0].astype(int) - shown[2]).mean() < 2 < np.abs(shown[1].astype(int) - shown[0]).max()
 
 
 @pytest.mark.slow
