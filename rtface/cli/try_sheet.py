@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,6 +45,8 @@ def try_sheet(
         "Engines to compare. Without it the default engine, and the light one at full strength."))] = None,
     strengths: Annotated[str | None, typer.Option(metavar="0..1,...", show_default=False, help=(
         "Strengths to compare. Without it 0.5 and 1."))] = None,
+    invented: Annotated[bool, typer.Option("--invented", help=(
+        "Show for each engine what was invented, too: how far each sample may be from the truth."))] = False,
     count: Annotated[int, typer.Option(metavar="N", min=1, max=40, help="How many faces to show.")] = 6,
     budget: Annotated[float, typer.Option(metavar="SECONDS", min=1, max=86_400, help=(
         "Time that it may take; with less time fewer faces are shown."))] = 45.0,
@@ -63,6 +66,10 @@ def try_sheet(
     source = place(input)
     early_checks.check_inputs([source])
     pairs = parse_variants(engines, strengths, options.engine)
+    if invented:
+        from rtface.pipeline.invented import check_invented
+
+        check_invented(replace(options, show="invented"))
     for engine in dict.fromkeys(name for name, _ in pairs):
         early_checks.check_names(Options.of({"engine": engine}))
     from rtface.contact_sheet.restore import Variant
@@ -76,7 +83,11 @@ def try_sheet(
     image, html = sheet_names(source, output)
     targets = check_outputs([OutputPath(image), OutputPath(html, "the page")], inputs=[source],
                             overwrite=options.overwrite)
-    variants = tuple(Variant(engine, strength) for engine, strength in pairs)
+    variants = [Variant(engine, strength) for engine, strength in pairs]
+    if invented:
+        variants += [Variant(engine, max(value for name, value in pairs if name == engine), invented=True)
+                     for engine in dict.fromkeys(name for name, _ in pairs)]
+    variants = tuple(variants)
     sheet = make_sheet(source, options, SheetOptions(variants, count, max(1.0, budget - (time.monotonic() - began))),
                        stats=Stats(), stop=stop.event, status=_Status(console, source.name))
     line = CommandLine(input, source, loaded)
@@ -188,6 +199,7 @@ class CommandLine:
             elif value is not None:
                 words += [flag, parse.format_time(value) if key in ("start", "end") and isinstance(value, float) else
                           str(value)]
+        words += ["--show", "invented"] if variant.invented else []
         return shlex.join([*words, *required_flags()])
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from rtface.contact_sheet.labels import cell_label, row_label
 from rtface.contact_sheet.restore import CELL, Row, Variant, at_strength
 from rtface.frame import Bytes
+from rtface.pipeline.show_invented import legend_image
 
 _GAP, _LABEL, _CAPTION, _TITLE = 8, 250, 26, 40
 _TEXT, _SMALL = 17, 15
@@ -21,19 +22,22 @@ def draw(rows: Sequence[Row], variants: Sequence[Variant], title: str) -> Bytes:
 
     Crops are enlarged by whole factors (bicubic); the label says by how much.
     """
-    columns = 1 + len(variants)
+    columns, legend = 1 + len(variants), legend_image() if any(variant.invented for variant in variants) else None
+    top = _TITLE if legend is None else len(legend) + _GAP
     width = _LABEL + columns * (CELL + _GAP) + _GAP
-    height = _TITLE + len(rows) * (CELL + _CAPTION + _GAP) + _GAP
+    height = top + len(rows) * (CELL + _CAPTION + _GAP) + _GAP
     sheet = np.full((height, width, 3), _PAPER, np.uint8)
     write_text(sheet, title, (_GAP, 27), _TEXT, _INK)
+    if legend is not None:
+        sheet[:len(legend), width - legend.shape[1]:] = legend[..., :3]
     for number, row in enumerate(rows):
-        y = _TITLE + number * (CELL + _CAPTION + _GAP)
+        y = top + number * (CELL + _CAPTION + _GAP)
         for k, line in enumerate(row_label(row)):
             for part, text in enumerate(_wrapped(sheet, line, _LABEL - 2 * _GAP, _SMALL)):
                 write_text(sheet, text, (_GAP, y + 18), _SMALL if k else _TEXT, _FAINT if k else _INK)
                 y += 21 + 2 * (k == 0 and part == 0)
             y += 3
-        y = _TITLE + number * (CELL + _CAPTION + _GAP)
+        y = top + number * (CELL + _CAPTION + _GAP)
         crops = [(row.shown.before, "input")]
         crops += [(crop_of(row, variant), cell_label(row, variant)) for variant in variants]
         for column, (crop, label) in enumerate(crops):
@@ -45,6 +49,8 @@ def draw(rows: Sequence[Row], variants: Sequence[Variant], title: str) -> Bytes:
 
 def crop_of(row: Row, variant: Variant) -> Bytes:
     """The face of a row in one variant, uint8 RGB of the size of `row.shown.before`."""
+    if variant.invented:
+        return row.maps[variant.engine]
     return at_strength(row.shown.before, row.crops[variant.engine], variant.strength)
 
 

@@ -40,5 +40,5 @@ def left_alone(treatment: Treatment | None) -> str:
 def cell_label(row: Row, variant: Variant) -> str:
     """The caption of a restored face."""
     treatment = row.treatments[variant.engine]
-    name = f"{variant.engine}, strength {variant.strength:g}"
+    name = f"{variant.engine}, {'invented' if variant.invented else f'strength {variant.strength:g}'}"
     return name if treatment is not None and treatment.on else f"{name}: left as it is"

@@ -14,6 +14,7 @@ from rtface.contact_sheet.labels import cell_label, row_label
 from rtface.contact_sheet.restore import Row, Variant, usual
 from rtface.frame import Bytes
 from rtface.media.image_write import encode_by
+from rtface.pipeline.show_invented import legend_image
 from rtface.util.av_arrays import image_from_array
 
 
@@ -29,6 +30,7 @@ def page(rows: Sequence[Row], variants: Sequence[Variant], title: str, generator
     """
     shell = (files("rtface.contact_sheet") / "page.html").read_text(encoding="utf-8")
     parts = {"TITLE": escape(title), "GENERATOR": escape(generator), "COMMAND": escape(command(usual(variants))),
+             "LEGEND": _legend() if any(variant.invented for variant in variants) else "",
              "ROWS": "\n".join(_row(number, row, variants, command) for number, row in enumerate(rows, 1))}
     for name, text in parts.items():  # rows come last: their texts are not searched
         shell = shell.replace(f"@{name}@", text)
@@ -59,6 +61,12 @@ def _row(number: int, row: Row, variants: Sequence[Variant], command: Callable[[
 </fieldset>
 <ul>{"".join(f"<li>{fact}</li>" for fact in facts)}</ul></div>
 </section>"""
+
+
+def _legend() -> str:
+    what = "a scale of colours: from blue, off by 0 of 255, to yellow, by 40 or more; nine of ten samples are nearer"
+    return ('<p>“Invented” shows how far a sample may be from the truth:<br>'
+            f'<img src="{_data(legend_image()[..., :3])}" alt="{what}"></p>')
 
 
 def _data(crop: Bytes) -> str:

@@ -10,7 +10,7 @@ import math
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -28,6 +28,8 @@ from rtface.media.images import read_image
 from rtface.options import Options
 from rtface.pipeline.build import open_film, segment_parts
 from rtface.pipeline.chain import bytes_of, find_faces, join_fields, split_fields
+from rtface.pipeline.invented import check_invented, measure_invented
+from rtface.pipeline.show_invented import with_map
 from rtface.pipeline.threads import Threads
 from rtface.protocols import Device, Item, Runtime, Tracker
 from rtface.shots.clock import FilmClock
@@ -93,15 +95,18 @@ class Variant:
     Attributes:
         engine: name as the user gives it.
         strength: 0…1.
+        invented: whether the map of what was invented is drawn over the face.
     """
 
     engine: str
     strength: float
+    invented: bool = False
 
 
 def usual(variants: Sequence[Variant]) -> Variant:
     """The variant that is nearest to a run without options: the first engine with the highest strength."""
-    return max((one for one in variants if one.engine == variants[0].engine), key=lambda one: one.strength)
+    return max((one for one in variants if one.engine == variants[0].engine and not one.invented),
+               key=lambda one: one.strength)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +118,29 @@ class Row:
         shown: the frame on which it is shown.
         treatments: what a run with that engine decides for it; None where it was not followed.
         crops: the face at full strength by engine, uint8 RGB as `shown.before`.
+        maps: the same with the map of what was invented over it, where that is shown.
     """
 
     choice: Choice
     shown: Shown
     treatments: dict[str, Treatment | None]
     crops: dict[str, Bytes]
+    maps: dict[str, Bytes] = field(default_factory=dict[str, Bytes])
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """One face after a run with one engine at full strength.
+
+    Attributes:
+        crop: of the face, uint8 RGB as `Shown.before`.
+        map: the same with the map of what was invented over it; None where no map was asked for.
+        treatment: what the run decided for the face; None where it was not followed.
+    """
+
+    crop: Bytes
+    map: Bytes | None
+    treatment: Treatment | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,20 +216,24 @@ class FaceRestorer:
                 return None
             return Followed(_shown(*shown, clock, device), frames, track)
 
-    def restore(self, followed: Followed, engine: str, runtime: Runtime) -> tuple[Bytes, Treatment | None]:
-        """The crop of the face after a run with full strength, and its treatment; raises as a run, or Interrupted."""
+    def restore(self, followed: Followed, engine: str, runtime: Runtime, *, invented: bool = False) -> Restored:
+        """The face after a run with full strength; `invented` asks for its map. Raises as a run, or Interrupted."""
         stats, shown = Stats(), followed.shown
-        options = replace(self._options, engine=engine, strength=1.0, faces=str(followed.track))
+        options = replace(self._options, engine=engine, strength=1.0, faces=str(followed.track),
+                          show="invented" if invented else self._options.show)
+        check_invented(options, followed.frames[0].color.transfer)
         parts = segment_parts(runtime, self._tracker, options, stats)
+        measure_invented(parts, options)
         items: Iterator[Item] = self._copied(followed.frames)
         if parts.repair is not None:
             items = parts.repair(items)
-        crop = shown.before
+        crop = drawn = shown.before
         for item in join_fields(parts.enhance(items)):
             if isinstance(item, Frame) and item.pts == shown.pts:
-                seen = replace(item, field=shown.field)
-                crop = runtime.device.view(seen).crop(shown.matrix, (shown.side, shown.side))
-        return crop, parts.enhance.tracks.treatment_of(followed.track)
+                crop = drawn = _cut(item, shown, runtime.device)
+                if invented:
+                    drawn = _cut(with_map(item, labelled=False), shown, runtime.device)
+        return Restored(crop, drawn if invented else None, parts.enhance.tracks.treatment_of(followed.track))
 
     def _items(self, face: Sighting, stats: Stats, stack: ExitStack) -> tuple[Iterator[Item], FilmClock | None]:
         """The frames of a face's lead-in and around it, as a run reads them, and the times of the film."""
@@ -240,6 +266,10 @@ def at_strength(before: Bytes, after: Bytes, strength: float) -> Bytes:
     """The crop of a run with another strength than 1: the correction is scaled, which is linear but for rounding."""
     mixed = before + (after.astype(np.float32) - before) * np.float32(strength)
     return np.rint(mixed).astype(np.uint8)
+
+
+def _cut(frame: Frame, shown: Shown, device: Device) -> Bytes:
+    return device.view(replace(frame, field=shown.field)).crop(shown.matrix, (shown.side, shown.side))
 
 
 def _shown(frame: Frame, face: Face, clock: FilmClock | None, device: Device) -> Shown:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -114,6 +114,7 @@ def make_sheet(input: Path | Address, options: Options, wanted: SheetOptions, *,
         heavy = any(runtime.engines.pick(face.width).heavy for runtime in runtimes.values() for face in faces[:1])
         restorer = FaceRestorer(input, options, parts.tracker, threads, stop, found.clock_start, ahead=heavy)
         sheet, longest = Sheet([], _notes(found)), 0.0
+        mapped = {variant.engine for variant in wanted.variants if variant.invented}
         # More than are wanted: of some the tracker may lose sight at once.
         choices = choose(faces, 2 * wanted.faces)
         left = min(wanted.faces, len(choices))
@@ -125,7 +126,7 @@ def make_sheet(input: Path | Address, options: Options, wanted: SheetOptions, *,
                                    "allows more")
                 break
             since = clock()
-            row = _row(choice, restorer, runtimes, sheet.rows, left, say)
+            row = _row(choice, restorer, runtimes, sheet.rows, left, say, mapped=mapped)
             longest = max(longest, clock() - since)
             if row is not None:
                 sheet.rows.append(row)
@@ -162,7 +163,7 @@ def write_sheet(sheet: Sheet, input: Path | Address, options: Options, variants:
 
 
 def _row(choice: Choice, restorer: FaceRestorer, runtimes: dict[str, Runtime], rows: Sequence[Row], count: int,
-         say: Callable[[str], None]) -> Row | None:
+         say: Callable[[str], None], *, mapped: Collection[str]) -> Row | None:
     """A further row of the sheet; None where the face is lost at once, or is in one of the `rows` already."""
     number = len(rows) + 1
     say(f"face {number} of {count}: following it")
@@ -173,7 +174,10 @@ def _row(choice: Choice, restorer: FaceRestorer, runtimes: dict[str, Runtime], r
     row = Row(choice, followed.shown, {}, {})
     for engine, runtime in runtimes.items():
         say(f"face {number} of {count}: {engine}")
-        row.crops[engine], row.treatments[engine] = restorer.restore(followed, engine, runtime)
+        restored = restorer.restore(followed, engine, runtime, invented=engine in mapped)
+        row.crops[engine], row.treatments[engine] = restored.crop, restored.treatment
+        if restored.map is not None:
+            row.maps[engine] = restored.map
     return row
 
 

@@ -36,8 +36,8 @@ def show_invented(items: Iterable[Item]) -> Iterator[Item]:
         yield with_map(item) if isinstance(item, Frame) else item
 
 
-def with_map(frame: Frame) -> Frame:
-    """The frame with its map and the legend."""
+def with_map(frame: Frame, *, labelled: bool = True) -> Frame:
+    """The frame with its map and, where it is labelled, the legend."""
     frame = replace(frame, image=native_image(frame.image))
     canvas = Canvas(frame)
     values = frame.invented
@@ -47,7 +47,9 @@ def with_map(frame: Frame) -> Frame:
         rgba = np.dstack([colours()[part], np.where(part > 0, np.uint8(255), np.uint8(0))])
         place = compose(sample_to_display(frame.image.width, frame.image.height, frame.display), translation(x, y))
         canvas.draw(Sprite(rgba), place, _OPACITY)
-    legend = _legend()
+    if not labelled:
+        return replace(canvas.frame, changed=None)
+    legend = Sprite(legend_image())
     width = min(0.5 * canvas.width, float(legend.width))
     height = width * legend.height / legend.width
     canvas.draw(legend, (8.0, canvas.height - height - 8.0, 8.0 + width, canvas.height - 8.0))
@@ -55,8 +57,8 @@ def with_map(frame: Frame) -> Frame:
 
 
 @lru_cache(maxsize=1)
-def _legend() -> Sprite:
-    """The scale: a bar of the colours, its figures below it and what they mean above."""
+def legend_image() -> Bytes:
+    """The scale: a bar of the colours, its figures below it and what they mean above; uint8 RGBA 64×384×4."""
     image = np.zeros((64, 384, 4), np.uint8)
     image[..., 3] = 190
     bar = colours()[np.linspace(0, FULL, 360).round().astype(int)]
@@ -68,4 +70,4 @@ def _legend() -> Sprite:
         (wide, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.46, 1)
         left = round(np.clip(12 + 360 * value / FULL - wide / 2, 12, 372 - wide))
         cv2.putText(image, text, (left, 57), cv2.FONT_HERSHEY_SIMPLEX, 0.46, white, 1, cv2.LINE_AA)
-    return Sprite(image)
+    return image

@@ -143,6 +143,26 @@ def test_the_pages_images_are_the_crops_exactly(memory: Engines, tmp_path: Path)
     assert np.array_equal(after, row.crops["fake"])
 
 
+@pytest.mark.slow
+def test_the_map_is_drawn_where_the_run_changed_the_face(tmp_path: Path) -> None:
+    source = still(tmp_path / "a.png")
+    names = ["try", str(source), str(tmp_path / "sheet.png"), "--engines", "rtface-s", "--strengths", "1", "--invented",
+             "--correct", "always"]
+    result = CliRunner().invoke(app, names)
+    assert result.exit_code == 0, result.stderr
+    page = Page((tmp_path / "sheet.html").read_text(encoding="utf-8"))
+    assert page.images[0][0].startswith("a scale of colours")
+    assert page.images[-1] == ("face 1, rtface-s, invented", False)
+    legend, before, after, mapped = (cv2.imdecode(np.frombuffer(base64.b64decode(address.partition(",")[2]), np.uint8),
+                                                  cv2.IMREAD_COLOR).astype(int) for address in page.addresses)
+    assert legend.shape == (64, 384, 3)
+    drawn, changed = ((one != after).any(2) for one in (mapped, before))
+    assert 0.1 < changed.mean() < 0.9
+    assert drawn[changed].mean() > 0.99 and not drawn[~changed].any()
+    refused = CliRunner().invoke(app, [*names, "--overwrite", "--damage", "repair"])
+    assert refused.exit_code == 2 and "is not in the map" in refused.stderr
+
+
 class Page(HTMLParser):
     """What a page consists of: its title, radio buttons (whether checked), sliders, images (text, whether seen),
     addresses and their kinds, ids, and those that name sections."""
