@@ -16,13 +16,14 @@ from rtface import plugins
 from rtface.concurrency.threads import start_thread
 from rtface.errors import UsageError
 from rtface.live.addresses import LIVE_SCHEMES, LiveAddress, check_addresses, is_live, parse_address
-from rtface.options import Options
+from rtface.options import Options, person_photos
 from rtface.redaction import redacted
 from rtface.stages.options import Spec
 from rtface.studio.folders import AllowedFolders
 
-SETTINGS = ("engine", "strength", "light", "cpu_budget", "stages", "also")
+SETTINGS = ("engine", "strength", "light", "cpu_budget", "faces", "person", "stages", "also")
 """The options of a live run that the page sets."""
+_REPEATED = {"stages": "--stage", "person": "--person"}
 _CONTROLS = ("strength", "light", "cpu_budget")
 _ADDRESS = re.compile(r"control: http://127\.0\.0\.1:(\d+)")
 _FILES = ("file", "font")
@@ -50,8 +51,8 @@ class LivePlan:
         """The command line, and the environment variables that keep addresses out of it."""
         words, given = list(self.words), dict[str, str]()
         for name, value in self.options.items():
-            if name == "stages":
-                words += [f"--stage={stage}" for stage in value]
+            if name in _REPEATED:
+                words += [f"{_REPEATED[name]}={one}" for one in value]
             else:
                 words.append(f"--{name.replace('_', '-')}={value}")
         ends = list[str]()
@@ -91,6 +92,13 @@ def live_options(folders: AllowedFolders, settings: object) -> dict[str, Any]:
         raise UsageError(f"{sorted(unknown)[0][:40]} is no setting of a live run here; there is {', '.join(SETTINGS)}")
     if "also" in options:
         options["also"] = str(folders.path(options["also"]))
+    if "person" in options:
+        if not isinstance(options["person"], list):
+            raise UsageError("person must be a list of texts, as NAME=PHOTO")
+        # The run reads the photos, so they have to lie in the folders, too.
+        options["person"] = [
+            f"{name}={','.join(str(folders.path(str(photo))) for photo in photos)}"
+            for name, photos in person_photos(Options.of({"person": options["person"]}).person).items()]
     checked = Options.of(options)
     if "stages" in options:
         options["stages"] = list(checked.stages)

@@ -20,6 +20,7 @@ from rtface.studio import live_run
 from tests.studio.conftest import RunningStudio
 from tests.studio.films import make_film
 from tests.studio.test_access import ask
+from tests.studio.test_stills import make_photo
 
 pytest.importorskip("skimage")
 
@@ -106,7 +107,9 @@ def test_a_run_ends_when_the_studio_is_killed(film: Path) -> None:
     {"source": "file:///etc/passwd"}, {"source": "--help"}, {"source": None}, {"source": "null:"},
     {"output": "/etc/x.mkv"}, {"output": "camera:0"}, {"settings": {"also": "/etc/x.mkv"}}, {"settings": []},
     {"settings": {"strength": 7}}, {"settings": {"control": 1}}, {"settings": {"stages": ["os.path"]}},
-    {"settings": {"stages": ["picture:file=/etc/passwd"]}}, {"settings": {"stages": 3}}], ids=str)
+    {"settings": {"stages": ["picture:file=/etc/passwd"]}}, {"settings": {"stages": 3}},
+    {"settings": {"person": ["anna=/etc/passwd"]}}, {"settings": {"person": "anna"}}, {"settings": {"person": [1]}},
+    {"settings": {"faces": "anna"}}], ids=str)
 def test_what_is_not_allowed_starts_nothing(studio: RunningStudio, body: dict[str, Any]) -> None:
     status, value = call(studio, "POST", "/api/live/start", **{"source": "camera:0", "output": "null:"} | body)
     assert status == 400 and value["error"]
@@ -118,6 +121,14 @@ def test_addresses_are_not_in_the_command_line(studio: RunningStudio) -> None:
     command, given = plan.command()
     assert "secret" not in " ".join(command) and "key" not in " ".join(command) and "secret" in str(given)
     assert "secret" not in str(plan.source)
+
+
+def test_photos_of_persons_are_those_of_the_folders(studio: RunningStudio) -> None:
+    photo = studio.folder / "anna.png"
+    photo.touch()
+    settings = {"person": [f"anna={photo}"], "faces": "anna"}
+    command, _ = live_run.plan_live_run(studio.studio.folders, "camera:0", "null:", settings).command()
+    assert [word for word in command if "anna" in word] == [f"--person=anna={photo}", "--faces=anna"]
 
 
 def test_a_virtual_camera_by_its_path_stays_an_output(studio: RunningStudio) -> None:
@@ -147,7 +158,19 @@ def test_live_view_shows_and_changes_a_run(page: Any, studio: RunningStudio, fil
     page.get_by_role("link", name="Live").click()
     page.get_by_label("From").select_option("film")
     page.get_by_label("Path").fill(str(film))
+    page.get_by_role("button", name="Add a person by a photo").click()
+    page.get_by_label("Name", exact=True).fill("anna")
+    page.get_by_label("Photo", exact=True).fill(str(make_photo(studio.folder / "anna.png")))
+    page.get_by_label("Photo", exact=True).press("Tab")
+    page.get_by_label("Enhance", exact=True).select_option("anna")
     page.get_by_role("button", name="Start", exact=True).click()
+    page.locator(".wipe[data-pairs]").wait_for(timeout=30_000)
+    assert until(studio, "running")["settings"]["faces"] == "anna"
+    page.get_by_label("Enhance", exact=True).select_option("all")
+    page.get_by_role("button", name="Apply").last.click()
+    expect(page.get_by_label("Enhance", exact=True)).to_have_value("all")
+    while until(studio, "running")["settings"]["faces"] != "all":
+        time.sleep(0.1)
     page.locator(".wipe[data-pairs]").wait_for(timeout=30_000)
     strength = page.get_by_role("slider", name="Strength")
     strength.focus()

@@ -9,6 +9,7 @@ import { badge, button, check, note, slider } from "../../lib/ui.js";
 import { change, forget } from "../../lib/undo.js";
 import { wipe } from "../../lib/wipe.js";
 import { chosenOf, overlayList, stages } from "./overlays.js";
+import { personChoice } from "./persons.js";
 
 const LATENCY = [["p50", "--good", []], ["p95", "--warn", [6, 3]], ["p99", "--bad", [2, 3]]];
 
@@ -91,12 +92,16 @@ export async function mountMonitor(root, run, { changed }) {
 
   const { overlays } = await api.get("/api/live/devices");
   const chosen = chosenOf(run.settings.stages ?? []);
-  const drawn = h("details", { class: "card stack", open: Object.keys(chosen).length > 0 }, h("summary", {}, h("strong", {}, t("live.overlays"))),
-    overlayList(overlays, chosen), h("p", { class: "quiet-text" }, t("live.overlay_restart")),
-    button(t("live.overlay_apply"), async () => {
-      const { enabled, ...now } = values;
-      await changed(await api.post("/api/live/restart", { settings: { ...run.settings, ...now, stages: stages(chosen) } }));
-    }, { kind: "small" }));
+  const persons = structuredClone({ faces: run.settings.faces ?? "all", person: run.settings.person ?? [] });
+  const apply = () => [h("p", { class: "quiet-text" }, t("live.restarts")), button(t("live.apply"), async () => {
+    const { enabled, ...now } = values;
+    await changed(await api.post("/api/live/restart", { settings: { ...run.settings, ...now, ...persons, stages: stages(chosen) } }));
+  }, { kind: "small" })];
+  const drawn = [
+    h("details", { class: "card stack", open: Object.keys(chosen).length > 0 }, h("summary", {}, h("strong", {}, t("live.overlays"))),
+      overlayList(overlays, chosen), apply()),
+    h("details", { class: "card stack", open: persons.faces !== "all" }, h("summary", {}, h("strong", {}, t("live.persons"))),
+      personChoice(persons), apply())];
   const controls = h("aside", { class: "card stack", "aria-label": t("films.controls") }, h("div", { class: "row" }, power, stop),
     Object.values(sliders), sharper,
     run.settings.also ? h("p", {}, badge(t("live.recording", { name: run.settings.also.split(/[\\/]/).pop() }), "bad")) : null);

@@ -5,6 +5,7 @@ import { h, replace } from "../../lib/dom.js";
 import { t } from "../../lib/text.js";
 import { button, confirm, field, note, select, slider, toast } from "../../lib/ui.js";
 import { overlayList, stages } from "./overlays.js";
+import { personChoice } from "./persons.js";
 
 const remembered = { source: "", output: "", settings: {} }; // while the page is open
 const ENGINES = ["auto", "default", "light"];
@@ -20,6 +21,7 @@ export async function mountSetup(root, run, { changed }) {
     h("section", { class: "card stack" }, h("h2", {}, t("live.source")), source(devices, values, draw)),
     h("section", { class: "card stack" }, h("h2", {}, t("live.output")), output(devices, values, folders, draw)),
     h("section", { class: "card stack" }, h("h2", {}, t("live.look")), look(values)),
+    h("section", { class: "card stack live-wide" }, h("h2", {}, t("live.persons")), personChoice(values.settings)),
     h("section", { class: "card stack live-wide" }, h("h2", {}, t("live.overlays")), overlayList(overlays, values.settings.stages ??= {})));
 
   const start = button(t("live.start"), async () => changed(await api.post("/api/live/start",
