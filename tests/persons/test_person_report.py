@@ -10,7 +10,7 @@ def track(number: int, person: str, first: float, last: float, corrected: int, i
                        invented=invented)
 
 
-def test_a_person_has_the_tracks_and_the_share_invented_of_all_of_them() -> None:
+def test_a_person_has_all_tracks_and_their_share_invented() -> None:
     tracks = [track(3, "anna", 4.0, 6.0, 30, 0.4), track(1, "P1", 0.0, 1.0, 0, None),
               track(2, "anna", 1.0, 2.0, 10, 0.2), track(4, "unknown", 0.0, 9.0, 5, 0.9),
               track(5, "", 0.0, 9.0, 5, 0.9), track(6, "anna", 7.0, 8.0, 5, None)]
