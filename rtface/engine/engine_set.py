@@ -179,12 +179,12 @@ class EngineSet:
     """
 
     def __init__(self, asked: EngineRequest | str = "default", *, device: str = "auto", threads: int | None = None,
-                 background_threads: int | None = None,
+                 background_threads: int | None = None, at_once: int = 1,
                  opener: Callable[[Recipe], RunningEngine] | None = None) -> None:
         """Loads what `asked` needs, by `opener` where one is given (engines on a GPU).
 
-        On `threads` cores; engines that are not recurrent on `background_threads`, where given: live, a heavy one
-        works in the background.
+        On `threads` cores for each of `at_once` crops; engines that are not recurrent one crop at a time on
+        `background_threads`, where given: live, a heavy one works in the background.
 
         Raises as `load_engine` and `check_allowed`; UsageError also for `fidelity` where the engine asked for by name
         has no such control.
@@ -193,8 +193,9 @@ class EngineSet:
         name = self._asked.name
 
         def load(recipe: Recipe) -> RunningEngine:
-            cores = threads if recipe.recurrent else background_threads or threads
-            return HostEngine(recipe, device=device, threads=cores)
+            if recipe.recurrent:
+                return HostEngine(recipe, device=device, threads=threads, at_once=at_once)
+            return HostEngine(recipe, device=device, threads=background_threads or threads)
 
         self._opener = opener or load
         self.engines: dict[str, RunningEngine] = {}

@@ -1,4 +1,4 @@
-"""An engine ready to run: a recipe, a plan that passed its gate on a chosen device, and the thread it runs on."""
+"""An engine ready to run: a recipe, plans that passed their gate on a chosen device, and the threads they run on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from queue import SimpleQueue
 from typing import Any, cast
 from weakref import WeakSet
 
@@ -16,7 +17,7 @@ import numpy as np
 from rtface.engine.backends.choose import open_engine
 from rtface.engine.base import EngineBase
 from rtface.engine.crop_runner import CropRunner
-from rtface.engine.plan import retime
+from rtface.engine.plan import Plan, retime
 from rtface.engine.recipe import Recipe
 from rtface.errors import UsageError
 from rtface.frame import Float32, PixelsT
@@ -28,9 +29,16 @@ _BACK = 10  # niceness of an engine that nobody waits for
 
 
 class HostEngine(EngineBase):
-    """A restorer ready to run (`rtface.protocols.Engine`): one worker thread, first come, first served."""
+    """A restorer ready to run (`rtface.protocols.Engine`): first come, first served.
 
-    def __init__(self, recipe: Recipe, *, device: str = "auto", threads: int | None = None) -> None:
+    Args:
+        recipe: of the engine.
+        device: as for `rtface.engine.engine_set.load_engine`.
+        threads: cores that one crop may use; all of this process when None.
+        at_once: answers that are computed at the same time, each by a worker thread with a plan for itself.
+    """
+
+    def __init__(self, recipe: Recipe, *, device: str = "auto", threads: int | None = None, at_once: int = 1) -> None:
         recipe.check_weights()
         threads = threads or cores()
         if threads < 1:
@@ -40,21 +48,29 @@ class HostEngine(EngineBase):
         where = f"{threads} thread{'s' * (threads > 1)}" if backend.threads else identity.device
         super().__init__(recipe, identity, verdict, backend.device, f", {where}", why)
         self._verdict = verdict
-        self._restorer = CropRunner(recipe, self._plan)
+        restorer = CropRunner(recipe, self._plan)
         grey = np.full((1, 3, self.size, self.size), 0.5, np.float32)
         last: Restored[Float32] | None = None
         others, times = OtherWork(), list[float]()
         for _ in range(3):  # the first runs allocate; the first frame must not wait for that
             start = time.perf_counter()
-            last = self._restorer.restore(grey, last)
+            last = restorer.restore(grey, last)
             times.append(round(1e3 * (time.perf_counter() - start), 3))
         if verdict.busy:
             self._verdict = verdict = retime(identity, verdict, min(times[1:]), busy=others.busy)
         # Other work on the machine can only make it slower: the least is the truth.
         self.ms = min(verdict.ms, *times)
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"rtface-engine-{recipe.name}")
+        # Further plans have the identity that has just passed the gate: none of them is judged again.
+        more = [open_engine(recipe, device, threads)[1] for _ in range(at_once - 1)] if backend.threads else []
+        self._idle = SimpleQueue[tuple[CropRunner, Plan]]()
+        self._idle.put((restorer, self._plan))
+        for plan in more:
+            self._idle.put((CropRunner(recipe, plan), plan))
+        self._plans = 1 + len(more)
+        self._niceness, self._thread_ids = 0, list[int]()
+        self._workers = ThreadPoolExecutor(self._plans, f"rtface-engine-{recipe.name}", self._begin_thread)
         self._asked = WeakSet[Future[Restored[Float32]]]()
-        self._freed: Future[None] | None = None
+        self._freed: list[Future[None]] = []
 
     def submit(self, crops: PixelsT, after: Future[Restored[PixelsT]] | None = None) -> Future[Restored[PixelsT]]:
         """Restores float32 N×3×S×S RGB 0…1; `after` is what was promised for the same faces' frame before.
@@ -68,19 +84,32 @@ class HostEngine(EngineBase):
         if dtype != np.float32 or len(crops.shape) != 4 or crops.shape[1:] != (3, self.size, self.size):
             raise UsageError(f"engine {self.name} takes float32 crops N×3×{self.size}×{self.size}, "
                              f"got {dtype} {'×'.join(map(str, crops.shape))}")
-        answer = self._worker.submit(self._answer, given, cast("Any", after))
+        answer = self._workers.submit(self._answer, given, cast("Any", after))
         self._asked.add(answer)
         return cast("Any", answer)
 
     def _answer(self, crops: Float32, after: Future[Restored[Float32]] | None) -> Restored[Float32]:
-        # One worker, in order: what was promised before is kept by now.
-        before = after.result() if after is not None and self.recurrent and after.exception() is None else None
-        return self._restorer.restore(crops, before)
+        restorer, plan = self._idle.get()  # before it waits: `close` frees what is idle
+        try:
+            # Workers begin in order: what was promised before is done by now, or another worker is at it.
+            before = after.result() if after is not None and self.recurrent and after.exception() is None else None
+            return restorer.restore(crops, before)
+        finally:
+            self._idle.put((restorer, plan))
 
     def stand_back(self) -> None:
-        """Its worker's thread yields to others, where the system (Linux) has a priority for threads."""
-        if sys.platform == "linux":
-            self._worker.submit(lambda: os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _BACK))
+        """Its worker threads yield to others, where the system (Linux) has a priority for threads."""
+        self._niceness = _BACK
+        for thread in tuple(self._thread_ids):
+            self._set_priority(thread)
+
+    def _begin_thread(self) -> None:
+        self._thread_ids.append(threading.get_native_id())
+        self._set_priority(self._thread_ids[-1])
+
+    def _set_priority(self, thread: int) -> None:
+        if self._niceness and sys.platform == "linux":
+            os.setpriority(os.PRIO_PROCESS, thread, self._niceness)
 
     def measure(self, runs: int = 20) -> float:
         """Median milliseconds of one crop, now, of so many runs or of what fits into two seconds; remembered for
@@ -110,9 +139,13 @@ class HostEngine(EngineBase):
     def close(self) -> None:
         """Drops what waits, and frees the network after the crop in hand, for which it waits half a second at most: a
         heavy engine takes minutes for one. Safe to call twice."""
-        if self._freed is None:
+        if not self._freed:
             for answer in list(self._asked):
                 answer.cancel()
-            self._freed = self._worker.submit(self._plan.close)
-            self._worker.shutdown(wait=False)
-        wait([self._freed], _CLOSE_S)
+            self._freed = [self._workers.submit(self._free_plan) for _ in range(self._plans)]
+            self._workers.shutdown(wait=False)
+        wait(self._freed, _CLOSE_S)
+
+    def _free_plan(self) -> None:
+        _, plan = self._idle.get()
+        plan.close()

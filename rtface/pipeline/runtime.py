@@ -95,7 +95,8 @@ def open_ahead(options: QualityOptions, threads: EngineThreads) -> None:
 
 
 def _open_engines(request: EngineRequest, device: str, threads: EngineThreads) -> EngineSet:
-    return EngineSet(request, device=device, threads=threads.engine, background_threads=threads.background)
+    return EngineSet(request, device=device, threads=threads.engine, background_threads=threads.background,
+                     at_once=threads.at_once)
 
 
 def codec_device(device: str) -> str:

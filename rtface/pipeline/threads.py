@@ -12,15 +12,18 @@ class EngineThreads:
     """Cores of a runtime on the CPU; None leaves the number to the library.
 
     Attributes:
-        engine: for an engine.
+        engine: for a crop of an engine.
         background: for one without memory, which may be slow, and in a live run works while frames
             pass; None is as many as `engine`.
         opencv: for OpenCV.
+        at_once: crops of an engine with memory that are computed at the same time, each on
+            `engine` threads.
     """
 
     engine: int | None = None
     background: int | None = None
     opencv: int | None = None
+    at_once: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,13 @@ class Threads:
 
     @classmethod
     def for_live(cls, asked: int | None) -> Threads:
-        """For a live run: while an engine works on a frame, nothing else does."""
+        """For a live run: while an engine works on a frame, nothing else does.
+
+        Two faces are computed side by side, each on half of the cores. All cores for one after the
+        other take 11.3 instead of 7.4 ms for two crops of rtface-s on two cores, and 8 % of a core
+        more for one face, as OpenVINO's threads wait for each other in a loop.
+        """
         film = cls.for_film(asked)
-        return replace(film, engines=replace(film.engines, engine=film.encode))
+        cores = film.encode
+        return replace(film, engines=replace(film.engines, engine=max(1, cores // 2),
+                                             at_once=min(2, cores)))

@@ -5,6 +5,7 @@ import json
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from rtface.engine.host_engine import HostEngine
 from rtface.engine.listing import list_engines, measure
 from rtface.engine.plan import load_golden
 from rtface.errors import EngineError, MissingComponent, UsageError
-from rtface.protocols import Engine
+from rtface.protocols import Engine, Restored
 from tests.engine.conftest import Maker
 from tests.engine.tiny_onnx import keeping, remembering
 
@@ -249,12 +250,12 @@ def _remembering(make_engine: Maker, wrong: float = 0.0, heads: str = "") -> Pat
     return folder
 
 
-@pytest.mark.parametrize("device", ["cpu", "onnx"])
-def test_a_recurrent_engine_remembers_each_face(make_engine: Maker, device: str) -> None:
+@pytest.mark.parametrize(("device", "at_once"), [("cpu", 1), ("cpu", 2), ("onnx", 2)])
+def test_a_recurrent_engine_remembers_each_face(make_engine: Maker, device: str, at_once: int) -> None:
     if device == "onnx":
         pytest.importorskip("onnxruntime")
     _remembering(make_engine)
-    engine = load_engine("tiny", device=device, threads=1)
+    engine = EngineSet("tiny", device=device, threads=1, at_once=at_once).named("tiny")
     assert engine.recurrent
     flat = [np.full((1, 3, 64, 64), v, np.float32) for v in (0.2, 0.6, 0.8)]
     first = engine.submit(flat[0])
@@ -264,6 +265,20 @@ def test_a_recurrent_engine_remembers_each_face(make_engine: Maker, device: str)
     for answer, value in ((first, 0.2), (second, 0.3), (other, 0.8), (third, 0.375)):
         np.testing.assert_allclose(answer.result().pixels, value, atol=4e-3)
     assert [float(f.result().state[0].state[0, 0, 0]) for f in (first, second, other, third)] == [1, 2, 1, 3]
+
+
+def test_a_face_does_not_wait_for_another(make_engine: Maker) -> None:
+    """Of two answers at once, one waits for the frame before; the engine is closed while it does."""
+    _remembering(make_engine)
+    engines = EngineSet("tiny", device="cpu", threads=1, at_once=2)
+    engine, crop = engines.named("tiny"), np.full((1, 3, 64, 64), 0.5, np.float32)
+    before: Future[Restored[Any]] = Future()
+    waiting = engine.submit(crop, before)
+    assert engine.submit(crop).result(30).pixels.shape == crop.shape
+    assert not waiting.done()
+    engines.close()
+    before.set_exception(EngineError("it failed"))
+    np.testing.assert_allclose(waiting.result(30).pixels, 0.5, atol=4e-3)
 
 
 @pytest.mark.parametrize("device", ["cpu", "onnx"])
