@@ -68,7 +68,7 @@ class EngineSelector:
             track = self._tracks.see(face, frame.time, counted=not frame.lead_in)
             forced = self._tracks.forced(face, frame.time)
             face_strength = track.decide(frame.time, counted=not frame.lead_in, forced=forced) * strength
-            face_strength *= strength_by_pose(face)
+            face_strength *= strength_by_pose(face) * self._tracks.strength_of(face)
             if face_strength <= 0.0:
                 continue
             named = ((forced.engine if forced else None) or track.analyzer.treatment.engine

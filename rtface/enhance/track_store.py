@@ -213,6 +213,8 @@ class TrackStore:
             (`TrackState.handed_over`); None where nothing was.
         by_person: decisions of the treatment file by person, in lower case.
         person_of: label of the person whom a track shows; empty where persons are not recognised.
+        strengths: what the strength of a person's faces is multiplied with, 0…1, by label in lower case; may be
+            replaced between frames.
     """
 
     def __init__(self, treatments: Mapping[int, Treatment], *, exposure: bool,
@@ -224,6 +226,7 @@ class TrackStore:
         self.known: Callable[[Face, float], dict[str, Any] | None] | None = None
         self.by_person: Mapping[str, Treatment] = {}
         self.person_of: Callable[[int], str] = lambda track_id: ""
+        self.strengths: Mapping[str, float] = {}
         self._swept = 0.0
 
     def track_of(self, face: Face, time: float) -> TrackState:
@@ -255,6 +258,10 @@ class TrackStore:
         if (correct := self.shots.at(time).correct) is None:
             return None if face.track_id in self._treatments else FORCED.get(self._correct)
         return FORCED.get(correct)
+
+    def strength_of(self, face: Face) -> float:
+        """What the strength of a face is multiplied with for its person, 0…1."""
+        return self.strengths.get(face.person.lower(), 1.0) if self.strengths else 1.0
 
     def see(self, face: Face, time: float, *, counted: bool = True) -> TrackState:
         """The state of a face's track, with this frame counted."""

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Mapping
 
 from rtface.errors import UsageError
+from rtface.util.parse import is_person_name, is_person_number
+from rtface.util.text import brief
 
 STEP = 0.1
 
@@ -26,6 +28,7 @@ class LiveControls:
         self._locked = locked or {}
         self._values: dict[str, float | bool] = {"enabled": enabled, "strength": strength, "light": light,
                                                  "cpu_budget": cpu_budget}
+        self._persons: dict[str, float] = {}
         self._lock = threading.Lock()
         self._listeners: list[Callable[[str, float | bool], None]] = []
         self.stop = threading.Event()
@@ -50,6 +53,31 @@ class LiveControls:
         """How much of the processor the run may use, 0…1 of all cores; 1 is no limit."""
         return float(self._values["cpu_budget"])
 
+    @property
+    def persons(self) -> Mapping[str, float]:
+        """How much of the strength single persons get, 0…1, by label in lower case; 1 for those that are not in it. It
+        is never changed, but replaced."""
+        return self._persons
+
+    def set_person(self, label: str, strength: float) -> None:
+        """Changes how much of the strength a person gets.
+
+        Raises:
+            UsageError: no person's name or number, a value out of range, or a policy that locks the strength.
+        """
+        if not (is_person_number(label) or is_person_name(label)):
+            raise UsageError(f"{brief(label, 40)} is no person's name or number; 'GET /status' lists the persons")
+        if not 0.0 <= strength <= 1.0:  # NaN too
+            raise UsageError(f"the strength of {label} is a number from 0 to 1, not {strength}")
+        self.check_lock("strength")
+        with self._lock:
+            self._persons = {**self._persons, label.lower(): strength}
+
+    def check_lock(self, name: str) -> None:
+        """Raises UsageError where a policy forbids an option."""
+        if name in self._locked:
+            raise UsageError(self._locked[name])
+
     def values(self) -> dict[str, float | bool]:
         """All settings by name."""
         with self._lock:
@@ -69,8 +97,7 @@ class LiveControls:
                                  f"not {value}")
             if not isinstance(value, bool) and not 0.0 <= value <= 1.0:  # NaN too
                 raise UsageError(f"{name} is a number from 0 to 1, not {value}")
-            if name in self._locked:
-                raise UsageError(self._locked[name])
+            self.check_lock(name)
             self._values[name] = value
         for listener in self._listeners:
             listener(name, value)

@@ -26,6 +26,7 @@ from rtface.live.controls import LiveControls
 from rtface.live.frame_filters import FrameFilters
 from rtface.live.frame_loop import FrameLoop
 from rtface.live.output_scheduler import OutputScheduler
+from rtface.live.persons_in_view import PersonsInView
 from rtface.live.protocols import Endpoint, LiveSink, LiveSource, SoundFormat, SoundPacket, SoundSource
 from rtface.live.sign_recordings import RecordingSigner
 from rtface.live.slate import Slate
@@ -115,6 +116,7 @@ class LiveSession:
         loop, enhance, scheduler: the steps.
         governor: how faces are done under load.
         filters: brightening, stages, preview.
+        persons: those in view, where they are recognised.
         status: state and figures for the status line and the control endpoint.
 
     Raises:
@@ -157,6 +159,14 @@ class LiveSession:
         self.enhance = LiveEnhancer(switch, options, stats, self.governor, light=LIGHT,
                                     persons=persons)
         self.enhance.guard = guard
+
+        def recognise() -> PersonRecogniser:
+            opened = open_persons(options, tracker, stats, wanted=True, keep_faces=0)
+            self.enhance.use_persons(opened)
+            assert opened is not None
+            return opened
+
+        self.persons = PersonsInView(persons, recognise, self.controls)
         self.filters = FrameFilters(options, stats)
         self.filters.stages.watch(tracker, options.tracker)
         closing.callback(self.filters.close)
@@ -165,7 +175,7 @@ class LiveSession:
                                  sinks=list(zip(sinks, ends.sinks, strict=True)), ladder=self._levels,
                                  processor=ProcessorMeter(processor_seconds, usable),
                                  unwatched=lambda: not self._wanted(),
-                                 guarded=lambda: guard.weakened if guard else 0)
+                                 guarded=lambda: guard.weakened if guard else 0, persons=self.persons.listed)
         self.scheduler = OutputScheduler(ends.sinks, form, stats, lost=self._lost, slate=ends.slate,
                                          wrote=self.status.wrote, shown=self.filters.shown, delay=delay,
                                          buffered=ends.buffer, wanted=self._wanted)
@@ -186,7 +196,7 @@ class LiveSession:
 
     def _load(self) -> tuple[Tracker, RuntimeSwitch, PersonRecogniser | None, IdentityGuard | None]:
         tracker, switch = live_tracker_and_runtime(self.options, self.stats, self._closing)
-        return (tracker, switch, open_persons(self.options, tracker, self.stats),
+        return (tracker, switch, open_persons(self.options, tracker, self.stats, keep_faces=0),
                 open_guard(self.options, self.stats, period=LIVE_S))
 
     def _start(self) -> None:

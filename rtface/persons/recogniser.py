@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,8 +26,6 @@ _FIRST_S, _LATER_S, _CHECK_S = 0.12, 0.5, 3.0
 """Seconds between crops until a track is decided, until it has `MOST`, and from then on."""
 _FACE = 256
 """Side of the image that is kept of a face."""
-_FACES = 8
-"""Tracks of one person of which an image is kept."""
 _FORGET_S = 10.0
 """Seconds after which a track that was not seen is forgotten; its person stays known."""
 _TRIES = 12
@@ -81,21 +80,38 @@ class PersonTrack:
         return mean([embedding for _, embedding in agree], [fit for fit, _ in agree])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PersonInView:
+    """A person who was seen in the last seconds.
+
+    Attributes:
+        label: as in `PersonRecogniser.label_of`; never "unknown".
+        seconds: since the person was last seen.
+        face: the fittest face of those seconds, uint8 RGB 256×256×3; None where images are not kept.
+    """
+
+    label: str
+    seconds: float
+    face: Bytes | None
+
+
 class PersonRecogniser:
-    """Called once for every frame, in order. Not for use from several threads.
+    """Called once for every frame, in order, by one thread; `in_view` by any thread.
 
     Args:
         embed: chip → embedding.
         gallery: the persons.
         stats: times the work; counts embeddings.
-        keep_faces: whether to keep an image of each track's fittest face.
+        keep_faces: of how many tracks of each person an image of the fittest face stays when they have ended; 0 for
+            none but those of tracks in view; None for no image at all.
     """
 
-    def __init__(self, embed: Embedder, gallery: Gallery, stats: Stats, *, keep_faces: bool = False) -> None:
+    def __init__(self, embed: Embedder, gallery: Gallery, stats: Stats, *, keep_faces: int | None = None) -> None:
         self._embed, self.gallery, self._stats, self._keeps = embed, gallery, stats, keep_faces
         self.tracks: dict[int, PersonTrack] = {}
         self._images: dict[int, Bytes] = {}
         self._swept = self._seen = self._taught = float("-inf")
+        self._lock = threading.Lock()
 
     def state(self) -> dict[str, Any]:
         """What `restore` continues from, as JSON values: the gallery, tracks, and the time of the last frame."""
@@ -124,7 +140,7 @@ class PersonRecogniser:
         if frame.time <= self._taught:
             return [self.tracks[face.track_id] for face in frame.faces if face.track_id in self.tracks]
         self._seen = frame.time
-        with self._stats.time("persons"):
+        with self._stats.time("persons"), self._lock:
             self.gallery.seen_together(face.track_id for face in frame.faces)
             found, seen = list[PersonTrack](), None
             for face in frame.faces:
@@ -140,9 +156,24 @@ class PersonRecogniser:
             self._sweep(frame.time)
         return found
 
+    def in_view(self, now: float) -> list[PersonInView]:
+        """The persons who were seen in the ten seconds before `now` (as `Frame.time`), by number."""
+        found: dict[int, tuple[str, float, tuple[float, Bytes] | None]] = {}
+        with self._lock:
+            for track in self.tracks.values():
+                person = self.gallery.person_of(track.id)
+                if person is None or now - track.last_s > _FORGET_S:
+                    continue
+                _, last_s, face = found.get(person.number, ("", track.last_s, None))
+                if track.face is not None and (face is None or track.face[0] > face[0]):
+                    face = track.face
+                found[person.number] = person.label, max(last_s, track.last_s), face
+            return [PersonInView(label, max(0.0, now - last_s), face[1] if face else None)
+                    for _, (label, last_s, face) in sorted(found.items())]
+
     def faces(self) -> dict[int, Bytes]:
-        """Images of the fittest face of up to eight tracks of each person, where they were to be kept; by track id,
-        uint8 RGB 256×256×3."""
+        """Images of the fittest face of tracks, as many for each person as were to be kept; by track id, uint8 RGB
+        256×256×3."""
         for track in self.tracks.values():
             self._keep_image(track)
         return dict(self._images)
@@ -165,7 +196,7 @@ class PersonRecogniser:
         if chip is None:
             track.due = frame.time + (_FIRST_S if track.tries < _TRIES else _LATER_S)
             return
-        if self._keeps and (track.face is None or track.face[0] < fit):
+        if self._keeps is not None and (track.face is None or track.face[0] < fit):
             track.face = fit, view.crop(crop_matrix(face, _FACE), (_FACE, _FACE))
         track.tries += 1
         self._stats.count("person_embeddings")
@@ -206,7 +237,7 @@ class PersonRecogniser:
         """Keeps the image of a track, unless its person is unknown or has enough of them."""
         person = self.gallery.person_of(track.id)
         if track.face is not None and person is not None and sum(
-                other in self._images for other in person.tracks if other != track.id) < _FACES:
+                other in self._images for other in person.tracks if other != track.id) < (self._keeps or 0):
             self._images[track.id] = track.face[1]
 
     def _decide(self, track: PersonTrack) -> None:

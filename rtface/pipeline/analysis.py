@@ -28,6 +28,9 @@ from rtface.shots.scenes import SceneRecorder
 from rtface.stats import Stats
 from rtface.util.urls import Address
 
+_FACES = 8
+"""Tracks of a person of which an image is kept."""
+
 
 def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None = None, progress: Show | None = None,
                  stop: threading.Event | None = None, scenes: SceneRecorder | None = None, persons: bool = True,
@@ -58,7 +61,8 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
             frames_in = scenes.noted(frames_in, runtime.device)
         measure = TrackMeasurement(tracks.analyzer_of, stats, live=False)
         choose = FaceFilter.parse(options.faces, options.max_faces)
-        recognise = open_persons(options, tracker, stats, wanted=persons, keep_faces=faces is not None)
+        recognise = open_persons(options, tracker, stats, wanted=persons,
+                                 keep_faces=None if faces is None else _FACES)
         if recognise is not None:
             tracks.person_of = recognise.label_of
 

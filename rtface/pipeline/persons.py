@@ -22,14 +22,14 @@ _ALIKE = 1.5 * JOIN
 
 
 def open_persons(options: FaceOptions, tracker: Tracker, stats: Stats, *, wanted: bool = False,
-                 keep_faces: bool = False) -> PersonRecogniser | None:
+                 keep_faces: int | None = None) -> PersonRecogniser | None:
     """What recognises persons; None where nothing asks for it.
 
     Args:
         options: `person` and `faces`.
         tracker: of the run; finds the faces of photos, and is reset.
         wanted: whether a report of persons was asked for.
-        keep_faces: whether to keep an image of each track.
+        keep_faces: see `PersonRecogniser`.
 
     Raises:
         InputError: a photo cannot be read, or does not show one face well.

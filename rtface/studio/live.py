@@ -59,6 +59,19 @@ def routes(studio: Studio) -> list[BaseRoute]:
         body = await json_body(request)
         return JSONResponse(await in_thread(live.running().set, body.get("name"), body.get("value")))
 
+    async def recognise(request: Request) -> Response:
+        return JSONResponse({"persons": await in_thread(live.running().recognise)})
+
+    async def person(request: Request) -> Response:
+        body = await json_body(request)
+        return JSONResponse({"persons": await in_thread(live.running().set_person, body.get("name"),
+                                                        body.get("strength"))})
+
+    async def face(request: Request) -> Response:
+        name = request.query_params.get("name", "")
+        return Response(await in_thread(live.running().face, name), media_type="image/jpeg",
+                        headers={"cache-control": "no-store"})
+
     async def preview(request: Request) -> Response:
         while (port := live.running().port) is None:  # it is starting
             await asyncio.sleep(0.1)
@@ -77,6 +90,9 @@ def routes(studio: Studio) -> list[BaseRoute]:
             Route("/api/live/restart", answers_errors(restart), methods=["POST"]),
             Route("/api/live/stop", answers_errors(stop), methods=["POST"]),
             Route("/api/live/set", answers_errors(change), methods=["POST"]),
+            Route("/api/live/persons", answers_errors(recognise), methods=["POST"]),
+            Route("/api/live/person", answers_errors(person), methods=["POST"]),
+            Route("/api/live/face", answers_errors(face)),
             Route("/api/live/preview", answers_errors(preview)),
             Route("/api/live/presets", answers_errors(presets)), named]
 

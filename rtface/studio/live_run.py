@@ -10,11 +10,13 @@ import subprocess
 import sys
 from collections import deque
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlencode
 
 from rtface import plugins
 from rtface.concurrency.threads import start_thread
-from rtface.errors import UsageError
+from rtface.errors import InputMissing, UsageError
 from rtface.live.addresses import LIVE_SCHEMES, LiveAddress, check_addresses, is_live, parse_address
 from rtface.options import Options, person_photos
 from rtface.redaction import redacted
@@ -188,11 +190,28 @@ class LiveRun:
         else:
             raise UsageError(f"a live run sets enabled to true or false, and {', '.join(_CONTROLS)} to a number from "
                              "0 to 1")
-        if (answer := self._ask("POST", path)) is None:
-            raise UsageError("the live run does not answer; stop it and start it again")
-        if "error" in answer:
-            raise UsageError(str(answer["error"]))
-        return answer
+        return self._answer("POST", path)
+
+    def recognise(self) -> list[dict[str, Any]]:
+        """Recognises persons from now on; gives those in view, as `/status` lists them. Raises UsageError where that
+        cannot be."""
+        return self._persons("/persons")
+
+    def set_person(self, name: object, strength: object) -> list[dict[str, Any]]:
+        """Changes how much of the strength a person gets; gives the persons in view. Raises UsageError as `set`."""
+        if not isinstance(name, str) or not isinstance(strength, (int, float)) or isinstance(strength, bool):
+            raise UsageError("a person has a name and a strength from 0 to 1")
+        return self._persons("/person?" + urlencode({"name": name, "value": float(strength)}))
+
+    def face(self, name: str) -> bytes:
+        """A JPEG of a person in view; InputMissing where there is none."""
+        answer = self._fetch("GET", "/person.jpeg?" + urlencode({"name": name}))
+        if answer is None or answer[0] != HTTPStatus.OK:
+            raise InputMissing(f"{name[:40]} is not in view")
+        return answer[1]
+
+    def _persons(self, path: str) -> list[dict[str, Any]]:
+        return self._answer("POST", path)["persons"] or []
 
     def stop(self) -> None:
         """Ends the run as `q` does, and by force where it does not end within some seconds."""
@@ -216,15 +235,31 @@ class LiveRun:
             elif line:
                 self._lines.append(redacted(line))
 
+    def _answer(self, method: str, path: str) -> dict[str, Any]:
+        """The answer of the control server; UsageError where it refuses, or does not answer."""
+        if (answer := self._ask(method, path)) is None:
+            raise UsageError("the live run does not answer; stop it and start it again")
+        if "error" in answer:
+            raise UsageError(str(answer["error"]))
+        return answer
+
     def _ask(self, method: str, path: str) -> dict[str, Any] | None:
-        """The answer of the control server; None where it does not answer."""
+        """The JSON of the control server; None where it does not answer."""
+        try:
+            return json.loads(answer[1]) if (answer := self._fetch(method, path)) else None
+        except ValueError:
+            return None
+
+    def _fetch(self, method: str, path: str) -> tuple[int, bytes] | None:
+        """Status and body of the control server's answer; None where it does not answer."""
         if (port := self.port) is None:
             return None
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_S)
         try:
             connection.request(method, path)
-            return json.loads(connection.getresponse().read())
-        except (OSError, ValueError, http.client.HTTPException):
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except (OSError, http.client.HTTPException):
             return None
         finally:
             connection.close()

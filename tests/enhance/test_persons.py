@@ -74,3 +74,15 @@ def test_the_correction_follows_people_who_change_places() -> None:
     for count in range(153, 420, 3):
         step.process(two(count, swapped=True))
     assert changed_halves(step, two(420, swapped=True)) == (False, True)
+
+
+def test_a_strength_for_a_person_changes_no_other() -> None:
+    step = steps("live")
+    step.use_persons(PersonRecogniser(by_colour, Gallery({"anna": [ANNA]}), Stats()))
+    for count in range(16):
+        step.process(two(count))
+    assert changed_halves(step, two(16)) == (True, False)
+    step.tracks.strengths = {"p2": 0.0}
+    assert changed_halves(step, two(17)) == (True, False)
+    step.tracks.strengths = {"anna": 0.0}
+    assert changed_halves(step, two(18)) == (False, False)

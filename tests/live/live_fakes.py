@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -150,6 +151,7 @@ class FakeEnhance:
         self.calls, self.strength, self._fail = 0, 1.0, fail or {}
         self.runtime = type("Runtime", (), {"device": type("Device", (), {"view": lambda self, frame: None})()})()
         self.resets = 0
+        self.tracks = SimpleNamespace(strengths={})
         self.bare: list[int] = []
 
     def label(self, frame: Frame) -> Frame:

@@ -136,7 +136,7 @@ def test_tracks_are_forgotten_and_their_persons_are_not() -> None:
 
 def test_images_are_kept_of_some_tracks_of_each_person() -> None:
     scene = Scene()
-    scene.step = PersonRecogniser(scene.embed, Gallery(), Stats(), keep_faces=True)
+    scene.step = PersonRecogniser(scene.embed, Gallery(), Stats(), keep_faces=8)
     for track in range(1, 31):
         scene.show(1.0, face(track, x=200 if track % 2 else 450))
     kept = scene.step.faces()

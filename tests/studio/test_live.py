@@ -65,6 +65,25 @@ def test_a_run_is_started_changed_and_stopped(studio: RunningStudio, film: Path)
 
 
 @pytest.mark.slow
+def test_persons_in_view_over_http(studio: RunningStudio, film: Path) -> None:
+    assert call(studio, "POST", "/api/live/persons")[0] == 404
+    assert call(studio, "POST", "/api/live/start", source=str(film), output="null:", settings={})[0] == 200
+    assert until(studio, "running")["status"]["persons"] is None
+    assert call(studio, "POST", "/api/live/persons")[0] == 200
+    while not (persons := until(studio, "running")["status"]["persons"]):
+        time.sleep(0.1)
+    assert persons == [{"name": "P1", "in_view": True, "strength": 1.0}]
+    assert call(studio, "POST", "/api/live/person", name="P1", strength=0)[1]["persons"][0]["strength"] == 0
+    assert until(studio, "running")["status"]["persons"][0]["strength"] == 0
+    for body in ({"name": "P1"}, {"name": "P1", "strength": 2}, {"name": "all", "strength": 1}, {"strength": 1}):
+        assert call(studio, "POST", "/api/live/person", **body)[0] == 400, body
+    status, picture = ask(studio, "GET", "/api/live/face?name=P1")
+    assert status == 200 and picture.startswith(b"\xff\xd8")
+    assert ask(studio, "GET", "/api/live/face?name=P7")[0] == 404
+    call(studio, "POST", "/api/live/stop")
+
+
+@pytest.mark.slow
 def test_a_run_that_dies_is_reported(studio: RunningStudio, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[int] = []
     popen = live_run.subprocess.Popen
@@ -172,7 +191,13 @@ def test_live_view_shows_and_changes_a_run(page: Any, studio: RunningStudio, fil
     while until(studio, "running")["settings"]["faces"] != "all":
         time.sleep(0.1)
     page.locator(".wipe[data-pairs]").wait_for(timeout=30_000)
-    strength = page.get_by_role("slider", name="Strength")
+    page.get_by_role("checkbox", name="Enhance anna").uncheck(timeout=15_000)
+    expect(page.get_by_role("slider", name="Strength of anna")).to_have_value("0")
+    page.locator("h1").click()
+    page.keyboard.press("Control+z")
+    expect(page.get_by_role("checkbox", name="Enhance anna")).to_be_checked()
+    assert until(studio, "running")["status"]["persons"] == [{"name": "anna", "in_view": True, "strength": 1.0}]
+    strength = page.get_by_role("slider", name="Strength", exact=True)
     strength.focus()
     page.keyboard.press("Home")
     page.get_by_role("button", name="Enhancement on").click()

@@ -10,10 +10,11 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from rtface.errors import UsageError
+from rtface.errors import InputMissing, RtfaceError, UsageError
 from rtface.live.control.http_server import HttpError, HttpRequest, HttpResponse, Routes, json_response
 from rtface.live.control.preview import Preview
 from rtface.live.controls import LiveControls
+from rtface.live.persons_in_view import PersonsInView
 from rtface.util.text import brief
 
 _BOUNDARY = "rtface-picture"
@@ -22,13 +23,14 @@ _POLICY = ("default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-in
 
 
 def control_routes(controls: LiveControls, status: Callable[[], dict[str, Any]],
-                   preview: Preview | None = None) -> Routes:
+                   preview: Preview | None = None, persons: PersonsInView | None = None) -> Routes:
     """Handlers for a `LocalHttpServer` (docs/control.md lists the paths).
 
     Args:
         controls: what POST requests change.
         status: the answer to GET /status.
         preview: before|after; without one there is no /preview.mjpeg.
+        persons: those in view; without them there is none of their paths.
     """
     def command(action: Callable[[], None]) -> Callable[[HttpRequest], HttpResponse]:
         def handle(request: HttpRequest) -> HttpResponse:
@@ -51,6 +53,7 @@ def control_routes(controls: LiveControls, status: Callable[[], dict[str, Any]],
         return HttpResponse(_mjpeg(images), f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
 
     return {
+        **(_person_routes(controls, persons) if persons else {}),
         ("GET", "/"): lambda _: HttpResponse(b"", "text/plain", HTTPStatus.SEE_OTHER, {"Location": "/preview"}),
         ("GET", "/status"): lambda _: json_response(status()),
         ("GET", "/preview"): lambda _: HttpResponse(_page(), "text/html; charset=utf-8",
@@ -64,6 +67,38 @@ def control_routes(controls: LiveControls, status: Callable[[], dict[str, Any]],
         ("POST", "/cpu_budget"): number("cpu_budget"),
         ("POST", "/quit"): command(lambda: controls.stop.set()),
     }
+
+
+def _person_routes(controls: LiveControls, persons: PersonsInView) -> Routes:
+    def recognise(request: HttpRequest) -> HttpResponse:
+        try:
+            persons.recognise()
+        except RtfaceError as error:  # the network is not there, or a policy forbids it
+            raise UsageError(str(error)) from None
+        return listed()
+
+    def change(request: HttpRequest) -> HttpResponse:
+        name = _name(request)
+        controls.set_person(name, _new_value("person", controls.persons.get(name.lower(), 1.0), request.values))
+        return listed()
+
+    def face(request: HttpRequest) -> HttpResponse:
+        try:
+            return HttpResponse(persons.face(_name(request)), "image/jpeg")
+        except InputMissing as error:
+            raise HttpError(HTTPStatus.NOT_FOUND, str(error)) from None
+
+    def listed() -> HttpResponse:
+        return json_response({"persons": persons.listed()})
+
+    return {("POST", "/persons"): recognise, ("POST", "/person"): change, ("GET", "/person.jpeg"): face}
+
+
+def _name(request: HttpRequest) -> str:
+    name = request.values.get("name")
+    if not isinstance(name, str) or not name:
+        raise UsageError("name a person, as /person?name=P1; 'GET /status' lists the persons")
+    return name
 
 
 def _new_value(name: str, now: float, values: dict[str, Any]) -> float:

@@ -144,6 +144,7 @@ class LiveStatus:
         ladder: gives in a few words how faces are done now, "" where nothing is left out.
         unwatched: whether no output has a viewer, so that faces are not enhanced.
         guarded: gives the number of faces whose correction the identity guard weakens now.
+        persons: gives the persons in view (`PersonsInView.listed`).
         processor: the processor time of the run; None leaves it out.
         delay: seconds from capture to output that the run holds constant, None where it is as soon as possible.
         clock: seconds, of the kind that `EndpointHealth.since` counts.
@@ -153,6 +154,7 @@ class LiveStatus:
                  sinks: Sequence[tuple[str, Endpoint]], ladder: Callable[[], str] = str,
                  processor: ProcessorMeter | None = None, delay: float | None = None,
                  unwatched: Callable[[], bool] = bool, guarded: Callable[[], int] = int,
+                 persons: Callable[[], list[dict[str, Any]] | None] = lambda: None,
                  clock: Callable[[], float] = time.monotonic) -> None:
         self.stats, self.controls = stats, controls
         self.source = (redacted(source[0]), source[1])
@@ -162,7 +164,7 @@ class LiveStatus:
             self.sinks.append((f"{redacted(name)} #{taken + 1}" if taken else redacted(name), sink))
         self._losses = {name: DropShares() for name, _ in self.sinks}
         self._late = DropShares()
-        self._unwatched, self._guarded = unwatched, guarded
+        self._unwatched, self._guarded, self._persons = unwatched, guarded, persons
         self._ladder, self._delay, self._clock = ladder, delay, clock
         self.processor = processor
         self.window = LatencyWindow(clock)
@@ -246,6 +248,7 @@ class LiveStatus:
         return {
             "seconds": round(time.monotonic() - self.stats.started, 1), **self.controls.values(),
             "fps": round(self.window.rate, 2), "faces": self.faces, "guarded": self._guarded(),
+            "persons": self._persons(),
             "latency_ms": _percentiles(self.window.histogram()),
             "latency_run_ms": {key: run.get(key, 0.0) for key in ("p50", "p95", "p99")},
             "frames_in": counters["frames_in"], "frames_out": counters["frames_out"],

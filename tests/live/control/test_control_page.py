@@ -17,6 +17,7 @@ from rtface.live.control.keyboard import HELP
 from rtface.live.control.metrics import metrics_routes
 from rtface.live.control.status import LiveStatus
 from rtface.live.controls import LiveControls
+from rtface.live.persons_in_view import PersonsInView
 from rtface.live.protocols import EndpointHealth
 from rtface.stats import Stats
 
@@ -34,7 +35,8 @@ def status():
 
 
 def test_every_path_is_on_the_page_and_the_other_way_round(status):
-    paths = {path for _, path in control_routes(status.controls, status.snapshot)} - {"/"}
+    persons = PersonsInView(None, lambda: None, status.controls)
+    paths = {path for _, path in control_routes(status.controls, status.snapshot, persons=persons)} - {"/"}
     assert set(re.findall(r"(?:GET|POST) (/[a-z._]+)", PAGE)) | {"/on", "/off", "/light"} == paths | {"/metrics"}
     for path in paths:
         assert re.search(rf"[` ]{path}[?`]", PAGE), path

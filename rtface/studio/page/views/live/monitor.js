@@ -8,6 +8,7 @@ import { clock, number, percent, t } from "../../lib/text.js";
 import { badge, button, check, note, slider } from "../../lib/ui.js";
 import { change, forget } from "../../lib/undo.js";
 import { wipe } from "../../lib/wipe.js";
+import { personsInView } from "./in_view.js";
 import { chosenOf, overlayList, stages } from "./overlays.js";
 import { personChoice } from "./persons.js";
 
@@ -57,6 +58,7 @@ export async function mountMonitor(root, run, { changed }) {
   const alerts = h("div", { class: "stack", role: "status" });
   const figures = h("dl", { class: "facts number" });
   const plot = graph(LATENCY, { label: t("live.latency_graph") });
+  const seen = personsInView();
   const title = h("h1", {}, t("live.title"));
   const ends = h("p", { class: "quiet-text" });
 
@@ -74,6 +76,7 @@ export async function mountMonitor(root, run, { changed }) {
     draw();
     const troubles = [...(status.paused ? [t("live.paused", { why: status.paused })] : []), ...status.alerts,
       ...[status.source, ...status.sinks].filter((end) => end.state !== "live").map((end) => `${end.name}: ${end.state} ${end.detail}`)];
+    seen.update(status.persons);
     replace(alerts, troubles.map((text) => note(text, "warn")), status.warnings.map((text) => note(text)));
     const { p50, p95, p99 } = status.latency_ms;
     if (p50 !== undefined) plot.add([p50, p95, p99]);
@@ -108,7 +111,7 @@ export async function mountMonitor(root, run, { changed }) {
   const numbers = h("section", { class: "card stack" }, h("h2", {}, t("live.figures")), figures,
     h("div", { class: "row live-legend" }, LATENCY.map(([name, colour]) => h("span", { class: `live-key ${name}` }, name)), h("span", { class: "quiet-text" }, "ms")), plot.element);
   replace(root, h("div", { class: "head" }, title, ends), alerts, h("div", { class: "live-columns" },
-    player.element, h("div", { class: "stack live-side" }, controls, drawn), numbers));
+    player.element, h("div", { class: "stack live-side" }, controls, seen.element, drawn), numbers));
   const endKeys = shortcuts({
     " ": ["live.key_toggle", () => power.click()],
     "+": ["live.key_stronger", () => set("strength", Math.min(1, values.strength + 0.1))],

@@ -1,0 +1,74 @@
+"""The persons whom a live run sees now: recognised from when a user asks for it, each with a face and a strength."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+
+from rtface.errors import InputMissing
+from rtface.live.controls import LiveControls
+from rtface.persons.recogniser import PersonRecogniser
+
+_SIDE, _QUALITY = 128, 85
+"""Of a picture: pixels, and JPEG quality."""
+_IN_VIEW_S = 1.0
+"""Seconds without a face after which a person is out of view."""
+
+
+class PersonsInView:
+    """Safe to use from several threads.
+
+    Args:
+        persons: what recognises persons already; None before `recognise`.
+        opened: opens it, and lets the run use it.
+        controls: have the strength of each person.
+        clock: seconds, as `Frame.time` counts.
+    """
+
+    def __init__(self, persons: PersonRecogniser | None, opened: Callable[[], PersonRecogniser],
+                 controls: LiveControls, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._persons, self._opened, self._controls, self._clock = persons, opened, controls, clock
+        self._opening = threading.Lock()
+        self._labels: dict[str, str] = {}
+
+    def recognise(self) -> None:
+        """Recognises persons from now on.
+
+        Raises:
+            UsageError: a policy forbids it.
+            MissingComponent: the network is not there.
+        """
+        self._controls.check_lock("person")
+        with self._opening:
+            self._persons = self._persons or self._opened()
+
+    def listed(self) -> list[dict[str, Any]] | None:
+        """The persons of the last ten seconds, and those whose strength was changed, as `/status` says; None where
+        persons are not recognised."""
+        if self._persons is None:
+            return None
+        strengths = dict(self._controls.persons)
+        seen = self._persons.in_view(self._clock())
+        self._labels |= {person.label.lower(): person.label for person in seen if person.label.lower() in strengths}
+        found = [{"name": person.label, "in_view": person.seconds <= _IN_VIEW_S,
+                  "strength": strengths.pop(person.label.lower(), 1.0)} for person in seen]
+        return found + [{"name": self._labels.get(label, label), "in_view": False, "strength": strength}
+                        for label, strength in strengths.items() if strength < 1.0]
+
+    def face(self, name: str) -> bytes:
+        """A JPEG of a person's face, 128×128.
+
+        Raises:
+            InputMissing: the person was not seen in the last ten seconds.
+        """
+        for person in self._persons.in_view(self._clock()) if self._persons else ():
+            if person.label.lower() == name.lower() and person.face is not None:
+                small = cv2.resize(person.face, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+                coded, data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+                assert coded
+                return data.tobytes()
+        raise InputMissing(f"{name[:40]} was not seen in the last ten seconds")

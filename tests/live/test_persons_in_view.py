@@ -1,0 +1,123 @@
+"""The persons whom a live run sees, through its control server: asked for, listed, with a picture and a strength."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Callable, Iterator
+from urllib.parse import quote
+
+import cv2
+import numpy as np
+import pytest
+
+from rtface.live.control.control_routes import control_routes
+from rtface.live.control.http_server import LocalHttpServer
+from rtface.live.controls import LiveControls
+from rtface.live.persons_in_view import PersonsInView
+from rtface.persons.gallery import Gallery
+from rtface.persons.recogniser import PersonRecogniser
+from rtface.stats import Stats
+from tests.persons.made import ANNA, NumberedView, at, face, frame
+
+
+class Scene:
+    """A run of ten frames a second that shows one face, which is Anna's."""
+
+    def __init__(self, photos: dict[str, list[np.ndarray]]) -> None:
+        self.controls = LiveControls(locked={})
+        self.opened = 0
+        self.photos = photos
+        self.now = 100.0
+        self.recogniser: PersonRecogniser | None = None
+        self.persons = PersonsInView(None, self.open, self.controls, clock=lambda: self.now)
+
+    def open(self) -> PersonRecogniser:
+        self.opened += 1
+        self.recogniser = PersonRecogniser(lambda chip: at(ANNA, 0.1), Gallery(self.photos), Stats(), keep_faces=0)
+        return self.recogniser
+
+    def show(self, seconds: float, *tracks: int) -> None:
+        for _ in range(round(10 * seconds)):
+            if self.recogniser is not None and tracks:
+                self.recogniser(frame(self.now, *map(face, tracks)), lambda shown: NumberedView())
+            self.now += 0.1
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Scene], int]]:
+    servers: list[LocalHttpServer] = []
+
+    def start(scene: Scene) -> int:
+        routes = control_routes(scene.controls, dict, persons=scene.persons)
+        servers.append(LocalHttpServer(routes, port=0, option="--control"))
+        return servers[-1].server_port
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+def ask(port: int, method: str, path: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def test_persons_are_recognised_once_asked_for(serve: Callable[[Scene], int]) -> None:
+    scene = Scene({})
+    port = serve(scene)
+    scene.show(2, 1)
+    assert scene.persons.listed() is None and not scene.opened
+    assert ask(port, "POST", "/persons") == (200, b'{"persons": []}\n')
+    assert ask(port, "POST", "/persons")[0] == 200
+    assert scene.opened == 1
+    scene.show(2, 1)
+    assert scene.persons.listed() == [{"name": "P1", "in_view": True, "strength": 1.0}]
+    status, image = ask(port, "GET", "/person.jpeg?name=P1")
+    assert status == 200 and len(image) < 20_000
+    assert cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR).shape == (128, 128, 3)
+
+
+def test_a_strength_outlasts_its_person(serve: Callable[[Scene], int]) -> None:
+    scene = Scene({"Anna": [ANNA]})
+    port = serve(scene)
+    scene.persons.recognise()
+    scene.show(1, 1)
+    status, answer = ask(port, "POST", "/person?name=anna&value=0.25")
+    assert (status, json.loads(answer)) == (200, {"persons": [{"name": "Anna", "in_view": True, "strength": 0.25}]})
+    scene.show(5)
+    assert scene.persons.listed() == [{"name": "Anna", "in_view": False, "strength": 0.25}]
+    scene.show(10)
+    assert scene.persons.listed() == [{"name": "Anna", "in_view": False, "strength": 0.25}]
+    assert ask(port, "GET", "/person.jpeg?name=Anna")[0] == 404
+    assert ask(port, "POST", "/person?name=Anna&by=1")[0] == 200
+    assert scene.persons.listed() == []
+
+
+@pytest.mark.parametrize(("method", "path", "status", "said"), [
+    ("POST", "/person?value=1", 400, "name a person"), ("POST", "/person?name=all&value=1", 400, "no person's name"),
+    ("POST", f"/person?name={quote('../x' * 50)}&value=1", 400, "no person's name"),
+    ("POST", "/person?name=P1&value=1.5", 400, "0 to 1"), ("POST", "/person?name=P1&value=nan", 400, "number"),
+    ("POST", "/person?name=P1", 400, "value from 0 to 1"), ("GET", "/person.jpeg?name=P1", 404, "not seen"),
+    ("GET", "/person.jpeg", 400, "name a person")])
+def test_what_cannot_be_is_refused(serve: Callable[[Scene], int], method: str, path: str, status: int,
+                                   said: str) -> None:
+    scene = Scene({})
+    found, answer = ask(serve(scene), method, path)
+    assert found == status and said in json.loads(answer)["error"]
+    assert not scene.controls.persons
+
+
+def test_a_policy_locks_persons(serve: Callable[[Scene], int]) -> None:
+    scene = Scene({})
+    scene.controls = LiveControls(locked={"person": "the policy forbids person", "strength": "it forbids strength"})
+    scene.persons = PersonsInView(None, scene.open, scene.controls, clock=lambda: scene.now)
+    port = serve(scene)
+    assert ask(port, "POST", "/persons") == (400, b'{"error": "the policy forbids person"}\n')
+    assert ask(port, "POST", "/person?name=P1&value=0.5") == (400, b'{"error": "it forbids strength"}\n')
+    assert not scene.opened
