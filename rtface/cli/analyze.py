@@ -21,12 +21,12 @@ from rtface.pipeline.progress import Progress, ProgressLine
 from rtface.util.urls import Address, place
 
 if TYPE_CHECKING:
-    from rtface.frame import Bytes
     from rtface.media.workfile import Target
+    from rtface.pipeline.analysis import Findings
     from rtface.report import PersonReport, TrackReport
     from rtface.shots.scenes import SceneRecorder
-
-_PROGRESS_S = 0.25
+_PROGRESS_S, _TRACKS_S = 0.25, 2.0
+"""Seconds between lines of progress, and between those that have the tracks."""
 
 
 @command(*ANALYSIS)
@@ -43,7 +43,7 @@ def analyze(
     persons: Annotated[bool, typer.Option(help="Recognise persons, and list them.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace these files if they exist.")] = False,
     progress: Annotated[bool, typer.Option("--progress", help=(
-        "Write progress to stderr as lines of JSON: share done, seconds left, faces on the frame, scenes so far."))
+        "Write progress to stderr as lines of JSON: share done, seconds left, and what was found so far."))
     ] = False,
     load: Callable[[], LoadedOptions],
     console: Console,
@@ -59,54 +59,49 @@ def analyze(
     source = place(input)
     early_checks.check_inputs([source])
     from rtface.media.outputs import OutputPath, check_outputs
-    from rtface.pipeline.analysis import analyze_file
+    from rtface.pipeline.analysis import Findings, analyze_file
     from rtface.pipeline.stills import scope_of
     from rtface.report import persons_of
     from rtface.shots.files import check_scenes_file
-    from rtface.shots.scenes import SceneRecorder
     from rtface.stats import Stats
 
     check_scope(loaded.given, options, scope_of(source, Path("analysis"), options))
-    stats, found = Stats(), SceneRecorder()
+    stats, found = Stats(), Findings(keep_faces=bool(sheet or photos))
     target = image = None
-    faces: dict[int, Bytes] | None = None
     if not persons and (sheet or photos):
         raise UsageError(f"{'--sheet' if sheet else '--photos'} shows persons: leave --no-persons out")
-    if photos is not None:
-        faces = {}
-        if photos.exists() and not (photos.is_dir() and (overwrite or not any(photos.iterdir()))):
-            raise OutputError(f"--photos {photos}: it is there already; name another folder, or add --overwrite")
+    if photos is not None and (
+            photos.exists() and not (photos.is_dir() and (overwrite or not any(photos.iterdir())))):
+        raise OutputError(f"--photos {photos}: it is there already; name another folder, or add --overwrite")
     if sheet is not None:
         if sheet.suffix.lower() != ".png":
             raise UsageError(f"--sheet {sheet}: it is written as PNG; name a file that ends in .png")
         (image,) = check_outputs([OutputPath(sheet, "--sheet")], inputs=[source], overwrite=overwrite)
-        faces = {}
     if scenes is not None:
         if isinstance(source, Path) and source.is_dir() and not options.sequence:
             raise UsageError(f"--scenes: {source} is a folder of stills, which has no scenes; leave it out")
         check_scenes_file(scenes)
         (target,) = check_outputs([OutputPath(scenes, "--scenes")], inputs=[source], overwrite=overwrite)
-    show = JsonProgress(found) if progress else ProgressLine(console, source.name)
-    tracks = analyze_file(source, options, stats=stats, progress=show, stop=stop.event, scenes=found,
-                          persons=persons, faces=faces)
+    show = JsonProgress(source, found, photos) if progress else ProgressLine(console, source.name)
+    tracks = analyze_file(source, options, stats=stats, progress=show, stop=stop.event, persons=persons, found=found)
     console.clear()
     if target is not None:
-        _write_scenes(target, found, source.name, console)
+        _write_scenes(target, found.scenes, source.name, console)
     listed = persons_of(tracks)
-    if image is not None and faces is not None:
+    if image is not None:
         from rtface.contact_sheet.persons import write_persons
 
-        write_persons(listed, faces, source.name, image)
+        write_persons(listed, found.faces(), source.name, image)
         console.say(f"{image.path} written: {len(listed)} {'person' if len(listed) == 1 else 'persons'}")
-    if photos is not None and faces is not None:
+    if photos is not None:
         from rtface.contact_sheet.persons import write_photos
 
-        count = write_photos(listed, faces, photos, overwrite=overwrite)
+        count = write_photos(listed, found.faces(), photos, overwrite=overwrite or progress)
         console.say(f"{photos} written: {count} photo{'s' * (count != 1)} of {len(listed)} "
                     f"{'person' if len(listed) == 1 else 'persons'}")
     if json:
         table = treatment_file(source, tracks)
-        print_json({**table, "scenes": found.table()} if found.clock else table, indent=2)
+        print_json({**table, "scenes": found.scenes.table()} if found.scenes.clock else table, indent=2)
     elif tracks:
         print_table([["TRACK", "PERSON", "FROM", "TO", "WIDTH", "TREATMENT", "WHAT IS WRONG (0 nothing ... 1 all)"],
                      *map(_cells, tracks)])
@@ -120,16 +115,22 @@ def analyze(
 
 
 class JsonProgress:
-    """Writes each `Progress` to stderr as a line of JSON, four times a second at most.
+    """Writes each `Progress` to stderr as a line of JSON, four times a second at most, and every other second what was
+    found so far.
 
     Args:
-        found: the scenes so far.
+        input: what is analysed.
+        found: so far.
+        photos: a folder for photos of the persons, as soon as these are found; None for none.
         clock: monotonic time in seconds.
     """
 
-    def __init__(self, found: SceneRecorder, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._found, self._clock = found, clock
+    def __init__(self, input: Path | Address, found: Findings, photos: Path | None = None, *,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        self._input, self._found, self._photos, self._clock = input, found, photos, clock
         self._started, self._due = clock(), 0.0
+        self._tracks_due = self._started + _TRACKS_S
+        self._pictured: set[str] = set()
 
     def __call__(self, progress: Progress) -> None:
         now = self._clock()
@@ -139,8 +140,26 @@ class JsonProgress:
         share = min(1.0, progress.seconds_done / progress.duration_s) if progress.duration_s else None
         left = (now - self._started) * (1 - share) / share if share else None
         line = {"share": share, "left_s": None if left is None else round(left, 1), "faces": progress.faces,
-                "scenes": self._found.table() if self._found.clock else []}
+                "scenes": self._found.scenes.table() if self._found.scenes.clock else []}
+        if now >= self._tracks_due:
+            self._tracks_due = now + _TRACKS_S
+            line |= self._tracks()
         typer.echo(dumps(line), err=True)
+
+    def _tracks(self) -> dict[str, Any]:
+        """The tracks and persons so far, as the treatment file has them; writes photos of new persons."""
+        tracks = self._found.tracks()
+        if self._photos is not None:
+            from rtface.contact_sheet.persons import write_photos
+            from rtface.report import persons_of
+
+            faces = self._found.faces()
+            new = [person for person in persons_of(tracks)
+                   if person.person not in self._pictured and any(track in faces for track in person.tracks)]
+            write_photos(new, faces, self._photos, overwrite=True)
+            self._pictured |= {person.person for person in new}
+        table = treatment_file(self._input, tracks)
+        return {key: table[key] for key in ("tracks", "persons")}
 
 
 def _write_scenes(target: Target, found: SceneRecorder, title: str, console: Console) -> None:

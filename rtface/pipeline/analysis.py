@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rtface.analysis.look_ahead import Undecided, look_ahead
@@ -32,17 +34,33 @@ _FACES = 8
 """Tracks of a person of which an image is kept."""
 
 
+@dataclass(slots=True)
+class Findings:
+    """What an analysis has found so far: for its `progress` function, and afterwards.
+
+    Attributes:
+        keep_faces: whether to keep images of faces.
+        scenes: of a film.
+        tracks: gives the tracks.
+        faces: gives images of the fittest face of each track, by id, uint8 RGB 256×256×3.
+    """
+
+    keep_faces: bool = False
+    scenes: SceneRecorder = field(default_factory=SceneRecorder)
+    tracks: Callable[[], list[TrackReport]] = list
+    faces: Callable[[], dict[int, Bytes]] = dict
+
+
 def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None = None, progress: Show | None = None,
-                 stop: threading.Event | None = None, scenes: SceneRecorder | None = None, persons: bool = True,
-                 faces: dict[int, Bytes] | None = None) -> list[TrackReport]:
+                 stop: threading.Event | None = None, persons: bool = True,
+                 found: Findings | None = None) -> list[TrackReport]:
     """What is wrong with each face of a film or still, and the treatment that a run would choose.
 
-    The same tracker, analysis and look-ahead as a run, so ids and decisions are the same. `scenes` notes the scenes of
-    a film. Raises as `run_file` does.
+    The same tracker, analysis and look-ahead as a run, so ids and decisions are the same. Raises as `run_file` does.
 
     Args:
         persons: whether to recognise persons, where no option asks for it.
-        faces: receives an image of the fittest face of each track, by id, uint8 RGB 256×256×3.
+        found: is filled while the analysis runs; None where only the tracks are wanted.
     """
     stats, stop = stats or Stats(), stop or threading.Event()
     enforce(options, Scope.ANALYSIS)
@@ -56,19 +74,22 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
             frames_in = iter(source)
         tracker, runtime = analysis_parts(options, threads, stats, stack)
         tracks = TrackStore({}, exposure=options.colour == "restore", correct=options.correct)
-        if scenes is not None and source is not None:
-            scenes.clock = FilmClock.of(source.info, options.timecode)
-            frames_in = scenes.noted(frames_in, runtime.device)
+        if found is not None and source is not None:
+            found.scenes.clock = FilmClock.of(source.info, options.timecode)
+            frames_in = found.scenes.noted(frames_in, runtime.device)
         measure = TrackMeasurement(tracks.analyzer_of, stats, live=False)
         choose = FaceFilter.parse(options.faces, options.max_faces)
         recognise = open_persons(options, tracker, stats, wanted=persons,
-                                 keep_faces=None if faces is None else _FACES)
+                                 keep_faces=_FACES if found and found.keep_faces else None)
         if recognise is not None:
             tracks.person_of = recognise.label_of
+        if found is not None:
+            found.tracks = tracks.reports
+            found.faces = recognise.faces if recognise is not None else dict
 
         def examined(frame: Frame) -> list[Undecided]:
-            found: list[Undecided] = [] if recognise is None else [*recognise(frame, runtime.device.view)]
-            return [*found, *measure(frame, choose.before_persons(frame.faces), runtime)]
+            persons: list[Undecided] = [] if recognise is None else [*recognise(frame, runtime.device.view)]
+            return [*persons, *measure(frame, choose.before_persons(frame.faces), runtime)]
 
         decoded = close_with(stack, buffer(frames_in, WAITING, name="decode", weigh=bytes_of,
                                            stop=stop.is_set))
@@ -93,6 +114,4 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
                                   len(item.faces)))
         if stop.is_set():
             raise Interrupted
-        if faces is not None and recognise is not None:
-            faces |= recognise.faces()
         return tracks.reports()

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -18,19 +18,21 @@ from rtface.errors import InputMissing, RtfaceError
 from rtface.studio.commands import json_of
 from rtface.studio.context import Studio
 from rtface.studio.film_settings import FilmSettings
-from rtface.studio.http import answers_errors, json_body
+from rtface.studio.http import answers_errors, in_thread, json_body
 from rtface.util.parse import is_person_number
 
 AT_ONCE = 2
 """Processes of all films together; further ones wait."""
 _NONE = {"state": "none"}
+_FACE = 128
+"""Side of a face on the page, pixels."""
 
 
 class FilmTask:
     """A command about one film: waits for its turn, tells its progress, and can be stopped.
 
     Args:
-        say: gets each new state.
+        say: gets each new state, of one that is running what is new in it.
         turn: limits how many run at once.
 
     Attributes:
@@ -42,8 +44,8 @@ class FilmTask:
         self._task: asyncio.Task[None] | None = None
         self.state: dict[str, Any] = _NONE
 
-    def start(self, work: Callable[[Callable[[str], None]], Coroutine[Any, Any, Any]]) -> None:
-        """Starts the work, which gets a function that takes lines of progress in JSON, where none is under way."""
+    def start(self, work: Callable[[Callable[[dict[str, Any]], None]], Coroutine[Any, Any, Any]]) -> None:
+        """Starts the work, which gets a function that takes its progress, where none is under way."""
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(work))
 
@@ -52,7 +54,7 @@ class FilmTask:
         if self._task is not None and not self._task.done():
             self._task.cancel()
 
-    async def _run(self, work: Callable[[Callable[[str], None]], Coroutine[Any, Any, Any]]) -> None:
+    async def _run(self, work: Callable[[Callable[[dict[str, Any]], None]], Coroutine[Any, Any, Any]]) -> None:
         self._tell({"state": "waiting"})
         try:
             async with self._turn:
@@ -63,11 +65,10 @@ class FilmTask:
         except RtfaceError as error:
             self._tell({"state": "failed", "error": str(error)})
 
-    def _progress(self, line: str) -> None:
-        with suppress(ValueError):
-            found = json.loads(line)
-            if isinstance(found, dict) and self.state["state"] == "running":  # it may have been stopped meanwhile
-                self._tell({"state": "running", **found})
+    def _progress(self, found: dict[str, Any]) -> None:
+        if self.state["state"] == "running":  # it may have been stopped meanwhile
+            self.state = {**self.state, **found}
+            self._say({"state": "running", **found})
 
     def _tell(self, state: dict[str, Any]) -> None:
         self.state = state
@@ -92,8 +93,9 @@ class FilmTasks:
         return self._tasks[number, kind]
 
     def analysis(self, number: int) -> dict[str, Any]:
-        """What the analysis of a film found; {} before it ended."""
-        return self.of(number, "analysis").state.get("result", {})
+        """What the analysis of a film has found so far: its "tracks" and "persons"."""
+        state = self.of(number, "analysis").state
+        return state.get("result", state)
 
     def folder(self, number: int) -> Path:
         """Where pictures of a film lie."""
@@ -102,13 +104,21 @@ class FilmTasks:
 
     def analyse(self, number: int, path: Path) -> None:
         """Starts the analysis of a film."""
-        async def work(said: Callable[[str], None]) -> Any:
-            photos = self.folder(number) / "faces"
-            found = await json_of("analyze", "--progress", "--quiet", "--photos", str(photos), "--overwrite", "--",
-                                  str(path), said=said)
+        photos = self.folder(number) / "faces"
+
+        def with_faces(found: dict[str, Any]) -> dict[str, Any]:
             for label, person in found.get("persons", {}).items():
                 person["face"] = f"/api/films/{number}/faces/{label}" if (photos / label / "1.png").is_file() else None
             return found
+
+        async def work(progress: Callable[[dict[str, Any]], None]) -> Any:
+            def said(line: str) -> None:
+                with suppress(ValueError):
+                    if isinstance(found := json.loads(line), dict):
+                        progress(with_faces(cast("dict[str, Any]", found)))
+
+            return with_faces(await json_of("analyze", "--progress", "--quiet", "--photos", str(photos), "--overwrite",
+                                            "--", str(path), said=said))
 
         self.of(number, "analysis").start(work)
 
@@ -118,11 +128,11 @@ class FilmTasks:
                                                                               "damage")}
         image = self.folder(number) / "sheet.png"
 
-        async def work(said: Callable[[str], None]) -> Any:
+        async def work(progress: Callable[[dict[str, Any]], None]) -> Any:
             for old in (image, image.with_suffix(".html")):
                 old.unlink(missing_ok=True)
             found = await json_of("try", *(f"--{key}={value}" for key, value in known.items()), "--", str(path),
-                                  str(image), said=lambda line: said(json.dumps({"line": line})))
+                                  str(image), said=lambda line: progress({"line": line}))
             at = f"/api/films/{number}/sheet"
             return {"command": found["command"], "seconds": found["seconds"], "image": f"{at}.png",
                     "page": f"{at}.html"}
@@ -160,7 +170,8 @@ def routes(tasks: FilmTasks, film: Callable[[Request], tuple[int, Path]]) -> lis
 
     async def face(request: Request) -> Response:
         label = request.path_params["label"]
-        return _file(tasks.folder(film(request)[0]) / "faces" / label / "1.png" if is_person_number(label) else None)
+        photo = tasks.folder(film(request)[0]) / "faces" / label / "1.png" if is_person_number(label) else None
+        return Response(await in_thread(_small, photo), media_type="image/jpeg", headers={"cache-control": "no-store"})
 
     async def drawn(request: Request) -> Response:
         kind = request.path_params["kind"]
@@ -174,7 +185,22 @@ def routes(tasks: FilmTasks, film: Callable[[Request], tuple[int, Path]]) -> lis
             Route(f"{at}/faces/{{label}}", answers_errors(face))]
 
 
+def _small(photo: Path | None) -> bytes:
+    """A photo as JPEG of 128×128 pixels: some kilobytes."""
+    import cv2  # takes time, and not every page shows faces
+
+    image = cv2.imread(str(photo)) if photo is not None and photo.is_file() else None
+    if image is None:
+        raise _missing()
+    small = cv2.resize(image, (_FACE, _FACE), interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
+
+
 def _file(path: Path | None, *, download: bool = False) -> Response:
     if path is None or not path.is_file():
-        raise InputMissing("there is no such picture; analyse the film again")
+        raise _missing()
     return FileResponse(path, filename=path.name if download else None, headers={"cache-control": "no-store"})
+
+
+def _missing() -> InputMissing:
+    return InputMissing("there is no such picture; analyse the film again")

@@ -46,10 +46,9 @@ def analysis(monkeypatch: pytest.MonkeyPatch) -> Callable[[list], list]:
 
     def install(tracks: list) -> list:
         calls: list = []
-        module = types.ModuleType("rtface.pipeline.analysis")
-        module.analyze_file = lambda input, options, **more: calls.append((input, options)) or tracks
         monkeypatch.setattr(early_checks, "check_inputs", lambda inputs: None)
-        monkeypatch.setitem(sys.modules, "rtface.pipeline.analysis", module)
+        monkeypatch.setattr("rtface.pipeline.analysis.analyze_file",
+                            lambda input, options, **more: calls.append((input, options)) or tracks)
         return calls
 
     return install

@@ -11,8 +11,7 @@ import rtface
 from rtface.errors import UsageError
 from rtface.options import Options
 from rtface.pipeline import runtime
-from rtface.pipeline.analysis import analyze_file
-from rtface.shots.scenes import SceneRecorder
+from rtface.pipeline.analysis import Findings, analyze_file
 from tests.pipeline.fakes import FakeEngine, portrait
 from tests.pipeline.run_media import Engines, decoded, write_film
 
@@ -107,9 +106,9 @@ def test_shots_have_no_effect_on_stills_and_say_so(tmp_path: Path) -> None:
 
 
 def test_analysis_finds_the_scenes_of_a_run(film: Path) -> None:
-    found = SceneRecorder()
-    tracks = analyze_file(film, Options(correct="always"), scenes=found)
-    assert [(row["start_s"], row["frames"], row["timecode"]) for row in found.table()] == [
+    found = Findings()
+    tracks = analyze_file(film, Options(correct="always"), found=found)
+    assert [(row["start_s"], row["frames"], row["timecode"]) for row in found.scenes.table()] == [
         (0.0, 16, "00:00:00:00"), (0.64, 16, "00:00:00:16"), (1.28, 16, "00:00:01:07")]
-    assert found.even
+    assert found.scenes.even
     assert len(tracks) == 3

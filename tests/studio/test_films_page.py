@@ -118,3 +118,25 @@ def test_shots_and_the_map_are_seen_at_once(page: Any, studio: RunningStudio) ->
     page.get_by_role("button", name="Start", exact=True).click()
     page.get_by_text("The same on the command line").click()
     page.get_by_text("rtface run").wait_for()
+
+
+def test_persons_are_seen_before_the_analysis_ends(page: Any, studio: RunningStudio) -> None:
+    from playwright.sync_api import expect
+
+    state = {"state": "running", "share": 0.5, "scenes": [{"start_s": 0.0, "end_s": 0.8}],
+             "tracks": {"1": {"first_s": 0, "last_s": 1.2, "on": True, "strength": 1}},
+             "persons": {"P1": {"tracks": [1], "first_s": 0, "seconds": 0.6, "face": None}}}
+    page.route("**/api/films/*/analysis", lambda route: route.fulfill(json=state))
+    open_film(page, studio)
+    page.get_by_role("img", name="Timeline: shots: 1, persons: 1").wait_for()
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    expect(page.locator(".person")).to_have_count(1)
+    page.get_by_label("P1", exact=True).select_option("off")
+    with page.expect_response("**/settings") as kept:
+        page.get_by_label("Engine in this shot").select_option("default")
+    assert kept.value.request.post_data_json["shots"] == [{"start_s": 0.0, "end_s": 0.8, "engine": "default"}]
+    whole = {**state, "scenes": [{"start_s": 0.0, "end_s": 1.2}]}
+    with page.expect_response("**/settings") as kept:
+        studio.studio.events.publish("film/1/analysis", {"state": "done", "result": whole})
+    assert kept.value.request.post_data_json["shots"] == [{"start_s": 0.0, "end_s": 1.2, "engine": "default"}]
+    expect(page.get_by_role("button", name="Stop")).to_have_count(0)

@@ -5,27 +5,40 @@ import { on } from "../../lib/events.js";
 import { clock, percent, t } from "../../lib/text.js";
 import { badge, button, note, showError } from "../../lib/ui.js";
 
-/** Shows the analysis of film `id` in `root`; `seek(time)` moves the player, `told(result)` gets what was found so far. Gives a function that ends this. */
+/** Shows the analysis of film `id` in `root`; `seek(time)` moves the player, `told(result, { more, whole })`
+ * gets what was found so far, whether there are more shots, tracks or persons than before, and whether that is all. Gives a function that ends this. */
 export function mountAnalysis(root, id, seek, told) {
   const act = async (body = {}) => draw(await api.post(`/api/films/${id}/analysis`, body));
   const bar = h("progress", { max: 1, "aria-label": t("films.analysing") });
   const line = h("p", { class: "quiet-text number", role: "status" });
   const stop = button(t("films.analysis_stop"), () => act({ action: "stop" }), { kind: "small" });
   const head = h("h2", {}, t("films.analysis"));
-  let shown = null;
+  const sofar = h("div", { class: "stack" });
+  const pictures = new Map(); // of persons: asked for once while the analysis runs
+  let shown = null, result = {}, count = "";
+
+  function tell(news, whole) {
+    result = { ...result, ...news };
+    const now = [result.scenes?.length, Object.keys(result.tracks ?? {}).length, Object.keys(result.persons ?? {})].join();
+    told(result, { more: now !== count, whole });
+    count = now;
+  }
 
   function draw(value) {
     if (value.state === "done") {
-      replace(root, head, found(value.result, seek));
-      told(value.result);
+      count = "";
+      pictures.clear();
+      tell(value.result, true);
+      replace(root, head, found(value.result, seek, pictures));
     } else if (value.state === "failed") replace(root, head, note(value.error, "bad"), button(t("films.analyse_again"), () => act()));
     else if (value.state === "stopped") replace(root, head, h("p", {}, t("films.analysis_stopped")), button(t("films.analyse_again"), () => act()));
     else {
-      if (!["none", "waiting", "running"].includes(shown)) replace(root, head, line, bar, stop);
+      if (!["none", "waiting", "running"].includes(shown)) replace(root, head, line, bar, stop, sofar);
       if (typeof value.share === "number") bar.value = value.share; else bar.removeAttribute("value");
       line.textContent = [t(value.state === "waiting" ? "films.analysis_waits" : "films.analysing"), typeof value.share === "number" && percent(value.share),
         value.left_s && t("queue.left", { time: clock(value.left_s) })].filter(Boolean).join(" · ");
-      if (value.scenes?.length) told({ scenes: value.scenes });
+      if (value.scenes?.length || value.tracks) tell(Object.fromEntries(["scenes", "tracks", "persons"].filter((key) => value[key]).map((key) => [key, value[key]])), false);
+      if (Object.keys(value.tracks ?? {}).length && !sofar.contains(document.activeElement)) replace(sofar, found(result, seek, pictures));
     }
     shown = value.state;
   }
@@ -36,21 +49,25 @@ export function mountAnalysis(root, id, seek, told) {
 }
 
 /** The persons, each with the best face that was found. */
-function faces(persons, seek) {
+function faces(persons, seek, pictures) {
+  const picture = (label, url) => {
+    if (!pictures.has(label)) pictures.set(label, h("img", { src: url, alt: "", width: 96, height: 96 }));
+    return pictures.get(label);
+  };
   return h("ul", { class: "persons" }, persons.map(([label, person]) => h("li", {},
     h("button", { type: "button", class: "person", onclick: () => seek(person.first_s + 0.2), "aria-label": t("films.person_seek", { name: label }) },
-      person.face ? h("img", { src: person.face, alt: "", width: 96, height: 96 }) : h("span", { class: "no-face" }),
+      person.face ? picture(label, person.face) : h("span", { class: "no-face" }),
       h("strong", {}, label), h("span", { class: "quiet-text number" }, t("films.person_seconds", { time: clock(person.seconds, true) }))))));
 }
 
-function found(result, seek) {
+function found(result, seek, pictures) {
   const tracks = Object.entries(result.tracks ?? {});
   if (!tracks.length) return h("p", {}, t("films.no_faces"));
   const persons = Object.entries(result.persons ?? {});
   const jump = (time) => button(clock(time, true), () => seek(time), { kind: "small quiet" });
   return [
     h("p", {}, t("films.found", { persons: persons.length, tracks: tracks.length })),
-    persons.length ? faces(persons, seek) : null,
+    persons.length ? faces(persons, seek, pictures) : null,
     h("div", { class: "table-scroll", tabindex: 0, role: "region", "aria-label": t("films.analysis") }, h("table", {},
       h("thead", {}, h("tr", {}, ["track", "person", "from", "width", "problems", "plan"].map((key) => h("th", { scope: "col" }, t(`films.column_${key}`))))),
       h("tbody", {}, tracks.map(([number, track]) => h("tr", {}, h("td", { class: "number" }, number),

@@ -19,7 +19,8 @@ const nameOf = (value) => Object.keys(ON).find((name) => ON[name] === (value ?? 
 
 /**
  * The controls. `kept.settings` holds the values and is replaced by each change; `done()` is called after one.
- * `at(time)` and `found(analysis)` say what is shown now.
+ * `at(time)` says what is shown now; `found(analysis, { more, whole })` what is in the film: whether that is more than
+ * before, and all there is.
  */
 export function filmControls(kept, engines, done, { still = false } = {}) {
   const names = (first) => [first, ...engines.filter((name) => name !== "rtface-m").map((name) => [name, name === "rtface-s" ? t("films.engine_light") : name])];
@@ -34,6 +35,7 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
   };
   const shotPart = h("section", { class: "card stack", "aria-label": t("films.this_shot") });
   const personPart = h("section", { class: "card stack", "aria-label": t("films.persons") });
+  const shotTime = h("p", { class: "quiet-text number" });
   let time = 0, analysis = {}, drawn = "";
 
   function put(settings) {
@@ -55,10 +57,20 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
     return track && time >= track.first_s - 0.1 && time <= track.last_s + 0.1;
   })).map(([label]) => label);
 
+  const sceneOf = (shot) => (analysis.scenes ?? []).find((one) => one.start_s === shot.start_s) ?? shot;
+
+  /** Lets the settings of shots end where these end, because the last shot grows while the film is analysed. */
+  function fitShots() {
+    const shots = kept.settings.shots.map((shot) => ({ ...shot, end_s: sceneOf(shot).end_s }));
+    if (shots.every((shot, k) => shot.end_s === kept.settings.shots[k].end_s)) return;
+    kept.settings = { ...kept.settings, shots };
+    done();
+  }
+
   function setShot(shot, values) {
     const others = kept.settings.shots.filter((one) => one.start_s !== shot.start_s);
     const own = Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null));
-    const all = Object.keys(own).length ? [...others, { start_s: shot.start_s, end_s: shot.end_s, ...own }] : others;
+    const all = Object.keys(own).length ? [...others, { start_s: shot.start_s, end_s: sceneOf(shot).end_s, ...own }] : others;
     to({ ...kept.settings, shots: all.sort((a, b) => a.start_s - b.start_s) }, `shot-${shot.start_s}`);
   }
 
@@ -66,7 +78,7 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
     if (!shot) { replace(shotPart, h("h2", {}, t("films.this_shot")), h("p", { class: "quiet-text" }, t("films.no_shots"))); return; }
     const { start_s, end_s, ...own } = kept.settings.shots.find((one) => one.start_s === shot.start_s) ?? {};
     const now = { on: own.on ?? null, strength: own.strength ?? null, engine: own.engine ?? null };
-    replace(shotPart, h("h2", {}, t("films.this_shot")), h("p", { class: "quiet-text number" }, `${clock(shot.start_s, true)} – ${clock(shot.end_s, true)}`),
+    replace(shotPart, h("h2", {}, t("films.this_shot")), shotTime,
       select(t("films.faces_here"), choices(), nameOf(now.on), (value) => setShot(shot, { ...now, on: ON[value] })),
       select(t("films.shot_engine"), [["", t("films.as_film")], ...names(["default", t("films.engine_default")])], now.engine ?? "", (value) => setShot(shot, { ...now, engine: value || null })),
       slider(t("films.shot_strength"), now.strength ?? kept.settings.strength, (value, final) => { if (final) setShot(shot, { ...now, strength: value }); }),
@@ -95,6 +107,7 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
   function draw(force = false) {
     const shot = shotNow(), labels = personsNow();
     const key = JSON.stringify([shot?.start_s, labels]);
+    shotTime.textContent = shot ? `${clock(shot.start_s, true)} – ${clock(shot.end_s, true)}` : "";
     if (!force && key === drawn) return;
     const focus = [...document.activeElement?.closest?.("section")?.querySelectorAll("input, select, button") ?? []].indexOf(document.activeElement);
     const part = document.activeElement?.closest?.("section");
@@ -110,5 +123,5 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
       button(t("films.reset"), () => to({ ...DEFAULTS, shots: [], persons: {} }), { kind: "small" })),
     still ? null : [shotPart, personPart]);
   draw(true);
-  return { element, at(now) { time = now; draw(); }, found(result) { analysis = result; draw(true); } };
+  return { element, at(now) { time = now; draw(); }, found(result, { more, whole }) { analysis = result; draw(more); if (whole) fitShots(); } };
 }

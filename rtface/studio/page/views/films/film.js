@@ -94,7 +94,7 @@ export async function mountFilm(root, id) {
   }
 
   const analysis = h("section", { class: "card stack", "aria-label": t("films.analysis") });
-  const endAnalysis = mountAnalysis(analysis, id, go, (result) => { strip.show(result); controls.found(result); });
+  const endAnalysis = mountAnalysis(analysis, id, go, (result, state) => { strip.show(result); controls.found(result, state); });
   const sheet = h("section", { class: "card stack", "aria-label": t("films.sheet") });
   const endSheet = mountSheet(sheet, id, () => changed(kept.settings));
   const startButton = button(t("films.start"), () => startDialog(film, changed(kept.settings)), { kind: "primary" });
