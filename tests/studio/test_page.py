@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from rtface.studio.server import PAGE, catalogue
 
 VIEWS = ["films", "live", "queue", "engines", "health", "settings"]
 
 
 def test_every_text_is_there_in_both_languages() -> None:
-    from rtface.studio.server import catalogue
-
     assert catalogue()
     for key, text in catalogue().items():
         assert set(text) == {"en", "de"} and all(text.values()), key
 
 
 def test_every_used_text_is_in_the_catalogue() -> None:
-    import re
-
-    from rtface.studio.server import PAGE, catalogue
-
     used = {key for file in PAGE.rglob("*.js") for key in re.findall(r"""\bt\(["'](\w+\.\w+)["']""", file.read_text())}
     assert used and not used - set(catalogue())
 
@@ -48,3 +46,21 @@ def test_lost_server_is_said(page: Any, studio: Any) -> None:
     page.get_by_role("link", name="Films").wait_for()
     studio.close()
     page.get_by_text("does not answer").first.wait_for()
+
+
+def imported(module: Path) -> set[Path]:
+    """The module and all that it imports, also by way of others."""
+    found: set[Path] = set()
+    waiting = [module.resolve()]
+    while waiting:
+        if (path := waiting.pop()) not in found:
+            found.add(path)
+            names = re.findall(r'^import .* from "(.+)";', path.read_text(), re.M)
+            waiting += [(path.parent / name).resolve() for name in names]
+    return found
+
+
+def test_modules_of_the_first_view_are_fetched_at_once() -> None:
+    preloaded = re.findall(r'"modulepreload" href="/page/(.+?)"', (PAGE / "index.html").read_text())
+    modules = imported(PAGE / "main.js") | imported(PAGE / "views/films.js")
+    assert sorted(preloaded) == sorted(path.relative_to(PAGE).as_posix() for path in modules - {PAGE / "main.js"})
