@@ -161,6 +161,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _connection_failed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Notes what a peer did wrong in the log only: a traceback on the terminal would be of no use to anybody."""
+    if "transport" not in context:
+        loop.default_exception_handler(context)
+    else:
+        log.debug("studio: a connection ended: %s", context.get("message"), exc_info=context.get("exception"))
+
+
 def _check_certificate(remote: RemoteAccess) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(remote.certificate, remote.key)
@@ -229,6 +237,7 @@ class StudioServer:
             self._socket.close()
 
     async def _serve(self, stop: threading.Event, started: Callable[[], None]) -> None:
+        asyncio.get_running_loop().set_exception_handler(_connection_failed)
         serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
         while not self._server.started and not serving.done():
             await asyncio.sleep(0.01)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import logging
 import shutil
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from benchmarks.studio.hostile import PASSWORD, SECRET, Target, attack, make_certificate
 from rtface.cli.studio import remote_access
 from rtface.errors import UsageError
 from rtface.studio.context import Studio
@@ -23,18 +24,13 @@ from rtface.studio.folders import AllowedFolders
 from rtface.studio.password import IDLE_S, PasswordLogin
 from rtface.studio.server import StudioServer
 
-PASSWORD = "correct horse battery"
-
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> str:
     """CERT,KEY of a certificate that vouches for itself."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
-    folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-                    "-keyout", folder / "key.pem", "-out", folder / "cert.pem"], check=True, capture_output=True)
-    return f"{folder / 'cert.pem'},{folder / 'key.pem'}"
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
@@ -105,6 +101,32 @@ def test_log_in_and_out_in_the_browser(server: StudioServer, browser: Any) -> No
     page.get_by_label("Password").wait_for()
     other.get_by_label("Password").wait_for()
     context.close()
+
+
+@pytest.mark.slow
+def test_hostile_requests_get_nothing_by_tls(server: StudioServer, tmp_path: Path) -> None:
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "file").write_bytes(SECRET)
+    found = attack(Target.of(server, tls=True), tmp_path / "films", 300, 30)
+    assert not found["leaks"] and not found["unanswered"]
+    assert not set(found["statuses"]) - {"200", "206", "303", "400", "403", "404", "405", "413", "416", "none"}, found
+    assert found["statuses"]["403"] > 80 and found["statuses"]["none"] >= 30
+
+
+def test_broken_connections_write_nothing_to_the_terminal(server: StudioServer,
+                                                           caplog: pytest.LogCaptureFixture) -> None:
+    target = Target.of(server, tls=True)
+    for _ in range(3):
+        with target.connect() as client:
+            client.settimeout(5)
+            client.sendall(target.request("POST", "/api/about", "Transfer-Encoding: chunked"))
+            assert b" 403 " in client.recv(1 << 16)
+            client.sendall(b"zz\r\n")  # where a chunk's length belongs
+            while client.recv(1 << 16):
+                pass
+    assert target.ask(target.request("GET", "/login"), plain=True) == b""
+    assert ask(server, "GET", "/login")[0] == 200
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_wrong_passwords_have_to_wait(server: StudioServer) -> None:
