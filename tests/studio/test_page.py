@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from rtface.studio.server import PAGE, catalogue
+from tests.studio.conftest import RunningStudio
 
 VIEWS = ["films", "live", "queue", "engines", "health", "settings"]
 
@@ -17,6 +19,43 @@ def test_every_text_is_there_in_both_languages() -> None:
     assert catalogue()
     for key, text in catalogue().items():
         assert set(text) == {"en", "de"} and all(text.values()), key
+
+
+def messages(tree: ast.AST) -> set[str]:
+    """The texts that errors are made with, {} for each value in them."""
+    def text(node: ast.AST) -> str:
+        if isinstance(node, ast.JoinedStr):
+            return "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
+        return str(node.value) if isinstance(node, ast.Constant) else "{}"
+
+    errors = "UsageError", "InputMissing", "OutputError", "RtfaceError"
+    return {text(call.args[0]) for call in ast.walk(tree) if isinstance(call, ast.Call) and call.args
+            and isinstance(call.func, ast.Name) and call.func.id in errors}
+
+
+def test_errors_of_the_studio_are_in_both_languages() -> None:
+    start = {"server.py", "access.py"}  # of the command line, before there is a page
+    raised = {message for file in PAGE.parent.glob("*.py") if file.name not in start
+              for message in messages(ast.parse(file.read_text()))} - {"{}"}
+    known = {re.sub(r"\{\w+\}", "{}", text["en"]): text for key, text in catalogue().items()
+             if key.startswith("errors.")}
+    assert raised and not raised - set(known)
+    for text in known.values():
+        assert set(re.findall(r"\{(\w+)\}", text["en"])) == set(re.findall(r"\{(\w+)\}", text["de"])), text
+
+
+def test_errors_are_shown_in_the_page_s_language(page: Any, studio: RunningStudio) -> None:
+    page.evaluate("localStorage.setItem('language', 'de')")
+    page.reload()
+    said = page.evaluate("""async () => {
+        const { api } = await import("/page/lib/api.js");
+        const asked = [api.post("/api/films", { path: "/etc/passwd" }), api.post("/api/live/set", {}),
+                       api.get("/api/films/9/analysis")];
+        return Promise.all(asked.map((one) => one.catch((error) => error.message)));
+    }""")
+    assert said[0].startswith("/etc/passwd liegt außerhalb der Ordner, die dieses Studio benutzen darf")
+    assert said[1:] == ["es läuft kein Live-Lauf; einen starten",
+                        "dieser Film ist nicht mehr geöffnet; ihn noch einmal wählen"]
 
 
 def test_every_used_text_is_in_the_catalogue() -> None:

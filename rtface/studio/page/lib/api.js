@@ -1,4 +1,5 @@
 // Requests to the studio's server.
+import { translated } from "./text.js";
 
 /** A request that failed; `message` is fit to be shown. `lost` is true where the server did not answer at all. */
 export class ApiError extends Error {
@@ -19,14 +20,14 @@ async function request(method, path, body, { signal } = {}) {
     response = await fetch(path, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError("The rtface server does not answer; start it again with: rtface app", { lost: true });
+    throw new ApiError(translated("The rtface server does not answer; start it again with: rtface app"), { lost: true });
   }
   return response.ok ? response : fail(response);
 }
 
 async function fail(response) {
   const value = await response.json().catch(() => ({}));
-  throw new ApiError(value.error ?? `${response.status} ${response.statusText}`, { status: response.status, kind: value.kind });
+  throw new ApiError(value.error ? translated(value.error) : `${response.status} ${response.statusText}`, { status: response.status, kind: value.kind });
 }
 
 const json = async (response) => (await response).json();
@@ -49,12 +50,12 @@ export function upload(file, progress = () => {}, signal) {
     const sending = new XMLHttpRequest();
     sending.open("PUT", `/api/files/upload?name=${encodeURIComponent(file.name)}`);
     sending.upload.onprogress = (event) => progress(event.loaded / (event.total || 1));
-    sending.onerror = () => reject(new ApiError("The upload was interrupted; try again", { lost: true }));
+    sending.onerror = () => reject(new ApiError(translated("The upload was interrupted; try again"), { lost: true }));
     sending.onabort = () => reject(new DOMException("cancelled", "AbortError"));
     sending.onload = () => {
       const value = JSON.parse(sending.responseText || "{}");
       if (sending.status < 300) resolve(value.path);
-      else reject(new ApiError(value.error ?? sending.statusText, { status: sending.status, kind: value.kind }));
+      else reject(new ApiError(value.error ? translated(value.error) : sending.statusText, { status: sending.status, kind: value.kind }));
     };
     signal?.addEventListener("abort", () => sending.abort());
     sending.send(file);

@@ -28,6 +28,22 @@ export function t(key, values = {}) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
 }
 
+let patterns = null;
+
+/** A message of the server in the chosen language, where text/errors.json has it; else as it came. */
+export function translated(message) {
+  if (language === "en") return message;
+  patterns ??= Object.entries(catalogue).filter(([key]) => key.startsWith("errors.")).map(([key, { en }]) => {
+    const parts = en.split(/\{\w+\}/).map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+    return { key, names: [...en.matchAll(/\{(\w+)\}/g)].map(([, name]) => name), known: parts.join("").length, pattern: new RegExp(`^${parts.join("(.*?)")}$`, "s") };
+  }).sort((a, b) => b.known - a.known); // the most particular first
+  for (const { key, names, pattern } of patterns) {
+    const found = pattern.exec(message);
+    if (found) return t(key, Object.fromEntries(names.map((name, k) => [name, found[k + 1]])));
+  }
+  return message;
+}
+
 export const number = (value, digits = 0) =>
   new Intl.NumberFormat(language, { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(value);
 export const percent = (share, digits = 0) =>

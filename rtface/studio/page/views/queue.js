@@ -2,7 +2,7 @@
 import { api } from "../lib/api.js";
 import { h, replace } from "../lib/dom.js";
 import { on } from "../lib/events.js";
-import { clock, number, percent, t } from "../lib/text.js";
+import { clock, number, percent, t, translated } from "../lib/text.js";
 import { badge, button, confirm, emptyState, note } from "../lib/ui.js";
 import { mountResult } from "./queue/result.js";
 
@@ -49,7 +49,7 @@ function card(item, items, draw) {
     ["running", "paused", "interrupted"].includes(item.state) ? [
       h("progress", { max: 1, value: share, "aria-label": t("queue.progress") }),
       h("p", { class: "number quiet-text" }, `${percent(share)}${left}${fps}`)] : null,
-    item.message ? h("p", { class: item.state === "failed" ? "queue-message bad" : "queue-message" }, item.message) : null,
+    item.message ? h("p", { class: item.state === "failed" ? "queue-message bad" : "queue-message" }, translated(item.message)) : null,
     h("div", { class: "row" },
       item.state === "done" ? h("a", { class: "button small primary", href: `#/queue/${item.id}` }, t("queue.show")) : null,
       VERBS[item.state].map((verb) => button(t(`queue.${verb}`), async () => {

@@ -2,7 +2,7 @@
 import { api } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 import { on } from "../../lib/events.js";
-import { clock, percent, t } from "../../lib/text.js";
+import { clock, percent, t, translated } from "../../lib/text.js";
 import { badge, button, note, showError } from "../../lib/ui.js";
 
 /** Shows the analysis of film `id` in `root`; `seek(time)` moves the player, `told(result, { more, whole })`
@@ -30,7 +30,7 @@ export function mountAnalysis(root, id, seek, told) {
       pictures.clear();
       tell(value.result, true);
       replace(root, head, found(value.result, seek, pictures));
-    } else if (value.state === "failed") replace(root, head, note(value.error, "bad"), button(t("films.analyse_again"), () => act()));
+    } else if (value.state === "failed") replace(root, head, note(translated(value.error), "bad"), button(t("films.analyse_again"), () => act()));
     else if (value.state === "stopped") replace(root, head, h("p", {}, t("films.analysis_stopped")), button(t("films.analyse_again"), () => act()));
     else {
       if (!["none", "waiting", "running"].includes(shown)) replace(root, head, line, bar, stop, sofar);

@@ -2,7 +2,7 @@
 import { api } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 import { on } from "../../lib/events.js";
-import { t } from "../../lib/text.js";
+import { t, translated } from "../../lib/text.js";
 import { button, note, toast } from "../../lib/ui.js";
 
 /** Shows the sheet in `root`; `settings()` gives those of the whole film. Gives a function that ends this. */
@@ -23,7 +23,7 @@ export function mountSheet(root, id, settings) {
           button(t("health.copy"), async () => { await navigator.clipboard.writeText(result.command); toast(t("health.copied")); }, { kind: "small" })),
         h("div", { class: "row" }, h("a", { class: "button small", href: result.page }, t("films.sheet_page")), make(t("films.sheet_again"))));
     } else {
-      replace(root, head, h("p", { class: "quiet-text" }, t("films.sheet_hint")), state === "failed" ? note(error, "bad") : null, make(t("films.sheet_make")));
+      replace(root, head, h("p", { class: "quiet-text" }, t("films.sheet_hint")), state === "failed" ? note(translated(error), "bad") : null, make(t("films.sheet_make")));
     }
   }
   draw({ state: "none" });

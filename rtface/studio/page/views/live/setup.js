@@ -2,7 +2,7 @@
 import { api } from "../../lib/api.js";
 import { chooseFilm } from "../../lib/chooser.js";
 import { h, replace } from "../../lib/dom.js";
-import { t } from "../../lib/text.js";
+import { t, translated } from "../../lib/text.js";
 import { button, confirm, field, note, select, slider, toast } from "../../lib/ui.js";
 import { overlayList, stages } from "./overlays.js";
 import { personChoice } from "./persons.js";
@@ -32,7 +32,7 @@ export async function mountSetup(root, run, { changed }) {
   draw();
 
   function update(now) {
-    replace(error, now.state === "failed" ? note([h("p", {}, h("strong", {}, t("live.failed"))), h("p", {}, now.error)], "bad") :
+    replace(error, now.state === "failed" ? note([h("p", {}, h("strong", {}, t("live.failed"))), h("p", {}, translated(now.error))], "bad") :
       now.state === "ended" ? note(t("live.ended")) : null);
   }
   update(run);
