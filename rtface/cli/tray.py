@@ -36,6 +36,7 @@ def tray(
     continues).
     """
     from rtface.live.addresses import parse_address
+    from rtface.studio.catalogue import system_language
     from rtface.studio.live_run import LivePlan, LiveRun
     from rtface.tray.app import TrayApp
     from rtface.tray.camera_run import CameraRun
@@ -55,7 +56,7 @@ def tray(
 
     camera_run = CameraRun(lambda: LiveRun(plan), wait)
     words = [_windowless_python(), "-m", "rtface", "tray", camera, output, *(["--", *options] if options else [])]
-    app = TrayApp(camera_run, words, lambda line: console.say(line, "warning"), stop.event)
+    app = TrayApp(camera_run, words, lambda line: console.say(line, "warning"), stop.event, system_language())
     app.icon = make_icon(app.view(), console.say)
     camera_run.changed = app.refresh
     camera_run.begin()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
 import logging
 import socket
 import ssl
@@ -12,7 +11,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from functools import cache
 from http import HTTPStatus
 from importlib import import_module
 from pathlib import Path
@@ -30,6 +28,7 @@ from rtface._version import __version__
 from rtface.concurrency.threads import call_in_thread
 from rtface.errors import UsageError
 from rtface.studio.access import AccessControl, new_token
+from rtface.studio.catalogue import PAGE, catalogue
 from rtface.studio.context import Studio
 from rtface.studio.http import error_response, in_thread
 from rtface.studio.password import PasswordLogin
@@ -39,8 +38,6 @@ log = logging.getLogger("rtface")
 PORT = 8790
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 CONNECTIONS = 256
-PAGE = Path(__file__).with_name("page")
-"""Folder of the page's files."""
 _AREAS = (
     "engines",
     "files",
@@ -137,15 +134,6 @@ class _PageFiles(StaticFiles):
 
 async def _text(request: Request) -> Response:
     return JSONResponse(catalogue())
-
-
-@cache
-def catalogue() -> dict[str, dict[str, str]]:
-    """The page's texts by key, each in English ("en") and German ("de"), from all files of ``page/text``."""
-    texts: dict[str, dict[str, str]] = {}
-    for file in sorted((PAGE / "text").glob("*.json")):
-        texts |= {f"{file.stem}.{key}": value for key, value in json.loads(file.read_text("utf-8")).items()}
-    return texts
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

@@ -10,6 +10,7 @@ from textwrap import shorten
 
 from rtface.errors import OutputError, RtfaceError
 from rtface.live.control.browser import open_in_browser
+from rtface.studio.catalogue import catalogue
 from rtface.tray.autostart import set_start_at_login, starts_at_login
 from rtface.tray.camera_run import CameraRun
 from rtface.tray.view import IconState, MenuItem, TrayIcon, TrayView
@@ -59,13 +60,16 @@ class TrayApp:
         camera: not begun yet.
         words: the command line that starts this icon at login.
         say: gets errors of the menu's actions.
+        language: of the menu, "en" or "de".
 
     Attributes:
         stop: set by Quit.
         icon: gets every change of the view, once it is set.
     """
 
-    def __init__(self, camera: CameraRun, words: list[str], say: Callable[[str], None], stop: threading.Event) -> None:
+    def __init__(self, camera: CameraRun, words: list[str], say: Callable[[str], None], stop: threading.Event,
+                 language: str = "en") -> None:
+        self._language = language
         self._camera, self._words, self._say, self.stop = camera, words, say, stop
         self._studio = Studio()
         self._trouble = ""
@@ -75,16 +79,15 @@ class TrayApp:
         """What the icon shows now."""
         camera = self._camera
         state: IconState = "working" if camera.enabled else "off"
-        texts = {"starting": "the camera is starting", "asleep": "no program reads it: the camera is off",
-                 "running": "faces are enhanced" if camera.enabled else "faces are not enhanced",
-                 "failed": f"no picture: {camera.error}"}
+        title = self._text(camera.state if camera.state != "running" else "on" if camera.enabled else "off",
+                           why=camera.error)
         if camera.state in ("asleep", "failed"):
             state = camera.state
-        return TrayView(state, shorten(self._trouble or texts[camera.state], _TITLE, placeholder=" …"), (
-            MenuItem("Enhance faces", lambda: self._do(camera.toggle), checked=camera.enabled),
-            MenuItem("Open the studio", lambda: self._do(self._studio.open)),
-            MenuItem("Start with the computer", lambda: self._do(self._toggle_autostart), checked=starts_at_login()),
-            MenuItem("Quit", self.stop.set)))
+        return TrayView(state, shorten(self._trouble or title, _TITLE, placeholder=" …"), (
+            MenuItem(self._text("enhance"), lambda: self._do(camera.toggle), checked=camera.enabled),
+            MenuItem(self._text("studio"), lambda: self._do(self._studio.open)),
+            MenuItem(self._text("autostart"), lambda: self._do(self._toggle_autostart), checked=starts_at_login()),
+            MenuItem(self._text("quit"), self.stop.set)))
 
     def refresh(self) -> None:
         """Shows the view again; called after every change."""
@@ -95,6 +98,9 @@ class TrayApp:
         """Ends the camera's run and the studio."""
         self._studio.close()
         self._camera.close()
+
+    def _text(self, key: str, **values: str) -> str:
+        return catalogue()[f"tray.{key}"][self._language].format(**values)
 
     def _toggle_autostart(self) -> None:
         set_start_at_login(None if starts_at_login() else self._words)

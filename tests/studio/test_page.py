@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rtface.studio.server import PAGE, catalogue
+from rtface.studio.catalogue import PAGE, catalogue
 from tests.studio.conftest import RunningStudio
 
 VIEWS = ["films", "live", "queue", "engines", "health", "settings"]
@@ -47,6 +47,7 @@ def test_errors_of_the_studio_are_in_both_languages() -> None:
 def test_errors_are_shown_in_the_page_s_language(page: Any, studio: RunningStudio) -> None:
     page.evaluate("localStorage.setItem('language', 'de')")
     page.reload()
+    page.get_by_role("link", name="Filme").wait_for()
     said = page.evaluate("""async () => {
         const { api } = await import("/page/lib/api.js");
         const asked = [api.post("/api/films", { path: "/etc/passwd" }), api.post("/api/live/set", {}),

@@ -5,6 +5,7 @@ import urllib.request
 
 import pytest
 
+from rtface.studio.catalogue import system_language
 from rtface.tray import app as tray_app
 from rtface.tray.app import TrayApp
 
@@ -80,3 +81,22 @@ def test_a_menu_entry_that_fails_is_said(made, monkeypatch, tmp_path):
     (tmp_path / "autostart").unlink()
     choose(app, "Start with the computer")
     assert app.icon.views[-1].title == "faces are enhanced" and app.view().items[2].checked
+
+
+@pytest.mark.parametrize(("variables", "language"), [
+    ({"LANG": "de_DE.UTF-8"}, "de"), ({"LANG": "fr_FR.UTF-8"}, "en"), ({"LANG": "de_AT", "LC_ALL": "C.UTF-8"}, "en"),
+    ({"LC_MESSAGES": "de_CH.UTF-8", "LANG": "C"}, "de")])
+def test_the_language_is_the_desktop_s(monkeypatch, variables, language):
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert system_language() == language
+
+
+def test_the_menu_is_in_german_where_asked_for(made):
+    _, camera, said = made
+    app = TrayApp(camera, [], said.append, threading.Event(), "de")
+    camera.state, camera.error = "failed", "{camera}"
+    assert app.view().title == "kein Bild: {camera}"
+    assert [item.label for item in app.view().items][-1] == "Beenden"

@@ -2,6 +2,7 @@
 import { api } from "./api.js";
 
 let catalogue = {};
+let patterns = null; // of messages, made when one is first translated
 export const LANGUAGES = { en: "English", de: "Deutsch" };
 
 const stored = () => { try { return localStorage.getItem("language"); } catch { return null; } };
@@ -9,6 +10,7 @@ export let language = LANGUAGES[stored()] ? stored() : (navigator.language ?? "e
 
 export async function loadTexts() {
   catalogue = await api.get("/api/text");
+  patterns = null;
   document.documentElement.lang = language;
 }
 
@@ -27,8 +29,6 @@ export function t(key, values = {}) {
   if (text.includes("|") && "count" in values) text = text.split("|")[values.count === 1 ? 0 : 1];
   return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
 }
-
-let patterns = null;
 
 /** A message of the server in the chosen language, where text/errors.json has it; else as it came. */
 export function translated(message) {

@@ -1,0 +1,28 @@
+"""The texts of the studio and of the tray, in English and German: the files of ``page/text``."""
+
+from __future__ import annotations
+
+import json
+import locale
+import os
+from functools import cache
+from pathlib import Path
+
+PAGE = Path(__file__).with_name("page")
+"""Folder of the page's files."""
+_VARIABLES = "LC_ALL", "LC_MESSAGES", "LANG"
+
+
+@cache
+def catalogue() -> dict[str, dict[str, str]]:
+    """The texts by key, as "films.title", each in English ("en") and German ("de")."""
+    texts: dict[str, dict[str, str]] = {}
+    for file in sorted((PAGE / "text").glob("*.json")):
+        texts |= {f"{file.stem}.{key}": value for key, value in json.loads(file.read_text("utf-8")).items()}
+    return texts
+
+
+def system_language() -> str:
+    """The language that the desktop of this user is set to, where there are texts in it; else "en"."""
+    name = next((os.environ[name] for name in _VARIABLES if os.environ.get(name)), "") or locale.getlocale()[0] or ""
+    return "de" if name.lower().startswith(("de", "german")) else "en"
