@@ -46,7 +46,7 @@ def measured(program: str, path: Path, seconds: float, *more: str, tree: Path | 
         sender = subprocess.Popen([sys.executable, "-m", "benchmarks.live.sender", str(path), str(port), times,
                                    str(seconds + 30)])
         try:
-            _wait_for(port)
+            wait_for_listener(port)
             done = subprocess.run(
                 [sys.executable, "-m", f"benchmarks.live.{program}", f"tcp://127.0.0.1:{port}", times, str(count),
                  str(seconds), *more], capture_output=True, text=True, check=False, cwd=tree)
@@ -61,7 +61,7 @@ def measured(program: str, path: Path, seconds: float, *more: str, tree: Path | 
     return result
 
 
-def _wait_for(port: int) -> None:
+def wait_for_listener(port: int) -> None:
     """Until the sender listens, without taking its only connection."""
     for _ in range(200):
         listening = Path("/proc/net/tcp").read_text() if Path("/proc/net/tcp").exists() else ""

@@ -191,7 +191,9 @@ class StudioServer:
         self._studio, self.token, self._secure = studio, token or new_token(), remote is not None
         if remote is not None:
             _check_certificate(remote)
-        self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        # With the protocol named asyncio sends at once; else the end of a picture may wait 40 ms for an acknowledgement.
+        self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM,
+                                     socket.IPPROTO_TCP)
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind((host, port))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +139,18 @@ def test_a_websocket_ends_with_its_session(monkeypatch: pytest.MonkeyPatch) -> N
     asyncio.run(connect(str(token)))
     assert messages[-1] == {"type": "websocket.close", "code": 4403,
                             "reason": "log in first: the token of the session is missing"}
+
+
+def test_answers_are_sent_at_once(start_studio: Callable[[], RunningStudio], monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once: list[int] = []
+    set_option = socket.socket.setsockopt
+
+    def noted(self: socket.socket, level: int, name: int, *value: Any) -> None:
+        if (level, name) == (socket.IPPROTO_TCP, socket.TCP_NODELAY):
+            at_once.append(self.getsockname()[1])
+        set_option(self, level, name, *value)
+
+    monkeypatch.setattr(socket.socket, "setsockopt", noted)
+    studio = start_studio()
+    assert ask(studio, "GET", "/api/about")[0] == 200
+    assert studio.server.port in at_once

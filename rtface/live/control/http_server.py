@@ -200,6 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: LocalHttpServer  # pyright: ignore[reportIncompatibleVariableOverride]
     server_version = "rtface"
     sys_version = ""
+    disable_nagle_algorithm = True  # else the end of a picture may wait 40 ms for the peer's acknowledgement
 
     def setup(self) -> None:
         super().setup()
