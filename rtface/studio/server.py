@@ -191,7 +191,7 @@ class StudioServer:
         self._studio, self.token, self._secure = studio, token or new_token(), remote is not None
         if remote is not None:
             _check_certificate(remote)
-        # With the protocol named asyncio sends at once; else the end of a picture may wait 40 ms for an acknowledgement.
+        # Where the protocol is named, asyncio sends at once: else the end of a picture may wait 40 ms for the browser.
         self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM,
                                      socket.IPPROTO_TCP)
         try:
