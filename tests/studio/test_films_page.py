@@ -140,3 +140,19 @@ def test_persons_are_seen_before_the_analysis_ends(page: Any, studio: RunningStu
         studio.studio.events.publish("film/1/analysis", {"state": "done", "result": whole})
     assert kept.value.request.post_data_json["shots"] == [{"start_s": 0.0, "end_s": 1.2, "engine": "default"}]
     expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+
+
+def test_report_has_each_person_with_what_was_invented(page: Any) -> None:
+    track = {"id": 1, "person": "anna", "first_s": 0, "last_s": 2, "mean_width_px": 90, "frames": 50, "strength": 1}
+    tracks = [track | {"frames_corrected": 30, "invented": 0.1},
+              track | {"id": 2, "first_s": 5, "last_s": 6.5, "frames_corrected": 10, "invented": 0.2},
+              track | {"id": 3, "person": "P2", "frames_corrected": 0, "invented": None},
+              track | {"id": 4, "person": "unknown", "frames_corrected": 5, "invented": 0.5}]
+    page.route("**/api/queue/1/report", lambda route: route.fulfill(json={"treatments": tracks, "engines": {}}))
+    page.evaluate("""async () => {
+        const { reportCard } = await import("/page/views/queue/report.js");
+        document.querySelector("main").append(reportCard({ id: 1 }));
+    }""")
+    page.get_by_text("anna: seen for 0:03.5, corrected on 40 frames. Invented: 12.5%.").wait_for()
+    page.get_by_text("P2: seen for 0:02.0, corrected on 0 frames.", exact=True).wait_for()
+    assert page.get_by_text("unknown: ").count() == 0

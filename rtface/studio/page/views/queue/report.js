@@ -4,16 +4,32 @@ import { h, replace } from "../../lib/dom.js";
 import { clock, number, percent, t } from "../../lib/text.js";
 import { badge, button, note } from "../../lib/ui.js";
 
+/** Each person's tracks together: time, corrected frames, and the mean share of them that was invented. */
+function personsOf(tracks) {
+  const found = new Map();
+  for (const one of tracks) {
+    if (!one.person || one.person === "unknown") continue;
+    const sum = found.get(one.person) ?? { seconds: 0, corrected: 0, invented: 0, measured: 0 };
+    sum.seconds += one.last_s - one.first_s;
+    sum.corrected += one.frames_corrected;
+    if (one.invented !== null) { sum.invented += one.invented * one.frames_corrected; sum.measured += one.frames_corrected; }
+    found.set(one.person, sum);
+  }
+  return [...found].map(([name, sum]) => h("li", {}, t("queue.report_person", { name, time: clock(sum.seconds, true), frames: number(sum.corrected) }),
+    sum.measured ? ` ${t("queue.report_share", { share: percent(sum.invented / sum.measured, 1) })}` : null));
+}
+
 /** The card with the report of an item of the queue; hidden where its run wrote none. */
 export function reportCard({ id, started_at: started, ended_at: ended }) {
   const root = h("section", { class: "card stack", hidden: true, "aria-label": t("queue.report") });
   api.get(`/api/queue/${id}/report`).then((report) => {
     if (!report.treatments) return;
     root.hidden = false;
-    const corrected = report.treatments.filter((one) => one.frames_corrected);
+    const corrected = report.treatments.filter((one) => one.frames_corrected), persons = personsOf(report.treatments);
     replace(root, h("h2", {}, t("queue.report")),
       h("p", {}, t("queue.report_line", { faces: report.treatments.length, corrected: corrected.length, engines: Object.keys(report.engines ?? {}).join(", ") || "–" })),
       started && ended ? h("p", { class: "quiet-text" }, t("queue.report_time", { time: clock((new Date(ended) - new Date(started)) / 1000), version: report.rtface })) : null,
+      persons.length ? h("ul", {}, persons) : null,
       report.treatments.length ? h("div", { class: "table-scroll", tabindex: 0, role: "region", "aria-label": t("queue.report") }, h("table", {},
         h("thead", {}, h("tr", {}, ["track", "person", "from", "width"].map((key) => h("th", { scope: "col" }, t(`films.column_${key}`))),
           ["report_corrected", "report_strength", "report_invented"].map((key) => h("th", { scope: "col" }, t(`queue.${key}`))))),
