@@ -102,6 +102,10 @@ class FilmTasks:
         (folder := self._folder / str(number)).mkdir(exist_ok=True)
         return folder
 
+    def photos(self, number: int, label: str) -> tuple[Path, ...]:
+        """Photos of a person that the analysis has written so far, at most two."""
+        return tuple(sorted((self.folder(number) / "faces" / label).glob("*.png"))[:2])
+
     def analyse(self, number: int, path: Path) -> None:
         """Starts the analysis of a film."""
         photos = self.folder(number) / "faces"

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
-from rtface.analysis.treatment import VERSION
+from rtface.analysis.treatment import VERSION, Treatment
 from rtface.errors import OutputError, UsageError
 from rtface.jobs.fingerprint import fingerprint
 from rtface.options import Options, check
@@ -81,6 +81,12 @@ class FilmSettings:
             values["correct"] = "always" if person.get("on", True) else "never"
             values["strength"] = float(values.get("strength", 1.0)) * float(person.get("strength", 1.0))
         return Options.of(values)
+
+    def treatment_of(self, person: str) -> Treatment | None:
+        """What was set for a person; None for nothing."""
+        own = self.persons.get(person)
+        return None if own is None else Treatment(bool(own.get("on", True)), float(own.get("strength", 1.0)), None,
+                                                  ("set for this person",))
 
     def for_run(self, folder: Path, source: Path) -> Options:
         """The options of the whole run; lists of shots and persons are written to files in `folder`.

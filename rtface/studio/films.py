@@ -26,7 +26,7 @@ from rtface.studio import analysis
 from rtface.studio.analysis import FilmTasks
 from rtface.studio.context import Studio
 from rtface.studio.film_settings import FilmSettings, SettingsFolder
-from rtface.studio.frame_renderer import FrameRenderer, jpeg
+from rtface.studio.frame_renderer import FrameRenderer, PersonOnFrame, jpeg
 from rtface.studio.http import answers_errors, in_thread, json_body, number_of
 from rtface.studio.queue_runner import ensure_runner
 
@@ -130,15 +130,17 @@ def routes(studio: Studio) -> list[BaseRoute]:
     async def frame(request: Request) -> Response:
         film, query = films.get(request.path_params["id"]), request.query_params
         time = number_of(query.get("time", "0"), "time", 0, 1e7)
-        options = FilmSettings.of(_json(query.get("settings", "{}"))).at(
-            time, persons_at(tasks.analysis(film.id), time))
+        wanted, labels = FilmSettings.of(_json(query.get("settings", "{}"))), persons_at(tasks.analysis(film.id), time)
+        options = wanted.at(time, labels)
+        persons = tuple(PersonOnFrame(label, tasks.photos(film.id, label), wanted.treatment_of(label))
+                        for label in labels if len(labels) > 1)
         side = round(number_of(query.get("side", "1280"), "side", 64, SIDE))
         layer = query.get("layer", "after")
         if layer not in ("before", "after", "invented"):
             raise UsageError(f"layer is before, after or invented, not {layer[:40]}")
         if layer == "invented":
             options = replace(options, show="invented")
-        shown = await in_thread(lambda: films.renderer(film).render(time, side, options))
+        shown = await in_thread(lambda: films.renderer(film).render(time, side, options, persons))
         picture = await in_thread(jpeg, shown.before if layer == "before" else shown.after)
         return Response(picture, media_type="image/jpeg", headers={
             "cache-control": "no-store", "x-frame-time": f"{shown.time:.6f}", "x-faces": str(shown.faces),

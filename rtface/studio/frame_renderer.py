@@ -11,14 +11,18 @@ from time import perf_counter
 
 import cv2
 
+from rtface.analysis.treatment import Treatment
 from rtface.device.cpu.device import CpuDevice
 from rtface.errors import Closed, InputError, UsageError
-from rtface.frame import Bytes, Frame
+from rtface.frame import Bytes, Float32, Frame
 from rtface.media.image_read import read_image
 from rtface.options import Options
+from rtface.persons.gallery import Gallery
+from rtface.persons.recogniser import Embedder, PersonRecogniser
 from rtface.pipeline.build import engine_request, film_parts, open_film, open_runtime, segment_parts
 from rtface.pipeline.chain import bytes_of, find_faces, join_fields, split_fields
 from rtface.pipeline.invented import check_invented, measure_invented
+from rtface.pipeline.persons import embeddings_of
 from rtface.pipeline.show_invented import show_invented
 from rtface.pipeline.stills import is_image
 from rtface.pipeline.threads import Threads
@@ -53,6 +57,21 @@ class RenderedFrame:
     faces: int
 
 
+@dataclass(frozen=True, slots=True)
+class PersonOnFrame:
+    """A person whom the analysis found on a frame, beside others.
+
+    Attributes:
+        label: as the analysis has it.
+        photos: of the person's face.
+        treatment: what is done with it; None as with everybody else.
+    """
+
+    label: str
+    photos: tuple[Path, ...]
+    treatment: Treatment | None = None
+
+
 class FrameRenderer:
     """Renders frames of one film, or a still; one at a time, safe to call from several threads.
 
@@ -70,15 +89,19 @@ class FrameRenderer:
         self._closed = False
         self._at: float | None = None
         self._frames: list[Frame] = []
-        self._last: tuple[float, int, Options, RenderedFrame] | None = None
+        self._last: tuple[float, int, Options, tuple[PersonOnFrame, ...], RenderedFrame] | None = None
+        self._embed: Embedder | None = None
+        self._known: dict[tuple[Path, ...], list[Float32]] = {}
 
-    def render(self, time: float, side: int, options: Options) -> RenderedFrame:
+    def render(self, time: float, side: int, options: Options,
+               persons: tuple[PersonOnFrame, ...] = ()) -> RenderedFrame:
         """The frame that is shown at a time.
 
         Args:
             time: seconds from the beginning of the film.
             side: longest side of the pictures in pixels, at most.
             options: of the run.
+            persons: those on the frame, where they are treated differently; their faces are told apart by photos.
 
         Raises:
             InputError: the film cannot be read there.
@@ -88,8 +111,8 @@ class FrameRenderer:
         with self._lock:
             if self._closed:
                 raise Closed(f"{self._path.name}: another film was opened meanwhile; choose this one again")
-            if self._last is not None and self._last[:3] == (time, side, options):
-                return self._last[3]
+            if self._last is not None and self._last[:4] == (time, side, options, persons):
+                return self._last[4]
             began = perf_counter()
             runtime = self._runtime(options)
             assert self._tracker is not None
@@ -98,7 +121,10 @@ class FrameRenderer:
             shown = self._frames[-1]
             before = runtime.device.view(shown).thumbnail(side)[0]
             stats, after = Stats(), before
+            recogniser = self._recogniser(persons, self._tracker, stats)
             parts = segment_parts(runtime, self._tracker, options, stats)
+            parts.enhance.use_persons(recogniser)
+            parts.enhance.tracks.by_person = {one.label.lower(): one.treatment for one in persons if one.treatment}
             check_invented(options, shown.color.transfer)
             measure_invented(parts, options)
             copies = (replace(frame, image=copy_image(frame.image)) for frame in self._frames)
@@ -111,7 +137,7 @@ class FrameRenderer:
                 if isinstance(item, Frame) and item.pts == shown.pts:
                     after, faces = runtime.device.view(item).thumbnail(side)[0], len(item.faces)
             result = RenderedFrame(shown.time, before, after, perf_counter() - began, faces)
-            self._last = (time, side, options, result)
+            self._last = (time, side, options, persons, result)
             return result
 
     def close(self) -> None:
@@ -123,6 +149,25 @@ class FrameRenderer:
             self._runtimes.clear()
             self._frames, self._last, self._at = [], None, None
             self._stack.close()
+
+    def _recogniser(self, persons: tuple[PersonOnFrame, ...], tracker: Tracker, stats: Stats
+                    ) -> PersonRecogniser | None:
+        """What tells the persons apart; None where none is treated differently. Persons without a usable photo stay
+        unknown."""
+        if not any(one.treatment for one in persons):
+            return None
+        if self._embed is None:
+            from rtface.persons.network import PersonNetwork  # loads OpenVINO
+
+            self._embed = PersonNetwork()
+        for one in persons:
+            if one.photos not in self._known:
+                try:
+                    self._known[one.photos] = embeddings_of(one.label, one.photos, tracker, self._embed)
+                except InputError:
+                    self._known[one.photos] = []
+        return PersonRecogniser(self._embed, Gallery({
+            one.label: found for one in persons if (found := self._known[one.photos])}, several=False), stats)
 
     def _runtime(self, options: Options) -> Runtime:
         """The loaded engine of these options; it and the tracker are opened where they are not yet."""

@@ -5,16 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
 import rtface
+from rtface.analysis.treatment import Treatment
 from rtface.errors import Closed, InputError
+from rtface.frame import Bytes, Float32
 from rtface.options import Options
-from rtface.studio.frame_renderer import FrameRenderer
+from rtface.studio.frame_renderer import FrameRenderer, PersonOnFrame
+from tests.persons.made import ANNA, BEN, at
 from tests.studio.films import make_film
 
-pytest.importorskip("skimage")
+astronaut = pytest.importorskip("skimage.data").astronaut
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
@@ -49,5 +53,47 @@ def test_time_beyond_the_end_is_said(tmp_path: Path) -> None:
     try:
         with pytest.raises(InputError, match="no frame at 50"):
             renderer.render(50.0, 320, Options(engine="rtface-s"))
+    finally:
+        renderer.close()
+
+
+class ByColour:
+    """Stands in for the network that recognises persons: the red face is one person, the blue one another."""
+
+    def __call__(self, chip: Bytes) -> Float32:
+        red, _, blue = chip.reshape(-1, 3).mean(0)
+        return at(ANNA if red > blue else BEN, 0.05)
+
+
+def test_persons_on_one_frame_are_treated_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtface.persons.network.PersonNetwork", ByColour)
+    face = cv2.resize(np.asarray(astronaut()[:256, 100:356]), (128, 128), interpolation=cv2.INTER_AREA)
+    face = cv2.resize(face, (256, 256), interpolation=cv2.INTER_CUBIC).astype(float)
+    tints = {"P1": np.array([1.0, 0.6, 0.5]), "P2": np.array([0.4, 0.6, 1.0])}
+    people = {label: np.asarray(face * tint, np.uint8) for label, tint in tints.items()}
+    photos = {label: tmp_path / f"{label}.png" for label in people}
+    for label, image in people.items():
+        cv2.imwrite(str(photos[label]), image[..., ::-1])
+    film, wide = tmp_path / "film.mp4", np.hstack([people["P1"], people["P2"]])
+    with av.open(str(film), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "10", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 512, 256, "yuv420p"
+        for _ in range(15):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(wide, format="rgb24")))
+        container.mux(stream.encode(None))
+    renderer, options = FrameRenderer(film), Options(engine="rtface-s", correct="always")
+    off, less = Treatment(False, 0.0, None, ()), Treatment(True, 0.5, None, ())
+
+    def changes(p1: Treatment | None, p2: Treatment | None) -> tuple[float, float]:
+        shown = renderer.render(0.48, 512, options, tuple(
+            PersonOnFrame(label, (photos[label],), treatment) for label, treatment in (("P1", p1), ("P2", p2))))
+        change = np.abs(shown.after.astype(float) - shown.before)
+        return float(change[:, :256].mean()), float(change[:, 256:].mean())
+
+    try:
+        left, right = changes(None, None)
+        assert min(left, right) > 0.05
+        assert changes(off, None) == pytest.approx((0.0, right), rel=0.1, abs=0.005)
+        assert changes(None, less) == pytest.approx((left, 0.5 * right), rel=0.25)
     finally:
         renderer.close()

@@ -1,7 +1,7 @@
 // The controls of a film: settings for the whole film, for the shot and for the persons that are shown now.
 import { h, replace } from "../../lib/dom.js";
 import { clock, t } from "../../lib/text.js";
-import { button, note, select, slider } from "../../lib/ui.js";
+import { button, select, slider } from "../../lib/ui.js";
 import { change } from "../../lib/undo.js";
 
 export const DEFAULTS = { engine: "default", strength: 1, fidelity: 1, colour: "lock", region: "face", grain: "match", damage: "none" };
@@ -87,8 +87,7 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
 
   function drawPersons(labels) {
     replace(personPart, h("h2", {}, t("films.persons")),
-      labels.length ? labels.map((label) => person(label)) : h("p", { class: "quiet-text" }, t("films.no_persons")),
-      labels.length > 1 ? note(t("films.persons_note")) : null);
+      labels.length ? labels.map((label) => person(label)) : h("p", { class: "quiet-text" }, t("films.no_persons")));
   }
 
   function person(label) {
