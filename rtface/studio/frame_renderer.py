@@ -59,7 +59,7 @@ class RenderedFrame:
 
 @dataclass(frozen=True, slots=True)
 class PersonOnFrame:
-    """A person whom the analysis found on a frame, beside others.
+    """One of several persons whom the analysis found on a frame.
 
     Attributes:
         label: as the analysis has it.
@@ -101,7 +101,7 @@ class FrameRenderer:
             time: seconds from the beginning of the film.
             side: longest side of the pictures in pixels, at most.
             options: of the run.
-            persons: those on the frame, where they are treated differently; their faces are told apart by photos.
+            persons: those on the frame, where they are treated differently; photos say which face is whose.
 
         Raises:
             InputError: the film cannot be read there.
