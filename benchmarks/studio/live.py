@@ -1,10 +1,11 @@
 """What the studio's page costs a live run: processor time and dropped frames, with a viewer and without, by turns.
 
-    python -m benchmarks.studio.live FILM [--seconds 20] [--rounds 3] [--sharp]
+    python -m benchmarks.studio.live FILM [--seconds 20] [--rounds 3] [--sharp] [--moved]
 
 FILM is played at its pace into nothing by `rtface run --control`, and a viewer reads the preview through the studio's
-server as the page does. Prints JSON: processor time of the run and of the server as a share of one core, the difference
-that the viewer makes, pictures a second, latency and drops. The browser is not counted.
+server as the page does while its wipe rests in the middle (`--moved`: while the wipe is moved). FILM lasts ten seconds
+longer than a round. Prints JSON: processor time of the run and of the server as a share of one core, the difference that
+the viewer makes, pictures a second, latency and drops. The browser is not counted.
 """
 
 from __future__ import annotations
@@ -49,14 +50,15 @@ class Client:
             return json.load(answer)
 
 
-def look(client: Client, sharp: bool, stop: threading.Event, seen: list[int]) -> None:
-    """Reads the preview until `stop`, and counts pictures."""
-    with client.open("GET", f"/api/live/preview?sharp={int(sharp)}") as answer:
+def look(client: Client, query: str, stop: threading.Event, seen: list[int], own: list[float]) -> None:
+    """Reads the preview until `stop`, and counts pictures, and the seconds of processor time that this took."""
+    with client.open("GET", f"/api/live/preview?{query}") as answer:
         while not stop.is_set():
             seen[0] += answer.read1(1 << 16).count(b"Content-Length")
+            own[0] = time.thread_time()
 
 
-def measure(client: Client, film: Path, seconds: float, viewer: bool, sharp: bool) -> dict[str, float]:
+def measure(client: Client, film: Path, seconds: float, viewer: bool, query: str) -> dict[str, float]:
     """One run of so many seconds, after two to warm up."""
     started: list[int] = []
     popen = live_run.subprocess.Popen
@@ -67,17 +69,19 @@ def measure(client: Client, film: Path, seconds: float, viewer: bool, sharp: boo
         live_run.subprocess.Popen = popen
     while client.json("GET", "/api/live")["state"] != "running":
         time.sleep(0.2)
-    stop, seen, watching = threading.Event(), [0], None
+    stop, seen, reader, watching = threading.Event(), [0], [0.0], None
     if viewer:
-        watching = threading.Thread(target=look, args=(client, sharp, stop, seen))
+        watching = threading.Thread(target=look, args=(client, query, stop, seen, reader))
         watching.start()
     time.sleep(2.0)
-    began, own, run, pictures = time.monotonic(), time.process_time(), processor_s(started[0]), seen[0]
+    began, own, run, pictures = time.monotonic(), time.process_time() - reader[0], processor_s(started[0]), seen[0]
     time.sleep(seconds)
     passed = time.monotonic() - began
-    found = {"run": (processor_s(started[0]) - run) / passed, "server": (time.process_time() - own) / passed,
+    found = {"run": (processor_s(started[0]) - run) / passed, "server": (time.process_time() - reader[0] - own) / passed,
              "pictures_s": (seen[0] - pictures) / passed}
     status = client.json("GET", "/api/live")["status"]
+    if status is None:
+        raise SystemExit(f"{film} ended before the round did; give a longer one, or fewer --seconds")
     stop.set()
     if watching is not None:
         watching.join()
@@ -92,7 +96,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sharp", action="store_true")
+    parser.add_argument("--moved", action="store_true")
     asked = parser.parse_args()
+    query = f"sharp={int(asked.sharp)}" + ("" if asked.moved else "&from=0.46&to=0.54")
     with tempfile.TemporaryDirectory() as folder:
         server = StudioServer(Studio(AllowedFolders([asked.film.resolve().parent, Path(folder)]), Path(folder)), port=0)
         stop, ready = threading.Event(), threading.Event()
@@ -103,7 +109,7 @@ def main() -> None:
         try:
             for number in range(2 * asked.rounds):
                 viewer = number % 2 == 1
-                rows[viewer].append(measure(Client(server), asked.film.resolve(), asked.seconds, viewer, asked.sharp))
+                rows[viewer].append(measure(Client(server), asked.film.resolve(), asked.seconds, viewer, query))
         finally:
             stop.set()
             serving.join()

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -75,7 +76,8 @@ def routes(studio: Studio) -> list[BaseRoute]:
     async def preview(request: Request) -> Response:
         while (port := live.running().port) is None:  # it is starting
             await asyncio.sleep(0.1)
-        return await _preview(port, sharp=request.query_params.get("sharp") == "1")
+        return await _preview(port, urlencode({key: request.query_params[key] for key in ("sharp", "from", "to")
+                                               if key in request.query_params}))
 
     async def presets(request: Request) -> Response:
         if request.method == "PUT":
@@ -156,19 +158,20 @@ def _devices() -> dict[str, Any]:
             "overlays": [{"name": name, "help": described(name)} for name in sorted(plugins.installed("stage"))]}
 
 
-async def _preview(port: int, *, sharp: bool) -> Response:
-    """The preview of a run's control server, passed on as it comes."""
+async def _preview(port: int, query: str) -> Response:
+    """The preview of a run's control server, passed on as it comes; UsageError where the run refuses."""
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=_PIECE)
-        writer.write(f"GET /preview.mjpeg?sharp={int(sharp)} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+        writer.write(f"GET /preview.mjpeg?{query} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
         raise InputMissing("the live run has ended; start it again") from None
     kind = next((line.partition(":")[2].strip() for line in head.split("\r\n")
                  if line.lower().startswith("content-type:")), "")
     if not kind.startswith("multipart/"):
+        refused = json.loads(await reader.read())
         writer.close()
-        raise UsageError("four previews of this run are open, which is the most; close one")
+        raise UsageError(refused["error"])
 
     async def pieces() -> AsyncIterator[bytes]:
         try:

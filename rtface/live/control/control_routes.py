@@ -12,7 +12,7 @@ from typing import Any
 
 from rtface.errors import InputMissing, RtfaceError, UsageError
 from rtface.live.control.http_server import HttpError, HttpRequest, HttpResponse, Routes, json_response
-from rtface.live.control.preview import Preview
+from rtface.live.control.preview import Pair, Preview
 from rtface.live.controls import LiveControls
 from rtface.live.persons_in_view import PersonsInView
 from rtface.util.text import brief
@@ -49,8 +49,8 @@ def control_routes(controls: LiveControls, status: Callable[[], dict[str, Any]],
     def frames(request: HttpRequest) -> HttpResponse:
         if preview is None:
             raise HttpError(HTTPStatus.NOT_FOUND, "this run has no preview")
-        images = preview.watch(sharp=request.values.get("sharp") == "1")
-        return HttpResponse(_mjpeg(images), f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
+        pairs = preview.watch(sharp=request.values.get("sharp") == "1", wipe=_wipe(request.values))
+        return HttpResponse(_mjpeg(pairs), f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
 
     return {
         **(_person_routes(controls, persons) if persons else {}),
@@ -120,14 +120,24 @@ def _number(name: str, value: object) -> float:
         raise UsageError(f"{name} is a number, not {brief(value, 40)}") from None
 
 
-def _mjpeg(images: Generator[bytes]) -> Generator[bytes]:
-    with closing(images):
-        for jpeg in images:
-            if not jpeg:
+def _wipe(values: dict[str, Any]) -> tuple[float, float]:
+    """Between which shares of the width a viewer's wipe stands: ``from`` and ``to``, everywhere without them."""
+    start, end = (_number(key, values.get(key, absent)) for key, absent in (("from", 0.0), ("to", 1.0)))
+    if not 0.0 <= start <= end <= 1.0:
+        raise UsageError("from and to are shares of the width, with 0 ≤ from ≤ to ≤ 1")
+    return start, end
+
+
+def _mjpeg(pairs: Generator[Pair | None]) -> Generator[bytes]:
+    with closing(pairs):
+        for pair in pairs:
+            if pair is None:
                 yield b""
                 continue
-            head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
-            yield head.encode() + jpeg + b"\r\n"
+            start, end = pair.wipe
+            head = (f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nX-Wipe: {start:.6f} {end:.6f}\r\n"
+                    f"Content-Length: {len(pair.jpeg)}\r\n\r\n")
+            yield head.encode() + pair.jpeg + b"\r\n"
 
 
 @lru_cache(maxsize=1)

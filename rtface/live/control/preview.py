@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Generator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -25,14 +26,30 @@ _QUALITY = 80
 # A frame is sent again after this time without a new one, so that a viewer who left is noticed; an empty one where
 # there was none yet.
 AGAIN_S = 2.0
+_BLOCK = 16
+"""Columns in a block of JPEG: a block has parts of one frame only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A frame before and after, for a wipe: left of its line before is seen, right of it after.
+
+    Attributes:
+        jpeg: left the columns of before from 0 to `wipe[1]` of the width, right those of after from `wipe[0]` to 1.
+        wipe: between which shares of the width the line may stand; (0, 1) where both frames are whole.
+    """
+
+    jpeg: bytes
+    wipe: tuple[float, float]
 
 
 class Preview:
-    """Pairs of the untouched and the finished frame, as JPEG.
+    """Pairs of the untouched and the finished frame.
 
     The loop keeps a copy of the untouched frame where one is `wanted`, which is 30 times a second at most and only
     while there are viewers, and gives both to `show`. Scaling and JPEG are done on a thread that has only ever the
-    newest pair. While a viewer asks for sharp pictures all get these, larger and fewer.
+    newest pair. While a viewer asks for sharp pictures all get these, larger and fewer. All get the same pairs, wide
+    enough for the wipe of each.
 
     Args:
         clock: monotonic time in seconds.
@@ -42,19 +59,21 @@ class Preview:
     def __init__(self, clock: Callable[[], float] = time.monotonic,
                  pairs: Mailbox[tuple[Frame, Frame]] | None = None) -> None:
         self._clock = clock
-        self._viewers = self._sharp = 0
+        self._wipes: list[tuple[float, float]] = []  # one of each viewer
+        self._sharp = 0
         self._due = 0.0
         self._pairs = pairs or Mailbox[tuple[Frame, Frame]]()
-        self._jpegs = PairEncoder()
+        self._encode = PairEncoder()
         self._changed = threading.Condition()
-        self._jpeg, self._number = b"", 0
+        self._pair: Pair | None = None
+        self._number = 0
         self._closed = False
         self._thread: threading.Thread | None = None
 
     @property
     def wanted(self) -> bool:
         """Whether there are viewers, and it is time for another frame."""
-        return self._viewers > 0 and self._clock() >= self._due
+        return bool(self._wipes) and self._clock() >= self._due
 
     def show(self, before: Frame, after: Frame) -> None:
         """Takes an untouched and a finished frame, whose samples must not change any more."""
@@ -63,17 +82,17 @@ class Preview:
             self._due = max(self._due + period, self._clock() - period)
             self._pairs.put((before, after))
 
-    def watch(self, *, sharp: bool = False) -> Generator[bytes]:
-        """JPEG after JPEG, before on the left, after on the right, as they become ready until `close`; b"" every two
-        seconds before the first.
+    def watch(self, *, sharp: bool = False, wipe: tuple[float, float] = (0.0, 1.0)) -> Generator[Pair | None]:
+        """Pair after pair as they become ready until `close`; None every two seconds before the first.
 
         Args:
-            sharp: halves of up to 1280 pixels, ten times a second, instead of 640 and 30.
+            sharp: frames of up to 1280 pixels, ten times a second, instead of 640 and 30.
+            wipe: between which shares of the width the viewer's wipe will stand: what is not seen then is not sent.
         """
         with self._changed:
             if self._closed:
                 return
-            self._viewers += 1
+            self._wipes.append(wipe)
             self._sharp += sharp
             if self._thread is None:
                 self._thread = start_thread("preview", self._make)
@@ -84,11 +103,11 @@ class Preview:
                     self._changed.wait_for(lambda: self._closed or self._number != seen, AGAIN_S)  # noqa: B023
                     if self._closed:
                         return
-                    seen, jpeg = self._number, self._jpeg
-                yield jpeg
+                    seen, pair = self._number, self._pair
+                yield pair
         finally:
             with self._changed:
-                self._viewers -= 1
+                self._wipes.remove(wipe)
                 self._sharp -= sharp
 
     def close(self) -> None:
@@ -102,27 +121,45 @@ class Preview:
 
     def _make(self) -> None:
         for before, after in self._pairs:
-            jpeg = self._jpegs(before, after, SHARP_SIDE if self._sharp else SIDE)
             with self._changed:
-                self._jpeg, self._number = jpeg, self._number + 1
+                wipes = self._wipes or [(0.0, 1.0)]
+                wipe = min(start for start, _ in wipes), max(end for _, end in wipes)
+            pair = self._encode(before, after, SHARP_SIDE if self._sharp else SIDE, wipe)
+            with self._changed:
+                self._pair, self._number = pair, self._number + 1
                 self._changed.notify_all()
 
 
 class PairEncoder:
     """Two frames side by side as one JPEG. They are scaled as they are stored, and only the small ones become RGB: half
-    the time of scaling RGB."""
+    the time of scaling RGB. One follows the other into memory that is kept: mapping new memory took as long as all the
+    rest."""
 
     def __init__(self) -> None:
         self._scaler, self._swscale = VideoReformatter(), Swscale()
+        self._bgr = np.empty((0, 0, 3), np.uint8)
 
-    def __call__(self, before: Frame, after: Frame, side: int) -> bytes:
-        """JPEG of both frames with the longer side of each ≤ `side`, upright; the second is scaled to the first."""
-        left, right = (self._small(frame, side) for frame in (before, after))
-        if left.shape != right.shape:
-            right = np.asarray(cv2.resize(right, left.shape[1::-1], interpolation=cv2.INTER_AREA), np.uint8)
-        pair = cv2.cvtColor(np.concatenate([left, right], axis=1), cv2.COLOR_RGB2BGR)
-        _, data = cv2.imencode(".jpg", pair, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-        return data.tobytes()
+    def __call__(self, before: Frame, after: Frame, side: int, wipe: tuple[float, float] = (0.0, 1.0)) -> Pair:
+        """Both frames with the longer side of each ≤ `side`, upright; the second is scaled to the first.
+
+        Args:
+            wipe: as `Pair.wipe`, which is at least as wide.
+        """
+        left = self._small(before, side)
+        height, width = left.shape[:2]
+        start = math.floor(wipe[0] * width / _BLOCK) * _BLOCK
+        end = min(width, math.ceil(wipe[1] * width / _BLOCK) * _BLOCK)
+        shape = height, end + width - start, 3
+        if self._bgr.shape != shape:
+            self._bgr = np.empty(shape, np.uint8)
+        _store_bgr(left[:, :end], self._bgr[:, :end])
+        del left
+        right = self._small(after, side)
+        if right.shape[:2] != (height, width):
+            right = np.asarray(cv2.resize(right, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        _store_bgr(right[:, start:], self._bgr[:, end:])
+        _, data = cv2.imencode(".jpg", self._bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+        return Pair(data.tobytes(), (start / width, end / width))
 
     def _small(self, frame: Frame, side: int) -> Bytes:
         image, view = frame.image, CpuView(frame, self._swscale)
@@ -132,3 +169,8 @@ class PairEncoder:
             image = self._scaler.reformat(image, width, height, interpolation="AREA", threads=1)
             view = CpuView(replace(frame, image=image), self._swscale)
         return view.thumbnail(side)[0]
+
+
+def _store_bgr(rgb: Bytes, target: Bytes) -> None:
+    if target.size:  # the line of the wipe can stand at the edge
+        cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR, target)

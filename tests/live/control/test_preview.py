@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import json
 import threading
+from contextlib import closing, contextmanager
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -32,14 +34,17 @@ def frame(value, pts=0, size=(320, 180), **more):
     return Frame(image, pts, Fraction(1, 1_000_000), color=Color("bt601"), **more)
 
 
-def shown(jpeg):
+def shown(pair):
+    return decoded(pair.jpeg)
+
+
+def decoded(jpeg):
     return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
 
 
-def looked_at(preview, first=40, then=200, sharp=False, **more):
-    """What one viewer sees."""
-    watching = preview.watch(sharp=sharp)
-
+@contextmanager
+def shows(preview, first=40, then=200, **more):
+    """Shows a pair every 10 ms, and closes the preview."""
     def loop():
         for pts in range(500):
             preview.show(frame(first, pts, **more), frame(then, pts, **more))
@@ -50,12 +55,17 @@ def looked_at(preview, first=40, then=200, sharp=False, **more):
     thread = threading.Thread(target=loop)
     thread.start()
     try:
-        return shown(next(watching))
+        yield
     finally:
         done.set()
         thread.join()
-        watching.close()
         preview.close()
+
+
+def looked_at(preview, sharp=False, **more):
+    """What one viewer sees."""
+    with closing(preview.watch(sharp=sharp)) as watching, shows(preview, **more):
+        return shown(next(watching))
 
 
 def test_before_is_left_and_after_is_right():
@@ -64,6 +74,26 @@ def test_before_is_left_and_after_is_right():
     left, right = found[:, :310].mean(), found[:, 330:].mean()
     assert left == pytest.approx((40 - 16) * 255 / 219, abs=3)
     assert right == pytest.approx((200 - 16) * 255 / 219, abs=3)
+
+
+@pytest.mark.parametrize(("wipes", "start", "end"), [
+    ([(0.48, 0.52)], 144, 176), ([(0.48, 0.52), (0.1, 0.3)], 32, 176), ([(0.5, 0.5), (0.0, 1.0)], 0, 320),
+    ([(0.0, 0.0)], 0, 0), ([(1.0, 1.0)], 320, 320),
+])
+def test_columns_that_no_wipe_shows_are_not_sent(wipes, start, end):
+    preview = Preview()
+    viewers = [preview.watch(wipe=wipe) for wipe in wipes]
+    with shows(preview):
+        for viewer in (*viewers, viewers[0]):
+            next(viewer)
+        pair = next(viewers[0])  # its making began when all viewers were there
+        for viewer in viewers:
+            viewer.close()
+    assert pair.wipe == (start / 320, end / 320)
+    found = shown(pair).mean(axis=(0, 2))
+    assert found.shape == (end + 320 - start,)
+    assert found[:end] == pytest.approx((40 - 16) * 255 / 219, abs=3)  # up to the column where after begins
+    assert found[end:] == pytest.approx((200 - 16) * 255 / 219, abs=3)
 
 
 def test_a_side_has_at_most_640_pixels_and_stands_upright():
@@ -93,7 +123,7 @@ def test_at_most_thirty_previews_a_second_at_every_rate(monkeypatch):
     pairs.close()  # hands every pair back at once
     preview = Preview(clock, pairs)
     watching = preview.watch()
-    assert next(watching) == b""
+    assert next(watching) is None
     for rate, expected in ((60, 30), (30, 30), (25, 25), (10, 10)):
         wanted = 0
         for pts in range(4 * rate):
@@ -154,10 +184,11 @@ def test_the_stream_is_motion_jpeg_and_its_end_frees_the_viewer():
         pass
     for _ in range(3):
         show()
-        head = [answer.fp.readline() for _ in range(4)]
+        head = [answer.fp.readline() for _ in range(5)]
         assert head[0] == b"--rtface-picture\r\n"
-        size = int(head[2].split()[1])
-        assert shown(answer.fp.read(size)).shape == (180, 640, 3)
+        assert head[2] == b"X-Wipe: 0.000000 1.000000\r\n"
+        size = int(head[3].split()[1])
+        assert decoded(answer.fp.read(size)).shape == (180, 640, 3)
         assert answer.fp.readline() == b"\r\n"
     answer.close()
     connection.close()
@@ -168,6 +199,23 @@ def test_the_stream_is_motion_jpeg_and_its_end_frees_the_viewer():
     preview.close()
     server.close()
     assert list(preview.watch()) == []
+
+
+@pytest.mark.parametrize("query", ["from=0.6&to=0.4", "from=-0.1", "to=1.1", "to=nan", "from=left"])
+def test_a_wipe_outside_the_frame_is_refused(query):
+    preview = Preview()
+    server = LocalHttpServer(control_routes(LiveControls(), dict, preview), port=0, option="--control")
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    try:
+        connection.request("GET", f"/preview.mjpeg?{query}")
+        answer = connection.getresponse()
+        assert answer.status == 400
+        assert json.loads(answer.read())["error"].startswith(("from ", "to is a number"))
+        assert not preview.wanted
+    finally:
+        connection.close()
+        preview.close()
+        server.close()
 
 
 def test_a_slate_pairs_with_the_last_frame_of_the_same_time():

@@ -1,6 +1,6 @@
-// Reads the preview of a live run: JPEGs one after the other, each with before on the left and after on the right.
+// Reads the preview of a live run: JPEGs one after the other, each with before on the left and after on the right, as far as a wipe shows them.
 
-const HEAD = /Content-Length: (\d+)\r\n\r\n/;
+const HEAD = /X-Wipe: ([\d.]+) ([\d.]+)\r\nContent-Length: (\d+)\r\n\r\n/;
 
 function joined(a, b) {
   const all = new Uint8Array(a.length + b.length);
@@ -9,7 +9,10 @@ function joined(a, b) {
   return all;
 }
 
-/** Calls `shown(bitmap)` with the newest pair until `signal` ends it; pictures that came meanwhile are left out. */
+/**
+ * Calls `shown(bitmap, from, to)` with the newest pair until `signal` ends it; pictures that came meanwhile are left out. The bitmap has the columns of before up to
+ * `to` of the width, then those of after from `from` on: the line of a wipe can stand between.
+ */
 export async function watchPreview(path, shown, signal) {
   while (!signal.aborted) {
     try {
@@ -38,14 +41,14 @@ async function readPairs(path, shown, signal) {
       for (;;) {
         const head = HEAD.exec(String.fromCharCode(...held.subarray(0, 200)));
         if (!head) break;
-        const from = head.index + head[0].length, to = from + Number(head[1]);
-        if (held.length < to) break;
-        newest = held.slice(from, to);
-        held = held.slice(to + 2);
+        const start = head.index + head[0].length, end = start + Number(head[3]);
+        if (held.length < end) break;
+        newest = { jpeg: held.slice(start, end), from: Number(head[1]), to: Number(head[2]) };
+        held = held.slice(end + 2);
       }
       if (!newest) continue;
-      const pair = await createImageBitmap(new Blob([newest], { type: "image/jpeg" }));
-      shown(pair);
+      const pair = await createImageBitmap(new Blob([newest.jpeg], { type: "image/jpeg" }));
+      shown(pair, newest.from, newest.to);
       pair.close();
     }
   } finally {

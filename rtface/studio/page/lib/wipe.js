@@ -7,16 +7,18 @@ const picture = (label) => h("img", { alt: t(label), draggable: "false" });
 /**
  * A wipe of two images, or of two other elements of one size. `show(before, after)` takes two image URLs and shows both at the same moment; `set(share)` moves the line;
  * `only(name)` shows "before" or "after" alone until `only(null)`; `zoom(factor)` 0 fits, 1 is a pixel for a pixel.
+ * `moved(share)` is called with where the line should stand; it stands as near as the pictures reach, which `reach(from, to)` says.
  */
-export function wipe(before = picture("app.wipe_before"), after = picture("app.wipe_after")) {
+export function wipe(before = picture("app.wipe_before"), after = picture("app.wipe_after"), moved = () => {}) {
   const line = h("div", { class: "wipe-line", role: "slider", tabindex: 0, "aria-label": t("app.wipe"), "aria-valuemin": 0, "aria-valuemax": 100 });
   const labels = [h("span", { class: "wipe-label left" }, t("app.wipe_before")), h("span", { class: "wipe-label right" }, t("app.wipe_after"))];
   const pictures = h("div", { class: "wipe-pictures" }, after, before, line, labels);
   const element = h("div", { class: "wipe" }, pictures);
-  let share = 0.5, factor = 0, alone = null, current = 0;
+  let share = 0.5, factor = 0, alone = null, current = 0, reached = [0, 1];
 
+  const wanted = () => (alone === "before" ? 1 : alone === "after" ? 0 : share);
   function draw() {
-    const shown = alone === "before" ? 1 : alone === "after" ? 0 : share;
+    const shown = Math.min(reached[1], Math.max(reached[0], wanted()));
     before.style.clipPath = `inset(0 ${(1 - shown) * 100}% 0 0)`;
     line.style.left = `${shown * 100}%`;
     line.hidden = alone !== null;
@@ -28,7 +30,8 @@ export function wipe(before = picture("app.wipe_before"), after = picture("app.w
     element.classList.toggle("zoomed", factor > 0);
   }
 
-  const set = (value) => { share = Math.min(1, Math.max(0, value)); draw(); };
+  const placed = () => { draw(); moved(wanted()); };
+  const set = (value) => { share = Math.min(1, Math.max(0, value)); placed(); };
   const move = (event) => {
     const box = pictures.getBoundingClientRect();
     set((event.clientX - box.left) / box.width);
@@ -57,7 +60,8 @@ export function wipe(before = picture("app.wipe_before"), after = picture("app.w
     draw();
   }
   draw();
-  return { element, show, set, get share() { return share; }, only(name) { alone = name; draw(); },
+  return { element, show, set, get share() { return share; }, only(name) { alone = name; placed(); },
+    reach(from, to) { if (from !== reached[0] || to !== reached[1]) { reached = [from, to]; draw(); } },
     zoom(value) { // the middle of what is seen stays in the middle
       const middle = (start, seen, all) => (start + seen / 2) / Math.max(1, all);
       const [x, y] = factor ? [middle(element.scrollLeft, element.clientWidth, element.scrollWidth), middle(element.scrollTop, element.clientHeight, element.scrollHeight)] : [0.5, 0.5];

@@ -12,6 +12,8 @@ import { personsInView } from "./in_view.js";
 import { chosenOf, overlayList, stages } from "./overlays.js";
 import { personChoice } from "./persons.js";
 
+const AROUND = 0.04, SETTLED_MS = 2000; // while the wipe rests, the pictures are sent only as far as they are seen, and so much of the width more
+
 const LATENCY = [["p50", "--good", []], ["p95", "--warn", [6, 3]], ["p99", "--bad", [2, 3]]];
 
 const shortened = (address) => (address.startsWith("null:") ? t("live.nowhere") : /^([/\\]|[A-Za-z]:\\)/.test(address) && !address.startsWith("/dev/") ? address.split(/[\\/]/).pop() : address);
@@ -19,28 +21,37 @@ const shortened = (address) => (address.startsWith("null:") ? t("live.nowhere") 
 export async function mountMonitor(root, run, { changed }) {
   forget();
   const pictures = ["before", "after"].map((name) => h("canvas", { role: "img", "aria-label": t(`app.wipe_${name}`), width: 16, height: 9 }));
-  const player = wipe(...pictures);
+  const player = wipe(...pictures, moved);
   const ending = new AbortController();
   let pairs = 0;
-  function show(pair) {
-    const width = pair.width / 2;
+  function show(pair, from, to) {
+    const width = Math.round(pair.width / (1 + to - from)), { height } = pair, end = Math.round(to * width), start = Math.round(from * width);
     pictures.forEach((canvas, k) => {
-      if (canvas.width !== width || canvas.height !== pair.height) {
-        Object.assign(canvas, { width, height: pair.height });
-        player.element.style.setProperty("--aspect", `${width} / ${pair.height}`);
+      if (canvas.width !== width || canvas.height !== height) {
+        Object.assign(canvas, { width, height });
+        player.element.style.setProperty("--aspect", `${width} / ${height}`);
       }
-      canvas.getContext("2d").drawImage(pair, -k * width, 0);
+      const [source, target, columns] = k ? [end, start, width - start] : [0, 0, end];
+      if (columns) canvas.getContext("2d").drawImage(pair, source, 0, columns, height, target, 0, columns, height);
     });
+    player.reach(from, to);
     player.element.dataset.pairs = ++pairs;
   }
-  let watching = null;
-  function watch(sharp) {
+  let watching = null, sharp = false, range = [], settling = 0;
+  function watch(from, to) {
+    range = [from, to];
     watching?.abort();
     watching = new AbortController();
-    watchPreview(`/api/live/preview?sharp=${Number(sharp)}`, show, watching.signal);
+    watchPreview(`/api/live/preview?${new URLSearchParams({ sharp: Number(sharp), from, to })}`, show, watching.signal);
   }
-  watch(false);
-  const sharper = check(t("live.sharp"), false, watch);
+  const rest = (line) => watch(Math.max(0, line - AROUND), Math.min(1, line + AROUND));
+  function moved(line) {
+    clearTimeout(settling);
+    settling = setTimeout(() => rest(line), SETTLED_MS);
+    if (line < range[0] || line > range[1]) watch(0, 1);
+  }
+  rest(player.share);
+  const sharper = check(t("live.sharp"), sharp, (value) => { sharp = value; watch(...range); });
 
   const values = { enabled: true, strength: 1, light: 0, cpu_budget: 1 };
   async function send(name, value) {
@@ -121,5 +132,5 @@ export async function mountMonitor(root, run, { changed }) {
   addEventListener("keyup", (event) => { if (event.key === "b") player.only(null); }, { signal: ending.signal });
   draw();
   update(run);
-  return { end() { ending.abort(); watching.abort(); endKeys(); }, update };
+  return { end() { clearTimeout(settling); ending.abort(); watching.abort(); endKeys(); }, update };
 }
