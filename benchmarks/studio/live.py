@@ -4,8 +4,8 @@
 
 FILM is played at its pace into nothing by `rtface run --control`, and a viewer reads the preview through the studio's
 server as the page does while its wipe rests in the middle (`--moved`: while the wipe is moved). FILM lasts ten seconds
-longer than a round. Prints JSON: processor time of the run and of the server as a share of one core, the difference that
-the viewer makes, pictures a second, latency and drops. The browser is not counted.
+longer than a round. Prints JSON: processor time of the run and of the server as a share of one core, the difference
+that the viewer makes, pictures a second, latency and drops. The browser is not counted.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def measure(client: Client, film: Path, seconds: float, viewer: bool, query: str
     began, own, run, pictures = time.monotonic(), time.process_time() - reader[0], processor_s(started[0]), seen[0]
     time.sleep(seconds)
     passed = time.monotonic() - began
-    found = {"run": (processor_s(started[0]) - run) / passed, "server": (time.process_time() - reader[0] - own) / passed,
-             "pictures_s": (seen[0] - pictures) / passed}
+    found = {"run": (processor_s(started[0]) - run) / passed,
+             "server": (time.process_time() - reader[0] - own) / passed, "pictures_s": (seen[0] - pictures) / passed}
     status = client.json("GET", "/api/live")["status"]
     if status is None:
         raise SystemExit(f"{film} ended before the round did; give a longer one, or fewer --seconds")
