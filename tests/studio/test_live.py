@@ -184,6 +184,13 @@ def test_live_view_shows_and_changes_a_run(page: Any, studio: RunningStudio, fil
     page.get_by_label("Enhance", exact=True).select_option("anna")
     page.get_by_role("button", name="Start", exact=True).click()
     page.locator(".wipe[data-pairs]").wait_for(timeout=30_000)
+    for key, place in (("Home", "0%"), ("End", "100%"), ("Home", "0%")):
+        page.get_by_role("slider", name="Wipe between before and after").press(key)
+        expect(page.locator(".wipe-line")).to_have_attribute("style", f"left: {place};")
+    page.locator("h1").click()
+    page.keyboard.down("b")  # only before, over the whole width
+    expect(page.get_by_role("img", name="Before")).to_have_css("clip-path", "inset(0px 0% 0px 0px)")
+    page.keyboard.up("b")
     assert until(studio, "running")["settings"]["faces"] == "anna"
     page.get_by_label("Enhance", exact=True).select_option("all")
     page.get_by_role("button", name="Apply").last.click()

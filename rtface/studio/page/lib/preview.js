@@ -48,7 +48,7 @@ async function readPairs(path, shown, signal) {
       }
       if (!newest) continue;
       const pair = await createImageBitmap(new Blob([newest.jpeg], { type: "image/jpeg" }));
-      shown(pair, newest.from, newest.to);
+      if (!signal.aborted) shown(pair, newest.from, newest.to);
       pair.close();
     }
   } finally {
