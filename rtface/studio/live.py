@@ -27,7 +27,7 @@ from rtface.util.files import write_atomically
 from rtface.util.paths import data_dir
 
 _POLL_S = 0.5
-_PIECE = 16 * 1024
+_PIECE = 32 * 1024
 """Bytes of the preview that wait here, at most: a page that reads slowly gets fewer pictures, not older ones."""
 _NO_RUN = {"state": "none"}
 
