@@ -25,8 +25,8 @@ from skimage import data
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # What a user installs; others are in extras, skimage is the demo's.
-REQUIRED = {"numpy", "av", "cv2", "openvino", "platformdirs", "typer", "tifffile", "pyvirtualcam", "prometheus_client",
-            "starlette", "uvicorn"}
+REQUIRED = {"numpy", "av", "cv2", "openvino", "platformdirs", "typer", "simplejpeg", "tifffile", "pyvirtualcam",
+            "prometheus_client", "starlette", "uvicorn"}
 OPTIONAL = {"onnxruntime", "opentimelineio", "distributed", "mediapipe", "skimage", "cuda", "onnx", "tensorrt",
             "tensorrt_rtx_bindings", "cryptography", "dbus_fast", "pystray", "PIL"}
 

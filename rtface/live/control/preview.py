@@ -6,17 +6,16 @@ import math
 import threading
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
-from av.video.reformatter import VideoReformatter
+import simplejpeg
 
 from rtface.concurrency import Mailbox
 from rtface.concurrency.threads import start_thread
-from rtface.device.cpu.device import CpuView
 from rtface.device.cpu.swscale import Swscale
-from rtface.frame import Bytes, Frame
+from rtface.frame import Frame
+from rtface.live.control.jpeg_planes import jpeg_planes, jpeg_size
 
 FPS, SIDE = 30.0, 640
 """Pairs a second, and the longer side of each half in pixels, at most: every frame of a call."""
@@ -131,13 +130,12 @@ class Preview:
 
 
 class PairEncoder:
-    """Two frames side by side as one JPEG. They are scaled as they are stored, and only the small ones become RGB: half
-    the time of scaling RGB. One follows the other into memory that is kept: mapping new memory took as long as all the
+    """Two frames side by side as one JPEG. The memory of its planes is kept: mapping new memory took as long as all the
     rest."""
 
     def __init__(self) -> None:
-        self._scaler, self._swscale = VideoReformatter(), Swscale()
-        self._bgr = np.empty((0, 0, 3), np.uint8)
+        self._swscale = Swscale()
+        self._planes = [np.empty((0, 0), np.uint8)] * 3
 
     def __call__(self, before: Frame, after: Frame, side: int, wipe: tuple[float, float] = (0.0, 1.0)) -> Pair:
         """Both frames with the longer side of each ≤ `side`, upright; the second is scaled to the first.
@@ -145,32 +143,15 @@ class PairEncoder:
         Args:
             wipe: as `Pair.wipe`, which is at least as wide.
         """
-        left = self._small(before, side)
-        height, width = left.shape[:2]
+        width, _ = size = jpeg_size(before, side)
         start = math.floor(wipe[0] * width / _BLOCK) * _BLOCK
         end = min(width, math.ceil(wipe[1] * width / _BLOCK) * _BLOCK)
-        shape = height, end + width - start, 3
-        if self._bgr.shape != shape:
-            self._bgr = np.empty(shape, np.uint8)
-        _store_bgr(left[:, :end], self._bgr[:, :end])
-        del left
-        right = self._small(after, side)
-        if right.shape[:2] != (height, width):
-            right = np.asarray(cv2.resize(right, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-        _store_bgr(right[:, start:], self._bgr[:, end:])
-        _, data = cv2.imencode(".jpg", self._bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-        return Pair(data.tobytes(), (start / width, end / width))
-
-    def _small(self, frame: Frame, side: int) -> Bytes:
-        image, view = frame.image, CpuView(frame, self._swscale)
-        scale = side / max(view.width, view.height)
-        if scale < 1.0:
-            width, height = (max(2, round(length * scale)) for length in (image.width, image.height))
-            image = self._scaler.reformat(image, width, height, interpolation="AREA", threads=1)
-            view = CpuView(replace(frame, image=image), self._swscale)
-        return view.thumbnail(side)[0]
-
-
-def _store_bgr(rgb: Bytes, target: Bytes) -> None:
-    if target.size:  # the line of the wipe can stand at the edge
-        cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR, target)
+        left = jpeg_planes(before, size, (0, end), self._swscale)
+        right = jpeg_planes(after, size, (start, width), self._swscale)
+        for number, halves in enumerate(zip(left, right, strict=True)):
+            shape = halves[0].shape[0], halves[0].shape[1] + halves[1].shape[1]
+            if self._planes[number].shape != shape:
+                self._planes[number] = np.empty(shape, np.uint8)
+            np.concatenate(halves, axis=1, out=self._planes[number])
+        jpeg = simplejpeg.encode_jpeg_yuv_planes(*self._planes, quality=_QUALITY)
+        return Pair(jpeg, (start / width, end / width))
