@@ -147,7 +147,8 @@ class LiveMonitor:
         control = 0 if options.control is None and options.preview else options.control
         routes: dict[int, Routes] = {}
         if control is not None:
-            routes[control] = control_routes(live.controls, live.status.snapshot, live.filters.preview, live.persons)
+            routes[control] = control_routes(live.controls, live.status.snapshot, live.filters.preview, live.persons,
+                                             live.stages, os.environ.pop("RTFACE_CONTROL_KEY", ""))
         if options.metrics is not None:
             routes[options.metrics] = {**routes.get(options.metrics, {}), **metrics_routes(live.status)}
         addresses: dict[int, str] = {}

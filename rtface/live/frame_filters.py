@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 from rtface.frame import Face, Frame
@@ -18,7 +19,7 @@ class FrameFilters:
     Attributes:
         preview: before and after in a browser.
         light: brightening of dark frames.
-        stages: the user's stages.
+        stages: the user's stages; `use` puts others in their place.
 
     Raises:
         UsageError, MissingComponent: a stage that does not exist, cannot be loaded or does not know an option.
@@ -27,6 +28,7 @@ class FrameFilters:
     def __init__(self, options: Options, stats: Stats) -> None:
         self.preview = Preview()
         self._before: Frame | None = None
+        self._at_work = threading.Lock()  # while stages draw
         self.light = Brightening()
         self.stages = runner.Stages.open(options.stages, stats, live=True, commercial_use=options.commercial_use)
 
@@ -39,6 +41,12 @@ class FrameFilters:
     def hides(self) -> bool:
         """Whether a stage hides something: a frame on which `after` fails must not be shown."""
         return self.stages.hides
+
+    def use(self, stages: runner.Stages) -> None:
+        """Has these stages draw from the next frame on; those that are not among them are closed."""
+        with self._at_work:
+            old, self.stages = self.stages, stages
+        old.close(keep=stages.stages)
 
     def before(self, frame: Frame, light: float | None, faces: tuple[Face, ...]) -> Frame:
         """A frame from the source, brightened; with a copy of the original where a stage or the preview needs it.
@@ -53,7 +61,8 @@ class FrameFilters:
 
     def after(self, frame: Frame) -> Frame:
         """The enhanced frame, with the stages applied; with the original as long as the preview needs it."""
-        done = self.stages.process(frame)
+        with self._at_work:
+            done = self.stages.process(frame)
         return replace(done, before=frame.before) if self.preview.wanted else done
 
     def shown(self, frame: Frame) -> None:

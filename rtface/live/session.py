@@ -29,8 +29,10 @@ from rtface.live.output_scheduler import OutputScheduler
 from rtface.live.persons_in_view import PersonsInView
 from rtface.live.protocols import Endpoint, LiveSink, LiveSource, SoundFormat, SoundPacket, SoundSource
 from rtface.live.sign_recordings import RecordingSigner
+from rtface.live.sinks.record_sink import RecordSink
 from rtface.live.slate import Slate
 from rtface.live.sound_gap_filler import SoundGapFiller
+from rtface.live.stage_changer import StageChanger
 from rtface.media.outputs import OutputPath, check_outputs
 from rtface.options import Options
 from rtface.persons.recogniser import PersonRecogniser
@@ -116,6 +118,7 @@ class LiveSession:
         loop, enhance, scheduler: the steps.
         governor: how faces are done under load.
         filters: brightening, stages, preview.
+        stages: changes the stages.
         persons: those in view, where they are recognised.
         status: state and figures for the status line and the control endpoint.
 
@@ -169,6 +172,8 @@ class LiveSession:
         self.persons = PersonsInView(persons, recognise, self.controls)
         self.filters = FrameFilters(options, stats)
         self.filters.stages.watch(tracker, options.tracker)
+        self.stages = StageChanger(self.filters, tracker, options,
+                                   recorded=any(isinstance(sink, RecordSink) for sink in ends.sinks))
         closing.callback(self.filters.close)
         source, *sinks = ends.names or [end.described for end in (ends.source, *ends.sinks)]
         self.status = LiveStatus(stats, self.controls, source=(source, ends.source), delay=delay,

@@ -130,6 +130,40 @@ def described(name: str) -> str:
     return "\n".join(lines)
 
 
+def option_facts(name: str) -> list[dict[str, Any]]:
+    """The options of a stage, for forms: "name", "help", "kind" ("number", "flag", "words", "file" or "text"), "words"
+    (those that are accepted), "default" as a user would write it, and "needed". Raises as `make_stage`."""
+    facts: list[dict[str, Any]] = []
+    for key, field in _options(load_stage(name)).items():
+        needed, check = field.default is dataclasses.MISSING, field.metadata.get("check")
+        words, default = list(getattr(check, "words", ())), None if needed else field.default
+        kind = ("flag" if isinstance(default, bool) else "words" if words else "file" if check is v.path else
+                "number" if isinstance(default, int | float) else "text")
+        facts.append({"name": key, "help": _help(field), "kind": kind, "words": words, "needed": needed,
+                      "default": _shown(default)})
+    return facts
+
+
+def file_options(text: str) -> dict[str, str]:
+    """The options of a ``--stage`` that name a file, by key.
+
+    Raises:
+        UsageError: the stage is not installed by that name, or the text cannot be read.
+    """
+    spec = Spec.parse(text)
+    if spec.name not in (names := sorted(plugins.installed("stage"))):
+        raise UsageError(f"{spec.name[:40]}: there is no such overlay; there is {', '.join(names) or 'none'}")
+    files = {one["name"] for one in option_facts(spec.name) if one["kind"] == "file"}
+    return {key: value for key, value in (spec.values or {}).items()
+            if key in files or (key == "template" and "." in value)}
+
+
+def check_without_files(text: str) -> None:
+    """Raises UsageError for a stage that reads a file that it names, or that is not installed."""
+    for key, value in file_options(text).items():
+        raise UsageError(f"{key}={value[:60]}: a stage that reads a file has to be given when the run starts")
+
+
 def _options(kind: Any) -> dict[str, dataclasses.Field[Any]]:
     if not dataclasses.is_dataclass(kind):
         return {}

@@ -51,12 +51,21 @@ class _Active:
 class Stages:
     """All stages of a run, in the order in which they were asked for; those that need the frame as it came go first.
 
+    Args:
+        stages: with their names.
+        stats: gets "stage NAME" (seconds) and `stage_faults`.
+        run: what `Stage.begin` gets.
+        begun: those of `stages` that have begun already; where another fails, they stay open.
+
     Attributes:
         names: of all, "label 2" for the second label.
+        specs: from which `open` made them.
     """
 
-    def __init__(self, stages: Sequence[tuple[str, Stage]], stats: Stats, run: Run | None = None) -> None:
+    def __init__(self, stages: Sequence[tuple[str, Stage]], stats: Stats, run: Run | None = None,
+                 begun: Sequence[Stage] = ()) -> None:
         run = run or Run()
+        self.specs: tuple[str, ...] = ()
         self._stats = stats
         self._all: list[_Active] = []
         for place, (name, stage) in enumerate(stages):
@@ -69,13 +78,13 @@ class Stages:
             try:
                 one.hides = bool(getattr(one.stage, "hides", Stage.hides))
                 one.needs_before = bool(getattr(one.stage, "needs_before", Stage.needs_before))
-                if (begin := getattr(one.stage, "begin", None)) is not None:
+                if not _among(one.stage, begun) and (begin := getattr(one.stage, "begin", None)) is not None:
                     begin(run)
             except KeyboardInterrupt:
-                self.close()
+                self.close(keep=begun)
                 raise
             except BaseException as error:
-                self.close()
+                self.close(keep=begun)
                 raise UsageError(f"the stage {one.name} cannot begin: {reason(error)}") from error
         # What puts the untouched frame back comes first: it must not lift a veil.
         self._at_work.sort(key=lambda one: not one.needs_before)
@@ -98,10 +107,28 @@ class Stages:
             MissingComponent: a stage cannot be loaded.
         """
         begun = origin if origin is not None else time.monotonic() if live else 0.0
-        parsed = [Spec.parse(text) for text in specs]
-        for spec in parsed if commercial_use else ():
-            check_commercial_use(spec.name, "leave it out, or --commercial-use")
-        return cls([(spec.name, make_stage(spec)) for spec in parsed], stats, Run(live, begun, begins))
+        made = cls(_made(specs, {}, commercial_use=commercial_use), stats, Run(live, begun, begins))
+        made.specs = tuple(specs)
+        return made
+
+    def changed(self, specs: Sequence[str], *, commercial_use: bool = False) -> Stages:
+        """Other stages for the same live run, which begins now for those that are new. A stage whose text stays the
+        same is taken over with what it remembers, so that a face that it covers stays covered. Afterwards close these
+        with ``close(keep=changed.stages)``.
+
+        Raises:
+            as `open`; these are as they were then.
+        """
+        kept = dict(zip(self.specs, self.stages, strict=True))
+        made = Stages(_made(specs, kept, commercial_use=commercial_use), self._stats, Run(True, time.monotonic()),
+                      begun=self.stages)
+        made.specs = tuple(specs)
+        return made
+
+    @property
+    def stages(self) -> list[Stage]:
+        """All, in the order of `names`."""
+        return [one.stage for one in self._all]
 
     @property
     def needs_before(self) -> bool:
@@ -164,6 +191,8 @@ class Stages:
         return replace(frame, before=None)
 
     def _through(self, one: _Active, frame: Frame) -> Frame:
+        if one.needs_before and frame.before is None:
+            return _hidden(frame) if one.hides else frame  # it came before the stage was switched on
         if not frame.tracked and one.hides:
             self._stats.warn(f"stage {one.name} untracked", f"a frame is blurred as a whole for the stage {one.name}, "
                              "because its faces are not known: tracking failed, or live is late")
@@ -215,10 +244,11 @@ class Stages:
             _close(one)
         return frame
 
-    def close(self) -> None:
-        """Closes every stage; safe to call twice."""
+    def close(self, keep: Sequence[Stage] = ()) -> None:
+        """Closes every stage but those of `keep`; safe to call twice."""
         for one in self._at_work:
-            _close(one)
+            if not _among(one.stage, keep):
+                _close(one)
         self._all, self._at_work = [], []
 
 
@@ -262,6 +292,18 @@ def _memory(frame: Frame) -> list[Any]:
     form = layout(frame.image.format.name)
     assert form is not None
     return list(planes(frame.image, form).values())
+
+
+def _made(specs: Sequence[str], kept: dict[str, Stage], *, commercial_use: bool) -> list[tuple[str, Stage]]:
+    """Stages by name; those of `kept`, by text, are taken from there, each once."""
+    parsed, left = [(text, Spec.parse(text)) for text in specs], dict(kept)
+    for _, spec in parsed if commercial_use else ():
+        check_commercial_use(spec.name, "leave it out, or --commercial-use")
+    return [(spec.name, left.pop(text) if text in left else make_stage(spec)) for text, spec in parsed]
+
+
+def _among(stage: Stage, others: Sequence[Stage]) -> bool:
+    return any(stage is other for other in others)
 
 
 def _close(one: _Active) -> None:

@@ -23,7 +23,8 @@ from rtface.util.paths import data_dir
 
 OPTIONS = ("engine", "strength", "fidelity", "colour", "region", "grain", "damage", "correct")
 """The options of a run that the page sets for the whole film."""
-_SHOT = ("start_s", "end_s", "on", "strength", "engine")
+_SHOT_OPTIONS = ("strength", "engine", "colour")
+_SHOT = ("start_s", "end_s", "on", *_SHOT_OPTIONS)
 _PERSON = ("on", "strength")
 _MOST = 5000
 """Shots, and persons, at most."""
@@ -35,7 +36,8 @@ class FilmSettings:
 
     Attributes:
         run: options for the whole film that differ from the defaults.
-        shots: tables with "start_s" and "end_s" and some of "on", "strength", "engine"; in order, without overlap.
+        shots: tables with "start_s" and "end_s" and some of "on", "strength", "engine", "colour"; in order, without
+            overlap.
         persons: by label (P1, P2, …) tables with "on" (true without), and "strength", a factor.
     """
 
@@ -74,7 +76,7 @@ class FilmSettings:
         values = dict(self.run)
         for shot in self.shots:
             if shot["start_s"] - 1e-4 <= time < shot["end_s"] - 1e-4:
-                values |= {key: shot[key] for key in ("strength", "engine") if key in shot}
+                values |= {key: shot[key] for key in _SHOT_OPTIONS if key in shot}
                 if "on" in shot:
                     values["correct"] = "always" if shot["on"] else "never"
         if len(persons) == 1 and (person := self.persons.get(persons[0])):
@@ -109,12 +111,12 @@ class FilmSettings:
     def _csv(self) -> str:
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
-        table.writerow(("start", "end", "strength", "engine", "correct"))
+        table.writerow(("start", "end", *_SHOT_OPTIONS, "correct"))
         for shot in self.shots:
             if _sets_something(shot):
                 correct = {True: "always", False: "never", None: ""}[shot.get("on")]
-                table.writerow((f"{shot['start_s']:.6f}", f"{shot['end_s']:.6f}", shot.get("strength", ""),
-                                shot.get("engine", ""), correct))
+                table.writerow((f"{shot['start_s']:.6f}", f"{shot['end_s']:.6f}",
+                                *(shot.get(key, "") for key in _SHOT_OPTIONS), correct))
         return text.getvalue()
 
 
@@ -177,7 +179,7 @@ def _checked(key: str, value: object, where: str) -> object:
 
 
 def _sets_something(shot: Mapping[str, Any]) -> bool:
-    return any(key in shot for key in ("on", "strength", "engine"))
+    return any(key in shot for key in ("on", *_SHOT_OPTIONS))
 
 
 def _written(path: Path, text: str) -> Path:

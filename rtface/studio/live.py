@@ -19,7 +19,7 @@ from rtface.errors import InputMissing, OutputError, UsageError
 from rtface.live.addresses import parse_address
 from rtface.live.devices.listing import devices
 from rtface.redaction import shown
-from rtface.stages.options import described
+from rtface.stages.options import described, option_facts
 from rtface.studio.context import Studio
 from rtface.studio.http import answers_errors, in_thread, json_body
 from rtface.studio.live_run import LiveRun, live_options, plan_live_run
@@ -60,6 +60,10 @@ def routes(studio: Studio) -> list[BaseRoute]:
         body = await json_body(request)
         return JSONResponse(await in_thread(live.running().set, body.get("name"), body.get("value")))
 
+    async def overlays(request: Request) -> Response:
+        stages = (await json_body(request)).get("stages")
+        return JSONResponse({"stages": await in_thread(live.running().set_overlays, studio.folders, stages)})
+
     async def recognise(request: Request) -> Response:
         return JSONResponse({"persons": await in_thread(live.running().recognise)})
 
@@ -92,6 +96,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
             Route("/api/live/restart", answers_errors(restart), methods=["POST"]),
             Route("/api/live/stop", answers_errors(stop), methods=["POST"]),
             Route("/api/live/set", answers_errors(change), methods=["POST"]),
+            Route("/api/live/overlays", answers_errors(overlays), methods=["POST"]),
             Route("/api/live/persons", answers_errors(recognise), methods=["POST"]),
             Route("/api/live/person", answers_errors(person), methods=["POST"]),
             Route("/api/live/face", answers_errors(face)),
@@ -153,9 +158,10 @@ class _Live:
 
 
 def _devices() -> dict[str, Any]:
-    """Cameras and virtual cameras, and the overlays that are installed, each with its help."""
+    """Cameras and virtual cameras, and the overlays that are installed, each with its options."""
     return {"devices": [device.to_json() for device in devices()],
-            "overlays": [{"name": name, "help": described(name)} for name in sorted(plugins.installed("stage"))]}
+            "overlays": [{"name": name, "help": described(name).partition("\n")[0].removeprefix(f"{name}: "),
+                          "options": option_facts(name)} for name in sorted(plugins.installed("stage"))]}
 
 
 async def _preview(port: int, query: str) -> Response:

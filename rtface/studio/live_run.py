@@ -6,21 +6,21 @@ import http.client
 import json
 import os
 import re
+import secrets
 import subprocess
 import sys
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
-from rtface import plugins
 from rtface.concurrency.threads import start_thread
 from rtface.errors import InputMissing, UsageError
 from rtface.live.addresses import LIVE_SCHEMES, LiveAddress, check_addresses, is_live, parse_address
 from rtface.options import Options, person_photos
 from rtface.redaction import redacted
-from rtface.stages.options import Spec
+from rtface.stages.options import file_options
 from rtface.studio.folders import AllowedFolders
 
 SETTINGS = ("engine", "strength", "light", "cpu_budget", "faces", "person", "stages", "also")
@@ -28,8 +28,6 @@ SETTINGS = ("engine", "strength", "light", "cpu_budget", "faces", "person", "sta
 _REPEATED = {"stages": "--stage", "person": "--person"}
 _CONTROLS = ("strength", "light", "cpu_budget")
 _ADDRESS = re.compile(r"control: http://127\.0\.0\.1:(\d+)")
-_FILES = ("file", "font")
-"""Options of overlays that name a file."""
 _LINES = 40
 _ANSWER_S, _QUIT_S, _TERMINATE_S = 2.0, 10.0, 5.0
 
@@ -124,19 +122,15 @@ def _end(folders: AllowedFolders, name: object, what: str) -> LiveAddress:
 
 def _check_overlay(folders: AllowedFolders, text: str) -> None:
     """UsageError for a stage that is not installed by name, or that reads a file outside the folders."""
-    spec = Spec.parse(text)
-    if spec.name not in (names := sorted(plugins.installed("stage"))):
-        raise UsageError(f"{spec.name[:40]}: there is no such overlay; there is {', '.join(names) or 'none'}")
-    for key, value in (spec.values or {}).items():
-        if key in _FILES or (key == "template" and "." in value):
-            folders.path(value)
+    for path in file_options(text).values():
+        folders.path(path)
 
 
 class LiveRun:
     """One live run; its process ends with `stop`, or with the studio.
 
     Attributes:
-        plan: what it was started with.
+        plan: what it was started with, and the overlays that draw now.
     """
 
     def __init__(self, plan: LivePlan) -> None:
@@ -144,11 +138,13 @@ class LiveRun:
         self._lines = deque[str](maxlen=_LINES)
         self._port: int | None = None
         self._stopped = False
+        self._key = secrets.token_urlsafe(32)  # proves to the run who changes its overlays
         command, given = plan.command()
         # The pipe to its stdin closes when this process dies, however it dies; the run ends then.
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
                                          stderr=subprocess.PIPE,
-                                         env={**os.environ, **given, "RTFACE_STUDIO_PARENT": "stdin"})
+                                         env={**os.environ, **given, "RTFACE_STUDIO_PARENT": "stdin",
+                                              "RTFACE_CONTROL_KEY": self._key})
         self._reader = start_thread("live run", self._read)
 
     @property
@@ -191,6 +187,14 @@ class LiveRun:
             raise UsageError(f"a live run sets enabled to true or false, and {', '.join(_CONTROLS)} to a number from "
                              "0 to 1")
         return self._answer("POST", path)
+
+    def set_overlays(self, folders: AllowedFolders, stages: object) -> list[str]:
+        """Has other overlays draw; gives them. Raises UsageError where they cannot be used, or where the run would have
+        to be started again for them."""
+        options = live_options(folders, {"stages": stages})
+        now = self._answer("POST", "/stages", {"stages": options.get("stages", [])})["stages"]
+        self.plan = replace(self.plan, options={**self.plan.options, "stages": now})
+        return now
 
     def recognise(self) -> list[dict[str, Any]]:
         """Recognises persons from now on; gives those in view, as `/status` lists them. Raises UsageError where that
@@ -235,28 +239,29 @@ class LiveRun:
             elif line:
                 self._lines.append(redacted(line))
 
-    def _answer(self, method: str, path: str) -> dict[str, Any]:
+    def _answer(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """The answer of the control server; UsageError where it refuses, or does not answer."""
-        if (answer := self._ask(method, path)) is None:
+        if (answer := self._ask(method, path, body)) is None:
             raise UsageError("the live run does not answer; stop it and start it again")
         if "error" in answer:
             raise UsageError(str(answer["error"]))
         return answer
 
-    def _ask(self, method: str, path: str) -> dict[str, Any] | None:
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
         """The JSON of the control server; None where it does not answer."""
         try:
-            return json.loads(answer[1]) if (answer := self._fetch(method, path)) else None
+            return json.loads(answer[1]) if (answer := self._fetch(method, path, body)) else None
         except ValueError:
             return None
 
-    def _fetch(self, method: str, path: str) -> tuple[int, bytes] | None:
+    def _fetch(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, bytes] | None:
         """Status and body of the control server's answer; None where it does not answer."""
         if (port := self.port) is None:
             return None
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_S)
         try:
-            connection.request(method, path)
+            connection.request(method, path, None if body is None else json.dumps(body).encode(),
+                               {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"})
             answer = connection.getresponse()
             return answer.status, answer.read()
         except (OSError, http.client.HTTPException):

@@ -76,7 +76,8 @@ def test_python_on_the_pages_is_python_and_its_options_exist(path):
 
 def test_environment_variables_on_the_pages_exist():
     known = {f"RTFACE_{field.name.upper()}" for field in fields(Options)}
-    known |= {"RTFACE_CACHE", "RTFACE_CONFIG", "RTFACE_CONFIG_DIR", "RTFACE_DATA", "RTFACE_TORCH_PYTHON"}
+    known |= {"RTFACE_CACHE", "RTFACE_CONFIG", "RTFACE_CONFIG_DIR", "RTFACE_DATA", "RTFACE_TORCH_PYTHON",
+              "RTFACE_CONTROL_KEY"}
     tests = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "plugins").rglob("tests/*.py")]
     sources = "".join(path.read_text(encoding="utf-8") for path in tests)
     for path in PAGES:

@@ -257,7 +257,7 @@ def test_where_tracking_failed_the_whole_frame_is_covered() -> None:
 def test_what_is_switched_off_needs_nothing() -> None:
     stages = Stages.open(["trial_stages.Needs"], Stats())
     for pts in range(5):
-        stages.process(frame(pts))  # without the picture that it needs, it fails
+        stages.process(frame(pts), before=3)  # which is no picture, so that it fails
     assert not stages.needs_before
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import math
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -15,6 +16,8 @@ from rtface.live.control.http_server import HttpError, HttpRequest, HttpResponse
 from rtface.live.control.preview import Pair, Preview
 from rtface.live.controls import LiveControls
 from rtface.live.persons_in_view import PersonsInView
+from rtface.live.stage_changer import StageChanger
+from rtface.stages.options import check_without_files
 from rtface.util.text import brief
 
 _BOUNDARY = "rtface-picture"
@@ -23,7 +26,8 @@ _POLICY = ("default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-in
 
 
 def control_routes(controls: LiveControls, status: Callable[[], dict[str, Any]],
-                   preview: Preview | None = None, persons: PersonsInView | None = None) -> Routes:
+                   preview: Preview | None = None, persons: PersonsInView | None = None,
+                   stages: StageChanger | None = None, key: str = "") -> Routes:
     """Handlers for a `LocalHttpServer` (docs/control.md lists the paths).
 
     Args:
@@ -31,6 +35,8 @@ def control_routes(controls: LiveControls, status: Callable[[], dict[str, Any]],
         status: the answer to GET /status.
         preview: before|after; without one there is no /preview.mjpeg.
         persons: those in view; without them there is none of their paths.
+        stages: those that draw; without them there is no /stages.
+        key: who sends it as ``Authorization: Bearer KEY`` may give stages that read files; "" for none.
     """
     def command(action: Callable[[], None]) -> Callable[[HttpRequest], HttpResponse]:
         def handle(request: HttpRequest) -> HttpResponse:
@@ -54,6 +60,7 @@ def control_routes(controls: LiveControls, status: Callable[[], dict[str, Any]],
 
     return {
         **(_person_routes(controls, persons) if persons else {}),
+        **(_stage_routes(stages, key) if stages else {}),
         ("GET", "/"): lambda _: HttpResponse(b"", "text/plain", HTTPStatus.SEE_OTHER, {"Location": "/preview"}),
         ("GET", "/status"): lambda _: json_response(status()),
         ("GET", "/preview"): lambda _: HttpResponse(_page(), "text/html; charset=utf-8",
@@ -92,6 +99,28 @@ def _person_routes(controls: LiveControls, persons: PersonsInView) -> Routes:
         return json_response({"persons": persons.listed()})
 
     return {("POST", "/persons"): recognise, ("POST", "/person"): change, ("GET", "/person.jpeg"): face}
+
+
+def _stage_routes(stages: StageChanger, key: str) -> Routes:
+    def listed(request: HttpRequest) -> HttpResponse:
+        return json_response({"stages": list(stages.stages)})
+
+    def change(request: HttpRequest) -> HttpResponse:
+        wanted: Any = request.values.get("stages")
+        if not isinstance(wanted, list) or not all(isinstance(text, str) for text in wanted):  # pyright: ignore
+            raise UsageError('give all stages that are to draw, as {"stages": ["label:text=Live"]} in the body')
+        owner = bool(key) and hmac.compare_digest(request.headers.get("authorization", "").encode(),
+                                                  f"Bearer {key}".encode())
+        for text in wanted if not owner else ():
+            if text not in stages.stages:
+                check_without_files(text)
+        try:
+            stages.change(wanted)
+        except RtfaceError as error:
+            raise UsageError(str(error)) from None
+        return listed(request)
+
+    return {("GET", "/stages"): listed, ("POST", "/stages"): change}
 
 
 def _name(request: HttpRequest) -> str:

@@ -19,6 +19,8 @@ from rtface.live.control.status import LiveStatus
 from rtface.live.controls import LiveControls
 from rtface.live.persons_in_view import PersonsInView
 from rtface.live.protocols import EndpointHealth
+from rtface.live.stage_changer import StageChanger
+from rtface.options import Options
 from rtface.stats import Stats
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs/control.md").read_text(encoding="utf-8")
@@ -36,7 +38,8 @@ def status():
 
 def test_every_path_is_on_the_page_and_the_other_way_round(status):
     persons = PersonsInView(None, lambda: None, status.controls)
-    paths = {path for _, path in control_routes(status.controls, status.snapshot, persons=persons)} - {"/"}
+    paths = {path for _, path in control_routes(status.controls, status.snapshot, persons=persons,
+                                               stages=StageChanger(None, None, Options(), recorded=False))} - {"/"}
     assert set(re.findall(r"(?:GET|POST) (/[a-z._]+)", PAGE)) | {"/on", "/off", "/light"} == paths | {"/metrics"}
     for path in paths:
         assert re.search(rf"[` ]{path}[?`]", PAGE), path

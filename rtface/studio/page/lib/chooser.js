@@ -1,4 +1,4 @@
-// The dialog that chooses a film in the allowed folders.
+// The dialogs that choose a file in the allowed folders.
 import { api } from "./api.js";
 import { h, replace } from "./dom.js";
 import { bytes, t } from "./text.js";
@@ -6,10 +6,15 @@ import { button, dialog, emptyState, showError } from "./ui.js";
 
 const FILMS = /\.(mp4|m4v|mov|mkv|webm|avi|mpg|mpeg|mts|m2ts|ts|mxf|wmv|flv|3gp|vob|dv|ogv|jpe?g|png|tiff?|webp|bmp)$/i;
 
-/** Opens the dialog; `chosen(path)` is called with the film. */
-export function chooseFilm(chosen) {
+/** Opens the dialog for a film or a photo; `chosen(path)` is called with it. */
+export const chooseFilm = (chosen) => choose(t("films.choose"), FILMS, chosen);
+
+/** Opens the dialog for a file whose name fits `names`; `chosen(path)` is called with it. */
+export const chooseFile = (chosen, names) => choose(t("app.choose_file"), names, chosen);
+
+function choose(title, names, chosen) {
   const list = h("div", { class: "stack" });
-  const box = dialog(t("films.choose"), list);
+  const box = dialog(title, list);
 
   async function roots(first = false) {
     const { folders } = await api.get("/api/files");
@@ -25,7 +30,7 @@ export function chooseFilm(chosen) {
 
   async function open(path) {
     const value = await api.get(`/api/files?folder=${encodeURIComponent(path)}`);
-    const entries = value.entries.filter((entry) => entry.folder || FILMS.test(entry.name));
+    const entries = value.entries.filter((entry) => entry.folder || names.test(entry.name));
     replace(list, h("div", { class: "row" },
       button(t("films.up"), () => (value.parent ? open(value.parent) : roots()), { kind: "small" }), h("code", {}, value.folder)),
     entries.map((entry) => row(entry.name, entry.folder, () => {
@@ -33,7 +38,7 @@ export function chooseFilm(chosen) {
       box.close();
       return chosen(entry.path);
     }, entry.folder ? "" : bytes(entry.size))),
-    entries.length ? null : emptyState(t("films.no_films"), t("films.no_films_hint")));
+    entries.length ? null : names === FILMS ? emptyState(t("films.no_films"), t("films.no_films_hint")) : emptyState(t("app.no_files"), t("films.no_films_hint")));
     (list.querySelector(".chooser-row") ?? list.querySelector("button"))?.focus();
   }
   roots(true).catch(showError); // the folder named first; "Up" leads to the others

@@ -14,6 +14,8 @@ export function changed(settings) {
   return different;
 }
 
+const COLOURS = () => [["lock", t("films.colour_lock")], ["restore", t("films.colour_restore")]];
+
 const ON = { "": null, on: true, off: false };
 const nameOf = (value) => Object.keys(ON).find((name) => ON[name] === (value ?? null));
 
@@ -28,7 +30,7 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
     engine: select(t("films.engine"), names(["default", t("films.engine_default")]), kept.settings.engine, (value) => set("engine", value)),
     strength: slider(t("films.strength"), kept.settings.strength, (value) => set("strength", value), { help: t("films.strength_help") }),
     fidelity: slider(t("films.fidelity"), kept.settings.fidelity, (value) => set("fidelity", value), { help: t("films.fidelity_help") }),
-    colour: select(t("films.colour"), [["lock", t("films.colour_lock")], ["restore", t("films.colour_restore")]], kept.settings.colour, (value) => set("colour", value)),
+    colour: select(t("films.colour"), COLOURS(), kept.settings.colour, (value) => set("colour", value)),
     region: select(t("films.region"), [["face", t("films.region_face")], ["head", t("films.region_head")]], kept.settings.region, (value) => set("region", value)),
     grain: select(t("films.grain"), [["match", t("films.grain_match")], ["none", t("films.grain_none")]], kept.settings.grain, (value) => set("grain", value)),
     damage: select(t("films.damage"), [["none", t("films.damage_none")], ["repair", t("films.damage_repair")]], kept.settings.damage, (value) => set("damage", value)),
@@ -77,10 +79,11 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
   function drawShot(shot) {
     if (!shot) { replace(shotPart, h("h2", {}, t("films.this_shot")), h("p", { class: "quiet-text" }, t("films.no_shots"))); return; }
     const { start_s, end_s, ...own } = kept.settings.shots.find((one) => one.start_s === shot.start_s) ?? {};
-    const now = { on: own.on ?? null, strength: own.strength ?? null, engine: own.engine ?? null };
+    const now = { on: own.on ?? null, strength: own.strength ?? null, engine: own.engine ?? null, colour: own.colour ?? null };
     replace(shotPart, h("h2", {}, t("films.this_shot")), shotTime,
       select(t("films.faces_here"), choices(), nameOf(now.on), (value) => setShot(shot, { ...now, on: ON[value] })),
       select(t("films.shot_engine"), [["", t("films.as_film")], ...names(["default", t("films.engine_default")])], now.engine ?? "", (value) => setShot(shot, { ...now, engine: value || null })),
+      select(t("films.shot_colour"), [["", t("films.as_film")], ...COLOURS()], now.colour ?? "", (value) => setShot(shot, { ...now, colour: value || null })),
       slider(t("films.shot_strength"), now.strength ?? kept.settings.strength, (value, final) => { if (final) setShot(shot, { ...now, strength: value }); }),
       Object.keys(own).length ? button(t("films.shot_reset"), () => setShot(shot, {}), { kind: "small" }) : null);
   }

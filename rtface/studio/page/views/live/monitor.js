@@ -4,7 +4,7 @@ import { h, replace } from "../../lib/dom.js";
 import { graph } from "../../lib/graph.js";
 import { shortcuts } from "../../lib/keys.js";
 import { watchPreview } from "../../lib/preview.js";
-import { clock, number, percent, t } from "../../lib/text.js";
+import { clock, number, percent, t, translated } from "../../lib/text.js";
 import { badge, button, check, note, slider } from "../../lib/ui.js";
 import { change, forget } from "../../lib/undo.js";
 import { wipe } from "../../lib/wipe.js";
@@ -105,17 +105,39 @@ export async function mountMonitor(root, run, { changed }) {
   }
 
   const { overlays } = await api.get("/api/live/devices");
-  const chosen = chosenOf(run.settings.stages ?? []);
   const persons = structuredClone({ faces: run.settings.faces ?? "all", person: run.settings.person ?? [] });
-  const apply = () => [h("p", { class: "quiet-text" }, t("live.restarts")), button(t("live.apply"), async () => {
+  let drawing = run.settings.stages ?? [], redrawing = 0; // the overlays that draw now, as the server has them
+  const chosen = chosenOf(drawing);
+  const trouble = h("div", { class: "stack", "aria-live": "polite" });
+  const list = h("div", {});
+  const drawOverlays = () => replace(list, overlayList(overlays, chosen, () => { clearTimeout(redrawing); redrawing = setTimeout(applyOverlays, 400); }));
+  const restart = button(t("live.restart"), async () => {
     const { enabled, ...now } = values;
     await changed(await api.post("/api/live/restart", { settings: { ...run.settings, ...now, ...persons, stages: stages(chosen) } }));
-  }, { kind: "small" })];
+  }, { kind: "small" });
+
+  /** Has the chosen overlays draw from the next frames on; what cannot be is said below them. */
+  async function applyOverlays() {
+    const wanted = stages(chosen), before = drawing;
+    try {
+      await change(() => overlaysNow(wanted), () => overlaysNow(before), { group: "overlays" });
+      replace(trouble);
+    } catch (error) {
+      replace(trouble, note([h("p", {}, translated(error.message)), error.message.endsWith("to add it") ? restart : null], "warn"));
+    }
+  }
+  async function overlaysNow(wanted) {
+    drawing = (await api.post("/api/live/overlays", { stages: wanted })).stages;
+    if (stages(chosen).join() === wanted.join()) return;
+    for (const one of Object.values(chosen)) one.on = false; // undone or done again: the forms show it, too
+    Object.assign(chosen, chosenOf(wanted));
+    drawOverlays();
+  }
+  drawOverlays();
   const drawn = [
-    h("details", { class: "card stack", open: Object.keys(chosen).length > 0 }, h("summary", {}, h("strong", {}, t("live.overlays"))),
-      overlayList(overlays, chosen), apply()),
+    h("details", { class: "card stack", open: drawing.length > 0 }, h("summary", {}, h("strong", {}, t("live.overlays"))), trouble, list),
     h("details", { class: "card stack", open: persons.faces !== "all" }, h("summary", {}, h("strong", {}, t("live.persons"))),
-      personChoice(persons), apply())];
+      personChoice(persons), h("p", { class: "quiet-text" }, t("live.restarts")), button(t("live.apply"), () => restart.click(), { kind: "small" }))];
   const controls = h("aside", { class: "card stack", "aria-label": t("films.controls") }, h("div", { class: "row" }, power, stop),
     Object.values(sliders), sharper,
     run.settings.also ? h("p", {}, badge(t("live.recording", { name: run.settings.also.split(/[\\/]/).pop() }), "bad")) : null);
@@ -132,5 +154,5 @@ export async function mountMonitor(root, run, { changed }) {
   addEventListener("keyup", (event) => { if (event.key === "b") player.only(null); }, { signal: ending.signal });
   draw();
   update(run);
-  return { end() { clearTimeout(settling); ending.abort(); watching.abort(); endKeys(); }, update };
+  return { end() { clearTimeout(settling); clearTimeout(redrawing); ending.abort(); watching.abort(); endKeys(); }, update };
 }

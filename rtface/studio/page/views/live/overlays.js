@@ -1,27 +1,66 @@
-// Overlays of a live run: each is switched on by its box, and has a line of options.
-import { h } from "../../lib/dom.js";
+// Overlays of a live run: each is switched on by its box, and has a form of its options then.
+import { chooseFile } from "../../lib/chooser.js";
+import { h, replace } from "../../lib/dom.js";
 import { t } from "../../lib/text.js";
-import { check, emptyState } from "../../lib/ui.js";
+import { button, check, emptyState, field } from "../../lib/ui.js";
 
-const FIRST = { label: "text=AI-enhanced", tag: "name=Anna", "lower-third": "title=Anna" };
+const FIRST = { label: { text: "AI-enhanced" }, tag: { name: "Anna" }, "lower-third": { title: "Anna" } };
+const SHOWN = 3; // options that are seen at once; the others follow under "More options"
+const FONTS = /\.(ttf|otf)$/i, ANY = /./;
 
-/** A list of the installed overlays; `chosen` is {name: {on, text}} and is kept up to date. */
-export function overlayList(overlays, chosen) {
+/**
+ * A list of the installed overlays; `chosen` is {name: {on, values: {option: text}}} and is kept up to date; `done()` is
+ * called after each change.
+ */
+export function overlayList(overlays, chosen, done = () => {}) {
   if (!overlays.length) return emptyState(t("live.no_overlays"), t("live.no_overlays_hint"));
-  return h("ul", { class: "live-overlays" }, overlays.map(({ name, help }) => {
-    const one = chosen[name] ??= { on: false, text: FIRST[name] ?? "" };
-    const options = h("input", { type: "text", value: one.text, spellcheck: "false", "aria-label": t("live.overlay_options", { name }),
-      oninput: () => { one.text = options.value; } });
-    return h("li", { class: "live-overlay" }, check(name, one.on, (now) => { one.on = now; }), options,
-      h("details", {}, h("summary", {}, t("live.overlay_help")), h("pre", { tabindex: 0 }, help)));
+  return h("ul", { class: "live-overlays" }, overlays.map((overlay) => {
+    const one = chosen[overlay.name] ??= { on: false, values: { ...FIRST[overlay.name] } };
+    one.values ??= {};
+    const form = h("div", { class: "stack live-overlay-form" });
+    const draw = () => replace(form, one.on ? fields(overlay, one.values, done) : null);
+    draw();
+    return h("li", { class: "live-overlay" }, check(overlay.name, one.on, (now) => { one.on = now; draw(); done(); }),
+      h("p", { class: "quiet-text" }, overlay.help), form);
   }));
 }
 
-/** The option `stages` of {name: {on, text}}. */
-export const stages = (chosen) => Object.entries(chosen).filter(([, one]) => one.on).map(([name, one]) => (one.text ? `${name}:${one.text}` : name));
+function fields(overlay, values, done) {
+  const all = overlay.options.map((option) => control(overlay.name, option, values, done));
+  return [all.slice(0, SHOWN), all.length > SHOWN ? h("details", { class: "more" }, h("summary", {}, t("live.overlay_more")),
+    h("div", { class: "stack" }, all.slice(SHOWN))) : null];
+}
 
-/** {name: {on, text}} of the option `stages`. */
+/** The control of one option, named by overlay and option; its text is that of the command line. */
+function control(overlay, { name, help, kind, words, default: usual, needed }, values, done) {
+  const set = (value) => {
+    if (value === "" || (value === usual && !needed)) delete values[name]; else values[name] = value;
+    done();
+  };
+  const now = values[name] ?? usual, label = t("live.overlay_option", { overlay, option: name });
+  if (kind === "flag") {
+    const box = check(name, now === "true", (on) => set(String(on)));
+    box.input.setAttribute("aria-label", label);
+    return box;
+  }
+  const input = kind === "words" ?
+    h("select", { "aria-label": label, onchange: () => set(input.value) }, words.map((word) => h("option", { value: word, selected: word === now }, word))) :
+    h("input", { type: "text", inputmode: kind === "number" ? "decimal" : null, value: now, spellcheck: "false", "aria-label": label, required: needed, oninput: () => set(input.value.trim()) });
+  const shown = field(name, input, { help });
+  if (kind === "file") shown.append(button(t("live.overlay_choose"), () => chooseFile((path) => { input.value = path; set(path); }, name === "font" ? FONTS : ANY), { kind: "small" }));
+  return shown;
+}
+
+/** The option `stages` of {name: {on, values}}. */
+export const stages = (chosen) => Object.entries(chosen).filter(([, one]) => one.on).map(([name, { values }]) => {
+  const given = Object.entries(values ?? {}).map(([key, value]) => `${key}=${value.replaceAll(",", "\\,")}`);
+  return given.length ? `${name}:${given.join(",")}` : name;
+});
+
+/** {name: {on, values}} of the option `stages`. */
 export const chosenOf = (list) => Object.fromEntries(list.map((text) => {
   const at = text.indexOf(":");
-  return at < 0 ? [text, { on: true, text: "" }] : [text.slice(0, at), { on: true, text: text.slice(at + 1) }];
+  if (at < 0) return [text, { on: true, values: {} }];
+  const pairs = text.slice(at + 1).split(/(?<!\\),(?=\s*[A-Za-z][\w-]*=)/).map((pair) => pair.trim().split("="));
+  return [text.slice(0, at), { on: true, values: Object.fromEntries(pairs.map(([key, ...value]) => [key.replaceAll("-", "_"), value.join("=").replaceAll("\\,", ",")])) }];
 }));

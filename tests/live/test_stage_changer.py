@@ -1,0 +1,125 @@
+"""Other stages in a live run: what stays continues, what cannot be used leaves all as it is."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from rtface.errors import UsageError
+from rtface.live.control.control_routes import control_routes
+from rtface.live.control.http_server import HttpRequest
+from rtface.live.controls import LiveControls
+from rtface.live.frame_filters import FrameFilters
+from rtface.live.stage_changer import StageChanger
+from rtface.options import Options
+from rtface.stats import Stats
+from tests.live.live_fakes import frame, luma_of
+from tests.stages import trial_stages
+
+BAR, OTHER = "trial_stages.Bar:height=4", "trial_stages.Bar:height=4,red=0"
+
+
+@pytest.fixture(autouse=True)
+def short_names(monkeypatch):
+    monkeypatch.setitem(sys.modules, "trial_stages", trial_stages)
+    trial_stages.closed.clear()
+    trial_stages.begun.clear()
+
+
+def begun(*stages, recorded=False):
+    options, tracker = Options(stages=stages), SimpleNamespace(watchful=False)
+    filters = FrameFilters(options, Stats())
+    return filters, StageChanger(filters, tracker, options, recorded=recorded), tracker
+
+
+def test_stages_change_between_frames_and_what_stays_goes_on():
+    filters, changer, _ = begun(BAR)
+    assert luma_of(filters.after(frame(1, luma=100))) != 100
+    kept = filters.stages.stages[0]
+    changer.change([OTHER, BAR])
+    assert filters.stages.stages[1] is kept and len(trial_stages.begun) == 2 and not trial_stages.closed
+    assert trial_stages.begun[1].live and trial_stages.begun[1].origin > trial_stages.begun[0].origin
+    changer.change([])
+    assert changer.stages == () and trial_stages.closed == ["bar", "bar"] and not filters.needs_faces
+    assert luma_of(filters.after(frame(2, luma=100))) == 100
+    filters.close()
+    assert trial_stages.closed == ["bar", "bar"]
+
+
+@pytest.mark.parametrize("wanted", [
+    [BAR, "trial_stages.Bar:high=1"], [BAR, "no-such-stage"], ["trial_stages.Bar:height=tall"],
+    "trial_stages.Bar"], ids=str)
+def test_what_cannot_be_used_changes_nothing(wanted):
+    filters, changer, _ = begun(BAR)
+    now = filters.stages
+    with pytest.raises(UsageError):
+        changer.change(wanted)
+    assert filters.stages is now and changer.stages == (BAR,) and not trial_stages.closed
+    assert luma_of(filters.after(frame(1, luma=100))) != 100
+
+
+def test_a_frame_older_than_a_stage_passes_it():
+    filters, changer, _ = begun()
+    came = filters.before(frame(1, luma=100), None, ())
+    changer.change(["trial_stages.Needs"])
+    trial_stages.seen.clear()
+    assert luma_of(filters.after(came)) == 100 and not trial_stages.seen
+    filters.after(filters.before(frame(2), None, ()))
+    assert len(trial_stages.seen) == 1
+    filters.close()
+
+
+def test_where_a_stage_hides_faces_the_tracker_watches():
+    pytest.importorskip("rtface_overlays")
+    _, changer, tracker = begun()
+    changer.change(["blur"])
+    assert tracker.watchful
+    changer.change([])
+    assert not tracker.watchful
+
+
+def test_a_recording_gets_no_stage_that_it_does_not_name():
+    filters, changer, _ = begun(BAR, recorded=True)
+    changer.change([OTHER])  # the same stage, changed
+    with pytest.raises(UsageError, match=r"the recording names .*\.Needs .* start the run again"):
+        changer.change([OTHER, "trial_stages.Needs"])
+    changer.change([])
+    changer.change([BAR])
+    filters.close()
+
+
+def test_a_policy_holds_for_changes(tmp_path, monkeypatch):
+    policy = tmp_path / "policy.toml"
+    policy.write_text('forbid = ["own-stages"]\n')
+    monkeypatch.setenv("RTFACE_POLICY", str(policy))
+    _, changer, _ = begun()
+    with pytest.raises(UsageError, match="forbids the stage"):
+        changer.change([BAR])
+
+
+def test_files_need_the_key_and_own_classes_are_refused(tmp_path):
+    pytest.importorskip("rtface_overlays")
+    logo = tmp_path / "logo.png"
+    cv2.imwrite(str(logo), np.full((8, 8, 3), 200, np.uint8))
+    filters, changer, _ = begun(BAR)
+    routes = control_routes(LiveControls(), dict, stages=changer, key="secret")
+
+    def post(stages, **headers):
+        return routes["POST", "/stages"](HttpRequest({"stages": stages}, headers)).body
+
+    picture = f"picture:file={logo},at=top"
+    for stages in ([OTHER], [picture], ["label:font=/etc/font.ttf"], "label", [1], None):
+        with pytest.raises(UsageError):
+            post(stages)
+        with pytest.raises(UsageError):
+            post(stages, authorization="Bearer wrong")
+    assert changer.stages == (BAR,)
+    post([BAR, "label:text=On air"])
+    assert changer.stages == (BAR, "label:text=On air")
+    post([picture], authorization="Bearer secret")
+    assert b"picture" in routes["GET", "/stages"](HttpRequest({}, {})).body
+    filters.close()
