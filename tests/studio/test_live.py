@@ -220,3 +220,52 @@ def test_live_view_shows_and_changes_a_run(page: Any, studio: RunningStudio, fil
     page.get_by_role("button", name="Stop").click()
     page.get_by_text("The run has ended.").wait_for()
     assert page.get_by_role("button", name="Start", exact=True).is_visible()
+
+
+@pytest.mark.slow
+def test_overlays_change_while_the_run_continues(page: Any, studio: RunningStudio, film: Path) -> None:
+    pytest.importorskip("rtface_overlays")
+    from axe_playwright_python.sync_playwright import Axe
+    from playwright.sync_api import expect
+
+    def drawn() -> list[str]:
+        return until(studio, "running")["settings"].get("stages", [])
+
+    def eventually(*stages: str) -> None:
+        for _ in range(50):
+            if drawn() == list(stages):
+                return
+            time.sleep(0.1)
+        assert drawn() == list(stages)
+
+    page.get_by_role("link", name="Live").click()
+    page.get_by_label("From").select_option("film")
+    page.get_by_label("Path").fill(str(film))
+    page.get_by_role("checkbox", name="label").check()
+    page.get_by_label("label: text").fill("On air, live")
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.locator(".wipe[data-pairs]").wait_for(timeout=30_000)
+    assert drawn() == ["label:text=On air\\, live"]
+    page.get_by_role("checkbox", name="lower-third").check()
+    eventually("label:text=On air\\, live", "lower-third:title=Anna")
+    page.get_by_label("lower-third: title").fill("")
+    page.get_by_text("lower-third needs title=").wait_for()
+    assert drawn() == ["label:text=On air\\, live", "lower-third:title=Anna"], "what was drawn stays"
+    page.get_by_label("lower-third: title").fill("Ben")
+    eventually("label:text=On air\\, live", "lower-third:title=Ben")
+    page.get_by_label("label: place").select_option("top")
+    eventually("label:text=On air\\, live,place=top", "lower-third:title=Ben")
+    found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
+    assert not found.response["violations"], found.generate_report()
+    page.locator("h1").click()
+    page.keyboard.press("Control+z")
+    eventually("label:text=On air\\, live", "lower-third:title=Ben")
+    expect(page.get_by_label("label: place")).to_have_value("auto")
+    page.keyboard.press("Control+z")
+    eventually("label:text=On air\\, live", "lower-third:title=Anna")
+    expect(page.get_by_label("lower-third: title")).to_have_value("Anna")
+    assert until(studio, "running")["status"]["warnings"] == []
+    assert call(studio, "POST", "/api/live/overlays", stages=["picture:file=/etc/passwd"])[0] == 400
+    assert call(studio, "POST", "/api/live/overlays", stages=["os.path"])[0] == 400
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("The run has ended.").wait_for()

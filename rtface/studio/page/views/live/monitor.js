@@ -110,24 +110,24 @@ export async function mountMonitor(root, run, { changed }) {
   const chosen = chosenOf(drawing);
   const trouble = h("div", { class: "stack", "aria-live": "polite" });
   const list = h("div", {});
-  const drawOverlays = () => replace(list, overlayList(overlays, chosen, () => { clearTimeout(redrawing); redrawing = setTimeout(applyOverlays, 400); }));
+  const drawOverlays = () => replace(list, overlayList(overlays, chosen, (group) => { clearTimeout(redrawing); redrawing = setTimeout(applyOverlays, 400, group); }));
   const restart = button(t("live.restart"), async () => {
     const { enabled, ...now } = values;
     await changed(await api.post("/api/live/restart", { settings: { ...run.settings, ...now, ...persons, stages: stages(chosen) } }));
   }, { kind: "small" });
 
   /** Has the chosen overlays draw from the next frames on; what cannot be is said below them. */
-  async function applyOverlays() {
+  async function applyOverlays(group) {
     const wanted = stages(chosen), before = drawing;
     try {
-      await change(() => overlaysNow(wanted), () => overlaysNow(before), { group: "overlays" });
-      replace(trouble);
+      await change(() => overlaysNow(wanted), () => overlaysNow(before), { group });
     } catch (error) {
-      replace(trouble, note([h("p", {}, translated(error.message)), error.message.endsWith("to add it") ? restart : null], "warn"));
+      replace(trouble, note([h("p", {}, translated(error.message.replace(/^--stage /, ""))), error.message.endsWith("to add it") ? restart : null], "warn"));
     }
   }
   async function overlaysNow(wanted) {
     drawing = (await api.post("/api/live/overlays", { stages: wanted })).stages;
+    replace(trouble);
     if (stages(chosen).join() === wanted.join()) return;
     for (const one of Object.values(chosen)) one.on = false; // undone or done again: the forms show it, too
     Object.assign(chosen, chosenOf(wanted));

@@ -9,8 +9,8 @@ const SHOWN = 3; // options that are seen at once; the others follow under "More
 const FONTS = /\.(ttf|otf)$/i, ANY = /./;
 
 /**
- * A list of the installed overlays; `chosen` is {name: {on, values: {option: text}}} and is kept up to date; `done()` is
- * called after each change.
+ * A list of the installed overlays; `chosen` is {name: {on, values: {option: text}}} and is kept up to date; `done(group)` is
+ * called after each change; those of one option have one group.
  */
 export function overlayList(overlays, chosen, done = () => {}) {
   if (!overlays.length) return emptyState(t("live.no_overlays"), t("live.no_overlays_hint"));
@@ -20,7 +20,7 @@ export function overlayList(overlays, chosen, done = () => {}) {
     const form = h("div", { class: "stack live-overlay-form" });
     const draw = () => replace(form, one.on ? fields(overlay, one.values, done) : null);
     draw();
-    return h("li", { class: "live-overlay" }, check(overlay.name, one.on, (now) => { one.on = now; draw(); done(); }),
+    return h("li", { class: "live-overlay" }, check(overlay.name, one.on, (now) => { one.on = now; draw(); done(null); }),
       h("p", { class: "quiet-text" }, overlay.help), form);
   }));
 }
@@ -35,7 +35,7 @@ function fields(overlay, values, done) {
 function control(overlay, { name, help, kind, words, default: usual, needed }, values, done) {
   const set = (value) => {
     if (value === "" || (value === usual && !needed)) delete values[name]; else values[name] = value;
-    done();
+    done(`${overlay}-${name}`);
   };
   const now = values[name] ?? usual, label = t("live.overlay_option", { overlay, option: name });
   if (kind === "flag") {

@@ -75,7 +75,7 @@ function output(devices, values, folders, draw) {
     [["stream", t("live.stream")], ["film", t("live.file")]], values, "output", draw);
   const record = h("input", { type: "text", value: values.settings.also ?? "", spellcheck: "false", placeholder: `${folders[0]}/recording.mkv`,
     oninput: () => { values.settings.also = record.value; } });
-  return [control, cameras.length ? null : h("p", { class: "quiet-text" }, t("live.no_virtual_camera")),
+  return [control, cameras.length ? null : note([h("p", {}, t("live.no_virtual_camera")), h("a", { href: "#/health" }, t("live.no_virtual_camera_hint"))]),
     kind === "stream" ? typed(t("live.address"), values, "output", t("live.output_help")) : null,
     kind === "film" ? typed(t("live.path"), values, "output", t("live.file_help", { folder: folders[0] })) : null,
     field(t("live.record"), record, { help: t("live.record_help") })];
