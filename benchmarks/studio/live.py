@@ -1,11 +1,13 @@
 """What the studio's page costs a live run: processor time and dropped frames, with a viewer and without, by turns.
 
-    python -m benchmarks.studio.live FILM [--seconds 20] [--rounds 3] [--sharp] [--moved]
+    python -m benchmarks.studio.live FILM [--seconds 20] [--rounds 3] [--sharp] [--moved] [--off]
 
 FILM is played at its pace into nothing by `rtface run --control`, and a viewer reads the preview through the studio's
 server as the page does while its wipe rests in the middle (`--moved`: while the wipe is moved). FILM lasts ten seconds
-longer than a round. Prints JSON: processor time of the run and of the server as a share of one core, the difference
-that the viewer makes, pictures a second, latency and drops. The browser is not counted.
+longer than a round. With `--off` no face is enhanced: the preview's work is the same, and the engine's time, which
+differs from round to round by more than that, does not hide it. Prints JSON: processor time of the run and of the
+server as a share of one core, the difference that the viewer makes, pictures a second, latency and drops. The browser
+is not counted.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ def look(client: Client, query: str, stop: threading.Event, seen: list[int], own
             own[0] = time.thread_time()
 
 
-def measure(client: Client, film: Path, seconds: float, viewer: bool, query: str) -> dict[str, float]:
+def measure(client: Client, film: Path, seconds: float, viewer: bool, query: str, off: bool) -> dict[str, float]:
     """One run of so many seconds, after two to warm up."""
     started: list[int] = []
     popen = live_run.subprocess.Popen
@@ -69,6 +71,8 @@ def measure(client: Client, film: Path, seconds: float, viewer: bool, query: str
         live_run.subprocess.Popen = popen
     while client.json("GET", "/api/live")["state"] != "running":
         time.sleep(0.2)
+    if off:
+        client.json("POST", "/api/live/set", {"name": "enabled", "value": False})
     stop, seen, reader, watching = threading.Event(), [0], [0.0], None
     if viewer:
         watching = threading.Thread(target=look, args=(client, query, stop, seen, reader))
@@ -97,6 +101,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sharp", action="store_true")
     parser.add_argument("--moved", action="store_true")
+    parser.add_argument("--off", action="store_true")
     asked = parser.parse_args()
     query = f"sharp={int(asked.sharp)}" + ("" if asked.moved else "&from=0.46&to=0.54")
     with tempfile.TemporaryDirectory() as folder:
@@ -109,7 +114,8 @@ def main() -> None:
         try:
             for number in range(2 * asked.rounds):
                 viewer = number % 2 == 1
-                rows[viewer].append(measure(Client(server), asked.film.resolve(), asked.seconds, viewer, query))
+                rows[viewer].append(measure(Client(server), asked.film.resolve(), asked.seconds, viewer, query,
+                                            asked.off))
         finally:
             stop.set()
             serving.join()

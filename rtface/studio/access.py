@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import math
 import os
 import secrets
 import sys
@@ -21,6 +20,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rtface.errors import UsageError
+from rtface.studio.entrance_pages import closed_page, language_of, login_page
 from rtface.studio.http import error_response
 from rtface.studio.password import PasswordLogin
 
@@ -45,20 +45,6 @@ _FORM_HEADERS = (
      b"frame-ancestors 'none'"),
     (b"referrer-policy", b"same-origin"),
 )
-_CLOSED = """<!doctype html><html lang="en"><meta charset="utf-8"><title>rtface</title>
-<h1>This page needs its full address</h1>
-<p>Open the address with the token that <code>rtface app</code> printed when it started. Every start
-has another one, unless it was started with <code>--keep-address</code>.</p>
-"""
-
-
-_LOGIN = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>rtface</title>
-<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="/page/style.css"></head>
-<body><main class="main"><form method="post" action="/login" class="card stack login"><h1>rtface</h1>{message}
-<div class="field"><label for="password">Password</label>
-<input type="password" id="password" name="password" autocomplete="current-password" required autofocus></div>
-<button class="button primary">Log in</button></form></main></body></html>
-"""
 _LOGIN_BYTES = 4096
 CHECK_S = 2.0
 """A websocket is closed within so many seconds after its session."""
@@ -172,7 +158,7 @@ class AccessControl:
             response.delete_cookie(name)
             return response
         address = request.client.host if request.client else ""
-        message, status = "", HTTPStatus.OK
+        refused, wait, status = False, 0.0, HTTPStatus.OK
         if request.method == "POST":
             data = bytearray()
             async for piece in request.stream():
@@ -184,10 +170,9 @@ class AccessControl:
                 response = RedirectResponse("/", HTTPStatus.SEE_OTHER)
                 response.set_cookie(name, token, httponly=True, samesite="strict", secure=self._secure)
                 return response
-            wait, status = login.wait_s(address), HTTPStatus.FORBIDDEN
-            message = (f'<p role="alert">Not accepted. Wait {math.ceil(wait)} s, then try again.</p>' if wait else
-                       '<p role="alert">The password is not right. Try again.</p>')
-        return HTMLResponse(_LOGIN.replace("{message}", message), status, headers={"cache-control": "no-store"})
+            refused, wait, status = True, login.wait_s(address), HTTPStatus.FORBIDDEN
+        return HTMLResponse(login_page(language_of(request.headers), refused, wait), status,
+                            headers={"cache-control": "no-store"})
 
     def _in_address(self, scope: Scope) -> bool:
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
@@ -215,7 +200,8 @@ class AccessControl:
             await RedirectResponse("/login", HTTPStatus.SEE_OTHER)(scope, receive, _with_headers(send))
             return
         if scope["path"] == "/" and "token" in why:
-            await HTMLResponse(_CLOSED, HTTPStatus.FORBIDDEN)(scope, receive, _with_headers(send))
+            page = closed_page(language_of(Headers(scope=scope)))
+            await HTMLResponse(page, HTTPStatus.FORBIDDEN)(scope, receive, _with_headers(send))
             return
         await error_response(why, HTTPStatus.FORBIDDEN)(scope, receive, _with_headers(send))
 

@@ -134,6 +134,7 @@ def test_wrong_passwords_have_to_wait(server: StudioServer) -> None:
         status, headers, page = ask(server, "POST", "/login", urlencode({"password": "wrong"}))
         assert status == 403 and "set-cookie" not in headers
     assert b"Wait" in page
+    assert b"Passwort" in ask(server, "GET", "/login", **{"Accept-Language": "de-AT,de;q=0.9,en;q=0.8"})[2]
     assert ask(server, "POST", "/login", urlencode({"password": PASSWORD}))[0] == 403, "it has to wait, too"
     assert ask(server, "POST", "/login", "x" * 5000)[0] == 413
 

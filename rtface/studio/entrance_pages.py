@@ -1,0 +1,55 @@
+"""The two pages that the studio shows without a session: the log-in, and that the token is missing."""
+
+from __future__ import annotations
+
+import math
+from html import escape
+
+from starlette.datastructures import Headers
+
+from rtface.studio.catalogue import catalogue
+
+_FRAME = """<!doctype html><html lang="{language}"><head><meta charset="utf-8"><title>rtface</title>
+<meta name="viewport" content="width=device-width"></head>
+<body><main class="main">{content}</main></body></html>
+"""
+_LOGIN = """<link rel="stylesheet" href="/page/style.css">
+<form method="post" action="/login" class="card stack login"><h1>rtface</h1>{message}
+<div class="field"><label for="password">{password}</label>
+<input type="password" id="password" name="password" autocomplete="current-password" required autofocus></div>
+<button class="button primary">{log_in}</button></form>"""
+_CLOSED = """<div class="card stack login"><h1>{closed}</h1><p>{closed_hint}</p></div>"""
+
+
+def language_of(headers: Headers) -> str:
+    """The language in which a page answers a browser: "de" where that prefers German, else "en"."""
+    return "de" if headers.get("accept-language", "").strip().lower().startswith("de") else "en"
+
+
+def closed_page(language: str) -> str:
+    """HTML for who opens the address without its token."""
+    return _page(language, _CLOSED)
+
+
+def login_page(language: str, refused: bool = False, wait_s: float = 0.0) -> str:
+    """HTML of the log-in.
+
+    Args:
+        language: "en" or "de".
+        refused: whether a password was not accepted.
+        wait_s: seconds before the next one is looked at.
+    """
+    message = ""
+    if refused:
+        text = _text("wait", language).format(seconds=math.ceil(wait_s)) if wait_s else _text("wrong", language)
+        message = f'<p role="alert">{escape(text)}</p>'
+    return _page(language, _LOGIN, message=message)
+
+
+def _page(language: str, content: str, **more: str) -> str:
+    texts = {key: escape(_text(key, language)) for key in ("password", "log_in", "closed", "closed_hint")}
+    return _FRAME.format(language=language, content=content.format(**texts, **more))
+
+
+def _text(key: str, language: str) -> str:
+    return catalogue()[f"login.{key}"][language]
