@@ -82,6 +82,16 @@ def test_language_is_switched_at_once(page: Any) -> None:
     page.get_by_role("link", name="Warteschlange").wait_for()
 
 
+def test_language_and_theme_are_chosen_on_a_phone(page: Any) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.get_by_role("link", name="Settings").click()
+    page.get_by_role("main").get_by_label("Theme").select_option("dark")
+    page.get_by_role("main").get_by_label("Language").select_option("de")
+    page.get_by_role("heading", name="Einstellungen").wait_for()
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 def test_lost_server_is_said(page: Any, studio: Any) -> None:
     page.get_by_role("link", name="Films").wait_for()
     studio.close()

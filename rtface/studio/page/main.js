@@ -59,6 +59,7 @@ async function show() {
   try {
     const { mount } = await import(`./views/${view}.js`);
     const end = (await mount(root, { argument: rest.map(decodeURIComponent) })) ?? (() => {});
+    if (view === "settings") root.querySelector(".head").after(h("section", { class: "card narrow-tools" }, tools())); // the navigation has no room for them there
     if (mine === shown) leave = end;
     else end();
   } catch (error) {

@@ -18,7 +18,7 @@ export function mountAnalysis(root, id, seek, told) {
   let shown = null, result = {}, count = "";
 
   function tell(news, whole) {
-    result = { ...result, ...news };
+    result = ordered({ ...result, ...news });
     const now = [result.scenes?.length, Object.keys(result.tracks ?? {}).length, Object.keys(result.persons ?? {})].join();
     told(result, { more: now !== count, whole });
     count = now;
@@ -29,7 +29,7 @@ export function mountAnalysis(root, id, seek, told) {
       count = "";
       pictures.clear();
       tell(value.result, true);
-      replace(root, head, found(value.result, seek, pictures));
+      replace(root, head, found(result, seek, pictures));
     } else if (value.state === "failed") replace(root, head, note(translated(value.error), "bad"), button(t("films.analyse_again"), () => act()));
     else if (value.state === "stopped") replace(root, head, h("p", {}, t("films.analysis_stopped")), button(t("films.analyse_again"), () => act()));
     else {
@@ -47,6 +47,9 @@ export function mountAnalysis(root, id, seek, told) {
   act().catch(showError);
   return on(`film/${id}/analysis`, draw);
 }
+
+/** The result with its persons by their numbers. */
+const ordered = (result) => ({ ...result, persons: Object.fromEntries(Object.entries(result.persons ?? {}).sort(([a], [b]) => a.localeCompare(b, "en", { numeric: true }))) });
 
 /** The persons, each with the best face that was found. */
 function faces(persons, seek, pictures) {
