@@ -18,6 +18,8 @@ from rtface.util.install import plugin_line
 from rtface.util.spelling import hint
 
 _BOUND = 1e9
+_FILES = ("file", "font")
+"""Options that name a file, whatever checks them."""
 # A comma separates options only where the next one begins after it, so that texts may contain commas.
 _BETWEEN = re.compile(r"(?<!\\),(?=\s*[A-Za-z][\w-]*=)")
 
@@ -137,7 +139,8 @@ def option_facts(name: str) -> list[dict[str, Any]]:
     for key, field in _options(load_stage(name)).items():
         needed, check = field.default is dataclasses.MISSING, field.metadata.get("check")
         words, default = list(getattr(check, "words", ())), None if needed else field.default
-        kind = ("flag" if isinstance(default, bool) else "words" if words else "file" if check is v.path else
+        kind = ("flag" if isinstance(default, bool) else "words" if words else
+                "file" if check is v.path or isinstance(default, Path) or key in _FILES else
                 "number" if isinstance(default, int | float) else "text")
         facts.append({"name": key, "help": _help(field), "kind": kind, "words": words, "needed": needed,
                       "default": _shown(default)})

@@ -17,7 +17,7 @@ from rtface import plugins
 from rtface.errors import MissingComponent, UsageError
 from rtface.frame import Color, Frame
 from rtface.stages.entry_points import load_stage
-from rtface.stages.options import Spec, described, make_stage
+from rtface.stages.options import Spec, described, file_options, make_stage
 from rtface.stages.runner import FAULTS, Stages, before
 from rtface.stats import Stats
 from tests.stages import trial_stages
@@ -345,3 +345,13 @@ def test_a_decoder_keeps_its_own_picture() -> None:
         return pictures
 
     np.testing.assert_array_equal(decoded(True), decoded(False))
+
+
+def test_options_that_name_files_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugins, "installed", lambda kind: {"reader": None})
+    monkeypatch.setattr("rtface.stages.options.load_stage", lambda name: trial_stages.Reader)
+    given = "reader:file=a,font=b,mask=c,place=d,text=e,template=f.toml"
+    assert file_options(given) == {"file": "a", "font": "b", "mask": "c", "place": "d", "template": "f.toml"}
+    assert file_options("reader:template=bar") == {}
+    with pytest.raises(UsageError, match="there is no such overlay"):
+        file_options("trial_stages.Reader")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from rtface.stages import Canvas, Frame, Run, option, state
-from rtface.util.parse import choice
+from rtface.util.parse import choice, path
 
 sys.modules["trial_stages"] = sys.modules[__name__]  # what --stage trial_stages.NAME imports
 
@@ -38,6 +39,22 @@ class Bar:
 
     def close(self) -> None:
         closed.append("bar")
+
+
+@dataclass
+class Reader:
+    """Has options that name files in every way."""
+
+    api = 1
+    file: str = ""
+    font: str = option("", "a font")
+    mask: Path | None = option(None, "an image", path)
+    place: Path = Path("folder")
+    text: str = ""
+    template: str = "bar"
+
+    def __call__(self, frame: Frame) -> Frame:
+        return frame
 
 
 @dataclass

@@ -11,6 +11,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from rtface.device.cpu.crop import full_range
 from rtface.device.cpu.device import CpuView, native_image
 from rtface.device.cpu.swscale import Swscale
 from rtface.frame import Bytes, Float, Frame
@@ -41,10 +42,11 @@ def jpeg_planes(frame: Frame, size: tuple[int, int], columns: tuple[int, int], s
     """
     image, display = native_image(frame.image), frame.display
     form = layout(image.format.name)
-    if form is None or not _is_planar(form) or frame.field is not None or curve_of(frame.color) is not None:
+    assert form is not None
+    if not _is_planar(form) or frame.field is not None or curve_of(frame.color) is not None:
         return _cut(_from_rgb(frame, size, swscale), size[0], columns)
     y, u, v = (plane_rows(plane)[:, :plane.width] for plane in image.planes[:3])
-    full = form.full_range or frame.color.full_range
+    full = full_range(form, frame.color)
     turns = display.quarter_turns % 4
     if turns or display.mirror or image.width % size[0]:  # cut at the end: else samples would move by parts of a pixel
         w, h = size[::-1] if turns % 2 else size

@@ -47,7 +47,7 @@ function control(overlay, { name, help, kind, words, default: usual, needed }, v
     h("select", { "aria-label": label, onchange: () => set(input.value) }, words.map((word) => h("option", { value: word, selected: word === now }, word))) :
     h("input", { type: "text", inputmode: kind === "number" ? "decimal" : null, value: now, spellcheck: "false", "aria-label": label, required: needed, oninput: () => set(input.value.trim()) });
   const shown = field(name, input, { help });
-  if (kind === "file") shown.append(button(t("live.overlay_choose"), () => chooseFile((path) => { input.value = path; set(path); }, name === "font" ? FONTS : ANY), { kind: "small" }));
+  if (kind === "file") shown.append(button(t("app.choose_file"), () => chooseFile((path) => { input.value = path; set(path); }, name === "font" ? FONTS : ANY), { kind: "small" }));
   return shown;
 }
 
