@@ -2,8 +2,9 @@
 
     python -m benchmarks.studio.wipe FILM [--count 60] [--engine default] [--side 1280]
 
-Prints JSON: wall time of a jump to another time, and of another strength at the same time (nothing is read then), in
-milliseconds at the 50th, 95th and 99th percentile; and peak memory before and after, in MB.
+Prints JSON: wall time of a jump to another time, of another strength at the same time (nothing is read then), and of
+steps to the next frame and to the one before, in milliseconds at the 50th, 95th and 99th percentile; and peak memory
+before and after, in MB.
 """
 
 from __future__ import annotations
@@ -32,23 +33,26 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=1280)
     asked = parser.parse_args()
     source = FileSource(asked.film)
-    duration = source.info.duration_s or 0.0
+    duration, frame_s = source.info.duration_s or 0.0, 1 / float(source.info.rate)
     source.close()
     options, renderer, draw = Options(engine=asked.engine), FrameRenderer(asked.film), random.Random(7)
     began = perf_counter()
     renderer.render(duration / 2, asked.side, options)
     first, held = perf_counter() - began, _peak_mb()
-    jumps, strengths = list[float](), list[float]()
+    jumps, strengths, steps = list[float](), list[float](), list[float]()
     for _ in range(asked.count):
-        time = draw.uniform(0, duration - 0.2)
-        for into, now in ((jumps, options), (strengths, replace(options, strength=draw.uniform(0.2, 0.9)))):
+        time = draw.uniform(2 * frame_s, duration - 0.2)
+        weaker = replace(options, strength=draw.uniform(0.2, 0.9))
+        for into, at, now in ((jumps, time, options), (strengths, time, weaker), (steps, time + frame_s, options),
+                              (steps, time - frame_s, options)):
             began = perf_counter()
-            shown = renderer.render(time, asked.side, now)
+            shown = renderer.render(at, asked.side, now)
             jpeg(shown.before), jpeg(shown.after)
             into.append(1e3 * (perf_counter() - began))
     renderer.close()
     print(json.dumps({"first_ms": round(1e3 * first), "jump_ms": _percentiles(jumps),
-                      "strength_ms": _percentiles(strengths), "peak_mb": [held, _peak_mb()]}))
+                      "strength_ms": _percentiles(strengths), "step_ms": _percentiles(steps),
+                      "peak_mb": [held, _peak_mb()]}))
 
 
 def _percentiles(values: list[float]) -> list[int]:

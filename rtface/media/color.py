@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Literal
 
 import av
+from av.sidedata.sidedata import SideDataContainer
 
 from rtface.frame import Color, Display, Matrix, Siting, Transfer
 
@@ -159,7 +160,9 @@ def has_captions(image: av.VideoFrame) -> bool:
 
 def _side_data(image: av.VideoFrame, kind: str) -> bytes | None:
     try:
-        container = image.side_data
+        # Not image.side_data, which makes a reference cycle that keeps the memory of all frames of the decoder until
+        # the next garbage collection.
+        container = SideDataContainer(image)  # pyright: ignore[reportCallIssue] - not in PyAV's types
     except ValueError:  # PyAV 18 has no name for some kinds (EXIF) and then shows none of the frame's side data
         return None
     for entry in container:

@@ -30,6 +30,9 @@ _AFTER_END = 5
 # Containers whose own duration can be trusted to tell that the end of the file is missing.
 _KNOW_DURATION = ("matroska", "mov", "avi", "asf")
 _PLAYLISTS = ("hls", "dash")
+# Codecs whose decoder in FFmpeg knows for certain which frames no other frame refers to. (In HEVC such a frame may be
+# referred to from a higher temporal layer.)
+_KNOW_REFERENCES = ("h264", "mpeg1video", "mpeg2video", "mpeg4")
 # Seconds of sound before the beginning that a decoder needs to warm up.
 _PRIMING = Fraction(1, 10)
 
@@ -71,6 +74,8 @@ class Decoder:
         self._start, self._end, self._remote, self._gpu = start, end, remote, gpu
         self._stopped = stopped
         self._decode = gpu.decode if gpu else video.decode
+        self._may_skip = (start is not None and not gpu and container.format.name != "avi"
+                          and video.codec_context.codec.canonical_name in _KNOW_REFERENCES)
         self._stats, self._strict, self._silent = Stats(), False, True
         self._clock_start = Fraction(container.start_time or 0, 1_000_000)
         self.rate, self.rate_known = rate_of(video)
@@ -189,6 +194,8 @@ class Decoder:
                 self._fault("read_error", f"a part could not be read ({error.strerror}); it is left out")
 
     def _images(self, packet: av.Packet[Stream]) -> list[av.VideoFrame]:
+        if self._may_skip:  # a frame before the cut that no other refers to is not decoded
+            self._video.codec_context.skip_frame = "NONREF" if self._before_cut(packet.pts) else "DEFAULT"
         try:
             images = self._decode(packet)  # pyright: ignore[reportArgumentType]
         except av.FFmpegError as error:
@@ -239,7 +246,7 @@ class Decoder:
         duration = image.duration or self._step
         self.reached = (pts + duration) * self.time_base
         self.frames += 1
-        if self._start is not None and (pts + Fraction(1, 2)) * self.time_base < self._start:
+        if self._before_cut(pts):
             return None
         self._stats.count("frames_in")
         if image.is_corrupt:
@@ -248,6 +255,10 @@ class Decoder:
         image = self._same_size(image)
         image.pts, image.time_base, image.duration = pts, self.time_base, duration
         return Frame(image, pts, self.time_base, duration, self._color_of(image), self._display_of(image))
+
+    def _before_cut(self, pts: int | None) -> bool:
+        return (self._start is not None and pts is not None
+                and (pts + Fraction(1, 2)) * self.time_base < self._start)
 
     def _same_size(self, image: av.VideoFrame) -> av.VideoFrame:
         now = (image.width, image.height, native_format(image))

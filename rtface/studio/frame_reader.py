@@ -1,0 +1,117 @@
+"""Reads the frames of a film around a time, and keeps those near it."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from rtface.errors import InputError, UsageError
+from rtface.frame import Frame
+from rtface.media.image_read import read_image
+from rtface.options import Options
+from rtface.pipeline.build import open_film
+from rtface.pipeline.chain import bytes_of
+from rtface.pipeline.stills import is_image
+from rtface.pipeline.threads import Threads
+from rtface.protocols import Item
+from rtface.stats import Stats
+
+_HELD_BYTES = 160 << 20
+"""Memory for frames that are kept; of larger frames fewer are given, too."""
+_BEHIND_S = 0.7
+"""Seconds before the first wanted frame that a step back reads, too, so that the next needs no reading."""
+_STEP_S = 0.1
+"""The same of a jump, so that a first step back needs none."""
+_AHEAD_S = 1.0
+"""Up to this distance the film is read on from where it was left; a seek may have to decode more than that."""
+_ROUNDING_S = 1e-4
+
+
+class FrameReader:
+    """Reads untouched frames of one film, or a still; not safe to call from two threads at once.
+
+    The frames near the last time and the place in the film are kept, so that steps from there decode nothing or little.
+
+    Args:
+        path: a film or a still.
+        threads: for the decoder.
+    """
+
+    def __init__(self, path: Path, threads: Threads | None = None) -> None:
+        self._path, self._threads, self._stack = path, threads or Threads.for_film(None), ExitStack()
+        self._frames: deque[Frame] = deque()  # without a gap
+        self._bytes = 0
+        self._from = math.inf  # seconds of the film from which on `_frames` has all
+        self._begin = 0.0  # seconds of the film's beginning on its own clock
+        self._items: Iterator[Item] = iter(())
+
+    def read(self, time: float, lead_in: float = 0.3) -> list[Frame]:
+        """The frame that is shown at a time, and before it those of a lead-in. Their images must not be changed.
+
+        Args:
+            time: seconds from the beginning of the film.
+            lead_in: seconds.
+
+        Raises:
+            InputError: the film cannot be read there.
+        """
+        if is_image(self._path):
+            return [read_image(self._path).frame]
+        start = max(0.0, time - lead_in)
+        try:
+            if time > self._reached + _AHEAD_S or start < self._from - _BEHIND_S:
+                self._seek(max(0.0, start - _STEP_S), time)
+            elif start < self._from:  # a step back; others may follow
+                self._seek(max(0.0, start - _BEHIND_S), time)
+            self._read_until(time)
+        except InputError:
+            self.close()
+            raise
+        wanted = [frame for frame in self._frames if self._time(frame) >= start - _ROUNDING_S]
+        if not wanted:
+            raise self._beyond(time)
+        return [frame for frame in wanted if self._time(frame) <= time + _ROUNDING_S] or wanted[:1]
+
+    def close(self) -> None:
+        """Closes the film and releases the frames; `read` opens it again."""
+        self._stack.close()
+        self._frames.clear()
+        self._from, self._bytes, self._items = math.inf, 0, iter(())
+
+    @property
+    def _reached(self) -> float:
+        return self._time(self._frames[-1]) if self._frames else -math.inf
+
+    def _time(self, frame: Frame) -> float:
+        return frame.time - self._begin
+
+    def _seek(self, start: float, time: float) -> None:
+        self.close()
+        # Whole microseconds, rounded down: the frame that begins there is among them.
+        start = math.floor(start * 1_000_000) / 1_000_000
+        try:
+            source = open_film(self._path, Options(start=start or None), self._threads, Stats(), threading.Event(),
+                               self._stack)
+        except UsageError:  # it names an option
+            raise self._beyond(time) from None
+        self._begin, self._items, self._from = float(source.info.clock_start), iter(source), start
+
+    def _read_until(self, time: float) -> None:
+        """Keeps frames up to the first that is shown after a time: so it is known which is shown then."""
+        while self._reached <= time + _ROUNDING_S:
+            item = next(self._items, None)
+            if item is None:
+                return
+            if isinstance(item, Frame):
+                self._frames.append(item)
+                self._bytes += bytes_of(item)
+            while self._bytes > _HELD_BYTES and len(self._frames) > 2:
+                self._bytes -= bytes_of(self._frames.popleft())
+                self._from = self._time(self._frames[0])
+
+    def _beyond(self, time: float) -> InputError:
+        return InputError(f"{self._path.name}: there is no frame at {time:.3f} s; choose an earlier time")
