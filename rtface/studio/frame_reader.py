@@ -20,8 +20,6 @@ from rtface.pipeline.threads import Threads
 from rtface.protocols import Item
 from rtface.stats import Stats
 
-_HELD_BYTES = 160 << 20
-"""Memory for frames that are kept; of larger frames fewer are given, too."""
 _BEHIND_S = 0.7
 """Seconds before the first wanted frame that a step back reads, too, so that the next needs no reading."""
 _STEP_S = 0.1
@@ -39,12 +37,13 @@ class FrameReader:
     Args:
         path: a film or a still.
         threads: for the decoder.
+        memory: bytes for frames that are kept; of large frames a lead-in is shorter, too.
     """
 
-    def __init__(self, path: Path, threads: Threads | None = None) -> None:
+    def __init__(self, path: Path, threads: Threads | None = None, *, memory: int = 160 << 20) -> None:
         self._path, self._threads, self._stack = path, threads or Threads.for_film(None), ExitStack()
         self._frames: deque[Frame] = deque()  # without a gap
-        self._bytes = 0
+        self._bytes, self._memory = 0, memory
         self._from = math.inf  # seconds of the film from which on `_frames` has all
         self._begin = 0.0  # seconds of the film's beginning on its own clock
         self._items: Iterator[Item] = iter(())
@@ -109,7 +108,7 @@ class FrameReader:
             if isinstance(item, Frame):
                 self._frames.append(item)
                 self._bytes += bytes_of(item)
-            while self._bytes > _HELD_BYTES and len(self._frames) > 2:
+            while self._bytes > self._memory and len(self._frames) > 2:
                 self._bytes -= bytes_of(self._frames.popleft())
                 self._from = self._time(self._frames[0])
 

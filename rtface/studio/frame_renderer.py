@@ -82,7 +82,7 @@ class FrameRenderer:
 
     def __init__(self, path: Path) -> None:
         self._path, self._lock, self._stack = path, threading.Lock(), ExitStack()
-        threads = Threads.for_film(None)  # no encoder works beside the engines here
+        threads = Threads.for_film(None)  # a core is left for an encoder, which nothing needs here
         self._threads = replace(threads, engines=replace(threads.engines, engine=threads.encode))
         self._reader = FrameReader(path, threads)
         self._tracker: Tracker | None = None

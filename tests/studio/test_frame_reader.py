@@ -35,18 +35,16 @@ def decoded(film: Path) -> list[tuple[float, str]]:
         return [(round(float(frame.time or 0), 3), digest(frame)) for frame in container.decode(video=0)]
 
 
-@pytest.mark.parametrize("held", [256 << 20, 1])
-def test_any_way_through_a_film_gives_its_frames(film: Path, decoded: list[tuple[float, str]],
-                                                 monkeypatch: pytest.MonkeyPatch, held: int) -> None:
-    monkeypatch.setattr(frame_reader, "_HELD_BYTES", held)
-    reader = FrameReader(film)
+@pytest.mark.parametrize("memory", [256 << 20, 1])
+def test_any_way_through_a_film_gives_its_frames(film: Path, decoded: list[tuple[float, str]], memory: int) -> None:
+    reader = FrameReader(film, memory=memory)
     step = decoded[1][0]
     for time in (2.0, 2.0 + step, 2.0 - step, 2.0, 3.5, 0.0, step, 1.25, 3.9, 0.3, 1.0, 0.95):
         frames = shown(reader.read(time))
         at = max(k for k, (begin, _) in enumerate(decoded) if begin <= time + 1e-4)
         lead_in = [one for one in decoded[:at] if one[0] >= time - 0.3 - 1e-4]
         assert frames == [*lead_in, decoded[at]][-len(frames):]
-        assert len(frames) == len(lead_in) + 1 if held > 1 else len(frames) <= 2
+        assert len(frames) == len(lead_in) + 1 if memory > 1 else len(frames) <= 2
     reader.close()
     assert shown(reader.read(2.0))[-1][0] == 2.0  # opens it again
     reader.close()
