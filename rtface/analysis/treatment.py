@@ -2,7 +2,8 @@
 
 The file is JSON: ``{"version": 1, "tracks": {"3": {"on": true, "strength": 0.8, "engine": "rtface-m"}}}``. Other keys
 of a track (what the analysis found) are for the reader only; other keys at the top are left alone. ``"persons"`` may
-have the same keys by name or number of a person, ``{"P2": {"strength": 0.5}}``, and then goes before tracks.
+have the same keys by name or number of a person, ``{"P2": {"strength": 0.5}}``, and then goes before tracks. Both may
+have ``"colour"`` and ``"region"``, too.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from rtface.analysis.measure import CORE, Analysis
 from rtface.analysis.patch import SMALLEST, SMALLEST_FACE
 from rtface.errors import InputMissing, UsageError
+from rtface.frame import CorrectedRegion
 from rtface.util.parse import is_person_name, is_person_number
 from rtface.util.spelling import hint
 from rtface.util.text import brief
@@ -49,12 +51,16 @@ class Treatment:
         strength: 0…1, multiplies the run's own.
         engine: by name, None for the run's own.
         reasons: why, one short phrase each.
+        colour: "lock" or "restore", None for that of the shot or run.
+        region: "face" or "head", None for that of the shot or run.
     """
 
     on: bool
     strength: float = 1.0
     engine: str | None = None
     reasons: tuple[str, ...] = ()
+    colour: Literal["lock", "restore"] | None = None
+    region: CorrectedRegion | None = None
 
     @property
     def applied_strength(self) -> float:
@@ -133,8 +139,8 @@ def read_treatments(path: Path) -> dict[int, Treatment]:
 
 
 def read_person_treatments(path: Path) -> dict[str, Treatment]:
-    """The treatments of persons in a treatment file, by label in lower case; those without on, strength or engine are
-    left out. Raises as `read_treatments`."""
+    """The treatments of persons in a treatment file, by label in lower case; those without a key that a
+    treatment has are left out. Raises as `read_treatments`."""
     where, persons = f"treatment file {path}", _read(path).get("persons", {})
     if not isinstance(persons, dict):
         raise UsageError(f'{where}: "persons" must be a table of person: treatment')
@@ -182,12 +188,13 @@ def _track(key: str, where: str) -> int:
     return int(key)
 
 
-_EDITABLE = ("on", "strength", "engine")
+_CHOICES = {"colour": ("lock", "restore"), "region": ("face", "head")}
+_EDITABLE = ("on", "strength", "engine", *_CHOICES)
 
 
 def _treatment(value: Any, where: str) -> Treatment:
     if not isinstance(value, dict):
-        raise UsageError(f"{where} must be a table with on, strength and engine, got {brief(value)}")
+        raise UsageError(f"{where} must be a table with {', '.join(_EDITABLE)}, got {brief(value)}")
     table = cast(dict[str, Any], value)
     for key in table:
         if key not in _EDITABLE and (near := hint(key, _EDITABLE)):
@@ -200,4 +207,8 @@ def _treatment(value: Any, where: str) -> Treatment:
         raise UsageError(f"{where}.strength must be a number from 0 to 1, got {brief(strength)}")
     if engine is not None and (not isinstance(engine, str) or not engine):
         raise UsageError(f"{where}.engine must be an engine's name or null, got {brief(engine)}")
-    return Treatment(on, float(strength), engine, ("as the treatment file says",))
+    for key, choices in _CHOICES.items():
+        if table.get(key) not in (None, *choices):
+            raise UsageError(f"{where}.{key} must be {' or '.join(choices)}, or null, got {brief(table[key])}")
+    return Treatment(on, float(strength), engine, ("as the treatment file says",), table.get("colour"),
+                     table.get("region"))

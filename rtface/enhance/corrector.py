@@ -211,11 +211,11 @@ class FaceCorrector(ABC):
     def _shaping(self, task: FrameTask, face: FaceTask) -> ShapingOptions:
         # A recurrent engine, and the blend of keyframes, are steady without the temporal average.
         average = not (face.light or face.engine.recurrent or task.frame.new)
-        shot = self.shots.at(task.frame.time)
-        return ShapingOptions(face.strength, shot.colour or self._options.colour, shot.grain or self._options.grain,
+        colour = self.tracks.option("colour", face.face, face.time) or self._options.colour
+        return ShapingOptions(face.strength, colour, self.shots.at(face.time).grain or self._options.grain,
                               average=average,
                               keep=self.mode is Mode.LIVE and task.device.carries,
-                              region="around" if face.around else self._region(face.engine),
+                              region="around" if face.around else self._region(face),
                               share=face.share if face.light is None else 1.0)
 
     def _needs_head(self, face: FaceTask) -> bool:
@@ -223,7 +223,7 @@ class FaceCorrector(ABC):
 
         Live, the time of a second crop is not spent.
         """
-        return (self._options.region == "head" and self.mode is not Mode.LIVE and face.light is None
+        return (self._wanted_region(face) == "head" and self.mode is not Mode.LIVE and face.light is None
                 and not face.engine.whole)
 
     @staticmethod
@@ -231,9 +231,12 @@ class FaceCorrector(ABC):
         """The task of the head around a face."""
         return FaceTask(face.track.around(), face.face, face.frame, face.strength, face.engine, around=True)
 
-    def _region(self, engine: Engine) -> CorrectedRegion:
+    def _wanted_region(self, face: FaceTask) -> CorrectedRegion:
+        return self.tracks.option("region", face.face, face.time) or self._options.region
+
+    def _region(self, face: FaceTask) -> CorrectedRegion:
         """Where corrections may act: an engine that restores the face only never changes the head."""
-        return self._options.region if engine.whole else "face"
+        return self._wanted_region(face) if face.engine.whole else "face"
 
     # -- second half: answers, corrections, the corrected frame ------------------------------------------
 
@@ -290,7 +293,7 @@ class FaceCorrector(ABC):
 
     def _box(self, face: FaceTask) -> Box:
         """The part of the crop that is shown, in samples of SIDE×SIDE."""
-        return shown_box(SIDE, face.mesh, face.crops.size, self._region(face.engine))
+        return shown_box(SIDE, face.mesh, face.crops.size, self._region(face))
 
     def _failed(self, error: Exception, task: FrameTask) -> None:
         """The frame passes through, and the fault is counted."""

@@ -71,8 +71,7 @@ class EngineSelector:
             face_strength *= strength_by_pose(face) * self._tracks.strength_of(face)
             if face_strength <= 0.0:
                 continue
-            named = ((forced.engine if forced else None) or track.analyzer.treatment.engine
-                     or self._tracks.shots.at(frame.time).engine)
+            named = self._tracks.option("engine", face, frame.time)
             engine = (runtime.engines.named(named) if named else
                       runtime.engines.pick(face.width, self._sharing(faces), track.chosen))
             track.chosen = engine.name

@@ -259,6 +259,12 @@ class TrackStore:
             return None if face.track_id in self._treatments else FORCED.get(self._correct)
         return FORCED.get(correct)
 
+    def option(self, name: Literal["engine", "colour", "region"], face: Face, time: float) -> Any:
+        """What the treatment of a face says of an option, or else its shot; None where the run's own holds."""
+        treatments = (self.forced(face, time), self.analyzer_of(face, time).treatment)
+        named = next((value for one in treatments if one and (value := getattr(one, name))), None)
+        return named or getattr(self.shots.at(time), name)
+
     def strength_of(self, face: Face) -> float:
         """What the strength of a face is multiplied with for its person, 0…1."""
         return self.strengths.get(face.person.lower(), 1.0) if self.strengths else 1.0

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from rtface.errors import UsageError
+from rtface.frame import CorrectedRegion
 from rtface.options import check
 from rtface.util.parse import boolean, is_person_name, is_person_number
 from rtface.util.spelling import hint
@@ -28,6 +29,7 @@ class ShotSettings:
         faces: "all", "largest", or tracks and persons, as ``--faces``.
         colour: "lock" or "restore".
         grain: "match" or "none".
+        region: "face" or "head".
     """
 
     correct: Literal["auto", "always", "never"] | None = None
@@ -36,6 +38,7 @@ class ShotSettings:
     faces: str | None = None
     colour: Literal["lock", "restore"] | None = None
     grain: Literal["match", "none"] | None = None
+    region: CorrectedRegion | None = None
 
     def __bool__(self) -> bool:
         return any(getattr(self, key) is not None for key in KEYS)

@@ -23,9 +23,11 @@ from rtface.util.paths import data_dir
 
 OPTIONS = ("engine", "strength", "fidelity", "colour", "region", "grain", "damage", "correct")
 """The options of a run that the page sets for the whole film."""
-_SHOT_OPTIONS = ("strength", "engine", "colour")
+_SHOT_OPTIONS = ("strength", "engine", "colour", "region")
 _SHOT = ("start_s", "end_s", "on", *_SHOT_OPTIONS)
-_PERSON = ("on", "strength")
+_REPLACED = ("engine", "colour", "region")
+"""What a person's settings replace; strengths are multiplied."""
+_PERSON = ("on", "strength", *_REPLACED)
 _MOST = 5000
 """Shots, and persons, at most."""
 
@@ -36,9 +38,10 @@ class FilmSettings:
 
     Attributes:
         run: options for the whole film that differ from the defaults.
-        shots: tables with "start_s" and "end_s" and some of "on", "strength", "engine", "colour"; in order, without
-            overlap.
-        persons: by label (P1, P2, …) tables with "on" (true without), and "strength", a factor.
+        shots: tables with "start_s" and "end_s" and some of "on", "strength", "engine", "colour" and "region"; in
+            order, without overlap.
+        persons: by label (P1, P2, …) tables with "on" (true without), "strength", a factor, "engine", "colour" and
+            "region".
     """
 
     run: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -82,13 +85,15 @@ class FilmSettings:
         if len(persons) == 1 and (person := self.persons.get(persons[0])):
             values["correct"] = "always" if person.get("on", True) else "never"
             values["strength"] = float(values.get("strength", 1.0)) * float(person.get("strength", 1.0))
+            values |= {key: person[key] for key in _REPLACED if key in person}
         return Options.of(values)
 
     def treatment_of(self, person: str) -> Treatment | None:
         """What was set for a person; None for nothing."""
         own = self.persons.get(person)
-        return None if own is None else Treatment(bool(own.get("on", True)), float(own.get("strength", 1.0)), None,
-                                                  ("set for this person",))
+        return None if own is None else Treatment(bool(own.get("on", True)), float(own.get("strength", 1.0)),
+                                                  reasons=("set for this person",),
+                                                  **{key: own.get(key) for key in _REPLACED})
 
     def for_run(self, folder: Path, source: Path) -> Options:
         """The options of the whole run; lists of shots and persons are written to files in `folder`.
@@ -167,6 +172,8 @@ def _person(label: str, values: dict[str, Any]) -> dict[str, Any]:
         raise UsageError(f"{label[:40]} is no person; persons are P1, P2, …")
     if unknown := set(values) - set(_PERSON):
         raise UsageError(f"{label} has no {sorted(unknown)[0][:40]}; a person has {', '.join(_PERSON)}")
+    if values.get("engine") == "auto":
+        raise UsageError(f"{label}: name one engine; auto is for the whole film")
     return {key: _checked(key, value, label) for key, value in values.items() if value is not None}
 
 

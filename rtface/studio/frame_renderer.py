@@ -126,6 +126,9 @@ class FrameRenderer:
             parts = segment_parts(runtime, self._tracker, options, stats)
             parts.enhance.use_persons(recogniser)
             parts.enhance.tracks.by_person = {one.label.lower(): one.treatment for one in persons if one.treatment}
+            for treatment in parts.enhance.tracks.by_person.values():
+                if treatment.engine:
+                    runtime.engines.named(treatment.engine)  # what is wrong with it is raised here
             check_invented(options, shown.color.transfer)
             measure_invented(parts, options)
             parts.enhance.engines_from = shown.time - CORRECTED_LEAD_IN_S

@@ -298,6 +298,8 @@ def test_a_treatment_file_comes_back(tmp_path: Path) -> None:
     ('{"version": 1, "tracks": {"1": {"strength": NaN}}}', r"tracks\.1\.strength must be a number from 0 to 1"),
     ('{"version": 1, "tracks": {"1": {"strength": true}}}', r"tracks\.1\.strength must be a number"),
     ('{"version": 1, "tracks": {"1": {"engine": ""}}}', r"tracks\.1\.engine must be an engine's name or null"),
+    ('{"version": 1, "tracks": {"1": {"region": "hair"}}}', r"tracks\.1\.region must be face or head, or null, got "),
+    ('{"version": 1, "tracks": {"1": {"colour": true}}}', r"tracks\.1\.colour must be lock or restore, or null"),
     ('{"version": 1, "tracks": {"1": {"strenght": 0.5}}}', r"strenght is not a key: the nearest is strength"),
 ])
 def test_a_wrong_treatment_file_is_named_with_its_key(tmp_path: Path, text: str, message: str) -> None:

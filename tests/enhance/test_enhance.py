@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -16,12 +17,13 @@ from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.runtime_switch import RETRY_S, RuntimeSwitch
 from rtface.enhance.single import FrameEnhancer
 from rtface.errors import DeviceLost, EngineError, MissingComponent
-from rtface.frame import Display, Face, Frame, Packet
+from rtface.frame import CorrectedRegion, Display, Face, Frame, Packet
 from rtface.geometry.alignment import crop_matrix
 from rtface.geometry.planes import planes as native_planes
 from rtface.options import Options
 from rtface.pipeline.chain import find_faces, join_fields, split_fields, track
 from rtface.protocols import Item, Runtime, View
+from rtface.shots.settings import Shot, ShotList, ShotSettings
 from rtface.stats import Stats
 from rtface.util.av_arrays import copy_image
 from tests.pipeline.fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
@@ -214,6 +216,22 @@ def test_a_treatment_decides_for_its_track_alone() -> None:
     assert (reports[1].strength, reports[2].strength, reports[3].strength) == (0.0, 0.5, 1.0)
     assert (reports[2].treatment["engine"], reports[3].treatment["engine"]) == ("other", "fake")
     assert (engines.named("fake").calls, other.calls) == (1, 1)
+
+
+def test_region_by_track_goes_before_shot_and_run() -> None:
+    def changed(run: CorrectedRegion, shot: CorrectedRegion | None, track: CorrectedRegion | None) -> int:
+        picture, points = portrait(640, 180)
+        frame = replace(frame_of(picture, 0), faces=(face_at(points, 1),))
+        before = planes(frame)[0]
+        step = FrameEnhancer(Runtime(CpuDevice(), FakeEngines()), Options(grain="none", region=run), Stats(),
+                             treatments={1: Treatment(True, region=track)})
+        step.shots = ShotList([Shot(Fraction(0), None, ShotSettings(region=shot))])
+        return int((planes(step.collect(step.submit(frame)))[0] != before).sum())
+
+    face, head = changed("face", None, None), changed("head", None, None)
+    assert head > 1.3 * face > 0
+    assert [changed("face", "head", None), changed("face", None, "head"), changed("face", "face", "head")] == [head] * 3
+    assert [changed("head", "face", None), changed("head", "head", "face")] == [face] * 2
 
 
 def test_both_fields_of_interlaced_frames_are_corrected() -> None:

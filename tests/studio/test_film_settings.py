@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 
+from rtface.analysis.treatment import Treatment
 from rtface.errors import UsageError
 from rtface.jobs.queue.api import Queue
 from rtface.options import Options
@@ -89,16 +90,23 @@ def test_settings_outlast_the_server_and_a_new_name(start_studio: Callable[[], R
     {"shots": [{"start_s": 2, "end_s": 1}]}, {"shots": [{"start_s": 0, "end_s": 1, "on": 1}]},
     {"shots": [{"start_s": 0, "end_s": 1, "faces": "all"}]}, {"shots": [{"start_s": 0, "end_s": 1, "engine": "auto"}]},
     {"shots": [{"start_s": 0, "end_s": 2}, {"start_s": 1, "end_s": 3}]}, {"persons": {"anna": {"on": True}}},
-    {"persons": {"P1": {"engine": "rtface-s"}}}, {"persons": {"P1": {"strength": 2}}}], ids=str)
+    {"persons": {"P1": {"grain": "none"}}}, {"persons": {"P1": {"engine": "auto"}}},
+    {"persons": {"P1": {"region": "hair"}}}, {"persons": {"P1": {"strength": 2}}}], ids=str)
 def test_what_cannot_be_used_is_refused(values: Any) -> None:
     with pytest.raises(UsageError):
         FilmSettings.of(values)
 
 
 def test_persons_decide_where_they_are_alone() -> None:
-    settings = FilmSettings.of({"strength": 0.5, "persons": {"P1": {"strength": 0.5}, "P2": {"on": False}}})
+    settings = FilmSettings.of({
+        "strength": 0.5, "shots": [{"start_s": 2, "end_s": 3, "region": "head", "engine": "rtface-m"}],
+        "persons": {"P1": {"strength": 0.5}, "P2": {"on": False}, "P3": {"engine": "rtface-s", "colour": "restore"}}})
     assert (settings.at(0, ["P1"]).strength, settings.at(0, ["P1"]).correct) == (0.25, "always")
     assert settings.at(0, ["P2"]).correct == "never"
+    assert settings.at(2, ["P3"]) == Options(strength=0.5, correct="always", engine="rtface-s", colour="restore",
+                                             region="head")
+    assert settings.treatment_of("P3") == Treatment(True, engine="rtface-s", colour="restore",
+                                                    reasons=("set for this person",))
     assert settings.at(0, ["P1", "P2"]) == settings.at(0) == Options(strength=0.5)
 
 

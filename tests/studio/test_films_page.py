@@ -135,6 +135,14 @@ def test_persons_are_seen_before_the_analysis_ends(page: Any, studio: RunningStu
     with page.expect_response("**/settings") as kept:
         page.get_by_label("Engine in this shot").select_option("default")
     assert kept.value.request.post_data_json["shots"] == [{"start_s": 0.0, "end_s": 0.8, "engine": "default"}]
+    page.get_by_label("P1", exact=True).select_option("on")
+    page.get_by_text("Engine, colour, region for P1").click()
+    for name, value in (("Engine for P1", "rtface-s"), ("Region for P1", "head"), ("Engine for P1", "")):
+        page.get_by_label(name).focus()
+        with page.expect_response("**/settings") as kept:
+            page.get_by_label(name).select_option(value)
+        expect(page.get_by_label(name)).to_be_focused()
+    assert kept.value.request.post_data_json["persons"] == {"P1": {"on": True, "region": "head"}}
     whole = {**state, "scenes": [{"start_s": 0.0, "end_s": 1.2}]}
     with page.expect_response("**/settings") as kept:
         studio.studio.events.publish("film/1/analysis", {"state": "done", "result": whole})

@@ -94,6 +94,7 @@ def test_persons_on_one_frame_are_treated_apart(tmp_path: Path, monkeypatch: pyt
         left, right = changes(None, None)
         assert min(left, right) > 0.05
         assert changes(off, None) == pytest.approx((0.0, right), rel=0.1, abs=0.005)
+        assert changes(off, Treatment(True, engine="rtface-m"))[1] not in (0, pytest.approx(right, rel=0.01))
         assert changes(None, less) == pytest.approx((left, 0.5 * right), rel=0.25)
     finally:
         renderer.close()

@@ -14,6 +14,7 @@ export function changed(settings) {
   return different;
 }
 
+const REGIONS = () => [["face", t("films.region_face")], ["head", t("films.region_head")]];
 const COLOURS = () => [["lock", t("films.colour_lock")], ["restore", t("films.colour_restore")]];
 
 const ON = { "": null, on: true, off: false };
@@ -31,13 +32,14 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
     strength: slider(t("films.strength"), kept.settings.strength, (value) => set("strength", value), { help: t("films.strength_help") }),
     fidelity: slider(t("films.fidelity"), kept.settings.fidelity, (value) => set("fidelity", value), { help: t("films.fidelity_help") }),
     colour: select(t("films.colour"), COLOURS(), kept.settings.colour, (value) => set("colour", value)),
-    region: select(t("films.region"), [["face", t("films.region_face")], ["head", t("films.region_head")]], kept.settings.region, (value) => set("region", value)),
+    region: select(t("films.region"), REGIONS(), kept.settings.region, (value) => set("region", value)),
     grain: select(t("films.grain"), [["match", t("films.grain_match")], ["none", t("films.grain_none")]], kept.settings.grain, (value) => set("grain", value)),
     damage: select(t("films.damage"), [["none", t("films.damage_none")], ["repair", t("films.damage_repair")]], kept.settings.damage, (value) => set("damage", value)),
   };
   const shotPart = h("section", { class: "card stack", "aria-label": t("films.this_shot") });
   const personPart = h("section", { class: "card stack", "aria-label": t("films.persons") });
   const shotTime = h("p", { class: "quiet-text number" });
+  const opened = new Set(); // persons whose further settings are shown
   let time = 0, analysis = {}, drawn = "";
 
   function put(settings) {
@@ -76,15 +78,20 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
     to({ ...kept.settings, shots: all.sort((a, b) => a.start_s - b.start_s) }, `shot-${shot.start_s}`);
   }
 
+  /** Engine, colour and region of a shot or person, which may be as in the whole film; `of` begins the names of texts. */
+  function replaced(of, name, own, put) {
+    const kinds = { engine: names(["default", t("films.engine_default")]), colour: COLOURS(), region: REGIONS() };
+    return Object.entries(kinds).map(([key, pairs]) => select(t(`films.${of}_${key}`, { name }),
+      [["", t(`films.as_${of === "shot" ? "film" : "others"}`)], ...pairs], own[key] ?? "", (value) => put({ ...own, [key]: value || null })));
+  }
+
   function drawShot(shot) {
     if (!shot) { replace(shotPart, h("h2", {}, t("films.this_shot")), h("p", { class: "quiet-text" }, t("films.no_shots"))); return; }
     const { start_s, end_s, ...own } = kept.settings.shots.find((one) => one.start_s === shot.start_s) ?? {};
-    const now = { on: own.on ?? null, strength: own.strength ?? null, engine: own.engine ?? null, colour: own.colour ?? null };
     replace(shotPart, h("h2", {}, t("films.this_shot")), shotTime,
-      select(t("films.faces_here"), choices(), nameOf(now.on), (value) => setShot(shot, { ...now, on: ON[value] })),
-      select(t("films.shot_engine"), [["", t("films.as_film")], ...names(["default", t("films.engine_default")])], now.engine ?? "", (value) => setShot(shot, { ...now, engine: value || null })),
-      select(t("films.shot_colour"), [["", t("films.as_film")], ...COLOURS()], now.colour ?? "", (value) => setShot(shot, { ...now, colour: value || null })),
-      slider(t("films.shot_strength"), now.strength ?? kept.settings.strength, (value, final) => { if (final) setShot(shot, { ...now, strength: value }); }),
+      select(t("films.faces_here"), choices(), nameOf(own.on), (value) => setShot(shot, { ...own, on: ON[value] })),
+      slider(t("films.shot_strength"), own.strength ?? kept.settings.strength, (value, final) => { if (final) setShot(shot, { ...own, strength: value }); }),
+      replaced("shot", "", own, (values) => setShot(shot, values)),
       Object.keys(own).length ? button(t("films.shot_reset"), () => setShot(shot, {}), { kind: "small" }) : null);
   }
 
@@ -97,11 +104,15 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
     const own = kept.settings.persons[label];
     const put = (values) => {
       const { [label]: _, ...others } = kept.settings.persons;
-      to({ ...kept.settings, persons: values ? { ...others, [label]: values } : others }, `person-${label}`);
+      const set = values && Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null));
+      to({ ...kept.settings, persons: set ? { ...others, [label]: set } : others }, `person-${label}`);
     };
+    const more = () => h("details", { class: "more", open: opened.has(label), ontoggle: (event) => opened[event.target.open ? "add" : "delete"](label) },
+      h("summary", {}, t("films.person_more", { name: label })), h("div", { class: "stack" }, replaced("person", label, own, put)));
     return h("div", { class: "stack" },
-      select(label, choices(), own ? nameOf(own.on ?? true) : "", (value) => put(value ? { on: ON[value], ...(own?.strength === undefined ? {} : { strength: own.strength }) } : null)),
-      own && own.on !== false ? slider(t("films.person_strength", { name: label }), own.strength ?? 1, (value, final) => { if (final) put({ ...own, strength: value }); }) : null);
+      select(label, choices(), own ? nameOf(own.on ?? true) : "", (value) => put(value ? { ...own, on: ON[value] } : null)),
+      own && own.on !== false ? [
+        slider(t("films.person_strength", { name: label }), own.strength ?? 1, (value, final) => { if (final) put({ ...own, strength: value }); }), more()] : null);
   }
   const choices = () => [["", t("films.as_film")], ["on", t("films.always")], ["off", t("films.never")]];
 
