@@ -54,6 +54,10 @@ class UsageError(RtfaceError, ValueError):
     """An option, argument or configuration value that cannot be used."""
 
 
+class RestartNeeded(UsageError):
+    """A live run cannot do it while it runs; started again with the same settings, it can."""
+
+
 class Closed(RtfaceError, ValueError):
     """An object is used after it was closed."""
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rtface.errors import RtfaceError, UsageError
+from rtface.errors import RestartNeeded, RtfaceError
 from rtface.live.frame_filters import FrameFilters
 from rtface.options import Options, Scope
 from rtface.pipeline.enforce import enforce
@@ -42,16 +42,17 @@ class StageChanger:
             stages: as `Options.stages`.
 
         Raises:
-            UsageError: one that does not exist or cannot be used, that a policy does not allow, or that a recording
-                does not name; those that draw continue.
+            UsageError: one that does not exist or cannot be used, or that a policy does not allow; those that draw
+                continue.
+            RestartNeeded: a recording does not name one.
             MissingComponent: one cannot be loaded.
         """
         with self._lock:
             options = replace(self._options, stages=Options.of({"stages": list(stages)}).stages)
             enforce(options, Scope.LIVE)
             if self._named is not None and (more := sorted(_names(options.stages) - self._named)):
-                raise UsageError(f"the recording names in its metadata what is drawn on it, and {more[0]} is not among "
-                                 "that: start the run again to add it")
+                raise RestartNeeded(f"the recording names in its metadata what is drawn on it, and {more[0]} is not "
+                                    "among that: start the run again to add it")
             now = self._filters.stages
             changed = now.changed(options.stages, commercial_use=options.commercial_use)
             try:

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from rtface.concurrency.threads import start_thread
-from rtface.errors import InputMissing, UsageError
+from rtface.errors import InputMissing, RestartNeeded, UsageError
 from rtface.live.addresses import LIVE_SCHEMES, LiveAddress, check_addresses, is_live, parse_address
 from rtface.options import Options, person_photos
 from rtface.redaction import redacted
@@ -189,8 +189,8 @@ class LiveRun:
         return self._answer("POST", path)
 
     def set_overlays(self, folders: AllowedFolders, stages: object) -> list[str]:
-        """Has other overlays draw; gives them. Raises UsageError where they cannot be used, or where the run would have
-        to be started again for them."""
+        """Has other overlays draw; gives them. Raises UsageError where they cannot be used, RestartNeeded where the run
+        would have to be started again for them."""
         options = live_options(folders, {"stages": stages})
         now = self._answer("POST", "/stages", {"stages": options.get("stages", [])})["stages"]
         self.plan = replace(self.plan, options={**self.plan.options, "stages": now})
@@ -244,7 +244,8 @@ class LiveRun:
         if (answer := self._ask(method, path, body)) is None:
             raise UsageError("the live run does not answer; stop it and start it again")
         if "error" in answer:
-            raise UsageError(str(answer["error"]))
+            refusal = RestartNeeded if answer.get("kind") == RestartNeeded.__name__ else UsageError
+            raise refusal(str(answer["error"]))
         return answer
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.errors import UsageError
+from rtface.errors import RestartNeeded, UsageError
 from rtface.live.control.control_routes import control_routes
 from rtface.live.control.http_server import HttpRequest
 from rtface.live.controls import LiveControls
@@ -85,7 +85,7 @@ def test_where_a_stage_hides_faces_the_tracker_watches():
 def test_a_recording_gets_no_stage_that_it_does_not_name():
     filters, changer, _ = begun(BAR, recorded=True)
     changer.change([OTHER])  # the same stage, changed
-    with pytest.raises(UsageError, match=r"the recording names .*\.Needs .* start the run again"):
+    with pytest.raises(RestartNeeded, match=r"the recording names .*\.Needs .* start the run again"):
         changer.change([OTHER, "trial_stages.Needs"])
     changer.change([])
     changer.change([BAR])

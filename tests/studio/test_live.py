@@ -58,6 +58,8 @@ def test_a_run_is_started_changed_and_stopped(studio: RunningStudio, film: Path)
     assert call(studio, "POST", "/api/live/set", name="enabled", value=False)[1]["enabled"] is False
     for name, value in (("strength", 2), ("strength", "1"), ("enabled", 1), ("quit", True), ([], 1)):
         assert call(studio, "POST", "/api/live/set", name=name, value=value)[0] == 400, (name, value)
+    status, refusal = call(studio, "POST", "/api/live/overlays", stages=["blur"])
+    assert (status, refusal["kind"]) == (400, "RestartNeeded"), refusal
     assert call(studio, "POST", "/api/live/restart", settings={"light": 0.25})[0] == 200
     assert until(studio, "running")["status"]["light"] == 0.25
     assert call(studio, "POST", "/api/live/stop")[1]["state"] == "ended"
@@ -267,5 +269,9 @@ def test_overlays_change_while_the_run_continues(page: Any, studio: RunningStudi
     assert until(studio, "running")["status"]["warnings"] == []
     assert call(studio, "POST", "/api/live/overlays", stages=["picture:file=/etc/passwd"])[0] == 400
     assert call(studio, "POST", "/api/live/overlays", stages=["os.path"])[0] == 400
+    page.route("**/api/live/overlays", lambda route: route.fulfill(status=400, json={
+        "error": "start the run again", "kind": "RestartNeeded"}))
+    page.get_by_role("checkbox", name="lower-third").uncheck()
+    expect(page.get_by_role("button", name="Start the run again")).to_be_visible()
     page.get_by_role("button", name="Stop").click()
     page.get_by_text("The run has ended.").wait_for()

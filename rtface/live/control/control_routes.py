@@ -116,7 +116,9 @@ def _stage_routes(stages: StageChanger, key: str) -> Routes:
                 check_without_files(text)
         try:
             stages.change(wanted)
-        except RtfaceError as error:
+        except UsageError:
+            raise
+        except RtfaceError as error:  # one cannot be loaded
             raise UsageError(str(error)) from None
         return listed(request)
 

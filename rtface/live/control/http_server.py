@@ -228,7 +228,7 @@ class _Handler(BaseHTTPRequestHandler):
         except HttpError as error:
             response = json_response({"error": str(error)}, error.status)
         except UsageError as error:
-            response = json_response({"error": str(error)}, HTTPStatus.BAD_REQUEST)
+            response = json_response({"error": str(error), "kind": type(error).__name__}, HTTPStatus.BAD_REQUEST)
         except OSError:
             raise  # of the connection
         except Exception:

@@ -122,7 +122,7 @@ export async function mountMonitor(root, run, { changed }) {
     try {
       await change(() => overlaysNow(wanted), () => overlaysNow(before), { group });
     } catch (error) {
-      replace(trouble, note([h("p", {}, translated(error.message.replace(/^--stage /, ""))), error.message.endsWith("to add it") ? restart : null], "warn"));
+      replace(trouble, note([h("p", {}, translated(error.message.replace(/^--stage /, ""))), error.kind === "RestartNeeded" ? restart : null], "warn"));
     }
   }
   async function overlaysNow(wanted) {
