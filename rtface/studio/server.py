@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import logging
 import socket
@@ -18,10 +19,11 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
-from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rtface._version import __version__
@@ -37,6 +39,7 @@ log = logging.getLogger("rtface")
 
 PORT = 8790
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 CONNECTIONS = 256
 _AREAS = (
     "engines",
@@ -83,13 +86,14 @@ def build_app(studio: Studio, token: str, *, hosts: frozenset[str] = LOOPBACK, s
         return JSONResponse({"version": __version__, "login": login is not None})
 
     async def index(request: Request) -> Response:
-        areas.load()  # while the browser fetches the page's files
-        return FileResponse(PAGE / "index.html", headers={"cache-control": "no-cache"})
+        response = await _page_file(request)
+        response.background = BackgroundTask(areas.load)  # while the browser fetches the page's files
+        return response
 
     routes: list[BaseRoute] = [
         Route("/", index), Route("/api/text", _text), Route("/api/about", about),
         WebSocketRoute("/api/events", studio.events.serve)]
-    routes += [Mount("/page", _PageFiles(directory=PAGE)), Mount("", areas)]
+    routes += [Route("/page/{path:path}", _page_file), Mount("", areas)]
     app = Starlette(routes=routes, exception_handlers=_ERRORS)
     return AccessControl(app, token=token, hosts=hosts, secure=secure, login=login)
 
@@ -123,13 +127,23 @@ class _Areas:
         return Starlette(routes=routes, exception_handlers=_ERRORS)
 
 
-class _PageFiles(StaticFiles):
-    """The page's files; a browser asks each time whether one has changed."""
+async def _page_file(request: Request) -> Response:
+    """A file of the page. It is read here: to wait for a thread takes longer, most of all while the areas load. A
+    browser asks each time whether one has changed."""
+    path = _page_files().get(request.path_params.get("path", "index.html"))
+    if path is None:
+        raise HTTPException(HTTPStatus.NOT_FOUND)
+    state = path.stat()
+    headers = {"cache-control": "no-cache", "etag": f'"{state.st_mtime_ns:x}-{state.st_size:x}"'}
+    if request.headers.get("if-none-match") == headers["etag"]:
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return Response(path.read_bytes(), media_type=_KINDS[path.suffix], headers=headers)
 
-    def file_response(self, *args: Any, **more: Any) -> Response:
-        response = super().file_response(*args, **more)
-        response.headers["cache-control"] = "no-cache"
-        return response
+
+@functools.cache
+def _page_files() -> dict[str, Path]:
+    """The files that a browser may have, by name; nothing else is looked up."""
+    return {path.relative_to(PAGE).as_posix(): path for path in PAGE.rglob("*") if path.suffix in _KINDS}
 
 
 async def _text(request: Request) -> Response:

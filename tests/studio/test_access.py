@@ -63,6 +63,23 @@ def test_other_senders_are_refused(studio: RunningStudio, headers: dict[str, str
     assert status == 403 and "version" not in value
 
 
+@pytest.mark.parametrize("path", ["/page/nothing.js", "/page//etc/passwd", "/page/../server.py", "/page/..%2fserver.py",
+                                  "/page/text/films.json", "/page/%00.js", "/page/" + "a" * 5000 + ".js", "/page/"])
+def test_only_files_of_the_page_are_its_files(studio: RunningStudio, path: str) -> None:
+    assert ask(studio, "GET", path)[0] == 404
+
+
+def test_unchanged_files_of_the_page_are_not_sent_again(studio: RunningStudio) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", studio.server.port, timeout=20)
+    token = {"Authorization": f"Bearer {studio.server.token}"}
+    connection.request("GET", "/page/main.js", headers=token)
+    first = connection.getresponse()
+    assert first.read() and first.headers["content-type"].startswith("text/javascript")
+    connection.request("GET", "/page/main.js", headers=token | {"If-None-Match": first.headers["etag"]})
+    assert (connection.getresponse().status, first.headers["cache-control"]) == (304, "no-cache")
+    connection.close()
+
+
 def test_links_of_other_pages_lead_to_the_page_only(studio: RunningStudio) -> None:
     link = {"Sec_Fetch_Site": "same-site", "Sec_Fetch_Mode": "navigate"}
     assert ask(studio, "GET", "/", **link)[0] == 200
