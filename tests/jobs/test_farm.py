@@ -35,8 +35,9 @@ class Cluster:
         self._folder, self.processes, self._flags = folder, list[subprocess.Popen[bytes]](), flags
         self._start("scheduler", *flags, "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show",
                     "--scheduler-file", str(folder / "scheduler.json"))
-        until((folder / "scheduler.json").exists)
-        address = json.loads((folder / "scheduler.json").read_text())["address"]
+        file = folder / "scheduler.json"
+        until(lambda: file.exists() and file.read_text().rstrip().endswith("}"))  # not while it is written
+        address = json.loads(file.read_text())["address"]
         self.address = address.replace("tcp:", "dask:").replace("tls:", "dask+tls:")
 
     def _start(self, *command: str, **environment: str) -> subprocess.Popen[bytes]:

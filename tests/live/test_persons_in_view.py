@@ -118,6 +118,7 @@ def test_a_policy_locks_persons(serve: Callable[[Scene], int]) -> None:
     scene.controls = LiveControls(locked={"person": "the policy forbids person", "strength": "it forbids strength"})
     scene.persons = PersonsInView(None, scene.open, scene.controls, clock=lambda: scene.now)
     port = serve(scene)
-    assert ask(port, "POST", "/persons") == (400, b'{"error": "the policy forbids person"}\n')
-    assert ask(port, "POST", "/person?name=P1&value=0.5") == (400, b'{"error": "it forbids strength"}\n')
+    for path, said in (("/persons", "the policy forbids person"), ("/person?name=P1&value=0.5", "it forbids strength")):
+        status, answer = ask(port, "POST", path)
+        assert (status, json.loads(answer)["error"]) == (400, said)
     assert not scene.opened
