@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from rtface.errors import InputError, UsageError
@@ -19,6 +20,7 @@ from rtface.pipeline.stills import is_image
 from rtface.pipeline.threads import Threads
 from rtface.protocols import Item
 from rtface.stats import Stats
+from rtface.util.av_arrays import copy_image
 
 _BEHIND_S = 0.7
 """Seconds before the first wanted frame that a step back reads, too, so that the next needs no reading."""
@@ -40,7 +42,7 @@ class FrameReader:
         memory: bytes for frames that are kept; of large frames a lead-in is shorter, too.
     """
 
-    def __init__(self, path: Path, threads: Threads | None = None, *, memory: int = 160 << 20) -> None:
+    def __init__(self, path: Path, threads: Threads | None = None, *, memory: int = 96 << 20) -> None:
         self._path, self._threads, self._stack = path, threads or Threads.for_film(None), ExitStack()
         self._frames: deque[Frame] = deque()  # without a gap
         self._bytes, self._memory = 0, memory
@@ -106,7 +108,8 @@ class FrameReader:
             if item is None:
                 return
             if isinstance(item, Frame):
-                self._frames.append(item)
+                # A copy: a frame of a decoder keeps the memory of all its frames until it is released.
+                self._frames.append(replace(item, image=copy_image(item.image)))
                 self._bytes += bytes_of(item)
             while self._bytes > self._memory and len(self._frames) > 2:
                 self._bytes -= bytes_of(self._frames.popleft())
