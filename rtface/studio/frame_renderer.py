@@ -18,7 +18,7 @@ from rtface.options import Options
 from rtface.persons.gallery import Gallery
 from rtface.persons.recogniser import Embedder, PersonRecogniser
 from rtface.pipeline.build import engine_request, film_parts, open_runtime, segment_parts
-from rtface.pipeline.chain import track_and_enhance
+from rtface.pipeline.chain import join_fields, split_fields, track
 from rtface.pipeline.invented import check_invented, measure_invented
 from rtface.pipeline.persons import embeddings_of
 from rtface.pipeline.show_invented import show_invented
@@ -133,12 +133,13 @@ class FrameRenderer:
             measure_invented(parts, options)
             parts.enhance.engines_from = shown.time - CORRECTED_LEAD_IN_S
             copies = (replace(frame, image=copy_image(frame.image)) for frame in self._frames)
+            # Not on a thread as in a run: the enhancement waits for the faces of nearly all of these few frames.
+            tracked = track(split_fields(copies), self._tracker, runtime.device, stats)
+            done = join_fields(parts.enhance(parts.repair(tracked) if parts.repair is not None else tracked))
             faces = 0
-            with ExitStack() as stack:
-                done = track_and_enhance(copies, parts, stats, stack)
-                for item in show_invented(done) if options.show == "invented" else done:
-                    if isinstance(item, Frame) and item.pts == shown.pts:
-                        after, faces = runtime.device.view(item).thumbnail(side)[0], len(item.faces)
+            for item in show_invented(done) if options.show == "invented" else done:
+                if isinstance(item, Frame) and item.pts == shown.pts:
+                    after, faces = runtime.device.view(item).thumbnail(side)[0], len(item.faces)
             result = RenderedFrame(shown.time, before, after, perf_counter() - began, faces)
             self._last = (time, side, options, persons, result)
             return result
