@@ -293,7 +293,7 @@ class FaceCorrector(ABC):
 
     def _box(self, face: FaceTask) -> Box:
         """The part of the crop that is shown, in samples of SIDE×SIDE."""
-        return shown_box(SIDE, face.mesh, face.crops.size, self._region(face))
+        return shown_box(SIDE, face.mesh, face.crops.size, face.shaping.region)
 
     def _failed(self, error: Exception, task: FrameTask) -> None:
         """The frame passes through, and the fault is counted."""

@@ -42,11 +42,11 @@ class FrameReader:
         memory: bytes for frames that are kept; of large frames a lead-in is shorter, too.
     """
 
-    def __init__(self, path: Path, threads: Threads | None = None, *, memory: int = 96 << 20) -> None:
+    def __init__(self, path: Path, threads: Threads | None = None, *, memory: int = 256 << 20) -> None:
         self._path, self._threads, self._stack = path, threads or Threads.for_film(None), ExitStack()
         self._frames: deque[Frame] = deque()  # without a gap
         self._bytes, self._memory = 0, memory
-        self._from = math.inf  # seconds of the film from which on `_frames` has all
+        self._from = math.inf  # seconds of the film from which on `_frames` has all that memory allows
         self._begin = 0.0  # seconds of the film's beginning on its own clock
         self._items: Iterator[Item] = iter(())
 
@@ -61,14 +61,16 @@ class FrameReader:
             InputError: the film cannot be read there.
         """
         if is_image(self._path):
-            return [read_image(self._path).frame]
+            if not self._frames:
+                self._frames.append(read_image(self._path).frame)
+            return list(self._frames)
         start = max(0.0, time - lead_in)
         try:
             if time > self._reached + _AHEAD_S or start < self._from - _BEHIND_S:
                 self._seek(max(0.0, start - _STEP_S), time)
             elif start < self._from:  # a step back; others may follow
                 self._seek(max(0.0, start - _BEHIND_S), time)
-            self._read_until(time)
+            self._read_until(time, start)
         except InputError:
             self.close()
             raise
@@ -101,8 +103,9 @@ class FrameReader:
             raise self._beyond(time) from None
         self._begin, self._items, self._from = float(source.info.clock_start), iter(source), start
 
-    def _read_until(self, time: float) -> None:
-        """Keeps frames up to the first that is shown after a time: so it is known which is shown then."""
+    def _read_until(self, time: float, start: float) -> None:
+        """Keeps frames up to the first that is shown after a time: so it is known which is shown then. Those long
+        before `start` are released; where memory does not hold those from there on either, the lead-in is shorter."""
         while self._reached <= time + _ROUNDING_S:
             item = next(self._items, None)
             if item is None:
@@ -111,9 +114,10 @@ class FrameReader:
                 # A copy: a frame of a decoder keeps the memory of all its frames until it is released.
                 self._frames.append(replace(item, image=copy_image(item.image)))
                 self._bytes += bytes_of(item)
-            while self._bytes > self._memory and len(self._frames) > 2:
+            while len(self._frames) > 2 and (self._bytes > self._memory
+                                             or self._time(self._frames[0]) < start - _BEHIND_S):
                 self._bytes -= bytes_of(self._frames.popleft())
-                self._from = self._time(self._frames[0])
+                self._from = min(self._time(self._frames[0]), start)
 
     def _beyond(self, time: float) -> InputError:
         return InputError(f"{self._path.name}: there is no frame at {time:.3f} s; choose an earlier time")

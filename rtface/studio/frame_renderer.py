@@ -88,8 +88,6 @@ class FrameRenderer:
         self._tracker: Tracker | None = None
         self._runtimes: dict[str, tuple[Runtime, ExitStack]] = {}
         self._closed = False
-        self._at: float | None = None
-        self._frames: list[Frame] = []
         self._last: tuple[float, int, Options, tuple[PersonOnFrame, ...], RenderedFrame] | None = None
         self._embed: Embedder | None = None
         self._known: dict[tuple[Path, ...], list[Float32]] = {}
@@ -117,9 +115,8 @@ class FrameRenderer:
             began = perf_counter()
             runtime = self._runtime(options)
             assert self._tracker is not None
-            if self._at != time:
-                self._frames, self._at = self._reader.read(time, LEAD_IN_S), time
-            shown = self._frames[-1]
+            frames = self._reader.read(time, LEAD_IN_S)
+            shown = frames[-1]
             before = runtime.device.view(shown).thumbnail(side)[0]
             stats, after = Stats(), before
             recogniser = self._recogniser(persons, self._tracker, stats)
@@ -132,7 +129,7 @@ class FrameRenderer:
             check_invented(options, shown.color.transfer)
             measure_invented(parts, options)
             parts.enhance.engines_from = shown.time - CORRECTED_LEAD_IN_S
-            copies = (replace(frame, image=copy_image(frame.image)) for frame in self._frames)
+            copies = (replace(frame, image=copy_image(frame.image)) for frame in frames)
             # Not on a thread as in a run: the enhancement waits for the faces of nearly all of these few frames.
             tracked = track(split_fields(copies), self._tracker, runtime.device, stats)
             done = join_fields(parts.enhance(parts.repair(tracked) if parts.repair is not None else tracked))
@@ -151,7 +148,7 @@ class FrameRenderer:
             for _, stack in self._runtimes.values():
                 stack.close()
             self._runtimes.clear()
-            self._frames, self._last, self._at = [], None, None
+            self._last = None
             self._reader.close()
             self._stack.close()
 

@@ -35,7 +35,7 @@ def decoded(film: Path) -> list[tuple[float, str]]:
         return [(round(float(frame.time or 0), 3), digest(frame)) for frame in container.decode(video=0)]
 
 
-@pytest.mark.parametrize("memory", [96 << 20, 1])
+@pytest.mark.parametrize("memory", [256 << 20, 1])
 def test_any_way_through_a_film_gives_its_frames(film: Path, decoded: list[tuple[float, str]], memory: int) -> None:
     reader = FrameReader(film, memory=memory)
     step = decoded[1][0]
@@ -64,6 +64,11 @@ def test_steps_near_by_seldom_open_the_film_again(film: Path, monkeypatch: pytes
         for time in times:
             reader.read(time)
         assert len(opened) == openings, times
+    large = FrameReader(film, memory=1)  # as if a frame took all of it
+    for time in (2.0, 2.1, 2.2):
+        large.read(time)
+    assert len(opened) == 4
+    large.close()
     with pytest.raises(InputError, match="no frame at 60"):
         reader.read(60.0)
     assert reader.read(2.0)

@@ -17,6 +17,9 @@ export function changed(settings) {
 const REGIONS = () => [["face", t("films.region_face")], ["head", t("films.region_head")]];
 const COLOURS = () => [["lock", t("films.colour_lock")], ["restore", t("films.colour_restore")]];
 
+/** The values that are set: null stands for none. */
+const filled = (values) => Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null));
+
 const ON = { "": null, on: true, off: false };
 const nameOf = (value) => Object.keys(ON).find((name) => ON[name] === (value ?? null));
 
@@ -73,7 +76,7 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
 
   function setShot(shot, values) {
     const others = kept.settings.shots.filter((one) => one.start_s !== shot.start_s);
-    const own = Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null));
+    const own = filled(values);
     const all = Object.keys(own).length ? [...others, { start_s: shot.start_s, end_s: sceneOf(shot).end_s, ...own }] : others;
     to({ ...kept.settings, shots: all.sort((a, b) => a.start_s - b.start_s) }, `shot-${shot.start_s}`);
   }
@@ -104,8 +107,7 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
     const own = kept.settings.persons[label];
     const put = (values) => {
       const { [label]: _, ...others } = kept.settings.persons;
-      const set = values && Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null));
-      to({ ...kept.settings, persons: set ? { ...others, [label]: set } : others }, `person-${label}`);
+      to({ ...kept.settings, persons: values ? { ...others, [label]: filled(values) } : others }, `person-${label}`);
     };
     const more = () => h("details", { class: "more", open: opened.has(label), ontoggle: (event) => opened[event.target.open ? "add" : "delete"](label) },
       h("summary", {}, t("films.person_more", { name: label })), h("div", { class: "stack" }, replaced("person", label, own, put)));
