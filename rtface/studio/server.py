@@ -25,6 +25,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from rtface._version import __version__
 from rtface.concurrency.threads import call_in_thread
@@ -179,6 +180,20 @@ def _check_certificate(remote: RemoteAccess) -> None:
                          "certificate and its key, both as PEM") from None
 
 
+class _HttpProtocol(H11Protocol):
+    """HTTP/1.1 on a connection; a lost one is free at once.
+
+    uvicorn 0.54 stops the timer of an idle connection only where the connection ended without an error. The timer
+    keeps the connection, and the 256 KB that asyncio holds for each TLS connection, for `timeout_keep_alive` seconds.
+    """
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+
+
 _ERRORS = {404: _not_found, 405: _not_found}
 
 
@@ -221,7 +236,7 @@ class StudioServer:
         app = build_app(studio, self.token, hosts=LOOPBACK | (remote.names if remote else frozenset()),
                         secure=remote is not None, login=PasswordLogin(remote.password) if remote else None)
         config = uvicorn.Config(app, **tls, log_config=None, log_level="critical", access_log=False,
-                                lifespan="off", server_header=False, limit_concurrency=CONNECTIONS,
+                                lifespan="off", http=_HttpProtocol, server_header=False, limit_concurrency=CONNECTIONS,
                                 timeout_keep_alive=30, timeout_graceful_shutdown=1,
                                 ws="websockets-sansio", ws_max_size=64 * 1024)
         self._server = uvicorn.Server(config)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import http.client
 import logging
 import shutil
+import socket
 import ssl
+import struct
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +19,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from benchmarks.studio.hostile import PASSWORD, SECRET, Target, attack, make_certificate
 from rtface.cli.studio import remote_access
@@ -127,6 +132,26 @@ def test_broken_connections_write_nothing_to_the_terminal(server: StudioServer,
     assert target.ask(target.request("GET", "/login"), plain=True) == b""
     assert ask(server, "GET", "/login")[0] == 200
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_reset_connections_are_freed(server: StudioServer) -> None:
+    def connections() -> int:
+        gc.collect()
+        return sum(isinstance(thing, H11Protocol) for thing in gc.get_objects())
+
+    target = Target.of(server, tls=True)
+    clients = [target.connect() for _ in range(5)]
+    for client in clients:
+        client.sendall(target.request("GET", "/login"))
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+    assert connections() == 5
+    for client in clients:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset instead of an end
+        client.close()
+    deadline = time.monotonic() + 10
+    while connections() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert connections() == 0
 
 
 def test_wrong_passwords_have_to_wait(server: StudioServer) -> None:
