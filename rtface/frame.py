@@ -29,8 +29,10 @@ Siting = Literal["left", "center", "topleft"]
 
 ColourMode = Literal["lock", "restore"]
 GrainMode = Literal["match", "none"]
-CorrectedRegion = Literal["face", "head", "around"]
-"""The values of the options `colour`, `grain` and `region`; "around" is the head without its face, a second crop."""
+WantedRegion = Literal["face", "head"]
+"""The values of the options `colour`, `grain` and `region`."""
+CorrectedRegion = WantedRegion | Literal["around"]
+"""What the correction of a crop may change; "around" is the head without its face, in a second crop."""
 
 Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels; x1 and y1 are the first ones outside."""

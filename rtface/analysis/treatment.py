@@ -13,12 +13,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any, Literal, cast
+from typing import Any, cast, get_args
 
 from rtface.analysis.measure import CORE, Analysis
 from rtface.analysis.patch import SMALLEST, SMALLEST_FACE
 from rtface.errors import InputMissing, UsageError
-from rtface.frame import CorrectedRegion
+from rtface.frame import ColourMode, WantedRegion
 from rtface.util.parse import is_person_name, is_person_number
 from rtface.util.spelling import hint
 from rtface.util.text import brief
@@ -59,8 +59,8 @@ class Treatment:
     strength: float = 1.0
     engine: str | None = None
     reasons: tuple[str, ...] = ()
-    colour: Literal["lock", "restore"] | None = None
-    region: CorrectedRegion | None = None
+    colour: ColourMode | None = None
+    region: WantedRegion | None = None
 
     @property
     def applied_strength(self) -> float:
@@ -188,7 +188,7 @@ def _track(key: str, where: str) -> int:
     return int(key)
 
 
-_CHOICES = {"colour": ("lock", "restore"), "region": ("face", "head")}
+_CHOICES = {"colour": get_args(ColourMode), "region": get_args(WantedRegion)}
 _EDITABLE = ("on", "strength", "engine", *_CHOICES)
 
 

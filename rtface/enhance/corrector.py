@@ -30,7 +30,7 @@ from rtface.enhance.tasks import FaceTask, FrameTask
 from rtface.enhance.track_measurement import TrackMeasurement
 from rtface.enhance.track_store import TrackStore
 from rtface.errors import DeviceLost
-from rtface.frame import Box, CorrectedRegion, Crops, Face, Float32, Frame, Pixels, PixelsT
+from rtface.frame import Box, CorrectedRegion, Crops, Face, Float32, Frame, Pixels, PixelsT, WantedRegion
 from rtface.geometry.alignment import crop_matrix
 from rtface.options import EnhanceOptions
 from rtface.persons.recogniser import PersonRecogniser
@@ -231,7 +231,7 @@ class FaceCorrector(ABC):
         """The task of the head around a face."""
         return FaceTask(face.track.around(), face.face, face.frame, face.strength, face.engine, around=True)
 
-    def _wanted_region(self, face: FaceTask) -> CorrectedRegion:
+    def _wanted_region(self, face: FaceTask) -> WantedRegion:
         return self.tracks.option("region", face.face, face.time) or self._options.region
 
     def _region(self, face: FaceTask) -> CorrectedRegion:

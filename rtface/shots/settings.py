@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from rtface.errors import UsageError
-from rtface.frame import CorrectedRegion
+from rtface.frame import ColourMode, GrainMode, WantedRegion
 from rtface.options import check
 from rtface.util.parse import boolean, is_person_name, is_person_number
 from rtface.util.spelling import hint
@@ -36,9 +36,9 @@ class ShotSettings:
     engine: str | None = None
     strength: float | None = None
     faces: str | None = None
-    colour: Literal["lock", "restore"] | None = None
-    grain: Literal["match", "none"] | None = None
-    region: CorrectedRegion | None = None
+    colour: ColourMode | None = None
+    grain: GrainMode | None = None
+    region: WantedRegion | None = None
 
     def __bool__(self) -> bool:
         return any(getattr(self, key) is not None for key in KEYS)

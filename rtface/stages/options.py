@@ -123,13 +123,18 @@ def described(name: str) -> str:
         found = plugins.installed("stage")
         if not found:
             return f"no stage is installed; get some with: {plugin_line('rtface-overlays')}"
-        return "\n".join(f"{each:<12} {_first_line(load_stage(each))}" for each in found)
+        return "\n".join(f"{each:<12} {summary(each)}" for each in found)
     kind = load_stage(name)
-    lines = [f"{name}: {_first_line(kind)}"]
+    lines = [f"{name}: {summary(name)}"]
     for key, field in _options(kind).items():
         default = "needed" if field.default is dataclasses.MISSING else _shown(field.default)
         lines.append(f"  {key + '=' + default:<24} {_help(field)}".rstrip())
     return "\n".join(lines)
+
+
+def summary(name: str) -> str:
+    """What a stage does, in one line. Raises MissingComponent where it cannot be loaded."""
+    return _first_line(load_stage(name))
 
 
 def option_facts(name: str) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from rtface.errors import InputMissing, OutputError, UsageError
 from rtface.live.addresses import parse_address
 from rtface.live.devices.listing import devices
 from rtface.redaction import shown
-from rtface.stages.options import described, option_facts
+from rtface.stages.options import option_facts, summary
 from rtface.studio.context import Studio
 from rtface.studio.http import answers_errors, in_thread, json_body
 from rtface.studio.live_run import LiveRun, live_options, plan_live_run
@@ -160,8 +160,8 @@ class _Live:
 def _devices() -> dict[str, Any]:
     """Cameras and virtual cameras, and the overlays that are installed, each with its options."""
     return {"devices": [device.to_json() for device in devices()],
-            "overlays": [{"name": name, "help": described(name).partition("\n")[0].removeprefix(f"{name}: "),
-                          "options": option_facts(name)} for name in sorted(plugins.installed("stage"))]}
+            "overlays": [{"name": name, "help": summary(name), "options": option_facts(name)}
+                         for name in sorted(plugins.installed("stage"))]}
 
 
 async def _preview(port: int, query: str) -> Response:

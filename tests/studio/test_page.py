@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rtface.options import OPTIONS
+from rtface.stages.options import option_facts, summary
 from rtface.studio.catalogue import PAGE, catalogue
 from tests.studio.conftest import RunningStudio
 
@@ -19,6 +22,20 @@ def test_every_text_is_there_in_both_languages() -> None:
     assert catalogue()
     for key, text in catalogue().items():
         assert set(text) == {"en", "de"} and all(text.values()), key
+
+
+def test_texts_of_options_are_those_of_the_command_line() -> None:
+    texts = {key: text["en"] for key, text in catalogue().items()}
+    assert {name: texts[f"options.{name}"] for name in OPTIONS} == {name: one.help for name, one in OPTIONS.items()}
+
+
+@pytest.mark.parametrize("package", ["rtface_overlays", "rtface_synthetic"])
+def test_texts_of_overlays_are_those_of_the_command_line(package: str) -> None:
+    pytest.importorskip(package)
+    ours = [one.name for one in entry_points(group="rtface.stages") if one.module.startswith(package)]
+    said = {f"overlays.{name}": summary(name) for name in ours}
+    said |= {f"overlays.{name}.{one['name']}": one["help"] for name in ours for one in option_facts(name)}
+    assert ours and {key: catalogue()[key]["en"] for key in said} == said
 
 
 def messages(tree: ast.AST) -> set[str]:
@@ -48,6 +65,8 @@ def test_errors_are_shown_in_the_page_s_language(page: Any, studio: RunningStudi
     page.evaluate("localStorage.setItem('language', 'de')")
     page.reload()
     page.get_by_role("link", name="Filme").wait_for()
+    page.get_by_role("link", name="Einstellungen").click()
+    page.get_by_text(catalogue()["options.strength"]["de"]).wait_for()
     said = page.evaluate("""async () => {
         const { api } = await import("/page/lib/api.js");
         const asked = [api.post("/api/films", { path: "/etc/passwd" }), api.post("/api/live/set", {}),

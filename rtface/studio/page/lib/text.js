@@ -30,6 +30,9 @@ export function t(key, values = {}) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
 }
 
+/** The text of a key where the catalogue has it; else `text`, which is how plugins describe themselves. */
+export const textOr = (key, text) => (key in catalogue ? t(key) : text);
+
 /** A message of the server in the chosen language, where text/errors.json has it; else as it came. */
 export function translated(message) {
   if (language === "en") return message;

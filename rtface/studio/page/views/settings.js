@@ -2,7 +2,7 @@
 import { api } from "../lib/api.js";
 import { h, replace } from "../lib/dom.js";
 import { shortcuts } from "../lib/keys.js";
-import { t } from "../lib/text.js";
+import { t, textOr } from "../lib/text.js";
 import { badge, button, dialog, field, note, toast } from "../lib/ui.js";
 import { change, forget } from "../lib/undo.js";
 
@@ -13,13 +13,14 @@ export async function mount(root) {
   const body = h("tbody", {});
   const count = h("p", { class: "quiet-text", role: "status" });
   const write = async (name, value) => { found = await api.put(`/api/settings/${name}`, { value }); draw(); };
+  const help = (one) => textOr(`options.${one.name}`, one.help);
   const inFile = (one) => one.source === found.file;
 
   function edit(one) {
     const control = one.values.length ? h("select", {}, one.values.map((value) => h("option", { value, selected: value === one.value }, value))) :
       h("input", { type: "text", value: inFile(one) ? one.value : "", placeholder: one.metavar, spellcheck: "false" });
     const old = inFile(one) ? one.value : null;
-    const box = dialog(one.flag, h("p", {}, one.help), field(one.name, control, { help: t("settings.form", { metavar: one.metavar || "–", default: one.default }) }),
+    const box = dialog(one.flag, h("p", {}, help(one)), field(one.name, control, { help: t("settings.form", { metavar: one.metavar || "–", default: one.default }) }),
       h("div", { class: "row" },
         button(t("settings.save"), async () => { await change(() => write(one.name, control.value), () => write(one.name, old)); box.close(); toast(t("settings.saved")); }, { kind: "primary" }),
         old === null ? null : button(t("settings.reset"), async () => { await change(() => write(one.name, null), () => write(one.name, old)); box.close(); })));
@@ -28,10 +29,10 @@ export async function mount(root) {
 
   function draw() {
     const wanted = search.value.trim().toLowerCase();
-    const rows = found.settings.filter((one) => !wanted || `${one.name} ${one.flag} ${one.help}`.toLowerCase().includes(wanted));
+    const rows = found.settings.filter((one) => !wanted || `${one.name} ${one.flag} ${help(one)}`.toLowerCase().includes(wanted));
     count.textContent = t("settings.count", { count: rows.length });
     replace(body, rows.map((one) => h("tr", {},
-      h("td", {}, h("strong", {}, one.name), h("div", { class: "quiet-text" }, one.help)),
+      h("td", {}, h("strong", {}, one.name), h("div", { class: "quiet-text" }, help(one))),
       h("td", { class: "settings-value" }, h("code", {}, one.value)), h("td", { class: "settings-value" }, h("code", {}, one.default)),
       h("td", {}, one.source === "default" ? h("span", { class: "quiet-text" }, t("settings.from_default")) : badge(inFile(one) ? t("settings.from_file") : one.source, "accent")),
       h("td", {}, one.locked ? badge(t("settings.locked", { name: one.locked.split(/[\\/]/).pop() }), "warn") :

@@ -1,7 +1,7 @@
 // Overlays of a live run: each is switched on by its box, and has a form of its options then.
 import { chooseFile } from "../../lib/chooser.js";
 import { h, replace } from "../../lib/dom.js";
-import { t } from "../../lib/text.js";
+import { t, textOr } from "../../lib/text.js";
 import { button, check, emptyState, field } from "../../lib/ui.js";
 
 const FIRST = { label: { text: "AI-enhanced" }, tag: { name: "Anna" }, "lower-third": { title: "Anna" } };
@@ -21,7 +21,7 @@ export function overlayList(overlays, chosen, done = () => {}) {
     const draw = () => replace(form, one.on ? fields(overlay, one.values, done) : null);
     draw();
     return h("li", { class: "live-overlay" }, check(overlay.name, one.on, (now) => { one.on = now; draw(); done(null); }),
-      h("p", { class: "quiet-text" }, overlay.help), form);
+      h("p", { class: "quiet-text" }, textOr(`overlays.${overlay.name}`, overlay.help)), form);
   }));
 }
 
@@ -31,7 +31,7 @@ function fields(overlay, values, done) {
     h("div", { class: "stack" }, all.slice(SHOWN))) : null];
 }
 
-/** The control of one option, named by overlay and option; its text is that of the command line. */
+/** The control of one option, named by overlay and option; `help` is its text where the catalogue has none. */
 function control(overlay, { name, help, kind, words, default: usual, needed }, values, done) {
   const set = (value) => {
     if (value === "" || (value === usual && !needed)) delete values[name]; else values[name] = value;
@@ -46,7 +46,7 @@ function control(overlay, { name, help, kind, words, default: usual, needed }, v
   const input = kind === "words" ?
     h("select", { "aria-label": label, onchange: () => set(input.value) }, words.map((word) => h("option", { value: word, selected: word === now }, word))) :
     h("input", { type: "text", inputmode: kind === "number" ? "decimal" : null, value: now, spellcheck: "false", "aria-label": label, required: needed, oninput: () => set(input.value.trim()) });
-  const shown = field(name, input, { help });
+  const shown = field(name, input, { help: textOr(`overlays.${overlay}.${name}`, help) });
   if (kind === "file") shown.append(button(t("app.choose_file"), () => chooseFile((path) => { input.value = path; set(path); }, name === "font" ? FONTS : ANY), { kind: "small" }));
   return shown;
 }
