@@ -183,17 +183,7 @@ def film_parts(options: EnhanceOptions, threads: Threads, stats: Stats, stack: E
         MissingComponent: a package or model file is not there.
         EngineError: an engine does not give its reference's answers.
     """
-    pool = stack.enter_context(ThreadPoolExecutor(1))  # each takes some tenths of a second to load
-    loading = None
-    if not may_take_gpu(options.device):
-        loading = pool.submit(create_tracker, options.tracker, max_faces=options.max_faces,
-                              device=options.device)
-        stack.callback(lambda: loading.exception() or loading.result().close())
-    runtime = open_runtime(engine_request(options), options.device, stack, threads=threads.engines,
-                           warn=stats.warn, progress=progress)
-    # On a GPU the tracker's networks may run there, too.
-    tracker = (loading.result() if loading is not None else
-               open_tracker(options, stack, gpu=runtime.networks))
+    tracker, runtime = open_networks(options, threads, stats, stack, stack, progress)
     enhance = _film_enhancer(runtime, options, stats)
 
     def persons(wanted: bool = True) -> PersonRecogniser | None:
@@ -201,6 +191,30 @@ def film_parts(options: EnhanceOptions, threads: Threads, stats: Stats, stack: E
 
     enhance.use_persons(persons(bool(enhance.tracks.by_person)))
     return RunParts(tracker, enhance, open_repair(options, stats), persons, _names(options))
+
+
+def open_networks(options: EnhanceOptions, threads: Threads, stats: Stats, tracker_stack: ExitStack,
+                  engine_stack: ExitStack, progress: BuildProgress | None = None) -> tuple[Tracker, Runtime]:
+    """The tracker and the engine that the options name, loaded at the same time where both are on the CPU.
+
+    Args:
+        tracker_stack, engine_stack: release them.
+        progress: as for `film_parts`.
+
+    Raises:
+        UsageError, MissingComponent, EngineError: as `film_parts`.
+    """
+    loading = None
+    if not may_take_gpu(options.device):  # each takes some tenths of a second to load
+        loading = tracker_stack.enter_context(ThreadPoolExecutor(1)).submit(
+            create_tracker, options.tracker, max_faces=options.max_faces, device=options.device)
+        tracker_stack.callback(lambda: loading.exception() or loading.result().close())
+    runtime = open_runtime(engine_request(options), options.device, engine_stack, threads=threads.engines,
+                           warn=stats.warn, progress=progress)
+    # On a GPU the tracker's networks may run there, too.
+    tracker = (loading.result() if loading is not None else
+               open_tracker(options, tracker_stack, gpu=runtime.networks))
+    return tracker, runtime
 
 
 def _names(options: FaceOptions) -> frozenset[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -28,8 +29,8 @@ _SHOT = ("start_s", "end_s", "on", *_SHOT_OPTIONS)
 _REPLACED = ("engine", "colour", "region")
 """What a person's settings replace; strengths are multiplied."""
 _PERSON = ("on", "strength", *_REPLACED)
-_MOST = 5000
-"""Shots, and persons, at most."""
+_MOST, _LATEST_S = 5000, 1e7
+"""Shots, and persons, at most; and the latest end of a shot, seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +99,17 @@ class FilmSettings:
     def for_run(self, folder: Path, source: Path) -> Options:
         """The options of the whole run; lists of shots and persons are written to files in `folder`.
 
+        The names of the files tell their contents: what a waiting run was started with never changes.
+
         Raises:
             OutputError: they cannot be written.
         """
         options = Options.of(self.run)
         if any(_sets_something(shot) for shot in self.shots):
-            options = replace(options, shots=_written(folder / "shots.csv", self._csv()))
+            options = replace(options, shots=_kept(folder, "shots", ".csv", self._csv()))
         if self.persons:
             table = {"version": VERSION, "input": source.name, "tracks": {}, "persons": self.persons}
-            options = replace(options, treatment=_written(folder / "persons.json", json.dumps(table, indent=1)))
+            options = replace(options, treatment=_kept(folder, "persons", ".json", json.dumps(table, indent=1)))
         return options
 
     def to_json(self) -> dict[str, Any]:
@@ -154,12 +157,13 @@ def _table(value: object, what: str) -> dict[str, Any]:
 def _row(row: dict[str, Any]) -> dict[str, Any]:
     """One shot, checked."""
     for key in ("start_s", "end_s"):
-        if isinstance(row.get(key), bool) or not isinstance(row.get(key), (int, float)):
+        value = row.get(key)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LATEST_S:
             raise UsageError(f"a shot needs {key} in seconds")
     if unknown := set(row) - set(_SHOT):
         raise UsageError(f"a shot has no {sorted(unknown)[0][:40]}; it has {', '.join(_SHOT)}")
     where = f"the shot at {row['start_s']:g} s"
-    if not 0 <= row["start_s"] < row["end_s"]:
+    if row["start_s"] >= row["end_s"]:
         raise UsageError(f"{where} must end after it begins")
     if row.get("engine") == "auto":
         raise UsageError(f"{where}: name one engine; auto is for the whole film")
@@ -187,6 +191,10 @@ def _checked(key: str, value: object, where: str) -> object:
 
 def _sets_something(shot: Mapping[str, Any]) -> bool:
     return any(key in shot for key in ("on", *_SHOT_OPTIONS))
+
+
+def _kept(folder: Path, name: str, suffix: str, text: str) -> Path:
+    return _written(folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}{suffix}", text)
 
 
 def _written(path: Path, text: str) -> Path:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
+import secrets
 import shlex
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from rtface.engine.recipe import find_recipes
-from rtface.errors import InputMissing, UsageError
+from rtface.errors import Closed, InputMissing, UsageError
 from rtface.geometry.transforms import display_size
 from rtface.jobs.queue.api import Queue
 from rtface.media.image_read import read_image
@@ -26,12 +31,16 @@ from rtface.studio import analysis
 from rtface.studio.analysis import FilmTasks
 from rtface.studio.context import Studio
 from rtface.studio.film_settings import FilmSettings, SettingsFolder
-from rtface.studio.frame_renderer import FrameRenderer, PersonOnFrame, jpeg
+from rtface.studio.frame_renderer import FrameRenderer, PersonOnFrame, RenderedFrame, jpeg
 from rtface.studio.http import answers_errors, in_thread, json_body, number_of
 from rtface.studio.queue_runner import ensure_runner
 
 SIDE = 2160
 """Longest side of a picture for the page, pixels, at most."""
+_TRIES = 3
+"""Attempts to render a frame while other pages look at other films, each of which closes the renderer of this one."""
+_AT_ONCE = 2
+"""Frames that are rendered or encoded at once. Further requests wait, and need no worker thread for that."""
 
 
 @dataclass(slots=True)
@@ -39,14 +48,17 @@ class Film:
     """A film that the page has opened.
 
     Attributes:
-        id: number in its address.
+        id: number in its address. No film of an earlier start of the studio has the same, which a page that stayed
+            open may still know.
         path: absolute, in an allowed folder.
+        stamp: what tells another film at this path: device, number, size and time of change of the file.
         facts: what the page shows of it.
         settings: folder of its settings.
     """
 
     id: int
     path: Path
+    stamp: tuple[int, ...]
     facts: dict[str, Any]
     settings: SettingsFolder
 
@@ -57,25 +69,32 @@ class Films:
     def __init__(self, studio: Studio) -> None:
         self._studio, self._lock = studio, threading.Lock()
         self._films: dict[int, Film] = {}
+        self._numbers = itertools.count(secrets.randbelow(90_000_000) + 1)
         self._renderer: tuple[int, FrameRenderer] | None = None
         studio.closing.callback(self.close)
 
     def open(self, name: object) -> Film:
-        """The film of a path; the same one where it is open already.
+        """The film of a path; the same one where it is open already, and the file is the same.
 
         Raises:
             UsageError: the path is outside the allowed folders.
             InputError: it is no film and no still.
         """
         path = self._studio.folders.path(name)
-        for film in self._films.values():
-            if film.path == path:
-                return film
-        facts, settings = _facts(path), SettingsFolder(path)
-        with self._lock:
-            number = len(self._films) + 1
-            self._films[number] = Film(number, path, facts, settings)
-            return self._films[number]
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise UsageError(f"{path.name} is a device or a pipe; choose a film or a still")
+        if (film := self._opened(path)) is not None:
+            return film
+        stamp, facts, settings = _stamp(path), _facts(path), SettingsFolder(path)
+        with self._lock:  # another page may have opened it meanwhile
+            if (film := self._opened(path)) is None:
+                film = Film(next(self._numbers), path, stamp, facts, settings)
+                self._films[film.id] = film
+            return film
+
+    def _opened(self, path: Path) -> Film | None:
+        stamp = _stamp(path)
+        return next((film for film in list(self._films.values()) if (film.path, film.stamp) == (path, stamp)), None)
 
     def get(self, number: str) -> Film:
         """An opened film; InputMissing where there is none of this number."""
@@ -88,15 +107,37 @@ class Films:
         """All opened films, the newest first."""
         return list(reversed(self._films.values()))
 
-    def renderer(self, film: Film) -> FrameRenderer:
+    def current(self, number: str) -> Film:
+        """An opened film whose file is still the one that was opened, in an allowed folder.
+
+        Raises:
+            InputMissing: there is none of this number, or its file has changed or is gone.
+            UsageError: its path leads out of the folders by now.
+        """
+        film = self.get(number)
+        if self._studio.folders.path(str(film.path)) != film.path or _stamp(film.path) != film.stamp:
+            raise InputMissing(f"{film.path.name} has changed or is gone since it was opened; choose it again")
+        return film
+
+    def render(self, film: Film, time: float, side: int, options: Options, persons: tuple[PersonOnFrame, ...]
+               ) -> RenderedFrame:
+        """A frame of a film; see `FrameRenderer.render`."""
+        for _ in range(_TRIES):
+            with suppress(Closed):
+                return self._renderer_of(film).render(time, side, options, persons)
+        return self._renderer_of(film).render(time, side, options, persons)
+
+    def _renderer_of(self, film: Film) -> FrameRenderer:
         """The renderer of a film; that of another one is closed."""
         with self._lock:
-            if self._renderer is not None and self._renderer[0] == film.id:
-                return self._renderer[1]
-            if self._renderer is not None:
-                self._renderer[1].close()
+            before = self._renderer
+            if before is not None and before[0] == film.id:
+                return before[1]
             self._renderer = (film.id, FrameRenderer(film.path))
-            return self._renderer[1]
+            renderer = self._renderer[1]
+        if before is not None:
+            before[1].close()
+        return renderer
 
     def close(self) -> None:
         """Releases the renderer."""
@@ -106,10 +147,13 @@ class Films:
 
 def routes(studio: Studio) -> list[BaseRoute]:
     """The routes below ``/api/films``."""
-    films, tasks = Films(studio), FilmTasks(studio)
+    films, tasks, turn = Films(studio), FilmTasks(studio), asyncio.Semaphore(_AT_ONCE)
+
+    async def current(request: Request) -> Film:
+        return await in_thread(films.current, request.path_params["id"])
 
     def named(request: Request) -> tuple[int, Path]:
-        film = films.get(request.path_params["id"])
+        film = (films.current if request.method == "POST" else films.get)(request.path_params["id"])
         return film.id, film.path
 
     async def opened(request: Request) -> Response:
@@ -120,15 +164,8 @@ def routes(studio: Studio) -> list[BaseRoute]:
     async def film(request: Request) -> Response:
         return JSONResponse(_shown(films.get(request.path_params["id"])))
 
-    async def media(request: Request) -> Response:
-        film = films.get(request.path_params["id"])
-        path = await in_thread(studio.folders.path, str(film.path))  # it may have become a link since
-        if not path.is_file():
-            raise InputMissing(f"{film.path.name} is not there any more; choose another film")
-        return FileResponse(path)
-
     async def frame(request: Request) -> Response:
-        film, query = films.get(request.path_params["id"]), request.query_params
+        film, query = await current(request), request.query_params
         time = number_of(query.get("time", "0"), "time", 0, 1e7)
         wanted, labels = FilmSettings.of(_json(query.get("settings", "{}"))), persons_at(tasks.analysis(film.id), time)
         options = wanted.at(time, labels)
@@ -140,8 +177,11 @@ def routes(studio: Studio) -> list[BaseRoute]:
             raise UsageError(f"layer is before, after or invented, not {layer[:40]}")
         if layer == "invented":
             options = replace(options, show="invented")
-        shown = await in_thread(lambda: films.renderer(film).render(time, side, options, persons))
-        picture = await in_thread(jpeg, shown.before if layer == "before" else shown.after)
+        async with turn:
+            if await request.is_disconnected():  # while it waited
+                return Response(status_code=HTTPStatus.NO_CONTENT)
+            shown = await in_thread(films.render, film, time, side, options, persons)
+            picture = await in_thread(jpeg, shown.before if layer == "before" else shown.after)
         return Response(picture, media_type="image/jpeg", headers={
             "cache-control": "no-store", "x-frame-time": f"{shown.time:.6f}", "x-faces": str(shown.faces),
             "x-render-ms": f"{1e3 * shown.seconds:.0f}"})
@@ -165,7 +205,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     async def _asked(request: Request) -> tuple[Film, Path, Options, list[str]]:
         """Film, output, options and their names, of a request to start a run."""
-        film, body = films.get(request.path_params["id"]), await json_body(request)
+        film, body = await current(request), await json_body(request)
         output = await in_thread(studio.folders.path, body.get("output"))
         wanted = FilmSettings.of(body.get("settings", {}))
         options = await in_thread(wanted.for_run, film.settings.path, film.path)
@@ -181,8 +221,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
     at = "/api/films/{id}"
     return [Route("/api/choices", answers_errors(choices)),
             Route("/api/films", answers_errors(opened), methods=["GET", "POST"]),
-            Route(at, answers_errors(film)), Route(f"{at}/media", answers_errors(media)),
-            Route(f"{at}/frame", answers_errors(frame)),
+            Route(at, answers_errors(film)), Route(f"{at}/frame", answers_errors(frame)),
             *analysis.routes(tasks, named),
             Route(f"{at}/settings", answers_errors(settings), methods=["GET", "PUT"]),
             Route(f"{at}/start", answers_errors(start), methods=["POST"]),
@@ -221,6 +260,15 @@ def _facts(path: Path) -> dict[str, Any]:
                 "height": info.display_height, "codec": info.codec, "sound": info.has_audio, "size": info.size}
     finally:
         source.close()
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """See `Film.stamp`; () where there is no file."""
+    try:
+        state = path.stat()
+    except OSError:
+        return ()
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def _shown(film: Film) -> dict[str, Any]:

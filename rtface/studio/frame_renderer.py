@@ -17,7 +17,7 @@ from rtface.frame import Bytes, Float32, Frame
 from rtface.options import Options
 from rtface.persons.gallery import Gallery
 from rtface.persons.recogniser import Embedder, PersonRecogniser
-from rtface.pipeline.build import engine_request, film_parts, open_runtime, segment_parts
+from rtface.pipeline.build import engine_request, open_networks, open_runtime, segment_parts
 from rtface.pipeline.chain import join_fields, split_fields, track
 from rtface.pipeline.invented import check_invented, measure_invented
 from rtface.pipeline.persons import embeddings_of
@@ -90,7 +90,7 @@ class FrameRenderer:
         self._closed = False
         self._last: tuple[float, int, Options, tuple[PersonOnFrame, ...], RenderedFrame] | None = None
         self._embed: Embedder | None = None
-        self._known: dict[tuple[Path, ...], list[Float32]] = {}
+        self._known: dict[tuple[tuple[Path, int], ...], list[Float32]] = {}  # by photos and the times of their change
 
     def render(self, time: float, side: int, options: Options,
                persons: tuple[PersonOnFrame, ...] = ()) -> RenderedFrame:
@@ -162,30 +162,33 @@ class FrameRenderer:
             from rtface.persons.network import PersonNetwork  # loads OpenVINO
 
             self._embed = PersonNetwork()
+        known = dict[str, list[Float32]]()
         for one in persons:
-            if one.photos not in self._known:
-                try:
-                    self._known[one.photos] = embeddings_of(one.label, one.photos, tracker, self._embed)
-                except InputError:
-                    self._known[one.photos] = []
-        return PersonRecogniser(self._embed, Gallery({
-            one.label: found for one in persons if (found := self._known[one.photos])}, several=False), stats)
+            try:
+                key = tuple((photo, photo.stat().st_mtime_ns) for photo in one.photos)
+                if key not in self._known:
+                    self._known[key] = embeddings_of(one.label, one.photos, tracker, self._embed)
+            except (OSError, InputError):  # an analysis is writing them
+                continue
+            known[one.label] = self._known[key]
+        return PersonRecogniser(self._embed, Gallery(known, several=False), stats)
 
     def _runtime(self, options: Options) -> Runtime:
         """The loaded engine of these options; it and the tracker are opened where they are not yet."""
         key = f"{options.engine} {options.fidelity}"
         if key in self._runtimes:
             return self._runtimes[key][0]
-        stack, stats = ExitStack(), Stats()
-        if self._tracker is None:
-            parts = film_parts(options, self._threads, stats, self._stack)
-            self._tracker, runtime = parts.tracker, parts.runtime
-        else:
-            runtime = open_runtime(engine_request(options), options.device, stack, threads=self._threads.engines,
-                                   warn=stats.warn)
-        if len(self._runtimes) >= _ENGINES:
-            self._runtimes.pop(next(iter(self._runtimes)))[1].close()
-        self._runtimes[key] = (runtime, stack)
+        stats = Stats()
+        with ExitStack() as tracker_stack, ExitStack() as engine_stack:  # where the engine cannot be used, both end
+            if self._tracker is None:
+                self._tracker, runtime = open_networks(options, self._threads, stats, tracker_stack, engine_stack)
+            else:
+                runtime = open_runtime(engine_request(options), options.device, engine_stack,
+                                       threads=self._threads.engines, warn=stats.warn)
+            if len(self._runtimes) >= _ENGINES:
+                self._runtimes.pop(next(iter(self._runtimes)))[1].close()
+            self._runtimes[key] = (runtime, engine_stack.pop_all())
+            self._stack.push(tracker_stack.pop_all())
         return runtime
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 import av
 import numpy as np
 
+from tests.studio.conftest import RunningStudio
+from tests.studio.test_access import ask
+
 
 def make_film(path: Path, seconds: float = 1.2, rate: int = 10) -> Path:
     """Writes a film of a blurred portrait (scikit-image's astronaut) that moves a little."""
@@ -25,3 +28,8 @@ def make_film(path: Path, seconds: float = 1.2, rate: int = 10) -> Path:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(canvas, format="rgb24")))
         container.mux(stream.encode(None))
     return path
+
+
+def newest(studio: RunningStudio) -> str:
+    """The path of the film that was opened last, below which its routes are."""
+    return f"/api/films/{ask(studio, 'GET', '/api/films')[1]['films'][0]['id']}"

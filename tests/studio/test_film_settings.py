@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from rtface.options import Options
 from rtface.pipeline.film import run_file
 from rtface.studio.film_settings import FilmSettings
 from tests.studio.conftest import RunningStudio
-from tests.studio.films import make_film
+from tests.studio.films import make_film, newest
 from tests.studio.test_access import ask
 
 pytest.importorskip("skimage")
@@ -32,7 +33,7 @@ def call(studio: RunningStudio, method: str, route: str, /, **body: Any) -> tupl
 
 def picture(studio: RunningStudio, layer: str, settings: dict[str, Any], at: float = 0.5) -> bytes:
     given = quote(json.dumps(settings))
-    status, data = ask(studio, "GET", f"/api/films/1/frame?time={at}&layer={layer}&settings={given}")
+    status, data = ask(studio, "GET", f"{newest(studio)}/frame?time={at}&layer={layer}&settings={given}")
     assert status == 200, data
     return data
 
@@ -56,9 +57,9 @@ def test_a_shot_that_is_off_is_the_input_on_the_page(studio: RunningStudio, film
 
 def test_a_run_does_what_the_page_shows(studio: RunningStudio, film: Path) -> None:
     output = studio.folder / "out.mkv"
-    status, value = call(studio, "POST", "/api/films/1/command", output=str(output), settings=OFF)
+    status, value = call(studio, "POST", f"{newest(studio)}/command", output=str(output), settings=OFF)
     assert status == 200 and "--engine rtface-s" in value["command"] and "--shots" in value["command"]
-    status, value = call(studio, "POST", "/api/films/1/start", output=str(output), settings=OFF)
+    status, value = call(studio, "POST", f"{newest(studio)}/start", output=str(output), settings=OFF)
     item = Queue().item(value["item"])
     run_file(film, output.with_name("again.mkv"), Options.of({**item.options, "codec": "ffv1"}))
     def frames(path: Path) -> list[np.ndarray]:
@@ -72,22 +73,35 @@ def test_a_run_does_what_the_page_shows(studio: RunningStudio, film: Path) -> No
         time.sleep(0.1)
 
 
+def test_what_is_waiting_keeps_its_settings(tmp_path: Path) -> None:
+    first, second = (FilmSettings.of({"shots": [{"start_s": 0, "end_s": 1, "strength": share}],
+                                      "persons": {"P1": {"strength": share}}}) for share in (0.2, 0.9))
+    waiting = first.for_run(tmp_path, tmp_path / "film.mp4")
+    assert waiting.shots and waiting.treatment
+    written = [Path(waiting.shots).read_bytes(), Path(waiting.treatment).read_bytes()]
+    second.for_run(tmp_path, tmp_path / "film.mp4")
+    assert [Path(waiting.shots).read_bytes(), Path(waiting.treatment).read_bytes()] == written
+    assert first.for_run(tmp_path, tmp_path / "film.mp4") == waiting
+
+
 def test_settings_outlast_the_server_and_a_new_name(start_studio: Callable[[], RunningStudio]) -> None:
     first = start_studio()
     path = make_film(first.folder / "film.mp4")
     call(first, "POST", "/api/films", path=str(path))
     settings = OFF | {"persons": {"P2": {"on": False}}}
-    assert call(first, "PUT", "/api/films/1/settings", **settings)[1] == settings
+    assert call(first, "PUT", f"{newest(first)}/settings", **settings)[1] == settings
     first.close()
     path.rename(path.with_name("other.mp4"))
     second = start_studio()
     call(second, "POST", "/api/films", path=str(path.with_name("other.mp4")))
-    assert ask(second, "GET", "/api/films/1/settings")[1] == settings
+    assert ask(second, "GET", f"{newest(second)}/settings")[1] == settings
 
 
 @pytest.mark.parametrize("values", [
     [], {"shots": 3}, {"persons": []}, {"codec": "ffv1"}, {"shots": [{"start_s": 1}]},
-    {"shots": [{"start_s": 2, "end_s": 1}]}, {"shots": [{"start_s": 0, "end_s": 1, "on": 1}]},
+    {"shots": [{"start_s": 2, "end_s": 1}]}, {"shots": [{"start_s": 1, "end_s": math.inf}]},
+    {"shots": [{"start_s": 10**400, "end_s": 10**401}]},
+    {"shots": [{"start_s": 0, "end_s": 1, "on": 1}]},
     {"shots": [{"start_s": 0, "end_s": 1, "faces": "all"}]}, {"shots": [{"start_s": 0, "end_s": 1, "engine": "auto"}]},
     {"shots": [{"start_s": 0, "end_s": 2}, {"start_s": 1, "end_s": 3}]}, {"persons": {"anna": {"on": True}}},
     {"persons": {"P1": {"grain": "none"}}}, {"persons": {"P1": {"engine": "auto"}}},
@@ -120,5 +134,5 @@ def test_a_still_is_opened_and_enhanced(studio: RunningStudio) -> None:
     value = call(studio, "POST", "/api/films", path=str(path))[1]
     assert (value["kind"], value["width"], value["height"]) == ("still", 256, 256)
     assert picture(studio, "after", {}, 0) != picture(studio, "before", {}, 0)
-    output = ask(studio, "GET", "/api/films/1/output")[1]["output"]
+    output = ask(studio, "GET", f"{newest(studio)}/output")[1]["output"]
     assert output.endswith("photo.enhanced.png")

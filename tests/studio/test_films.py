@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,7 +14,7 @@ import pytest
 
 from rtface.jobs.queue.api import Queue
 from tests.studio.conftest import RunningStudio
-from tests.studio.films import make_film
+from tests.studio.films import make_film, newest
 from tests.studio.test_access import ask
 
 pytest.importorskip("skimage")
@@ -32,30 +34,61 @@ def test_film_outside_missing_or_damaged_is_refused(studio: RunningStudio) -> No
     assert post(studio, "/api/films")[0] == 400
 
 
-def test_frames_settings_and_media_of_a_film(studio: RunningStudio) -> None:
+def test_frames_and_settings_of_a_film(studio: RunningStudio) -> None:
     film = make_film(studio.folder / "film.mp4")
     status, value = post(studio, "/api/films", path=str(film))
     assert status == 200 and (value["width"], value["height"], value["sound"]) == (320, 288, False)
     assert post(studio, "/api/films", path=str(film))[1]["id"] == value["id"]
     settings = quote('{"engine": "rtface-s"}')
-    pictures = [ask(studio, "GET", f"/api/films/1/frame?time=0.5&layer={layer}&settings={settings}") for layer in
+    pictures = [ask(studio, "GET", f"{newest(studio)}/frame?time=0.5&layer={layer}&settings={settings}") for layer in
                 ("before", "after")]
     assert all(status == 200 and data[:2] == b"\xff\xd8" for status, data in pictures) and pictures[0] != pictures[1]
     for wrong in ("time=x", "time=-1", "layer=both", "side=9", 'settings=["a"]', 'settings={"output":"x"}',
                   'settings={"strength":7}', "time=60"):
-        status, answer = ask(studio, "GET", f"/api/films/1/frame?{quote(wrong, safe='=&')}")
+        status, answer = ask(studio, "GET", f"{newest(studio)}/frame?{quote(wrong, safe='=&')}")
         assert status in (400, 422) and "log" not in answer["error"], (wrong, answer)
-    status, part = ask(studio, "GET", "/api/films/1/media", Range="bytes=4-7")
-    assert status == 206 and part == b"ftyp"
+
+
+def test_replaced_films_are_opened_again(studio: RunningStudio) -> None:
+    film = make_film(studio.folder / "film.mp4", seconds=0.5)
+    first = post(studio, "/api/films", path=str(film))[1]
+    old = newest(studio)
+    make_film(studio.folder / "longer.mp4", seconds=1.0).replace(film)
+    for method, route in (("GET", "frame"), ("POST", "start"), ("POST", "analysis")):
+        status, value = ask(studio, method, f"{old}/{route}", None if method == "GET" else b"{}")
+        assert status == 404 and "film.mp4 has changed" in value["error"]
+    second = post(studio, "/api/films", path=str(film))[1]
+    assert second["id"] != first["id"] and second["duration_s"] > first["duration_s"]
+    film.unlink()
+    film.symlink_to(make_film(studio.folder.parent / "outside.mp4", seconds=0.5))
+    assert ask(studio, "GET", f"{newest(studio)}/frame")[0] == 400
+
+
+def test_frames_of_two_films_by_turns(studio: RunningStudio) -> None:
+    films = [make_film(studio.folder / name, seconds=0.5) for name in ("a.mp4", "b.mp4")]
+    numbers = [post(studio, "/api/films", path=str(film))[1]["id"] for film in films]
+
+    def look(number: int) -> list[int]:
+        return [ask(studio, "GET", f"/api/films/{number}/frame?time={at}&settings=%7B%22engine%22:%22rtface-s%22%7D")[0]
+                for at in (0.1, 0.2)]
+
+    with ThreadPoolExecutor(4) as tabs:
+        assert [*tabs.map(look, numbers * 2)] == [[200, 200]] * 4
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_pipes_are_no_films(studio: RunningStudio) -> None:
+    os.mkfifo(studio.folder / "pipe.mp4")
+    assert post(studio, "/api/films", path=str(studio.folder / "pipe.mp4"))[0] == 400
 
 
 def test_start_makes_an_item_that_a_process_of_its_own_runs(studio: RunningStudio, start_studio: Any) -> None:
     film = make_film(studio.folder / "film.mp4", seconds=0.5)
     post(studio, "/api/films", path=str(film))
     outside = studio.folder.parent / "out.mp4"
-    assert post(studio, "/api/films/1/start", output=str(outside))[0] == 400
-    wanted = ask(studio, "GET", "/api/films/1/output")[1]["output"]
-    status, value = post(studio, "/api/films/1/start", output=wanted, settings={"engine": "rtface-s"})
+    assert post(studio, f"{newest(studio)}/start", output=str(outside))[0] == 400
+    wanted = ask(studio, "GET", f"{newest(studio)}/output")[1]["output"]
+    status, value = post(studio, f"{newest(studio)}/start", output=wanted, settings={"engine": "rtface-s"})
     assert status == 200, value
     studio.close()  # the job goes on without the server
     queue, until = Queue(), time.monotonic() + 60
@@ -90,30 +123,30 @@ def test_media_of_items_outside_the_folders_are_not_served(studio: RunningStudio
 def test_analysis_has_faces_and_can_be_stopped(studio: RunningStudio) -> None:
     film = make_film(studio.folder / "film.mp4")
     post(studio, "/api/films", path=str(film))
-    assert post(studio, "/api/films/1/analysis")[1]["state"] in ("none", "waiting", "running")
-    found = until(studio, "/api/films/1/analysis")
+    assert post(studio, f"{newest(studio)}/analysis")[1]["state"] in ("none", "waiting", "running")
+    found = until(studio, f"{newest(studio)}/analysis")
     assert ask(studio, "GET", found["result"]["persons"]["P1"]["face"])[1].startswith(b"\xff\xd8")
     for label in ("P9", "..", "P1%2f..", "x"):
-        assert ask(studio, "GET", f"/api/films/1/faces/{label}")[0] == 404
+        assert ask(studio, "GET", f"{newest(studio)}/faces/{label}")[0] == 404
     other = make_film(studio.folder / "other.mp4", seconds=4)
     post(studio, "/api/films", path=str(other))
-    post(studio, "/api/films/2/analysis")
-    post(studio, "/api/films/2/analysis", action="stop")
-    assert until(studio, "/api/films/2/analysis")["state"] == "stopped"
+    post(studio, f"{newest(studio)}/analysis")
+    post(studio, f"{newest(studio)}/analysis", action="stop")
+    assert until(studio, f"{newest(studio)}/analysis")["state"] == "stopped"
 
 
 @pytest.mark.slow
 def test_contact_sheet_of_a_film(studio: RunningStudio) -> None:
     film = make_film(studio.folder / "film.mp4")
     post(studio, "/api/films", path=str(film))
-    assert post(studio, "/api/films/1/sheet", settings={"codec": "ffv1"})[0] == 400
-    assert ask(studio, "GET", "/api/films/1/sheet.png")[0] == 404
-    post(studio, "/api/films/1/sheet", settings={"grain": "none"})
-    found = until(studio, "/api/films/1/sheet")
+    assert post(studio, f"{newest(studio)}/sheet", settings={"codec": "ffv1"})[0] == 400
+    assert ask(studio, "GET", f"{newest(studio)}/sheet.png")[0] == 404
+    post(studio, f"{newest(studio)}/sheet", settings={"grain": "none"})
+    found = until(studio, f"{newest(studio)}/sheet")
     assert found["state"] == "done", found
     assert "--grain none" in found["result"]["command"]
-    assert ask(studio, "GET", "/api/films/1/sheet.png")[1][1:4] == b"PNG"
-    assert b"<html" in ask(studio, "GET", "/api/films/1/sheet.html")[1]
+    assert ask(studio, "GET", f"{newest(studio)}/sheet.png")[1][1:4] == b"PNG"
+    assert b"<html" in ask(studio, "GET", f"{newest(studio)}/sheet.html")[1]
 
 
 def until(studio: RunningStudio, route: str) -> Any:

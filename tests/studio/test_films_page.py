@@ -113,7 +113,7 @@ def test_shots_and_the_map_are_seen_at_once(page: Any, studio: RunningStudio) ->
         page.get_by_label("P1", exact=True).select_option("off")
     with page.expect_response("**/frame?*layer=invented*"):
         page.get_by_label("On the right").select_option("invented")
-    with page.expect_response("**/api/films/1/settings"):
+    with page.expect_response("**/api/films/*/settings"):
         page.get_by_role("button", name="Back to the defaults").click()
     page.get_by_role("button", name="Start", exact=True).click()
     page.get_by_text("The same on the command line").click()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import av
@@ -11,7 +12,7 @@ import pytest
 
 import rtface
 from rtface.analysis.treatment import Treatment
-from rtface.errors import Closed, InputError
+from rtface.errors import Closed, InputError, RtfaceError
 from rtface.frame import Bytes, Float32
 from rtface.options import Options
 from rtface.studio.frame_renderer import FrameRenderer, PersonOnFrame
@@ -53,6 +54,19 @@ def test_time_beyond_the_end_is_said(tmp_path: Path) -> None:
     try:
         with pytest.raises(InputError, match="no frame at 50"):
             renderer.render(50.0, 320, Options(engine="rtface-s"))
+    finally:
+        renderer.close()
+
+
+def test_an_unusable_engine_leaves_nothing_open(tmp_path: Path) -> None:
+    renderer = FrameRenderer(make_film(tmp_path / "film.mp4", seconds=0.5))
+    try:
+        before = threading.active_count()
+        for _ in range(3):
+            with pytest.raises(RtfaceError):
+                renderer.render(0.2, 320, Options(engine="none-of-this-name"))
+        assert threading.active_count() == before
+        assert renderer.render(0.2, 320, Options(engine="rtface-s")).faces == 1
     finally:
         renderer.close()
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.studio.conftest import RunningStudio
+from tests.studio.films import newest
 from tests.studio.test_access import ask
 from tests.studio.test_films import post
 
@@ -30,8 +31,8 @@ def enhance(studio: RunningStudio, name: str = "photo.png") -> Path:
     """Opens a photo and enhances it through the queue; gives the result's path."""
     value = post(studio, "/api/films", path=str(make_photo(studio.folder / name)))[1]
     assert (value["kind"], value["width"], value["height"]) == ("still", 256, 256)
-    output = ask(studio, "GET", "/api/films/1/output")[1]["output"]
-    status, started = post(studio, "/api/films/1/start", output=output, settings={"strength": 0.9})
+    output = ask(studio, "GET", f"{newest(studio)}/output")[1]["output"]
+    status, started = post(studio, f"{newest(studio)}/start", output=output, settings={"strength": 0.9})
     assert status == 200, started
     item, end = {}, time.monotonic() + 60
     while item.get("state") not in ("done", "failed") and time.monotonic() < end:
@@ -43,7 +44,7 @@ def enhance(studio: RunningStudio, name: str = "photo.png") -> Path:
 
 def test_photo_is_enhanced_through_the_queue(studio: RunningStudio) -> None:
     enhance(studio)
-    before, after = (ask(studio, "GET", f"/api/films/1/frame?layer={layer}")[1] for layer in ("before", "after"))
+    before, after = (ask(studio, "GET", f"{newest(studio)}/frame?layer={layer}")[1] for layer in ("before", "after"))
     assert before[:2] == after[:2] == b"\xff\xd8" and before != after
     for which in ("source", "result"):
         assert ask(studio, "GET", f"/api/queue/1/frame/{which}")[1][:2] == b"\xff\xd8"
@@ -56,7 +57,7 @@ def test_photo_is_enhanced_through_the_queue(studio: RunningStudio) -> None:
 @pytest.mark.parametrize("suffix", [".jpg", ".tif", ".webp", ".bmp"])
 def test_photos_of_each_kind_are_shown(studio: RunningStudio, suffix: str) -> None:
     output = enhance(studio, f"photo{suffix}")
-    before, after = (ask(studio, "GET", f"/api/films/1/frame?layer={layer}")[1] for layer in ("before", "after"))
+    before, after = (ask(studio, "GET", f"{newest(studio)}/frame?layer={layer}")[1] for layer in ("before", "after"))
     pictures = [ask(studio, "GET", f"/api/queue/1/frame/{which}")[1] for which in ("source", "result")]
     shown = [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) for data in (before, after, *pictures)]
     assert {image.shape for image in shown} == {(256, 256, 3)}
