@@ -96,17 +96,9 @@ def remote_access(host: str, tls: str | None, password_file: Path | None, names:
     if len(password) < LEAST_LENGTH:
         raise UsageError(f"--tls needs a password of at least {LEAST_LENGTH} characters: give --password-file FILE, or "
                          "set RTFACE_APP_PASSWORD")
+    own = socket.gethostname()
     return RemoteAccess(password, Path(certificate), Path(key), frozenset(name.lower() for name in (
-        *names, host, *_own_names())))
-
-
-def _own_names() -> list[str]:
-    """Host name and addresses of this machine."""
-    name = socket.gethostname()
-    try:
-        return [name, f"{name}.local", *(str(found[4][0]) for found in socket.getaddrinfo(name, None))]
-    except OSError:
-        return [name, f"{name}.local"]
+        *names, own, f"{own}.local")))
 
 
 def usual_folders() -> list[Path]:

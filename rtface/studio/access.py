@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import ipaddress
 import os
 import secrets
 import sys
@@ -91,7 +92,7 @@ class AccessControl:
         token: the secret.
         hosts: host names, lower case and without port, by which the server may be called.
         secure: whether it is reached by HTTPS.
-        login: checks passwords, in place of the token.
+        login: checks passwords, in place of the token. Where there is one, every address of the machine may be used.
     """
 
     def __init__(self, app: ASGIApp, *, token: str, hosts: frozenset[str], secure: bool = False,
@@ -123,7 +124,7 @@ class AccessControl:
     def _refusal(self, scope: Scope, headers: Headers) -> str | None:
         """Why a request is refused; None where it is let in."""
         host = headers.get("host", "")
-        if len(headers.getlist("host")) != 1 or _name(host) not in self._hosts:
+        if len(headers.getlist("host")) != 1 or not self._is_own(_name(host)):
             return "only requests to this machine's own name are answered"
         if scope["type"] == "http" and scope["method"] not in METHODS:
             return f"{scope['method'][:20]} is not answered"
@@ -140,6 +141,10 @@ class AccessControl:
         if not (self._has_token(headers, host) or (scope["type"] == "http" and self._in_address(scope))):
             return "the token is missing or wrong"
         return None
+
+    def _is_own(self, name: str) -> bool:
+        """Whether the studio may be called so. A page of another site can have its name lead here, but no address."""
+        return name in self._hosts or (self._login is not None and is_address(name))
 
     def _has_token(self, headers: Headers, host: str) -> bool:
         bearer = headers.get("authorization", "")
@@ -227,6 +232,14 @@ def _while_open(login: PasswordLogin, token: str, receive: Receive) -> Receive:
         return {"type": "websocket.disconnect", "code": 4403}
 
     return received
+
+
+def is_address(name: str) -> bool:
+    """Whether a host is given by an IP address."""
+    try:
+        return bool(ipaddress.ip_address(name))
+    except ValueError:
+        return False
 
 
 def _name(host: str) -> str:

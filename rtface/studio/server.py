@@ -6,11 +6,13 @@ import asyncio
 import functools
 import ipaddress
 import logging
+import os
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from importlib import import_module
@@ -25,13 +27,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from rtface._version import __version__
 from rtface.concurrency.threads import call_in_thread
 from rtface.errors import UsageError
 from rtface.studio.access import AccessControl, new_token
 from rtface.studio.catalogue import PAGE, catalogue
+from rtface.studio.connections import CONNECTIONS, IDLE_S, HttpConnection
 from rtface.studio.context import Studio
 from rtface.studio.http import error_response, in_thread
 from rtface.studio.password import PasswordLogin
@@ -41,7 +43,6 @@ log = logging.getLogger("rtface")
 PORT = 8790
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-CONNECTIONS = 256
 _AREAS = (
     "engines",
     "files",
@@ -61,7 +62,7 @@ class RemoteAccess:
     Attributes:
         password: for the log-in.
         certificate, key: PEM files for TLS.
-        names: host names and addresses by which it is called, lower case.
+        names: host names by which it is called, lower case; all its addresses may be used, too.
     """
 
     password: str
@@ -180,21 +181,15 @@ def _check_certificate(remote: RemoteAccess) -> None:
                          "certificate and its key, both as PEM") from None
 
 
-class _HttpProtocol(H11Protocol):
-    """HTTP/1.1 on a connection; a lost one is free at once.
-
-    uvicorn 0.54 stops the timer of an idle connection only where the connection ended without an error. The timer
-    keeps the connection, and the 256 KB that asyncio holds for each TLS connection, for `timeout_keep_alive` seconds.
-    """
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
-            self.timeout_keep_alive_task = None
-
-
 _ERRORS = {404: _not_found, 405: _not_found}
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to who runs it."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
 
 
 class StudioServer:
@@ -224,7 +219,8 @@ class StudioServer:
         self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM,
                                      socket.IPPROTO_TCP)
         try:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if os.name != "nt":  # there, two programs could share the port
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind((host, port))
             self._socket.listen(CONNECTIONS)  # who reads the address at once is answered as soon as the server runs
         except OSError as error:
@@ -233,14 +229,13 @@ class StudioServer:
                              "0 for a free one") from None
         self.host, self.port = host, self._socket.getsockname()[1]
         tls: dict[str, Any] = {} if remote is None else {"ssl_certfile": remote.certificate, "ssl_keyfile": remote.key}
-        app = build_app(studio, self.token, hosts=LOOPBACK | (remote.names if remote else frozenset()),
+        app = build_app(studio, self.token, hosts=LOOPBACK | {host.lower()} | (remote.names if remote else frozenset()),
                         secure=remote is not None, login=PasswordLogin(remote.password) if remote else None)
         config = uvicorn.Config(app, **tls, log_config=None, log_level="critical", access_log=False,
-                                lifespan="off", http=_HttpProtocol, server_header=False, limit_concurrency=CONNECTIONS,
-                                timeout_keep_alive=30, timeout_graceful_shutdown=1,
-                                ws="websockets-sansio", ws_max_size=64 * 1024)
-        self._server = uvicorn.Server(config)
-        self._server.install_signal_handlers = lambda: None  # pyright: ignore[reportAttributeAccessIssue]
+                                lifespan="off", http=HttpConnection, server_header=False,
+                                limit_concurrency=CONNECTIONS + 1, timeout_keep_alive=IDLE_S,
+                                timeout_graceful_shutdown=1, ws="websockets-sansio", ws_max_size=64 * 1024)
+        self._server = _Server(config)
 
     @property
     def address(self) -> str:

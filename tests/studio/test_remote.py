@@ -81,6 +81,8 @@ def test_a_password_opens_a_session_until_it_is_ended(server: StudioServer) -> N
     proof = cookie.partition(";")[0]
     assert ask(server, "GET", "/api/about", Cookie=proof)[0] == 200
     assert ask(server, "GET", "/api/about", Cookie=proof, Host=f"studio.example:{server.port}")[0] == 200
+    for address in ("192.0.2.7", "[2001:db8::7]"):  # no page of another site has such a name
+        assert ask(server, "GET", "/api/about", Cookie=proof, Host=f"{address}:{server.port}")[0] == 200
     assert ask(server, "GET", "/login", Host="other.example")[0] == 403
     assert ask(server, "GET", "/api/logout", Cookie=proof)[0] == 405
     assert ask(server, "POST", "/api/logout", Cookie=proof, Origin="https://other.example")[0] == 403
