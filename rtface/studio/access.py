@@ -116,6 +116,8 @@ class AccessControl:
             response = await self._session(self._login, Request(scope, receive))
             await response(scope, receive, _with_headers(send, forms=True))
             return
+        if self._login is not None and scope["path"] not in _OPEN:
+            send = _until_closed(self._login, _cookie_of(headers, headers["host"]), send)
         if (response := self._entrance(scope)) is not None:
             await response(scope, receive, _with_headers(send))
             return
@@ -232,6 +234,15 @@ def _while_open(login: PasswordLogin, token: str, receive: Receive) -> Receive:
         return {"type": "websocket.disconnect", "code": 4403}
 
     return received
+
+
+def _until_closed(login: PasswordLogin, token: str, send: Send) -> Send:
+    """`send` that ends a long answer, such as a preview or a download, once its session is closed."""
+    async def sending(message: Message) -> None:
+        if not login.knows(token):
+            raise OSError("the session was closed")
+        await send(message)
+    return sending
 
 
 def is_address(name: str) -> bool:

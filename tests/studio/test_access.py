@@ -6,11 +6,13 @@ import asyncio
 import http.client
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.requests import ClientDisconnect
+from starlette.responses import StreamingResponse
 
 from rtface.errors import UsageError
 from rtface.studio.access import AccessControl, kept_token
@@ -156,6 +158,36 @@ def test_a_websocket_ends_with_its_session(monkeypatch: pytest.MonkeyPatch) -> N
     asyncio.run(connect(str(token)))
     assert messages[-1] == {"type": "websocket.close", "code": 4403,
                             "reason": "log in first: the token of the session is missing"}
+
+
+def test_a_long_answer_ends_with_its_session() -> None:
+    login = PasswordLogin("correct horse battery")
+    token = str(login.log_in("a", "correct horse battery"))
+    sent: list[Any] = []
+
+    async def preview(scope: Any, receive: Any, send: Any) -> None:
+        async def pictures() -> AsyncIterator[bytes]:
+            for number in range(100):
+                if number == 3:
+                    login.log_out(token)
+                yield b"picture"
+        await StreamingResponse(pictures())(scope, receive, send)
+
+    async def receive() -> Any:
+        await asyncio.sleep(3600)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def get() -> None:
+        scope = {"type": "http", "method": "GET", "path": "/api/live/preview", "query_string": b"", "headers": [
+            (b"host", b"here"), (b"cookie", f"rtface-app={token}".encode())], "asgi": {"spec_version": "2.4"}}
+        control = AccessControl(preview, token="", hosts=frozenset({"here"}), secure=True, login=login)
+        await control(scope, receive, send)
+
+    with pytest.raises(ClientDisconnect):
+        asyncio.run(get())
+    assert [message.get("body") for message in sent[1:]] == [b"picture"] * 3
 
 
 def test_answers_are_sent_at_once(start_studio: Callable[[], RunningStudio], monkeypatch: pytest.MonkeyPatch) -> None:
