@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -27,6 +30,8 @@ from rtface.util.files import write_atomically
 from rtface.util.paths import data_dir
 
 _POLL_S = 0.5
+_HEAD_S = 10.0
+"""Until the run's preview answers."""
 _PIECE = 32 * 1024
 """Bytes of the preview that wait here, at most: a page that reads slowly gets fewer pictures, not older ones."""
 _NO_RUN = {"state": "none"}
@@ -79,6 +84,8 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     async def preview(request: Request) -> Response:
         while (port := live.running().port) is None:  # it is starting
+            if await request.is_disconnected():
+                return Response(status_code=HTTPStatus.NO_CONTENT)
             await asyncio.sleep(0.1)
         return await _preview(port, urlencode({key: request.query_params[key] for key in ("sharp", "from", "to")
                                                if key in request.query_params}))
@@ -110,6 +117,8 @@ class _Live:
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
         self._run: LiveRun | None = None
+        self._starting, self._lock = threading.Lock(), threading.Lock()
+        self._stops = 0
         self._watching: asyncio.Task[None] | None = None
         studio.closing.callback(self.stop)
 
@@ -125,21 +134,30 @@ class _Live:
 
     def start(self, body: dict[str, Any]) -> None:
         """Starts a run; UsageError where one runs."""
-        if self._run is not None and self._run.alive:
-            raise UsageError("a live run is on; stop it before another one starts")
-        self._run = LiveRun(plan_live_run(self._studio.folders, body.get("source"), body.get("output"),
-                                          body.get("settings", {})))
+        plan = plan_live_run(self._studio.folders, body.get("source"), body.get("output"), body.get("settings", {}))
+        with self._starting, self._lock:
+            if self._run is not None and self._run.alive:
+                raise UsageError("a live run is on; stop it before another one starts")
+            self._run = LiveRun(plan)
 
     def restart(self, settings: object) -> None:
-        """Ends the run and starts it with other settings, between the same source and output."""
-        plan = replace(self.running().plan, options=live_options(self._studio.folders, settings))
-        self.stop()
-        self._run = LiveRun(plan)
+        """Ends the run and starts it with other settings, between the same source and output; where `stop` is called
+        meanwhile, it does not start."""
+        options = live_options(self._studio.folders, settings)
+        with self._starting:
+            run, stops = self.running(), self._stops
+            run.stop()
+            with self._lock:
+                if self._stops == stops:
+                    self._run = LiveRun(replace(run.plan, options=options))
 
     def stop(self) -> None:
         """Ends the run, if there is one."""
-        if self._run is not None:
-            self._run.stop()
+        with self._lock:
+            self._stops += 1
+            run = self._run
+        if run is not None:
+            run.stop()
 
     def watch(self) -> None:
         """Publishes the run's state from now on, while a page is open."""
@@ -166,18 +184,21 @@ def _devices() -> dict[str, Any]:
 
 async def _preview(port: int, query: str) -> Response:
     """The preview of a run's control server, passed on as it comes; UsageError where the run refuses."""
-    try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=_PIECE)
-        writer.write(f"GET /preview.mjpeg?{query} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-    except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-        raise InputMissing("the live run has ended; start it again") from None
-    kind = next((line.partition(":")[2].strip() for line in head.split("\r\n")
-                 if line.lower().startswith("content-type:")), "")
-    if not kind.startswith("multipart/"):
-        refused = json.loads(await reader.read())
-        writer.close()
-        raise UsageError(refused["error"])
+    with ExitStack() as unused:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=_PIECE)
+            unused.callback(writer.close)
+            async with asyncio.timeout(_HEAD_S):
+                writer.write(f"GET /preview.mjpeg?{query} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+                kind = next((line.partition(":")[2].strip() for line in head.split("\r\n")
+                             if line.lower().startswith("content-type:")), "")
+                refused = "" if kind.startswith("multipart/") else json.loads(await reader.read())["error"]
+        except (OSError, EOFError, asyncio.LimitOverrunError, json.JSONDecodeError):
+            raise InputMissing("the live run has ended; start it again") from None
+        if refused:
+            raise UsageError(refused)
+        unused.pop_all()
 
     async def pieces() -> AsyncIterator[bytes]:
         try:

@@ -12,7 +12,7 @@ import sys
 from collections import deque
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import urlencode
 
 from rtface.concurrency.threads import start_thread
@@ -138,6 +138,7 @@ class LiveRun:
         self._lines = deque[str](maxlen=_LINES)
         self._port: int | None = None
         self._stopped = False
+        self._status: dict[str, Any] | None = None  # the last one
         self._key = secrets.token_urlsafe(32)  # proves to the run who changes its overlays
         command, given = plan.command()
         # The pipe to its stdin closes when this process dies, however it dies; the run ends then.
@@ -163,8 +164,8 @@ class LiveRun:
         told = {"source": str(self.plan.source), "output": str(self.plan.output), "settings": self.plan.options,
                 "lines": list(self._lines)[-8:], "status": None, "error": None}
         if code is None:
-            status = self._ask("GET", "/status") if self._port is not None else None
-            return told | {"state": "running" if status else "starting", "status": status}
+            self._status = self._ask("GET", "/status") or self._status  # it may be too busy to answer, or is ending
+            return told | {"state": "running" if self._status else "starting", "status": self._status}
         self._reader.join(1.0)
         if code == 0 or self._stopped:
             return told | {"state": "ended"}
@@ -181,7 +182,7 @@ class LiveRun:
         """
         if name == "enabled" and isinstance(value, bool):
             path = "/on" if value else "/off"
-        elif name in _CONTROLS and isinstance(value, (int, float)) and not isinstance(value, bool):
+        elif name in _CONTROLS and _is_share(value):
             path = f"/{name}?value={float(value)}"
         else:
             raise UsageError(f"a live run sets enabled to true or false, and {', '.join(_CONTROLS)} to a number from "
@@ -203,7 +204,7 @@ class LiveRun:
 
     def set_person(self, name: object, strength: object) -> list[dict[str, Any]]:
         """Changes how much of the strength a person gets; gives the persons in view. Raises UsageError as `set`."""
-        if not isinstance(name, str) or not isinstance(strength, (int, float)) or isinstance(strength, bool):
+        if not isinstance(name, str) or not _is_share(strength):
             raise UsageError("a person has a name and a strength from 0 to 1")
         return self._persons("/person?" + urlencode({"name": name, "value": float(strength)}))
 
@@ -270,3 +271,6 @@ class LiveRun:
         finally:
             connection.close()
 
+
+def _is_share(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1

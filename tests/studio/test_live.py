@@ -8,10 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -44,6 +46,64 @@ def film(studio: RunningStudio) -> Path:
     return make_film(studio.folder / "film.mp4", seconds=20, rate=2)
 
 
+class MadeRun:
+    """A live run without a process, which ends when `gate` is opened."""
+
+    made: ClassVar[list[MadeRun]] = []
+    gate: ClassVar[threading.Event] = threading.Event()
+
+    def __init__(self, plan: live_run.LivePlan) -> None:
+        self.plan, self.alive, self.stops = plan, True, 0
+        self.made.append(self)
+
+    def state(self) -> dict[str, Any]:
+        return {"state": "running" if self.alive else "ended", "strength": self.plan.options.get("strength")}
+
+    def stop(self) -> None:
+        self.stops += 1
+        self.gate.wait(10)
+        self.alive = False
+
+
+@pytest.fixture
+def made_runs(monkeypatch: pytest.MonkeyPatch) -> type[MadeRun]:
+    monkeypatch.setattr(MadeRun, "made", [])
+    monkeypatch.setattr(MadeRun, "gate", threading.Event())
+    monkeypatch.setattr("rtface.studio.live.LiveRun", MadeRun)
+    return MadeRun
+
+
+def test_stop_during_a_restart_ends_the_run(studio: RunningStudio, film: Path, made_runs: type[MadeRun]) -> None:
+    call(studio, "POST", "/api/live/start", source=str(film), output="null:")
+    with ThreadPoolExecutor() as pages:
+        restarts = [pages.submit(call, studio, "POST", "/api/live/restart", settings={})]
+        wait_for(lambda: made_runs.made[0].stops == 1)
+        stop = pages.submit(call, studio, "POST", "/api/live/stop")
+        wait_for(lambda: made_runs.made[0].stops == 2)
+        made_runs.gate.set()
+        assert stop.result()[1]["state"] == restarts[0].result()[1]["state"] == "ended"
+    assert len(made_runs.made) == 1
+
+
+def test_two_restarts_leave_one_run(studio: RunningStudio, film: Path, made_runs: type[MadeRun]) -> None:
+    made_runs.gate.set()
+    call(studio, "POST", "/api/live/start", source=str(film), output="null:")
+    with ThreadPoolExecutor() as pages:
+        asked = [pages.submit(call, studio, "POST", "/api/live/restart", settings={"strength": share})
+                 for share in (0.2, 0.4)]
+        assert [one.result()[0] for one in asked] == [200, 200]
+    assert [run.alive for run in made_runs.made] == [False, False, True]
+    call(studio, "POST", "/api/live/stop")
+    assert not any(run.alive for run in made_runs.made)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 @pytest.mark.slow
 def test_a_run_is_started_changed_and_stopped(studio: RunningStudio, film: Path) -> None:
     recording = studio.folder / "recording.mkv"
@@ -56,7 +116,8 @@ def test_a_run_is_started_changed_and_stopped(studio: RunningStudio, film: Path)
     while ask(studio, "GET", "/api/live")[1]["status"]["sinks"][1]["frames"] < 2:
         time.sleep(0.1)
     assert call(studio, "POST", "/api/live/set", name="enabled", value=False)[1]["enabled"] is False
-    for name, value in (("strength", 2), ("strength", "1"), ("enabled", 1), ("quit", True), ([], 1)):
+    for name, value in (("strength", 2), ("strength", "1"), ("strength", 10**400), ("enabled", 1), ("quit", True),
+                        ([], 1)):
         assert call(studio, "POST", "/api/live/set", name=name, value=value)[0] == 400, (name, value)
     status, refusal = call(studio, "POST", "/api/live/overlays", stages=["blur"])
     assert (status, refusal["kind"]) == (400, "RestartNeeded"), refusal
