@@ -41,11 +41,19 @@ class LoadedOptions:
 def read_file(path: Path) -> dict[str, object]:
     """Checked values of a TOML file; keys may be written with - or _. UsageError names file, key and nearest key."""
     try:
-        data = parse_toml(path.read_text(encoding="utf-8"))
+        return file_values(path.read_text(encoding="utf-8"), path)
     except FileNotFoundError:
         raise UsageError(f"the configuration file {path} does not exist") from None
     except OSError as error:
         raise UsageError(f"the configuration file {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the configuration file {path} is not valid TOML: {error}") from None
+
+
+def file_values(text: str, path: Path) -> dict[str, object]:
+    """Checked values of a TOML file's text; raises as `read_file`, with the name of the file."""
+    try:
+        data = parse_toml(text)
     except ValueError as error:
         raise UsageError(f"the configuration file {path} is not valid TOML: {error}") from None
     values: dict[str, object] = {}

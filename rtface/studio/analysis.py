@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import tempfile
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -20,6 +21,8 @@ from rtface.studio.context import Studio
 from rtface.studio.film_settings import FilmSettings
 from rtface.studio.http import answers_errors, in_thread, json_body
 from rtface.util.parse import is_person_number
+
+log = logging.getLogger("rtface")
 
 AT_ONCE = 2
 """Processes of all films together; further ones wait."""
@@ -55,15 +58,24 @@ class FilmTask:
             self._task.cancel()
 
     async def _run(self, work: Callable[[Callable[[dict[str, Any]], None]], Coroutine[Any, Any, Any]]) -> None:
+        loop = asyncio.get_running_loop()
+
+        def progress(found: dict[str, Any]) -> None:  # called on another thread
+            with suppress(RuntimeError):  # the server has ended
+                loop.call_soon_threadsafe(self._progress, found)
+
         self._tell({"state": "waiting"})
         try:
             async with self._turn:
                 self._tell({"state": "running"})
-                self._tell({"state": "done", "result": await work(self._progress)})
+                self._tell({"state": "done", "result": await work(progress)})
         except asyncio.CancelledError:
             self._tell({"state": "stopped"})
         except RtfaceError as error:
             self._tell({"state": "failed", "error": str(error)})
+        except Exception:
+            log.exception("studio: a task about a film failed")
+            self._tell({"state": "failed", "error": "rtface could not answer; its log says why"})
 
     def _progress(self, found: dict[str, Any]) -> None:
         if self.state["state"] == "running":  # it may have been stopped meanwhile
@@ -99,7 +111,7 @@ class FilmTasks:
 
     def folder(self, number: int) -> Path:
         """Where pictures of a film lie."""
-        (folder := self._folder / str(number)).mkdir(exist_ok=True)
+        (folder := self._folder / str(number)).mkdir(parents=True, exist_ok=True)  # the system may tidy up
         return folder
 
     def photos(self, number: int, label: str) -> tuple[Path, ...]:

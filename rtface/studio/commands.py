@@ -7,13 +7,32 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
 
 from rtface.errors import RtfaceError
 
+T = TypeVar("T")
 _LAST = 3
 """Lines of a command's messages that its error holds."""
+
+
+class Shared(Generic[T]):
+    """Runs a coroutine once for all who ask while it runs.
+
+    Args:
+        work: makes the coroutine.
+    """
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._work = work
+        self._task: asyncio.Task[T] | None = None
+
+    async def __call__(self) -> T:
+        """The result of the run that is under way, or of a new one."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._work())
+        return await asyncio.shield(self._task)
 
 
 async def run_command(*words: str, said: Callable[[str], None] = lambda line: None, accept: tuple[int, ...] = (0,)

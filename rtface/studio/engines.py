@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from rtface.errors import UsageError
-from rtface.studio.commands import json_of, run_command
+from rtface.studio.commands import Shared, json_of, run_command
 from rtface.studio.context import Studio
 from rtface.studio.http import answers_errors, json_body
 
@@ -24,30 +24,35 @@ def routes(studio: Studio) -> list[BaseRoute]:
     def say(line: str) -> None:
         studio.events.publish("engines", {"line": line})
 
-    async def engines(request: Request) -> Response:
+    async def listed() -> dict[str, Any]:
         rows, offers = await asyncio.gather(json_of("engines", "--no-measure", accept=_FAULTY),
                                             json_of("engines", "offers"))
-        return JSONResponse({"engines": rows, "offers": [offer for offer in offers if not offer["added"]]})
+        return {"engines": rows, "offers": [offer for offer in offers if not offer["added"]]}
+
+    shared = Shared(listed)
+
+    async def engines(request: Request) -> Response:
+        return JSONResponse(await shared())
 
     async def measure(request: Request) -> Response:
         _refuse_second(working)
         async with working:
             await json_of("engines", accept=_FAULTY)
-        return await engines(request)
+        return JSONResponse(await listed())
 
     async def add(request: Request) -> Response:
         words = _add_words(studio, await json_body(request))
         _refuse_second(working)
         async with working:
             await run_command("engines", "add", *words, said=say)
-        return await engines(request)
+        return JSONResponse(await listed())
 
     async def remove(request: Request) -> Response:
         name = request.path_params["name"]
         if name.startswith("-"):
             raise UsageError(f"{name[:40]} is no engine")
         await run_command("engines", "remove", "--", name)
-        return await engines(request)
+        return JSONResponse(await listed())
 
     return [Route("/api/engines", answers_errors(engines)),
             Route("/api/engines/measure", answers_errors(measure), methods=["POST"]),

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
+
+log = logging.getLogger("rtface")
 
 SEND_S = 10.0
 """A page that does not take a message for so long is disconnected; it connects again by itself."""
@@ -46,6 +50,7 @@ class EventHub:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._subscribers: set[_Subscriber] = set()
+        self._following: dict[str, asyncio.Task[None]] = {}
         self._kept: dict[str, Any] = {}
 
     @property
@@ -69,6 +74,35 @@ class EventHub:
             subscribers = tuple(self._subscribers)
         for subscriber in subscribers:
             subscriber.put(topic, value)
+
+    def follow(self, topic: str, look: Callable[[], Awaitable[Any]], every_s: float) -> None:
+        """From the first call for a topic on, publishes what `look` gives whenever it is another value than before.
+        Nothing is looked at while no page is open, and a look that fails is made again. Called from the server's loop.
+
+        Args:
+            look: gives the value; None for none.
+            every_s: seconds between two looks.
+        """
+        if topic not in self._following:
+            self._following[topic] = asyncio.create_task(self._follow(topic, look, every_s))
+
+    async def _follow(self, topic: str, look: Callable[[], Awaitable[Any]], every_s: float) -> None:
+        last, failure = None, ""
+        while True:
+            await asyncio.sleep(every_s)
+            if not self.watched:
+                continue
+            try:
+                now = await look()
+            except Exception as error:  # noqa: BLE001 - a full disk, say; the next look may work
+                if str(error) != failure:
+                    log.warning("studio: %s: %s", topic, error)
+                failure = str(error)
+                continue
+            failure = ""
+            if now is not None and now != last:
+                last = now
+                self.publish(topic, now, keep=True)
 
     async def serve(self, socket: WebSocket) -> None:
         """Sends messages ``{"topic": …, "value": …}`` to one page until it leaves."""

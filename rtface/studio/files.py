@@ -23,6 +23,8 @@ UPLOAD_BYTES = 64 << 30
 SPARE_BYTES = 1 << 30
 """Of a disk are left free by uploads."""
 _PIECE = 1 << 20
+_NAME_BYTES = 200
+"""Of a file's name in UTF-8; file systems take 255, and a number may be added."""
 
 
 def routes(studio: Studio) -> list[BaseRoute]:
@@ -50,9 +52,13 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
 async def _receive(request: Request, folder: Path, name: str, size: int) -> Path:
     """Writes an upload to a new file; nothing stays of one that is cut short."""
-    _check_size(folder, size)
+    await in_thread(_check_size, folder, size)
     path, file = await in_thread(_new_file, folder, name)
     written = 0
+
+    def write(data: bytes) -> None:
+        _check_size(folder, len(data))  # others may have filled the disk meanwhile
+        file.write(data)
     try:
         with file:
             waiting = bytearray()
@@ -62,9 +68,9 @@ async def _receive(request: Request, folder: Path, name: str, size: int) -> Path
                     raise InputError(f"{path.name}: more was sent than the upload announced; send it again")
                 waiting += piece
                 if len(waiting) >= _PIECE:
-                    await in_thread(file.write, bytes(waiting))
+                    await in_thread(write, bytes(waiting))
                     waiting.clear()
-            await in_thread(file.write, bytes(waiting))
+            await in_thread(write, bytes(waiting))
         if written < size:
             raise InputError(f"{path.name}: the upload was cut short; send it again")
     except OSError as error:
@@ -86,11 +92,15 @@ def _check_size(folder: Path, size: int) -> None:
 
 def _new_file(folder: Path, name: str) -> tuple[Path, BinaryIO]:
     """A file that was not there, named after `name`: its last part, without characters that paths give a meaning."""
-    last = "".join(c if c.isprintable() and c not in '<>:"|?*' else "_" for c in re.split(r"[/\\]", name)[-1])[-120:]
-    wanted = Path(last.strip(" .") or "film")
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in range(1, 1000):
-        path = folder / (wanted.name if number == 1 else f"{wanted.stem} ({number}){wanted.suffix}")
-        with contextlib.suppress(FileExistsError):
-            return path, os.fdopen(os.open(path, NEW, 0o600), "wb")
+    last = "".join(c if c.isprintable() and c not in '<>:"|?*' else "_" for c in re.split(r"[/\\]", name)[-1])
+    kept = last.encode()[-_NAME_BYTES:].decode("utf-8", "ignore")  # the end, with its suffix
+    wanted = Path(kept.strip(" .") or "film")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(1, 1000):
+            path = folder / (wanted.name if number == 1 else f"{wanted.stem} ({number}){wanted.suffix}")
+            with contextlib.suppress(FileExistsError):
+                return path, os.fdopen(os.open(path, NEW, 0o600), "wb")
+    except OSError as error:
+        raise OutputError(f"{folder}: could not be written ({error.strerror})") from error
     raise OutputError(f"{folder}: there are a thousand files named {wanted}; remove some")

@@ -6,14 +6,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from rtface.studio.commands import json_of
+from rtface.studio.commands import Shared, json_of
 from rtface.studio.context import Studio
 from rtface.studio.http import answers_errors
 
 
 def routes(studio: Studio) -> list[BaseRoute]:
     """The route ``/api/health``."""
+    doctor = Shared(lambda: json_of("doctor", accept=(0, 1)))  # 1: it found faults
+
     async def health(request: Request) -> Response:
-        return JSONResponse(await json_of("doctor", accept=(0, 1)))  # 1: it found faults
+        return JSONResponse(await doctor())
 
     return [Route("/api/health", answers_errors(health))]

@@ -119,7 +119,6 @@ class _Live:
         self._run: LiveRun | None = None
         self._starting, self._lock = threading.Lock(), threading.Lock()
         self._stops = 0
-        self._watching: asyncio.Task[None] | None = None
         studio.closing.callback(self.stop)
 
     def running(self) -> LiveRun:
@@ -161,18 +160,10 @@ class _Live:
 
     def watch(self) -> None:
         """Publishes the run's state from now on, while a page is open."""
-        if self._watching is None:
-            self._watching = asyncio.create_task(self._publish())
+        self._studio.events.follow("live", self._changed, _POLL_S)
 
-    async def _publish(self) -> None:
-        last: dict[str, Any] | None = None
-        while True:
-            await asyncio.sleep(_POLL_S)
-            if self._run is None or not self._studio.events.watched:
-                continue
-            if (now := await in_thread(self.state)) != last:
-                last = now
-                self._studio.events.publish("live", now, keep=True)
+    async def _changed(self) -> dict[str, Any] | None:
+        return None if self._run is None else await in_thread(self.state)
 
 
 def _devices() -> dict[str, Any]:
@@ -215,6 +206,9 @@ async def _preview(port: int, query: str) -> Response:
 # -- presets ----------------------------------------------------------------------------------------------------
 
 
+_writing = threading.Lock()
+
+
 def _file() -> Path:
     return data_dir() / "live-presets.json"
 
@@ -244,11 +238,13 @@ def _keep(name: str, preset: dict[str, Any]) -> None:
                 shown(address) != address or "?" in address.replace("?listen", "")):
             raise UsageError(f"the address of the {what} holds a key or password, which a preset does not keep; "
                              "leave it out, and write it in when you start")
-    _write(_presets() | {name: kept})
+    with _writing:
+        _write(_presets() | {name: kept})
 
 
 def _forget(name: str) -> None:
-    _write({key: value for key, value in _presets().items() if key != name})
+    with _writing:
+        _write({key: value for key, value in _presets().items() if key != name})
 
 
 def _write(presets: dict[str, Any]) -> None:

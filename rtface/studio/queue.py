@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,21 +32,25 @@ _VERBS: dict[str, Callable[[Queue, int], None]] = {
 
 def routes(studio: Studio) -> list[BaseRoute]:
     """The routes below ``/api/queue``."""
-    watching: list[asyncio.Task[None]] = []
+    verifying = asyncio.Semaphore(1)
+
+    async def changed() -> dict[str, Any]:
+        studio.runners[:] = [process for process in studio.runners if process.poll() is None]
+        return await in_thread(_items, studio)
 
     async def items(request: Request) -> Response:
-        if not watching:  # once, with the first page
-            watching.append(asyncio.create_task(_watch(studio)))
+        studio.events.follow("queue", changed, _POLL_S)
         return JSONResponse(await in_thread(_items, studio))
 
     async def run(request: Request) -> Response:
         return JSONResponse({"started": await in_thread(ensure_runner, studio)})
 
     async def change(request: Request) -> Response:
-        number, verb = int(request.path_params["id"]), request.path_params["verb"]
+        number, verb = _number(request), request.path_params["verb"]
         if verb == "move":
             place: Any = (await json_body(request)).get("place")
-            if not (place in ("first", "last") or (isinstance(place, int) and not isinstance(place, bool))):
+            if place not in ("first", "last") and (isinstance(place, bool) or not isinstance(place, int)
+                                                   or not 1 <= place < 10**9):
                 raise UsageError("place must be first, last or a number from 1")
             await in_thread(Queue().move, number, place)
         elif verb in _VERBS:
@@ -80,9 +83,10 @@ def routes(studio: Studio) -> list[BaseRoute]:
     async def verify(request: Request) -> Response:
         output, source = await in_thread(lambda: (_file(studio, request, "result"), _file(studio, request, "source")))
         # 1: something cannot be checked, 3: something differs; both are results.
-        return JSONResponse(await json_of("verify", "--input", str(source), "--", str(output), accept=(0, 1, 3)))
+        async with verifying:
+            return JSONResponse(await json_of("verify", "--input", str(source), "--", str(output), accept=(0, 1, 3)))
 
-    at = "/api/queue/{id:int}"
+    at = "/api/queue/{id}"
     return [Route("/api/queue", answers_errors(items)), Route("/api/queue/run", answers_errors(run), methods=["POST"]),
             Route(f"{at}/media/{{which}}", answers_errors(media)),
             Route(f"{at}/inspect/{{which}}", answers_errors(inspect)),
@@ -113,19 +117,19 @@ def _allowed(studio: Studio, name: str) -> bool:
 
 def _report(studio: Studio, request: Request) -> dict[str, Any]:
     """What the sidecar says of how the result was made; {} where there is none."""
-    output = _file(studio, request, "result")
+    sidecar = studio.folders.path(str(sidecar_path(_file(studio, request, "result"))))  # it may be a link
     try:
-        table = json.loads(sidecar_path(output).read_bytes())
+        table = json.loads(sidecar.read_bytes())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise InputMissing(f"{sidecar_path(output)} cannot be read ({error})") from error
+        raise InputMissing(f"{sidecar} cannot be read ({error})") from error
     keys = ("finished", "rtface", "engines", "changes", "treatments", "options")
     return {key: table[key] for key in keys if key in table}
 
 
 def _file(studio: Studio, request: Request, which: str | None = None) -> Path:
-    item = Queue().item(int(request.path_params["id"]))
+    item = Queue().item(_number(request))
     name = str(which or request.path_params["which"])
     if name not in ("source", "result"):
         raise UsageError(f"there is source and result, not {name[:40]}")
@@ -135,16 +139,7 @@ def _file(studio: Studio, request: Request, which: str | None = None) -> Path:
     return path
 
 
-async def _watch(studio: Studio) -> None:
-    """Publishes the queue whenever it changes, while a page is open."""
-    last: dict[str, Any] | None = None
-    while True:
-        await asyncio.sleep(_POLL_S)
-        studio.runners[:] = [process for process in studio.runners if _runs(process)]
-        if studio.events.watched and (now := await in_thread(_items, studio)) != last:
-            last = now
-            studio.events.publish("queue", now, keep=True)
-
-
-def _runs(process: subprocess.Popen[bytes]) -> bool:
-    return process.poll() is None
+def _number(request: Request) -> int:
+    """The number of the item that a request names; 0, which no item has, for what is no number."""
+    text = str(request.path_params["id"])
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0

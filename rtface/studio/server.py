@@ -213,6 +213,7 @@ class StudioServer:
             raise UsageError(f"--host {host}: other machines may reach the studio only by TLS and with a password; add "
                              "--tls CERT.pem,KEY.pem and --password-file FILE")
         self._studio, self.token, self._secure = studio, token or new_token(), remote is not None
+        studio.remote = remote is not None
         if remote is not None:
             _check_certificate(remote)
         # Where the protocol is named, asyncio sends at once: else the end of a picture may wait 40 ms for the browser.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from rtface.errors import OutputError, UsageError
-from rtface.option_sources import load, read_file
+from rtface.option_sources import file_values, load, read_file
 from rtface.options import OPTIONS, check, check_key
 from rtface.policy import policies
 from rtface.redaction import shown
@@ -26,14 +27,22 @@ _NOT_KEPT = ("start", "end", "overwrite", "dry_run", "compare", "report", "inven
 """Options of a single run, which a settings file should not hold; the page does not change them."""
 
 
+_FILES = ("person", "shots", "sign", "slate", "stages", "treatment")
+"""Options whose values name files, which every later run reads."""
+_writing = threading.Lock()
+
+
 def routes(studio: Studio) -> list[BaseRoute]:
     """The routes below ``/api/settings``."""
     async def settings(request: Request) -> Response:
         return JSONResponse(await in_thread(all_settings))
 
     async def change(request: Request) -> Response:
-        value = (await json_body(request)).get("value")
-        await in_thread(change_setting, request.path_params["name"], value)
+        name, value = request.path_params["name"], (await json_body(request)).get("value")
+        if studio.remote and value is not None and name.replace("-", "_") in _FILES:
+            raise UsageError(f"{name} names files, and other machines may reach this studio; write it into the "
+                             "settings file of this machine")
+        await in_thread(change_setting, name, value)
         return JSONResponse(await in_thread(all_settings))
 
     return [Route("/api/settings", answers_errors(settings)),
@@ -71,7 +80,8 @@ def change_setting(name: str, value: object) -> None:
     """Writes one value into the settings file, or takes it out (None); all other lines stay.
 
     Raises:
-        UsageError: an unknown option, a value that cannot be used, or a file that cannot be changed line by line.
+        UsageError: an unknown option, a value that cannot be used, a secret that would be lost, or a file that cannot
+            be changed line by line.
         OutputError: the file cannot be written.
     """
     key, path = check_key(name, name), settings_file()
@@ -81,28 +91,26 @@ def change_setting(name: str, value: object) -> None:
         raise UsageError(f"the policy {policy} forbids {OPTIONS[key].flag}; ask the administrator")
     if value is not None and not isinstance(value, (str, bool, int, float)):
         raise UsageError(f"{name}: give the value as text, as the command line takes it")
-    before: Mapping[str, object] = read_file(path) if path.is_file() else {}
-    text = path.read_text("utf-8") if path.is_file() else ""
     line = None if value is None else f"{key} = {toml_value(check(key, value, name), str(value))}"
-    changed = _with_line(text, key, line)
-    wanted = {other: old for other, old in before.items() if other != key}
-    copy = path.with_name(f"{path.name}.check")
-    try:
-        write_atomically(copy, changed.encode())
-        if not _reads_as(copy, key, value is not None, wanted):
+    with _writing:
+        before = dict(read_file(path)) if path.is_file() else {}
+        text = path.read_text("utf-8") if path.is_file() else ""
+        if isinstance(old := before.pop(key, None), str) and shown(old) != old:
+            raise UsageError(f"{name} holds a password or key, which the page does not show; change it in {path}")
+        changed = _with_line(text, key, line)
+        if not _reads_as(changed, path, key, value is not None, before):
             raise UsageError(f"{path} is written in a way that cannot be changed here; open it and write: "
                              f"{line or f'no line with {key}'}")
-        write_atomically(path, changed.encode())
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
-    finally:
-        copy.unlink(missing_ok=True)
+        try:
+            write_atomically(path.resolve(), changed.encode())  # it may be a link into another folder
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
 
 
-def _reads_as(path: Path, key: str, there: bool, others: Mapping[str, object]) -> bool:
-    """Whether a settings file has the key, or has it not, and else exactly these values."""
+def _reads_as(text: str, path: Path, key: str, there: bool, others: Mapping[str, object]) -> bool:
+    """Whether the text of a settings file has the key, or has it not, and else exactly these values."""
     try:
-        found = dict(read_file(path))
+        found = file_values(text, path)
     except UsageError:
         return False
     return (found.pop(key, None) is not None) == there and found == others
@@ -120,7 +128,7 @@ def toml_value(value: object, text: str) -> str:
 
 
 def _with_line(text: str, key: str, line: str | None) -> str:
-    """The file with the line of a key replaced, added (before the first table) or taken out."""
+    """The file with the line of a key replaced, added at its end or taken out."""
     lines = text.splitlines()
     mine = re.compile(rf"\s*[\"']?{re.escape(key).replace('_', '[-_]')}[\"']?\s*=")
     at = next((n for n, old in enumerate(lines) if mine.match(old)), None)

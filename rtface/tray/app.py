@@ -15,7 +15,7 @@ from rtface.tray.autostart import set_start_at_login, starts_at_login
 from rtface.tray.camera_run import CameraRun
 from rtface.tray.view import IconState, MenuItem, TrayIcon, TrayView
 
-_STUDIO_S = 3.0
+_STUDIO_S = 20.0  # it may have to end a live run, which takes up to 15
 _TITLE = 100
 """Characters of the title at most."""
 

@@ -81,8 +81,8 @@ class CameraRun:
     def toggle(self) -> None:
         """Turns the enhancement off or on; the camera continues either way."""
         self.enabled = not self.enabled
-        if self._run is not None and self._told:
-            self._tell(self._run)
+        if (run := self._run) is not None and self._told:  # the camera's thread may end it meanwhile
+            self._tell(run)
         self.changed()
 
     def _tell(self, run: Run) -> None:
@@ -102,7 +102,7 @@ class CameraRun:
         while not self._stop.is_set():
             try:
                 self._once()
-            except RtfaceError as error:
+            except (RtfaceError, OSError) as error:
                 self._failed(str(error))
 
     def _once(self) -> None:

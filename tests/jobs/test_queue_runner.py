@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,22 @@ def test_items_may_be_added_while_it_runs(queue: Queue, in_thread: Callable[...,
     until(lambda: len(outcomes) == 2)
     assert states(queue) == {second: "failed", first: "done"}
     assert outcomes == [RunCounts(1, 0, 0, 0, 0), RunCounts(1, 1, 0, 0, 0)]
+
+
+def test_an_item_added_as_the_runner_ends_is_run(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(queue, "ok")
+    register, late = queue.store.runner, list[int]()
+
+    @contextmanager
+    def runner() -> Generator[str]:
+        with register() as name:
+            yield name
+            if not late:  # who adds it sees a runner at work, and starts none
+                late.extend(add(queue, "ok"))
+
+    monkeypatch.setattr(queue.store, "runner", runner)
+    run(queue)
+    assert queue.item(late[0]).state == "done"
 
 
 def test_progress_names_items_that_run_and_that_ended(queue: Queue) -> None:

@@ -118,6 +118,16 @@ def test_upload_lands_in_its_folder_under_a_free_name(studio: RunningStudio) -> 
     assert sorted(path.name for path in studio.studio.uploads.iterdir()) == ["a film (2).mp4", "a film.mp4"]
 
 
+def test_upload_with_a_long_name_keeps_its_suffix(studio: RunningStudio) -> None:
+    for _ in range(2):
+        status, found = ask(studio, "PUT", f"/api/files/upload?name={'%E7%89%87' * 200}.mp4", b"film")
+        assert status == 200 and found["path"].endswith(".mp4")
+    studio.studio.uploads.rename(studio.studio.uploads.with_name("moved"))
+    studio.studio.uploads.write_text("no folder")
+    status, found = ask(studio, "PUT", "/api/files/upload?name=film.mp4", b"film")
+    assert status == 507 and "uploads" in found["error"]
+
+
 def test_upload_that_is_cut_short_leaves_nothing(studio: RunningStudio) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", studio.server.port, timeout=20)
     connection.putrequest("PUT", "/api/files/upload?name=film.mp4")

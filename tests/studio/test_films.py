@@ -103,7 +103,15 @@ def test_start_makes_an_item_that_a_process_of_its_own_runs(studio: RunningStudi
     assert "rtface" in json.dumps(ask(again, "GET", "/api/queue/1/inspect/result")[1])
     assert ask(again, "POST", "/api/queue/1/pause")[0] == 400
     assert ask(again, "POST", "/api/queue/1/jump")[0] == 400
-    for number in (7, 10**30):
+    for place in (0, 10**40, True, "next"):
+        assert post(again, "/api/queue/1/move", place=place)[0] == 400
+    outside = studio.folder.parent / "outside.json"
+    outside.write_text('{"options": {"strength": 1}}')
+    sidecar = Path(f"{wanted}.rtface.json")
+    sidecar.unlink()
+    sidecar.symlink_to(outside)
+    assert ask(again, "GET", "/api/queue/1/report")[0] == 400
+    for number in (7, 10**30, "9" * 5000):
         assert ask(again, "POST", f"/api/queue/{number}/pause")[0] == 400
         assert ask(again, "GET", f"/api/queue/{number}/media/result")[0] == 400
     assert ask(again, "POST", "/api/queue/1/remove")[1]["items"] == []

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rtface.studio.commands import Shared
+from rtface.studio.events import EventHub
 from tests.studio.conftest import RunningStudio
 from tests.studio.test_access import ask
 
@@ -36,6 +40,94 @@ def test_a_setting_is_changed_in_the_file_and_taken_back(studio: RunningStudio, 
     for name, value in (("strength", "7"), ("strenght", "1"), ("start", "1"), ("strength", [1])):
         assert call(studio, "PUT", f"/api/settings/{name}", value=value)[0] == 400, name
     assert file.read_text() == "# for calls\nstrength = 0.7\n" and len(list(file.parent.iterdir())) == 1
+
+
+def test_settings_changed_at_once_are_all_kept(studio: RunningStudio, tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (real := tmp_path / "dotfiles.toml").write_text("")
+    (file := tmp_path / "config" / "rtface.toml").symlink_to(real)
+    values = {"strength": "0.5", "colour": "restore", "region": "head", "grain": "none", "max_faces": "3", "crf": "20"}
+    with ThreadPoolExecutor(6) as pages:
+        asked = [pages.submit(call, studio, "PUT", f"/api/settings/{name}", value=value)
+                 for name, value in values.items()]
+        assert [one.result()[0] for one in asked] == [200] * 6
+    assert file.is_symlink() and {line.partition(" ")[0] for line in real.read_text().splitlines()} == set(values)
+
+
+def test_a_secret_in_the_settings_stays(studio: RunningStudio, tmp_path: Path) -> None:
+    file = tmp_path / "config" / "rtface.toml"
+    file.parent.mkdir()
+    file.write_text(text := 'timestamp = "https://user:secret@tsa.example/x?key=abc"\n')
+    seen = setting(ask(studio, "GET", "/api/settings")[1], "timestamp")["value"]
+    assert "secret" not in seen
+    for value in (seen, None):
+        status, refusal = call(studio, "PUT", "/api/settings/timestamp", value=value)
+        assert status == 400 and str(file) in refusal["error"]
+    assert file.read_text() == text
+
+
+def test_settings_with_files_stay_on_this_machine(studio: RunningStudio, tmp_path: Path) -> None:
+    studio.studio.remote = True
+    for name, value in (("slate", "/etc/hostname"), ("stages", "picture:file=/etc/hostname"), ("sign", "a,b")):
+        assert call(studio, "PUT", f"/api/settings/{name}", value=value)[0] == 400
+    assert call(studio, "PUT", "/api/settings/strength", value="0.5")[0] == 200
+
+
+def test_commands_run_once_for_all_who_ask() -> None:
+    begun = list[int]()
+
+    async def work() -> int:
+        begun.append(1)
+        await asyncio.sleep(0)
+        return len(begun)
+
+    async def ask_often() -> list[int]:
+        shared = Shared(work)
+        first = asyncio.create_task(shared())
+        await asyncio.sleep(0)
+        first.cancel()  # a page that left does not end it for the others
+        return [*await asyncio.gather(shared(), shared()), await shared()]
+
+    assert asyncio.run(ask_often()) == [1, 1, 2]
+
+
+def test_a_look_that_fails_is_made_again() -> None:
+    hub, looks = EventHub(), [OSError("disk full"), 1, 1, None, 2]
+
+    async def look() -> int | None:
+        found = looks.pop(0) if looks else 2
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+    async def watch() -> list[Any]:
+        socket = Page()
+        serving = asyncio.create_task(hub.serve(socket))  # type: ignore[arg-type]
+        for _ in range(2):
+            hub.follow("queue", look, 0.001)
+        while len(socket.sent) < 2:
+            await asyncio.sleep(0.001)
+        serving.cancel()
+        return socket.sent
+
+    assert asyncio.run(asyncio.wait_for(watch(), 10)) == [
+        {"topic": "queue", "value": 1}, {"topic": "queue", "value": 2}]
+
+
+class Page:
+    """A WebSocket of a page that reads everything."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+
+    async def accept(self) -> None:
+        pass
+
+    async def receive(self) -> Any:
+        await asyncio.sleep(3600)
+
+    async def send_json(self, message: Any) -> None:
+        self.sent.append(message)
 
 
 def test_a_file_that_cannot_be_changed_by_line_stays(studio: RunningStudio, tmp_path: Path) -> None:

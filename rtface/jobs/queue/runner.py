@@ -107,13 +107,17 @@ class Runner:
 
     def run(self) -> RunCounts:
         """Runs items until none waits or the stop event is set; see `rtface.Queue.run`."""
-        with self._store.runner() as name:
-            try:
-                self._run(name)
-            finally:
-                for running in self._running.values():
-                    running.child.kill(0)
-        return self._outcome()
+        while True:
+            with self._store.runner() as name:
+                try:
+                    self._run(name)
+                finally:
+                    for running in self._running.values():
+                        running.child.kill(0)
+            # Who added an item just now may have seen this runner, and started no other.
+            if self._stop.is_set() or all(item.state != "waiting" for item in self._store.items()):
+                return self._outcome()
+            self._reclaimed = -_RECORD_S
 
     def _run(self, name: str) -> None:
         worked = False
