@@ -7,6 +7,7 @@ import functools
 import ipaddress
 import logging
 import os
+import secrets
 import socket
 import ssl
 import threading
@@ -82,10 +83,10 @@ def build_app(studio: Studio, token: str, *, hosts: frozenset[str] = LOOPBACK, s
         secure: whether it is served by HTTPS.
         login: checks passwords, in place of the token.
     """
-    areas = _Areas(studio)
+    areas, start = _Areas(studio), secrets.token_hex(8)
 
     async def about(request: Request) -> Response:
-        return JSONResponse({"version": __version__, "login": login is not None})
+        return JSONResponse({"version": __version__, "login": login is not None, "start": start})
 
     async def index(request: Request) -> Response:
         response = await _page_file(request)

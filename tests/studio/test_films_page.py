@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.studio.conftest import RunningStudio
-from tests.studio.films import make_film
+from tests.studio.films import make_film, newest
 
 pytest.importorskip("skimage")
 
@@ -145,9 +145,29 @@ def test_persons_are_seen_before_the_analysis_ends(page: Any, studio: RunningStu
     assert kept.value.request.post_data_json["persons"] == {"P1": {"on": True, "region": "head"}}
     whole = {**state, "scenes": [{"start_s": 0.0, "end_s": 1.2}]}
     with page.expect_response("**/settings") as kept:
-        studio.studio.events.publish("film/1/analysis", {"state": "done", "result": whole})
+        number = newest(studio).rpartition("/")[2]
+        studio.studio.events.publish(f"film/{number}/analysis", {"state": "done", "result": whole})
     assert kept.value.request.post_data_json["shots"] == [{"start_s": 0.0, "end_s": 1.2, "engine": "default"}]
     expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+
+
+def test_a_film_that_was_left_is_not_changed(page: Any, studio: RunningStudio) -> None:
+    open_film(page, studio)
+    with page.expect_response("**/settings"):
+        page.get_by_label("Engine", exact=True).select_option("rtface-s")
+    page.locator("h1").click()
+    held: list[Any] = []
+    page.route("**/frame?*", lambda route: held.append(route))
+    with page.expect_request("**/frame?*"):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")  # wanted as soon as the first is shown
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/films/" in request.url else None)
+    page.get_by_role("link", name="Queue").click()
+    page.get_by_role("heading", name="Queue", exact=True).wait_for()
+    page.keyboard.press("Control+z")
+    page.evaluate("(async () => { for (let k = 0; k < 5; k++) await fetch('/api/about'); })()")
+    assert len(held) == 1 and asked == []
 
 
 def test_report_has_each_person_with_what_was_invented(page: Any) -> None:

@@ -232,6 +232,46 @@ def test_presets_outlast_the_server(start_studio: Callable[[], RunningStudio]) -
     assert call(second, "DELETE", "/api/live/presets/call")[1] == {"presets": {}}
 
 
+STATUS = {"enabled": True, "strength": 0.5, "light": 0, "cpu_budget": 1, "paused": "", "alerts": [], "warnings": [],
+          "source": {"state": "live"}, "sinks": [], "persons": None, "latency_ms": {}, "dropped": {}, "fps": 30,
+          "faces": 0, "ladder": "", "cpu_share": None, "seconds": 1}
+RUN = {"state": "running", "source": "film.mp4", "output": "null:", "settings": {}, "lines": [], "error": None,
+       "status": STATUS}
+
+
+def test_a_live_view_that_was_left_as_it_loaded_ends(page: Any) -> None:
+    held: list[Any] = []
+    page.clock.install()
+    page.route("**/api/live", lambda route: route.fulfill(json=RUN))
+    page.route("**/api/live/devices", lambda route: held.append(route))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/live/preview" in request.url else None)
+    with page.expect_request("**/api/live/devices"):
+        page.get_by_role("link", name="Live").click()
+    page.get_by_role("link", name="Queue").click()
+    page.get_by_role("heading", name="Queue", exact=True).wait_for()
+    held[0].fulfill(json={"devices": [], "overlays": []})
+    page.evaluate("(async () => { for (let k = 0; k < 5; k++) await fetch('/api/about'); })()")
+    before = len(asked)
+    page.clock.run_for(5000)
+    page.evaluate("fetch('/api/about')")
+    page.keyboard.press("?")
+    page.locator("dialog", has_text="Undo").wait_for()
+    assert "Stronger" not in page.locator("dialog").inner_text()
+    assert len(asked) == before <= 1
+
+
+def test_what_a_live_run_refuses_is_said(page: Any) -> None:
+    page.route("**/api/live", lambda route: route.fulfill(json=RUN))
+    for path, why in (("preview?*", "4 previews are open; close one"), ("set", "the run is gone")):
+        page.route(f"**/api/live/{path}", lambda route, *, why=why: route.fulfill(status=400, json={"error": why}))
+    page.get_by_role("link", name="Live").click()
+    page.get_by_text("4 previews are open").wait_for()
+    page.locator("h1").click()
+    page.keyboard.press("+")
+    page.locator(".toast", has_text="the run is gone").wait_for()
+
+
 @pytest.mark.slow
 def test_live_view_shows_and_changes_a_run(page: Any, studio: RunningStudio, film: Path) -> None:
     from axe_playwright_python.sync_playwright import Axe

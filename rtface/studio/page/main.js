@@ -1,11 +1,11 @@
 // The page's frame: navigation, theme, language, keyboard, and the view that the address names.
 import { h, replace } from "./lib/dom.js";
-import { api } from "./lib/api.js";
+import { api, ApiError } from "./lib/api.js";
 import { connect, onState } from "./lib/events.js";
 import { listenForKeys, shortcuts, showShortcuts } from "./lib/keys.js";
 import { LANGUAGES, language, loadTexts, setLanguage, t } from "./lib/text.js";
 import { showError, toast } from "./lib/ui.js";
-import { redo, undo } from "./lib/undo.js";
+import { forget, redo, undo } from "./lib/undo.js";
 
 const VIEWS = ["films", "live", "queue", "engines", "health", "settings"];
 let leave = () => {};
@@ -50,6 +50,7 @@ async function show() {
   const view = VIEWS.includes(name) ? name : "films";
   leave();
   leave = () => {};
+  forget();
   drawNavigation(view);
   document.body.classList.toggle("dock", view === "live" && rest[0] === "dock");
   document.title = `${t(`app.nav_${view}`)} · rtface`;
@@ -77,6 +78,20 @@ function draw() {
   show();
 }
 
+/** The server answers again: what is shown stays, unless that is another start of it, which knows nothing of this page. */
+async function again() {
+  toast(t("app.again"));
+  const now = await api.get("/api/about");
+  if (now.start !== about.start) show();
+  about = now;
+}
+
+// Of controls and keys that wait for no answer.
+addEventListener("unhandledrejection", (event) => {
+  if (event.reason instanceof ApiError) showError(event.reason);
+  if (event.reason instanceof ApiError || event.reason?.name === "AbortError") event.preventDefault();
+});
+
 async function start() {
   setTheme(theme());
   [about] = await Promise.all([api.get("/api/about"), loadTexts()]);
@@ -84,7 +99,7 @@ async function start() {
   let was = null;
   onState((connected) => {
     lost.hidden = connected;
-    if (connected && was === false) { toast(t("app.again")); show(); }
+    if (connected && was === false) again().catch(showError);
     if (!connected && about.login) api.get("/api/about").catch((error) => { if (error.status === 403) location.assign("/login"); });
     was = connected;
   });

@@ -53,7 +53,8 @@ export function upload(file, progress = () => {}, signal) {
     sending.onerror = () => reject(new ApiError(translated("The upload was interrupted; try again"), { lost: true }));
     sending.onabort = () => reject(new DOMException("cancelled", "AbortError"));
     sending.onload = () => {
-      const value = JSON.parse(sending.responseText || "{}");
+      let value = {};
+      try { value = JSON.parse(sending.responseText); } catch { /* a server that is too busy says so in plain text */ }
       if (sending.status < 300) resolve(value.path);
       else reject(new ApiError(value.error ? translated(value.error) : sending.statusText, { status: sending.status, kind: value.kind }));
     };

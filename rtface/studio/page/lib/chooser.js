@@ -15,10 +15,14 @@ export const chooseFile = (chosen, names) => choose(t("app.choose_file"), names,
 function choose(title, names, chosen) {
   const list = h("div", { class: "stack" });
   const box = dialog(title, list);
+  let asked = 0; // answers of a folder that was left meanwhile are not shown
 
   async function roots(first = false) {
-    const { folders } = await api.get("/api/files");
-    if (first || folders.length === 1) return open(folders[0]);
+    const mine = ++asked, { folders } = await api.get("/api/files");
+    if (mine !== asked) return;
+    if (first || folders.length === 1) {
+      try { return await open(folders[0]); } catch (error) { showError(error); } // its disk is gone; there may be others
+    }
     replace(list, folders.map((path) => row(path, true, () => open(path))));
     return list.querySelector("button")?.focus();
   }
@@ -29,7 +33,8 @@ function choose(title, names, chosen) {
   }
 
   async function open(path) {
-    const value = await api.get(`/api/files?folder=${encodeURIComponent(path)}`);
+    const mine = ++asked, value = await api.get(`/api/files?folder=${encodeURIComponent(path)}`);
+    if (mine !== asked) return;
     const entries = value.entries.filter((entry) => entry.folder || names.test(entry.name));
     replace(list, h("div", { class: "row" },
       button(t("films.up"), () => (value.parent ? open(value.parent) : roots()), { kind: "small" }), h("code", {}, value.folder)),

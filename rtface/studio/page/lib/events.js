@@ -3,7 +3,6 @@
 const listeners = new Map();
 const states = new Set();
 const last = new Map();
-let connected = false;
 let wait = 250;
 
 /** Calls `listener(value)` for each message of a topic, and at once with its last one; returns a function that ends this. */
@@ -20,22 +19,19 @@ export function onState(listener) {
   return () => states.delete(listener);
 }
 
-function setConnected(value) {
-  if (connected === value) return;
-  connected = value;
-  for (const listener of states) listener(value);
-}
-
 export function connect() {
   const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/api/events`);
-  socket.onopen = () => { wait = 250; setConnected(true); };
+  socket.onopen = () => {
+    wait = 250;
+    for (const listener of states) listener(true);
+  };
   socket.onmessage = (message) => {
     const { topic, value } = JSON.parse(message.data);
     if (value === null) last.delete(topic); else last.set(topic, value);
     for (const listener of listeners.get(topic) ?? []) listener(value);
   };
   socket.onclose = () => {
-    setConnected(false);
+    last.clear(); // the server sends what still holds; another start of it has other films
     for (const listener of states) listener(false);
     setTimeout(connect, wait);
     wait = Math.min(wait * 2, 4000);

@@ -11,18 +11,18 @@ function joined(a, b) {
 
 /**
  * Calls `shown(bitmap, from, to)` with the newest pair until `signal` ends it; pictures that came meanwhile are left out. The bitmap has the columns of before up to
- * `to` of the width, then those of after from `from` on: the line of a wipe can stand between.
+ * `to` of the width, then those of after from `from` on: the line of a wipe can stand between. `refused(why)` gets what the server says where it sends none.
  */
-export async function watchPreview(path, shown, signal) {
+export async function watchPreview(path, shown, signal, refused) {
   while (!signal.aborted) {
     try {
-      await readPairs(path, shown, signal);
+      await readPairs(path, shown, signal, refused);
     } catch (error) { /* the run begins or has ended, or the page is hidden: tried again */ }
     await new Promise((resolve) => setTimeout(resolve, 700));
   }
 }
 
-async function readPairs(path, shown, signal) {
+async function readPairs(path, shown, signal, refused) {
   if (document.hidden) return;
   const leaving = new AbortController();
   const leave = () => { if (signal.aborted || document.hidden) leaving.abort(); };
@@ -30,6 +30,7 @@ async function readPairs(path, shown, signal) {
   signal.addEventListener("abort", leave);
   try {
     const response = await fetch(path, { signal: leaving.signal });
+    if (response.status === 400) refused((await response.json()).error); // others: the run begins or has ended
     if (!response.ok) return;
     const reader = response.body.getReader();
     let held = new Uint8Array(0);
@@ -52,6 +53,7 @@ async function readPairs(path, shown, signal) {
       pair.close();
     }
   } finally {
+    leaving.abort(); // of a picture that cannot be read, too
     document.removeEventListener("visibilitychange", leave);
     signal.removeEventListener("abort", leave);
   }

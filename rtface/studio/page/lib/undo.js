@@ -14,23 +14,23 @@ export async function change(apply, revert, { group = null } = {}) {
   undone.length = 0;
 }
 
-export async function undo() {
-  const item = done.pop();
-  if (item === undefined) return false;
-  await item.revert();
-  undone.push(item);
-  return true;
+let turn = Promise.resolve();
+
+/** Moves the newest change from one list to the other, after `act(change)`; one after the other. What fails stays where it is. */
+function move(from, to, act) {
+  const moved = async () => {
+    const item = from.at(-1);
+    if (item === undefined) return;
+    await act(item);
+    if (from.includes(item)) to.push(...from.splice(from.indexOf(item), 1)); // else the view was left meanwhile
+  };
+  return turn = turn.then(moved, moved);
 }
 
-export async function redo() {
-  const item = undone.pop();
-  if (item === undefined) return false;
-  await item.apply();
-  done.push(item);
-  return true;
-}
+export const undo = () => move(done, undone, (item) => item.revert());
+export const redo = () => move(undone, done, (item) => item.apply());
 
-/** Forgets all changes, when another film is opened. */
+/** Forgets all changes, when a view is left. */
 export function forget() {
   done.length = undone.length = 0;
 }

@@ -70,7 +70,9 @@ function addDialog(offers, draw) {
   const about = h("div", { class: "stack" });
   const file = h("input", { type: "text", spellcheck: "false" });
   const said = h("p", { role: "status", class: "quiet-text" });
-  const end = on("engines", ({ line }) => { said.textContent = line; });
+  let opened = false;
+  const end = on("engines", ({ line }) => { if (opened) said.textContent = line; }); // the first is of an earlier addition
+  opened = true;
   const agree = check(t("engines.accept"), false, (now) => { accepted = now; });
   const show = () => {
     accepted = false; agree.show(false);

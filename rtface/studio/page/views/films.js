@@ -28,7 +28,8 @@ async function mountList(root) {
     replace(state, text, " ", button(t("app.cancel"), () => cancel.abort(), { kind: "small" }));
     try {
       const path = await upload(file, (share) => { text.textContent = t("films.uploading", { name: file.name, share: percent(share) }); }, cancel.signal);
-      await openFilm(path);
+      if (ending.signal.aborted) toast(t("films.uploaded", { name: file.name }));
+      else await openFilm(path);
     } catch (error) {
       replace(state);
       if (error.name !== "AbortError") showError(error);

@@ -1,24 +1,42 @@
 // Live: set up a run between a source and an output, start it, watch and change it while it runs.
 import { api } from "../lib/api.js";
+import { h, replace } from "../lib/dom.js";
 import { on } from "../lib/events.js";
+import { showError } from "../lib/ui.js";
 import { mountMonitor } from "./live/monitor.js";
 import { mountSetup } from "./live/setup.js";
 
 const ALIVE = ["starting", "running"];
 
-export async function mount(root) {
-  let shown = null, end = () => {}, update = () => {};
+export function mount(root) {
+  const nothing = { end() {}, update() {} };
+  let part = null, mounted = nothing, newest = null, shows = 0;
 
+  /** Shows a run; where another is to be shown while this loads, or the view is left, this one ends. */
   async function show(run) {
-    const part = ALIVE.includes(run.state) ? "monitor" : "setup";
-    if (part === shown) return update(run);
-    end();
-    shown = part;
-    const mounted = await (part === "monitor" ? mountMonitor : mountSetup)(root, run, { changed: show });
-    end = mounted.end;
-    update = mounted.update;
+    newest = run;
+    const wanted = ALIVE.includes(run.state) ? "monitor" : "setup";
+    if (wanted === part) return mounted.update(run);
+    leave(wanted);
+    const mine = shows, place = h("div");
+    try {
+      const loaded = await (wanted === "monitor" ? mountMonitor : mountSetup)(place, run, { changed: show });
+      if (mine !== shows) return loaded.end();
+      mounted = loaded;
+    } catch (error) {
+      if (mine === shows) part = null; // the next news of the run tries again
+      throw error;
+    }
+    replace(root, ...place.childNodes);
+    if (newest !== run) mounted.update(newest);
   }
-  await show(await api.get("/api/live"));
+  function leave(next) {
+    shows++;
+    mounted.end();
+    mounted = nothing;
+    part = next;
+  }
+  api.get("/api/live").then(show).catch(showError); // not waited for: the view may be left before
   const endEvents = on("live", (run) => { if (run.state !== "none") show(run); });
-  return () => { endEvents(); end(); };
+  return () => { endEvents(); leave(null); };
 }

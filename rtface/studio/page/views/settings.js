@@ -4,10 +4,9 @@ import { h, replace } from "../lib/dom.js";
 import { shortcuts } from "../lib/keys.js";
 import { t, textOr } from "../lib/text.js";
 import { badge, button, dialog, field, note, toast } from "../lib/ui.js";
-import { change, forget } from "../lib/undo.js";
+import { change } from "../lib/undo.js";
 
 export async function mount(root) {
-  forget();
   let found = await api.get("/api/settings");
   const search = h("input", { type: "search", "aria-label": t("settings.search"), placeholder: t("settings.search"), oninput: () => draw() });
   const body = h("tbody", {});

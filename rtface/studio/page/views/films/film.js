@@ -4,7 +4,6 @@ import { h, replace } from "../../lib/dom.js";
 import { shortcuts } from "../../lib/keys.js";
 import { clock, t } from "../../lib/text.js";
 import { button, select, showError } from "../../lib/ui.js";
-import { forget } from "../../lib/undo.js";
 import { wipe } from "../../lib/wipe.js";
 import { mountAnalysis } from "./analysis.js";
 import { changed, DEFAULTS, filmControls } from "./controls.js";
@@ -20,7 +19,6 @@ export async function mountFilm(root, id) {
   const kept = memory.get(id) ?? { time: Math.min(1, (film.duration_s ?? 0) / 2), layer: "after" };
   kept.settings = { ...DEFAULTS, shots: [], persons: {}, ...loaded };
   memory.set(id, kept);
-  forget();
   const player = wipe();
   player.element.style.setProperty("--aspect", `${film.width} / ${film.height}`);
   const info = h("p", { class: "quiet-text number", role: "status" }, t("films.loading"));
@@ -28,7 +26,7 @@ export async function mountFilm(root, id) {
   const duration = film.duration_s ?? 0;
   const seek = h("input", { type: "range", min: 0, max: duration, step: 1 / film.fps, "aria-label": t("films.position") });
   const at = h("span", { class: "number" });
-  let asking = null, wanted = false, urls = [], keeping = null;
+  let asking = null, wanted = false, ended = false, urls = [], keeping = null;
 
   function showTime() {
     seek.value = kept.time;
@@ -40,6 +38,7 @@ export async function mountFilm(root, id) {
 
   // One request at a time: while one is on its way, only the newest wish is remembered.
   async function render() {
+    if (ended) return;
     showTime();
     if (asking) { wanted = true; return; }
     asking = new AbortController();
@@ -55,6 +54,7 @@ export async function mountFilm(root, id) {
       await player.show(...now);
       urls.forEach((url) => URL.revokeObjectURL(url));
       urls = now;
+      if (ended) urls.forEach((url) => URL.revokeObjectURL(url));
       const faces = Number(after.headers.get("x-faces"));
       info.textContent = t("films.rendered", { count: faces, ms: Math.round(performance.now() - began) });
       legend.hidden = kept.layer !== "invented";
@@ -120,6 +120,7 @@ export async function mountFilm(root, id) {
   });
   render();
   return () => {
+    ended = true;
     if (keeping) { clearTimeout(keeping); keep(); }
     ending.abort(); endKeys(); endAnalysis(); endSheet(); asking?.abort();
     urls.forEach((url) => URL.revokeObjectURL(url));

@@ -35,14 +35,16 @@ export async function mountMonitor(root, run, { changed }) {
       if (columns) canvas.getContext("2d").drawImage(pair, source, 0, columns, height, target, 0, columns, height);
     });
     player.reach(from, to);
+    replace(refusal);
     player.element.dataset.pairs = ++pairs;
   }
+  const refusal = h("div", { role: "status" });
   let watching = null, sharp = false, range = [], settling = 0;
   function watch(from, to) {
     range = [from, to];
     watching?.abort();
     watching = new AbortController();
-    watchPreview(`/api/live/preview?${new URLSearchParams({ sharp: Number(sharp), from, to })}`, show, watching.signal);
+    watchPreview(`/api/live/preview?${new URLSearchParams({ sharp: Number(sharp), from, to })}`, show, watching.signal, (why) => replace(refusal, note(translated(why), "warn")));
   }
   const rest = (line) => watch(Math.max(0, line - AROUND), Math.min(1, line + AROUND));
   function moved(line) {
@@ -50,7 +52,6 @@ export async function mountMonitor(root, run, { changed }) {
     settling = setTimeout(() => rest(line), SETTLED_MS);
     if (line < range[0] || line > range[1]) watch(0, 1);
   }
-  rest(player.share);
   const sharper = check(t("live.sharp"), sharp, (value) => { sharp = value; watch(...range); });
 
   const values = { enabled: true, strength: 1, light: 0, cpu_budget: 1 };
@@ -105,6 +106,7 @@ export async function mountMonitor(root, run, { changed }) {
   }
 
   const { overlays } = await api.get("/api/live/devices");
+  rest(player.share);
   const persons = structuredClone({ faces: run.settings.faces ?? "all", person: run.settings.person ?? [] });
   let drawing = run.settings.stages ?? [], redrawing = 0; // the overlays that draw now, as the server has them
   const chosen = chosenOf(drawing);
@@ -143,7 +145,7 @@ export async function mountMonitor(root, run, { changed }) {
     run.settings.also ? h("p", {}, badge(t("live.recording", { name: run.settings.also.split(/[\\/]/).pop() }), "bad")) : null);
   const numbers = h("section", { class: "card stack" }, h("h2", {}, t("live.figures")), figures,
     h("div", { class: "row live-legend" }, LATENCY.map(([name, colour]) => h("span", { class: `live-key ${name}` }, name)), h("span", { class: "quiet-text" }, "ms")), plot.element);
-  replace(root, h("div", { class: "head" }, title, ends), alerts, h("div", { class: "live-columns" },
+  replace(root, h("div", { class: "head" }, title, ends), alerts, refusal, h("div", { class: "live-columns" },
     player.element, h("div", { class: "stack live-side" }, controls, seen.element, drawn), numbers));
   const endKeys = shortcuts({
     " ": ["live.key_toggle", () => power.click()],

@@ -12,7 +12,7 @@ import { wipe } from "../../lib/wipe.js";
 export function stepper(id, still = false) {
   const player = wipe();
   const at = h("span", { class: "number" });
-  let time = 0, seconds = 0, urls = [], asking = false, wanted = null;
+  let time = 0, seconds = 0, urls = [], asking = false, wanted = null, ended = false;
   const get = async (which, at) => {
     const blob = await api.blob(`/api/queue/${id}/frame/${which}?time=${at}`);
     if (which === "result") seconds = Number(blob.headers.get("x-frame-seconds")) || 1 / 25;
@@ -25,6 +25,7 @@ export function stepper(id, still = false) {
     time = Math.max(0, next);
     try {
       const blobs = await Promise.all(["source", "result"].map((which) => get(which, time)));
+      if (ended) return;
       const now = blobs.map((blob) => URL.createObjectURL(blob));
       await player.show(...now);
       const image = player.element.querySelector("img");
@@ -34,10 +35,10 @@ export function stepper(id, still = false) {
       at.textContent = clock(time, true);
       player.element.dataset.time = time;
     } catch (error) {
-      showError(error);
+      if (!ended) showError(error);
     }
     asking = false;
-    if (wanted !== null) { const then = wanted; wanted = null; show(then); }
+    if (wanted !== null && !ended) { const then = wanted; wanted = null; show(then); }
   }
   const step = (by, label) => button(label, () => show(time + by()), { kind: "small" });
   const element = h("section", { class: "stack", "aria-label": t("queue.compare") }, player.element,
@@ -46,5 +47,5 @@ export function stepper(id, still = false) {
     if (!seconds) await get("result", 0);
     return seconds;
   }
-  return { element, show, frame, end() { urls.forEach((url) => URL.revokeObjectURL(url)); } };
+  return { element, show, frame, end() { ended = true; urls.forEach((url) => URL.revokeObjectURL(url)); } };
 }
