@@ -208,8 +208,11 @@ def routes(studio: Studio) -> list[BaseRoute]:
         film, body = await current(request), await json_body(request)
         output = await in_thread(studio.folders.path, body.get("output"))
         wanted = FilmSettings.of(body.get("settings", {}))
-        options = await in_thread(wanted.for_run, film.settings.path, film.path)
-        return film, output, options, [*wanted.run, *(key for key in ("shots", "treatment") if getattr(options, key))]
+        if not isinstance(overwrite := body.get("overwrite", False), bool):
+            raise UsageError("overwrite must be true or false")
+        options = replace(await in_thread(wanted.for_run, film.settings.path, film.path), overwrite=overwrite)
+        given = [*wanted.run, *(key for key in ("shots", "treatment", "overwrite") if getattr(options, key))]
+        return film, output, options, given
 
     async def output(request: Request) -> Response:
         film = films.get(request.path_params["id"])
@@ -233,7 +236,8 @@ def command_line(source: Path, output: Path, options: Options, given: Iterable[s
     """The command that does what a started item does."""
     words = ["rtface", "run", str(source), str(output)]
     for name in given:
-        words += [OPTIONS[name].flag, str(getattr(options, name))]
+        value = getattr(options, name)
+        words += [OPTIONS[name].flag] if value is True else [OPTIONS[name].flag, str(value)]
     return shlex.join(words)
 
 

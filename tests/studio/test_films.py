@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ from urllib.parse import quote
 import pytest
 
 from rtface.jobs.queue.api import Queue
+from rtface.studio.catalogue import catalogue
 from tests.studio.conftest import RunningStudio
 from tests.studio.films import make_film, newest
 from tests.studio.test_access import ask
@@ -80,6 +82,31 @@ def test_frames_of_two_films_by_turns(studio: RunningStudio) -> None:
 def test_pipes_are_no_films(studio: RunningStudio) -> None:
     os.mkfifo(studio.folder / "pipe.mp4")
     assert post(studio, "/api/films", path=str(studio.folder / "pipe.mp4"))[0] == 400
+
+
+def test_an_output_is_replaced_only_where_that_is_asked_for(studio: RunningStudio) -> None:
+    post(studio, "/api/films", path=str(make_film(studio.folder / "film.mp4", seconds=0.3)))
+    (there := studio.folder / "there.mp4").write_bytes(b"old")
+    film = newest(studio)
+    for more, status in (({}, 507), ({"overwrite": "yes"}, 400)):
+        assert post(studio, f"{film}/start", output=str(there), **more)[0] == status
+    found = post(studio, f"{film}/command", output=str(there), overwrite=True)[1]
+    assert found["command"].endswith(" --overwrite")
+    status, found = post(studio, f"{film}/start", output=str(there), overwrite=True)
+    assert status == 200 and Queue().item(found["item"]).options["overwrite"] is True
+    Queue().cancel(found["item"])
+
+
+def test_refused_outputs_are_said_in_both_languages(studio: RunningStudio) -> None:
+    film = make_film(studio.folder / "film.mp4", seconds=0.3)
+    post(studio, "/api/films", path=str(film))
+    (studio.folder / "there.mp4").touch()
+    known = [re.sub(r"\\{\w+\\}", ".+", re.escape(text["en"])) for key, text in catalogue().items()
+             if key.startswith("errors.")]
+    for name in ("film.mp4", "none/out.mp4", "", "out.xyz", "there.mp4", "../out.mp4"):
+        status, found = post(studio, f"{newest(studio)}/start", output=f"{studio.folder}/{name}")
+        assert status in (400, 507)
+        assert any(re.fullmatch(pattern, found["error"]) for pattern in known), found
 
 
 def test_start_makes_an_item_that_a_process_of_its_own_runs(studio: RunningStudio, start_studio: Any) -> None:

@@ -118,6 +118,9 @@ def test_shots_and_the_map_are_seen_at_once(page: Any, studio: RunningStudio) ->
     page.get_by_role("button", name="Start", exact=True).click()
     page.get_by_text("The same on the command line").click()
     page.get_by_text("rtface run").wait_for()
+    page.get_by_label("Write to").fill("/elsewhere.mp4")
+    page.locator("dialog").get_by_role("button", name="Start", exact=True).click()
+    page.locator("dialog .toast", has_text="outside the folders").get_by_role("button").click(timeout=5000)
 
 
 def test_persons_are_seen_before_the_analysis_ends(page: Any, studio: RunningStudio) -> None:

@@ -103,13 +103,19 @@ export function confirm(title, text, action) {
   });
 }
 
-const toasts = () => document.querySelector(".toasts") ?? document.body.appendChild(h("div", { class: "toasts", role: "status", "aria-live": "polite" }));
+/** Where messages go: into the dialog that is open, behind which nothing else can be read or clicked. */
+function toasts() {
+  const home = [...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body;
+  return home.querySelector(":scope > .toasts") ?? home.appendChild(h("div", { class: "toasts", role: "status", "aria-live": "polite" }));
+}
 
 /** A short message in the corner, for some seconds. */
 export function toast(text, { kind = "", seconds = 6, action = null } = {}) {
   const element = h("div", { class: ["toast", kind] }, h("span", {}, text), action,
     button("×", () => element.remove(), { kind: "quiet small", "aria-label": t("app.close") }));
-  toasts().append(element);
+  const all = toasts();
+  if (all.parentElement !== document.body) all.replaceChildren(); // of a form only the last one holds
+  all.append(element);
   setTimeout(() => element.remove(), seconds * 1000);
   return element;
 }

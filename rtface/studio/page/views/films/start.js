@@ -2,21 +2,24 @@
 import { api } from "../../lib/api.js";
 import { h } from "../../lib/dom.js";
 import { t } from "../../lib/text.js";
-import { button, dialog, field, toast } from "../../lib/ui.js";
+import { button, check, dialog, field, toast } from "../../lib/ui.js";
 
 export async function startDialog(film, settings) {
   const { output } = await api.get(`/api/films/${film.id}/output`);
   const command = h("code", {});
-  const tell = () => api.post(`/api/films/${film.id}/command`, { output: name.value, settings })
+  let overwrite = false;
+  const asked = () => ({ output: name.value, overwrite, settings });
+  const tell = () => api.post(`/api/films/${film.id}/command`, asked())
     .then((value) => { command.textContent = value.command; }, (error) => { command.textContent = error.message; });
   const name = h("input", { type: "text", value: output, spellcheck: "false", onchange: tell });
   await tell();
   const box = dialog(t(film.kind === "still" ? "films.start_still" : "films.start_title"), field(t("films.output"), name, { help: t("films.output_help") }),
+    check(t("films.overwrite"), overwrite, (value) => { overwrite = value; tell(); }),
     h("p", {}, t("films.start_note")),
     h("details", {}, h("summary", {}, t("films.command")), h("div", { class: "stack" }, command,
       button(t("health.copy"), async () => { await navigator.clipboard.writeText(command.textContent); toast(t("health.copied")); }, { kind: "small" }))),
     h("div", { class: "row" }, button(t("films.start"), async () => {
-      const { item } = await api.post(`/api/films/${film.id}/start`, { output: name.value, settings });
+      const { item } = await api.post(`/api/films/${film.id}/start`, asked());
       box.close();
       toast(t("films.started"), { action: h("a", { href: `#/queue/${item}` }, t("films.to_queue")) });
     }, { kind: "primary" })));

@@ -18,6 +18,12 @@ const LATENCY = [["p50", "--good", []], ["p95", "--warn", [6, 3]], ["p99", "--ba
 
 const shortened = (address) => (address.startsWith("null:") ? t("live.nowhere") : /^([/\\]|[A-Za-z]:\\)/.test(address) && !address.startsWith("/dev/") ? address.split(/[\\/]/).pop() : address);
 
+/** Quality levels of the faces, such as "full, small key/2", in words. */
+const levels = (ladder) => (ladder || "full").split(", ").map((level) => level.split(" ").map((word) => {
+  const [name, every] = word.split("/");
+  return { full: t("live.level_full"), half: t("live.level_half"), small: t("live.level_small"), key: t("live.level_key", { every }), "pass-through": t("live.level_none") }[name] ?? word;
+}).join(", ")).join("; ");
+
 export async function mountMonitor(root, run, { changed }) {
   forget();
   const pictures = ["before", "after"].map((name) => h("canvas", { role: "img", "aria-label": t(`app.wipe_${name}`), width: 16, height: 9 }));
@@ -97,7 +103,7 @@ export async function mountMonitor(root, run, { changed }) {
       ["live.fps", number(status.fps, 1)], ["live.faces", number(status.faces)],
       ["live.latency", p50 === undefined ? "–" : `${number(p50)} / ${number(p95)} / ${number(p99)} ms`],
       ["live.dropped", number(dropped)],
-      ["live.level", status.ladder || t("live.level_full")],
+      ["live.level", levels(status.ladder)],
       ["live.processor", status.cpu_share === null ? "–" : percent(status.cpu_share)],
       ["live.left", status.cpu_share === null ? "–" : percent(Math.max(0, status.cpu_budget - status.cpu_share))],
       ["live.time", clock(status.seconds)],
