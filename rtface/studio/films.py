@@ -89,12 +89,12 @@ class Films:
         with self._lock:  # another page may have opened it meanwhile
             if (film := self._opened(path)) is None:
                 film = Film(next(self._numbers), path, stamp, facts, settings)
-                self._films[film.id] = film
+                self._films = {number: old for number, old in self._films.items() if old.path != path} | {film.id: film}
             return film
 
     def _opened(self, path: Path) -> Film | None:
         stamp = _stamp(path)
-        return next((film for film in list(self._films.values()) if (film.path, film.stamp) == (path, stamp)), None)
+        return next((film for film in self._films.values() if (film.path, film.stamp) == (path, stamp)), None)
 
     def get(self, number: str) -> Film:
         """An opened film; InputMissing where there is none of this number."""

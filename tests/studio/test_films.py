@@ -61,6 +61,7 @@ def test_replaced_films_are_opened_again(studio: RunningStudio) -> None:
         assert status == 404 and "film.mp4 has changed" in value["error"]
     second = post(studio, "/api/films", path=str(film))[1]
     assert second["id"] != first["id"] and second["duration_s"] > first["duration_s"]
+    assert ask(studio, "GET", "/api/films")[1]["films"] == [second]
     film.unlink()
     film.symlink_to(make_film(studio.folder.parent / "outside.mp4", seconds=0.5))
     assert ask(studio, "GET", f"{newest(studio)}/frame")[0] == 400
