@@ -239,18 +239,20 @@ RUN = {"state": "running", "source": "film.mp4", "output": "null:", "settings": 
        "status": STATUS}
 
 
-def test_a_live_view_that_was_left_as_it_loaded_ends(page: Any) -> None:
+@pytest.mark.parametrize(("path", "answer"), [("", RUN), ("/devices", {"devices": [], "overlays": []})])
+def test_a_live_view_that_was_left_as_it_loaded_ends(page: Any, path: str, answer: Any) -> None:
     held: list[Any] = []
     page.clock.install()
     page.route("**/api/live", lambda route: route.fulfill(json=RUN))
-    page.route("**/api/live/devices", lambda route: held.append(route))
+    page.route("**/api/live/devices", lambda route: route.fulfill(json={"devices": [], "overlays": []}))
+    page.route(f"**/api/live{path}", lambda route: held.append(route))  # in place of the one above
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if "/live/preview" in request.url else None)
-    with page.expect_request("**/api/live/devices"):
+    with page.expect_request(f"**/api/live{path}"):
         page.get_by_role("link", name="Live").click()
     page.get_by_role("link", name="Queue").click()
     page.get_by_role("heading", name="Queue", exact=True).wait_for()
-    held[0].fulfill(json={"devices": [], "overlays": []})
+    held[0].fulfill(json=answer)
     page.evaluate("(async () => { for (let k = 0; k < 5; k++) await fetch('/api/about'); })()")
     before = len(asked)
     page.clock.run_for(5000)

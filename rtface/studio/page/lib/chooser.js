@@ -37,7 +37,7 @@ function choose(title, names, chosen) {
     if (mine !== asked) return;
     const entries = value.entries.filter((entry) => entry.folder || names.test(entry.name));
     replace(list, h("div", { class: "row" },
-      button(t("films.up"), () => (value.parent ? open(value.parent) : roots()), { kind: "small" }), h("code", {}, value.folder)),
+      button(t("films.up"), () => (value.parent ? open(value.parent).catch((error) => { showError(error); return roots(); }) : roots()), { kind: "small" }), h("code", {}, value.folder)),
     entries.map((entry) => row(entry.name, entry.folder, () => {
       if (entry.folder) return open(entry.path);
       box.close();

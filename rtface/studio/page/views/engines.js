@@ -70,9 +70,8 @@ function addDialog(offers, draw) {
   const about = h("div", { class: "stack" });
   const file = h("input", { type: "text", spellcheck: "false" });
   const said = h("p", { role: "status", class: "quiet-text" });
-  let opened = false;
-  const end = on("engines", ({ line }) => { if (opened) said.textContent = line; }); // the first is of an earlier addition
-  opened = true;
+  let adding = false;
+  const end = on("engines", ({ line }) => { if (adding) said.textContent = line; }); // others are of an earlier addition, or of another page
   const agree = check(t("engines.accept"), false, (now) => { accepted = now; });
   const show = () => {
     accepted = false; agree.show(false);
@@ -87,7 +86,8 @@ function addDialog(offers, draw) {
     select(t("engines.engine"), [...names, ["", t("engines.other")]], chosen?.name ?? "", (name) => { chosen = offers.find((offer) => offer.name === name) ?? null; show(); }),
     about, field(t("engines.from"), file, { help: t("engines.from_help") }), agree, said,
     h("div", { class: "row" }, button(t("engines.add"), async () => {
-      draw(await api.post("/api/engines/add", { name: chosen?.name ?? null, file: file.value || null, accepted }));
+      adding = true;
+      try { draw(await api.post("/api/engines/add", { name: chosen?.name ?? null, file: file.value || null, accepted })); } finally { adding = false; }
       box.close();
     }, { kind: "primary" })));
   box.addEventListener("close", end);

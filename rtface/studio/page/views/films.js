@@ -10,15 +10,16 @@ export async function mount(root, { argument }) {
   return argument[0] ? mountFilm(root, argument[0]) : mountList(root);
 }
 
-async function openFilm(path) {
+/** Opens a film and leads to it, unless `signal` ended meanwhile. */
+async function openFilm(path, signal) {
   const film = await api.post("/api/films", { path });
-  location.hash = `#/films/${film.id}`;
+  if (!signal?.aborted) location.hash = `#/films/${film.id}`;
 }
 
 async function mountList(root) {
   const recent = h("div", {});
   const state = h("p", { class: "quiet-text", role: "status" });
-  const area = emptyState(t("films.drop"), t("films.drop_hint"), button(t("films.choose"), () => chooseFilm(openFilm), { kind: "primary" }), state);
+  const area = emptyState(t("films.drop"), t("films.drop_hint"), button(t("films.choose"), () => chooseFilm((path) => openFilm(path, ending.signal)), { kind: "primary" }), state);
   const ending = new AbortController();
 
   async function receive(file) {
@@ -29,7 +30,7 @@ async function mountList(root) {
     try {
       const path = await upload(file, (share) => { text.textContent = t("films.uploading", { name: file.name, share: percent(share) }); }, cancel.signal);
       if (ending.signal.aborted) toast(t("films.uploaded", { name: file.name }));
-      else await openFilm(path);
+      else await openFilm(path, ending.signal);
     } catch (error) {
       replace(state);
       if (error.name !== "AbortError") showError(error);

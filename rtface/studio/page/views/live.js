@@ -10,14 +10,15 @@ const ALIVE = ["starting", "running"];
 
 export function mount(root) {
   const nothing = { end() {}, update() {} };
-  let part = null, mounted = nothing, newest = null, shows = 0;
+  let part = null, mounted = nothing, newest = null, shows = 0, left = false;
 
   /** Shows a run; where another is to be shown while this loads, or the view is left, this one ends. */
   async function show(run) {
+    if (left) return;
     newest = run;
     const wanted = ALIVE.includes(run.state) ? "monitor" : "setup";
     if (wanted === part) return mounted.update(run);
-    leave(wanted);
+    change(wanted);
     const mine = shows, place = h("div");
     try {
       const loaded = await (wanted === "monitor" ? mountMonitor : mountSetup)(place, run, { changed: show });
@@ -30,7 +31,7 @@ export function mount(root) {
     replace(root, ...place.childNodes);
     if (newest !== run) mounted.update(newest);
   }
-  function leave(next) {
+  function change(next) {
     shows++;
     mounted.end();
     mounted = nothing;
@@ -38,5 +39,5 @@ export function mount(root) {
   }
   api.get("/api/live").then(show).catch(showError); // not waited for: the view may be left before
   const endEvents = on("live", (run) => { if (run.state !== "none") show(run); });
-  return () => { endEvents(); leave(null); };
+  return () => { left = true; endEvents(); change(null); };
 }

@@ -12,9 +12,11 @@ import { startDialog } from "./start.js";
 import { timeline } from "./timeline.js";
 
 const memory = new Map(); // time and layer of each film while the page is open
+let sending = Promise.resolve(); // settings that are on their way to the server
 const ZOOMS = [0, 1, 2, 4];
 
 export async function mountFilm(root, id) {
+  await sending;
   const [film, loaded, { engines }] = await Promise.all([api.get(`/api/films/${id}`), api.get(`/api/films/${id}/settings`), api.get("/api/choices")]);
   const kept = memory.get(id) ?? { time: Math.min(1, (film.duration_s ?? 0) / 2), layer: "after" };
   kept.settings = { ...DEFAULTS, shots: [], persons: {}, ...loaded };
@@ -81,7 +83,7 @@ export async function mountFilm(root, id) {
   }, { still: film.kind === "still" });
   function keep() {
     keeping = null;
-    return api.put(`/api/films/${id}/settings`, changed(kept.settings)).catch(showError);
+    sending = api.put(`/api/films/${id}/settings`, changed(kept.settings)).catch(showError);
   }
   const layer = select(t("films.layer"), [["after", t("films.layer_after")], ["invented", t("films.layer_invented")]], kept.layer, (value) => { kept.layer = value; render(); });
 

@@ -14,14 +14,17 @@ const DRIFT_S = 0.02; // more than this apart, the source is set to the result's
 function waitForEnd(root, head, item) {
   const state = h("p", { role: "status" }), bar = h("progress", { max: 1, value: 0, "aria-label": t("queue.progress") });
   replace(root, head, h("section", { class: "card stack" }, state, bar));
-  let endResult = null;
+  let endResult = null, left = false;
   const end = on("queue", async ({ items }) => {
     const now = items.find((one) => one.id === item.id) ?? item;
     state.textContent = [t(`queue.state_${now.state}`), now.share !== null && percent(now.share), now.left_s !== null && t("queue.left", { time: clock(now.left_s) }), now.message].filter(Boolean).join(" · ");
     bar.value = now.share ?? 0;
-    if (now.state === "done" && endResult === null) { endResult = () => {}; endResult = (await mountResult(root, item.id)) ?? endResult; }
+    if (now.state !== "done" || endResult !== null) return;
+    endResult = () => {};
+    endResult = (await mountResult(root, item.id)) ?? endResult;
+    if (left) endResult();
   });
-  return () => { end(); endResult?.(); };
+  return () => { left = true; end(); endResult?.(); };
 }
 
 const download = (item) => h("div", { class: "row" },

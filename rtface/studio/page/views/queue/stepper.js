@@ -25,13 +25,13 @@ export function stepper(id, still = false) {
     time = Math.max(0, next);
     try {
       const blobs = await Promise.all(["source", "result"].map((which) => get(which, time)));
-      if (ended) return;
       const now = blobs.map((blob) => URL.createObjectURL(blob));
       await player.show(...now);
       const image = player.element.querySelector("img");
       player.element.style.setProperty("--aspect", `${image.naturalWidth} / ${image.naturalHeight}`);
       urls.forEach((url) => URL.revokeObjectURL(url));
       urls = now;
+      if (ended) urls.forEach((url) => URL.revokeObjectURL(url));
       at.textContent = clock(time, true);
       player.element.dataset.time = time;
     } catch (error) {
