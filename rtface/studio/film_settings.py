@@ -16,6 +16,7 @@ from typing import Any, cast
 from rtface.analysis.treatment import VERSION, Treatment
 from rtface.errors import OutputError, UsageError
 from rtface.jobs.fingerprint import fingerprint
+from rtface.option_sources import load
 from rtface.options import Options, check
 from rtface.pipeline.stills import is_image
 from rtface.util.files import write_atomically
@@ -71,12 +72,14 @@ class FilmSettings:
         return cls(run, tuple(rows), {label: _person(label, _table(value, label)) for label, value in persons.items()})
 
     def at(self, time: float, persons: Sequence[str] = ()) -> Options:
-        """The options for the frame at a time, for rendering that frame alone.
+        """The options for the frame at a time, for rendering that frame alone; those that are not set here are as the
+        settings file and variables have them.
 
         Args:
             time: seconds from the beginning of the film.
             persons: labels of those on the frame. A person's settings are taken where only that person is.
         """
+        usual = load(self.run).options
         values = dict(self.run)
         for shot in self.shots:
             if shot["start_s"] - 1e-4 <= time < shot["end_s"] - 1e-4:
@@ -85,9 +88,9 @@ class FilmSettings:
                     values["correct"] = "always" if shot["on"] else "never"
         if len(persons) == 1 and (person := self.persons.get(persons[0])):
             values["correct"] = "always" if person.get("on", True) else "never"
-            values["strength"] = float(values.get("strength", 1.0)) * float(person.get("strength", 1.0))
+            values["strength"] = float(values.get("strength", usual.strength)) * float(person.get("strength", 1.0))
             values |= {key: person[key] for key in _REPLACED if key in person}
-        return Options.of(values)
+        return replace(usual, **{key: check(key, value, key) for key, value in values.items()})
 
     def treatment_of(self, person: str) -> Treatment | None:
         """What was set for a person; None for nothing."""
@@ -104,7 +107,7 @@ class FilmSettings:
         Raises:
             OutputError: they cannot be written.
         """
-        options = Options.of(self.run)
+        options = load(self.run).options
         if any(_sets_something(shot) for shot in self.shots):
             options = replace(options, shots=_kept(folder, "shots", ".csv", self._csv()))
         if self.persons:

@@ -25,11 +25,13 @@ from rtface.geometry.transforms import display_size
 from rtface.jobs.queue.api import Queue
 from rtface.media.image_read import read_image
 from rtface.media.source import FileSource
+from rtface.option_sources import load
 from rtface.options import OPTIONS, Options
 from rtface.pipeline.stills import is_image
 from rtface.studio import analysis
 from rtface.studio.analysis import FilmTasks
 from rtface.studio.context import Studio
+from rtface.studio.film_settings import OPTIONS as FILM_OPTIONS
 from rtface.studio.film_settings import FilmSettings, SettingsFolder
 from rtface.studio.frame_renderer import FrameRenderer, PersonOnFrame, RenderedFrame, jpeg
 from rtface.studio.http import answers_errors, in_thread, json_body, number_of
@@ -219,7 +221,10 @@ def routes(studio: Studio) -> list[BaseRoute]:
         return JSONResponse({"output": str(await in_thread(output_of, film.path))})
 
     async def choices(request: Request) -> Response:
-        return JSONResponse({"engines": sorted(await in_thread(find_recipes))})
+        defaults = (await in_thread(load, {})).options
+        return JSONResponse({
+            "engines": sorted(await in_thread(find_recipes)),
+            "defaults": {name: getattr(defaults, name) for name in (*FILM_OPTIONS, "light", "cpu_budget")}})
 
     at = "/api/films/{id}"
     return [Route("/api/choices", answers_errors(choices)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import threading
 from collections.abc import AsyncIterator
@@ -146,6 +147,8 @@ class _Live:
         with self._starting:
             run, stops = self.running(), self._stops
             run.stop()
+            if "also" in options:
+                options["also"] = str(_free(Path(options["also"])))
             with self._lock:
                 if self._stops == stops:
                     self._run = LiveRun(replace(run.plan, options=options))
@@ -164,6 +167,12 @@ class _Live:
 
     async def _changed(self) -> dict[str, Any] | None:
         return None if self._run is None else await in_thread(self.state)
+
+
+def _free(path: Path) -> Path:
+    """A name like that of a recording which is not there yet."""
+    names = itertools.chain([path], (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2)))
+    return next(name for name in names if not name.exists())
 
 
 def _devices() -> dict[str, Any]:

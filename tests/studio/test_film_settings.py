@@ -73,6 +73,15 @@ def test_a_run_does_what_the_page_shows(studio: RunningStudio, film: Path) -> No
         time.sleep(0.1)
 
 
+def test_what_is_not_set_is_as_the_settings_file_has_it(studio: RunningStudio, film: Path, tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "rtface.toml").write_text('strength = 0\nengine = "rtface-s"\n')
+    assert ask(studio, "GET", "/api/choices")[1]["defaults"]["strength"] == 0
+    assert picture(studio, "after", {}) == picture(studio, "before", {})
+    assert picture(studio, "after", {"strength": 1}) != picture(studio, "before", {})
+    assert FilmSettings.of({}).for_run(tmp_path, film).engine == "rtface-s"
+
+
 def test_what_is_waiting_keeps_its_settings(tmp_path: Path) -> None:
     first, second = (FilmSettings.of({"shots": [{"start_s": 0, "end_s": 1, "strength": share}],
                                       "persons": {"P1": {"strength": share}}}) for share in (0.2, 0.9))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,6 +47,22 @@ def test_film_is_enhanced_in_four_clicks(page: Any, studio: RunningStudio) -> No
     page.get_by_text("Everything is as it should be.").wait_for(timeout=30_000)
     found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
     assert not found.response["violations"], found.generate_report()
+
+
+def test_film_is_copied_from_the_device(page: Any, studio: RunningStudio, tmp_path: Path) -> None:
+    page.locator("input[type=file]").set_input_files(make_film(tmp_path / "phone.mp4", seconds=0.5))
+    page.locator(".wipe[data-time]").wait_for(timeout=60_000)
+    assert [file.name for file in studio.studio.uploads.iterdir()] == ["phone.mp4"]
+
+
+def test_zoomed_pictures_are_seen_from_edge_to_edge(page: Any, studio: RunningStudio) -> None:
+    open_film(page, studio)
+    for _ in range(3):
+        page.keyboard.press("z")
+    left = "() => { const e = document.querySelector('.wipe.zoomed'); e.scrollTo(0, 0); return " \
+        "e.querySelector('.wipe-pictures').getBoundingClientRect().left - e.getBoundingClientRect().left; }"
+    page.wait_for_function("document.querySelector('.wipe.zoomed')?.scrollWidth > 1000")
+    assert page.evaluate(left) == 0
 
 
 def test_wipe_by_keyboard_and_undo(page: Any, studio: RunningStudio) -> None:
@@ -109,8 +126,10 @@ def test_shots_and_the_map_are_seen_at_once(page: Any, studio: RunningStudio) ->
     with page.expect_response("**/frame?*layer=after*"):
         page.get_by_label("Faces", exact=True).select_option("off")
     assert "shots" in asked[-1]
+    assert page.locator(".timeline-span.on").count() == 1
     with page.expect_response("**/frame?*layer=after*"):
         page.get_by_label("P1", exact=True).select_option("off")
+    assert page.locator(".timeline-span.on").count() == 0 and page.locator(".timeline-span.off").count() == 1
     with page.expect_response("**/frame?*layer=invented*"):
         page.get_by_label("On the right").select_option("invented")
     with page.expect_response("**/api/films/*/settings"):

@@ -85,6 +85,15 @@ def test_stop_during_a_restart_ends_the_run(studio: RunningStudio, film: Path, m
     assert len(made_runs.made) == 1
 
 
+def test_a_restart_records_to_another_file(studio: RunningStudio, film: Path, made_runs: type[MadeRun]) -> None:
+    made_runs.gate.set()
+    (recording := studio.folder / "rec.mkv").touch()
+    call(studio, "POST", "/api/live/start", source=str(film), output="null:")
+    assert call(studio, "POST", "/api/live/restart", settings={"also": str(recording)})[0] == 200
+    assert made_runs.made[1].plan.options["also"] == str(studio.folder / "rec-2.mkv")
+    call(studio, "POST", "/api/live/stop")
+
+
 def test_two_restarts_leave_one_run(studio: RunningStudio, film: Path, made_runs: type[MadeRun]) -> None:
     made_runs.gate.set()
     call(studio, "POST", "/api/live/start", source=str(film), output="null:")
@@ -288,6 +297,7 @@ def test_live_view_shows_and_changes_a_run(page: Any, studio: RunningStudio, fil
     page.get_by_label("Photo", exact=True).fill(str(make_photo(studio.folder / "anna.png")))
     page.get_by_label("Photo", exact=True).press("Tab")
     page.get_by_label("Enhance", exact=True).select_option("anna")
+    page.get_by_label("Engine", exact=True).select_option("rtface-s")
     page.get_by_role("button", name="Start", exact=True).click()
     page.locator(".wipe[data-pairs]").wait_for(timeout=30_000)
     for key, place in (("Home", "0%"), ("End", "100%"), ("Home", "0%")):
@@ -298,6 +308,7 @@ def test_live_view_shows_and_changes_a_run(page: Any, studio: RunningStudio, fil
     expect(page.get_by_role("img", name="Before")).to_have_css("clip-path", "inset(0px 0% 0px 0px)")
     page.keyboard.up("b")
     assert until(studio, "running")["settings"]["faces"] == "anna"
+    assert until(studio, "running")["settings"]["engine"] == "rtface-s"
     page.get_by_label("Enhance", exact=True).select_option("all")
     page.get_by_role("button", name="Apply").last.click()
     expect(page.get_by_label("Enhance", exact=True)).to_have_value("all")

@@ -64,7 +64,7 @@ async function show() {
     if (mine === shown) leave = end;
     else end();
   } catch (error) {
-    showError(error);
+    if (lost.hidden) showError(error); // else the view's files could not be fetched, and the line above says why
   }
 }
 
@@ -100,7 +100,8 @@ async function start() {
   onState((connected) => {
     lost.hidden = connected;
     if (connected && was === false) again().catch(showError);
-    if (!connected && about.login) api.get("/api/about").catch((error) => { if (error.status === 403) location.assign("/login"); });
+    // Another start of the server, or a session that has ended: the page there says how to go on.
+    if (!connected) api.get("/api/about").catch((error) => { if (error.status === 403) location.reload(); });
     was = connected;
   });
   connect();

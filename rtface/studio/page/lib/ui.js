@@ -98,7 +98,7 @@ export function confirm(title, text, action) {
     let answer = false;
     const element = dialog(title, h("p", {}, text), h("div", { class: "row" },
       button(action, () => { answer = true; element.close(); }, { kind: "danger" }),
-      button(t("app.cancel"), () => element.close())));
+      button(t("app.back"), () => element.close())));
     element.addEventListener("close", () => resolve(answer));
   });
 }

@@ -19,7 +19,8 @@ async function openFilm(path, signal) {
 async function mountList(root) {
   const recent = h("div", {});
   const state = h("p", { class: "quiet-text", role: "status" });
-  const area = emptyState(t("films.drop"), t("films.drop_hint"), button(t("films.choose"), () => chooseFilm((path) => openFilm(path, ending.signal)), { kind: "primary" }), state);
+  const file = h("input", { type: "file", hidden: true, accept: "video/*,image/*", onchange: () => { receive(file.files[0]); file.value = ""; } });
+  const area = emptyState(t("films.drop"), t("films.drop_hint"), [button(t("films.choose"), () => chooseFilm((path) => openFilm(path, ending.signal)), { kind: "primary" }), button(t("films.upload"), () => file.click())], file, state);
   const ending = new AbortController();
 
   async function receive(file) {

@@ -49,7 +49,7 @@ function card(item, items, draw) {
     ["running", "paused", "interrupted"].includes(item.state) ? [
       h("progress", { max: 1, value: share, "aria-label": t("queue.progress") }),
       h("p", { class: "number quiet-text" }, `${percent(share)}${left}${fps}`)] : null,
-    item.message ? h("p", { class: item.state === "failed" ? "queue-message bad" : "queue-message" }, translated(item.message)) : null,
+    item.state === "paused" ? h("p", { class: "quiet-text" }, t("queue.paused_hint")) : item.message ? h("p", { class: item.state === "failed" ? "queue-message bad" : "queue-message" }, translated(item.message)) : null,
     h("div", { class: "row" },
       item.state === "done" ? h("a", { class: "button small primary", href: `#/queue/${item.id}` }, t("queue.show")) : null,
       VERBS[item.state].map((verb) => button(t(`queue.${verb}`), async () => {

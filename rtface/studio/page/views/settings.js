@@ -24,6 +24,7 @@ export async function mount(root) {
         button(t("settings.save"), async () => { await change(() => write(one.name, control.value), () => write(one.name, old)); box.close(); toast(t("settings.saved")); }, { kind: "primary" }),
         old === null ? null : button(t("settings.reset"), async () => { await change(() => write(one.name, null), () => write(one.name, old)); box.close(); })));
     control.focus();
+    control.addEventListener("keydown", (event) => { if (event.key === "Enter") box.querySelector(".button.primary").click(); });
   }
 
   function draw() {

@@ -6,6 +6,9 @@ import { change } from "../../lib/undo.js";
 
 export const DEFAULTS = { engine: "default", strength: 1, fidelity: 1, colour: "lock", region: "face", grain: "match", damage: "none" };
 
+/** Takes the values that the settings file and variables of this machine have, as a run does. */
+export const useDefaults = (values) => Object.assign(DEFAULTS, Object.fromEntries(Object.keys(DEFAULTS).map((key) => [key, values[key] ?? DEFAULTS[key]])));
+
 /** What differs from the defaults, as the server takes it. */
 export function changed(settings) {
   const different = Object.fromEntries(Object.entries(DEFAULTS).filter(([key, value]) => settings[key] !== value).map(([key]) => [key, settings[key]]));
@@ -114,7 +117,7 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
     return h("div", { class: "stack" },
       select(label, choices(), own ? nameOf(own.on ?? true) : "", (value) => put(value ? { ...own, on: ON[value] } : null)),
       own && own.on !== false ? [
-        slider(t("films.person_strength", { name: label }), own.strength ?? 1, (value, final) => { if (final) put({ ...own, strength: value }); }), more()] : null);
+        slider(t("films.person_strength", { name: label }), own.strength ?? 1, (value, final) => { if (final) put({ ...own, strength: value }); }, { help: t("films.person_strength_help") }), more()] : null);
   }
   const choices = () => [["", t("films.as_film")], ["on", t("films.always")], ["off", t("films.never")]];
 

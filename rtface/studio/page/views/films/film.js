@@ -6,7 +6,7 @@ import { clock, t } from "../../lib/text.js";
 import { button, select, showError } from "../../lib/ui.js";
 import { wipe } from "../../lib/wipe.js";
 import { mountAnalysis } from "./analysis.js";
-import { changed, DEFAULTS, filmControls } from "./controls.js";
+import { changed, DEFAULTS, filmControls, useDefaults } from "./controls.js";
 import { mountSheet } from "./sheet.js";
 import { startDialog } from "./start.js";
 import { timeline } from "./timeline.js";
@@ -17,8 +17,9 @@ const ZOOMS = [0, 1, 2, 4];
 
 export async function mountFilm(root, id) {
   await sending;
-  const [film, loaded, { engines }] = await Promise.all([api.get(`/api/films/${id}`), api.get(`/api/films/${id}/settings`), api.get("/api/choices")]);
+  const [film, loaded, { engines, defaults }] = await Promise.all([api.get(`/api/films/${id}`), api.get(`/api/films/${id}/settings`), api.get("/api/choices")]);
   const kept = memory.get(id) ?? { time: Math.min(1, (film.duration_s ?? 0) / 2), layer: "after" };
+  useDefaults(defaults);
   kept.settings = { ...DEFAULTS, shots: [], persons: {}, ...loaded };
   memory.set(id, kept);
   const player = wipe();
@@ -77,6 +78,7 @@ export async function mountFilm(root, id) {
   seek.addEventListener("input", () => go(Number(seek.value)));
 
   const controls = filmControls(kept, engines, () => {
+    strip.show(null, kept.settings.persons);
     render();
     clearTimeout(keeping);
     keeping = setTimeout(keep, 400);
@@ -96,7 +98,7 @@ export async function mountFilm(root, id) {
   }
 
   const analysis = h("section", { class: "card stack", "aria-label": t("films.analysis") });
-  const endAnalysis = mountAnalysis(analysis, id, go, (result, state) => { strip.show(result); controls.found(result, state); });
+  const endAnalysis = mountAnalysis(analysis, id, go, (result, state) => { strip.show(result, kept.settings.persons); controls.found(result, state); });
   const sheet = h("section", { class: "card stack", "aria-label": t("films.sheet") });
   const endSheet = mountSheet(sheet, id, () => changed(kept.settings));
   const startButton = button(t("films.start"), () => startDialog(film, changed(kept.settings)), { kind: "primary" });

@@ -10,7 +10,7 @@ export async function startDialog(film, settings) {
   let overwrite = false;
   const asked = () => ({ output: name.value, overwrite, settings });
   const tell = () => api.post(`/api/films/${film.id}/command`, asked())
-    .then((value) => { command.textContent = value.command; }, (error) => { command.textContent = error.message; });
+    .then((value) => { command.textContent = value.command; }, () => { command.textContent = "–"; }); // starting says why
   const name = h("input", { type: "text", value: output, spellcheck: "false", onchange: tell });
   await tell();
   const box = dialog(t(film.kind === "still" ? "films.start_still" : "films.start_title"), field(t("films.output"), name, { help: t("films.output_help") }),

@@ -3,7 +3,8 @@ import { h, replace } from "../../lib/dom.js";
 import { t } from "../../lib/text.js";
 
 /**
- * A timeline of `duration` seconds; `seek(time)` moves the player. `show(result)` takes the result of the analysis,
+ * A timeline of `duration` seconds; `seek(time)` moves the player. `show(result, set)` takes the result of the analysis
+ * (null for the last one) and what is set for persons,
  * `at(time)` moves the line of the current frame, `shot(time, step)` gives the start of the next (1) or previous (-1)
  * shot, or null where there is none.
  */
@@ -14,20 +15,21 @@ export function timeline(duration, seek) {
   const names = h("div", { class: "timeline-names", "aria-hidden": "true" });
   const element = h("div", { class: "timeline", role: "img" }, names, area);
   const share = (seconds) => `${100 * Math.min(1, Math.max(0, seconds / duration))}%`;
-  let starts = [0];
+  let starts = [0], last = {};
 
   const span = (kind, from, to) => h("span", { class: ["timeline-span", kind], style: { left: share(from), width: `max(2px, ${share(to - from)})` } });
   const lane = (spans) => h("div", { class: "timeline-lane" }, spans);
 
-  function show(result) {
+  function show(given, set = {}) {
+    const result = last = given ?? last;
     const shots = result.scenes ?? [];
     const tracks = result.tracks ?? {};
     const persons = Object.entries(result.persons ?? {});
     if (shots.length) starts = shots.map((shot) => shot.start_s);
     replace(names, h("span", {}, t("films.shots")), persons.map(([name]) => h("span", {}, name)));
     replace(lanes, lane(shots.map((shot) => span("shot", shot.start_s, shot.end_s))),
-      persons.map(([, person]) => lane(person.tracks.map((number) => tracks[number]).filter(Boolean)
-        .map((track) => span(track.on ? "on" : "off", track.first_s, track.last_s)))));
+      persons.map(([name, person]) => lane(person.tracks.map((number) => tracks[number]).filter(Boolean)
+        .map((track) => span(set[name]?.on ?? track.on ? "on" : "off", track.first_s, track.last_s)))));
     element.setAttribute("aria-label", t("films.timeline", { shots: starts.length, persons: persons.length }));
   }
 

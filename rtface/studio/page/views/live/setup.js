@@ -8,21 +8,26 @@ import { overlayList, stages } from "./overlays.js";
 import { personChoice } from "./persons.js";
 
 const remembered = { source: "", output: "", settings: {} }; // while the page is open
-const ENGINES = ["auto", "default", "light"];
+const ENGINES = { auto: "live.engine_auto", default: "films.engine_default", "rtface-s": "films.engine_light" };
 
 export async function mountSetup(root, run, { changed }) {
-  const [{ devices, overlays }, { presets }, { folders }] = await Promise.all(
-    [api.get("/api/live/devices"), api.get("/api/live/presets"), api.get("/api/files")]);
+  let [{ devices, overlays }, { presets }, { folders }, { defaults }] = await Promise.all(
+    [api.get("/api/live/devices"), api.get("/api/live/presets"), api.get("/api/files"), api.get("/api/choices")]);
   const values = remembered;
   const error = h("div", { "aria-live": "polite" });
   const form = h("div", { class: "live-setup" });
 
   const draw = () => replace(form,
-    h("section", { class: "card stack" }, h("h2", {}, t("live.source")), source(devices, values, draw)),
+    h("section", { class: "card stack" }, h("h2", {}, t("live.source")), source(devices, values, draw, again)),
     h("section", { class: "card stack" }, h("h2", {}, t("live.output")), output(devices, values, folders, draw)),
-    h("section", { class: "card stack" }, h("h2", {}, t("live.look")), look(values)),
+    h("section", { class: "card stack" }, h("h2", {}, t("live.look")), look(values, defaults)),
     h("section", { class: "card stack live-wide" }, h("h2", {}, t("live.persons")), personChoice(values.settings)),
     h("section", { class: "card stack live-wide" }, h("h2", {}, t("live.overlays")), overlayList(overlays, values.settings.stages ??= {})));
+
+  async function again() {
+    ({ devices } = await api.get("/api/live/devices"));
+    draw();
+  }
 
   const start = button(t("live.start"), async () => changed(await api.post("/api/live/start",
     { source: values.source, output: values.output, settings: tidy(values.settings) })), { kind: "primary" });
@@ -58,12 +63,12 @@ function typed(label, values, key, help) {
   return field(label, input, { help });
 }
 
-function source(devices, values, draw) {
+function source(devices, values, draw, again) {
   const cameras = devices.filter((one) => one.kind === "camera").map((one) => [one.address, `${one.name} (${one.address})`]);
   const screens = devices.filter((one) => one.kind === "screen").map((one) => [one.address, t("live.screen")]);
   const [control, kind] = choice(t("live.source_from"), [...cameras, ...screens], [["stream", t("live.stream")], ["film", t("live.film")]], values, "source", draw);
   return [control,
-    cameras.length ? null : note([h("p", {}, t("live.no_camera")), h("a", { href: "#/live", onclick: () => draw() }, t("live.no_camera_hint"))]),
+    cameras.length ? null : note([h("p", {}, t("live.no_camera")), button(t("live.no_camera_hint"), again, { kind: "small" })]),
     kind === "stream" ? typed(t("live.address"), values, "source", t("live.source_help")) : null,
     kind === "film" ? [typed(t("live.path"), values, "source", t("live.film_help")),
       button(t("films.choose"), () => chooseFilm((path) => { values.source = path; draw(); }), { kind: "small" })] : null];
@@ -81,13 +86,14 @@ function output(devices, values, folders, draw) {
     field(t("live.record"), record, { help: t("live.record_help") })];
 }
 
-function look(values) {
+/** How faces look; what is not set here is as the settings have it. */
+function look(values, defaults) {
   const settings = values.settings;
   const set = (name) => (value) => { settings[name] = value; };
-  return [select(t("films.engine"), ENGINES.map((name) => [name, t(name === "auto" ? "live.engine_auto" : `films.engine_${name}`)]), settings.engine ?? "auto", set("engine")),
-    slider(t("films.strength"), settings.strength ?? 1, set("strength")),
-    slider(t("live.light"), settings.light ?? 0, set("light"), { help: t("live.light_help") }),
-    slider(t("live.cpu_budget"), settings.cpu_budget ?? 1, set("cpu_budget"), { min: 0.05, help: t("live.cpu_budget_help") })];
+  return [select(t("films.engine"), Object.entries(ENGINES).map(([name, text]) => [name, t(text)]), settings.engine ?? defaults.engine, set("engine")),
+    slider(t("films.strength"), settings.strength ?? defaults.strength, set("strength")),
+    slider(t("live.light"), settings.light ?? defaults.light, set("light"), { help: t("live.light_help") }),
+    slider(t("live.cpu_budget"), settings.cpu_budget ?? defaults.cpu_budget, set("cpu_budget"), { min: 0.05, help: t("live.cpu_budget_help") })];
 }
 
 function drawPresets(element, presets, values, draw) {
