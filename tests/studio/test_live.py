@@ -242,8 +242,9 @@ def test_presets_outlast_the_server(start_studio: Callable[[], RunningStudio]) -
 
 
 STATUS = {"enabled": True, "strength": 0.5, "light": 0, "cpu_budget": 1, "paused": "", "alerts": [], "warnings": [],
-          "source": {"state": "live"}, "sinks": [], "persons": None, "latency_ms": {}, "dropped": {}, "fps": 30,
-          "faces": 0, "ladder": "full, small key/2", "cpu_share": None, "seconds": 1}
+          "source": {"name": "film.mp4", "state": "away", "detail": "film.mp4: nothing comes"}, "sinks": [],
+          "persons": None, "latency_ms": {}, "dropped": {}, "fps": 30, "faces": 0, "ladder": "full, small key/2",
+          "cpu_share": None, "seconds": 1}
 RUN = {"state": "running", "source": "film.mp4", "output": "null:", "settings": {}, "lines": [], "error": None,
        "status": STATUS}
 
@@ -278,6 +279,7 @@ def test_what_a_live_run_refuses_is_said(page: Any) -> None:
         page.route(f"**/api/live/{path}", lambda route, *, why=why: route.fulfill(status=400, json={"error": why}))
     page.get_by_role("link", name="Live").click()
     page.get_by_text("4 previews are open").wait_for()
+    page.get_by_text("film.mp4: nothing comes", exact=True).wait_for()
     page.get_by_text("full; light engine, restored on one frame of 2").wait_for()
     page.locator("h1").click()
     page.keyboard.press("+")
