@@ -146,7 +146,7 @@ class AccessControl:
 
     def _is_own(self, name: str) -> bool:
         """Whether the studio may be called so. A page of another site can have its name lead here, but no address."""
-        return name in self._hosts or (self._login is not None and is_address(name))
+        return name in self._hosts or (self._login is not None and _is_address(name))
 
     def _has_token(self, headers: Headers, host: str) -> bool:
         bearer = headers.get("authorization", "")
@@ -245,7 +245,7 @@ def _until_closed(login: PasswordLogin, token: str, send: Send) -> Send:
     return sending
 
 
-def is_address(name: str) -> bool:
+def _is_address(name: str) -> bool:
     """Whether a host is given by an IP address."""
     try:
         return bool(ipaddress.ip_address(name))

@@ -19,7 +19,7 @@ from rtface.errors import InputMissing, RtfaceError
 from rtface.studio.commands import json_of
 from rtface.studio.context import Studio
 from rtface.studio.film_settings import FilmSettings
-from rtface.studio.http import answers_errors, in_thread, json_body
+from rtface.studio.http import FAILED, answers_errors, in_thread, json_body
 from rtface.util.parse import is_person_number
 
 log = logging.getLogger("rtface")
@@ -75,7 +75,7 @@ class FilmTask:
             self._tell({"state": "failed", "error": str(error)})
         except Exception:
             log.exception("studio: a task about a film failed")
-            self._tell({"state": "failed", "error": "rtface could not answer; its log says why"})
+            self._tell({"state": "failed", "error": FAILED})
 
     def _progress(self, found: dict[str, Any]) -> None:
         if self.state["state"] == "running":  # it may have been stopped meanwhile

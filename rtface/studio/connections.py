@@ -33,14 +33,11 @@ class HttpConnection(H11Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        others = [one for one in self.connections if isinstance(one, HttpConnection) and one.idle]
+        if len(self.connections) >= CONNECTIONS:
+            self._make_room()
         super().connection_made(transport)
         self.used = self.loop.time()
         self._wait_for_head()
-        if len(self.connections) > CONNECTIONS and others:
-            oldest = min(others, key=lambda one: one.used)
-            self.connections.discard(oldest)  # another connection may come before it is closed
-            oldest.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         self.used = self.loop.time()
@@ -56,6 +53,13 @@ class HttpConnection(H11Protocol):
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None
+
+    def _make_room(self) -> None:
+        idle = [one for one in self.connections if isinstance(one, HttpConnection) and one.idle]
+        if idle:
+            oldest = min(idle, key=lambda one: one.used)
+            self.connections.discard(oldest)  # another connection may come before it is closed
+            oldest.transport.abort()
 
     def _wait_for_head(self) -> None:
         if self._head_timer is None and self.timeout_keep_alive_task is None:

@@ -79,7 +79,7 @@ class FilmSettings:
             time: seconds from the beginning of the film.
             persons: labels of those on the frame. A person's settings are taken where only that person is.
         """
-        usual = load(self.run).options
+        usual = load({}).options
         values = dict(self.run)
         for shot in self.shots:
             if shot["start_s"] - 1e-4 <= time < shot["end_s"] - 1e-4:
@@ -90,7 +90,7 @@ class FilmSettings:
             values["correct"] = "always" if person.get("on", True) else "never"
             values["strength"] = float(values.get("strength", usual.strength)) * float(person.get("strength", 1.0))
             values |= {key: person[key] for key in _REPLACED if key in person}
-        return replace(usual, **{key: check(key, value, key) for key, value in values.items()})
+        return replace(usual, **values)
 
     def treatment_of(self, person: str) -> Treatment | None:
         """What was set for a person; None for nothing."""

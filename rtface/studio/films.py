@@ -34,8 +34,9 @@ from rtface.studio.context import Studio
 from rtface.studio.film_settings import OPTIONS as FILM_OPTIONS
 from rtface.studio.film_settings import FilmSettings, SettingsFolder
 from rtface.studio.frame_renderer import FrameRenderer, PersonOnFrame, RenderedFrame, jpeg
-from rtface.studio.http import answers_errors, in_thread, json_body, number_of
+from rtface.studio.http import answers_errors, in_thread, json_body, number_of, path_number
 from rtface.studio.queue_runner import ensure_runner
+from rtface.util.files import numbered
 
 SIDE = 2160
 """Longest side of a picture for the page, pixels, at most."""
@@ -100,7 +101,7 @@ class Films:
 
     def get(self, number: str) -> Film:
         """An opened film; InputMissing where there is none of this number."""
-        film = self._films.get(int(number)) if number.isdecimal() and len(number) < 9 else None
+        film = self._films.get(path_number(number))
         if film is None:
             raise InputMissing("this film is not open any more; choose it again")
         return film
@@ -170,7 +171,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         film, query = await current(request), request.query_params
         time = number_of(query.get("time", "0"), "time", 0, 1e7)
         wanted, labels = FilmSettings.of(_json(query.get("settings", "{}"))), persons_at(tasks.analysis(film.id), time)
-        options = wanted.at(time, labels)
+        options = await in_thread(wanted.at, time, labels)  # reads the settings file
         persons = tuple(PersonOnFrame(label, tasks.photos(film.id, label), wanted.treatment_of(label))
                         for label in labels if len(labels) > 1)
         side = round(number_of(query.get("side", "1280"), "side", 64, SIDE))
@@ -248,9 +249,8 @@ def command_line(source: Path, output: Path, options: Options, given: Iterable[s
 
 def output_of(path: Path) -> Path:
     """A name for the enhanced film that is not there yet, next to the film."""
-    for number in range(1, 1000):
-        suffix = path.suffix if is_image(path) or path.suffix.lower() in (".mp4", ".mov", ".mkv", ".webm") else ".mkv"
-        wanted = path.with_name(f"{path.stem}.enhanced{'' if number == 1 else f'-{number}'}{suffix}")
+    suffix = path.suffix if is_image(path) or path.suffix.lower() in (".mp4", ".mov", ".mkv", ".webm") else ".mkv"
+    for wanted in itertools.islice(numbered(path.with_name(f"{path.stem}.enhanced{suffix}")), 999):
         if not wanted.exists():
             return wanted
     raise UsageError(f"{path.parent} holds a thousand enhanced versions of {path.name}; choose a name yourself")

@@ -17,6 +17,7 @@ from rtface.errors import InputMissing, OutputError, RtfaceError, UsageError
 
 log = logging.getLogger("rtface")
 
+FAILED = "rtface could not answer; its log says why"
 BODY_BYTES = 64 * 1024
 """Of a JSON body; uploads have another limit."""
 
@@ -62,6 +63,11 @@ def number_of(text: str, name: str, least: float, most: float) -> float:
     return value
 
 
+def path_number(text: str) -> int:
+    """The number in a path, from 1; 0, which nothing has, for what is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+
+
 def error_response(message: str, status: HTTPStatus, kind: str = "error") -> JSONResponse:
     """``{"error": message, "kind": kind}``."""
     return JSONResponse({"error": message, "kind": kind}, status)
@@ -86,5 +92,5 @@ def answers_errors(handler: Callable[[Request], Awaitable[Response]]) -> Callabl
             return Response(status_code=HTTPStatus.BAD_REQUEST)
         except Exception:
             log.exception("studio: %s %s failed", request.method, request.url.path)
-            return error_response("rtface could not answer; its log says why", HTTPStatus.INTERNAL_SERVER_ERROR)
+            return error_response(FAILED, HTTPStatus.INTERNAL_SERVER_ERROR)
     return handle

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import threading
 from collections.abc import AsyncIterator
@@ -27,7 +26,7 @@ from rtface.stages.options import option_facts, summary
 from rtface.studio.context import Studio
 from rtface.studio.http import answers_errors, in_thread, json_body
 from rtface.studio.live_run import LiveRun, live_options, plan_live_run
-from rtface.util.files import write_atomically
+from rtface.util.files import numbered, write_atomically
 from rtface.util.paths import data_dir
 
 _POLL_S = 0.5
@@ -148,7 +147,7 @@ class _Live:
             run, stops = self.running(), self._stops
             run.stop()
             if "also" in options:
-                options["also"] = str(_free(Path(options["also"])))
+                options["also"] = str(next(name for name in numbered(Path(options["also"])) if not name.exists()))
             with self._lock:
                 if self._stops == stops:
                     self._run = LiveRun(replace(run.plan, options=options))
@@ -167,12 +166,6 @@ class _Live:
 
     async def _changed(self) -> dict[str, Any] | None:
         return None if self._run is None else await in_thread(self.state)
-
-
-def _free(path: Path) -> Path:
-    """A name like that of a recording which is not there yet."""
-    names = itertools.chain([path], (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2)))
-    return next(name for name in names if not name.exists())
 
 
 def _devices() -> dict[str, Any]:

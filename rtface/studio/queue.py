@@ -20,7 +20,7 @@ from rtface.pipeline.stills import is_image
 from rtface.studio.commands import json_of
 from rtface.studio.context import Studio
 from rtface.studio.frame_renderer import jpeg, untouched_frame
-from rtface.studio.http import answers_errors, in_thread, json_body, number_of
+from rtface.studio.http import answers_errors, in_thread, json_body, number_of, path_number
 from rtface.studio.queue_runner import ensure_runner
 
 _POLL_S = 1.0
@@ -46,7 +46,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         return JSONResponse({"started": await in_thread(ensure_runner, studio)})
 
     async def change(request: Request) -> Response:
-        number, verb = _number(request), request.path_params["verb"]
+        number, verb = path_number(request.path_params["id"]), request.path_params["verb"]
         if verb == "move":
             place: Any = (await json_body(request)).get("place")
             if place not in ("first", "last") and (isinstance(place, bool) or not isinstance(place, int)
@@ -129,7 +129,7 @@ def _report(studio: Studio, request: Request) -> dict[str, Any]:
 
 
 def _file(studio: Studio, request: Request, which: str | None = None) -> Path:
-    item = Queue().item(_number(request))
+    item = Queue().item(path_number(request.path_params["id"]))
     name = str(which or request.path_params["which"])
     if name not in ("source", "result"):
         raise UsageError(f"there is source and result, not {name[:40]}")
@@ -137,9 +137,3 @@ def _file(studio: Studio, request: Request, which: str | None = None) -> Path:
     if not path.is_file():
         raise InputMissing(f"{path.name} is not there; it was moved or removed")
     return path
-
-
-def _number(request: Request) -> int:
-    """The number of the item that a request names; 0, which no item has, for what is no number."""
-    text = str(request.path_params["id"])
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0

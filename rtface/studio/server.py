@@ -213,7 +213,7 @@ class StudioServer:
         if remote is None and not is_loopback(host):
             raise UsageError(f"--host {host}: other machines may reach the studio only by TLS and with a password; add "
                              "--tls CERT.pem,KEY.pem and --password-file FILE")
-        self._studio, self.token, self._secure = studio, token or new_token(), remote is not None
+        self._studio, self.token = studio, token or new_token()
         studio.remote = remote is not None
         if remote is not None:
             _check_certificate(remote)
@@ -232,7 +232,7 @@ class StudioServer:
         self.host, self.port = host, self._socket.getsockname()[1]
         tls: dict[str, Any] = {} if remote is None else {"ssl_certfile": remote.certificate, "ssl_keyfile": remote.key}
         app = build_app(studio, self.token, hosts=LOOPBACK | {host.lower()} | (remote.names if remote else frozenset()),
-                        secure=remote is not None, login=PasswordLogin(remote.password) if remote else None)
+                        secure=studio.remote, login=PasswordLogin(remote.password) if remote else None)
         config = uvicorn.Config(app, **tls, log_config=None, log_level="critical", access_log=False,
                                 lifespan="off", http=HttpConnection, server_header=False,
                                 limit_concurrency=CONNECTIONS + 1, timeout_keep_alive=IDLE_S,
@@ -243,7 +243,7 @@ class StudioServer:
     def address(self) -> str:
         """URL of the page; with the token, where there is no password."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"https://{host}:{self.port}/" if self._secure else f"http://{host}:{self.port}/?token={self.token}"
+        return f"https://{host}:{self.port}/" if self._studio.remote else f"http://{host}:{self.port}/?token={self.token}"
 
     def run(self, stop: threading.Event, started: Callable[[], None] = lambda: None) -> None:
         """Serves until `stop` is set; calls `started` once requests are answered."""

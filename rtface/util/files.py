@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import secrets
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 if sys.platform != "win32":
@@ -21,6 +22,13 @@ _UNSUPPORTED = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOTSUP, errno.EO
 _STALE_READS = 3
 # A new file only, and never through a symbolic link that somebody put under the name.
 NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+
+
+def numbered(path: Path) -> Iterator[Path]:
+    """A path, and then the same with -2, -3, … in its name, without end."""
+    yield path
+    for number in itertools.count(2):
+        yield path.with_stem(f"{path.stem}-{number}")
 
 
 def rename_new(source: Path, target: Path) -> None:

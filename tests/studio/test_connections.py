@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 
 import pytest
 
@@ -20,25 +21,20 @@ def request(studio: RunningStudio) -> bytes:
             f"Authorization: Bearer {studio.server.token}\r\n\r\n").encode()
 
 
-def test_the_oldest_idle_connections_make_room(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-                                               ) -> None:
+def test_the_oldest_idle_connections_make_room(monkeypatch: pytest.MonkeyPatch,
+                                               start_studio: Callable[[], RunningStudio]) -> None:
     monkeypatch.setattr(connections, "CONNECTIONS", 8)
     monkeypatch.setattr(server, "CONNECTIONS", 8)
-    folder = tmp_path_factory.mktemp("made") / "films"
-    folder.mkdir()
-    studio = RunningStudio(folder)
-    try:
-        used = connect(studio)
-        silent = [connect(studio) for _ in range(8)]
-        used.sendall(request(studio))
-        silent += [connect(studio) for _ in range(12)]
-        assert [ask(studio, "GET", "/api/about")[0] for _ in range(3)] == [200] * 3
-        ends = [client for client in silent if ended(client)]
-        assert len(ends) >= 12 and silent[-1] not in ends
-        for client in (used, *silent):
-            client.close()
-    finally:
-        studio.close()
+    studio = start_studio()
+    used = connect(studio)
+    silent = [connect(studio) for _ in range(8)]
+    used.sendall(request(studio))
+    silent += [connect(studio) for _ in range(12)]
+    assert [ask(studio, "GET", "/api/about")[0] for _ in range(3)] == [200] * 3
+    ends = [client for client in silent if ended(client)]
+    assert len(ends) >= 12 and silent[-1] not in ends
+    for client in (used, *silent):
+        client.close()
 
 
 def ended(client: socket.socket) -> bool:

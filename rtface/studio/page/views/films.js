@@ -13,7 +13,7 @@ export async function mount(root, { argument }) {
 /** Opens a film and leads to it, unless `signal` ended meanwhile. */
 async function openFilm(path, signal) {
   const film = await api.post("/api/films", { path });
-  if (!signal?.aborted) location.hash = `#/films/${film.id}`;
+  if (!signal.aborted) location.hash = `#/films/${film.id}`;
 }
 
 async function mountList(root) {
