@@ -65,6 +65,28 @@ def test_zoomed_pictures_are_seen_from_edge_to_edge(page: Any, studio: RunningSt
     assert page.evaluate(left) == 0
 
 
+def test_zoomed_pictures_are_moved_by_drag_and_keyboard(page: Any, studio: RunningStudio) -> None:
+    open_film(page, studio)
+    for _ in range(3):
+        page.keyboard.press("z")
+    page.wait_for_function("document.querySelector('.wipe.zoomed')?.scrollWidth > 1000")
+    line = page.get_by_role("slider", name="Wipe")
+    offset = "document.querySelector('.wipe').scroll{}"
+    top, left = page.evaluate(offset.format("Top")), page.evaluate(offset.format("Left"))
+    box = page.locator(".wipe").bounding_box()
+    x, y = box["x"] + box["width"] * 0.75, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x - 60, y - 40, steps=4)
+    page.mouse.up()
+    assert (page.evaluate(offset.format("Left")), page.evaluate(offset.format("Top"))) == (left + 60, top + 40)
+    assert line.get_attribute("aria-valuenow") == "50"
+    page.keyboard.press("Shift+ArrowLeft")
+    page.wait_for_function(f"{offset.format('Left')} < {left}")
+    page.mouse.click(x, y)
+    assert line.get_attribute("aria-valuenow") != "50"
+
+
 def test_wipe_by_keyboard_and_undo(page: Any, studio: RunningStudio) -> None:
     open_film(page, studio)
     wipe = page.get_by_role("slider", name="Wipe")

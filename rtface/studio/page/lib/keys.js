@@ -18,9 +18,10 @@ export function listenForKeys() {
     if (event.defaultPrevented || document.querySelector("dialog[open]")) return;
     const control = event.ctrlKey || event.metaKey;
     if (event.altKey || (typing(event.target) && !control)) return;
-    const name = `${control ? "Ctrl+" : ""}${control && event.shiftKey ? "Shift+" : ""}${event.key.length === 1 ? event.key.toLowerCase() : event.key}`;
-    // Space and arrows belong to the control that has the focus.
-    if (event.target.closest?.("button, a, input, [role=slider], [role=tab], summary") && [" ", "Enter", "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"].includes(event.key)) return;
+    const shift = event.shiftKey && (control || event.key.startsWith("Arrow"));
+    const name = `${control ? "Ctrl+" : ""}${shift ? "Shift+" : ""}${event.key.length === 1 ? event.key.toLowerCase() : event.key}`;
+    // Space and arrows belong to the control that has the focus; arrows with Shift only where it is a field.
+    if (event.target.closest?.(shift ? "input" : "button, a, input, [role=slider], [role=tab], summary") && [" ", "Enter", "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"].includes(event.key)) return;
     for (const table of [...active].reverse()) {
       if (table[name]) {
         event.preventDefault();
@@ -32,9 +33,11 @@ export function listenForKeys() {
 }
 
 const LABELS = { " ": "Space", ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓" };
+const label = (key) => key.split("+").map((part) => LABELS[part] ?? part).join("+");
 
 export function showShortcuts() {
-  const rows = [...active].flatMap((table) => Object.entries(table)).map(([key, [text]]) =>
-    [h("dt", {}, h("kbd", {}, LABELS[key] ?? key)), h("dd", {}, t(text))]);
-  dialog(t("app.keys"), h("dl", { class: "facts" }, rows));
+  const keys = new Map(); // of each text
+  for (const [key, [text]] of [...active].flatMap((table) => Object.entries(table))) keys.set(text, [...keys.get(text) ?? [], key]);
+  dialog(t("app.keys"), h("dl", { class: "facts" }, [...keys].map(([text, all]) =>
+    [h("dt", {}, all.map((key) => [h("kbd", {}, label(key)), " "])), h("dd", {}, t(text))])));
 }

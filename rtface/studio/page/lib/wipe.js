@@ -1,12 +1,18 @@
 // Two pictures of one frame over each other, with a line that can be moved: left of it before, right of it after.
 import { h } from "./dom.js";
 import { t } from "./text.js";
+import { button } from "./ui.js";
+
+const ZOOMS = [0, 1, 2, 4];
+const GRIP_PX = 24, STILL_PX = 4; // so near the line a drag of enlarged pictures moves it; so little moved, it is a click
+const PAN = 0.2; // of what is seen, with a key
 
 const picture = (label) => h("img", { alt: t(label), draggable: "false" });
 
 /**
  * A wipe of two images, or of two other elements of one size. `show(before, after)` takes two image URLs and shows both at the same moment; `set(share)` moves the line;
- * `only(name)` shows "before" or "after" alone until `only(null)`; `zoom(factor)` 0 fits, 1 is a pixel for a pixel.
+ * `only(name)` shows "before" or "after" alone until `only(null)`; `zoom(factor)` 0 fits, 1 is a pixel for a pixel. Enlarged pictures are moved by dragging them, or by
+ * `pan(x, y)` in shares of what is seen; a click, or a drag of the line itself, moves the line.
  * `moved(share)` is called with where the line should stand; it stands as near as the pictures reach, which `reach(from, to)` says.
  */
 export function wipe(before = picture("app.wipe_before"), after = picture("app.wipe_after"), moved = () => {}) {
@@ -36,16 +42,27 @@ export function wipe(before = picture("app.wipe_before"), after = picture("app.w
     const box = pictures.getBoundingClientRect();
     set((event.clientX - box.left) / box.width);
   };
+  let grip = null; // where enlarged pictures were taken to be moved
   pictures.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
     pictures.setPointerCapture(event.pointerId);
     line.focus({ preventScroll: true });
-    move(event);
+    const { left, width } = line.getBoundingClientRect();
+    grip = factor && Math.abs(event.clientX - left - width / 2) > GRIP_PX ?
+      { x: event.clientX, y: event.clientY, left: element.scrollLeft, top: element.scrollTop, moved: false } : null;
+    if (!grip) move(event);
   });
-  pictures.addEventListener("pointermove", (event) => { if (pictures.hasPointerCapture(event.pointerId)) move(event); });
+  pictures.addEventListener("pointermove", (event) => {
+    if (!pictures.hasPointerCapture(event.pointerId)) return;
+    if (!grip) { move(event); return; }
+    const [x, y] = [grip.x - event.clientX, grip.y - event.clientY];
+    grip.moved ||= Math.hypot(x, y) > STILL_PX;
+    if (grip.moved) element.scrollTo(grip.left + x, grip.top + y);
+  });
+  pictures.addEventListener("pointerup", (event) => { if (grip && !grip.moved) move(event); });
   line.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: -0.02, ArrowRight: 0.02, Home: -1, End: 1 }[event.key];
-    if (step === undefined || event.ctrlKey) return;
+    if (step === undefined || event.ctrlKey || event.shiftKey) return;
     event.preventDefault();
     set(share + step);
   });
@@ -61,6 +78,7 @@ export function wipe(before = picture("app.wipe_before"), after = picture("app.w
   }
   draw();
   return { element, show, set, get share() { return share; }, only(name) { alone = name; placed(); },
+    pan(x, y) { element.scrollBy(x * PAN * element.clientWidth, y * PAN * element.clientHeight); },
     reach(from, to) { if (from !== reached[0] || to !== reached[1]) { reached = [from, to]; draw(); } },
     zoom(value) { // the middle of what is seen stays in the middle
       const middle = (start, seen, all) => (start + seen / 2) / Math.max(1, all);
@@ -69,4 +87,16 @@ export function wipe(before = picture("app.wipe_before"), after = picture("app.w
       draw();
       element.scrollTo(x * element.scrollWidth - element.clientWidth / 2, y * element.scrollHeight - element.clientHeight / 2);
     }, get factor() { return factor; } };
+}
+
+/** The zoom of a wipe: its button, and the keys for it and for moving enlarged pictures. `changed()` is called after each step. */
+export function zoomControls(player, changed = () => {}) {
+  const next = () => {
+    player.zoom(ZOOMS[(ZOOMS.indexOf(player.factor) + 1) % ZOOMS.length]);
+    element.textContent = player.factor ? `${100 * player.factor} %` : t("app.zoom_fit");
+    changed();
+  };
+  const element = button(t("app.zoom_fit"), next, { kind: "small" });
+  const pan = (x, y) => ["app.key_pan", () => player.pan(x, y)];
+  return { button: element, keys: { z: ["app.key_zoom", next], "Shift+ArrowLeft": pan(-1, 0), "Shift+ArrowRight": pan(1, 0), "Shift+ArrowUp": pan(0, -1), "Shift+ArrowDown": pan(0, 1) } };
 }

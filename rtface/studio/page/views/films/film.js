@@ -4,7 +4,7 @@ import { h, replace } from "../../lib/dom.js";
 import { shortcuts } from "../../lib/keys.js";
 import { clock, t } from "../../lib/text.js";
 import { button, select, showError } from "../../lib/ui.js";
-import { wipe } from "../../lib/wipe.js";
+import { wipe, zoomControls } from "../../lib/wipe.js";
 import { mountAnalysis } from "./analysis.js";
 import { changed, DEFAULTS, filmControls, useDefaults } from "./controls.js";
 import { mountSheet } from "./sheet.js";
@@ -13,7 +13,6 @@ import { timeline } from "./timeline.js";
 
 const memory = new Map(); // time and layer of each film while the page is open
 let sending = Promise.resolve(); // settings that are on their way to the server
-const ZOOMS = [0, 1, 2, 4];
 
 export async function mountFilm(root, id) {
   await sending;
@@ -89,13 +88,7 @@ export async function mountFilm(root, id) {
   }
   const layer = select(t("films.layer"), [["after", t("films.layer_after")], ["invented", t("films.layer_invented")]], kept.layer, (value) => { kept.layer = value; render(); });
 
-  const zoomButton = button(t("films.zoom_fit"), () => zoom(1), { kind: "small" });
-  function zoom(step) {
-    const factor = ZOOMS[(ZOOMS.indexOf(player.factor) + step + ZOOMS.length) % ZOOMS.length];
-    player.zoom(factor);
-    zoomButton.textContent = factor ? `${100 * factor} %` : t("films.zoom_fit");
-    render();
-  }
+  const zoom = zoomControls(player, () => render());
 
   const analysis = h("section", { class: "card stack", "aria-label": t("films.analysis") });
   const endAnalysis = mountAnalysis(analysis, id, go, (result, state) => { strip.show(result, kept.settings.persons); controls.found(result, state); });
@@ -107,9 +100,9 @@ export async function mountFilm(root, id) {
       h("p", { class: "quiet-text number" }, `${film.width} × ${film.height} · ${film.codec}${film.kind === "still" ? "" : ` · ${film.fps.toFixed(2)} fps · ${clock(duration)}`}`)),
     h("div", { class: "row" }, h("a", { class: "button", href: "#/films" }, t("films.another")), startButton)),
     h("div", { class: "film-columns" },
-      h("div", { class: "stack" }, player.element, film.kind === "still" ? h("div", { class: "row" }, zoomButton) :
+      h("div", { class: "stack" }, player.element, film.kind === "still" ? h("div", { class: "row" }, zoom.button) :
         h("div", { class: "film-transport" }, button("◂", () => go(kept.time - 1 / film.fps), { kind: "small", "aria-label": t("films.key_back") }),
-          button("▸", () => go(kept.time + 1 / film.fps), { kind: "small", "aria-label": t("films.key_forward") }), seek, at, zoomButton),
+          button("▸", () => go(kept.time + 1 / film.fps), { kind: "small", "aria-label": t("films.key_forward") }), seek, at, zoom.button),
         film.kind === "still" ? null : strip.element, layer, legend, info),
       controls.element, h("div", { class: "stack film-below" }, analysis, sheet)));
   const frame = 1 / film.fps;
@@ -120,7 +113,7 @@ export async function mountFilm(root, id) {
     ",": ["films.key_back", () => go(kept.time - frame)], ".": ["films.key_forward", () => go(kept.time + frame)],
     ArrowUp: ["films.key_shot_back", () => shot(-1)], ArrowDown: ["films.key_shot_forward", () => shot(1)],
     j: ["films.key_second_back", () => go(kept.time - 1)], l: ["films.key_second_forward", () => go(kept.time + 1)],
-    b: ["films.key_before", () => player.only("before")], z: ["films.key_zoom", () => zoom(1)], i: ["films.key_invented", () => { kept.layer = kept.layer === "after" ? "invented" : "after"; layer.show(kept.layer); render(); }], s: ["films.start", () => startButton.click()],
+    b: ["films.key_before", () => player.only("before")], ...zoom.keys, i: ["films.key_invented", () => { kept.layer = kept.layer === "after" ? "invented" : "after"; layer.show(kept.layer); render(); }], s: ["films.start", () => startButton.click()],
   });
   render();
   return () => {

@@ -1,16 +1,17 @@
 // Source and result frame by frame, rendered on the server: for films that a browser cannot play, and for a close look.
 import { api } from "../../lib/api.js";
 import { h } from "../../lib/dom.js";
+import { shortcuts } from "../../lib/keys.js";
 import { clock, t } from "../../lib/text.js";
 import { button, showError } from "../../lib/ui.js";
-import { wipe } from "../../lib/wipe.js";
+import { wipe, zoomControls } from "../../lib/wipe.js";
 
 /**
  * The comparison of item `id`, of one frame where it is a `still`: {element, show(time), frame(), end()}; nothing is asked
  * for before `show`. `frame()` gives the seconds of one frame of the result.
  */
 export function stepper(id, still = false) {
-  const player = wipe();
+  const player = wipe(), zoom = zoomControls(player), endKeys = shortcuts(zoom.keys);
   const at = h("span", { class: "number" });
   let time = 0, seconds = 0, urls = [], asking = false, wanted = null, ended = false;
   const get = async (which, at) => {
@@ -42,10 +43,10 @@ export function stepper(id, still = false) {
   }
   const step = (by, label) => button(label, () => show(time + by()), { kind: "small" });
   const element = h("section", { class: "stack", "aria-label": t("queue.compare") }, player.element,
-    still ? null : h("div", { class: "row" }, step(() => -1, "− 1 s"), step(() => -seconds, "◂"), step(() => seconds, "▸"), step(() => 1, "+ 1 s"), at));
+    h("div", { class: "row" }, zoom.button, still ? null : [step(() => -1, "− 1 s"), step(() => -seconds, "◂"), step(() => seconds, "▸"), step(() => 1, "+ 1 s"), at]));
   async function frame() {
     if (!seconds) await get("result", 0);
     return seconds;
   }
-  return { element, show, frame, end() { ended = true; urls.forEach((url) => URL.revokeObjectURL(url)); } };
+  return { element, show, frame, end() { ended = true; endKeys(); urls.forEach((url) => URL.revokeObjectURL(url)); } };
 }
