@@ -108,12 +108,12 @@ def check_opencv() -> Iterator[Finding]:
         yield Finding("cv2", "fault", f"cannot be imported: {why}", repair)
         return
     version = importlib.import_module("cv2.version")
-    won = f"opencv{'-contrib' if version.contrib else ''}-python{'-headless' if version.headless else ''}"
+    won = f"{'-contrib' if version.contrib else ''}-python{'-headless' if version.headless else ''}"
     if len(wheels) > 1:
-        yield Finding("cv2", "warn", f"{' and '.join(wheels)} share one folder; {won} was written last and is used. "
-                      "That works here; on a machine without libGL it does not", repair)
+        yield Finding("cv2", "warn", f"{' and '.join(wheels)} share one folder; opencv{won} was written last and is "
+                      "used. That works here; on a machine without libGL it does not", repair)
     else:
-        yield Finding("cv2", "ok", f"{cv2.__version__} from {won}")
+        yield Finding("cv2", "ok", f"{cv2.__version__} from opencv{won}")
 
 
 def check_codecs() -> Iterator[Finding]:

@@ -67,7 +67,7 @@ def _follow(process: subprocess.Popen[bytes], said: Callable[[str], None]) -> li
     assert process.stderr is not None
     with process.stderr as messages:
         for raw in messages:
-            if line := raw.decode("utf-8", "replace").strip().removeprefix("rtface: "):
+            if line := raw.decode("utf-8", "replace").strip().removeprefix("rtface: ").removeprefix("error: "):
                 lines.append(line)
                 said(line)
     process.wait()

@@ -24,7 +24,7 @@ from rtface.studio.http import answers_errors, in_thread, json_body, number_of, 
 from rtface.studio.queue_runner import ensure_runner
 
 _POLL_S = 1.0
-_SIDE = 1600
+_SIDE = 2160
 """Longest side of a frame for the page, pixels, at most."""
 _VERBS: dict[str, Callable[[Queue, int], None]] = {
     "pause": Queue.pause, "resume": Queue.resume, "cancel": Queue.cancel, "retry": Queue.retry, "remove": Queue.remove}
@@ -78,6 +78,11 @@ def routes(studio: Studio) -> list[BaseRoute]:
             "cache-control": "no-store", "x-frame-seconds": f"{seconds:.6f}"})
 
     async def report(request: Request) -> Response:
+        if "download" in request.query_params:
+            path = await in_thread(_sidecar, studio, request)
+            if not await in_thread(path.is_file):
+                raise InputMissing(f"{path.name} is not there; it was moved or removed")
+            return FileResponse(path, filename=path.name)
         return JSONResponse(await in_thread(_report, studio, request))
 
     async def verify(request: Request) -> Response:
@@ -117,7 +122,7 @@ def _allowed(studio: Studio, name: str) -> bool:
 
 def _report(studio: Studio, request: Request) -> dict[str, Any]:
     """What the sidecar says of how the result was made; {} where there is none."""
-    sidecar = studio.folders.path(str(sidecar_path(_file(studio, request, "result"))))  # it may be a link
+    sidecar = _sidecar(studio, request)
     try:
         table = json.loads(sidecar.read_bytes())
     except FileNotFoundError:
@@ -126,6 +131,11 @@ def _report(studio: Studio, request: Request) -> dict[str, Any]:
         raise InputMissing(f"{sidecar} cannot be read ({error})") from error
     keys = ("finished", "rtface", "engines", "changes", "treatments", "options")
     return {key: table[key] for key in keys if key in table}
+
+
+def _sidecar(studio: Studio, request: Request) -> Path:
+    """Where the report of an item lies, if it has one."""
+    return studio.folders.path(str(sidecar_path(_file(studio, request, "result"))))  # it may be a link
 
 
 def _file(studio: Studio, request: Request, which: str | None = None) -> Path:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rtface.jobs.queue.api import Queue
 from tests.studio.conftest import RunningStudio
 from tests.studio.films import make_film, newest
 
@@ -34,11 +36,14 @@ def test_film_is_enhanced_in_four_clicks(page: Any, studio: RunningStudio) -> No
     page.get_by_role("button", name="Start", exact=True).click()
     page.locator("dialog").get_by_role("button", name="Start", exact=True).click()
     page.get_by_role("link", name="Show it").click()
-    page.get_by_role("link", name="Download").wait_for(timeout=60_000)
+    page.get_by_role("link", name="Download", exact=True).wait_for(timeout=60_000)
     page.get_by_text("What the file says").wait_for()
     assert page.locator("video").count() == 2
     assert (studio.folder / "film.enhanced.mp4").is_file()
     page.get_by_text("Faces followed: 1; corrected: 1. Engine: rtface-m.").wait_for()
+    with page.expect_download() as report:
+        page.get_by_role("link", name="Download the whole report").click()
+    assert json.loads(report.value.path().read_text())["treatments"]
     page.get_by_text("Compare frame by frame").click()
     page.locator(".wipe[data-time='0']").wait_for()
     page.get_by_role("button", name="▸").click()  # one frame, of ten a second
@@ -121,6 +126,27 @@ def test_arrow_keys_jump_from_shot_to_shot(page: Any, studio: RunningStudio) -> 
     area = page.locator(".timeline-area").bounding_box()
     page.mouse.click(area["x"] + area["width"] / 2, area["y"] + 5)
     assert float(position.input_value()) == pytest.approx(0.6, abs=0.06)
+
+
+def test_an_engine_shows_before_and_after_of_the_film(page: Any, studio: RunningStudio) -> None:
+    open_film(page, studio)
+    page.get_by_role("link", name="Engines").click()
+    card = page.locator("li", has=page.get_by_role("heading", name="rtface-s", exact=True))
+    card.get_by_role("button", name="Show pictures").click()
+    page.locator("dialog .wipe[data-time='0.5']").wait_for()
+    page.locator("dialog").get_by_role("button", name="Fit").click()
+    page.locator("dialog").get_by_role("button", name="100 %").wait_for()
+
+
+def test_an_item_is_paused_and_removed_on_its_page(page: Any, studio: RunningStudio) -> None:
+    item = Queue().add(make_film(studio.folder / "film.mp4", seconds=0.3), studio.folder / "out.mp4")
+    page.evaluate(f"location.hash = '#/queue/{item.id}'")
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Resume").wait_for()
+    assert Queue().item(item.id).state == "paused"
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Remove from the list").click()
+    page.get_by_text("Nothing is in the queue").wait_for()
 
 
 def test_queue_without_items_says_what_to_do(page: Any) -> None:

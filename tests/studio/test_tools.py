@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import inspect
 import json
+import re
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rtface.studio.commands import Shared
+from rtface.cli import doctor_checks
+from rtface.errors import RtfaceError
+from rtface.live.devices import doctor_findings
+from rtface.studio.catalogue import catalogue
+from rtface.studio.commands import Shared, json_of
 from rtface.studio.events import EventHub
 from tests.studio.conftest import RunningStudio
 from tests.studio.test_access import ask
@@ -89,6 +97,11 @@ def test_commands_run_once_for_all_who_ask() -> None:
         return [*await asyncio.gather(shared(), shared()), await shared()]
 
     assert asyncio.run(ask_often()) == [1, 1, 2]
+
+
+def test_an_error_of_a_command_is_said_without_its_prefix() -> None:
+    with pytest.raises(RtfaceError, match=r"^/nowhere\.mp4: "):
+        asyncio.run(json_of("try", "--", "/nowhere.mp4", "sheet.png"))
 
 
 def test_a_look_that_fails_is_made_again() -> None:
@@ -188,3 +201,28 @@ def test_tools_in_the_browser(page: Any, studio: RunningStudio) -> None:
     page.locator("h1").click()
     page.keyboard.press("Control+z")
     page.get_by_text("settings file", exact=True).wait_for(state="hidden")
+
+
+def _leaves(node: ast.expr) -> Iterator[str]:
+    """The texts that an expression may give, with {} for what is put in."""
+    if isinstance(node, ast.JoinedStr):
+        yield "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
+    elif isinstance(node, ast.Constant):
+        yield str(node.value)
+    elif isinstance(node, (ast.IfExp, ast.BoolOp)):
+        for part in [node.body, node.orelse] if isinstance(node, ast.IfExp) else node.values:
+            yield from _leaves(part)
+
+
+def test_findings_of_the_doctor_are_in_both_languages() -> None:
+    said = {text for file in (doctor_checks, doctor_findings) for call in ast.walk(ast.parse(inspect.getsource(file)))
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Finding"
+            for part in call.args[2:] for text in _leaves(part)}
+    known = [".+".join(map(re.escape, re.split(r"\{\w+\}", text["en"]))) for key, text in catalogue().items()
+             if key.startswith("findings.")]
+    told = {text for text in said if re.search(r"[a-z]{3}", text) and not re.search(r"^--|^rtface |: --|--force", text)}
+
+    def has(text: str) -> bool:
+        return any(re.fullmatch(one, text.replace("{}", "x")) for one in known)
+    strange = {text for text in told if not has(text) and not has(text.removesuffix("{}"))}
+    assert len(told) > 40 and not strange, strange

@@ -67,7 +67,9 @@ def _virtual(node: Path) -> Finding:
                        "mix", v4l2.RELOAD)
     if device.state == "no permission":
         return Finding(name, "warn", f"{where} may not be opened", v4l2.JOIN)
-    return Finding(name, "ok", f"{where} is {device.state}{by and f', open{by}'}")
+    if device.state != "free":
+        return Finding(name, "warn", f"{where} cannot be opened: {device.state}", v4l2.RELOAD)
+    return Finding(name, "ok", f"{where} is free{by and f', open{by}'}")
 
 
 def _cameras() -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 import { api } from "./api.js";
 
 let catalogue = {};
-let patterns = null; // of messages, made when one is first translated
+let patterns = {}; // of messages, by file; made when one is first translated
 export const LANGUAGES = { en: "English", de: "Deutsch" };
 
 const stored = () => { try { return localStorage.getItem("language"); } catch { return null; } };
@@ -10,7 +10,7 @@ export let language = LANGUAGES[stored()] ? stored() : (navigator.language ?? "e
 
 export async function loadTexts() {
   catalogue = await api.get("/api/text");
-  patterns = null;
+  patterns = {};
   document.documentElement.lang = language;
 }
 
@@ -33,14 +33,14 @@ export function t(key, values = {}) {
 /** The text of a key where the catalogue has it; else `text`, which is how plugins describe themselves. */
 export const textOr = (key, text) => (key in catalogue ? t(key) : text);
 
-/** A message of the server in the chosen language, where text/errors.json has it; else as it came. */
-export function translated(message) {
+/** A message of the server in the chosen language, where text/errors.json, or the other file that is named, has it; else as it came. */
+export function translated(message, file = "errors") {
   if (language === "en") return message;
-  patterns ??= Object.entries(catalogue).filter(([key]) => key.startsWith("errors.")).map(([key, { en }]) => {
+  patterns[file] ??= Object.entries(catalogue).filter(([key]) => key.startsWith(`${file}.`)).map(([key, { en }]) => {
     const parts = en.split(/\{\w+\}/).map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
     return { key, names: [...en.matchAll(/\{(\w+)\}/g)].map(([, name]) => name), known: parts.join("").length, pattern: new RegExp(`^${parts.join("(.*?)")}$`, "s") };
   }).sort((a, b) => b.known - a.known); // the most particular first
-  for (const { key, names, pattern } of patterns) {
+  for (const { key, names, pattern } of patterns[file]) {
     const found = pattern.exec(message);
     if (found) return t(key, Object.fromEntries(names.map((name, k) => [name, found[k + 1]])));
   }

@@ -38,13 +38,28 @@ export function slider(label, value, changed, { help = null, step = 0.05, format
   return Object.assign(field(label, input, { help, output }), { show, input });
 }
 
-/** A choice of [value, label] pairs. */
+/** A choice of [value, label] pairs; a value that none of them has, which a settings file may hold, is offered, too. */
 export function select(label, pairs, value, changed, { help = null } = {}) {
-  const control = h("select", { onchange: () => changed(control.value) },
-    pairs.map(([key, text]) => h("option", { value: key, selected: key === value }, text)));
-  control.value = value;
-  return Object.assign(field(label, control, { help }), { show: (now) => { control.value = now; }, control });
+  const control = h("select", { onchange: () => changed(control.value) }, pairs.map(([key, text]) => h("option", { value: key }, text)));
+  const show = (now) => {
+    control.value = now;
+    if (control.selectedIndex >= 0) return;
+    control.append(h("option", { value: now }, now));
+    control.value = now;
+  };
+  show(value);
+  return Object.assign(field(label, control, { help }), { show, control });
 }
+
+/** A button that puts a text, which `text()` gives, into the clipboard. */
+export const copyButton = (text) => button(t("app.copy"), async () => {
+  await navigator.clipboard.writeText(text());
+  toast(t("app.copied"));
+}, { kind: "small" });
+
+/** The engines to choose from, by name. */
+export const engineChoices = (engines) => [["default", t("films.engine_default")],
+  ...engines.filter((name) => name !== "rtface-m").map((name) => [name, name === "rtface-s" ? t("films.engine_light") : name])];
 
 /** A box to tick. */
 export function check(label, value, changed) {

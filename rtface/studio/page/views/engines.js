@@ -2,31 +2,30 @@
 import { api } from "../lib/api.js";
 import { h, replace } from "../lib/dom.js";
 import { on } from "../lib/events.js";
-import { bytes, number, t } from "../lib/text.js";
+import { bytes, clock, number, t } from "../lib/text.js";
 import { badge, button, check, confirm, dialog, emptyState, field, note, select } from "../lib/ui.js";
+import { wipe, zoomControls } from "../lib/wipe.js";
 
 export async function mount(root) {
   const list = h("ul", { class: "grid wide" }, h("li", { class: "card quiet-text" }, t("engines.loading")));
   const head = h("div", { class: "row" });
   replace(root, h("div", { class: "head" }, h("h1", {}, t("engines.title")), head), list);
   let gone = false;
-  const urls = [];
 
   function draw({ engines, offers }) {
     if (gone) return;
     replace(head,
       button(t("engines.measure"), async () => draw(await api.post("/api/engines/measure")), { title: t("engines.measure_hint") }),
       button(t("engines.add"), () => addDialog(offers, draw), { kind: "primary" }));
-    replace(list, engines.length ? engines.map((one) => card(one, draw, urls)) : emptyState(t("engines.none"), t("engines.none_hint")));
+    replace(list, engines.length ? engines.map((one) => card(one, draw)) : emptyState(t("engines.none"), t("engines.none_hint")));
   }
   api.get("/api/engines").then(draw, (error) => replace(list, note(error.message, "bad")));
-  return () => { gone = true; urls.forEach((url) => URL.revokeObjectURL(url)); };
+  return () => { gone = true; };
 }
 
-function card(engine, draw, urls) {
+function card(engine, draw) {
   const speed = engine.ms === null ? t("engines.not_measured") :
     `${t("engines.speed", { ms: number(engine.ms, 1) })} (${engine.device}, ${engine.precision})${engine.busy ? ` · ${t("engines.busy")}` : ""}`;
-  const pictures = h("div", { class: "engine-pictures" });
   return h("li", { class: "card stack" },
     h("div", { class: "head" }, h("h2", {}, engine.name), h("div", { class: "row" },
       engine.default ? badge(t("engines.default"), "accent") : null, badge(engine.family))),
@@ -38,30 +37,38 @@ function card(engine, draw, urls) {
       ["engines.size", `${engine.size} × ${engine.size} · ${bytes(engine.bytes)}`],
       ["engines.speed_here", speed], ["engines.version", `${engine.version} · ${engine.origin}`]].map(([key, text]) => [h("dt", {}, t(key)), h("dd", {}, text)])),
     engine.terms ? h("details", {}, h("summary", {}, t("engines.terms")), h("p", { class: "terms" }, engine.terms)) : null,
-    pictures,
-    h("div", { class: "row" }, button(t("engines.pictures"), () => showPictures(engine.name, pictures, urls), { kind: "small" }),
+    h("div", { class: "row" }, button(t("engines.pictures"), () => showPictures(engine.name), { kind: "small" }),
       engine.origin === "rtface" ? null : button(t("engines.remove"), async () => {
         if (await confirm(t("engines.remove_title", { name: engine.name }), t("engines.remove_text"), t("engines.remove")))
           draw(await api.delete(`/api/engines/${encodeURIComponent(engine.name)}`));
       }, { kind: "small danger" })));
 }
 
-/** Before and after of this engine, on the middle of the film that was opened last. */
-async function showPictures(name, element, urls) {
-  const { films } = await api.get("/api/films");
-  if (!films.length) {
-    replace(element, note([t("engines.no_film"), " ", h("a", { href: "#/films" }, t("queue.choose"))]));
+const MOMENTS = [0.5, 0.25, 0.75, 0.1, 0.9]; // shares of the film; the first with a face is shown
+
+/** Before and after of this engine, on a frame with a face of the film that was opened last. */
+async function showPictures(name) {
+  const { films: [film] } = await api.get("/api/films");
+  if (!film) {
+    dialog(name, note([t("engines.no_film"), " ", h("a", { href: "#/films" }, t("queue.choose"))]));
     return;
   }
-  const film = films[0];
-  const query = new URLSearchParams({ time: (film.duration_s ?? 0) / 2, side: 720, settings: JSON.stringify({ engine: name }) });
-  const shown = [];
-  for (const layer of ["after", "before"]) {
-    const url = URL.createObjectURL(await api.blob(`/api/films/${film.id}/frame?${query}&layer=${layer}`));
-    urls.push(url);
-    shown.unshift(h("figure", {}, h("img", { src: url, alt: `${t(`app.wipe_${layer}`)}, ${name}` }), h("figcaption", { class: "quiet-text" }, t(`app.wipe_${layer}`))));
+  const get = (share, layer) => api.blob(`/api/films/${film.id}/frame?${new URLSearchParams({
+    time: (film.duration_s ?? 0) * share, side: 1440, settings: JSON.stringify({ engine: name }), layer })}`);
+  let moment, after;
+  for (moment of MOMENTS) {
+    after = await get(moment, "after");
+    if (Number(after.headers.get("x-faces")) || film.kind === "still") break;
   }
-  replace(element, shown);
+  const urls = [await get(moment, "before"), after].map((blob) => URL.createObjectURL(blob));
+  const player = wipe();
+  player.element.style.setProperty("--aspect", `${film.width} / ${film.height}`);
+  const box = dialog(name, player.element, h("div", { class: "row" }, zoomControls(player).button,
+    h("span", { class: "quiet-text number" }, `${film.name}, ${clock((film.duration_s ?? 0) * moment, true)}`)));
+  box.classList.add("wide");
+  box.addEventListener("close", () => urls.forEach((url) => URL.revokeObjectURL(url)));
+  await player.show(...urls);
+  player.element.dataset.time = moment;
 }
 
 function addDialog(offers, draw) {

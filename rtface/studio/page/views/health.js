@@ -1,14 +1,14 @@
 // Health: what `rtface doctor` finds, with the line that repairs each fault.
 import { api } from "../lib/api.js";
 import { h, replace } from "../lib/dom.js";
-import { t } from "../lib/text.js";
-import { badge, button, note, toast } from "../lib/ui.js";
+import { t, translated } from "../lib/text.js";
+import { badge, button, copyButton, note } from "../lib/ui.js";
 
 const KINDS = { ok: "good", warn: "warn", fault: "bad" };
 const ORDER = ["fault", "warn", "ok"];
 let last = null; // of this page: shown at once while the checks run again
 
-export async function mount(root) {
+export async function mount(root, { argument }) {
   const list = h("div", { class: "stack", "aria-live": "polite" });
   const when = h("span", { class: "quiet-text" });
   let gone = false;
@@ -29,9 +29,9 @@ export async function mount(root) {
     replace(list, faults ? note(t("health.faults", { count: faults }), "bad") : note(t("health.good")),
       h("div", { class: "table-scroll", tabindex: 0, role: "region", "aria-label": t("health.title") }, h("table", { class: "stacked" },
         h("thead", {}, h("tr", {}, ["state", "part", "found"].map((key) => h("th", { scope: "col" }, t(`health.${key}`))))),
-        h("tbody", {}, findings.map((one) => h("tr", {}, h("td", {}, badge(t(`health.state_${one.state}`), KINDS[one.state] ?? "")),
-          h("td", {}, one.name), h("td", {}, one.detail, one.repair ? h("div", { class: "row repair" }, h("code", {}, one.repair),
-            button(t("health.copy"), async () => { await navigator.clipboard.writeText(one.repair); toast(t("health.copied")); }, { kind: "small" })) : null)))))));
+        h("tbody", {}, findings.map((one) => h("tr", { class: one.name === argument[0] ? "marked" : null }, h("td", {}, badge(t(`health.state_${one.state}`), KINDS[one.state] ?? "")),
+          h("td", {}, one.name), h("td", {}, translated(one.detail, "findings"), one.repair ? h("div", { class: "row repair" }, h("code", {}, translated(one.repair, "findings")), copyButton(() => one.repair)) : null)))))));
+    list.querySelector(".marked")?.scrollIntoView({ block: "center" });
   }
   replace(root, h("div", { class: "head" }, h("h1", {}, t("health.title")), h("div", { class: "row" }, when, button(t("health.again"), run))), list);
   if (last) draw();

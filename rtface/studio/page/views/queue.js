@@ -3,14 +3,11 @@ import { api } from "../lib/api.js";
 import { h, replace } from "../lib/dom.js";
 import { on } from "../lib/events.js";
 import { clock, number, percent, t, translated } from "../lib/text.js";
-import { badge, button, confirm, emptyState, note } from "../lib/ui.js";
+import { badge, button, emptyState, note } from "../lib/ui.js";
 import { mountResult } from "./queue/result.js";
+import { verbs } from "./queue/verbs.js";
 
 const KINDS = { running: "accent", done: "good", failed: "bad", interrupted: "warn", paused: "warn" };
-const VERBS = {
-  waiting: ["pause", "cancel"], running: ["pause", "cancel"], interrupted: ["cancel"], paused: ["resume", "cancel"],
-  done: ["remove"], failed: ["retry", "remove"], cancelled: ["retry", "remove"],
-};
 
 export async function mount(root, { argument }) {
   if (argument[0]) return mountResult(root, Number(argument[0]));
@@ -37,7 +34,7 @@ function keepFocus(list, draw) {
 const base = (path) => path.split(/[\\/]/).pop();
 
 function card(item, items, draw) {
-  const act = async (verb, body) => draw(await api.post(`/api/queue/${item.id}/${verb}`, body));
+  const move = async (place) => draw(await api.post(`/api/queue/${item.id}/move`, { place }));
   const waiting = items.filter((one) => ["waiting", "paused"].includes(one.state));
   const place = waiting.indexOf(item);
   const left = item.left_s === null ? "" : ` · ${t("queue.left", { time: clock(item.left_s) })}`;
@@ -52,10 +49,7 @@ function card(item, items, draw) {
     item.state === "paused" ? h("p", { class: "quiet-text" }, t("queue.paused_hint")) : item.message ? h("p", { class: item.state === "failed" ? "queue-message bad" : "queue-message" }, translated(item.message)) : null,
     h("div", { class: "row" },
       item.state === "done" ? h("a", { class: "button small primary", href: `#/queue/${item.id}` }, t("queue.show")) : null,
-      VERBS[item.state].map((verb) => button(t(`queue.${verb}`), async () => {
-        if (verb === "cancel" && item.state === "running" && !await confirm(t("queue.cancel_title"), t("queue.cancel_text"), t("queue.cancel"))) return;
-        await act(verb);
-      }, { kind: "small", "data-key": `${item.id}-${verb}` })),
-      place > 0 ? button(t("queue.earlier"), () => act("move", { place }), { kind: "small", "data-key": `${item.id}-earlier` }) : null,
-      place >= 0 && place < waiting.length - 1 ? button(t("queue.later"), () => act("move", { place: place + 2 }), { kind: "small", "data-key": `${item.id}-later` }) : null));
+      verbs(item, draw),
+      place > 0 ? button(t("queue.earlier"), () => move(place), { kind: "small", "data-key": `${item.id}-earlier` }) : null,
+      place >= 0 && place < waiting.length - 1 ? button(t("queue.later"), () => move(place + 2), { kind: "small", "data-key": `${item.id}-later` }) : null));
 }

@@ -1,7 +1,7 @@
 // The controls of a film: settings for the whole film, for the shot and for the persons that are shown now.
 import { h, replace } from "../../lib/dom.js";
 import { clock, t } from "../../lib/text.js";
-import { button, select, slider } from "../../lib/ui.js";
+import { button, engineChoices, select, slider } from "../../lib/ui.js";
 import { change } from "../../lib/undo.js";
 
 export const DEFAULTS = { engine: "default", strength: 1, fidelity: 1, colour: "lock", region: "face", grain: "match", damage: "none" };
@@ -32,9 +32,8 @@ const nameOf = (value) => Object.keys(ON).find((name) => ON[name] === (value ?? 
  * before, and all there is.
  */
 export function filmControls(kept, engines, done, { still = false } = {}) {
-  const names = (first) => [first, ...engines.filter((name) => name !== "rtface-m").map((name) => [name, name === "rtface-s" ? t("films.engine_light") : name])];
   const whole = {
-    engine: select(t("films.engine"), names(["default", t("films.engine_default")]), kept.settings.engine, (value) => set("engine", value)),
+    engine: select(t("films.engine"), engineChoices(engines), kept.settings.engine, (value) => set("engine", value)),
     strength: slider(t("films.strength"), kept.settings.strength, (value) => set("strength", value), { help: t("films.strength_help") }),
     fidelity: slider(t("films.fidelity"), kept.settings.fidelity, (value) => set("fidelity", value), { help: t("films.fidelity_help") }),
     colour: select(t("films.colour"), COLOURS(), kept.settings.colour, (value) => set("colour", value)),
@@ -86,7 +85,7 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
 
   /** Engine, colour and region of a shot or person, which may be as in the whole film; `of` begins the names of texts. */
   function replaced(of, name, own, put) {
-    const kinds = { engine: names(["default", t("films.engine_default")]), colour: COLOURS(), region: REGIONS() };
+    const kinds = { engine: engineChoices(engines), colour: COLOURS(), region: REGIONS() };
     return Object.entries(kinds).map(([key, pairs]) => select(t(`films.${of}_${key}`, { name }),
       [["", t(`films.as_${of === "shot" ? "film" : "others"}`)], ...pairs], own[key] ?? "", (value) => put({ ...own, [key]: value || null })));
   }

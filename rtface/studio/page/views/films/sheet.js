@@ -3,7 +3,7 @@ import { api } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 import { on } from "../../lib/events.js";
 import { t, translated } from "../../lib/text.js";
-import { button, note, toast } from "../../lib/ui.js";
+import { button, copyButton, note } from "../../lib/ui.js";
 
 /** Shows the sheet in `root`; `settings()` gives those of the whole film. Gives a function that ends this. */
 export function mountSheet(root, id, settings) {
@@ -20,7 +20,7 @@ export function mountSheet(root, id, settings) {
       const image = `${result.image}?${Date.now()}`;
       replace(root, head, h("a", { href: image, target: "_blank", rel: "noopener" }, h("img", { src: image, alt: t("films.sheet_alt") })),
         h("div", { class: "row" }, h("code", {}, result.command),
-          button(t("health.copy"), async () => { await navigator.clipboard.writeText(result.command); toast(t("health.copied")); }, { kind: "small" })),
+          copyButton(() => result.command)),
         h("div", { class: "row" }, h("a", { class: "button small", href: result.page }, t("films.sheet_page")), make(t("films.sheet_again"))));
     } else {
       replace(root, head, h("p", { class: "quiet-text" }, t("films.sheet_hint")), state === "failed" ? note(translated(error), "bad") : null, make(t("films.sheet_make")));

@@ -2,7 +2,7 @@
 import { api } from "../../lib/api.js";
 import { h } from "../../lib/dom.js";
 import { t } from "../../lib/text.js";
-import { button, check, dialog, field, toast } from "../../lib/ui.js";
+import { button, check, copyButton, dialog, field, toast } from "../../lib/ui.js";
 
 export async function startDialog(film, settings) {
   const { output } = await api.get(`/api/films/${film.id}/output`);
@@ -16,8 +16,7 @@ export async function startDialog(film, settings) {
   const box = dialog(t(film.kind === "still" ? "films.start_still" : "films.start_title"), field(t("films.output"), name, { help: t("films.output_help") }),
     check(t("films.overwrite"), overwrite, (value) => { overwrite = value; tell(); }),
     h("p", {}, t("films.start_note")),
-    h("details", {}, h("summary", {}, t("films.command")), h("div", { class: "stack" }, command,
-      button(t("health.copy"), async () => { await navigator.clipboard.writeText(command.textContent); toast(t("health.copied")); }, { kind: "small" }))),
+    h("details", {}, h("summary", {}, t("films.command")), h("div", { class: "stack" }, command, copyButton(() => command.textContent))),
     h("div", { class: "row" }, button(t("films.start"), async () => {
       const { item } = await api.post(`/api/films/${film.id}/start`, asked());
       box.close();

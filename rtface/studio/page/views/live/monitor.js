@@ -4,7 +4,7 @@ import { h, replace } from "../../lib/dom.js";
 import { graph } from "../../lib/graph.js";
 import { shortcuts } from "../../lib/keys.js";
 import { watchPreview } from "../../lib/preview.js";
-import { clock, number, percent, t, translated } from "../../lib/text.js";
+import { clock, number, percent, t, textOr, translated } from "../../lib/text.js";
 import { badge, button, check, note, slider } from "../../lib/ui.js";
 import { change, forget } from "../../lib/undo.js";
 import { wipe } from "../../lib/wipe.js";
@@ -16,7 +16,15 @@ const AROUND = 0.04, SETTLED_MS = 2000; // while the wipe rests, the pictures ar
 
 const LATENCY = [["p50", "--good", []], ["p95", "--warn", [6, 3]], ["p99", "--bad", [2, 3]]];
 
+const PAUSED = { "nobody watches": "live.paused_watches", "frames come too late": "live.paused_late", "computer too busy": "live.paused_busy" };
+
 const shortened = (address) => (address.startsWith("null:") ? t("live.nowhere") : /^([/\\]|[A-Za-z]:\\)/.test(address) && !address.startsWith("/dev/") ? address.split(/[\\/]/).pop() : address);
+
+/** An output that drops frames, such as "rtmp://…: 52 % dropped (network)", with what helps. */
+function dropping(alert) {
+  const [, name, share, cause] = /^(.*): (\d+) % dropped \((\w+)\)$/s.exec(alert) ?? [];
+  return cause ? t("live.dropping", { name: shortened(name), share, why: textOr(`live.dropping_${cause}`, cause) }) : alert;
+}
 
 /** Quality levels of the faces, such as "full, small key/2", in words. */
 const levels = (ladder) => (ladder || "full").split(", ").map((level) => level.split(" ").map((word) => {
@@ -92,8 +100,8 @@ export async function mountMonitor(root, run, { changed }) {
     if (!status) { replace(alerts, note(t("live.starting"))); return; }
     for (const name of Object.keys(values)) values[name] = status[name];
     draw();
-    const troubles = [...(status.paused ? [t("live.paused", { why: status.paused })] : []), ...status.alerts,
-      ...[status.source, ...status.sinks].filter((end) => end.state !== "live").map((end) => `${end.name}: ${end.detail ? end.detail.replace(`${end.name}: `, "") : end.state}`)]; // a detail may begin with the name
+    const troubles = [...(status.paused ? [t("live.paused", { why: PAUSED[status.paused] ? t(PAUSED[status.paused]) : status.paused })] : []), ...status.alerts.map(dropping),
+      ...[status.source, ...status.sinks].filter((end) => end.state !== "live").map((end) => `${end.name}: ${end.detail ? end.detail.replace(`${end.name}: `, "") : t(`live.state_${end.state}`)}`)]; // a detail may begin with the name
     seen.update(status.persons);
     replace(alerts, troubles.map((text) => note(text, "warn")), status.warnings.map((text) => note(text)));
     const { p50, p95, p99 } = status.latency_ms;
@@ -151,8 +159,8 @@ export async function mountMonitor(root, run, { changed }) {
     run.settings.also ? h("p", {}, badge(t("live.recording", { name: run.settings.also.split(/[\\/]/).pop() }), "bad")) : null);
   const numbers = h("section", { class: "card stack" }, h("h2", {}, t("live.figures")), figures,
     h("div", { class: "row live-legend" }, LATENCY.map(([name, colour]) => h("span", { class: `live-key ${name}` }, name)), h("span", { class: "quiet-text" }, "ms")), plot.element);
-  replace(root, h("div", { class: "head" }, title, ends), alerts, refusal, h("div", { class: "live-columns" },
-    player.element, h("div", { class: "stack live-side" }, controls, seen.element, drawn), numbers));
+  replace(root, h("div", { class: "head" }, title, ends), h("div", { class: "live-columns" },
+    player.element, h("div", { class: "stack live-side" }, controls, refusal, alerts, seen.element, drawn), numbers));
   const endKeys = shortcuts({
     " ": ["live.key_toggle", () => power.click()],
     "+": ["live.key_stronger", () => set("strength", Math.min(1, values.strength + 0.1))],

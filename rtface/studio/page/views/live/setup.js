@@ -3,15 +3,14 @@ import { api } from "../../lib/api.js";
 import { chooseFilm } from "../../lib/chooser.js";
 import { h, replace } from "../../lib/dom.js";
 import { t, translated } from "../../lib/text.js";
-import { button, confirm, field, note, select, slider, toast } from "../../lib/ui.js";
+import { button, confirm, engineChoices, field, note, select, slider, toast } from "../../lib/ui.js";
 import { overlayList, stages } from "./overlays.js";
 import { personChoice } from "./persons.js";
 
 const remembered = { source: "", output: "", settings: {} }; // while the page is open
-const ENGINES = { auto: "live.engine_auto", default: "films.engine_default", "rtface-s": "films.engine_light" };
 
 export async function mountSetup(root, run, { changed }) {
-  let [{ devices, overlays }, { presets }, { folders }, { defaults }] = await Promise.all(
+  let [{ devices, overlays }, { presets }, { folders }, choices] = await Promise.all(
     [api.get("/api/live/devices"), api.get("/api/live/presets"), api.get("/api/files"), api.get("/api/choices")]);
   const values = remembered;
   const error = h("div", { "aria-live": "polite" });
@@ -20,7 +19,7 @@ export async function mountSetup(root, run, { changed }) {
   const draw = () => replace(form,
     h("section", { class: "card stack" }, h("h2", {}, t("live.source")), source(devices, values, draw, again)),
     h("section", { class: "card stack" }, h("h2", {}, t("live.output")), output(devices, values, folders, draw)),
-    h("section", { class: "card stack" }, h("h2", {}, t("live.look")), look(values, defaults)),
+    h("section", { class: "card stack" }, h("h2", {}, t("live.look")), look(values, choices)),
     h("section", { class: "card stack live-wide" }, h("h2", {}, t("live.persons")), personChoice(values.settings)),
     h("section", { class: "card stack live-wide" }, h("h2", {}, t("live.overlays")), overlayList(overlays, values.settings.stages ??= {})));
 
@@ -80,17 +79,17 @@ function output(devices, values, folders, draw) {
     [["stream", t("live.stream")], ["film", t("live.file")]], values, "output", draw);
   const record = h("input", { type: "text", value: values.settings.also ?? "", spellcheck: "false", placeholder: `${folders[0]}/recording.mkv`,
     oninput: () => { values.settings.also = record.value; } });
-  return [control, cameras.length ? null : note([h("p", {}, t("live.no_virtual_camera")), h("a", { href: "#/health" }, t("live.no_virtual_camera_hint"))]),
+  return [control, cameras.length ? null : note([h("p", {}, t("live.no_virtual_camera")), h("a", { href: "#/health/virtual camera" }, t("live.no_virtual_camera_hint"))]),
     kind === "stream" ? typed(t("live.address"), values, "output", t("live.output_help")) : null,
     kind === "film" ? typed(t("live.path"), values, "output", t("live.file_help", { folder: folders[0] })) : null,
     field(t("live.record"), record, { help: t("live.record_help") })];
 }
 
 /** How faces look; what is not set here is as the settings have it. */
-function look(values, defaults) {
+function look(values, { engines, defaults }) {
   const settings = values.settings;
   const set = (name) => (value) => { settings[name] = value; };
-  return [select(t("films.engine"), Object.entries(ENGINES).map(([name, text]) => [name, t(text)]), settings.engine ?? defaults.engine, set("engine")),
+  return [select(t("films.engine"), [["auto", t("live.engine_auto")], ...engineChoices(engines)], settings.engine ?? defaults.engine, set("engine")),
     slider(t("films.strength"), settings.strength ?? defaults.strength, set("strength")),
     slider(t("live.light"), settings.light ?? defaults.light, set("light"), { help: t("live.light_help") }),
     slider(t("live.cpu_budget"), settings.cpu_budget ?? defaults.cpu_budget, set("cpu_budget"), { min: 0.05, help: t("live.cpu_budget_help") })];

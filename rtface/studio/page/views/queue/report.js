@@ -30,6 +30,7 @@ export function reportCard({ id, started_at: started, ended_at: ended }) {
       h("p", {}, t("queue.report_line", { faces: report.treatments.length, corrected: corrected.length, engines: Object.keys(report.engines ?? {}).join(", ") || "–" })),
       started && ended ? h("p", { class: "quiet-text" }, t("queue.report_time", { time: clock((new Date(ended) - new Date(started)) / 1000), version: report.rtface })) : null,
       persons.length ? h("ul", {}, persons) : null,
+      h("p", {}, h("a", { href: `/api/queue/${id}/report?download` }, t("queue.report_download"))),
       report.treatments.length ? h("div", { class: "table-scroll", tabindex: 0, role: "region", "aria-label": t("queue.report") }, h("table", {},
         h("thead", {}, h("tr", {}, ["track", "person", "from", "width"].map((key) => h("th", { scope: "col" }, t(`films.column_${key}`))),
           ["report_corrected", "report_strength", "report_invented"].map((key) => h("th", { scope: "col" }, t(`queue.${key}`))))),
