@@ -26,8 +26,9 @@ $(VENV)/.created:
 	done; \
 	echo "rtface needs Python 3.11 or newer and found none; install it, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1
 
-$(VENV)/.run: $(VENV)/.created pyproject.toml $(PIN)
-	PIP_CONSTRAINT=$(PIN) $(PY) -m pip install -q -e '.[demo]'
+OVERLAYS := plugins/rtface-overlays
+$(VENV)/.run: $(VENV)/.created pyproject.toml $(OVERLAYS)/pyproject.toml $(PIN)
+	PIP_CONSTRAINT=$(PIN) $(PY) -m pip install -q -e '.[demo]' -e $(OVERLAYS)
 	@touch $@
 
 PLUGINS := $(wildcard plugins/*/pyproject.toml)

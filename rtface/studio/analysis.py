@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import shutil
 import tempfile
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from rtface.studio.commands import json_of
 from rtface.studio.context import Studio
 from rtface.studio.film_settings import FilmSettings
 from rtface.studio.http import FAILED, answers_errors, in_thread, json_body
+from rtface.util.file_lock import try_lock
 from rtface.util.parse import is_person_number
 
 log = logging.getLogger("rtface")
@@ -27,6 +29,7 @@ log = logging.getLogger("rtface")
 AT_ONCE = 2
 """Processes of all films together; further ones wait."""
 _NONE = {"state": "none"}
+_FOLDER, _LOCK = "rtface-studio-", "lock"
 _FACE = 128
 """Side of a face on the page, pixels."""
 
@@ -87,12 +90,27 @@ class FilmTask:
         self._say(state)
 
 
+@contextmanager
+def _pictures() -> Generator[Path]:
+    """A temporary folder, deleted at the end; those that studios left which were killed are deleted before."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
+        with suppress(OSError):  # another user's, or it has no lock yet
+            with (left / _LOCK).open("r+b") as lock:
+                unused = try_lock(lock)
+            if unused:
+                shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=_FOLDER) as name, (Path(name) / _LOCK).open("a+b") as lock:
+        with suppress(OSError):  # a file system without locks
+            try_lock(lock)
+        yield Path(name)
+
+
 class FilmTasks:
     """The analysis and the contact sheet of each opened film; their pictures are deleted when the server ends."""
 
     def __init__(self, studio: Studio) -> None:
         self._studio, self._turn = studio, asyncio.Semaphore(AT_ONCE)
-        self._folder = Path(studio.closing.enter_context(tempfile.TemporaryDirectory(prefix="rtface-studio-")))
+        self._folder = studio.closing.enter_context(_pictures())
         self._tasks: dict[tuple[int, str], FilmTask] = {}
 
     def of(self, number: int, kind: str) -> FilmTask:

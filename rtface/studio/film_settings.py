@@ -30,7 +30,7 @@ _SHOT = ("start_s", "end_s", "on", *_SHOT_OPTIONS)
 _REPLACED = ("engine", "colour", "region")
 """What a person's settings replace; strengths are multiplied."""
 _PERSON = ("on", "strength", *_REPLACED)
-_MOST, _LATEST_S = 5000, 1e7
+_MOST, _LATEST_S = 1000, 1e7
 """Shots, and persons, at most; and the latest end of a shot, seconds."""
 
 
@@ -64,7 +64,7 @@ class FilmSettings:
             raise UsageError(f"{sorted(unknown)[0][:40]} is no setting of the page, which sets {', '.join(OPTIONS)}")
         Options.of(run)
         if not isinstance(shots, list) or len(cast(list[Any], shots)) > _MOST or len(persons) > _MOST:
-            raise UsageError("shots must be a list, and shots and persons not more than 5,000")
+            raise UsageError("shots must be a list, and shots and persons not more than 1,000 each")
         rows = sorted((_row(_table(row, "a shot")) for row in cast(list[Any], shots)), key=lambda row: row["start_s"])
         for before, after in pairwise(rows):
             if after["start_s"] < before["end_s"]:

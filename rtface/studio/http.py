@@ -18,8 +18,8 @@ from rtface.errors import InputMissing, OutputError, RtfaceError, UsageError
 log = logging.getLogger("rtface")
 
 FAILED = "rtface could not answer; its log says why"
-BODY_BYTES = 64 * 1024
-"""Of a JSON body; uploads have another limit."""
+BODY_BYTES = 256 * 1024
+"""Of a JSON body, which the most shots and persons of a film fit into; uploads have another limit."""
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +15,10 @@ from urllib.parse import quote
 import pytest
 
 from rtface.jobs.queue.api import Queue
+from rtface.studio.analysis import FilmTasks
 from rtface.studio.catalogue import catalogue
+from rtface.studio.context import Studio
+from rtface.studio.folders import AllowedFolders
 from tests.studio.conftest import RunningStudio
 from tests.studio.films import make_film, newest
 from tests.studio.test_access import ask
@@ -169,6 +173,19 @@ def test_analysis_has_faces_and_can_be_stopped(studio: RunningStudio) -> None:
     post(studio, f"{newest(studio)}/analysis")
     post(studio, f"{newest(studio)}/analysis", action="stop")
     assert until(studio, f"{newest(studio)}/analysis")["state"] == "stopped"
+
+
+def test_pictures_that_a_killed_studio_left_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (left := tmp_path / "rtface-studio-left").mkdir()
+    for name in ("lock", "P1.png"):
+        (left / name).touch()
+    first, second = (Studio(AllowedFolders([tmp_path]), tmp_path) for _ in range(2))
+    folders = [FilmTasks(studio).folder(1).parent for studio in (first, second)]
+    assert not left.exists() and sorted(tmp_path.iterdir()) == sorted(folders)
+    first.closing.close()
+    second.closing.close()
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.slow

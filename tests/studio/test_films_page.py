@@ -11,6 +11,7 @@ import pytest
 from rtface.jobs.queue.api import Queue
 from tests.studio.conftest import RunningStudio
 from tests.studio.films import make_film, newest
+from tests.studio.test_access import ask
 
 pytest.importorskip("skimage")
 
@@ -126,6 +127,19 @@ def test_arrow_keys_jump_from_shot_to_shot(page: Any, studio: RunningStudio) -> 
     area = page.locator(".timeline-area").bounding_box()
     page.mouse.click(area["x"] + area["width"] / 2, area["y"] + 5)
     assert float(position.input_value()) == pytest.approx(0.6, abs=0.06)
+
+
+def test_a_film_with_a_thousand_shots_is_shown(page: Any, studio: RunningStudio) -> None:
+    open_film(page, studio)
+    own = {"on": True, "strength": 0.25, "engine": "rtface-s", "colour": "restore", "region": "head"}
+    shots = [{"start_s": round(k * 0.123456, 6), "end_s": round((k + 1) * 0.123456, 6), **own} for k in range(1000)]
+    number = newest(studio)
+    assert ask(studio, "PUT", f"{number}/settings", json.dumps({"shots": shots}).encode())[0] == 200
+    page.reload()
+    page.evaluate(f"location.hash = '#/films/{number.rpartition('/')[2]}'")
+    page.locator(".wipe[data-time]").wait_for()
+    body = json.dumps({"output": str(studio.folder / "out.mp4"), "settings": {"shots": shots}}).encode()
+    assert ask(studio, "POST", f"{number}/command", body)[0] == 200
 
 
 def test_an_engine_shows_before_and_after_of_the_film(page: Any, studio: RunningStudio) -> None:

@@ -12,6 +12,7 @@ import { startDialog } from "./start.js";
 import { timeline } from "./timeline.js";
 
 const memory = new Map(); // time and layer of each film while the page is open
+const NEAR_S = 0.1; // the shown frame may lie beside the time that was asked for
 let sending = Promise.resolve(); // settings that are on their way to the server
 
 export async function mountFilm(root, id) {
@@ -45,7 +46,8 @@ export async function mountFilm(root, id) {
     if (asking) { wanted = true; return; }
     asking = new AbortController();
     const side = Math.min(2160, Math.ceil(Math.max(player.element.clientWidth * devicePixelRatio, player.factor ? Math.max(film.width, film.height) : 640)));
-    const query = new URLSearchParams({ time: kept.time, side, settings: JSON.stringify(changed(kept.settings)) });
+    const shots = kept.settings.shots.filter((one) => one.start_s <= kept.time + NEAR_S && one.end_s >= kept.time - NEAR_S); // an address has no room for all
+    const query = new URLSearchParams({ time: kept.time, side, settings: JSON.stringify(changed({ ...kept.settings, shots })) });
     info.textContent = t("films.rendering");
     try {
       const began = performance.now();

@@ -52,7 +52,7 @@ export async function mountMonitor(root, run, { changed }) {
     replace(refusal);
     player.element.dataset.pairs = ++pairs;
   }
-  const refusal = h("div", { role: "status" });
+  const refusal = h("div", { class: "stack", role: "status" });
   let watching = null, sharp = false, range = [], settling = 0;
   function watch(from, to) {
     range = [from, to];

@@ -2,10 +2,11 @@
 import { chooseFile } from "../../lib/chooser.js";
 import { h, replace } from "../../lib/dom.js";
 import { t, textOr } from "../../lib/text.js";
-import { button, check, emptyState, field } from "../../lib/ui.js";
+import { button, check, copyButton, emptyState, field } from "../../lib/ui.js";
 
 const FIRST = { label: { text: "AI-enhanced" }, tag: { name: "Anna" }, "lower-third": { title: "Anna" } };
 const SHOWN = 3; // options that are seen at once; the others follow under "More options"
+const INSTALL = "python -m pip install ./plugins/rtface-overlays";
 const FONTS = /\.(ttf|otf)$/i, ANY = /./;
 
 /**
@@ -13,7 +14,7 @@ const FONTS = /\.(ttf|otf)$/i, ANY = /./;
  * called after each change; those of one option have one group.
  */
 export function overlayList(overlays, chosen, done = () => {}) {
-  if (!overlays.length) return emptyState(t("live.no_overlays"), t("live.no_overlays_hint"));
+  if (!overlays.length) return emptyState(t("live.no_overlays"), t("live.no_overlays_hint"), h("code", {}, INSTALL), copyButton(() => INSTALL));
   return h("ul", { class: "live-overlays" }, overlays.map((overlay) => {
     const one = chosen[overlay.name] ??= { on: false, values: { ...FIRST[overlay.name] } };
     one.values ??= {};

@@ -50,6 +50,7 @@ function choice(label, offered, kinds, values, key, draw) {
   const known = offered.map(([address]) => address);
   const kind = known.includes(values[key]) ? values[key] : values[`${key}Kind`] ?? offered[0]?.[0] ?? kinds[0][0];
   if (!values[key] && known.includes(kind)) values[key] = kind;
+  values[`${key}Kind`] = kind;
   return [select(label, [...offered, ...kinds], kind, (now) => {
     values[`${key}Kind`] = now;
     values[key] = known.includes(now) ? now : "";
@@ -82,6 +83,7 @@ function output(devices, values, folders, draw) {
   return [control, cameras.length ? null : note([h("p", {}, t("live.no_virtual_camera")), h("a", { href: "#/health/virtual camera" }, t("live.no_virtual_camera_hint"))]),
     kind === "stream" ? typed(t("live.address"), values, "output", t("live.output_help")) : null,
     kind === "film" ? typed(t("live.path"), values, "output", t("live.file_help", { folder: folders[0] })) : null,
+    kind === "film" && values.sourceKind === "film" ? note([h("p", {}, t("live.not_live")), h("a", { href: "#/films" }, t("queue.choose"))], "warn") : null,
     field(t("live.record"), record, { help: t("live.record_help") })];
 }
 
