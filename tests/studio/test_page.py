@@ -104,11 +104,14 @@ def test_language_is_switched_at_once(page: Any) -> None:
 def test_language_and_theme_are_chosen_on_a_phone(page: Any) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     page.get_by_role("link", name="Settings").click()
+    page.get_by_text("strength", exact=True).wait_for()
     page.get_by_role("main").get_by_label("Theme").select_option("dark")
     page.get_by_role("main").get_by_label("Language").select_option("de")
     page.get_by_role("heading", name="Einstellungen").wait_for()
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.get_by_role("link", name="Zustand").click()
+    page.get_by_text("✓ gut").first.wait_for(timeout=30_000)
 
 
 def test_lost_server_is_said(page: Any, studio: Any) -> None:

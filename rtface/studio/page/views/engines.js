@@ -86,7 +86,8 @@ function addDialog(offers, draw) {
       h("dt", {}, t("engines.licence")), h("dd", {}, `${chosen.licence_code} · ${t("engines.weights")} ${chosen.licence_weights}`),
       h("dt", {}, t("engines.commercial")), h("dd", {}, t(chosen.commercial_use ? "engines.allowed" : "engines.forbidden")),
       h("dt", {}, t("engines.data")), h("dd", {}, chosen.data),
-      h("dt", {}, t("engines.file")), h("dd", {}, `${chosen.file}${chosen.bytes ? ` (${bytes(chosen.bytes)})` : ""}`)),
+      h("dt", {}, t("engines.file")), h("dd", {}, `${chosen.file}${chosen.bytes ? ` (${bytes(chosen.bytes)})` : ""}`),
+      h("dt", {}, t("engines.address")), h("dd", {}, chosen.url)),
     chosen.refused ? note(chosen.refused, "warn") : null, h("div", { class: "terms", tabindex: 0, role: "region", "aria-label": t("engines.terms") }, chosen.terms)] : null);
   };
   const box = dialog(t("engines.add_title"),

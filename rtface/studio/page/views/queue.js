@@ -2,10 +2,10 @@
 import { api } from "../lib/api.js";
 import { h, replace } from "../lib/dom.js";
 import { on } from "../lib/events.js";
-import { clock, number, percent, t, translated } from "../lib/text.js";
+import { clock, number, percent, t } from "../lib/text.js";
 import { badge, button, emptyState, note } from "../lib/ui.js";
 import { mountResult } from "./queue/result.js";
-import { verbs } from "./queue/verbs.js";
+import { saying, verbs } from "./queue/verbs.js";
 
 const KINDS = { running: "accent", done: "good", failed: "bad", interrupted: "warn", paused: "warn" };
 
@@ -46,7 +46,7 @@ function card(item, items, draw) {
     ["running", "paused", "interrupted"].includes(item.state) ? [
       h("progress", { max: 1, value: share, "aria-label": t("queue.progress") }),
       h("p", { class: "number quiet-text" }, `${percent(share)}${left}${fps}`)] : null,
-    item.state === "paused" ? h("p", { class: "quiet-text" }, t("queue.paused_hint")) : item.message ? h("p", { class: item.state === "failed" ? "queue-message bad" : "queue-message" }, translated(item.message)) : null,
+    saying(item) ? h("p", { class: item.state === "failed" ? "queue-message bad" : "queue-message" }, saying(item)) : null,
     h("div", { class: "row" },
       item.state === "done" ? h("a", { class: "button small primary", href: `#/queue/${item.id}` }, t("queue.show")) : null,
       verbs(item, draw),

@@ -33,8 +33,8 @@ export async function mount(root) {
     count.textContent = t("settings.count", { count: rows.length });
     replace(body, rows.map((one) => h("tr", {},
       h("td", {}, h("strong", {}, one.name), h("div", { class: "quiet-text" }, help(one))),
-      h("td", { class: "settings-value" }, h("code", {}, one.value)), h("td", { class: "settings-value" }, h("code", {}, one.default)),
-      h("td", {}, one.source === "default" ? h("span", { class: "quiet-text" }, t("settings.from_default")) : badge(inFile(one) ? t("settings.from_file") : one.source, "accent")),
+      h("td", { class: "settings-value", "data-label": t("settings.value") }, h("code", {}, one.value)), h("td", { class: "settings-value", "data-label": t("settings.default") }, h("code", {}, one.default)),
+      h("td", { "data-label": t("settings.source") }, one.source === "default" ? h("span", { class: "quiet-text" }, t("settings.from_default")) : badge(inFile(one) ? t("settings.from_file") : one.source, "accent")),
       h("td", {}, one.locked ? badge(t("settings.locked", { name: one.locked.split(/[\\/]/).pop() }), "warn") :
         one.changeable && found.file ? button(t("settings.change"), () => edit(one), { kind: "small", "aria-label": t("settings.change_name", { name: one.name }) }) : h("span", { class: "quiet-text" }, t("settings.each_run"))))));
   }

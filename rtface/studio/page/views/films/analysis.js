@@ -72,10 +72,10 @@ function found(result, seek, pictures) {
     h("p", {}, t("films.found", { persons: persons.length, tracks: tracks.length })),
     persons.length ? faces(persons, seek, pictures) : null,
     h("div", { class: "table-scroll", tabindex: 0, role: "region", "aria-label": t("films.analysis") }, h("table", {},
-      h("thead", {}, h("tr", {}, ["track", "person", "from", "width", "problems", "plan"].map((key) => h("th", { scope: "col" }, t(`films.column_${key}`))))),
-      h("tbody", {}, tracks.map(([number, track]) => h("tr", {}, h("td", { class: "number" }, number),
+      h("thead", {}, h("tr", {}, ["track", "person", "from", "width", "problems", "plan"].map((key) => h("th", { scope: "col", class: ["track", "width"].includes(key) ? "wide-only" : null }, t(`films.column_${key}`))))),
+      h("tbody", {}, tracks.map(([number, track]) => h("tr", {}, h("td", { class: "number wide-only" }, number),
         h("td", {}, persons.find(([, person]) => person.tracks.includes(Number(number)))?.[0] ?? t("films.unknown")),
-        h("td", {}, jump(track.first_s ?? 0)), h("td", { class: "number" }, `${Math.round(track.mean_width_px ?? 0)} px`),
+        h("td", {}, jump(track.first_s ?? 0)), h("td", { class: "number wide-only" }, `${Math.round(track.mean_width_px ?? 0)} px`),
         h("td", {}, problems(track.analysis ?? {})),
         h("td", {}, track.on ? badge(`${percent(track.strength)}`, "accent") : [badge(t("films.left_alone")), h("div", { class: "quiet-text" }, reason(track))])))))),
   ];

@@ -19,6 +19,21 @@ function personsOf(tracks) {
     sum.measured ? ` ${t("queue.report_share", { share: percent(sum.invented / sum.measured, 1) })}` : null));
 }
 
+const COLUMNS = [ // text, class, and what a track has there; a column in which none has anything is left out
+  ["films.column_track", "number wide-only", (one) => one.id], ["films.column_person", "", (one) => one.person || null],
+  ["films.column_from", "number", (one) => `${clock(one.first_s, true)} – ${clock(one.last_s, true)}`],
+  ["films.column_width", "number wide-only", (one) => `${Math.round(one.mean_width_px)} px`],
+  ["queue.report_corrected", "number", (one) => t("queue.report_frames", { some: number(one.frames_corrected), all: number(one.frames) })],
+  ["queue.report_strength", "", (one) => (one.frames_corrected ? badge(percent(one.strength), "accent") : badge(t("films.left_alone")))],
+  ["queue.report_invented", "number", (one) => (one.invented === null ? null : percent(one.invented, 1))]];
+
+function tracksTable(tracks) {
+  const columns = COLUMNS.filter(([, , cell]) => tracks.some((one) => cell(one) !== null));
+  return h("div", { class: "table-scroll", tabindex: 0, role: "region", "aria-label": t("queue.report") }, h("table", {},
+    h("thead", {}, h("tr", {}, columns.map(([text, kind]) => h("th", { scope: "col", class: kind.replace("number", "") }, t(text))))),
+    h("tbody", {}, tracks.map((one) => h("tr", {}, columns.map(([, kind, cell]) => h("td", { class: kind }, cell(one) ?? "–")))))));
+}
+
 /** The card with the report of an item of the queue; hidden where its run wrote none. */
 export function reportCard({ id, started_at: started, ended_at: ended }) {
   const root = h("section", { class: "card stack", hidden: true, "aria-label": t("queue.report") });
@@ -31,14 +46,7 @@ export function reportCard({ id, started_at: started, ended_at: ended }) {
       started && ended ? h("p", { class: "quiet-text" }, t("queue.report_time", { time: clock((new Date(ended) - new Date(started)) / 1000), version: report.rtface })) : null,
       persons.length ? h("ul", {}, persons) : null,
       h("p", {}, h("a", { href: `/api/queue/${id}/report?download` }, t("queue.report_download"))),
-      report.treatments.length ? h("div", { class: "table-scroll", tabindex: 0, role: "region", "aria-label": t("queue.report") }, h("table", {},
-        h("thead", {}, h("tr", {}, ["track", "person", "from", "width"].map((key) => h("th", { scope: "col" }, t(`films.column_${key}`))),
-          ["report_corrected", "report_strength", "report_invented"].map((key) => h("th", { scope: "col" }, t(`queue.${key}`))))),
-        h("tbody", {}, report.treatments.map((one) => h("tr", {}, h("td", { class: "number" }, one.id), h("td", {}, one.person || "–"),
-          h("td", { class: "number" }, `${clock(one.first_s, true)} – ${clock(one.last_s, true)}`), h("td", { class: "number" }, `${Math.round(one.mean_width_px)} px`),
-          h("td", { class: "number" }, t("queue.report_frames", { some: number(one.frames_corrected), all: number(one.frames) })),
-          h("td", {}, one.frames_corrected ? badge(percent(one.strength), "accent") : badge(t("films.left_alone"))),
-          h("td", { class: "number" }, one.invented === null ? "–" : percent(one.invented, 1))))))) : null);
+      report.treatments.length ? tracksTable(report.treatments) : null);
   }, () => {});
   return root;
 }

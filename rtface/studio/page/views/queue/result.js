@@ -3,11 +3,11 @@ import { api } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 import { on } from "../../lib/events.js";
 import { shortcuts } from "../../lib/keys.js";
-import { clock, percent, t, translated } from "../../lib/text.js";
+import { clock, percent, t } from "../../lib/text.js";
 import { button, note, showError } from "../../lib/ui.js";
 import { reportCard, verifyCard } from "./report.js";
 import { stepper } from "./stepper.js";
-import { verbs } from "./verbs.js";
+import { saying, verbs } from "./verbs.js";
 
 const DRIFT_S = 0.02; // more than this apart, the source is set to the result's time
 
@@ -20,7 +20,7 @@ function waitForEnd(root, head, item) {
   async function draw({ items }) {
     const now = items.find((one) => one.id === item.id);
     if (!now) return; // this news is older than the item
-    state.textContent = [t(`queue.state_${now.state}`), now.share !== null && percent(now.share), now.left_s !== null && t("queue.left", { time: clock(now.left_s) }), translated(now.message)].filter(Boolean).join(" · ");
+    state.textContent = [t(`queue.state_${now.state}`), now.share !== null && percent(now.share), now.left_s !== null && t("queue.left", { time: clock(now.left_s) }), saying(now)].filter(Boolean).join(" · ");
     bar.value = now.share ?? 0;
     if (now.state !== offered) replace(doing, verbs(now, (queue) => { if (queue.items.some((one) => one.id === item.id)) draw(queue); else location.hash = "#/queue"; }));
     offered = now.state;

@@ -1,12 +1,15 @@
-// What can be done with an item of the queue, as buttons.
+// What an item of the queue says, and what can be done with it.
 import { api } from "../../lib/api.js";
-import { t } from "../../lib/text.js";
+import { t, translated } from "../../lib/text.js";
 import { button, confirm } from "../../lib/ui.js";
 
 const VERBS = {
   waiting: ["pause", "cancel"], running: ["pause", "cancel"], interrupted: ["cancel"], paused: ["resume", "cancel"],
   done: ["remove"], failed: ["retry", "remove"], cancelled: ["retry", "remove"],
 };
+
+/** What an item says of its end; "" for nothing. What only the command line can go on with is left out. */
+export const saying = ({ state, message }) => (state === "paused" ? t("queue.paused_hint") : translated(message.replace(/; go on with --start \S+$/, "")));
 
 /** The buttons of an item in its state; `changed(queue)` gets the queue after each. */
 export const verbs = (item, changed) => VERBS[item.state].map((verb) => button(t(`queue.${verb}`), async () => {
