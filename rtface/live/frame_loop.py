@@ -46,7 +46,7 @@ class FrameLoop:
         enhance: the enhancement step, without look-ahead.
         filters: brightening, stages and preview.
         present: takes a finished frame, without waiting.
-        wanted: False while no output has a viewer; frames then pass uncorrected.
+        wanted: False while the frames have no viewer; they then pass uncorrected.
         ceiling: seconds after capture from which a frame waits for no engine; from three times as many it passes
             uncorrected.
         period: seconds from one frame to the next.

@@ -39,7 +39,7 @@ class OutputScheduler:
         delay: seconds from capture to output, held constant; None writes as soon as possible.
         buffered: seconds of the delay that frames have spent in the source's jitter buffer, before `captured_at`.
         lost: whether the source is away; the slate is shown only then.
-        wanted: False while no output has a viewer: the last frame is then written again every `REST_S` seconds only,
+        wanted: False while the frames have no viewer: the last frame is then written again every `REST_S` seconds only,
             and at once when one comes.
         slate: image that replaces a lost source.
         stats: receives latency (captured → handed to the sinks), and counts of frames out and dropped.

@@ -231,12 +231,12 @@ class LiveSession:
         return levels if set(levels.split(", ")) - {"", "full"} else ""
 
     def _wanted(self) -> bool:
-        """Whether an output has a viewer, as far as that is known."""
-        return any(sink.wanted for sink in self.ends.sinks)
+        """Whether an output, as far as that is known, or the preview has a viewer."""
+        return self.filters.preview.watched or any(sink.wanted for sink in self.ends.sinks)
 
     def follow_viewers(self) -> None:
         """Lets the source rest while neither an output nor the preview has a viewer."""
-        resting = not (self._wanted() or self.filters.preview.wanted or self.filters.needs_faces)
+        resting = not (self._wanted() or self.filters.needs_faces)
         if resting != self._resting:
             self._resting = resting
             self.ends.source.rest(resting)

@@ -6,13 +6,13 @@ import socket
 import threading
 import time
 from fractions import Fraction
-from types import SimpleNamespace
 
 import av
 import cv2
 import numpy as np
 import pytest
 
+from rtface.concurrency.threads import call_in_thread
 from rtface.errors import InputError, InputMissing, Interrupted, OutputError, UsageError
 from rtface.frame import Color, Display, Frame
 from rtface.live.protocols import TIME_BASE, SoundFormat, SoundPacket, VideoFormat
@@ -201,10 +201,32 @@ def test_nothing_is_worked_on_while_nobody_looks():
             run.source.give(portrait(number))
             sink.wait_for(number + 1)
         assert run.stats.stages.get("track") is None
+        assert run.live.status.paused
         sink.wanted = True
         run.source.give(portrait(3))
         sink.wait_for(4)
         assert run.stats.stages["track"].count == 1
+
+
+def test_who_looks_at_the_preview_sees_enhanced_frames():
+    sink = FakeSink()
+    sink.wanted = False
+    with Run(Options(device="cpu"), FakeSource(PORTRAIT), [sink]) as run:
+        pairs = run.live.filters.preview.watch()
+        first = call_in_thread("viewer", next, pairs)
+        for number in range(20):
+            run.source.give(portrait(number))
+            sink.wait_for(number + 1)
+            if first.done():
+                break
+        assert first.result(5).jpeg
+        assert run.stats.stages["composite"].count
+        assert run.live.status.paused == ""
+        run.live.follow_viewers()
+        assert run.source.rests == []
+        pairs.close()
+        run.live.follow_viewers()
+        assert run.source.rests == [True]
 
 
 def test_a_port_in_use_is_said_before_anything_is_opened(monkeypatch):
@@ -227,7 +249,7 @@ def test_the_source_rests_while_nobody_looks():
         run.sinks[0].wanted = False
         run.live.follow_viewers()
         assert run.source.rests == [True]
-        run.live.filters.preview = SimpleNamespace(wanted=True, show=lambda *_: None, close=lambda: None)
+        run.sinks[0].wanted = True
         run.live.follow_viewers()
         assert run.source.rests == [True, False]
 

@@ -70,9 +70,14 @@ class Preview:
         self._thread: threading.Thread | None = None
 
     @property
+    def watched(self) -> bool:
+        """Whether there are viewers."""
+        return bool(self._wipes)
+
+    @property
     def wanted(self) -> bool:
         """Whether there are viewers, and it is time for another frame."""
-        return bool(self._wipes) and self._clock() >= self._due
+        return self.watched and self._clock() >= self._due
 
     def show(self, before: Frame, after: Frame) -> None:
         """Takes an untouched and a finished frame, whose samples must not change any more."""

@@ -142,7 +142,7 @@ class LiveStatus:
         controls: their values.
         source, sinks: each with the name that messages and metrics know it by, as ``camera:0``.
         ladder: gives in a few words how faces are done now, "" where nothing is left out.
-        unwatched: whether no output has a viewer, so that faces are not enhanced.
+        unwatched: whether neither an output nor the preview has a viewer, so that faces are not enhanced.
         guarded: gives the number of faces whose correction the identity guard weakens now.
         persons: gives the persons in view (`PersonsInView.listed`).
         processor: the processor time of the run; None leaves it out.
