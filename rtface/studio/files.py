@@ -14,8 +14,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from rtface.errors import InputError, OutputError, UsageError
+from rtface.errors import InputError, OutputError, RtfaceError, UsageError
 from rtface.studio.context import Studio
+from rtface.studio.films import film_facts
 from rtface.studio.http import answers_errors, in_thread
 from rtface.util.files import NEW
 
@@ -28,7 +29,7 @@ _NAME_BYTES = 200
 
 
 def routes(studio: Studio) -> list[BaseRoute]:
-    """``GET /api/files``, ``PUT /api/files/upload``."""
+    """``GET /api/files``, ``PUT /api/files/upload``; of an upload that is no film and no still nothing stays."""
     async def files(request: Request) -> Response:
         name = request.query_params.get("folder")
         if name is None:
@@ -44,6 +45,11 @@ def routes(studio: Studio) -> list[BaseRoute]:
         if not (length.isascii() and length.isdigit() and len(length) < 15):
             raise UsageError("an upload needs its size (Content-Length)")
         path = await _receive(request, studio.uploads, request.query_params.get("name", ""), int(length))
+        try:
+            await in_thread(film_facts, path)
+        except RtfaceError:
+            await in_thread(path.unlink, True)  # its sender has it still
+            raise
         return JSONResponse({"path": str(path)})
 
     return [Route("/api/files", answers_errors(files)),

@@ -88,7 +88,7 @@ class Films:
             raise UsageError(f"{path.name} is a device or a pipe; choose a film or a still")
         if (film := self._opened(path)) is not None:
             return film
-        stamp, facts, settings = _stamp(path), _facts(path), SettingsFolder(path)
+        stamp, facts, settings = _stamp(path), film_facts(path), SettingsFolder(path)
         with self._lock:  # another page may have opened it meanwhile
             if (film := self._opened(path)) is None:
                 film = Film(next(self._numbers), path, stamp, facts, settings)
@@ -256,7 +256,8 @@ def output_of(path: Path) -> Path:
     raise UsageError(f"{path.parent} holds a thousand enhanced versions of {path.name}; choose a name yourself")
 
 
-def _facts(path: Path) -> dict[str, Any]:
+def film_facts(path: Path) -> dict[str, Any]:
+    """What the page shows of a film or still; InputError where it is neither."""
     if is_image(path):
         image = read_image(path).frame
         width, height = display_size(image.image.width, image.image.height, image.display)

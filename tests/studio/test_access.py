@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
@@ -18,6 +20,8 @@ from rtface.errors import UsageError
 from rtface.studio.access import AccessControl, kept_token
 from rtface.studio.password import PasswordLogin
 from tests.studio.conftest import RunningStudio
+
+PICTURE = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
 
 
 def ask(studio: RunningStudio, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
@@ -113,19 +117,25 @@ def test_links_out_of_a_folder_are_not_listed(studio: RunningStudio) -> None:
 
 def test_upload_lands_in_its_folder_under_a_free_name(studio: RunningStudio) -> None:
     for _ in range(2):
-        status, _ = ask(studio, "PUT", "/api/files/upload?name=..%2F..%2Fa%20film.mp4", b"film")
+        status, _ = ask(studio, "PUT", "/api/files/upload?name=..%2F..%2Fa%20film.png", PICTURE)
         assert status == 200
-    assert sorted(path.name for path in studio.studio.uploads.iterdir()) == ["a film (2).mp4", "a film.mp4"]
+    assert sorted(path.name for path in studio.studio.uploads.iterdir()) == ["a film (2).png", "a film.png"]
 
 
 def test_upload_with_a_long_name_keeps_its_suffix(studio: RunningStudio) -> None:
     for _ in range(2):
-        status, found = ask(studio, "PUT", f"/api/files/upload?name={'%E7%89%87' * 200}.mp4", b"film")
-        assert status == 200 and found["path"].endswith(".mp4")
+        status, found = ask(studio, "PUT", f"/api/files/upload?name={'%E7%89%87' * 200}.png", PICTURE)
+        assert status == 200 and found["path"].endswith(".png")
     studio.studio.uploads.rename(studio.studio.uploads.with_name("moved"))
     studio.studio.uploads.write_text("no folder")
     status, found = ask(studio, "PUT", "/api/files/upload?name=film.mp4", b"film")
     assert status == 507 and "uploads" in found["error"]
+
+
+def test_of_an_upload_that_is_no_film_nothing_stays(studio: RunningStudio) -> None:
+    status, found = ask(studio, "PUT", "/api/files/upload?name=film.mp4", b"no film")
+    assert status == 422 and "is neither a film nor an image" in found["error"]
+    assert not list(studio.studio.uploads.iterdir())
 
 
 def test_upload_that_is_cut_short_leaves_nothing(studio: RunningStudio) -> None:
