@@ -61,7 +61,7 @@ def studio(
     server = StudioServer(Studio(AllowedFolders([*(folder or usual_folders()), uploads]), uploads), host=host,
                           port=port, remote=remote, token=kept_token(token_file()) if keep_address else "")
     typer.echo(server.address)  # with its secret, which the console's own functions remove
-    where = "of this machine" if remote is None else f"of any machine that reaches {host}, and log in"
+    where = "of this machine" if remote is None else "of any machine that reaches this one, and log in"
     console.say(f"studio: open this address in a browser {where}; Ctrl-C ends it; jobs continue")
 
     def started() -> None:

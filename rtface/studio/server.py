@@ -42,6 +42,7 @@ from rtface.studio.password import PasswordLogin
 log = logging.getLogger("rtface")
 
 PORT = 8790
+EVERYWHERE = frozenset({"0.0.0.0", "::"})
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 _AREAS = (
@@ -241,8 +242,10 @@ class StudioServer:
 
     @property
     def address(self) -> str:
-        """URL of the page; with the token, where there is no password."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        """URL of the page, by the machine's name where all its addresses are listened at; with the token, where there
+        is no password."""
+        name = socket.gethostname() if self.host in EVERYWHERE else self.host
+        host = f"[{name}]" if ":" in name else name
         return f"https://{host}:{self.port}/" if self._studio.remote else f"http://{host}:{self.port}/?token={self.token}"
 
     def run(self, stop: threading.Event, started: Callable[[], None] = lambda: None) -> None:

@@ -67,7 +67,7 @@ def ask(server: StudioServer, method: str, path: str, body: str | None = None, *
 
 
 def test_a_password_opens_a_session_until_it_is_ended(server: StudioServer) -> None:
-    assert server.address == f"https://0.0.0.0:{server.port}/"
+    assert server.address == f"https://{socket.gethostname()}:{server.port}/"
     status, headers, _ = ask(server, "GET", "/")
     assert status == 303 and headers["location"] == "/login"
     status, headers, page = ask(server, "GET", "/login")
