@@ -183,7 +183,8 @@ class TrackState:
         invented, by_second = invented_shares({round(second - origin, 3): sums
                                                for second, sums in self.invented.items()})
         return TrackReport(
-            id=self.id, first_s=round(self.first_s - origin, 3), last_s=round(self.last_s - origin, 3),
+            id=self.id, first_s=round(self.first_s - origin, 3) + 0.0,  # no -0.0
+            last_s=round(self.last_s - origin, 3),
             frames=self.frames,
             mean_width_px=round(self.width_sum / max(self.frames, 1), 1),
             analysis={name: round(value, 3) for name, value in self.analyzer.analysis.scores().items()},

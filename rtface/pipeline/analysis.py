@@ -83,8 +83,9 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
                                  keep_faces=_FACES if found and found.keep_faces else None)
         if recognise is not None:
             tracks.person_of = recognise.label_of
+        origin = float(source.info.clock_start) if source is not None else 0.0
         if found is not None:
-            found.tracks = tracks.reports
+            found.tracks = lambda: tracks.reports(origin)
             found.faces = recognise.faces if recognise is not None else dict
 
         def examined(frame: Frame) -> list[Undecided]:
@@ -114,4 +115,4 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
                                   len(item.faces)))
         if stop.is_set():
             raise Interrupted
-        return tracks.reports()
+        return tracks.reports(origin)

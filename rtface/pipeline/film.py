@@ -265,7 +265,7 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
         finally:
             report.frames_out = run.frames
             report.decoder = source.info.decoder
-            report.tracks = parts.enhance.tracks.reports()
+            report.tracks = parts.enhance.tracks.reports(float(source.info.clock_start))
             report.fps = round(run.frames / run.writing_s, 2) if run.writing_s else 0.0
             report.first_frame_s = (round(run.first_frame_s, 3) if run.first_frame_s is not None
                                     else None)

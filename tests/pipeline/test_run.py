@@ -196,11 +196,13 @@ def test_a_folder_as_a_film(tmp_path: Path) -> None:
         assert container.streams.video[0].average_rate == 10
 
 
-def test_analyze_names_the_same_tracks_as_a_run(tmp_path: Path) -> None:
-    source = film(tmp_path / "in.mkv", frames=8)
+@pytest.mark.parametrize("name", ["in.mkv", "in.ts"])  # the clock of a transport stream begins at 1.4 s
+def test_analyze_names_the_same_tracks_as_a_run(tmp_path: Path, name: str) -> None:
+    source = film(tmp_path / name, frames=8, codec="ffv1" if name == "in.mkv" else "libx264")
     found = analyze_file(source, Options())
     ran = rtface.run(source, tmp_path / "out.mkv").tracks
     assert [(t.id, t.first_s, t.last_s) for t in found] == [(t.id, t.first_s, t.last_s) for t in ran]
+    assert (str(found[0].first_s), found[0].last_s) == ("0.0", 0.28)
     assert found[0].analysis == ran[0].analysis
     assert found[0].treatment["on"] is True
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import av
 import pytest
 
 from rtface.jobs.queue.api import Queue
@@ -161,6 +163,25 @@ def test_an_item_is_paused_and_removed_on_its_page(page: Any, studio: RunningStu
     page.get_by_role("button", name="Cancel").click()
     page.get_by_role("button", name="Remove from the list").click()
     page.get_by_text("Nothing is in the queue").wait_for()
+
+
+def test_a_recording_without_its_length_is_seen_to_its_end(page: Any, studio: RunningStudio) -> None:
+    whole = make_film(studio.folder.parent / "whole.mkv")
+    with av.open(str(whole)) as source, (studio.folder / "film.mkv").open("wb", buffering=0) as file, \
+            av.open(SimpleNamespace(write=file.write), "w", format="matroska") as cut:  # it cannot go back to write it
+        stream = cut.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                cut.mux(packet)
+    page.get_by_role("button", name="Choose a film").click()
+    page.locator("dialog .chooser-row", has_text="film.mkv").click()
+    page.get_by_text("0:00.0 / 0:01.2").wait_for(timeout=60_000)
+    page.locator("h1").click()
+    page.keyboard.press("l")
+    page.get_by_text("0:01.0 / 0:01.2").wait_for()
+    page.locator(".wipe[data-time^='1.0']").wait_for()
+    assert page.evaluate("import('/page/lib/text.js').then(({ clock }) => clock(9.9999999, true))") == "0:10.0"
 
 
 def test_queue_without_items_says_what_to_do(page: Any) -> None:

@@ -4,7 +4,7 @@ import { h, replace } from "./dom.js";
 import { bytes, t } from "./text.js";
 import { button, dialog, emptyState, showError } from "./ui.js";
 
-const FILMS = /\.(mp4|m4v|mov|mkv|webm|avi|mpg|mpeg|mts|m2ts|ts|mxf|wmv|flv|3gp|vob|dv|ogv|jpe?g|png|tiff?|webp|bmp)$/i;
+const FILMS = /\.(mp4|m4v|mov|mkv|webm|avi|mpg|mpeg|mts|m2ts|ts|mxf|wmv|flv|3gp|vob|dv|ogv|jpe?g|png|tiff?|webp|bmp|dpx|exr)$/i;
 
 /** Opens the dialog for a film or a photo; `chosen(path)` is called with it. */
 export const chooseFilm = (chosen) => choose(t("films.choose"), FILMS, chosen);

@@ -54,11 +54,11 @@ export const percent = (share, digits = 0) =>
 
 /** Seconds as 0:05, 12:34 or 1:02:03; with tenths where `tenths`. */
 export function clock(seconds, tenths = false) {
-  const whole = Math.floor(seconds + 1e-6);
+  const tenth = Math.floor(10 * seconds + 1e-5), whole = Math.floor(tenth / 10);
   const pad = (n) => String(n).padStart(2, "0");
   const hours = Math.floor(whole / 3600), minutes = Math.floor(whole / 60) % 60;
   const base = hours ? `${hours}:${pad(minutes)}:${pad(whole % 60)}` : `${minutes}:${pad(whole % 60)}`;
-  return tenths ? `${base}.${Math.floor((seconds - whole) * 10 + 1e-6)}` : base;
+  return tenths ? `${base}.${tenth % 10}` : base;
 }
 
 /** Bytes as 12 KB, 3.4 MB. */

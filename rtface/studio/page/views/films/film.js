@@ -26,7 +26,7 @@ export async function mountFilm(root, id) {
   player.element.style.setProperty("--aspect", `${film.width} / ${film.height}`);
   const info = h("p", { class: "quiet-text number", role: "status" }, t("films.loading"));
   const legend = h("p", { class: "legend", hidden: true }, h("span", { class: "legend-bar", "aria-hidden": "true" }), t("films.legend"));
-  const duration = film.duration_s ?? 0;
+  let duration = film.duration_s ?? 0;
   const seek = h("input", { type: "range", min: 0, max: duration, step: 1 / film.fps, "aria-label": t("films.position") });
   const at = h("span", { class: "number" });
   let asking = null, wanted = false, ended = false, urls = [], keeping = null;
@@ -75,6 +75,13 @@ export async function mountFilm(root, id) {
 
   const go = (time) => { kept.time = Math.min(Math.max(0, time), Math.max(0, duration - 1 / film.fps)); render(); };
   const strip = timeline(duration, go);
+  /** Takes the length that the analysis has found so far, of a film that does not say how long it is, such as a recording that was cut short. */
+  function lasts(seconds) {
+    if (seconds <= duration) return;
+    seek.max = duration = seconds;
+    strip.lasts(seconds);
+    showTime();
+  }
   const shot = (step) => { const start = strip.shot(kept.time, step); if (start !== null) go(start); };
   seek.addEventListener("input", () => go(Number(seek.value)));
 
@@ -93,13 +100,17 @@ export async function mountFilm(root, id) {
   const zoom = zoomControls(player, () => render());
 
   const analysis = h("section", { class: "card stack", "aria-label": t("films.analysis") });
-  const endAnalysis = mountAnalysis(analysis, id, go, (result, state) => { strip.show(result, kept.settings.persons); controls.found(result, state); });
+  const endAnalysis = mountAnalysis(analysis, id, go, (result, state) => {
+    if (film.duration_s === null) lasts(result.scenes?.at(-1)?.end_s ?? 0);
+    strip.show(result, kept.settings.persons);
+    controls.found(result, state);
+  });
   const sheet = h("section", { class: "card stack", "aria-label": t("films.sheet") });
   const endSheet = mountSheet(sheet, id, () => changed(kept.settings));
   const startButton = button(t("films.start"), () => startDialog(film, changed(kept.settings)), { kind: "primary" });
   replace(root,
     h("div", { class: "head" }, h("div", {}, h("h1", {}, film.name),
-      h("p", { class: "quiet-text number" }, `${film.width} × ${film.height} · ${film.codec}${film.kind === "still" ? "" : ` · ${film.fps.toFixed(2)} fps · ${clock(duration)}`}`)),
+      h("p", { class: "quiet-text number" }, `${film.width} × ${film.height} · ${film.codec}${film.kind === "still" ? "" : ` · ${film.fps.toFixed(2)} fps${duration ? ` · ${clock(duration)}` : ""}`}`)),
     h("div", { class: "row" }, h("a", { class: "button", href: "#/films" }, t("films.another")), startButton)),
     h("div", { class: "film-columns" },
       h("div", { class: "stack" }, player.element, film.kind === "still" ? h("div", { class: "row" }, zoom.button) :
