@@ -2,10 +2,10 @@
 import { api } from "../lib/api.js";
 import { h, replace } from "../lib/dom.js";
 import { on } from "../lib/events.js";
-import { clock, number, percent, t } from "../lib/text.js";
+import { t } from "../lib/text.js";
 import { badge, button, emptyState, note } from "../lib/ui.js";
 import { mountResult } from "./queue/result.js";
-import { saying, verbs } from "./queue/verbs.js";
+import { progressBar, progressText, saying, verbs } from "./queue/item.js";
 
 const KINDS = { running: "accent", done: "good", failed: "bad", interrupted: "warn", paused: "warn" };
 
@@ -37,15 +37,11 @@ function card(item, items, draw) {
   const move = async (place) => draw(await api.post(`/api/queue/${item.id}/move`, { place }));
   const waiting = items.filter((one) => ["waiting", "paused"].includes(one.state));
   const place = waiting.indexOf(item);
-  const left = item.left_s === null ? "" : ` · ${t("queue.left", { time: clock(item.left_s) })}`;
-  const fps = item.fps ? ` · ${t("queue.fps", { fps: number(item.fps, 1) })}` : "";
-  const share = item.state === "done" ? 1 : item.share ?? 0;
   return h("article", { class: "card stack queue-item", "aria-label": base(item.output) },
     h("div", { class: "head" }, h("div", {}, h("h2", {}, h("a", { href: `#/queue/${item.id}` }, base(item.output))),
       h("p", { class: "quiet-text" }, t("queue.from", { name: base(item.input) }))), badge(t(`queue.state_${item.state}`), KINDS[item.state] ?? "")),
     ["running", "paused", "interrupted"].includes(item.state) ? [
-      h("progress", { max: 1, value: share, "aria-label": t("queue.progress") }),
-      h("p", { class: "number quiet-text" }, `${percent(share)}${left}${fps}`)] : null,
+      progressBar(item), h("p", { class: "number quiet-text" }, progressText(item))] : null,
     saying(item) ? h("p", { class: item.state === "failed" ? "queue-message bad" : "queue-message" }, saying(item)) : null,
     h("div", { class: "row" },
       item.state === "done" ? h("a", { class: "button small primary", href: `#/queue/${item.id}` }, t("queue.show")) : null,

@@ -3,25 +3,24 @@ import { api } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 import { on } from "../../lib/events.js";
 import { shortcuts } from "../../lib/keys.js";
-import { clock, percent, t } from "../../lib/text.js";
+import { clock, t } from "../../lib/text.js";
 import { button, note, showError } from "../../lib/ui.js";
 import { reportCard, verifyCard } from "./report.js";
 import { stepper } from "./stepper.js";
-import { saying, verbs } from "./verbs.js";
+import { progressBar, progressText, saying, verbs } from "./item.js";
 
 const DRIFT_S = 0.02; // more than this apart, the source is set to the result's time
 
 /** Shows how far an item is, and its result once there is one. */
 function waitForEnd(root, head, item) {
-  const state = h("p", { role: "status" }), bar = h("progress", { max: 1, value: 0, "aria-label": t("queue.progress") });
-  const doing = h("div", { class: "row" });
+  const state = h("p", { role: "status" }), bar = h("div", {}), doing = h("div", { class: "row" });
   replace(root, head, h("section", { class: "card stack" }, state, bar, doing));
   let endResult = null, left = false, offered = null;
   async function draw({ items }) {
     const now = items.find((one) => one.id === item.id);
     if (!now) return; // this news is older than the item
-    state.textContent = [t(`queue.state_${now.state}`), now.share !== null && percent(now.share), now.left_s !== null && t("queue.left", { time: clock(now.left_s) }), saying(now)].filter(Boolean).join(" · ");
-    bar.value = now.share ?? 0;
+    state.textContent = [t(`queue.state_${now.state}`), progressText(now), saying(now)].filter(Boolean).join(" · ");
+    replace(bar, progressBar(now));
     if (now.state !== offered) replace(doing, verbs(now, (queue) => { if (queue.items.some((one) => one.id === item.id)) draw(queue); else location.hash = "#/queue"; }));
     offered = now.state;
     if (now.state !== "done" || endResult !== null) return;

@@ -1,6 +1,7 @@
 // What an item of the queue says, and what can be done with it.
 import { api } from "../../lib/api.js";
-import { t, translated } from "../../lib/text.js";
+import { h } from "../../lib/dom.js";
+import { clock, number, percent, t, translated } from "../../lib/text.js";
 import { button, confirm } from "../../lib/ui.js";
 
 const VERBS = {
@@ -10,6 +11,11 @@ const VERBS = {
 
 /** What an item says of its end; "" for nothing. What only the command line can go on with is left out. */
 export const saying = ({ state, message }) => (state === "paused" ? t("queue.paused_hint") : translated(message.replace(/; go on with --start \S+$/, "")));
+
+/** How far an item is, as a bar, which has no end where the film does not say how long it is; and in words. */
+export const progressBar = (item) => h("progress", { max: 1, ...(item.share === null && item.state === "running" ? {} : { value: item.share ?? 0 }), "aria-label": t("queue.progress") });
+export const progressText = ({ share, left_s: left, fps }) => [share !== null && percent(share), left !== null && t("queue.left", { time: clock(left) }),
+  fps && t("queue.fps", { fps: number(fps, 1) })].filter(Boolean).join(" · ");
 
 /** The buttons of an item in its state; `changed(queue)` gets the queue after each. */
 export const verbs = (item, changed) => VERBS[item.state].map((verb) => button(t(`queue.${verb}`), async () => {
