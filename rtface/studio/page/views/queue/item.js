@@ -12,8 +12,10 @@ const VERBS = {
 /** What an item says of its end; "" for nothing. What only the command line can go on with is left out. */
 export const saying = ({ state, message }) => (state === "paused" ? t("queue.paused_hint") : translated(message.replace(/; go on with --start \S+$/, "")));
 
-/** How far an item is, as a bar, which has no end where the film does not say how long it is; and in words. */
-export const progressBar = (item) => h("progress", { max: 1, ...(item.share === null && item.state === "running" ? {} : { value: item.share ?? 0 }), "aria-label": t("queue.progress") });
+/** How far an item is, as a bar, which has no value where the film does not say how long it is; and in words. */
+export const progressBar = ({ share, state }) => h("progress", { max: 1, "aria-label": t("queue.progress"), ...(share === null && state === "running" ?
+  { style: { "animation-delay": `-${performance.now() % 1600}ms` } } : // a new bar goes on where the one before was
+  { value: share ?? 0 }) });
 export const progressText = ({ share, left_s: left, fps }) => [share !== null && percent(share), left !== null && t("queue.left", { time: clock(left) }),
   fps && t("queue.fps", { fps: number(fps, 1) })].filter(Boolean).join(" · ");
 
