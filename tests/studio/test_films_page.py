@@ -184,6 +184,21 @@ def test_a_recording_without_its_length_is_seen_to_its_end(page: Any, studio: Ru
     assert page.evaluate("import('/page/lib/text.js').then(({ clock }) => clock(9.9999999, true))") == "0:10.0"
 
 
+@pytest.mark.parametrize(("message", "said"), [
+    ("interrupted; 1 of 7 segments are done and stay in /o.rtface; the same command continues",
+     "unterbrochen; 1 von 7 Abschnitten sind fertig und bleiben in /o.rtface"),
+    ("interrupted; what was done is in /o.partial.mp4; go on with --start 0:00:04.3",
+     "unterbrochen; die Bilder bis dahin liegen in /o.partial.mp4"),
+    ("interrupted after 2 of 5 images; the same command goes on from there",
+     "unterbrochen nach 2 von 5 Bildern; die fertigen bleiben")])
+def test_what_was_interrupted_is_said_in_german(page: Any, message: str, said: str) -> None:
+    page.get_by_label("Language").select_option("de")
+    assert page.evaluate("""async (message) => {
+        const { saying } = await import("/page/views/queue/item.js");
+        return saying({ state: "cancelled", message });
+    }""", message) == said
+
+
 def test_queue_without_items_says_what_to_do(page: Any) -> None:
     page.get_by_role("link", name="Queue").click()
     page.get_by_text("Nothing is in the queue").wait_for()

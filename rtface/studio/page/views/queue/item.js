@@ -10,7 +10,7 @@ const VERBS = {
 };
 
 /** What an item says of its end; "" for nothing. What only the command line can go on with is left out. */
-export const saying = ({ state, message }) => (state === "paused" ? t("queue.paused_hint") : translated(message.replace(/; go on with --start \S+$/, "")));
+export const saying = ({ state, message }) => (state === "paused" ? t("queue.paused_hint") : translated(message.replace(/; (go on with --start \S+|the same command (continues|goes on from there))$/, "")));
 
 /** How far an item is, as a bar, which has no value where the film does not say how long it is; and in words. */
 export const progressBar = ({ share, state }) => h("progress", { max: 1, "aria-label": t("queue.progress"), ...(share === null && state === "running" ?
