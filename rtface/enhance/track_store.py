@@ -180,7 +180,7 @@ class TrackState:
         held = max((span for span in self.spans if span.on == on), key=lambda span: span.frames, default=None)
         strength = round(self.strength_sum / self.corrected, 3) if self.corrected else 0.0
         low, high = self.strength_range or (0.0, 0.0)
-        invented, by_second = invented_shares({round(second - origin, 3): sums
+        invented, by_second = invented_shares({max(0.0, round(second - origin, 3)): sums
                                                for second, sums in self.invented.items()})
         return TrackReport(
             id=self.id, first_s=round(self.first_s - origin, 3) + 0.0,  # no -0.0

@@ -144,7 +144,7 @@ class SegmentFigures:
             given = self._invented.get((state.id, second), (0, 0.0))
             self._invented[state.id, second] = frames, total
             if frames > given[0]:
-                rows.append([round(second - self._origin, 3), frames - given[0], total - given[1]])
+                rows.append([max(0.0, round(second - self._origin, 3)), frames - given[0], total - given[1]])
         return rows
 
 
