@@ -220,12 +220,13 @@ def test_segments_share_a_process_until_it_crashes(tmp_path: Path, monkeypatch: 
     assert [own for _, own in runs] == ["1", "2"] and runs[0][0] == runs[1][0]
 
     def kill() -> None:
-        until(lambda: list(job.folder.leases.glob("00002-*")))
+        until(lambda: [*job.folder.leases.glob("00002-*")] or job.folder.record(2).exists())  # it may be done by then
         os.kill(first, 9)
 
-    threading.Thread(target=kill).start()
+    (killer := threading.Thread(target=kill)).start()
     assert make_segment(folder, 2, 1, "run") in (("crashed", "its process ended by SIGKILL"), ("done", ""))
-    assert make_segment(folder, 3, 1, "run") == ("done", "")
+    killer.join()
+    assert ("done", "") in [make_segment(folder, 3, 1, "run") for _ in range(2)]  # it may die only now
     assert len(processes()) == 2
     stop("run")
     assert processes() == {first}

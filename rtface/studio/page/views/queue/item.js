@@ -14,7 +14,7 @@ export const saying = ({ state, message }) => (state === "paused" ? t("queue.pau
 
 /** How far an item is, as a bar, which has no value where the film does not say how long it is; and in words. */
 export const progressBar = ({ share, state }) => h("progress", { max: 1, "aria-label": t("queue.progress"), ...(share === null && state === "running" ?
-  { style: { "animation-delay": `-${performance.now() % 1600}ms` } } : // a new bar goes on where the one before was
+  { style: { "animation-delay": `-${performance.now() % 1600}ms` } } : // a new bar continues where the one before was
   { value: share ?? 0 }) });
 export const progressText = ({ share, left_s: left, fps }) => [share !== null && percent(share), left !== null && t("queue.left", { time: clock(left) }),
   fps && t("queue.fps", { fps: number(fps, 1) })].filter(Boolean).join(" · ");
