@@ -79,9 +79,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     async def report(request: Request) -> Response:
         if "download" in request.query_params:
-            path = await in_thread(_sidecar, studio, request)
-            if not await in_thread(path.is_file):
-                raise InputMissing(f"{path.name} is not there; it was moved or removed")
+            path = await in_thread(lambda: _present(_sidecar(studio, request)))
             return FileResponse(path, filename=path.name)
         return JSONResponse(await in_thread(_report, studio, request))
 
@@ -143,7 +141,11 @@ def _file(studio: Studio, request: Request, which: str | None = None) -> Path:
     name = str(which or request.path_params["which"])
     if name not in ("source", "result"):
         raise UsageError(f"there is source and result, not {name[:40]}")
-    path = studio.folders.path(item.input if name == "source" else item.output)
+    return _present(studio.folders.path(item.input if name == "source" else item.output))
+
+
+def _present(path: Path) -> Path:
+    """The path itself; InputMissing where no file is there."""
     if not path.is_file():
         raise InputMissing(f"{path.name} is not there; it was moved or removed")
     return path

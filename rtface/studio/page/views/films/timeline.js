@@ -3,7 +3,7 @@ import { h, replace } from "../../lib/dom.js";
 import { t } from "../../lib/text.js";
 
 /**
- * A timeline of `duration` seconds, which `lasts(seconds)` changes; `seek(time)` moves the player. `show(result, set)` takes the result of the analysis
+ * A timeline of `duration` seconds, which `lasts(seconds)` changes for the next `show`; `seek(time)` moves the player. `show(result, set)` takes the result of the analysis
  * (null for the last one) and what is set for persons,
  * `at(time)` moves the line of the current frame, `shot(time, step)` gives the start of the next (1) or previous (-1)
  * shot, or null where there is none.
@@ -40,7 +40,7 @@ export function timeline(duration, seek) {
   });
 
   show({});
-  return { element, show, lasts(seconds) { duration = seconds; show(null); }, at(time) { line.style.left = share(time); },
+  return { element, show, lasts(seconds) { duration = seconds; }, at(time) { line.style.left = share(time); },
     shot(time, step) {
       const near = 1e-3; // a frame's time may be rounded
       return (step > 0 ? starts.find((start) => start > time + near) : starts.findLast((start) => start < time - near)) ?? null;

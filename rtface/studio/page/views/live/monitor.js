@@ -100,7 +100,7 @@ export async function mountMonitor(root, run, { changed }) {
     if (!status) { replace(alerts, note(t("live.starting"))); return; }
     for (const name of Object.keys(values)) values[name] = status[name];
     draw();
-    const troubles = [...(status.paused ? [t("live.paused", { why: PAUSED[status.paused] ? t(PAUSED[status.paused]) : status.paused })] : []), ...status.alerts.map(dropping),
+    const troubles = [...(status.paused ? [t("live.paused", { why: textOr(PAUSED[status.paused], status.paused) })] : []), ...status.alerts.map(dropping),
       ...[status.source, ...status.sinks].filter((end) => end.state !== "live").map((end) => `${end.name}: ${end.detail ? translated(end.detail.replace(`${end.name}: `, "")) : t(`live.state_${end.state}`)}`)]; // a detail may begin with the name
     seen.update(status.persons);
     replace(alerts, troubles.map((text) => note(text, "warn")), status.warnings.map((text) => note(text)));
