@@ -9,8 +9,10 @@ display space. `rtface.geometry.transforms` builds every matrix between the two.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import ceil
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
@@ -106,6 +108,52 @@ class Face:
         return float(self.box[2] - self.box[0])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Quantisers:
+    """How coarsely the codec quantised an image, as its stream says; of luma.
+
+    The unit is the same for all codecs: the step of the coefficients of an orthonormal transform, in code values of
+    8 bits. A step of q leaves an error of about q/√12 in each coefficient that is not zero, and in each sample.
+    Matrices that weight the coefficients are left out, but for those of JPEG, which has nothing else.
+
+    Attributes:
+        steps: float32 of rows and columns of blocks, in sample space from the top left; positive. The last ones may
+            reach beyond the image. An interlaced frame has one map, which its fields share.
+        block: side of a block in luma samples of the whole stored frame: 16 for macroblocks; the longer side of the
+            frame where it has one step for all.
+        codec: FFmpeg's canonical name.
+    """
+
+    steps: Float32
+    block: int
+    codec: str
+
+    def mean_log2(self, box: Sequence[float] | Float) -> float:
+        """Mean of log2(step) over the blocks that a box touches, weighted by the area that it has of each.
+
+        Args:
+            box: x0, y0, x1, y1 in samples of the whole stored frame; what lies outside does not count. A box without
+                area inside counts as the nearest block.
+        """
+        rows, columns = self.steps.shape
+        x0, y0, x1, y1 = (float(v) / self.block for v in box)
+        top, of_rows = _shares(y0, y1, rows)
+        left, of_columns = _shares(x0, x1, columns)
+        part = np.log2(self.steps[top:top + len(of_rows), left:left + len(of_columns)])
+        return float(of_rows @ part @ of_columns)
+
+
+def _shares(begin: float, end: float, count: int) -> tuple[int, Float]:
+    """The first of `count` cells of length 1 that an interval touches, and the shares that the cells from there on
+    have in it."""
+    begin = min(max(begin, 0.0), float(count))
+    end = min(max(end, begin), float(count))
+    first = min(int(begin), count - 1)
+    cells = np.arange(first, max(ceil(end), first + 1), dtype=np.float64)
+    lengths = np.minimum(end, cells + 1) - np.maximum(begin, cells)
+    return (first, lengths / (end - begin)) if end > begin else (first, np.ones(1))
+
+
 class SharedViews:
     """What a device has made to read an image with (`protocols.View`), by field, colour and display."""
 
@@ -153,6 +201,8 @@ class Frame:
         failed: True where the enhancement failed on this frame: the image is as decoded.
         invented: how far each sample that the correction changed may be from the truth, uint8 of the stored height and
             width (`rtface.pipeline.invented`); None where no face was corrected, or no map is made.
+        quantisers: how coarsely the codec quantised the image, where the stream says it (`rtface.media.quantiser`);
+            None otherwise, and where the image was scaled or turned since.
         views: shared by all frames with this `image`; a frame with another image begins without.
     """
 
@@ -180,6 +230,7 @@ class Frame:
     before: av.VideoFrame | None = None
     failed: bool = False
     invented: Bytes | None = None
+    quantisers: Quantisers | None = None
     views: SharedViews = dataclasses.field(default_factory=SharedViews, compare=False, repr=False)
 
     def __post_init__(self) -> None:
