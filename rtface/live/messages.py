@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from rtface.concurrency.shared_frames import FrameLayout
-from rtface.frame import Color, Display
+from rtface.frame import Color, Display, Quantisers
 from rtface.live.protocols import SoundFormat, SoundPacket, VideoFormat
 from rtface.media.changed_frames import ChangedFrames
 from rtface.media.provenance import Change
@@ -107,6 +107,7 @@ class VideoFrameReady:
         captured: when the frame became available: a camera driver's own time; else when the packet was due
             that let the decoder give the frame, which is its arrival plus the jitter buffer's delay.
         color, display: how to read it.
+        quantisers: how coarsely it was quantised, where that is known.
     """
 
     slot: int
@@ -115,6 +116,7 @@ class VideoFrameReady:
     captured: float
     color: Color
     display: Display
+    quantisers: Quantisers | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,7 @@ def orientation(matrix: Sequence[int]) -> tuple[int, bool]:
 
 def display_matrix(image: av.VideoFrame) -> tuple[int, ...] | None:
     """The display matrix of a decoded frame, 9 numbers, or None where it has none."""
-    data = _side_data(image, "DISPLAYMATRIX")
+    data = side_data(image, "DISPLAYMATRIX")
     return struct.unpack("=9i", data[:36]) if data and len(data) >= 36 else None
 
 
@@ -135,7 +135,7 @@ def display_of(turns: int, mirror: bool, aspect: Fraction | None,
 def hdr_of(image: av.VideoFrame) -> HdrMetadata | None:
     """The HDR metadata on a decoded frame, or None."""
     primaries = luminance = light = None
-    data = _side_data(image, "MASTERING_DISPLAY_METADATA")
+    data = side_data(image, "MASTERING_DISPLAY_METADATA")
     if data and len(data) >= 88:
         numbers = struct.unpack("=22i", data[:88])
         ratios = [Fraction(n, d) if d else Fraction(0) for n, d in zip(numbers[:20:2], numbers[1:20:2], strict=True)]
@@ -143,11 +143,11 @@ def hdr_of(image: av.VideoFrame) -> HdrMetadata | None:
             primaries = tuple(ratios[:8])
         if numbers[21]:
             luminance = (ratios[8], ratios[9])
-    data = _side_data(image, "CONTENT_LIGHT_LEVEL")
+    data = side_data(image, "CONTENT_LIGHT_LEVEL")
     if data and len(data) >= 8:
         light = struct.unpack("=2I", data[:8])
     dynamic = tuple(label for kind, label in (("DYNAMIC_HDR_PLUS", "HDR10+"), ("DOVI_METADATA", "Dolby Vision"))
-                    if _side_data(image, kind) is not None)
+                    if side_data(image, kind) is not None)
     if primaries is None and luminance is None and light is None and not dynamic:
         return None
     return HdrMetadata(primaries, luminance, light, dynamic)
@@ -155,10 +155,11 @@ def hdr_of(image: av.VideoFrame) -> HdrMetadata | None:
 
 def has_captions(image: av.VideoFrame) -> bool:
     """Whether closed captions (CEA-608/708) ride on a decoded frame."""
-    return _side_data(image, "A53_CC") is not None
+    return side_data(image, "A53_CC") is not None
 
 
-def _side_data(image: av.VideoFrame, kind: str) -> bytes | None:
+def side_data(image: av.VideoFrame, kind: str) -> bytes | None:
+    """A copy of the side data of a decoded frame, by PyAV's name of their kind; None where there are none."""
     try:
         # Not image.side_data, which makes a reference cycle that keeps the memory of all frames of the decoder until
         # the next garbage collection.

@@ -17,6 +17,7 @@ from rtface.media.color import color_of, display_matrix, display_of, orientation
 from rtface.media.cuda.decoder import GpuDecoder
 from rtface.media.frame_details import details_of
 from rtface.media.probe import error_text, rate_of
+from rtface.media.quantiser import QuantiserReader
 from rtface.media.timeline import RisingTimestamps
 from rtface.protocols import Item
 from rtface.stats import Stats
@@ -74,6 +75,7 @@ class Decoder:
         self._start, self._end, self._remote, self._gpu = start, end, remote, gpu
         self._stopped = stopped
         self._decode = gpu.decode if gpu else video.decode
+        self._quantisers = QuantiserReader(video.codec_context)
         self._may_skip = (start is not None and not gpu and container.format.name != "avi"
                           and video.codec_context.codec.canonical_name in _KNOW_REFERENCES)
         self._stats, self._strict, self._silent = Stats(), False, True
@@ -196,6 +198,7 @@ class Decoder:
     def _images(self, packet: av.Packet[Stream]) -> list[av.VideoFrame]:
         if self._may_skip:  # a frame before the cut that no other refers to is not decoded
             self._video.codec_context.skip_frame = "NONREF" if self._before_cut(packet.pts) else "DEFAULT"
+        self._quantisers.note(packet)
         try:
             images = self._decode(packet)  # pyright: ignore[reportArgumentType]
         except av.FFmpegError as error:
@@ -252,9 +255,13 @@ class Decoder:
         if image.is_corrupt:
             self._stats.count("frames_corrupt")
             self._fault("frames_corrupt", "some frames are damaged; they are kept as the decoder shows them")
-        image = self._same_size(image)
+        quantisers = self._quantisers.of(image)
+        sized = self._same_size(image)
+        if sized is not image:
+            image, quantisers = sized, None
         image.pts, image.time_base, image.duration = pts, self.time_base, duration
-        return Frame(image, pts, self.time_base, duration, self._color_of(image), self._display_of(image))
+        return Frame(image, pts, self.time_base, duration, self._color_of(image), self._display_of(image),
+                     quantisers=quantisers)
 
     def _before_cut(self, pts: int | None) -> bool:
         return (self._start is not None and pts is not None

@@ -266,13 +266,13 @@ def _read_jpeg(data: bytes) -> ImageMetadata:
             parts[body[12]] = body[14:]
         elif marker == 0xED:
             meta.iptc = body
-    meta.tables = _tables(data)
+    meta.tables = quantisation_tables(data)
     if parts:
         meta.icc = b"".join(parts[i] for i in sorted(parts))
     return meta
 
 
-def _tables(data: bytes) -> Tables | None:
+def quantisation_tables(data: bytes) -> Tables | None:
     """The quantisation tables of a JPEG; None where they are damaged or come later."""
     found, used = dict[int, tuple[int, ...]](), list[int]()
     try:

@@ -23,6 +23,7 @@ from rtface.media.dpx import DpxHeader
 from rtface.media.exr import ExrHeader, decode_exr
 from rtface.media.image_meta import ImageMetadata, decodable, exif_of, kind_of, read_meta, size_of
 from rtface.media.probe import MAX_PIXELS, shown
+from rtface.media.quantiser import jpeg_step, one_step
 
 IMAGE_KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".tif": "tiff", ".tiff": "tiff", ".webp": "webp",
                ".bmp": "bmp", ".dpx": "dpx", ".exr": "exr"}
@@ -100,7 +101,8 @@ def read_image(path: str | os.PathLike[str]) -> Still:
     color = color_of(image, codec=_CODECS[kind])
     if isinstance(header, DpxHeader):
         color = replace(color, transfer=header.family)
-    frame = Frame(image, 0, Fraction(1), 1, color, display, new=True)
+    quantisers = one_step(jpeg_step(meta.tables[0]), "mjpeg", image) if meta.tables else None
+    frame = Frame(image, 0, Fraction(1), 1, color, display, new=True, quantisers=quantisers)
     return Still(os.fspath(path), kind, frame, meta, header)
 
 

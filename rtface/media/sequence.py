@@ -136,6 +136,7 @@ class SequenceSource:
             self._resized.add(place)
         if self._transfer is not None and still.kind != "exr":
             frame = replace(frame, color=replace(frame.color, transfer=self._transfer))
+        quantisers = frame.quantisers
         now = (image.width, image.height, image.format.name)
         if self._shape is None:
             self._shape = now
@@ -148,10 +149,11 @@ class SequenceSource:
             same = pixel_format_info(kind).model == pixel_format_info(now[2]).model
             full = {"src_color_range": 2, "dst_color_range": 2} if same else {}
             image = image.reformat(width, height, kind, interpolation="BICUBIC", **full)  # pyright: ignore
+            quantisers = None
         pts, base = self._first + place, 1 / self._rate
         image.pts, image.time_base, image.duration = pts, base, 1
         self._stats.count("frames_in")
-        return replace(frame, image=image, pts=pts, time_base=base, duration=1, new=False)
+        return replace(frame, image=image, pts=pts, time_base=base, duration=1, new=False, quantisers=quantisers)
 
     def _describe(self, folder: str, start: float | None, end: float | None) -> MediaInfo:
         image, count = self._begin.image, len(self._paths)

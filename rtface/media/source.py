@@ -23,6 +23,7 @@ from rtface.media.decoder import Decoder, Size
 from rtface.media.hardware import Decoding, open_on_gpu
 from rtface.media.pipe import PipeReader, is_pipe
 from rtface.media.probe import Chapter, MediaInfo
+from rtface.media.quantiser import threads_for
 from rtface.media.start_timecode import find_timecode
 from rtface.protocols import Item
 from rtface.redaction import is_url, shown
@@ -170,7 +171,7 @@ class FileSource:
             container.close()
             raise
         video.codec_context.thread_count = self._threads or 0
-        video.codec_context.thread_type = "AUTO"
+        video.codec_context.thread_type = threads_for(video.codec_context)
         return container, video
 
     def _decoder(self, *, sought: bool = False) -> Decoder:

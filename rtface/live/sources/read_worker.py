@@ -25,7 +25,7 @@ from rtface.concurrency.child_main import ParentProcess
 from rtface.concurrency.shared_frames import FrameLayout
 from rtface.concurrency.threads import call_in_thread, start_thread
 from rtface.errors import InputError, MissingComponent, RtfaceError
-from rtface.frame import Color, Display
+from rtface.frame import Color, Display, Quantisers
 from rtface.live.devices import camera, microphone, screen
 from rtface.live.messages import (
     SOUND_BEGAN,
@@ -47,6 +47,7 @@ from rtface.live.sources.playback_pace import CUSHION, BurstDetector, PlaybackPa
 from rtface.live.sources.sound_to_aac import AacConverter
 from rtface.media.color import color_of, display_matrix, display_of, orientation
 from rtface.media.frame_details import details_of
+from rtface.media.quantiser import QuantiserReader
 
 # FFmpeg's numbers of the matrices that a frame may name.
 _TAGGED = {1, 4, 5, 6, 7, 9, 10}
@@ -120,6 +121,7 @@ class ReadWorker:
         self._need_key = False
         self.resting, self._handed_at = request.resting, -inf
         self._conform = DeinterlaceToneMap()
+        self._quantisers: QuantiserReader | None = None
         self._noted = 0
         self._like: tuple[Any, ...] = ()
         self._color, self._display = Color(), Display()
@@ -150,6 +152,8 @@ class ReadWorker:
         track = AacConverter(opened.sound, self._request.sound_format) if opened.sound is not None else None
         self._parent.send(SourceOpened(opened.described, opened.rate, aspect or Fraction(1), tuple(opened.notes),
                                        track and track.form, opened.film, opened.label))
+        if video is not None:
+            self._quantisers = QuantiserReader(video.codec_context)
         if video is not None and not opened.paced:
             video.codec_context.flags |= Flags.low_delay
         if opened.sound is None and self._request.again_for_sound and may_get_sound(self._request):
@@ -167,13 +171,13 @@ class ReadWorker:
             packet = self._catch_up(waiting.item, waiting.due) if waiting.fresh else waiting.item
             if packet is None:
                 continue
-            for image in self._decoded(packet):
+            for image, quantisers in self._decoded(packet):
                 if rests:
                     continue
                 # The decoder gives frames in another order than packets come. What a frame has to wait for in the
                 # stream is no delay of this run, so its age counts from the packet that let the decoder give it.
                 if waiting.fresh and self._overdue() <= self._behind:
-                    self._hand_over(image, waiting.due, opened)
+                    self._hand_over(image, quantisers, waiting.due, opened)
                 elif waiting.fresh:
                     self._dropped += 1
         if self._demuxing.done():
@@ -303,10 +307,14 @@ class ReadWorker:
             return None
         return packet
 
-    def _decoded(self, packet: av.Packet[Any]) -> list[av.VideoFrame]:
-        """Frames decoded from a packet, progressive and SDR."""
+    def _decoded(self, packet: av.Packet[Any]) -> list[tuple[av.VideoFrame, Quantisers | None]]:
+        """Frames decoded from a packet, progressive and SDR, with their quantisers."""
+        assert self._quantisers is not None
+        self._quantisers.note(packet)
         try:
-            images = [one for image in packet.decode() for one in self._conform(image)]
+            # Deinterlacing keeps what the decoder says of a frame; in a tone-mapped one other code values count.
+            images = [(one, self._quantisers.of(one) if one.color_trc == image.color_trc else None)
+                      for image in packet.decode() for one in self._conform(image)]
         except av.FFmpegError:
             self._errors += 1
             return []
@@ -317,7 +325,8 @@ class ReadWorker:
 
     # -- frames -----------------------------------------------------------------------------------------------
 
-    def _hand_over(self, image: av.VideoFrame, due: float, opened: OpenedInput) -> None:
+    def _hand_over(self, image: av.VideoFrame, quantisers: Quantisers | None, due: float,
+                   opened: OpenedInput) -> None:
         assert self._parent.frames is not None
         stamp = image.time
         captured = due
@@ -331,7 +340,8 @@ class ReadWorker:
         if slot is None:
             self._dropped += 1
             return
-        self._parent.send(VideoFrameReady(slot, FrameLayout.of(image), stamp, captured, self._color, self._display))
+        self._parent.send(VideoFrameReady(slot, FrameLayout.of(image), stamp, captured, self._color, self._display,
+                                          quantisers))
 
     def _describe(self, image: av.VideoFrame, opened: OpenedInput) -> None:
         """Finds colour and display of frames like this one, again whenever they change."""

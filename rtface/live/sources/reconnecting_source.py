@@ -221,7 +221,8 @@ class ReconnectingSource:
     def _take_frame(self, shot: VideoFrameReady, image: av.VideoFrame) -> None:
         self._take_description()
         assert self._opened is not None
-        image, display = self._upright(image, shot.display)
+        stored = image
+        image, display = self._upright(stored, shot.display)
         form = VideoFormat(image.width, image.height, image.format.name, self._opened.rate, shot.color,
                            display.aspect)
         self._form = form
@@ -233,7 +234,8 @@ class ReconnectingSource:
         if self._opened.film and shot.stamp is not None:
             self._request = replace(self._request, seek=shot.stamp)  # where it would continue
         self._frames += 1
-        self._frame(Frame(image, pts, TIME_BASE, duration, shot.color, display, captured_at=shot.captured))
+        self._frame(Frame(image, pts, TIME_BASE, duration, shot.color, display, captured_at=shot.captured,
+                          quantisers=shot.quantisers if image is stored else None))
         self._settled.set()
 
     def _take_sound(self, heard: SoundPacketReady) -> None:

@@ -145,3 +145,17 @@ def test_a_late_playlist_is_played_later():
             late.append(max(0.0, there - pace.due(packet, there)))
     assert not any(late)
     assert pace.due(packet, there) == pytest.approx(100 + 149 / 30 + 0.8)
+
+
+@pytest.mark.parametrize("options", [{}, {"codec": "ffv1"}])
+def test_quantisers_come_with_the_frames(options: dict[str, str], tmp_path: Path):
+    kept: queue.Queue[Frame] = queue.Queue()
+    path = film(tmp_path / "film.mkv", 0.5, sound="none", **options)
+    source = open_live_source(LiveAddress("file", str(path)))
+    source.start(kept.put, lambda _: None)
+    frame = kept.get(timeout=20)
+    source.close()
+    if options:
+        assert frame.quantisers is None
+    else:
+        assert frame.quantisers is not None and frame.quantisers.steps.shape == (23, 40)

@@ -1,0 +1,301 @@
+"""What streams say of their quantisers: films of a known quantiser, made with PyAV alone."""
+
+from __future__ import annotations
+
+import gc
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from rtface.frame import Frame, Quantisers
+from rtface.media.image_read import read_image
+from rtface.media.quantiser import QuantiserReader, quantisers_of, threads_for
+from rtface.media.source import FileSource
+from tests.media.encoded import interlaced_film
+
+WIDTH, HEIGHT, COUNT = 160, 96, 4
+WHOLE = (0.0, 0.0, WIDTH, HEIGHT)
+
+
+def noise(index: int, pix_fmt: str = "yuv420p") -> av.VideoFrame:
+    """Gray noise that no prediction helps with: its error shows the step."""
+    rng = np.random.default_rng(index)
+    image = av.VideoFrame(WIDTH, HEIGHT, pix_fmt)
+    deep = "10le" in pix_fmt
+    for number, plane in enumerate(image.planes):
+        values = np.full((plane.height, plane.line_size // (1 + deep)), 128.0)
+        if number == 0:
+            values += rng.normal(0, 45, values.shape)
+        values = values.clip(16, 235) * (4 if deep else 1)
+        plane.update(values.round().astype("<u2" if deep else np.uint8).tobytes())
+    return image
+
+
+def luma(image: av.VideoFrame) -> np.ndarray[Any, Any]:
+    deep = "10le" in image.format.name
+    plane = image.planes[0]
+    samples = np.frombuffer(plane, "<u2" if deep else np.uint8).reshape(plane.height, -1)[:, :plane.width]
+    return samples / (4.0 if deep else 1.0)
+
+
+@cache
+def film(suffix: str, codec: str, quantiser: int = 0, pix_fmt: str = "yuv420p", count: int = COUNT,
+         **options: str) -> bytes:
+    """A film of noise; `quantiser` fixes that of FFmpeg's own encoders."""
+    out = io.BytesIO()
+    kind = {"mkv": "matroska"}.get(suffix, suffix)
+    with av.open(out, "w", format=kind) as box:
+        stream = box.add_stream(codec, rate=25, options={k.replace("_", "-"): v for k, v in options.items()})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
+        if quantiser:
+            stream.codec_context.qmin = stream.codec_context.qmax = quantiser
+        for i in range(count):
+            image = noise(i, pix_fmt)
+            image.pts, image.time_base = i, Fraction(1, 25)
+            box.mux(stream.encode(image))
+        box.mux(stream.encode(None))
+    return out.getvalue()
+
+
+def x264(qp: int, pix_fmt: str = "yuv420p", **options: str) -> bytes:
+    return film("mp4", "libx264", pix_fmt=pix_fmt, preset="ultrafast", qp=str(qp),
+                x264_params="ipratio=1:pbratio=1" + options.pop("more", ""), **options)
+
+
+def vp9(q: int, **options: str) -> bytes:
+    return film("webm", "libvpx-vp9", min_q=str(q), max_q=str(q), crf=str(q), cpu_used="8", **options)
+
+
+def frames(path: Path, data: bytes) -> list[Frame]:
+    path.write_bytes(data)
+    source = FileSource(path)
+    try:
+        return [item for item in source if isinstance(item, Frame)]
+    finally:
+        source.close()
+
+
+def steps(path: Path, data: bytes) -> list[float]:
+    """Mean step of each frame that has one."""
+    return [2 ** f.quantisers.mean_log2(WHOLE) for f in frames(path, data) if f.quantisers is not None]
+
+
+# -- the map ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("box", "expected"), [
+    ((0, 0, 32, 32), 1.5), ((8, 0, 24, 16), 0.5), ((4, 0, 20, 16), 0.25), ((0, 8, 16, 32), 4 / 3),
+    ((-9, -9, 8, 8), 0), ((40, 40, 50, 50), 3), ((16, 16, 16, 16), 3), ((20, 3, 2, 1), 1)])
+def test_the_mean_of_a_box(box: tuple[float, ...], expected: float) -> None:
+    """Weighted by overlap; what lies outside does not count."""
+    given = Quantisers(np.array([[1, 2], [4, 8]], np.float32), 16, "h264")
+    assert given.mean_log2(box) == pytest.approx(expected)
+
+
+# -- codecs -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("qp", [16, 28, 40])
+def test_h264_of_constant_qp(qp: int, tmp_path: Path) -> None:
+    found = frames(tmp_path / "film.mp4", x264(qp, more=":aq-mode=0"))
+    for frame in found:
+        assert frame.quantisers is not None
+        assert frame.quantisers.steps.shape == (HEIGHT // 16, WIDTH // 16)
+        assert (frame.quantisers.block, frame.quantisers.codec) == (16, "h264")
+        assert np.allclose(frame.quantisers.steps, 2 ** ((qp - 4) / 6))
+
+
+def test_h264_of_ten_bits_is_in_codes_of_eight(tmp_path: Path) -> None:
+    """x264's QP counts from 0 at the finest step of ten bits."""
+    assert steps(tmp_path / "film.mp4", x264(28, "yuv420p10le")) == pytest.approx([2 ** ((28 - 12 - 4) / 6)] * COUNT)
+
+
+def test_h264_of_fields_and_of_frames_that_depend_on_later_ones(tmp_path: Path) -> None:
+    path = interlaced_film(tmp_path / "film.mp4", [noise(i) for i in range(6)])
+    found = frames(path, path.read_bytes())
+    assert len(found) == 6 and all(f.quantisers is not None and f.quantisers.steps.shape[1] == WIDTH // 16
+                                   for f in found)
+    data = film("mp4", "libx264", count=12, preset="medium", qp="30", x264_params="bframes=3:ipratio=1:pbratio=1")
+    assert steps(tmp_path / "b.mp4", data) == pytest.approx([2 ** (26 / 6)] * 12)
+
+
+@pytest.mark.parametrize(("suffix", "codec", "missing"), [
+    ("mpeg", "mpeg1video", 1), ("mkv", "mpeg2video", 1), ("mp4", "mpeg4", 0), ("avi", "msmpeg4", 0)])
+@pytest.mark.parametrize("quantiser", [4, 20])
+def test_mpeg_of_a_fixed_quantiser(suffix: str, codec: str, missing: int, quantiser: int, tmp_path: Path) -> None:
+    """Twice the quantiser, whatever the codec; FFmpeg says nothing of the last frame where frames are reordered."""
+    found = steps(tmp_path / f"film.{suffix}", film(suffix, codec, quantiser))
+    assert found == pytest.approx([2.0 * quantiser] * (COUNT - missing))
+
+
+def test_mpeg_2_of_a_non_linear_scale(tmp_path: Path) -> None:
+    found = steps(tmp_path / "film.mkv", film("mkv", "mpeg2video", 20, non_linear_quant="1"))
+    assert found == pytest.approx([40.0] * (COUNT - 1))
+
+
+def test_vp9_rises_with_its_quantiser(tmp_path: Path) -> None:
+    coarse = [steps(tmp_path / "film.webm", vp9(q)) for q in (10, 30, 50)]
+    assert all(len(found) == COUNT for found in coarse)
+    assert np.all(np.diff(coarse, axis=0) > 0)
+
+
+def test_vp9_of_segments_has_a_map(tmp_path: Path) -> None:
+    found = frames(tmp_path / "film.webm", film("webm", "libvpx-vp9", crf="40", b="0", aq_mode="2", cpu_used="8",
+                                                deadline="good"))
+    maps = [f.quantisers.steps for f in found if f.quantisers is not None]
+    assert len(maps) == COUNT
+    assert any(m.shape == (HEIGHT // 8, WIDTH // 8) for m in maps)
+
+
+@pytest.mark.parametrize("suffix", ["avi", "mkv"])
+def test_motion_jpeg_rises_with_its_quantiser(suffix: str, tmp_path: Path) -> None:
+    fine, coarse = (steps(tmp_path / f"film.{suffix}", film(suffix, "mjpeg", q, "yuvj420p")) for q in (4, 12))
+    assert len(fine) == len(coarse) == COUNT
+    assert np.allclose(np.array(coarse) / fine, 3, rtol=0.1)
+
+
+@pytest.mark.parametrize("gray", [False, True])
+def test_stills(gray: bool, tmp_path: Path) -> None:
+    """libjpeg's tables: those of quality 50 times 2 - quality / 50; a film of one JPEG says the same."""
+    found: list[float] = []
+    for quality in (95, 70, 30):
+        path = tmp_path / f"{quality}.jpg"
+        image = np.zeros((40, 56), np.uint8) if gray else np.zeros((40, 56, 3), np.uint8)
+        path.write_bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes())
+        frame = read_image(path).frame
+        assert frame.quantisers is not None and frame.quantisers.block == 56
+        found.append(2 ** frame.quantisers.mean_log2((3, 3, 9, 9)))
+        assert steps(path, path.read_bytes()) == pytest.approx(found[-1:])
+    assert found[2] / found[1] == pytest.approx((5000 / 30) / (200 - 140), rel=0.05)
+    assert found[1] / found[0] == pytest.approx(60 / 10, rel=0.15)
+    assert read_png(tmp_path).quantisers is None
+
+
+def read_png(folder: Path) -> Frame:
+    path = folder / "a.png"
+    path.write_bytes(cv2.imencode(".png", np.zeros((40, 56, 3), np.uint8))[1].tobytes())
+    return read_image(path).frame
+
+
+@pytest.mark.parametrize(("suffix", "make"), [
+    ("mp4", lambda: x264(28)), ("mp4", lambda: x264(28, "yuv420p10le")), ("mp4", lambda: film("mp4", "mpeg4", 8)),
+    ("webm", lambda: vp9(40)), ("webm", lambda: vp9(20))])
+def test_a_step_is_what_the_error_of_noise_says(suffix: str, make: Callable[[], bytes], tmp_path: Path) -> None:
+    """Uniform quantisation by a step leaves an error of step / √12; codecs of one step agree by that."""
+    for index, frame in enumerate(frames(tmp_path / f"film.{suffix}", make())):
+        assert frame.quantisers is not None
+        error = np.sqrt(np.mean((luma(frame.image) - luma(noise(index, frame.image.format.name))) ** 2))
+        assert 1 / 1.6 < error * np.sqrt(12) / 2 ** frame.quantisers.mean_log2(WHOLE) < 1.6
+
+
+def test_matrices_of_intra_blocks_are_left_out(tmp_path: Path) -> None:
+    """JPEG's table is MPEG's default matrix here: its low frequencies are coarser than the flat reference."""
+    flat = steps(tmp_path / "a.mkv", film("mkv", "mpeg2video", 8))
+    table = steps(tmp_path / "b.mkv", film("mkv", "mjpeg", 8, "yuvj420p"))
+    assert 1 < table[0] / flat[0] < 1.6
+
+
+# -- frames on their way --------------------------------------------------------------------------------------------
+
+
+def test_it_stays_with_a_frame_and_not_with_a_scaled_one(tmp_path: Path) -> None:
+    [frame, *_] = frames(tmp_path / "film.mp4", x264(28))
+    assert replace(frame, field=0).quantisers is frame.quantisers is not None
+    path = tmp_path / "film.mp4"
+    source = FileSource(path, size=(80, 48, "yuv420p"))
+    scaled = [item for item in source if isinstance(item, Frame)]
+    source.close()
+    assert scaled and all(f.quantisers is None for f in scaled)
+
+
+def test_codecs_without_a_quantiser_say_nothing(tmp_path: Path) -> None:
+    assert not steps(tmp_path / "film.mkv", film("mkv", "ffv1"))
+
+
+def test_frames_leave_nothing_for_the_garbage_collector(tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(x264(28))
+    with av.open(path) as box:
+        reader = QuantiserReader(box.streams.video[0].codec_context)
+        gc.collect()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            for image in box.decode(video=0):
+                assert reader.of(image) is not None
+            del image
+            gc.collect()
+            assert not [thing for thing in gc.garbage if isinstance(thing, av.VideoFrame)]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+
+
+def test_maps_of_threads_that_run_ahead_are_not_used(tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(x264(28))
+    with av.open(path) as box:
+        context = box.streams.video[0].codec_context
+        assert threads_for(context) == "SLICE"
+        context.thread_type, context.thread_count = "AUTO", 4
+        reader = QuantiserReader(context)
+        assert [reader.of(image) for image in box.decode(video=0)] == [None] * COUNT
+
+
+# -- damage ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("suffix", "make"), [
+    ("mp4", lambda: x264(28)), ("mkv", lambda: film("mkv", "mpeg2video", 8)), ("webm", lambda: vp9(30)),
+    ("mkv", lambda: film("mkv", "mjpeg", 8, "yuvj420p"))])
+def test_damage_is_no_fault(suffix: str, make: Callable[[], bytes], tmp_path: Path) -> None:
+    whole = make()
+    path = tmp_path / f"film.{suffix}"
+    path.write_bytes(whole)
+    rng = np.random.default_rng(3)
+    with av.open(path) as box:
+        stream = box.streams.video[0]
+        packets = [bytes(p) for p in box.demux(stream) if p.size]
+        for seed in range(20):
+            context = av.CodecContext.create(stream.codec_context.name, "r")
+            context.extradata = stream.codec_context.extradata
+            reader = QuantiserReader(context)
+            for index, data in enumerate(packets):
+                damaged = np.frombuffer(data, np.uint8).copy()
+                places = rng.integers(0, len(damaged) if seed % 2 else 64, 5)
+                damaged[places] = rng.integers(0, 256, 5)
+                packet = av.Packet(damaged.tobytes()[:None if seed % 3 else int(rng.integers(1, len(data)))])
+                packet.pts = packet.dts = index
+                packet.time_base = Fraction(1, 25)
+                reader.note(packet)
+                try:
+                    images = context.decode(packet)
+                except av.FFmpegError:
+                    continue
+                for image in images:
+                    found = reader.of(image)
+                    assert found is None or (np.isfinite(found.steps).all() and (found.steps > 0).all())
+
+
+def test_side_data_that_do_not_fit_say_nothing(tmp_path: Path) -> None:
+    head = np.array([6, 0, 64, 0, 20, 0, 1, 26, *[0] * 8], np.int32)
+    blocks = np.array([(16 * x, 16 * y, 16, 16, 2) for y in range(2) for x in range(3)], np.int32)
+    data = head.tobytes() + blocks.tobytes()
+    good = quantisers_of(data, "h264", 40, 30, 8)
+    assert good is not None and np.allclose(good.steps, 2 ** (24 / 6)) and good.steps.shape == (2, 3)
+    assert quantisers_of(data, "h264", 80, 30, 8) is None  # scaled
+    for size in range(len(data)):
+        assert quantisers_of(data[:size], "h264", 40, 30, 8) is None
+    vp9 = head.copy()
+    vp9[6], blocks[:, 2:4] = 0, 0
+    assert quantisers_of(vp9.tobytes() + blocks.tobytes(), "vp9", 40, 30, 8) is None
+    blocks[:, 2:4] = 1 << 24
+    assert quantisers_of(vp9.tobytes() + blocks.tobytes(), "vp9", 40, 30, 8) is None
