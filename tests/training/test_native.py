@@ -1,0 +1,221 @@
+"""Protocol *native*: coded films at their own size, sharp truths, figures, and the command."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from skimage import data
+
+from rtface.geometry.transforms import apply
+from training.crop_space import U8, oval_mask, similarity
+from training.data.portraits import Face, split
+from training.degradation.coded_film import coded_film, coded_frames, decoded, from_rgb, level, noise_of, shown
+from training.evaluation import native
+from training.evaluation.native_figures import Ruler, summary, table
+from training.evaluation.native_protocols import (
+    FACE_BOX,
+    Truth,
+    film_of,
+    head_of,
+    oval_of,
+    people,
+    resampled,
+    sharpness,
+    tuning_people,
+)
+
+FACE: U8 = np.ascontiguousarray(data.astronaut()[0:320, 64:384])
+
+
+def astronaut(side: float = 64, frames: int = 4) -> Truth:
+    truth = film_of(FACE, "astronaut", side, frames=frames)
+    truth.first = min(1, frames - 1)
+    return truth
+
+
+def error(a: list[U8], b: list[U8]) -> float:
+    return float(np.mean([(x.astype(float) - y) ** 2 for x, y in zip(a, b, strict=True)]))
+
+
+# --- levels ---
+
+
+def test_levels_have_noise_by_quality_or_their_own() -> None:
+    assert [noise_of(q) for q in (18, 22, 26, 27, 31, 36, 50)] == [0, 1, 1, 2, 3, 3, 3]
+    assert level("h264/27").sigma == 2 and level("h264/27+n0").sigma == 0 and level("clean/4").sigma == 4
+    assert level("h264-call/300k").bit_rate == 300_000 and level("twice/27-23").first == level("h264/27")
+
+
+@pytest.mark.parametrize("name", ["h264", "h265/27", "h264/good", "prores/best", "twice/27", "h264/27+n"])
+def test_unknown_levels_are_refused_with_what_there_is(name: str) -> None:
+    with pytest.raises(ValueError, match=r"no such level: .*; (levels are|\w+ takes)"):
+        level(name)
+
+
+@pytest.mark.parametrize("name", ["h264/30", "h264-slow/30", "hevc/30", "vp8/60k", "vp9/40", "av1/45", "mpeg2/10",
+                                  "mpeg4/10", "mjpeg/10", "prores/proxy", "twice/30-26", "clean/2", "jpeg/30",
+                                  "webp/30"])  # fmt: skip
+def test_every_coding_writes_films_that_are_like_the_truth(name: str, tmp_path: Path) -> None:
+    truth, how = astronaut().frames, level(name)
+    path, memory = tmp_path / f"film{how.suffix}", io.BytesIO()
+    coded_film(truth, how, path, 3)
+    coded_film(truth, how, memory, 3)
+    seen = list(decoded(path, how.siting))
+    assert len(seen) == (1 if how.still else len(truth))
+    assert 1 < error(seen, truth[: len(seen)]) < 150
+    again = list(decoded(memory, how.siting))
+    assert error(seen, again) < 0.5  # x264's macroblock tree does not quite repeat itself on tiny frames
+    assert error(seen, coded_frames(truth, how, 4)) > 0.5 or how.sigma == 0
+
+
+def test_dv_takes_its_own_size_only() -> None:
+    with pytest.raises(ValueError, match="720"):
+        coded_frames(astronaut(frames=1).frames, level("dv/pal"))
+    frames = film_of(FACE, "astronaut", 64, level("dv/pal").size, frames=1).frames
+    assert error(coded_frames(frames, level("dv/pal")), frames) < 20
+
+
+def test_worse_quality_is_worse() -> None:
+    truth = astronaut().frames
+    for names in (("h264/14+n0", "h264/30+n0", "h264/45+n0"), ("mpeg2/2", "mpeg2/25"), ("jpeg/90", "jpeg/20"),
+                  ("h264/22+n0", "h264/22+n8")):  # fmt: skip
+        errors = [error((seen := coded_frames(truth, level(n))), truth[: len(seen)]) for n in names]
+        assert errors == sorted(errors) and errors[0] < 0.9 * errors[-1]
+
+
+@pytest.mark.parametrize("siting", ["left", "center"])
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuvj420p", "yuv422p10le", "yuv444p", "yuv411p"])
+def test_pixel_formats_come_back_with_colour_in_place(pixels: str, siting: str) -> None:
+    smooth = np.asarray(cv2.GaussianBlur(FACE, (0, 0), 5), np.uint8)
+    assert error([shown(from_rgb(smooth, pixels, siting), siting)], [smooth]) < 1
+
+
+# --- truths ---
+
+
+def test_a_truth_is_as_sharp_as_reduction_by_area() -> None:
+    matrix = similarity(160 / 512, 0.0, (79.5, 79.5), 512)  # exactly a half of the picture
+    area = cv2.resize(FACE, (160, 160), interpolation=cv2.INTER_AREA)
+    got = resampled(FACE, matrix, np.zeros((160, 160, 3), np.uint8))
+    inner = np.s_[16:-16, 16:-16]
+    assert error([got[inner]], [area[inner]]) < 3
+    still = Truth("a", "portraits", [got], [matrix])
+    soft = Truth("a", "portraits", [np.asarray(cv2.GaussianBlur(got, (0, 0), 1.5), np.uint8)], [matrix])
+    assert sharpness(still) > 4 > sharpness(soft)
+
+
+def test_a_portrait_moves_by_parts_of_a_pixel_along_its_matrices() -> None:
+    truth = film_of(FACE, "astronaut", 96)
+    eyes = np.array([[192.98, 239.95], [318.9, 240.2]])
+    way = np.array([apply(m, eyes) for m in truth.matrices])
+    assert 0.5 < np.abs(way[-1] - way[0]).max() < 10 and np.abs(np.diff(way, axis=0)).max() < 1
+    size = truth.frames[0].shape[1::-1]
+    shifted = cv2.warpAffine(truth.frames[0], _from_to(truth.matrices[0], truth.matrices[-1]), size)
+    oval = oval_of(truth.matrices[-1], size)[..., None]
+    moved, stayed = (float((oval * (f.astype(float) - truth.frames[-1]) ** 2).sum())
+                     for f in (shifted, truth.frames[0]))  # fmt: skip
+    assert moved < 0.5 * stayed and truth.first == 12 and abs(truth.width - 96 * 0.53) < 3
+
+
+def _from_to(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return (np.vstack([b, [0, 0, 1]]) @ np.linalg.inv(np.vstack([a, [0, 0, 1]])))[:2]
+
+
+def test_masks_follow_the_face() -> None:
+    matrix = similarity(0.5, 0.0, (200, 150), 512)
+    oval, head = oval_of(matrix, (400, 320)), head_of(matrix, (400, 320), bounded=False)
+    assert abs(float(oval.sum()) / (float(oval_mask(512).sum()) / 4) - 1) < 0.01
+    assert abs(float(head.max(0).sum()) - 2 * 256 * (FACE_BOX[2] - FACE_BOX[0])) < 3
+    assert head_of(matrix, (400, 320), bounded=True).sum() < head.sum()
+
+
+def test_people_for_tuning_are_no_people_set_aside() -> None:
+    faces = [Face(Path(f"{n}-{k}.jpg"), 512, "djangocon/1", f"person-{n}", n % 7 == 0)
+             for n in range(60) for k in (0, 1)]  # fmt: skip
+    known, aside = split(faces)
+    tuning = tuning_people(faces)
+    assert len(set(tuning)) == 20 and tuning == tuning_people(faces[::-1])
+    assert set(tuning) < {f.identity for f in known if not f.gray}
+    assert [f.identity for f in people(faces, "tuning")] == tuning
+    assert {f.identity for f in people(faces, "set-aside")} == {f.identity for f in aside if not f.gray}
+
+
+# --- figures ---
+
+
+def test_the_best_strength_and_its_regret_are_found() -> None:
+    truth = astronaut()
+    coded = coded_frames(truth.frames, level("h264/36"))
+    ruler = Ruler(truth)
+    overshoot = [np.clip(c + 2 * (t.astype(float) - c), 0, 255).astype(np.uint8)
+                 for t, c in zip(truth.frames, coded, strict=True)]  # fmt: skip
+    row = ruler.row(coded, coded, overshoot)
+    assert row["default"] == row["change"] == row["changed"] == 0 and row["flicker"] == pytest.approx(1)
+    assert row["s"] == pytest.approx(0.5, abs=0.05) and row["best"] > 10 and abs(row["always"]) < 2
+    assert row["regret"] == row["best"]
+    perfect = ruler.row(coded, truth.frames)
+    assert perfect["default"] > 20 and perfect["changed"] == 1 and "s" not in perfect
+    assert perfect["default_corr"] == pytest.approx(1) and perfect["default_amp"] == pytest.approx(1)
+    assert perfect["input_corr"] < 0.9 and perfect["flicker"] < 0.01
+
+
+def test_oval_and_ring_are_told_apart() -> None:
+    truth = astronaut()
+    coded = coded_frames(truth.frames, level("h264/36"))
+    size = truth.frames[0].shape[1::-1]
+    in_oval = [np.where(oval_of(m, size)[..., None] > 0, t, c)
+               for m, t, c in zip(truth.matrices, truth.frames, coded, strict=True)]  # fmt: skip
+    row = Ruler(truth).row(coded, in_oval)
+    assert row["default"] > 20 and row["ring_default"] == 0
+
+
+def test_summary_counts_the_harmed_and_keeps_the_worst() -> None:
+    rows = [{"default": d, "regret": r} for d, r in ((0.5, 0.1), (-0.04, 0.3), (-0.4, 0.2), (0.1, 0.0))]
+    mean = summary(rows)
+    assert mean["harmed"] == 0.25 and mean["worst default"] == -0.4 and mean["worst regret"] == 0.3
+    assert mean["default"] == pytest.approx(0.04) and "+0.04 (-0.40)" in table("t", {"h264/27": mean})
+
+
+# --- the command ---
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    folder = tmp_path / "faces" / "train"
+    folder.mkdir(parents=True)
+    with (folder / "MANIFEST.csv").open("w", newline="") as f:
+        write = csv.writer(f)
+        write.writerow(["file", "crop_px", "source_repo", "licence", "gray", "identity"])
+        for n, picture in enumerate((FACE, cv2.GaussianBlur(FACE, (0, 0), 3))):
+            big = cv2.resize(picture, (512, 512), interpolation=cv2.INTER_CUBIC)
+            cv2.imwrite(str(folder / f"{n}.png"), big[:, :, ::-1])
+            write.writerow([f"{n}.png", 512, f"djangocon/{n}", "MIT", 0, f"person {n}"])
+    return folder.parent
+
+
+def test_the_command_measures_what_runs_do(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                           capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    cache, found, sheets = tmp_path / "cache", tmp_path / "native.json", tmp_path / "sheets"
+    monkeypatch.setattr(sys, "argv", [
+        "native", "--faces", str(faces), "--people", "set-aside", "--kinds", "stills", "--levels", "jpeg/30,webp/90",
+        "--width", "80", "--option", "engine=rtface-s", "--cache", str(cache), "--json", str(found),
+        "--sheets", str(sheets)])  # fmt: skip
+    native.main()
+    said = capsys.readouterr().out
+    assert "1 people (set-aside); left out as soft: 1" in said and "| jpeg/30" in said
+    result = json.loads(found.read_text())
+    rows = {row["level"]: row for r in result["rows"] if (row := dict(zip(result["columns"], r, strict=True)))}
+    assert result["options"] == {"engine": "rtface-s"} and list(rows) == ["jpeg/30", "webp/90"]
+    assert 25 < rows["jpeg/30"]["input"] < rows["webp/90"]["input"] < 45
+    assert rows["jpeg/30"]["best"] >= rows["jpeg/30"]["always"] and rows["jpeg/30"]["changed"] == 1
+    assert len(list(sheets.iterdir())) == 2 and len(list(cache.rglob("*.*"))) == 3
+    with pytest.raises(SystemExit):
+        monkeypatch.setattr(sys, "argv", ["native", "--faces", str(faces), "--kinds", "stills", "--levels", "gif/9"])
+        native.main()

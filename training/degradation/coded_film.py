@@ -1,0 +1,368 @@
+"""Films and stills coded at their own size: named levels, files that any player opens, and their decoded frames.
+
+A level is ``CODING/QUALITY``, such as ``h264/27``, ``vp8/200k`` or ``jpeg/70``; `LEVELS` lists the codings. Before
+coding, frames get the sensor noise that goes with the quality (`NOISE`), unless the name ends in a σ of its own, in
+code values: ``h264/27+n0``.
+
+    data = io.BytesIO()
+    coded_film(frames, level("h264/27"), data)      # or a path
+    seen = decoded(data, level("h264/27").siting)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import IO, Any
+
+import av
+import cv2
+import numpy as np
+
+from rtface.media.color import color_of
+from rtface.util.av_arrays import plane_rows
+from training.crop_space import F32, U8
+from training.degradation import single_image
+from training.degradation.video_codec import LUMA_WEIGHTS
+
+FPS = 25
+DV_SIZE = (720, 576)
+NOISE = {18: 0, 20: 0, 22: 1, 27: 2, 31: 3, 34: 2, 36: 3, 37: 3}
+"""crf of H.264 → σ in code values of the noise that is coded with it; others take their neighbour's below."""
+_LIMITED, _BT601 = 1, 6
+
+
+@dataclass(frozen=True)
+class Level:
+    """How a film is coded.
+
+    Attributes:
+        name: as `level` takes it.
+        encoder: FFmpeg's name; of stills "jpeg" or "webp".
+        options: of the encoder.
+        suffix: of the file; it names the container.
+        pixels: pixel format of the coded frames.
+        sigma: of the noise before coding, code values.
+        bit_rate: bits a second, or 0.
+        quality: of stills.
+        first: a coding that comes before this one.
+    """
+
+    name: str
+    encoder: str
+    options: dict[str, str] = field(default_factory=dict[str, str])
+    suffix: str = ".mp4"
+    pixels: str = "yuv420p"
+    sigma: float = 0.0
+    bit_rate: int = 0
+    quality: int = 0
+    first: Level | None = None
+
+    @property
+    def still(self) -> bool:
+        """Whether it codes single pictures."""
+        return self.encoder in ("jpeg", "webp")
+
+    @property
+    def siting(self) -> str:
+        """Where chroma lies between its luma samples, as is usual for the coding: "left" or "center"."""
+        return "center" if self.encoder in ("libvpx", "mjpeg", "jpeg", "webp") else "left"
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height of the only frames that it takes, or None."""
+        return DV_SIZE if self.encoder == "dvvideo" else None
+
+
+def noise_of(crf: float) -> float:
+    """σ of the noise that goes with a crf of H.264."""
+    return float(NOISE[max((q for q in NOISE if q <= crf), default=18)])
+
+
+# --- levels ---
+
+
+def _x264(preset: str, tune: str = "", params: str = "") -> Callable[[str, str], Level]:
+    def make(name: str, quality: str) -> Level:
+        options = {"preset": preset} | ({"tune": tune} if tune else {}) | ({"x264-params": params} if params else {})
+        return replace(_rated(name, "libx264", options, quality), sigma=_sigma(quality))
+
+    return make
+
+
+def _rated(name: str, encoder: str, options: dict[str, str], quality: str, suffix: str = ".mp4") -> Level:
+    """A level by crf, or by bit rate where ``quality`` ends in k."""
+    if quality.endswith("k"):
+        rate = int(quality[:-1])
+        limits = {"maxrate": f"{rate}k", "bufsize": f"{rate}k"} if encoder == "libx264" else {}
+        return Level(name, encoder, options | limits, suffix, bit_rate=1000 * rate)
+    return Level(name, encoder, options | {"crf": f"{float(quality):g}"}, suffix)
+
+
+def _sigma(quality: str) -> float:
+    return 3.0 if quality.endswith("k") else noise_of(float(quality))
+
+
+def _hevc(name: str, quality: str) -> Level:
+    options = {"preset": "veryfast", "x265-params": "log-level=none:pools=1:frame-threads=1"}
+    return replace(_rated(name, "libx265", options, quality), sigma=_sigma(quality))
+
+
+def _vp8(name: str, quality: str) -> Level:
+    options = {"deadline": "realtime", "cpu-used": "-8", "lag-in-frames": "0"}
+    return replace(_rated(name, "libvpx", options, quality, ".webm"), sigma=3.0)
+
+
+def _vp9(name: str, quality: str) -> Level:
+    if quality.endswith("k"):  # a call
+        options = {"deadline": "realtime", "cpu-used": "7", "lag-in-frames": "0"}
+        return replace(_rated(name, "libvpx-vp9", options, quality, ".webm"), sigma=3.0)
+    options = {"deadline": "good", "cpu-used": "4", "b": "0"}
+    return replace(_rated(name, "libvpx-vp9", options, quality, ".webm"), sigma=noise_of(float(quality) - 6))
+
+
+def _av1(name: str, quality: str) -> Level:
+    options = {"preset": "8", "svtav1-params": "lp=1"}
+    return replace(_rated(name, "libsvtav1", options, quality), sigma=noise_of(float(quality) - 8))
+
+
+def _by_qscale(encoder: str, suffix: str, pixels: str = "yuv420p") -> Callable[[str, str], Level]:
+    def make(name: str, quality: str) -> Level:
+        options = {"qmin": f"{int(quality)}", "qmax": f"{int(quality)}"}
+        return Level(name, encoder, options, suffix, pixels, sigma=1.0 if int(quality) < 10 else 2.0)
+
+    return make
+
+
+def _dv(name: str, quality: str) -> Level:
+    return Level(name, "dvvideo", {}, ".mov", sigma=1.0)
+
+
+PRORES = {"proxy": "0", "lt": "1", "standard": "2", "hq": "3"}
+
+
+def _prores(name: str, quality: str) -> Level:
+    return Level(name, "prores_ks", {"profile": PRORES[quality], "vendor": "apl0"}, ".mov", "yuv422p10le", 1.0)
+
+
+def _twice(name: str, quality: str) -> Level:
+    first, second = quality.split("-")
+    return replace(level(f"h264/{second}+n0"), name=name, first=level(f"h264/{first}"))
+
+
+def _still(encoder: str) -> Callable[[str, str], Level]:
+    def make(name: str, quality: str) -> Level:
+        return Level(name, encoder, suffix=".jpg" if encoder == "jpeg" else ".webp", quality=int(quality))
+
+    return make
+
+
+def _clean(name: str, quality: str) -> Level:
+    return Level(name, "ffv1", {"level": "3", "g": "1"}, ".mkv", sigma=float(quality))
+
+
+LEVELS: dict[str, tuple[Callable[[str, str], Level], str]] = {
+    "h264": (_x264("veryfast"), "crf, or bit rate as in 300k: libx264 veryfast"),
+    "h264-medium": (_x264("medium"), "the same, medium: three B-frames"),
+    "h264-slow": (_x264("slow", params="bframes=5:b-adapt=2"), "the same, slow: up to five B-frames"),
+    "h264-call": (_x264("veryfast", "zerolatency"), "the same, veryfast zerolatency: as calls are coded"),
+    "h264-nodeblock": (_x264("veryfast", params="no-deblock=1"), "the same, veryfast without its deblocking filter"),
+    "hevc": (_hevc, "crf or bit rate: libx265 veryfast"),
+    "vp8": (_vp8, "bit rate: libvpx in real time"),
+    "vp9": (_vp9, "crf: libvpx-vp9 good, cpu-used 4; bit rate: in real time"),
+    "av1": (_av1, "crf: libsvtav1, preset 8"),
+    "mpeg2": (_by_qscale("mpeg2video", ".ts"), "quantiser scale 1 to 31"),
+    "mpeg4": (_by_qscale("mpeg4", ".avi"), "quantiser scale 1 to 31"),
+    "mjpeg": (_by_qscale("mjpeg", ".avi", "yuvj420p"), "quantiser scale 1 to 31"),
+    "dv": (_dv, "pal: DV of 25 Mbit/s, 720×576"),
+    "prores": (_prores, f"{', '.join(PRORES)}"),
+    "twice": (_twice, "27-23: h264/27, decoded and coded again as h264/23"),
+    "jpeg": (_still("jpeg"), "quality 1 to 100, a still"),
+    "webp": (_still("webp"), "quality 1 to 100, a still"),
+    "clean": (_clean, "σ of noise in code values: FFV1, not damaged by coding"),
+}
+"""Coding → how its levels are made, and what a quality is."""
+
+
+def level(name: str) -> Level:
+    """A level by its name.
+
+    Raises:
+        ValueError: there is none of this name; the message lists the codings.
+    """
+    found = re.fullmatch(r"([a-z0-9-]+)/([\w.-]+)(?:\+n(\d+(?:\.\d+)?))?", name)
+    coding = found[1] if found else ""
+    if not found or coding not in LEVELS:
+        raise ValueError(f"no such level: {name}; levels are CODING/QUALITY with one of "
+                         + "; ".join(f"{n} ({text})" for n, (_, text) in LEVELS.items()))
+    make, text = LEVELS[coding]
+    try:
+        made = make(name, found[2])
+    except (KeyError, ValueError):
+        raise ValueError(f"no such level: {name}; {coding} takes {text}") from None
+    return replace(made, sigma=float(found[3])) if found[3] else made
+
+
+# --- writing and reading ---
+
+
+def coded_film(frames: Iterable[U8], how: Level, target: Path | IO[bytes], seed: int | Sequence[int] = 0) -> None:
+    """Add the level's noise to frames, code them and write a film, or a still of the first of them.
+
+    Args:
+        frames: uint8 H×W×3 RGB of one size, even sides.
+        target: a file name, or a file in memory, which is rewound.
+        seed: of the noise.
+
+    Raises:
+        ValueError: the level takes frames of another size.
+    """
+    rng = np.random.default_rng(seed)
+    if how.first:
+        frames = coded_frames(frames, how.first, seed)
+    noisy = (single_image.noise(f, how.sigma, rng, 0, 0.3) for f in frames)
+    if how.still:
+        data = _encoded(next(noisy), how)
+        _ = target.write_bytes(data) if isinstance(target, Path) else target.write(data)
+    else:
+        _write(noisy, how, target)
+    if not isinstance(target, Path):
+        target.seek(0)
+
+
+def coded_frames(frames: Iterable[U8], how: Level, seed: int | Sequence[int] = 0) -> list[U8]:
+    """Frames as they look after a level, uint8 H×W×3 RGB each; nothing is written."""
+    import io
+
+    data = io.BytesIO()
+    coded_film(frames, how, data, seed)
+    return list(decoded(data, how.siting))
+
+
+def _encoded(image: U8, how: Level) -> bytes:
+    flag = cv2.IMWRITE_JPEG_QUALITY if how.encoder == "jpeg" else cv2.IMWRITE_WEBP_QUALITY
+    ok, data = cv2.imencode(how.suffix, np.ascontiguousarray(image[:, :, ::-1]), [flag, how.quality])
+    if not ok:
+        raise RuntimeError(f"{how.name}: encoding failed")
+    return data.tobytes()
+
+
+_MUXERS = {".mp4": "mp4", ".webm": "webm", ".mkv": "matroska", ".ts": "mpegts", ".avi": "avi", ".mov": "mov"}
+
+
+def _write(frames: Iterable[U8], how: Level, target: Path | IO[bytes]) -> None:
+    with av.open(str(target) if isinstance(target, Path) else target, "w", format=_MUXERS[how.suffix]) as film:
+        stream: Any = None
+        for number, image in enumerate(frames):
+            height, width = image.shape[:2]
+            if stream is None:
+                if how.size not in (None, (width, height)):
+                    raise ValueError(f"{how.name} takes frames of {how.size}, not {width}×{height}")
+                stream = film.add_stream(how.encoder, FPS, options=dict(how.options))
+                stream.width, stream.height, stream.pix_fmt = width, height, how.pixels
+                context = stream.codec_context
+                context.thread_count, context.time_base = 1, Fraction(1, FPS)
+                if not how.pixels.startswith("yuvj"):
+                    context.color_range, context.colorspace = _LIMITED, _BT601
+                if how.bit_rate:
+                    context.bit_rate = how.bit_rate
+            frame = from_rgb(image, how.pixels, how.siting)
+            frame.pts, frame.time_base = number, Fraction(1, FPS)
+            film.mux(stream.encode(frame))
+        if stream is not None:
+            film.mux(stream.encode(None))
+
+
+def decoded(source: Path | IO[bytes], siting: str = "left") -> Iterator[U8]:
+    """The frames of a film, or a still, as uint8 H×W×3 RGB, converted by their colour tags; ``siting``: of the
+    chroma, `Level.siting`."""
+    for frame in opened(source):
+        yield shown(frame, siting)
+
+
+def opened(source: Path | IO[bytes]) -> Iterator[av.VideoFrame]:
+    """The decoded frames of a film or a still."""
+    with av.open(str(source) if isinstance(source, Path) else source) as film:
+        film.streams.video[0].thread_count = 1
+        yield from film.decode(video=0)
+
+
+# --- RGB and YCbCr ---
+
+
+def from_rgb(image: U8, pixels: str, siting: str = "left") -> av.VideoFrame:
+    """uint8 H×W×3 RGB → planar YCbCr of a pixel format, BT.601; ``yuvj…`` has full range, others limited.
+
+    Chroma is averaged over the pixels that share it, and not taken from one of them as OpenCV's I420 does: that moves
+    colour by half a pixel, which no camera or encoder does.
+
+    Args:
+        siting: where chroma lies between its luma samples: "center", or "left" (in their middle vertically only).
+    """
+    height, width = image.shape[:2]
+    frame = av.VideoFrame(width, height, pixels)
+    red, blue = LUMA_WEIGHTS["bt601"]
+    rgb = image.astype(np.float32) / 255
+    y = rgb @ np.array([red, 1 - red - blue, blue], np.float32)
+    chroma = [(rgb[..., 2] - y) / (2 - 2 * blue), (rgb[..., 0] - y) / (2 - 2 * red)]
+    full, bits = pixels.startswith("yuvj"), frame.format.components[0].bits
+    for k, plane in enumerate(frame.planes):
+        part = _shared(chroma[k - 1], plane.width, plane.height, siting) if k else y
+        black, span = (128 if k else 0, 255) if full else (128, 224) if k else (16, 219)
+        depth = 1 << (bits - 8)
+        code = np.clip(np.rint((black + part * span) * depth), 0, (1 << bits) - 1)
+        _samples(plane, bits)[:, : plane.width] = code
+    return frame
+
+
+def _shared(chroma: F32, width: int, height: int, siting: str) -> F32:
+    """A plane of chroma made smaller by averaging."""
+    every = chroma.shape[1] // width
+    if siting == "left" and every > 1:  # a tent about the first of the columns that share it
+        kernel = np.concatenate([np.arange(1, every + 1), np.arange(every - 1, 0, -1)]).astype(np.float32) / every**2
+        chroma = cv2.filter2D(chroma, -1, kernel[None], borderType=cv2.BORDER_REPLICATE)[:, : every * width : every]
+    return np.asarray(cv2.resize(chroma, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def shown(frame: av.VideoFrame, siting: str = "left") -> U8:
+    """A decoded frame as uint8 H×W×3 RGB, converted by its colour tags, in float32 and rounded once.
+
+    As `video_codec.to_rgb`, for any planar YCbCr of 8 to 16 bits, and with the chroma where it lies.
+
+    Raises:
+        ValueError: the frame is neither planar YCbCr nor RGB.
+    """
+    color, name = color_of(frame), frame.format.name
+    if color.matrix == "rgb":
+        return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    if len(frame.planes) != 3 or color.matrix not in LUMA_WEIGHTS:
+        raise ValueError(f"frames of {name} are not converted")
+    bits = frame.format.components[0].bits
+    y, cb, cr = (_unit(plane, bits, k > 0, color.full_range, frame, siting) for k, plane in enumerate(frame.planes))
+    red, blue = LUMA_WEIGHTS[color.matrix]
+    r, b = y + 2 * (1 - red) * cr, y + 2 * (1 - blue) * cb
+    g = (y - red * r - blue * b) / (1 - red - blue)
+    return single_image.rounded(np.stack([r, g, b], -1) * np.float32(255))
+
+
+def _unit(plane: Any, bits: int, chroma: bool, full: bool, frame: av.VideoFrame, siting: str) -> F32:
+    """A plane as float32 H×W of the frame, luma 0…1, chroma −0.5…0.5."""
+    code = _samples(plane, bits)[:, : plane.width].astype(np.float32) / np.float32(1 << (bits - 8))
+    black, span = (128 if chroma else 0, 255) if full else (128, 224) if chroma else (16, 219)
+    unit = (code - np.float32(black)) / np.float32(span)
+    size = frame.width, frame.height
+    if not chroma or siting != "left" or plane.width == frame.width:
+        return np.asarray(cv2.resize(unit, size, interpolation=cv2.INTER_LINEAR), np.float32)
+    x, y = plane.width / frame.width, plane.height / frame.height
+    back = np.array([[x, 0, 0], [0, y, (y - 1) / 2]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(unit, back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.float32)
+
+
+def _samples(plane: Any, bits: int) -> Any:
+    """A plane's samples, rows × (width and padding), writable."""
+    rows = plane_rows(plane)
+    return rows if bits == 8 else rows.view(np.uint16)

@@ -1,0 +1,368 @@
+"""Protocol *native*: what a run does to coded film and stills at the size at which they were coded.
+
+``python -m training.evaluation.native --faces DIR --clips DIR --cache runs/native --json runs/native.json``
+
+Nothing is enlarged after coding. Truths are those of `training.evaluation.native_protocols`, levels those of
+`training.degradation.coded_film`. Each coded film is a file; ``rtface.run`` makes *default* (its defaults, and
+``--option``) and *always* (the same with ``correct="always"``) of it, without loss. Figures, one row a clip and level
+(`training.evaluation.native_figures`):
+
+- **input**, **default**, **always**: PSNR of the coded film in the feathered oval, pooled over the clip's measured
+  frames, and what is gained over it in dB; the same in the **ring**, twice the face's box without the oval;
+- **best**: strength *s* (0 to 1.6, one for the clip) at which the correction of *always* comes nearest to the truth,
+  and the gain there; **regret**: best − default; **harmed**: share of clips that lose more than 0.05 dB;
+- **detail**: luma less a Gaussian of one pixel, in the oval: correlation with the truth and amplitude by the truth's;
+- **flicker**: change of the error from frame to frame by that of the coded film; **changed**: share of the frames;
+- **identity** (``--identity``): EdgeFace's cosine to the truth on the middle frame.
+
+A default run draws the grain that it matches, as users have it; ``--option grain=none`` leaves that out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import astuple, dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from training.crop_space import U8, cut
+from training.data.portraits import Face, load_faces
+from training.degradation.coded_film import LEVELS, Level, coded_film, decoded, level
+from training.evaluation.clip_protocols import SETS, chosen
+from training.evaluation.native_figures import Row, Ruler, summary, table
+from training.evaluation.native_protocols import (
+    CLIP_FRAMES,
+    FRAMES,
+    SHARP,
+    WIDTH,
+    Truth,
+    halved_clip,
+    people,
+    portrait,
+    sharpness,
+)
+
+DEFAULT = {
+    "portraits": ("h264/18", "h264/22", "h264/27", "h264/31", "h264/36", "hevc/27", "vp8/200k", "mpeg2/4", "mpeg2/18",
+                  "twice/27-23"),
+    "clips": ("h264/20", "h264/27", "h264/31", "h264/34", "h264/37"),
+    "stills": ("jpeg/95", "jpeg/70", "jpeg/30"),
+    "clean": ("clean/0", "clean/2"),
+}
+"""Kind → levels of a usual run."""
+ALL = {
+    "portraits": (*DEFAULT["portraits"], "h264/40", "h264-medium/27", "h264-slow/27", "h264-slow/34", "h264-call/27",
+                  "h264-call/150k", "h264-nodeblock/31", "hevc/22", "hevc/33", "vp9/33", "vp9/43", "vp9/150k",
+                  "av1/35", "av1/50", "mpeg4/4", "mpeg4/12", "mjpeg/3", "mjpeg/12", "dv/pal", "prores/proxy",
+                  "prores/standard"),
+    "clips": (*DEFAULT["clips"], "hevc/27", "hevc/33", "vp8/200k", "mpeg2/4", "mpeg2/18", "twice/27-23"),
+    "stills": (*DEFAULT["stills"], "webp/90", "webp/60", "webp/20"),
+    "clean": ("clean/0", "clean/1", "clean/2", "clean/4", "clean/8"),
+}
+"""Kind → levels of ``--all``."""
+KINDS = tuple(DEFAULT)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a truth is made of: a portrait or the file of a clip, and the ``width`` of a portrait's face."""
+
+    kind: str
+    source: Face | Path
+    width: float = WIDTH
+
+    @property
+    def name(self) -> str:
+        return self.source.identity if isinstance(self.source, Face) else self.source.stem
+
+
+@dataclass(frozen=True)
+class Task:
+    """One subject at some levels, and how it is measured."""
+
+    subject: Subject
+    levels: tuple[str, ...]
+    options: dict[str, Any]
+    always: bool
+    cache: Path | None
+    sheets: Path | None
+    identity: bool
+    threads: int
+
+
+# --- truths and coded films ---
+
+
+def truth_of(subject: Subject, size: tuple[int, int] | None, cache: Path | None) -> Truth:
+    """The truth of a subject; ``cache`` keeps it."""
+    source = subject.source
+    path = source.path if isinstance(source, Face) else source
+    code = (Path(__file__).parent / "native_protocols.py").read_bytes()
+    key = _digest(path.read_bytes(), code, subject.kind, subject.width, size)
+    kept = cache / "truths" / f"{subject.kind}-{subject.name}-{key}.npz" if cache else None
+    if kept and kept.is_file():
+        with np.load(kept) as data:
+            return Truth(subject.name, subject.kind, list(data["frames"]), list(data["matrices"]),
+                         int(data["first"]), bool(data["bounded"]))  # fmt: skip
+    if isinstance(source, Face):
+        truth = portrait(source, subject.width, size, 1 if subject.kind == "stills" else FRAMES)
+        truth = replace(truth, kind=subject.kind)
+    else:
+        truth = halved_clip(source, CLIP_FRAMES, cache / "tracks" if cache else None)
+    if kept:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(kept, frames=np.stack(truth.frames), matrices=np.stack(truth.matrices), first=truth.first,
+                 bounded=truth.bounded)  # fmt: skip
+    return truth
+
+
+def film_file(truth: Truth, how: Level, folder: Path) -> Path:
+    """The coded film of a truth in a folder, which keeps it by the content of all that makes it."""
+    code = (Path(__file__).parents[1] / "degradation" / "coded_film.py").read_bytes()
+    seed = int(hashlib.sha256(f"{truth.name}|{how.name}".encode()).hexdigest()[:8], 16)
+    key = _digest(*(f.tobytes() for f in truth.frames), astuple(how), seed, code)
+    path = folder / f"{truth.kind}-{truth.name}-{how.name.replace('/', '-')}-{key}{how.suffix}"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        working = path.with_name(f"making-{os.getpid()}-{path.name}")
+        coded_film(truth.frames, how, working, seed)
+        working.replace(path)
+    return path
+
+
+def _digest(*parts: object) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else repr(part).encode())
+    return digest.hexdigest()[:16]
+
+
+# --- runs ---
+
+
+def enhanced(film: Path, folder: Path, how: Level, options: dict[str, Any]) -> list[U8]:
+    """The frames that ``rtface.run`` makes of a file, through a file without loss."""
+    import rtface
+
+    out = folder / ("out.png" if how.still else "out.mkv")
+    rtface.run(film, out, overwrite=True, **({} if how.still else {"codec": "ffv1"}), **options)
+    return list(decoded(out, how.siting))
+
+
+def measured(task: Task) -> list[dict[str, Any]]:
+    """The rows of one task, with ``kind``, ``clip`` and ``level``."""
+    cv2.setNumThreads(1)
+    judge = _judge() if task.identity else None
+    rows: list[dict[str, Any]] = []
+    truths: dict[tuple[int, int] | None, tuple[Truth, Ruler]] = {}
+    options = task.options | ({"threads": task.threads} if task.threads else {})
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in task.levels:
+            how = level(name)
+            if how.size not in truths:
+                truth = truth_of(task.subject, how.size, task.cache)
+                truths[how.size] = truth, Ruler(truth)
+            truth, ruler = truths[how.size]
+            film = film_file(truth, how, task.cache / "coded" if task.cache else Path(scratch))
+            # Stills are read by rtface itself, as decoders of JPEG differ in how they bring chroma up.
+            folder = Path(scratch)
+            coded = enhanced(film, folder, how, {"correct": "never"}) if how.still else list(decoded(film, how.siting))
+            default = enhanced(film, folder, how, options)
+            always = enhanced(film, folder, how, options | {"correct": "always"}) if task.always else None
+            row = ruler.row(coded, default, always)
+            if judge:
+                row |= _identity(judge, truth, coded, default)
+            rows.append({"kind": truth.kind, "clip": truth.name, "level": name, "width": truth.width} | row)
+            if task.sheets:
+                _sheet(task.sheets, name, truth, ruler, coded, default, row)
+    return rows
+
+
+def _judge() -> Any:
+    from training.evaluation.edgeface import EdgeFace
+
+    return EdgeFace()
+
+
+def _identity(judge: Any, truth: Truth, coded: Sequence[U8], default: Sequence[U8]) -> Row:
+    n = (truth.first + len(truth.frames)) // 2
+    want = judge.embed(cut(truth.frames[n], truth.matrices[n], 512))
+    films = {"input": coded, "default": default}
+    return {f"{name}_identity": float(judge.embed(cut(film[n], truth.matrices[n], 512)) @ want)
+            for name, film in films.items()}  # fmt: skip
+
+
+def _sheet(folder: Path, name: str, truth: Truth, ruler: Ruler, coded: Sequence[U8], default: Sequence[U8],
+           row: Row) -> None:  # fmt: skip
+    """Writes truth | coded | result of the middle frame at 200 %, cut to the head."""
+    n = (truth.first + len(truth.frames)) // 2
+    tiles: list[U8] = []
+    titles = ("truth", f"{name} {row['input']:.1f} dB", f"result {row['default']:+.2f} dB")
+    for film, title in zip((truth.frames, coded, default), titles, strict=True):
+        tile = np.asarray(cv2.resize(film[n][ruler.part], None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC), np.uint8)
+        cv2.putText(tile, title, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 255, 0), 1, cv2.LINE_AA)
+        tiles.append(tile)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{truth.kind}-{name.replace('/', '-')}-{truth.name}.png"
+    cv2.imwrite(str(path), np.concatenate(tiles, 1)[:, :, ::-1])
+
+
+# --- the command ---
+
+
+def sharp_people(faces: Iterable[Face], count: int, width: float) -> tuple[list[Face], int, int]:
+    """The first ``count`` people whose portrait is sharp; how many were rejected as soft, and how many as too small."""
+    found: list[Face] = []
+    soft = small = 0
+    for face in faces:
+        if len(found) == count:
+            break
+        try:
+            sharp = sharpness(portrait(face, width, frames=1)) >= SHARP
+        except ValueError:
+            small += 1
+            continue
+        found += [face] if sharp else []
+        soft += not sharp
+    return found, soft, small
+
+
+def subjects_of(a: argparse.Namespace) -> list[Subject]:
+    """All subjects that the command asks for."""
+    out: list[Subject] = []
+    portraits = [k for k in a.kinds if k != "clips"]
+    if portraits:
+        found, soft, small = sharp_people(people(load_faces(a.faces), a.people), a.count, a.width)
+        print(f"{len(found)} people ({a.people}); left out as soft: {soft}, as too small: {small}", flush=True)
+        out += [Subject(kind, face, a.width) for kind in portraits for face in found]
+    if "clips" in a.kinds:
+        out += [Subject("clips", path) for path in chosen([a.clips], a.people)[: a.count]]
+    return out
+
+
+def option_of(text: str) -> tuple[str, Any]:
+    """For ``--option``: "region=head"; rtface checks and converts values."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"give KEY=VALUE, as in region=head, not {text}")
+    return key, value
+
+
+def names_of(text: str) -> list[str]:
+    """For lists that commas separate."""
+    return [n.strip() for n in text.split(",") if n.strip()]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    codings = "\n".join(f"  {name}/…  {text}" for name, (_, text) in LEVELS.items())
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                epilog=f"levels:\n{codings}")
+    p.add_argument("--faces", type=Path, help="folder with train/MANIFEST.csv, for all kinds but clips")
+    p.add_argument("--clips", type=Path, help="folder with the clips that clip_protocols.py names")
+    p.add_argument("--people", choices=tuple(SETS), default="tuning",
+                   help="people, or clips, that may decide while developing, or those that are set aside")
+    p.add_argument("--kinds", type=names_of, default=list(KINDS), help=f"separated by commas: {', '.join(KINDS)}")
+    p.add_argument("--levels", type=names_of, default=[], help="as h264/27,vp8/200k; by default some of each kind")
+    p.add_argument("--all", action="store_true", help="all codings instead of a usual run's")
+    p.add_argument("--count", type=int, default=8, help="portraits, and clips at most")
+    p.add_argument("--width", type=float, default=WIDTH, help="of the portraits' faces, pixels")
+    p.add_argument("--option", type=option_of, action="append", default=[], metavar="KEY=VALUE",
+                   help="of rtface.run, for default and always; may be repeated")
+    p.add_argument("--no-always", action="store_true", help="leave out always, best and regret, in half the time")
+    p.add_argument("--identity", action="store_true", help="needs RTFACE_METRIC_WEIGHTS and onnxruntime")
+    p.add_argument("--cache", type=Path, help="folder for truths and coded films; may be deleted")
+    p.add_argument("--jobs", type=int, default=1, help="processes")
+    p.add_argument("--json", type=Path)
+    p.add_argument("--sheets", type=Path, help="folder for an image a clip and level, to be looked at")
+    return p
+
+
+def main() -> None:
+    import rtface
+
+    p = parser()
+    a = p.parse_args()
+    for kind in a.kinds:
+        if kind not in KINDS:
+            p.error(f"no such kind: {kind}; there are: {', '.join(KINDS)}")
+    if (a.kinds != ["clips"] and not a.faces) or ("clips" in a.kinds and not a.clips):
+        p.error("--clips is needed for clips, --faces for all other kinds")
+    started = time.monotonic()
+    cv2.setNumThreads(1)
+    try:
+        levels = {kind: tuple(a.levels or (ALL if a.all else DEFAULT)[kind]) for kind in a.kinds}
+        for name in {n for names in levels.values() for n in names}:
+            level(name)
+        threads = max(1, (os.cpu_count() or 1) // a.jobs) if a.jobs > 1 else 0
+        tasks = [Task(s, levels[s.kind], dict(a.option), not a.no_always, a.cache, a.sheets, a.identity, threads)
+                 for s in subjects_of(a)]  # fmt: skip
+        rows = list(_all(tasks, a.jobs))
+    except (rtface.RtfaceError, OSError, ValueError) as e:
+        p.error(str(e))
+    result = report(a, levels, rows)
+    print(f"{time.monotonic() - started:.0f} s")
+    if a.json:
+        a.json.write_text(result, encoding="utf-8")
+
+
+def _all(tasks: list[Task], jobs: int) -> Iterable[dict[str, Any]]:
+    if jobs > 1:
+        with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+            for k, rows in enumerate(pool.map(measured, tasks)):
+                yield from _said(rows, k, tasks)
+    else:
+        for k, task in enumerate(tasks):
+            yield from _said(measured(task), k, tasks)
+
+
+def _said(rows: list[dict[str, Any]], k: int, tasks: list[Task]) -> list[dict[str, Any]]:
+    each = ", ".join(f"{r['level']} {r['default']:+.2f}" for r in rows)
+    print(f"{k + 1}/{len(tasks)} {tasks[k].subject.kind} {tasks[k].subject.name}: {each}", file=sys.stderr, flush=True)
+    return rows
+
+
+def report(a: argparse.Namespace, levels: dict[str, tuple[str, ...]], rows: list[dict[str, Any]]) -> str:
+    """Prints the tables; the JSON, with one row a line under the names of ``columns``."""
+    import rtface
+
+    words = ("kind", "clip", "level")
+    means: dict[str, dict[str, Row]] = {kind: {} for kind in levels}
+    for kind, names in levels.items():
+        for name in names:
+            part = [r for r in rows if (r["kind"], r["level"]) == (kind, name)]
+            means[kind] |= {name: summary([{k: v for k, v in r.items() if k not in words} for r in part])}
+        if means[kind]:
+            width = np.median([r["width"] for r in rows if r["kind"] == kind])
+            print(f"\n{table(f'{kind}, {a.people}, {width:.0f} px', means[kind])}", flush=True)
+    columns = list(dict.fromkeys(k for row in rows for k in row))
+    made: dict[str, Any] = {"rtface": rtface.__version__, "people": a.people, "options": dict(a.option),
+                            "means": {kind: {n: _rounded(m) for n, m in part.items()} for kind, part in means.items()},
+                            "columns": columns}  # fmt: skip
+    lines = [json.dumps([_short(row.get(k)) for k in columns]) for row in rows]
+    return json.dumps(made, indent=1)[:-2] + ',\n "rows": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n"
+
+
+def _rounded(row: Row) -> Row:
+    kept = {k: v for k, v in row.items() if not k.startswith("worst") or k[6:] in ("default", "always", "regret")}
+    return {k: _short(v) for k, v in kept.items()}
+
+
+def _short(value: Any) -> Any:
+    return round(value, 3) if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""Truths of the protocol *native*: sharp portraits that move gently, and real clips, each at the size that is coded.
+
+| kind | truth |
+| --- | --- |
+| ``portraits`` | a photograph of 512 px before a soft wall, made smaller by two or more, 24 frames, of which the last 12 are measured |
+| ``clips`` | a real clip halved by area, 40 frames; some originals are soft, and there mere smoothing looks good |
+| ``stills`` | the first frame of a portrait |
+| ``clean`` | as ``portraits``; to be coded without loss |
+
+Each frame of a portrait is resampled once, from the photograph (bicubic samples half a pixel apart, averaged over the
+frame's pixel), so that the truth is as sharp as area reduction makes it. Portraits whose fine detail inside the oval
+is below `SHARP` are rejected.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from training.crop_space import F32, F64, U8, oval_mask, similarity
+from training.data.portraits import Face, split
+from training.evaluation.clip_protocols import watch
+from training.evaluation.metrics import LUMA
+
+FACE_BOX = (0.235, 0.265, 0.765, 0.92)
+"""x0, y0, x1, y1 of a face's box in its canonical crop, fractions of the side: means of what the tracker finds."""
+WIDTH = 135.0
+FRAMES, WARM = 24, 12
+"""Frames of a portrait's film, and how many of them are not measured."""
+CLIP_FRAMES = 40
+REDUCTION = 2.0
+"""Least number of the photograph's pixels on a pixel of the truth."""
+SHARP = 4.0
+"""Least standard deviation of the truth's fine detail in code values of luma."""
+EDGE = 24
+"""Pixels of 512 along the photograph's border in which the wall takes over."""
+LEAST_PX = 384
+TUNING_PEOPLE = 20
+
+
+@dataclass
+class Truth:
+    """A sharp film.
+
+    Attributes:
+        name, kind: for the tables.
+        frames: uint8 H×W×3 RGB.
+        matrices: 2×3 of every frame, 512-px canonical pixels → frame pixels, centres at integers.
+        first: number of the first frame that is measured.
+        bounded: whether only the canonical crop itself shows the head's surroundings; beyond is a wall.
+    """
+
+    name: str
+    kind: str
+    frames: list[U8]
+    matrices: list[F64]
+    first: int = 0
+    bounded: bool = False
+
+    @property
+    def width(self) -> float:
+        """Median width of the face in pixels."""
+        side = 512 * float(np.median([np.hypot(m[0, 0], m[1, 0]) for m in self.matrices]))
+        return side * (FACE_BOX[2] - FACE_BOX[0])
+
+
+# --- people ---
+
+
+def _rank(face: Face, salt: str) -> str:
+    return hashlib.sha256(f"rtface-native-{salt}:{face.identity}:{face.path.name}".encode()).hexdigest()
+
+
+def _usable(faces: Sequence[Face], salt: str) -> list[Face]:
+    """One colour picture of each person, at least `LEAST_PX` px, in an order by hash that adding people keeps."""
+    order: dict[str, Face] = {}
+    for face in sorted((f for f in faces if f.px >= LEAST_PX and not f.gray), key=lambda f: _rank(f, salt)):
+        order.setdefault(face.identity, face)
+    return list(order.values())
+
+
+def tuning_people(faces: Sequence[Face]) -> list[str]:
+    """The identities of the 20 people of the training side of `portraits.split` that serve to tune rtface on coded
+    video; a network for coded video leaves them out."""
+    return [f.identity for f in _usable(split(list(faces))[0], "tuning")[:TUNING_PEOPLE]]
+
+
+def people(faces: Sequence[Face], which: str) -> list[Face]:
+    """One picture of each person of "tuning" or "set-aside", in a fixed order."""
+    known, aside = split(list(faces))
+    return _usable(known, "tuning")[:TUNING_PEOPLE] if which == "tuning" else _usable(aside, "set-aside")
+
+
+# --- portraits ---
+
+
+def portrait(face: Face, width: float = WIDTH, size: tuple[int, int] | None = None, frames: int = FRAMES) -> Truth:
+    """A film of one photograph.
+
+    Args:
+        width: of the face, pixels.
+        size: width and height of the frames, even; by default what the face needs.
+        frames: how many.
+
+    Raises:
+        ValueError: the photograph has too few pixels for such a face.
+    """
+    picture = face.load()
+    side = width / (FACE_BOX[2] - FACE_BOX[0])
+    if len(picture) < REDUCTION * side * 0.98:
+        raise ValueError(f"{face.path.name}: a face of {width:.0f} px needs a photograph of {REDUCTION * side:.0f} px")
+    return film_of(picture, face.identity, side, size, frames)
+
+
+def film_of(picture: U8, name: str, side: float, size: tuple[int, int] | None = None, frames: int = FRAMES) -> Truth:
+    """A canonical uint8 S×S×3 picture that moves gently; its crop has ``side`` px on the first frame."""
+    size = size or (_sixteens(1.6 * side), _sixteens(1.25 * side))
+    rng = np.random.default_rng([5, int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)])
+    speed, sway, pace = rng.normal(0, 0.0012, 2) * side, rng.uniform(0, 0.006) * side, rng.uniform(0.1, 0.45)
+    turn, zoom, phase = rng.normal(0, 0.003), rng.normal(0, 0.0012), rng.uniform(0, 6.28, 2)
+    angle = rng.normal(0, 0.04)
+    small = cv2.resize(picture, (8, 8), interpolation=cv2.INTER_AREA)
+    wall = np.asarray(cv2.resize(small, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+    truth = Truth(name, "portraits", [], [], min(WARM, frames - 1), bounded=True)
+    for t in range(frames):
+        x, y = ((size[k] - 1) / 2 + _way(speed[k], sway, pace, phase[k], t) for k in (0, 1))
+        matrix = similarity(side / 512 * float(np.exp(zoom * t)), float(angle + turn * t), (float(x), float(y)), 512)
+        truth.frames.append(resampled(picture, matrix, wall))
+        truth.matrices.append(matrix)
+    return truth
+
+
+def _way(speed: float, sway: float, pace: float, phase: float, t: int) -> float:
+    """Way of one coordinate from its start at frame ``t``."""
+    return float(speed * t + sway * (np.sin(pace * t + phase) - np.sin(phase)))
+
+
+def _sixteens(pixels: float) -> int:
+    return max(96, 16 * int(np.ceil(pixels / 16)))
+
+
+def resampled(picture: U8, matrix: F64, ground: U8) -> U8:
+    """A canonical picture over a ground of the frame's size, each pixel the mean of the picture over its area."""
+    height, width = ground.shape[:2]
+    source = len(picture)
+    step = 1 / float(np.hypot(matrix[0, 0], matrix[1, 0])) * source / 512  # the picture's pixels a frame pixel
+    dense = max(1, int(np.ceil(2 * step - 0.25)))  # samples along a side of a pixel
+    m = matrix.copy()  # from the picture's pixels
+    m[:, 2] += (m[:, 0] + m[:, 1]) * (512 / source - 1) / 2
+    m[:, :2] *= 512 / source
+    m *= dense
+    m[:, 2] += (dense - 1) / 2
+    u, v = places(matrix, (width, height))
+    alpha = np.clip(np.minimum(np.minimum(u, 511 - u), np.minimum(v, 511 - v)) / EDGE, 0, 1)[..., None]
+    x, y, w, h = cv2.boundingRect((alpha[..., 0] > 0).astype(np.uint8))
+    m[:, 2] -= (x * dense, y * dense)
+    big = cv2.warpAffine(picture, m, (w * dense, h * dense), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    face = cv2.resize(big, (w, h), interpolation=cv2.INTER_AREA).astype(np.float32)
+    out, part = ground.copy(), np.s_[y : y + h, x : x + w]
+    out[part] = np.rint(face * alpha[part] + ground[part] * (1 - alpha[part]))
+    return out
+
+
+def places(matrix: F64, size: tuple[int, int]) -> tuple[F32, F32]:
+    """x and y in the 512-px canonical crop of every pixel of a frame, float32 H×W each."""
+    inv = cv2.invertAffineTransform(matrix)
+    y, x = np.mgrid[: size[1], : size[0]].astype(np.float32)
+    u, v = (np.float32(r[0]) * x + np.float32(r[1]) * y + np.float32(r[2]) for r in inv)
+    return u, v
+
+
+def oval_of(matrix: F64, size: tuple[int, int]) -> F32:
+    """`crop_space.oval_mask` in a frame, float32 H×W, 0…1."""
+    u, v = places(matrix, size)
+    return np.asarray(cv2.remap(oval_mask(512), u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), np.float32)
+
+
+def head_of(matrix: F64, size: tuple[int, int], bounded: bool) -> F32:
+    """The head, twice the face's box, in a frame: float32 H×W, 0 or 1.
+
+    ``bounded``: only where the canonical crop itself is seen.
+    """
+    u, v = places(matrix, size)
+    x0, y0, x1, y1 = (512 * p for p in FACE_BOX)
+    inside = (np.abs(u - (x0 + x1) / 2) <= x1 - x0) & (np.abs(v - (y0 + y1) / 2) <= y1 - y0)
+    if bounded:
+        inside &= (np.minimum(u, v) >= EDGE) & (np.maximum(u, v) <= 511 - EDGE)
+    return inside.astype(np.float32)
+
+
+def fine(image: U8 | F32) -> F32:
+    """The fine detail of an RGB picture: its luma less a Gaussian of one pixel, code values."""
+    luma = np.asarray(image.astype(np.float32) @ LUMA.astype(np.float32), np.float32)
+    return luma - np.asarray(cv2.GaussianBlur(luma, (0, 0), 1.0), np.float32)
+
+
+def sharpness(truth: Truth) -> float:
+    """Standard deviation of the fine detail in the oval on the first measured frame, code values of luma."""
+    image, matrix = truth.frames[truth.first], truth.matrices[truth.first]
+    oval = oval_of(matrix, (image.shape[1], image.shape[0]))
+    return float(np.sqrt(np.average(fine(image) ** 2, weights=oval)))
+
+
+# --- clips ---
+
+
+def halved_clip(path: Path, frames: int = CLIP_FRAMES, cache: Path | None = None) -> Truth:
+    """A real clip, halved by area; ``cache`` keeps the tracked face.
+
+    Raises:
+        ValueError: it shows one face for too few frames.
+    """
+    clip = watch(path, frames, cache)
+    height, width = (4 * (n // 4) for n in clip.clean[0].shape[:2])
+    half = (width // 2, height // 2)
+    small = [np.asarray(cv2.resize(f[:height, :width], half, interpolation=cv2.INTER_AREA), np.uint8)
+             for f in clip.clean]  # fmt: skip
+    return Truth(clip.name, "clips", small, [m / 2 - np.array([[0, 0, 0.25], [0, 0, 0.25]]) for m in clip.matrices])
