@@ -45,6 +45,7 @@ from training.evaluation.native_figures import Row, Ruler, summary, table
 from training.evaluation.native_protocols import (
     CLIP_FRAMES,
     FRAMES,
+    REDUCTION,
     SHARP,
     WIDTH,
     Truth,
@@ -77,15 +78,14 @@ KINDS = tuple(DEFAULT)
 
 @dataclass(frozen=True)
 class Subject:
-    """What a truth is made of: a portrait or the file of a clip, and the ``width`` of a portrait's face."""
+    """What a truth is made of: its ``name`` in tables, a portrait or the file of a clip, and of a portrait the
+    ``width`` of its face and the least ``reduction``."""
 
     kind: str
+    name: str
     source: Face | Path
     width: float = WIDTH
-
-    @property
-    def name(self) -> str:
-        return self.source.identity if isinstance(self.source, Face) else self.source.stem
+    reduction: float = REDUCTION
 
 
 @dataclass(frozen=True)
@@ -111,14 +111,14 @@ def truth_of(subject: Subject, size: tuple[int, int] | None, cache: Path | None)
     path = source.path if isinstance(source, Face) else source
     code = (Path(__file__).parent / "native_protocols.py").read_bytes()
     key = _digest(path.read_bytes(), code, subject.kind, subject.width, size)
-    kept = cache / "truths" / f"{subject.kind}-{subject.name}-{key}.npz" if cache else None
+    kept = cache / "truths" / f"{subject.kind}-{path.stem}-{key}.npz" if cache else None
     if kept and kept.is_file():
         with np.load(kept) as data:
             return Truth(subject.name, subject.kind, list(data["frames"]), list(data["matrices"]),
                          int(data["first"]), bool(data["bounded"]))  # fmt: skip
     if isinstance(source, Face):
-        truth = portrait(source, subject.width, size, 1 if subject.kind == "stills" else FRAMES)
-        truth = replace(truth, kind=subject.kind)
+        truth = portrait(source, subject.width, size, 1 if subject.kind == "stills" else FRAMES, subject.reduction)
+        truth = replace(truth, kind=subject.kind, name=subject.name)
     else:
         truth = halved_clip(source, CLIP_FRAMES, cache / "tracks" if cache else None)
     if kept:
@@ -131,13 +131,12 @@ def truth_of(subject: Subject, size: tuple[int, int] | None, cache: Path | None)
 def film_file(truth: Truth, how: Level, folder: Path) -> Path:
     """The coded film of a truth in a folder, which keeps it by the content of all that makes it."""
     code = (Path(__file__).parents[1] / "degradation" / "coded_film.py").read_bytes()
-    seed = int(hashlib.sha256(f"{truth.name}|{how.name}".encode()).hexdigest()[:8], 16)
-    key = _digest(*(f.tobytes() for f in truth.frames), astuple(how), seed, code)
-    path = folder / f"{truth.kind}-{truth.name}-{how.name.replace('/', '-')}-{key}{how.suffix}"
+    key = _digest(*(f.tobytes() for f in truth.frames), astuple(how), code)
+    path = folder / f"{truth.kind}-{how.name.replace('/', '-')}-{key}{how.suffix}"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         working = path.with_name(f"making-{os.getpid()}-{path.name}")
-        coded_film(truth.frames, how, working, seed)
+        coded_film(truth.frames, how, working, int(_digest(truth.frames[0].tobytes(), how.name)[:8], 16))
         working.replace(path)
     return path
 
@@ -215,26 +214,28 @@ def _sheet(folder: Path, name: str, truth: Truth, ruler: Ruler, coded: Sequence[
         cv2.putText(tile, title, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 255, 0), 1, cv2.LINE_AA)
         tiles.append(tile)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{truth.kind}-{name.replace('/', '-')}-{truth.name}.png"
+    path = folder / f"{truth.kind}-{name.replace('/', '-')}-{truth.name.replace(' ', '-')}.png"
     cv2.imwrite(str(path), np.concatenate(tiles, 1)[:, :, ::-1])
 
 
 # --- the command ---
 
 
-def sharp_people(faces: Iterable[Face], count: int, width: float) -> tuple[list[Face], int, int]:
-    """The first ``count`` people whose portrait is sharp; how many were rejected as soft, and how many as too small."""
-    found: list[Face] = []
+def sharp_people(faces: Iterable[Face], count: int, width: float, reduction: float) -> tuple[dict[str, Face], int, int]:
+    """The first ``count`` people whose portrait is sharp, by number; how many were rejected as soft, and how many as
+    too small."""
+    found: dict[str, Face] = {}
     soft = small = 0
-    for face in faces:
+    for number, face in enumerate(faces):
         if len(found) == count:
             break
         try:
-            sharp = sharpness(portrait(face, width, frames=1)) >= SHARP
+            sharp = sharpness(portrait(face, width, frames=1, reduction=reduction)) >= SHARP
         except ValueError:
             small += 1
             continue
-        found += [face] if sharp else []
+        if sharp:
+            found[f"face {number}"] = face
         soft += not sharp
     return found, soft, small
 
@@ -244,11 +245,13 @@ def subjects_of(a: argparse.Namespace) -> list[Subject]:
     out: list[Subject] = []
     portraits = [k for k in a.kinds if k != "clips"]
     if portraits:
-        found, soft, small = sharp_people(people(load_faces(a.faces), a.people), a.count, a.width)
+        found, soft, small = sharp_people(people(load_faces(a.faces), a.people), a.count, a.width, a.reduction)
         print(f"{len(found)} people ({a.people}); left out as soft: {soft}, as too small: {small}", flush=True)
-        out += [Subject(kind, face, a.width) for kind in portraits for face in found]
+        out += [Subject(kind, name, face, a.width, a.reduction) for kind in portraits for name, face in found.items()]
     if "clips" in a.kinds:
-        out += [Subject("clips", path) for path in chosen([a.clips], a.people)[: a.count]]
+        out += [Subject("clips", path.stem, path) for path in chosen([a.clips], a.people)[: a.count]]
+    if not out:
+        raise ValueError("nobody is left to measure on; make --width or --reduction smaller")
     return out
 
 
@@ -279,6 +282,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--all", action="store_true", help="all codings instead of a usual run's")
     p.add_argument("--count", type=int, default=8, help="portraits, and clips at most")
     p.add_argument("--width", type=float, default=WIDTH, help="of the portraits' faces, pixels")
+    p.add_argument("--reduction", type=float, default=REDUCTION, help="least number of a photograph's pixels on one of "
+                   "the film; 1 allows faces of 270 px of photographs of 512 px")
     p.add_argument("--option", type=option_of, action="append", default=[], metavar="KEY=VALUE",
                    help="of rtface.run, for default and always; may be repeated")
     p.add_argument("--no-always", action="store_true", help="leave out always, best and regret, in half the time")
@@ -330,7 +335,8 @@ def _all(tasks: list[Task], jobs: int) -> Iterable[dict[str, Any]]:
 
 def _said(rows: list[dict[str, Any]], k: int, tasks: list[Task]) -> list[dict[str, Any]]:
     each = ", ".join(f"{r['level']} {r['default']:+.2f}" for r in rows)
-    print(f"{k + 1}/{len(tasks)} {tasks[k].subject.kind} {tasks[k].subject.name}: {each}", file=sys.stderr, flush=True)
+    subject = tasks[k].subject
+    print(f"{k + 1}/{len(tasks)} {subject.kind} {subject.name}: {each}", file=sys.stderr, flush=True)
     return rows
 
 
@@ -348,7 +354,8 @@ def report(a: argparse.Namespace, levels: dict[str, tuple[str, ...]], rows: list
             width = np.median([r["width"] for r in rows if r["kind"] == kind])
             print(f"\n{table(f'{kind}, {a.people}, {width:.0f} px', means[kind])}", flush=True)
     columns = list(dict.fromkeys(k for row in rows for k in row))
-    made: dict[str, Any] = {"rtface": rtface.__version__, "people": a.people, "options": dict(a.option),
+    made: dict[str, Any] = {"rtface": rtface.__version__, "people": a.people, "width": a.width,
+                            "options": dict(a.option),
                             "means": {kind: {n: _rounded(m) for n, m in part.items()} for kind, part in means.items()},
                             "columns": columns}  # fmt: skip
     lines = [json.dumps([_short(row.get(k)) for k in columns]) for row in rows]

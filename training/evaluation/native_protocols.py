@@ -15,7 +15,7 @@ is below `SHARP` are rejected.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,54 +72,52 @@ class Truth:
 # --- people ---
 
 
-def _rank(face: Face, salt: str) -> str:
-    return hashlib.sha256(f"rtface-native-{salt}:{face.identity}:{face.path.name}".encode()).hexdigest()
-
-
-def _usable(faces: Sequence[Face], salt: str) -> list[Face]:
+def _pictures(faces: Iterable[Face], salt: str) -> list[Face]:
     """One colour picture of each person, at least `LEAST_PX` px, in an order by hash that adding people keeps."""
-    order: dict[str, Face] = {}
-    for face in sorted((f for f in faces if f.px >= LEAST_PX and not f.gray), key=lambda f: _rank(f, salt)):
-        order.setdefault(face.identity, face)
-    return list(order.values())
-
-
-def tuning_people(faces: Sequence[Face]) -> list[str]:
-    """The identities of the 20 people of the training side of `portraits.split` that serve to tune rtface on coded
-    video; a network for coded video leaves them out."""
-    return [f.identity for f in _usable(split(list(faces))[0], "tuning")[:TUNING_PEOPLE]]
+    first: dict[str, Face] = {}
+    for face in sorted((f for f in faces if f.px >= LEAST_PX and not f.gray), key=lambda f: f.path.name):
+        first.setdefault(face.identity, face)
+    return sorted(first.values(), key=lambda f: hashlib.sha256(f"rtface-native-{salt}:{f.identity}".encode()).digest())
 
 
 def people(faces: Sequence[Face], which: str) -> list[Face]:
     """One picture of each person of "tuning" or "set-aside", in a fixed order."""
     known, aside = split(list(faces))
-    return _usable(known, "tuning")[:TUNING_PEOPLE] if which == "tuning" else _usable(aside, "set-aside")
+    return _pictures(known, "tuning")[:TUNING_PEOPLE] if which == "tuning" else _pictures(aside, "set-aside")
+
+
+def tuning_people(faces: Sequence[Face]) -> set[str]:
+    """The identities of the 20 people of the training side of `portraits.split` that serve to tune rtface on coded
+    video; a network for coded video leaves them out."""
+    return {f.identity for f in people(faces, "tuning")}
 
 
 # --- portraits ---
 
 
-def portrait(face: Face, width: float = WIDTH, size: tuple[int, int] | None = None, frames: int = FRAMES) -> Truth:
+def portrait(face: Face, width: float = WIDTH, size: tuple[int, int] | None = None, frames: int = FRAMES,
+             reduction: float = REDUCTION) -> Truth:  # fmt: skip
     """A film of one photograph.
 
     Args:
         width: of the face, pixels.
         size: width and height of the frames, even; by default what the face needs.
         frames: how many.
+        reduction: least number of the photograph's pixels on a pixel of the film, 1 or more; a little less passes.
 
     Raises:
         ValueError: the photograph has too few pixels for such a face.
     """
     picture = face.load()
     side = width / (FACE_BOX[2] - FACE_BOX[0])
-    if len(picture) < REDUCTION * side * 0.98:
-        raise ValueError(f"{face.path.name}: a face of {width:.0f} px needs a photograph of {REDUCTION * side:.0f} px")
+    if len(picture) < 0.98 * reduction * side:
+        raise ValueError(f"{face.path.name}: a face of {width:.0f} px needs a photograph of {reduction * side:.0f} px")
     return film_of(picture, face.identity, side, size, frames)
 
 
 def film_of(picture: U8, name: str, side: float, size: tuple[int, int] | None = None, frames: int = FRAMES) -> Truth:
     """A canonical uint8 S×S×3 picture that moves gently; its crop has ``side`` px on the first frame."""
-    size = size or (_sixteens(1.6 * side), _sixteens(1.25 * side))
+    size = size or (_up(1.6 * side, 64), _up(1.25 * side, 32))
     rng = np.random.default_rng([5, int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)])
     speed, sway, pace = rng.normal(0, 0.0012, 2) * side, rng.uniform(0, 0.006) * side, rng.uniform(0.1, 0.45)
     turn, zoom, phase = rng.normal(0, 0.003), rng.normal(0, 0.0012), rng.uniform(0, 6.28, 2)
@@ -140,8 +138,9 @@ def _way(speed: float, sway: float, pace: float, phase: float, t: int) -> float:
     return float(speed * t + sway * (np.sin(pace * t + phase) - np.sin(phase)))
 
 
-def _sixteens(pixels: float) -> int:
-    return max(96, 16 * int(np.ceil(pixels / 16)))
+def _up(pixels: float, step: int) -> int:
+    """The next multiple of a step: x264's macroblock tree does not repeat itself at some small sizes in between."""
+    return step * int(np.ceil(max(pixels, 96) / step))
 
 
 def resampled(picture: U8, matrix: F64, ground: U8) -> U8:
