@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
 from av.video.codeccontext import VideoCodecContext
 
+from rtface.media.coded_headers.bits import Bits, parameter_sets, unescaped
 from rtface.media.pixel_format import pixel_format_info
 
 Class = Literal["lossless", "mezzanine", "lossy"]
@@ -79,37 +79,12 @@ def coding_of(context: VideoCodecContext, head: bytes = b"") -> Coding:
 # -- parameter sets ---------------------------------------------------------------------------------------------
 
 
-class _Bits:
-    """Reads a parameter set bit by bit; IndexError past its end."""
-
-    def __init__(self, unit: bytes) -> None:
-        data = unit.replace(b"\0\0\3", b"\0\0")  # without emulation prevention
-        self._bits = "".join(f"{byte:08b}" for byte in data)
-        self._at = 0
-
-    def take(self, count: int) -> int:
-        if self._at + count > len(self._bits):
-            raise IndexError
-        self._at += count
-        return int(self._bits[self._at - count : self._at], 2) if count else 0
-
-    def golomb(self) -> int:
-        zeros = 0
-        while not self.take(1):
-            zeros += 1
-        return (1 << zeros) - 1 + self.take(zeros)
-
-    def skip_golomb(self, count: int) -> None:
-        for _ in range(count):
-            self.golomb()
-
-
 def _h264_bypass(extradata: bytes) -> bool:
     """Whether a sequence parameter set has qpprime_y_zero_transform_bypass_flag."""
-    for unit in _units(extradata, "avc"):
+    for unit in parameter_sets(extradata, "avc"):
         if unit[0] & 31 != 7 or unit[1] not in _H264_HIGH:
             continue
-        bits = _Bits(unit[4:])
+        bits = Bits(unescaped(unit)[4:])
         bits.golomb()  # its number
         if bits.golomb() == 3:
             bits.take(1)
@@ -124,10 +99,10 @@ def _hevc_bypass(extradata: bytes) -> bool:
     lossless, and says so in its own message."""
     if b" no-lossless" in extradata:
         return False
-    for unit in _units(extradata, "hvc"):
+    for unit in parameter_sets(extradata, "hvc"):
         if unit[0] >> 1 & 63 != 34:
             continue
-        bits = _Bits(unit[2:])
+        bits = Bits(unescaped(unit)[2:])
         bits.skip_golomb(2)
         bits.take(7)  # dependent slices, output flag, extra bits, sign hiding, cabac
         bits.skip_golomb(3)  # references, first quantiser
@@ -139,24 +114,3 @@ def _hevc_bypass(extradata: bytes) -> bool:
         if bits.take(1):
             return True
     return False
-
-
-def _units(extradata: bytes, kind: Literal["avc", "hvc"]) -> Iterator[bytes]:
-    """The parameter sets of a stream's extradata: Annex B with start codes, or a record (ISO 14496-15)."""
-    if extradata[:1] != b"\1":
-        for part in extradata.replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1"):
-            if len(part) > 4:
-                yield part
-        return
-    at = 5 if kind == "avc" else 22
-    arrays = 1 if kind == "avc" else extradata[at]
-    at += kind == "hvc"
-    for _ in range(arrays):
-        if kind == "avc":
-            count, at = extradata[at] & 31, at + 1
-        else:
-            count, at = extradata[at + 1] << 8 | extradata[at + 2], at + 3
-        for _ in range(count):
-            size = extradata[at] << 8 | extradata[at + 1]
-            yield extradata[at + 2 : at + 2 + size]
-            at += 2 + size

@@ -75,7 +75,7 @@ class Decoder:
         self._start, self._end, self._remote, self._gpu = start, end, remote, gpu
         self._stopped = stopped
         self._decode = gpu.decode if gpu else video.decode
-        self._quantisers = QuantiserReader(video.codec_context)
+        self._quantisers = QuantiserReader(video.codec_context, gpu=gpu is not None)
         self._may_skip = (start is not None and not gpu and container.format.name != "avi"
                           and video.codec_context.codec.canonical_name in _KNOW_REFERENCES)
         self._stats, self._strict, self._silent = Stats(), False, True

@@ -23,7 +23,8 @@ from rtface.media.dpx import DpxHeader
 from rtface.media.exr import ExrHeader, decode_exr
 from rtface.media.image_meta import ImageMetadata, decodable, exif_of, kind_of, read_meta, size_of
 from rtface.media.probe import MAX_PIXELS, shown
-from rtface.media.quantiser import jpeg_step, one_step
+from rtface.media.quantiser import one_step
+from rtface.media.quantiser_tables import jpeg_step
 
 IMAGE_KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".tif": "tiff", ".tiff": "tiff", ".webp": "webp",
                ".bmp": "bmp", ".dpx": "dpx", ".exr": "exr"}

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
+from rtface.concurrency.scheduling import scheduling_kept
 from rtface.frame import Frame, Quantisers
 from rtface.media.image_read import read_image
 from rtface.media.quantiser import QuantiserReader, quantisers_of, threads_for
@@ -58,6 +59,8 @@ def film(suffix: str, codec: str, quantiser: int = 0, pix_fmt: str = "yuv420p", 
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
         if quantiser:
             stream.codec_context.qmin = stream.codec_context.qmax = quantiser
+        with scheduling_kept():
+            box.start_encoding()
         for i in range(count):
             image = noise(i, pix_fmt)
             image.pts, image.time_base = i, Fraction(1, 25)

@@ -1,0 +1,1 @@
+"""Quantisers that headers of compressed frames give, where a decoder does not."""

@@ -1,0 +1,91 @@
+"""Bits of headers, and the units that streams are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+# Bits of zero that a number in Exp-Golomb code may begin with.
+_MOST_ZEROS = 32
+
+
+class Bits:
+    """Reads bits from the first on; IndexError past the end."""
+
+    def __init__(self, data: bytes) -> None:
+        self._value, self._left = int.from_bytes(data, "big"), 8 * len(data)
+
+    def take(self, count: int) -> int:
+        """The next `count` bits as a number."""
+        if not 0 <= count <= self._left:
+            raise IndexError(count)
+        self._left -= count
+        return (self._value >> self._left) & ((1 << count) - 1)
+
+    def golomb(self) -> int:
+        """ue(v) of H.264."""
+        zeros = 0
+        while not self.take(1):
+            zeros += 1
+            if zeros > _MOST_ZEROS:
+                raise IndexError(zeros)
+        return (1 << zeros) - 1 + self.take(zeros)
+
+    def signed(self) -> int:
+        """se(v) of H.264."""
+        value = self.golomb()
+        return (value + 1) // 2 if value % 2 else -(value // 2)
+
+    def skip_golomb(self, count: int) -> None:
+        """Passes over numbers in Exp-Golomb code, signed or not."""
+        for _ in range(count):
+            self.golomb()
+
+    def count(self, most: int) -> int:
+        """ue(v) that says how many things follow; ValueError where these are more than there can be."""
+        value = self.golomb()
+        if value > most:
+            raise ValueError(value)
+        return value
+
+
+def unescaped(unit: bytes) -> bytes:
+    """A unit of H.264 or HEVC without emulation prevention."""
+    return unit.replace(b"\0\0\3", b"\0\0")
+
+
+def annex_b(data: bytes) -> Iterator[bytes]:
+    """Units of H.264 or HEVC between start codes."""
+    at = data.find(b"\0\0\1")
+    while at >= 0:
+        end = data.find(b"\0\0\1", at + 3)
+        yield data[at + 3 : end if end >= 0 else len(data)]
+        at = end
+
+
+def prefixed(data: bytes, size: int) -> Iterator[bytes]:
+    """Units of H.264 or HEVC that each have their length before them, in `size` bytes; the last may be cut off."""
+    at = 0
+    while at + size <= len(data):
+        length = int.from_bytes(data[at : at + size], "big")
+        yield data[at + size : at + size + length]
+        at += size + length
+
+
+def parameter_sets(extradata: bytes, kind: Literal["avc", "hvc"]) -> Iterator[bytes]:
+    """The parameter sets of a stream's extradata: Annex B with start codes, or a record (ISO 14496-15)."""
+    if extradata[:1] != b"\1":
+        yield from (unit for unit in annex_b(extradata) if len(unit) > 4)
+        return
+    at = 5 if kind == "avc" else 22
+    arrays = 2 if kind == "avc" else extradata[at]
+    at += kind == "hvc"
+    for _ in range(arrays):
+        if kind == "avc":
+            count, at = extradata[at] & 31, at + 1
+        else:
+            count, at = extradata[at + 1] << 8 | extradata[at + 2], at + 3
+        for _ in range(count):
+            size = extradata[at] << 8 | extradata[at + 1]
+            yield extradata[at + 2 : at + 2 + size]
+            at += 2 + size
