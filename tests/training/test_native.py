@@ -16,7 +16,8 @@ from skimage import data
 from rtface.geometry.transforms import apply
 from training.crop_space import U8, oval_mask, similarity
 from training.data.portraits import Face, split
-from training.degradation.coded_film import coded_film, coded_frames, decoded, from_rgb, level, noise_of, shown
+from training.degradation.coded_film import coded_film, coded_frames, decoded, level, noise_of
+from training.degradation.ycbcr import from_rgb, shown
 from training.evaluation import native
 from training.evaluation.native_figures import Ruler, summary, table
 from training.evaluation.native_protocols import (

@@ -1,0 +1,90 @@
+"""RGB to planar YCbCr frames and back, for any bit depth and subsampling, with the chroma where it lies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+from rtface.media.color import color_of
+from rtface.util.av_arrays import plane_rows
+from training.crop_space import F32, U8
+from training.degradation.single_image import rounded
+from training.degradation.video_codec import LUMA_WEIGHTS
+
+
+def from_rgb(image: U8, pixels: str, siting: str = "left") -> av.VideoFrame:
+    """uint8 H×W×3 RGB → planar YCbCr of a pixel format, BT.601; ``yuvj…`` has full range, others limited.
+
+    Chroma is averaged over the pixels that share it, and not taken from one of them as OpenCV's I420 does: that moves
+    colour by half a pixel, which no camera or encoder does.
+
+    Args:
+        siting: where chroma lies between its luma samples: "center", or "left" (in their middle vertically only).
+    """
+    height, width = image.shape[:2]
+    frame = av.VideoFrame(width, height, pixels)
+    red, blue = LUMA_WEIGHTS["bt601"]
+    rgb = image.astype(np.float32) / 255
+    y = rgb @ np.array([red, 1 - red - blue, blue], np.float32)
+    chroma = [(rgb[..., 2] - y) / (2 - 2 * blue), (rgb[..., 0] - y) / (2 - 2 * red)]
+    full, bits = pixels.startswith("yuvj"), frame.format.components[0].bits
+    for k, plane in enumerate(frame.planes):
+        part = _shared(chroma[k - 1], plane.width, plane.height, siting) if k else y
+        black, span = (128 if k else 0, 255) if full else (128, 224) if k else (16, 219)
+        depth = 1 << (bits - 8)
+        code = np.clip(np.rint((black + part * span) * depth), 0, (1 << bits) - 1)
+        _samples(plane, bits)[:, : plane.width] = code
+    return frame
+
+
+def _shared(chroma: F32, width: int, height: int, siting: str) -> F32:
+    """A plane of chroma made smaller by averaging."""
+    every = chroma.shape[1] // width
+    if siting == "left" and every > 1:  # a tent about the first of the columns that share it
+        kernel = np.concatenate([np.arange(1, every + 1), np.arange(every - 1, 0, -1)]).astype(np.float32) / every**2
+        chroma = cv2.filter2D(chroma, -1, kernel[None], borderType=cv2.BORDER_REPLICATE)[:, : every * width : every]
+    return np.asarray(cv2.resize(chroma, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def shown(frame: av.VideoFrame, siting: str = "left") -> U8:
+    """A decoded frame as uint8 H×W×3 RGB, converted by its colour tags, in float32 and rounded once.
+
+    As `video_codec.to_rgb`, for any planar YCbCr of 8 to 16 bits, and with the chroma where it lies.
+
+    Raises:
+        ValueError: the frame is neither planar YCbCr nor RGB.
+    """
+    color, name = color_of(frame), frame.format.name
+    if color.matrix == "rgb":
+        return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    if len(frame.planes) != 3 or color.matrix not in LUMA_WEIGHTS:
+        raise ValueError(f"frames of {name} are not converted")
+    bits = frame.format.components[0].bits
+    y, cb, cr = (_unit(plane, bits, k > 0, color.full_range, frame, siting) for k, plane in enumerate(frame.planes))
+    red, blue = LUMA_WEIGHTS[color.matrix]
+    r, b = y + 2 * (1 - red) * cr, y + 2 * (1 - blue) * cb
+    g = (y - red * r - blue * b) / (1 - red - blue)
+    return rounded(np.stack([r, g, b], -1) * np.float32(255))
+
+
+def _unit(plane: Any, bits: int, chroma: bool, full: bool, frame: av.VideoFrame, siting: str) -> F32:
+    """A plane as float32 H×W of the frame, luma 0…1, chroma −0.5…0.5."""
+    code = _samples(plane, bits)[:, : plane.width].astype(np.float32) / np.float32(1 << (bits - 8))
+    black, span = (128 if chroma else 0, 255) if full else (128, 224) if chroma else (16, 219)
+    unit = (code - np.float32(black)) / np.float32(span)
+    size = frame.width, frame.height
+    if not chroma or siting != "left" or plane.width == frame.width:
+        return np.asarray(cv2.resize(unit, size, interpolation=cv2.INTER_LINEAR), np.float32)
+    x, y = plane.width / frame.width, plane.height / frame.height
+    back = np.array([[x, 0, 0], [0, y, (y - 1) / 2]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(unit, back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.float32)
+
+
+def _samples(plane: Any, bits: int) -> Any:
+    """A plane's samples, rows × (width and padding), writable."""
+    rows = plane_rows(plane)
+    return rows if bits == 8 else rows.view(np.uint16)

@@ -1,0 +1,171 @@
+"""The runs of the protocol *native*: truths and coded films, kept in a folder, and the rows of what rtface makes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from training.crop_space import U8, cut
+from training.data.portraits import Face
+from training.degradation.coded_film import Level, coded_film, decoded, level
+from training.evaluation.native_figures import Row, Ruler
+from training.evaluation.native_protocols import (
+    CLIP_FRAMES,
+    FRAMES,
+    REDUCTION,
+    WIDTH,
+    Truth,
+    halved_clip,
+    portrait,
+)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a truth is made of: its ``name`` in tables, a portrait or the file of a clip, and of a portrait the
+    ``width`` of its face and the least ``reduction``."""
+
+    kind: str
+    name: str
+    source: Face | Path
+    width: float = WIDTH
+    reduction: float = REDUCTION
+
+
+@dataclass(frozen=True)
+class Task:
+    """One subject at some levels, and how it is measured."""
+
+    subject: Subject
+    levels: tuple[str, ...]
+    options: dict[str, Any]
+    always: bool
+    cache: Path | None
+    sheets: Path | None
+    identity: bool
+    threads: int
+
+
+# --- truths and coded films ---
+
+
+def truth_of(subject: Subject, size: tuple[int, int] | None, cache: Path | None) -> Truth:
+    """The truth of a subject; ``cache`` keeps it."""
+    source = subject.source
+    path = source.path if isinstance(source, Face) else source
+    code = (Path(__file__).parent / "native_protocols.py").read_bytes()
+    key = _digest(path.read_bytes(), code, subject.kind, subject.width, size)
+    kept = cache / "truths" / f"{subject.kind}-{path.stem}-{key}.npz" if cache else None
+    if kept and kept.is_file():
+        with np.load(kept) as data:
+            return Truth(subject.name, subject.kind, list(data["frames"]), list(data["matrices"]),
+                         int(data["first"]), bool(data["bounded"]))  # fmt: skip
+    if isinstance(source, Face):
+        truth = portrait(source, subject.width, size, 1 if subject.kind == "stills" else FRAMES, subject.reduction)
+        truth = replace(truth, kind=subject.kind, name=subject.name)
+    else:
+        truth = halved_clip(source, CLIP_FRAMES, cache / "tracks" if cache else None)
+    if kept:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(kept, frames=np.stack(truth.frames), matrices=np.stack(truth.matrices), first=truth.first,
+                 bounded=truth.bounded)  # fmt: skip
+    return truth
+
+
+def film_file(truth: Truth, how: Level, folder: Path) -> Path:
+    """The coded film of a truth in a folder, which keeps it by the content of all that makes it."""
+    modules = Path(__file__).parents[1] / "degradation"
+    code = b"".join((modules / name).read_bytes() for name in ("coded_film.py", "ycbcr.py"))
+    key = _digest(*(f.tobytes() for f in truth.frames), astuple(how), code)
+    path = folder / f"{truth.kind}-{how.name.replace('/', '-')}-{key}{how.suffix}"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        working = path.with_name(f"making-{os.getpid()}-{path.name}")
+        coded_film(truth.frames, how, working, int(_digest(truth.frames[0].tobytes(), how.name)[:8], 16))
+        working.replace(path)
+    return path
+
+
+def _digest(*parts: object) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else repr(part).encode())
+    return digest.hexdigest()[:16]
+
+
+# --- runs ---
+
+
+def enhanced(film: Path, folder: Path, how: Level, options: dict[str, Any]) -> list[U8]:
+    """The frames that ``rtface.run`` makes of a file, through a file without loss."""
+    import rtface
+
+    out = folder / ("out.png" if how.still else "out.mkv")
+    rtface.run(film, out, overwrite=True, **({} if how.still else {"codec": "ffv1"}), **options)
+    return list(decoded(out, how.siting))
+
+
+def measured(task: Task) -> list[dict[str, Any]]:
+    """The rows of one task, with ``kind``, ``clip`` and ``level``."""
+    cv2.setNumThreads(1)
+    judge = _judge() if task.identity else None
+    rows: list[dict[str, Any]] = []
+    truths: dict[tuple[int, int] | None, tuple[Truth, Ruler]] = {}
+    options = task.options | ({"threads": task.threads} if task.threads else {})
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in task.levels:
+            how = level(name)
+            if how.size not in truths:
+                truth = truth_of(task.subject, how.size, task.cache)
+                truths[how.size] = truth, Ruler(truth)
+            truth, ruler = truths[how.size]
+            film = film_file(truth, how, task.cache / "coded" if task.cache else Path(scratch))
+            # Stills are read by rtface itself, as decoders of JPEG differ in how they bring chroma up.
+            folder = Path(scratch)
+            coded = enhanced(film, folder, how, {"correct": "never"}) if how.still else list(decoded(film, how.siting))
+            default = enhanced(film, folder, how, options)
+            always = enhanced(film, folder, how, options | {"correct": "always"}) if task.always else None
+            row = ruler.row(coded, default, always)
+            if judge:
+                row |= _identity(judge, truth, coded, default)
+            rows.append({"kind": truth.kind, "clip": truth.name, "level": name, "width": truth.width} | row)
+            if task.sheets:
+                _sheet(task.sheets, name, truth, ruler, coded, default, row)
+    return rows
+
+
+def _judge() -> Any:
+    from training.evaluation.edgeface import EdgeFace
+
+    return EdgeFace()
+
+
+def _identity(judge: Any, truth: Truth, coded: Sequence[U8], default: Sequence[U8]) -> Row:
+    n = (truth.first + len(truth.frames)) // 2
+    want = judge.embed(cut(truth.frames[n], truth.matrices[n], 512))
+    films = {"input": coded, "default": default}
+    return {f"{name}_identity": float(judge.embed(cut(film[n], truth.matrices[n], 512)) @ want)
+            for name, film in films.items()}  # fmt: skip
+
+
+def _sheet(folder: Path, name: str, truth: Truth, ruler: Ruler, coded: Sequence[U8], default: Sequence[U8],
+           row: Row) -> None:  # fmt: skip
+    """Writes truth | coded | result of the middle frame at 200 %, cut to the head."""
+    n = (truth.first + len(truth.frames)) // 2
+    tiles: list[U8] = []
+    titles = ("truth", f"{name} {row['input']:.1f} dB", f"result {row['default']:+.2f} dB")
+    for film, title in zip((truth.frames, coded, default), titles, strict=True):
+        tile = np.asarray(cv2.resize(film[n][ruler.part], None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC), np.uint8)
+        cv2.putText(tile, title, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 255, 0), 1, cv2.LINE_AA)
+        tiles.append(tile)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{truth.kind}-{name.replace('/', '-')}-{truth.name.replace(' ', '-')}.png"
+    cv2.imwrite(str(path), np.concatenate(tiles, 1)[:, :, ::-1])
