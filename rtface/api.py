@@ -87,7 +87,6 @@ def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Ca
             names the part that was written.
     """
     from rtface.live.addresses import is_live, live_scope, parse_address, resolve_address
-    from rtface.pipeline.runtime import check_region
     from rtface.util.urls import place
 
     with python_errors():
@@ -101,7 +100,6 @@ def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Ca
             from rtface.stats import Stats
 
             check_scope(options, chosen, live_scope(*ends, chosen), flags=False)
-            check_region(options, chosen)
             stats = Stats()
             return run_live(make_endpoints(*ends, chosen, stats), chosen, stats=stats, stop=cancel,
                             monitor=_live_progress(progress) if progress else None)

@@ -42,10 +42,12 @@ class FaceResult:
 
     Attributes:
         track_id: the face's number, as in `Face`.
-        strength: how much of the correction was added, 0…1; 0 leaves the face as it was, bit for bit.
+        strength: how much of the engine's correction was added; 0 for none of it.
         engine: name of the engine that made the correction, None without one.
         reasons: what the analysis found, or why the face was left alone, one short phrase each.
         filled: the share of the face, 0…1, in which damage was filled (`damage="repair"`).
+        first: strength of the first stage in the face, 0…1. Where `strength` is 0 too, and nothing was done round it,
+            the face is as it was, bit for bit.
     """
 
     track_id: int
@@ -53,6 +55,7 @@ class FaceResult:
     engine: str | None
     reasons: tuple[str, ...]
     filled: float = 0.0
+    first: float = 0.0
 
 
 class Enhancer:
@@ -187,7 +190,9 @@ class Enhancer:
         results = (_result(face, faces.get(face.track_id), tracks.treatment_of(face.track_id), failed)
                    for face in frame.faces)
         filled = {} if self._repair is None else self._repair.filled
-        self._results = tuple(replace(result, filled=filled.get(result.track_id, 0.0)) for result in results)
+        first = {key: track.first[0] * self.strength for key, track in tracks.states.items()} if task.cleaned else {}
+        self._results = tuple(replace(result, filled=filled.get(result.track_id, 0.0),
+                                      first=first.get(result.track_id, 0.0)) for result in results)
         return frame
 
     def _check_open(self) -> None:

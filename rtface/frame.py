@@ -31,10 +31,10 @@ Siting = Literal["left", "center", "topleft"]
 
 ColourMode = Literal["lock", "restore"]
 GrainMode = Literal["match", "none"]
-WantedRegion = Literal["face", "head"]
+WantedRegion = Literal["auto", "face", "head"]
 """The values of the options `colour`, `grain` and `region`."""
-CorrectedRegion = WantedRegion | Literal["around"]
-"""What the correction of a crop may change; "around" is the head without its face, in a second crop."""
+CorrectedRegion = Literal["face", "head"]
+"""What an engine's correction of a crop may change."""
 
 Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels; x1 and y1 are the first ones outside."""
@@ -198,7 +198,7 @@ class Frame:
         lead_in: True on a frame before a segment that is processed only to settle its state
             (`rtface.pipeline.segments`); it is neither counted nor written.
         before: a copy of the image as decoded, where a stage needs it; None otherwise.
-        failed: True where the enhancement failed on this frame: the image is as decoded.
+        failed: True where the enhancement failed on this frame: the image is as decoded, or as the first stage left it.
         invented: how far each sample that the correction changed may be from the truth, uint8 of the stored height and
             width (`rtface.pipeline.invented`); None where no face was corrected, or no map is made.
         quantisers: how coarsely the codec quantised the image, where the stream says it (`rtface.media.quantiser`);

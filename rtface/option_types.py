@@ -37,7 +37,7 @@ class EnhancerOptions(TypedDict, total=False):
     colour: Literal["lock", "restore"]
     damage: Literal["none", "repair"]
     grain: Literal["match", "none"]
-    region: Literal["face", "head"]
+    region: Literal["auto", "face", "head"]
     threads: int | None
     tracker: str
     faces: str

@@ -135,11 +135,10 @@ class QualityOptions(_Group):
     grain: Literal["match", "none"] = _option(
         "match", v.choice("match", "none"), _ALL,
         "Keep the grain of the film and the texture of the skin in the correction, or not.")
-    region: Literal["face", "head"] = _option(
-        "face", v.choice("face", "head"), _ALL,
-        "Enhance the face only, or also hair, ears and neck.",
-        "`rtface-m`, `rtface-s` and `rtface-m-vivid` restore these in a second crop, in twice the time; in live runs "
-        "they refuse `head`")
+    region: Literal["auto", "face", "head"] = _option(
+        "auto", v.choice("auto", "face", "head"), _ALL,
+        "Enhance the face only, or also hair, ears and neck; auto decides by what that would gain.",
+        "Round the face only coding artefacts and noise are taken out, unless the engine restores whole heads")
     device: str = _option(
         "auto", v.device, _ALL, "Where engines run; 'rtface doctor' says what is available here.",
         "`cpu`, `cuda[:N]`, `openvino:gpu[.N]`, `openvino:npu`, `onnx`, `coreml`, `directml`; `auto` is an "

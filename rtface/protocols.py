@@ -356,6 +356,21 @@ class DamageFinder(Protocol):
         ...
 
 
+class CodedNetwork(Protocol):
+    """Takes coding artefacts and noise out of a picture at its coded size. Not for use from several threads."""
+
+    def __call__(self, picture: Bytes, steps: Float32 | None) -> tuple[Float32, Float32]:
+        """The correction float32 3×h×w (of values 0…1), and the mean squared errors that are expected before and after
+        it, float32 2×h/8×w/8 in squared code values of 8 bits. Both may be valid until the next call only.
+
+        Args:
+            picture: uint8 h×w×3 RGB, sides multiples of 16.
+            steps: log2 of the codec's quantiser step of each 8×8 cell (`Quantisers`), float32 h/8×w/8; None where the
+                stream does not say it.
+        """
+        ...
+
+
 class Engines(Protocol):
     """The engines of a run (`rtface.engine.EngineSet`)."""
 

@@ -17,18 +17,20 @@ OPSET = 17
 
 
 def to_onnx(module: torch.nn.Module, inputs: Mapping[str, torch.Tensor], outputs: Sequence[str], *,
-            folds: bool = False) -> onnx.ModelProto:  # fmt: skip
-    """``module`` as it runs on ``inputs`` (examples by port name, in its order), the first axis of every port free.
+            folds: bool = False, free: Mapping[str, Mapping[int, str]] | None = None) -> onnx.ModelProto:  # fmt: skip
+    """``module`` as it runs on ``inputs`` (examples by port name, in its order).
 
+    ``free``: names of the free axes of every port; without, the first axis of each is free.
     ``folds``: the exporter computes what is constant, also where that takes more room, as fp32 out of fp16; else it is
     left to ``fold``.
     """
     names, file = list(inputs), io.BytesIO()
+    free = free or {n: {0: "n"} for n in (*names, *outputs)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracing exporter's age, and of every constant that it meets
         torch.onnx.export(
             module, tuple(inputs.values()), file, dynamo=False, opset_version=OPSET, do_constant_folding=folds,
-            input_names=names, output_names=list(outputs), dynamic_axes={n: {0: "n"} for n in [*names, *outputs]},
+            input_names=names, output_names=list(outputs), dynamic_axes=free,
         )  # fmt: skip
     model = onnx.load_from_string(file.getvalue())
     constants_to_initialisers(model)

@@ -17,7 +17,6 @@ from rtface.analysis.treatment import (
     choose_treatment,
     read_treatments,
     treatments_table,
-    undecided_by_scores,
 )
 from rtface.frame import Face
 from rtface.protocols import View
@@ -37,8 +36,6 @@ def analyze_face(view: View, face: Face) -> Analysis:
 _SAMPLE_S, _LATER_S = 0.2, 0.4
 """Seconds from one measurement to the next, until a track is decided and then: on the first frame of each such period
 of the film's time, so that the frames that are measured do not depend on where a run began."""
-_ASK_S, _ASK_LATER_S = 0.4, 2.0
-"""Seconds from one question to an engine to the next, likewise."""
 SETTLED_S = 1.2
 """Seconds after which a track is decided by what was measured until then."""
 _EVIDENCE_S, _MEMORY_S, _FIRM_S = 5.0, 8.0, 10.0
@@ -56,23 +53,28 @@ class Analyzer:
     Attributes:
         treatment: what is decided now.
         decided: whether that holds for longer than until the next measurement.
-        strength: to apply to the frame just seen, 0…1; 0 means that the face stays bit for bit.
+        strength: of the engine's correction on the frame just seen; 0 means that it changes nothing.
+        first, ring: strength of the first stage on that frame in the face and round it, likewise, 0…1.
     """
 
-    def __init__(self, *, ramp_s: float = 0.5, exposure: bool = False, forced: Treatment | None = None) -> None:
+    def __init__(self, *, ramp_s: float = 1.0, exposure: bool = False, forced: Treatment | None = None) -> None:
         """`exposure`: see `choose_treatment`; `forced`: the user's decision, analysed but not overruled."""
         self._ramp_s, self._exposure, self._forced = ramp_s, exposure, forced
         self._recent: deque[tuple[float, float, tuple[float, ...]]] = deque()  # time, width, values
-        self._gains: deque[tuple[float, float]] = deque()
         self._sums = np.zeros(len(_FIELDS))
         self._axis = 0j
         self._measured = 0
         self._first: float | None = None
         self._time: float | None = None
-        self._asked = self._changed = -math.inf
+        self._changed = -math.inf
         self.treatment = forced or Treatment(False)
         self.decided = forced is not None
-        self.strength = 0.0
+        self.strength = self.first = self.ring = 0.0
+
+    @property
+    def forced(self) -> bool:
+        """Whether the user decided, so that no measurement changes the treatment."""
+        return self._forced is not None
 
     @property
     def analysis(self) -> Analysis:
@@ -89,31 +91,15 @@ class Analyzer:
         """Whether the face is to be measured on the frame of this time."""
         return _begins(_LATER_S if self.decided else _SAMPLE_S, self.last_s, time)
 
-    def asks(self, found: Analysis, width: float, time: float, *, only_off: bool = False) -> bool:
-        """Whether an engine should be asked about this frame, because the scores alone do not decide.
-
-        Args:
-            found, width, time: what was measured on it, as for `learn`.
-            only_off: not while the face is treated (live, where the engine is busy with it).
-        """
-        if self._forced is not None or (only_off and self.treatment.on and self.decided):
-            return False
-        if not _begins(_ASK_LATER_S if self.decided else _ASK_S, self._asked, time):
-            return False
-        return undecided_by_scores(found, width, exposure=self._exposure)
-
-    def learn(self, found: Analysis, width: float, time: float, gain: float | None = None) -> None:
+    def learn(self, found: Analysis, width: float, time: float) -> None:
         """Takes what was measured on one frame, and decides where it is time for that."""
         values = tuple(getattr(found, name) for name in _FIELDS)
         if not time > self.last_s:  # a seek back, or another frame of the same time
             self._recent.clear()
-            self._gains.clear()
         self._recent.append((time, width, values))
         self._sums += values
         self._axis += found.motion_blur * cmath.exp(2j * math.radians(found.motion_angle))
         self._measured += 1
-        if gain is not None:
-            self.weigh(gain, time)
         self._first = time if self._first is None else self._first
         while self._recent[0][0] < time - _MEMORY_S:
             self._recent.popleft()
@@ -128,13 +114,6 @@ class Analyzer:
             self._changed = time if new.on != self.treatment.on else self._changed
             self.treatment = new
 
-    def weigh(self, gain: float, time: float) -> None:
-        """Takes an engine's answer about a frame of this time; see `choose_treatment`'s `gain`."""
-        self._asked = max(self._asked, time)
-        self._gains.append((time, gain))
-        while self._gains[0][0] < time - _MEMORY_S:
-            self._gains.popleft()
-
     def settle(self) -> None:
         """Decides by what is known now: nothing more will come before the first frame of the track is shown."""
         if not self.decided and self._recent:
@@ -145,53 +124,53 @@ class Analyzer:
         """Decides for good and drops what was measured: the track was not seen for a while. Sums stay."""
         self.settle()
         self._recent.clear()
-        self._gains.clear()
 
     def advance(self, time: float) -> float:
-        """Advances the ramp to the frame at this time; returns `strength`."""
-        target = self.treatment.applied_strength
-        if self._time is None:
-            self.strength = target
-        else:
+        """Advances the ramps to the frame at this time; returns `strength`."""
+        targets = self.treatment.applied
+        if self._time is not None:
             step = max(0.0, time - self._time) / self._ramp_s
-            now = self.strength
-            self.strength = min(target, now + step) if target > now else max(target, now - step)
+            targets = (min(max(target, now - step), now + step)
+                       for target, now in zip(targets, self.applied, strict=True))
+        self.strength, self.first, self.ring = targets
         self._time = time
         return self.strength
+
+    @property
+    def applied(self) -> tuple[float, float, float]:
+        """As `Treatment.applied`, on the frame just seen."""
+        return self.strength, self.first, self.ring
 
     def merge(self, later: Analyzer) -> None:
         """Adds what was measured of the same track in the next piece of the film; the later treatment holds."""
         self._sums += later._sums
         self._axis += later._axis
         self._measured += later._measured
-        self.treatment, self.strength = later.treatment, later.strength
+        self.treatment = later.treatment
+        self.strength, self.first, self.ring = later.applied
 
     def handed_over(self, time: float) -> dict[str, Any]:
         """What another process needs to continue from this time on, as JSON values: the decision, and what was measured
         before."""
-        return {"treatment": asdict(self.treatment), "decided": self.decided, "strength": self.strength,
+        return {"treatment": asdict(self.treatment), "decided": self.decided, "applied": self.applied,
                 "changed": self._changed if math.isfinite(self._changed) else None,
-                "recent": [entry for entry in self._recent if entry[0] < time],
-                "gains": [entry for entry in self._gains if entry[0] < time]}
+                "recent": [entry for entry in self._recent if entry[0] < time]}
 
     def take_over(self, state: dict[str, Any]) -> None:
         """Continues from what `handed_over` returned; a decision of the user stays."""
         if self._forced is not None:
             return
         told: dict[str, Any] = state["treatment"]
-        self.treatment = Treatment(told["on"], told["strength"], told["engine"], tuple(told["reasons"]))
-        self.decided, self.strength = state["decided"], state["strength"]
+        self.treatment = replace(Treatment(False), **{**told, "reasons": tuple(told["reasons"])})
+        self.decided, (self.strength, self.first, self.ring) = state["decided"], state["applied"]
         self._changed = -math.inf if state["changed"] is None else state["changed"]
         self._recent = deque((time, width, tuple(values)) for time, width, values in state["recent"])
-        self._gains = deque((time, gain) for time, gain in state["gains"])
         self._first = self._recent[0][0] if self._recent else None
-        self._asked = self._gains[-1][0] if self._gains else -math.inf
 
     def _chosen(self, *, on: bool) -> Treatment:
         now = Analysis(*np.median(np.array([values for *_, values in self._recent]), axis=0).tolist())
         width = float(np.median([width for _, width, _ in self._recent]))
-        gain = float(np.median([gain for _, gain in self._gains])) if self._gains else None
-        return choose_treatment(now, width, on=on, exposure=self._exposure, gain=gain)
+        return choose_treatment(now, width, on=on, exposure=self._exposure)
 
 
 def _begins(period: float, before: float, time: float) -> bool:

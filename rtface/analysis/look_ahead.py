@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
+from rtface.errors import MissingComponent
 from rtface.frame import Frame
 from rtface.protocols import Item
 from rtface.util.av_gpu import on_gpu
@@ -82,7 +83,9 @@ def look_ahead(items: Iterable[Item], examine: Callable[[Frame], Sequence[Undeci
 def _examined(frame: Frame, examine: Callable[[Frame], Sequence[Undecided]]) -> Sequence[Undecided]:
     try:
         return examine(frame)
-    except Exception:  # noqa: BLE001 - the correction of this frame meets the same fault, counts it and says it
+    except MissingComponent:  # what decides about all faces is not there: no frame would be corrected
+        raise
+    except Exception:  # noqa: BLE001 - `examine` counts it, or the correction of this frame meets it and says it
         return ()
 
 

@@ -47,6 +47,10 @@ class Analysis:
         fading: even the darkest parts are light.
         motion_angle: direction of the motion, degrees 0…180, 0 along x, 90 along y; only of use with motion_blur.
         detail: width in pixels that the face would need to hold the detail it has.
+        error, remaining: mean squared errors that are expected in the face's oval, in squared code values of 8 bits,
+            as it is and after the first stage (`rtface.enhance.coded_stage`); 0 where that was not measured.
+        ring_error, ring_remaining: the same round the oval: hair, ears, neck and ground.
+        step: geometric mean of the codec's quantiser steps in the face (`rtface.frame.Quantisers`); 0 where unknown.
     """
 
     motion_blur: float = 0.0
@@ -60,14 +64,19 @@ class Analysis:
     fading: float = 0.0
     motion_angle: float = 0.0
     detail: float = 0.0
+    error: float = 0.0
+    remaining: float = 0.0
+    ring_error: float = 0.0
+    ring_remaining: float = 0.0
+    step: float = 0.0
 
     def scores(self) -> dict[str, float]:
         """The nine scores by name."""
         return {name: value for name, value in asdict(self).items() if name in SCORES}
 
 
-SCORES: tuple[str, ...] = tuple(f.name for f in fields(cast(Any, Analysis))
-                                if f.name not in ("motion_angle", "detail"))
+_OTHERS = ("motion_angle", "detail", "error", "remaining", "ring_error", "ring_remaining", "step")
+SCORES: tuple[str, ...] = tuple(f.name for f in fields(cast(Any, Analysis)) if f.name not in _OTHERS)
 
 
 def luma(rgb: Bytes) -> Float32:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, cast, get_args
 
-from rtface.analysis.measure import CORE, Analysis
-from rtface.analysis.patch import SMALLEST, SMALLEST_FACE
+from rtface.analysis.measure import Analysis
+from rtface.analysis.patch import SMALLEST_FACE
 from rtface.errors import InputMissing, UsageError
 from rtface.frame import ColourMode, WantedRegion
 from rtface.util.parse import is_person_name, is_person_number
@@ -26,17 +26,20 @@ from rtface.util.toml_dataclass import parse_json
 
 VERSION = 1
 
-# Severity (all scores together) from which on a face is treated, and below which a treated one is let go where nothing
-# is known of an engine's answer. Of 48 training portraits filmed clean four are above the first; of the same people in
-# a call at crf 31 none is below 0.18. From `_FULL` on it gets all of the correction, before that at least `_LEAST`.
-_ON, _OFF, _FULL, _LEAST = 0.16, 0.08, 0.20, 0.8
-# From `_SURE` on a face is treated whatever the engine makes of it; a treated one stays so down to `_SURE_OFF`. Between
-# that and nothing it depends on the gain: how much more of the finest octave the engine's answer has than the face.
-# From a severity of `_SLIGHT` on `_SHARPER` is reason enough, from `_ON` on `_AS_SHARP` is. Of 20 training people that
-# were filmed clean or with a little noise 19 have less gain than 1.046; of the same people 19 have more than 1.06 in
-# calls of 90 and 150 kb/s, and more than 1.017 in calls of 320 kb/s.
-_SURE, _SURE_OFF, _SLIGHT = 0.35, 0.25, 0.08
-_SHARPER, _AS_SHARP, _SOFTER = 1.05, 1.01, 1.005
+# Gain in dB from which on a face is treated, and below which a treated one is let go. Less cannot be seen.
+_ON, _OFF = 0.06, 0.03
+# Of the first stage: gain in dB below which there is none of it, and from which on there is all.
+_NONE, _ALL = 0.04, 0.15
+_VISIBLE = ((0.5, "clearly visible"), (0.2, "visible"))
+# Scores of exposure from which on, and below which no more, tone is a reason; and the least strength of its correction.
+_TONE, _TONE_OFF, _TONE_STRENGTH = 0.16, 0.08, 0.8
+_FLOOR = 0.1  # squared code values: what rounding to 8 bits costs
+_STRENGTH = (0.1629, 0.5347, 0.3392, 0.1156, -0.1385, 0.0663, -0.1203, 0.3391, 0.1392, -0.1434, 0.2237)
+_GAIN = (0.5056, -0.1854, 0.3754, 0.0634, -0.0393, -0.3460, 0.2280, 0.0055, -0.0301, -0.0494, -0.2464, 0.0227)
+# Coefficients of `features`, fitted by training/loop/fit_strength.py: of the strength; of the engine's gain, times the
+# strength, and the last one of the strength's square.
+MOST = 1.25
+"""The largest predicted strength of an engine's correction."""
 
 _NAMES = {"motion_blur": "motion blur", "low_resolution": "low resolution", "under_exposure": "under-exposed",
           "over_exposure": "over-exposed", "fading": "faded", "missing": "missing regions"}
@@ -48,11 +51,14 @@ class Treatment:
 
     Attributes:
         on: False leaves the face as it is, bit for bit.
-        strength: 0…1, multiplies the run's own.
+        strength: of the engine's correction, multiplies the run's own; 0…1, or up to `MOST` where it was predicted.
         engine: by name, None for the run's own.
         reasons: why, one short phrase each.
         colour: "lock" or "restore", None for that of the shot or run.
         region: "face" or "head", None for that of the shot or run.
+        first, ring: strength of the first stage (`rtface.enhance.coded_stage`) in the face and round it, 0…1; both
+            multiply the run's own.
+        gain: what is expected of both in the face, dB of PSNR; None where that was not predicted.
     """
 
     on: bool
@@ -61,11 +67,14 @@ class Treatment:
     reasons: tuple[str, ...] = ()
     colour: ColourMode | None = None
     region: WantedRegion | None = None
+    first: float = 0.0
+    ring: float = 0.0
+    gain: float | None = None
 
     @property
-    def applied_strength(self) -> float:
-        """The strength, 0 when off."""
-        return self.strength if self.on else 0.0
+    def applied(self) -> tuple[float, float, float]:
+        """The strengths of the engine's correction and of the first stage in the face and round it; 0 when off."""
+        return (self.strength, self.first, self.ring) if self.on else (0.0, 0.0, 0.0)
 
 
 FORCED = {"always": Treatment(True, 1.0, None, ("always asked for",)),
@@ -73,42 +82,68 @@ FORCED = {"always": Treatment(True, 1.0, None, ("always asked for",)),
 """The treatments of ``--correct always`` and ``never``."""
 
 
-def undecided_by_scores(analysis: Analysis, face_width: float, *, exposure: bool = False) -> bool:
-    """Whether the treatment depends on what an engine makes of the face (`choose_treatment`'s `gain`)."""
-    return face_width >= SMALLEST / CORE and severity_of(analysis, exposure)[0] < _SURE
-
-
-def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False, exposure: bool = False,
-                     gain: float | None = None) -> Treatment:
-    """Decides whether a face is corrected, and how much.
+def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False, exposure: bool = False) -> Treatment:
+    """Decides whether a face is corrected, and how much, by what the correction is expected to gain.
 
     Args:
         analysis: what is wrong with it.
         face_width: display pixels.
-        on: whether it is being treated already: it is then let go at a lower score (hysteresis).
+        on: whether it is being treated already: it is then let go at a lower gain (hysteresis).
         exposure: whether exposure and fading are reasons too; only ``--colour restore`` can do something about them.
-        gain: finest detail of the engine's answer over that of the face
-            (`rtface.enhance.track_measurement`); None where no engine was asked.
     """
     if face_width < SMALLEST_FACE:
         return Treatment(False, 0.0, None, (f"too small ({face_width:.0f} px)",))
-    severity, scores = severity_of(analysis, exposure)
-    if gain is None:
-        treat = severity >= (_OFF if on else _ON)
-    elif on:
-        treat = severity >= _SURE_OFF or gain >= _SOFTER
-    else:
-        treat = (severity >= _SURE or (severity >= _ON and gain >= _AS_SHARP)
-                 or (severity >= _SLIGHT and gain >= _SHARPER))
-    if exposure:  # tone is corrected however sharp the face is
-        treat |= max(analysis.under_exposure, analysis.fading) >= (_OFF if on else _ON)
+    strength, gain = predicted(analysis, face_width)
+    first, ring = (_first_stage(gain_of(*errors)) for errors in (
+        (analysis.error, analysis.remaining), (analysis.ring_error, analysis.ring_remaining)))
+    _, scores = severity_of(analysis, exposure)
+    treat = gain >= (_OFF if on else _ON)
+    if exposure and max(analysis.under_exposure, analysis.fading) >= (_TONE_OFF if on else _TONE):
+        treat, strength = True, max(strength, _TONE_STRENGTH)  # however sharp the face is
     if not treat:
-        sharp = gain is not None and severity >= _ON
-        return Treatment(False, 0.0, None, ("as sharp as the engine's answer" if sharp else "clean",))
-    strength = _LEAST + (1 - _LEAST) * min(1.0, max(0.0, (severity - _OFF) / (_FULL - _OFF)))
+        return Treatment(False, 0.0, None, ("nothing to gain",), gain=round(gain, 2))
     found = sorted(((v, k) for k, v in scores.items() if v >= 0.1), reverse=True)
-    reasons = tuple(f"{_NAMES.get(k, k)} {v:.2f}" for v, k in found) or ("the engine's answer is sharper",)
-    return Treatment(True, round(strength, 2), None, reasons)
+    reasons = (f"{gain:+.1f} dB expected", *(f"{_NAMES.get(k, k)} {v:.2f}" for v, k in found))
+    return Treatment(True, round(strength, 3), None, reasons, first=round(first, 3), ring=round(ring, 3),
+                     gain=round(gain, 2))
+
+
+def features(analysis: Analysis, face_width: float) -> tuple[float, ...]:
+    """What strength and gain are predicted from, each about −2…2."""
+    known = float(analysis.step > 0.0)
+    step = known * (math.log2(max(analysis.step, 0.1)) - 3.0) / 2
+    return (1.0, math.log(analysis.remaining + _FLOOR) / 2 - 1.0, gain_of(analysis.error, analysis.remaining),
+            known - 0.5, step, math.log(face_width / 100.0), analysis.low_resolution, analysis.noise,
+            analysis.compression, analysis.motion_blur, math.log(max(analysis.detail, 5.0) / face_width))
+
+
+def predicted(analysis: Analysis, face_width: float) -> tuple[float, float]:
+    """The strength of the engine's correction that helps most, and the gain in dB of that and the first stage."""
+    if analysis.error <= 0.0:
+        return 0.0, 0.0
+    known = features(analysis, face_width)
+    strength = min(MOST, max(0.0, _dot(_STRENGTH, known)))
+    gain = strength * (_dot(_GAIN[:-1], known) + strength * _GAIN[-1])
+    return strength, max(0.0, gain) + gain_of(analysis.error, analysis.remaining)
+
+
+def _dot(a: Sequence[float], b: Sequence[float]) -> float:
+    return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def visible(gain: float) -> str:
+    """How well a gain in dB can be seen."""
+    return next((word for least, word in _VISIBLE if gain >= least), "hardly visible")
+
+
+def gain_of(before: float, after: float) -> float:
+    """dB of PSNR between two expected squared errors, which a rounding to code values is added to."""
+    return 10 * math.log10((before + _FLOOR) / (after + _FLOOR))
+
+
+def _first_stage(gain: float) -> float:
+    """Strength of the first stage where it is expected to gain so many dB at full strength."""
+    return min(1.0, max(0.0, (gain - _NONE) / (_ALL - _NONE)))
 
 
 def severity_of(analysis: Analysis, exposure: bool = False) -> tuple[float, dict[str, float]]:
@@ -123,8 +158,8 @@ def treatments_table(tracks: Mapping[int, Treatment],
                      notes: Mapping[int, Mapping[str, Any]] | None = None) -> dict[str, Any]:
     """The treatment file as a table."""
     return {"version": VERSION, "tracks": {
-        str(track): {"on": t.on, "strength": t.strength if t.on else 1.0, "engine": t.engine,
-                     "reasons": list(t.reasons), **(notes or {}).get(track, {})}
+        str(track): {"on": t.on, "strength": t.strength if t.on else 1.0, "first": t.first, "ring": t.ring,
+                     "engine": t.engine, "reasons": list(t.reasons), **(notes or {}).get(track, {})}
         for track, t in sorted(tracks.items())}}
 
 
@@ -189,7 +224,7 @@ def _track(key: str, where: str) -> int:
 
 
 _CHOICES = {"colour": get_args(ColourMode), "region": get_args(WantedRegion)}
-_EDITABLE = ("on", "strength", "engine", *_CHOICES)
+_EDITABLE = ("on", "strength", "first", "ring", "engine", *_CHOICES)
 
 
 def _treatment(value: Any, where: str) -> Treatment:
@@ -197,18 +232,24 @@ def _treatment(value: Any, where: str) -> Treatment:
         raise UsageError(f"{where} must be a table with {', '.join(_EDITABLE)}, got {brief(value)}")
     table = cast(dict[str, Any], value)
     for key in table:
-        if key not in _EDITABLE and (near := hint(key, _EDITABLE)):
+        if key not in (*_EDITABLE, "first_s") and (near := hint(key, _EDITABLE)):  # a time is no strength
             raise UsageError(f"{where}.{key} is not a key{near}")
-    on, strength, engine = table.get("on", True), table.get("strength", 1.0), table.get("engine")
+    on, engine = table.get("on", True), table.get("engine")
     if not isinstance(on, bool):
         raise UsageError(f"{where}.on must be true or false, got {brief(on)}")
-    if isinstance(strength, bool) or not isinstance(strength, int | float) or not (
-            0 <= strength <= 1):  # NaN is not either
-        raise UsageError(f"{where}.strength must be a number from 0 to 1, got {brief(strength)}")
+    strengths = [_number(table, key, usual, most, where)
+                 for key, usual, most in (("strength", 1.0, MOST), ("first", 0.0, 1.0), ("ring", 0.0, 1.0))]
     if engine is not None and (not isinstance(engine, str) or not engine):
         raise UsageError(f"{where}.engine must be an engine's name or null, got {brief(engine)}")
     for key, choices in _CHOICES.items():
         if table.get(key) not in (None, *choices):
             raise UsageError(f"{where}.{key} must be {' or '.join(choices)}, or null, got {brief(table[key])}")
-    return Treatment(on, float(strength), engine, ("as the treatment file says",), table.get("colour"),
-                     table.get("region"))
+    return Treatment(on, strengths[0], engine, ("as the treatment file says",), table.get("colour"),
+                     table.get("region"), *strengths[1:])
+
+
+def _number(table: dict[str, Any], key: str, usual: float, most: float, where: str) -> float:
+    value = table.get(key, usual)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:  # NaN is not either
+        raise UsageError(f"{where}.{key} must be a number from 0 to {most:g}, got {brief(value)}")
+    return float(value)

@@ -255,9 +255,6 @@ def run(
         if resumable.asked:
             raise UsageError(f"{resumable.asked} has no effect here: it is for films; leave it out")
         check_scope(loaded.given, options, live_scope(*ends, options) | Scope.CONSOLE)
-        from rtface.pipeline.runtime import check_region
-
-        check_region(loaded.given, options)
         raise typer.Exit(live.run_live_job(*ends, options, console, stop, json=json))
     jobs = plan_jobs(paths, output_dir, options)
     if job is not None and len(jobs) > 1:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtface.frame import CorrectedRegion, Float, Float32
-from rtface.geometry.alignment import HEAD_CENTRE, HEAD_ZOOM
 
 # MediaPipe's FACEMESH_FACE_OVAL, in order round the face, from the top of the forehead over the
 # image's right.
@@ -31,9 +30,6 @@ _OUTWARD = 0.05  # of the side: how far the mask reaches beyond the mesh, whose 
 # the crop does, by fractions of the side.
 _HEAD, _HEAD_UP, _HEAD_POWER, _HEAD_FALL = (1.5, 1.5), 0.25, 2.5, 0.7
 _BORDER = (0.03, 0.15)
-# Where in a crop engines answer that restore the face only (`region` in their recipes), x and y; and
-# how far from its edge the mask falls.
-_ANSWERED, _ANSWER_FALL = ((0.165, 0.835), (0.225, 0.96)), 0.05
 _BLUR = 4  # samples to each side
 _WORK = 128  # masks are drawn this small and scaled up: they are smooth
 
@@ -57,8 +53,7 @@ def face_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "f
         mesh: MediaPipe's points in crop pixels, (468 or more)×2 or ×3 (`transforms.apply(W,
             face.mesh[:, :2])`); None for the oval of the alignment template.
         region: "head" is also hair, ears and neck, as far as the crop shows them: a wider, softer
-            oval that ends well within the crop. "around" is the head without the face, in a crop of
-            `geometry.alignment.head_matrix`.
+            oval that ends well within the crop.
 
     Returns:
         float32 S×S, 0…1. Without `mesh` the array is shared: read only.
@@ -82,8 +77,6 @@ def enlarged_mask(mask: Float32, size: int) -> Float32:
 
 def small_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "face") -> Float32:
     """`face_mask` as it is drawn: S×S, or smaller and to be enlarged bilinearly to that."""
-    if region == "around":
-        return _template_around(size) if mesh is None else _around(size, np.asarray(mesh), min(_WORK, size))
     if region == "head":
         if mesh is None:
             return _template_head(size)
@@ -148,36 +141,27 @@ def _head_oval(x: Float, y: Float, centre: Float, axes: Float) -> Float32:
     return _smoothstep((1.0 - radius) / (1.0 - _HEAD_FALL))
 
 
-@lru_cache(maxsize=8)
-def _template_around(size: int) -> Float32:
-    mask = _around(size, None, size)
-    mask.flags.writeable = False
-    return mask
+_HEAD_BOX, _HEAD_EDGE = 2.0, (0.82, 1.12)
+"""Sides of a head, by those of its face's box; between which radii, in half sides, its shape falls from 1 to 0."""
 
 
-def _around(size: int, mesh: Float | None, work: int) -> Float32:
-    """The head without the face, in a crop of `alignment.head_matrix`: what a head's mask has beyond that of the face,
-    as far as engines answer that are made for the face's place in its own crop."""
-    a = (np.arange(work) + 0.5) / work
-    # The same places in the face's own crop.
-    x = HEAD_CENTRE[0] + (a - 0.5) * HEAD_ZOOM
-    y = HEAD_CENTRE[1] + (a - 0.5) * HEAD_ZOOM
-    if mesh is None:
-        face, centre, axes = _template_mask(512), np.array(_OVAL_CENTRE), np.array(_OVAL_AXES)
-    else:
-        points = (np.asarray(mesh)[:, :2] / size - 0.5) * HEAD_ZOOM + HEAD_CENTRE
-        face = small_mask(512, points * 512.0)
-        oval = points[list(FACE_OVAL)]
-        low, high = oval.min(axis=0), oval.max(axis=0)
-        centre, axes = (low + high) / 2, (high - low) / 2
-    columns, rows = (np.broadcast_to(v, (work, work)).astype(np.float32) * len(face) - np.float32(0.5)
-                     for v in (x[None], y[:, None]))
-    inside: Any = cv2.remap(face, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    head = _head_oval(x, y, centre, axes) * (np.float32(1.0) - inside)
-    for axis, (low, high) in enumerate(_ANSWERED):
-        edge = _smoothstep((np.minimum(a - low, high - a)) / _ANSWER_FALL)
-        head *= edge[None] if axis == 0 else edge[:, None]
-    return head
+def head_shape(size: tuple[int, int], box: tuple[float, float, float, float]) -> Float32:
+    """A soft shape of twice a face's box around that box, for `--region head`: hair, ears, neck and what is near them.
+
+    Args:
+        size: width and height of the picture.
+        box: x0, y0, x1, y1 of the face in its pixels.
+
+    Returns:
+        float32 height×width, 0…1; 0 at the picture's own edge, where more of the frame follows.
+    """
+    x0, y0, x1, y1 = box
+    columns, rows = np.arange(size[0], dtype=np.float32) + 0.5, np.arange(size[1], dtype=np.float32) + 0.5
+    u = (columns - (x0 + x1) / 2) / max(_HEAD_BOX * (x1 - x0) / 2, 1.0)
+    v = (rows - (y0 + y1) / 2) / max(_HEAD_BOX * (y1 - y0) / 2, 1.0)
+    full, none = _HEAD_EDGE
+    radius = np.sqrt(np.sqrt((u ** 4)[None] + (v ** 4)[:, None]))  # of a superellipse with the power 4
+    return _smoothstep((none - radius) / (none - full))
 
 
 def support_box(mask: Float32) -> tuple[int, int, int, int] | None:
@@ -193,18 +177,12 @@ def shown_box(side: int, mesh: Float | None, size: int, region: CorrectedRegion 
         low, high = np.array(_OVAL_CENTRE) - _OVAL_AXES, np.array(_OVAL_CENTRE) + _OVAL_AXES
     else:
         oval = np.asarray(mesh)[list(FACE_OVAL), :2] / size
-        if region == "around":
-            oval = (oval - 0.5) * HEAD_ZOOM + HEAD_CENTRE  # in the face's own crop, as below
         low, high = oval.min(axis=0), oval.max(axis=0)
     if region != "face":
         centre, axes = (low + high) / 2, (high - low) / 2
         centre[1] -= _HEAD_UP * axes[1]
         low, high = np.minimum(low, centre - _HEAD * axes), np.maximum(high, centre + _HEAD * axes)
     low, high = low - _OUTWARD - 0.03, high + _OUTWARD + 0.03
-    if region == "around":
-        answered = np.array(_ANSWERED).T + ((-0.01,), (0.01,))  # enlarging a mask spreads it a little
-        low, high = ((edge - HEAD_CENTRE) / HEAD_ZOOM + 0.5 for edge in (low, high))
-        low, high = np.maximum(low, answered[0]), np.minimum(high, answered[1])
     x0, y0 = np.clip(np.floor(low * side), 0, side - 1).astype(int).tolist()
     x1, y1 = np.clip(np.ceil(high * side), 1, side).astype(int).tolist()
     return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)

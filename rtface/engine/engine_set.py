@@ -106,17 +106,6 @@ def _check_fidelity(recipe: Recipe) -> None:
                      + (f", or choose --engine {' or '.join(having)}" if having else ""))
 
 
-def check_head(name: str) -> None:
-    """UsageError where engine `name` answers for the face only, so that ``--region head`` has no effect live."""
-    recipes = [recipe_named(wanted) for wanted in engine_names(name)]
-    if any(recipe.input.region is None for recipe in recipes):
-        return
-    having = [r.name for r in _readable() if r.input.region is None]
-    raise UsageError(f"--region head has no effect in live runs with engine {' and '.join(r.name for r in recipes)}, "
-                     "which answers for the face only; " + (f"choose --engine {' or '.join(having)}" if having else
-                                              "no engine that is here answers for hair, ears and neck"))
-
-
 def inventive_engines() -> frozenset[str]:
     """Names of the engines here that invent faces rather than filter them, by the family of their recipes."""
     return frozenset(recipe.name for recipe in _readable() if recipe.family != "CNN")

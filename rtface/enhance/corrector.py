@@ -19,6 +19,7 @@ from typing import ClassVar, Protocol
 from rtface.analysis.treatment import Treatment
 from rtface.correct.correspondence import SIDE
 from rtface.correct.mask import shown_box
+from rtface.enhance.coded_stage import CodedStage
 from rtface.enhance.engine_call import ask_engine
 from rtface.enhance.engine_selection import EngineSelector
 from rtface.enhance.face_filter import FaceFilter
@@ -38,6 +39,9 @@ from rtface.protocols import Engine, Restored, Runtime, ShapingOptions
 from rtface.quality.governor import UNSEEN
 from rtface.shots.settings import ShotList
 from rtface.stats import Stats
+
+_SEEN_AROUND = 0.5
+"""Strength of the first stage round a face from which on `--region auto` includes that."""
 
 
 class InventedMeter(Protocol):
@@ -67,6 +71,7 @@ class FaceCorrector(ABC):
         light: name of the engine that runs between the keyframes of a heavy one; None for no
             keyframes.
         persons: recognises the persons of tracks; None where nothing asks for it.
+        coded: the first stage; None for none, and then no face is decided by what it would gain.
 
     Attributes:
         strength: 0…1, may be changed between frames.
@@ -80,7 +85,8 @@ class FaceCorrector(ABC):
 
     def __init__(self, runtime: Runtime | RuntimeSwitch, options: EnhanceOptions, stats: Stats, *,
                  treatments: Mapping[int, Treatment] | None = None, analysis: bool = True,
-                 light: str | None = None, persons: PersonRecogniser | None = None) -> None:
+                 light: str | None = None, persons: PersonRecogniser | None = None,
+                 coded: CodedStage | None = None) -> None:
         self.switch = runtime if isinstance(runtime, RuntimeSwitch) else RuntimeSwitch(runtime, stats)
         self._options, self._stats = options, stats
         self.strength = options.strength
@@ -91,7 +97,8 @@ class FaceCorrector(ABC):
         self.use_persons(persons)
         self.switch.moved = self.tracks.leave_engines  # another device: engines' answers stay behind
         self._filter = FaceFilter.parse(options.faces, options.max_faces)
-        self._measure = TrackMeasurement(self.tracks.analyzer_of, stats, live=self.mode is Mode.LIVE)
+        self._coded = coded
+        self._measure = TrackMeasurement(self.tracks.analyzer_of, coded, stats)
         self._select = self._selector(light)
 
     @property
@@ -153,13 +160,40 @@ class FaceCorrector(ABC):
         if not faces and not self._select.every_frame:
             return
         self._measure_faces(frame, faces)
-        task.faces = self._select(frame, faces, self.runtime, self.shots.at(frame.time).strength_of(self.strength))
-        task.faces += [self._head_around(face) for face in task.faces if self._needs_head(face)]
+        strength = self.shots.at(frame.time).strength_of(self.strength)
+        task.faces = self._select(frame, faces, self.runtime, strength)
+        self._first_stage(task, faces, strength)
         if task.faces:
             for face in task.faces:
                 face.shaping = self._shaping(task, face)
             self._ask_engines(task)
         self.tracks.sweep(frame.time)
+
+    def _first_stage(self, task: FrameTask, faces: Sequence[Face], strength: float) -> None:
+        """Takes coding artefacts out of the frame, where that is expected to help, before the engines see it."""
+        frame = task.frame
+        chosen = [one for face in faces
+                  if max((one := (face, *self._first_strengths(face, frame.time, strength)))[1:]) > UNSEEN]
+        if self._coded is None or not chosen:
+            return
+        if self.invented:
+            task.original = self.invented.original(frame)
+        with self._stats.time("first stage"):
+            task.frame = self._coded.process(frame, chosen)
+        task.cleaned = task.frame is not frame
+        if task.cleaned and not frame.lead_in:
+            corrected = {face.face.track_id for face in task.faces}
+            for face, *_ in chosen:
+                if face.track_id not in corrected:
+                    self.tracks.states[face.track_id].apply(0.0)
+
+    def _first_strengths(self, face: Face, time: float, strength: float) -> tuple[float, float]:
+        """Strengths of the first stage inside the oval of a face and round it."""
+        if (track := self.tracks.states.get(face.track_id)) is None:
+            return 0.0, 0.0
+        inside, around = (first * strength * self.tracks.strength_of(face) for first in track.first)
+        region = self._wanted_region(face, time)
+        return inside, 0.0 if region == "face" or (region == "auto" and track.first[1] < _SEEN_AROUND) else around
 
     def _ask_engines(self, task: FrameTask) -> None:
         """Cuts the crops of all faces and asks the engines about them."""
@@ -215,28 +249,16 @@ class FaceCorrector(ABC):
         return ShapingOptions(face.strength, colour, self.shots.at(face.time).grain or self._options.grain,
                               average=average,
                               keep=self.mode is Mode.LIVE and task.device.carries,
-                              region="around" if face.around else self._region(face),
+                              region=self._region(face),
                               share=face.share if face.light is None else 1.0)
 
-    def _needs_head(self, face: FaceTask) -> bool:
-        """Whether the head needs a second crop, because the engine answers for the face only.
-
-        Live, the time of a second crop is not spent.
-        """
-        return (self._wanted_region(face) == "head" and self.mode is not Mode.LIVE and face.light is None
-                and not face.engine.whole)
-
-    @staticmethod
-    def _head_around(face: FaceTask) -> FaceTask:
-        """The task of the head around a face."""
-        return FaceTask(face.track.around(), face.face, face.frame, face.strength, face.engine, around=True)
-
-    def _wanted_region(self, face: FaceTask) -> WantedRegion:
-        return self.tracks.option("region", face.face, face.time) or self._options.region
+    def _wanted_region(self, face: Face, time: float) -> WantedRegion:
+        named: WantedRegion | None = self.tracks.option("region", face, time)
+        return named or self._options.region
 
     def _region(self, face: FaceTask) -> CorrectedRegion:
-        """Where corrections may act: an engine that restores the face only never changes the head."""
-        return self._wanted_region(face) if face.engine.whole else "face"
+        """Where an engine's correction may act: one that restores the face only never changes the head."""
+        return "head" if face.engine.whole and self._wanted_region(face.face, face.time) == "head" else "face"
 
     # -- second half: answers, corrections, the corrected frame ------------------------------------------
 
@@ -247,9 +269,13 @@ class FaceCorrector(ABC):
         try:
             if task.faces:
                 frame = self._correct(task)
+            elif task.cleaned:
+                if self.invented:
+                    frame = self.invented.measured(frame, task.original, ())
+                frame = self._counted(frame)
         except Exception as error:  # noqa: BLE001 - as in `submit`
             self._failed(error, task)
-            frame = replace(frame, failed=True)
+            frame = replace(self._counted(frame) if task.cleaned else frame, failed=True)
         task.seconds += perf_counter() - started
         self._stats.add("added", task.seconds)
         return frame
@@ -268,7 +294,9 @@ class FaceCorrector(ABC):
         for face in shown:
             if not before.lead_in:
                 face.track.apply(face.strength)
-        original = self.invented.original(before) if self.invented else None
+        original = task.original
+        if self.invented and original is None:
+            original = self.invented.original(before)
         with stats.time("composite"):
             frame = task.device.paste(before, corrections)
         if self.invented and frame.touched:
@@ -276,12 +304,17 @@ class FaceCorrector(ABC):
                 frame = self.invented.measured(frame, original, task.faces)
         task.crops = ()
         if not shown:  # only invisible trials of a quality level (`rtface.quality.governor`)
-            return replace(frame, touched=before.touched)
+            frame = replace(frame, touched=before.touched)
+            return self._counted(frame) if task.cleaned else frame
         if frame is not before:
-            stats.count("frames_corrected", int(frame.field != 1 and not frame.lead_in))
             changed = None if before.changed is None else before.changed + tuple(face.changed for face in task.faces)
-            return replace(frame, corrected=True, changed=changed)
-        return frame
+            frame = replace(frame, changed=changed)
+        return self._counted(frame) if frame is not before or task.cleaned else frame
+
+    def _counted(self, frame: Frame) -> Frame:
+        """A corrected frame, with the correction noted and counted."""
+        self._stats.count("frames_corrected", int(frame.field != 1 and not frame.lead_in))
+        return replace(frame, corrected=True)
 
     def _restored(self, task: FrameTask, face: FaceTask) -> Restored[Pixels] | None:
         """The answer to be shown; None where the engine was not asked, or is late."""
@@ -326,7 +359,7 @@ class FaceCorrector(ABC):
 
     def _measure_faces(self, frame: Frame, faces: Sequence[Face]) -> None:
         """Measures the faces, where that was not done ahead."""
-        self._measure(frame, faces, self.runtime)
+        self._measure(frame, faces, self.runtime.device)
 
     @abstractmethod
     def _is_keyframe(self, face: FaceTask, sample: FaceSample) -> bool:

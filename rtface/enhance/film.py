@@ -11,6 +11,7 @@ from rtface.enhance.corrector import FaceCorrector
 from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.mode import Mode
 from rtface.enhance.tasks import FaceTask, FrameTask
+from rtface.errors import DeviceLost
 from rtface.frame import Face, Frame
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.protocols import Item
@@ -63,7 +64,13 @@ class FilmEnhancer(FaceCorrector):
         if self.persons is not None:
             found += self.persons(frame, self.runtime.device.view)
         if self.shots.at(frame.time).correct != "never":
-            found += self._measure(frame, self.chosen(frame, known=False), self.runtime)
+            try:
+                found += self._measure(frame, self.chosen(frame, known=False), self.runtime.device)
+            except DeviceLost:
+                raise  # the correction meets it too
+            except Exception as error:
+                self._count(error)
+                raise
         return found
 
     def _recognised(self, frame: Frame, persons: PersonRecogniser) -> Frame:

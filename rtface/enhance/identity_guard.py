@@ -54,10 +54,9 @@ class IdentityGuard:
         """The corrections of a frame's faces (`Device.shape`), weakened; the tasks' strength says how far."""
         strengths = [face.strength for face in task.faces]
         for face, strength in zip(task.faces, strengths, strict=True):
-            if not face.around:  # the head follows its face
-                if face.frame.new:  # another picture, perhaps with the same number for another person
-                    tracks.states[face.track.id].guard.reset()
-                tracks.states[face.track.id].guard.advance(face.time, self._limits_of(face.engine.name))
+            if face.frame.new:  # another picture, perhaps with the same number for another person
+                tracks.states[face.track.id].guard.reset()
+            tracks.states[face.track.id].guard.advance(face.time, self._limits_of(face.engine.name))
             self._weaken(face, strength, tracks)
         corrections = list(task.device.shape(task.faces))
         for face in [face for face in task.faces if self._wants_look(face, tracks)]:
@@ -71,7 +70,7 @@ class IdentityGuard:
         self.weakened = 0
         for face in task.faces:
             state = tracks.states[face.track.id]
-            if not face.around and state.guard.kept < 0.99 and face.strength > UNSEEN:
+            if state.guard.kept < 0.99 and face.strength > UNSEEN:
                 self.weakened += 1
                 state.guarded += not face.frame.lead_in
         return corrections
@@ -82,7 +81,7 @@ class IdentityGuard:
         face.shaping = replace(face.shaping, strength=face.strength)
 
     def _wants_look(self, face: FaceTask, tracks: TrackStore) -> bool:
-        return (not face.around and face.strength > UNSEEN and tracks.states[face.track.id].guard.is_due(face.time))
+        return (face.strength > UNSEEN and tracks.states[face.track.id].guard.is_due(face.time))
 
     def _look(self, task: FrameTask, face: FaceTask, correction: Correction, tracks: TrackStore,
               limits: Limits) -> bool:

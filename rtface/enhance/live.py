@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import Any
 
+from rtface.enhance.coded_stage import CodedStage
 from rtface.enhance.engine_selection import EngineSelector, GovernedSelector
 from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.mode import Mode
@@ -14,13 +16,15 @@ from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.tasks import FaceTask, FrameTask
 from rtface.enhance.track_store import TrackState
-from rtface.frame import Frame, Pixels
+from rtface.frame import Face, Frame, Pixels
 from rtface.options import EnhanceOptions
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.protocols import Restored, Runtime
-from rtface.quality.governor import QualityGovernor
+from rtface.quality.governor import FADE_S, QualityGovernor
 from rtface.quality.levels import kind_of
 from rtface.stats import Stats
+
+_USUAL_FIRST_S = 0.01
 
 
 class LiveEnhancer(FrameEnhancer):
@@ -31,12 +35,16 @@ class LiveEnhancer(FrameEnhancer):
     """
 
     mode = Mode.LIVE
+    _first_s = _USUAL_FIRST_S  # seconds that the first stage takes on a frame, on average
+    _first_share: float | None = None  # of its strength: it fades out where time is short, and in again
+    _first_at = 0.0  # time of the last frame
 
     def __init__(self, runtime: Runtime | RuntimeSwitch, options: EnhanceOptions, stats: Stats,
                  governor: QualityGovernor, *, analysis: bool = True,
-                 light: str | None = None, persons: PersonRecogniser | None = None) -> None:
+                 light: str | None = None, persons: PersonRecogniser | None = None,
+                 coded: CodedStage | None = None) -> None:
         self._governor = governor
-        super().__init__(runtime, options, stats, analysis=analysis, light=light, persons=persons)
+        super().__init__(runtime, options, stats, analysis=analysis, light=light, persons=persons, coded=coded)
 
     def passed(self, frame: Frame) -> None:
         """A frame was shown as it came: its faces fade in again on the frames that follow."""
@@ -49,9 +57,24 @@ class LiveEnhancer(FrameEnhancer):
     def collect(self, task: FrameTask) -> Frame:
         """See `FaceCorrector`; the governor learns what it took."""
         frame = super().collect(task)
-        self._governor.costs.spent(task.seconds, [(kind_of(face.engine.name, face.half), face.answer is not None)
-                                                  for face in task.faces])
+        done = [(kind_of(face.engine.name, face.half), face.answer is not None) for face in task.faces]
+        self._governor.costs.spent(task.seconds - task.first_s, done)
         return frame
+
+    def _first_stage(self, task: FrameTask, faces: Sequence[Face], strength: float) -> None:
+        """As far as the engines leave time for it: it is the first thing that is left out."""
+        time, target = task.frame.time, float(self._governor.has_room(self._first_s))
+        step = min(max(time - self._first_at, 0.0), 0.1) / FADE_S
+        before = target if self._first_share is None else self._first_share
+        self._first_share, self._first_at = min(max(target, before - step), before + step), time
+        if self._first_share <= 0.0:
+            self._first_s += 0.01 * (_USUAL_FIRST_S - self._first_s)  # what was slow once is tried again
+            return
+        began = perf_counter()
+        super()._first_stage(task, faces, strength * self._first_share)
+        if task.cleaned:
+            task.first_s = perf_counter() - began
+            self._first_s += 0.1 * (min(task.first_s, 2 * self._first_s) - self._first_s)
 
     def _ask_engines(self, task: FrameTask) -> None:
         now = monotonic()

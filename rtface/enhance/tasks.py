@@ -13,7 +13,7 @@ from rtface.correct.mask import shown_box
 from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.track_store import TrackState, seed_of
 from rtface.frame import Box, Crops, Face, Float, Frame, Pixels
-from rtface.geometry.alignment import crop_matrix, head_matrix
+from rtface.geometry.alignment import crop_matrix
 from rtface.geometry.transforms import apply, bounds, invert
 from rtface.protocols import Device, Engine, Restored, ShapingOptions
 
@@ -33,7 +33,6 @@ class FaceTask:
             keyframes.
         every: frames from one keyframe to the next.
         side: pixels of the crop's side, where that is not the engine's own.
-        around: whether this is the head around the face, in a larger crop; `track` has a state for it.
         shaping: how the answer is shaped.
         crops: the crop of this face, once it is cut.
         answer: what `engine` was asked on this frame; with `light` what that was asked.
@@ -51,7 +50,6 @@ class FaceTask:
     light: Engine | None = None
     every: int = 1
     side: int | None = None
-    around: bool = False
     shaping: ShapingOptions = field(init=False)
     crops: Crops[Pixels] = field(init=False)
     answer: Future[Restored[Any]] | None = field(default=None, init=False)
@@ -72,7 +70,7 @@ class FaceTask:
 
     def matrix(self, size: int) -> Float:
         """Display → pixels of a crop of this side, float64 2×3."""
-        return head_matrix(self.face, size) if self.around else crop_matrix(self.face, size)
+        return crop_matrix(self.face, size)
 
     @property
     def state(self) -> CorrectionState:
@@ -121,6 +119,9 @@ class FrameTask:
         deadline: by the monotonic clock, when engines are not waited for any more.
         crops: all that the device holds for this frame.
         parked: whether the crops were given back to the device, to be cut again.
+        cleaned: whether the first stage changed the frame.
+        first_s: seconds that it took, where that is counted apart (live).
+        original: a copy of the image from before that, where a map of what was invented is made.
     """
 
     frame: Frame
@@ -130,6 +131,9 @@ class FrameTask:
     faces: list[FaceTask] = field(default_factory=list[FaceTask])
     crops: Sequence[Crops[Pixels]] = ()
     parked: bool = False
+    cleaned: bool = False
+    first_s: float = 0.0
+    original: object = None
 
     def park(self) -> None:
         """Gives its crops back until `resume`: frames that wait for a keyframe hold no GPU memory."""

@@ -37,10 +37,10 @@ class TrackState:
         chosen: name of the engine that suits it; another is used where time is short.
         keys: what its keyframes need.
         late: an answer that was not waited for, and the task that it belongs to (live).
-        head: what engine and correction remember of the head around the face; None without `--region head`.
         invented: by second, the number of frames and the sum of the shares that were invented on them.
         guard: how much of its correction is kept, so that the person stays the same (`--guard`).
         guarded: frames on which that weakened the correction.
+        first: strength of the first stage on the last frame in the face and round it, 0…1.
     """
 
     id: int
@@ -53,7 +53,6 @@ class TrackState:
     answered: tuple[float, str] = (0.0, "")
     chosen: str | None = None
     late: tuple[Future[Restored[Any]], ShapeTask] | None = None
-    head: TrackState | None = None
     last_s: float = 0.0
     frames: int = 0
     width_sum: float = 0.0
@@ -64,6 +63,7 @@ class TrackState:
     invented: dict[int, tuple[int, float]] = field(default_factory=dict[int, tuple[int, float]])
     guard: GuardedTrack = field(default_factory=GuardedTrack)
     guarded: int = 0
+    first: list[float] = field(default_factory=lambda: [0.0, 0.0])
 
     def handed_over(self, time: float) -> dict[str, Any]:
         """What another process needs to continue from this time on, as JSON values: see `Analyzer.handed_over`, and the
@@ -90,17 +90,17 @@ class TrackState:
         Args:
             forced: of the shot; holds instead of the analysis, from this frame on and without a ramp.
         """
-        strength, treatment = self.analyzer.advance(time), self.analyzer.treatment
-        if forced is not None:
-            strength, treatment = forced.applied_strength, forced
+        self.analyzer.advance(time)
+        treatment = forced or self.analyzer.treatment
+        strength, *self.first = (treatment if forced else self.analyzer).applied
         if counted:
             last = self.spans[-1] if self.spans else None
             if last is not None and last.on == treatment.on:
                 last.to_s, last.frames = round(time, 3), last.frames + 1
-                last.strength, last.reasons = treatment.applied_strength, list(treatment.reasons)
+                last.strength, last.reasons = treatment.applied[0], list(treatment.reasons)
             else:
                 at = round(time, 3)
-                self._add([Span(at, at, treatment.on, treatment.applied_strength, list(treatment.reasons), 1)])
+                self._add([Span(at, at, treatment.on, treatment.applied[0], list(treatment.reasons), 1)])
         return strength
 
     def apply(self, strength: float) -> None:
@@ -154,18 +154,12 @@ class TrackState:
         """Keeps an answer of an engine of this name for the next frame; a recurrent engine's memory lies in it."""
         self.answer, self.answered = answer, (time, engine)
 
-    def around(self) -> TrackState:
-        """The state of the head around the face, made on first use."""
-        if self.head is None:
-            self.head = TrackState(self.id, self.first_s, self.analyzer)
-        return self.head
-
     def forget(self) -> None:
         """Drops what is remembered of the frames before; figures stay."""
         self.correction.reset()
         self.keys.reset()
         self.guard.reset()
-        self.answer = self.late = self.head = None
+        self.answer = self.late = None
 
     def change_engine(self) -> None:
         """Another engine continues from the correction that is shown now (live)."""
@@ -188,7 +182,8 @@ class TrackState:
             frames=self.frames,
             mean_width_px=round(self.width_sum / max(self.frames, 1), 1),
             analysis={name: round(value, 3) for name, value in self.analyzer.analysis.scores().items()},
-            treatment={"on": on, "strength": strength, "engine": self.engine,
+            treatment={"on": on, "strength": strength, "engine": self.engine, "first": self.analyzer.treatment.first,
+                       "ring": self.analyzer.treatment.ring, "gain_db": self.analyzer.treatment.gain,
                        "reasons": held.reasons if held else list(self.analyzer.treatment.reasons)},
             strength=strength, strength_range=[round(low, 3), round(high, 3)], frames_corrected=self.corrected,
             frames_guarded=self.guarded,
@@ -309,7 +304,7 @@ class TrackStore:
     def leave_engines(self) -> None:
         """Forgets what engines remember; what corrections remember stays."""
         for track in self.states.values():
-            track.answer = track.late = track.engine = track.chosen = track.head = None
+            track.answer = track.late = track.engine = track.chosen = None
             track.keys.reset()
 
     def reports(self, origin: float = 0.0) -> list[TrackReport]:

@@ -73,18 +73,6 @@ def crop_matrix(face: Face, size: int) -> Float:
     return similarity(face.points if face.mesh is None else face.mesh, size)
 
 
-HEAD_ZOOM, HEAD_CENTRE = 1.4, (0.5, 0.42)
-"""How much more than a face's crop that of its head shows, and which place in the face's crop is its centre, as
-fractions of the side."""
-
-
-def head_matrix(face: Face, size: int) -> Float:
-    """`crop_matrix` of a larger crop, in which an engine that answers for the place of the face sees the whole head."""
-    shrink = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]) / HEAD_ZOOM
-    shrink[:, 2] = size * (0.5 - np.array(HEAD_CENTRE) / HEAD_ZOOM)
-    return compose(shrink, crop_matrix(face, size))
-
-
 def move(matrix: Float, points: Float) -> Float:
     """Moves (N, 2|3) points by a 2×3 similarity; z is scaled with it."""
     return np.concatenate([apply(matrix, points[:, :2]), points[:, 2:] * hypot(matrix[0, 0], matrix[1, 0])], 1)

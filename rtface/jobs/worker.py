@@ -300,7 +300,7 @@ class Worker:
             self._parts.use_shots(self._shots)
         else:
             self._parts = segment_parts(self._parts.runtime, self._parts.tracker, self._options, self._stats,
-                                        self._shots)
+                                        self._shots, threads=self._threads.engines.engine)
         measure_invented(self._parts, self._options)
         if isinstance(tracker := self._parts.tracker, NumberedTracker):
             self._parts.enhance.tracks.person_of = tracker.person_of

@@ -36,7 +36,7 @@ from rtface.live.stage_changer import StageChanger
 from rtface.media.outputs import OutputPath, check_outputs
 from rtface.options import Options
 from rtface.persons.recogniser import PersonRecogniser
-from rtface.pipeline.build import live_tracker_and_runtime
+from rtface.pipeline.build import live_tracker_and_runtime, open_coded
 from rtface.pipeline.enforce import locked_controls
 from rtface.pipeline.identity_guard import open_guard
 from rtface.pipeline.persons import open_persons
@@ -160,7 +160,7 @@ class LiveSession:
         self.governor = QualityGovernor(period, ceiling, light=LIGHT, budget=ProcessorBudget(
             lambda: self.controls.cpu_budget, usable, processor_seconds, period))
         self.enhance = LiveEnhancer(switch, options, stats, self.governor, light=LIGHT,
-                                    persons=persons)
+                                    persons=persons, coded=open_coded(stats, 1))
         self.enhance.guard = guard
 
         def recognise() -> PersonRecogniser:

@@ -17,7 +17,7 @@ from rtface.errors import Interrupted
 from rtface.frame import Bytes, Frame
 from rtface.media.images import list_images
 from rtface.options import Options, Scope
-from rtface.pipeline.build import analysis_parts, open_film
+from rtface.pipeline.build import analysis_parts, open_coded, open_film
 from rtface.pipeline.chain import WAITING, bytes_of, end_at_faults, split_fields, track
 from rtface.pipeline.enforce import enforce
 from rtface.pipeline.persons import open_persons
@@ -72,12 +72,12 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
         else:
             source = open_film(input, options, threads, stats, stop, stack)
             frames_in = iter(source)
-        tracker, runtime = analysis_parts(options, threads, stats, stack)
+        tracker, device = analysis_parts(options, threads, stats, stack)
         tracks = TrackStore({}, exposure=options.colour == "restore", correct=options.correct)
         if found is not None and source is not None:
             found.scenes.clock = FilmClock.of(source.info, options.timecode)
-            frames_in = found.scenes.noted(frames_in, runtime.device)
-        measure = TrackMeasurement(tracks.analyzer_of, stats, live=False)
+            frames_in = found.scenes.noted(frames_in, device)
+        measure = TrackMeasurement(tracks.analyzer_of, open_coded(stats, threads.engines.engine), stats)
         choose = FaceFilter.parse(options.faces, options.max_faces)
         recognise = open_persons(options, tracker, stats, wanted=persons,
                                  keep_faces=_FACES if found and found.keep_faces else None)
@@ -89,12 +89,12 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
             found.faces = recognise.faces if recognise is not None else dict
 
         def examined(frame: Frame) -> list[Undecided]:
-            persons: list[Undecided] = [] if recognise is None else [*recognise(frame, runtime.device.view)]
-            return [*persons, *measure(frame, choose.before_persons(frame.faces), runtime)]
+            persons: list[Undecided] = [] if recognise is None else [*recognise(frame, device.view)]
+            return [*persons, *measure(frame, choose.before_persons(frame.faces), device)]
 
         decoded = close_with(stack, buffer(frames_in, WAITING, name="decode", weigh=bytes_of,
                                            stop=stop.is_set))
-        items = end_at_faults(track(split_fields(decoded), tracker, runtime.device, stats), stats,
+        items = end_at_faults(track(split_fields(decoded), tracker, device, stats), stats,
                               hold=False)
         items = look_ahead(items, examined)
         frames, meter = 0, SpeedMeter()
@@ -105,7 +105,8 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
                 continue
             for face in choose((recognise.label(item) if recognise else item).faces):
                 track_state = tracks.see(face, item.time)
-                if (strength := track_state.decide(item.time, counted=True)) > 0.0:
+                strength = track_state.decide(item.time, counted=True)
+                if max(strength, *track_state.first) > 0.0:
                     track_state.apply(strength)
             frames += item.field != 1
             if progress:

@@ -19,7 +19,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -28,13 +27,14 @@ from rtface.concurrency import call_until_stopped
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.engine import EngineRequest
 from rtface.engine.engine_set import LIGHT
+from rtface.enhance.coded_stage import CodedStage
 from rtface.enhance.corrector import FaceCorrector
 from rtface.enhance.damage_repair import DamageRepair
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.single import FrameEnhancer
 from rtface.errors import InputError, Interrupted, UsageError
-from rtface.frame import Transfer
+from rtface.frame import Bytes, Float32, Transfer
 from rtface.media.cuda.nvenc import encoding
 from rtface.media.decoder import Size
 from rtface.media.hardware import decoding
@@ -55,7 +55,7 @@ from rtface.pipeline.runtime import (
     open_runtime,
 )
 from rtface.pipeline.threads import EngineThreads, Threads
-from rtface.protocols import Engine, Engines, Runtime, Tracker
+from rtface.protocols import CodedNetwork, Device, Runtime, Tracker
 from rtface.report import Report
 from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stats import Stats
@@ -184,7 +184,7 @@ def film_parts(options: EnhanceOptions, threads: Threads, stats: Stats, stack: E
         EngineError: an engine does not give its reference's answers.
     """
     tracker, runtime = open_networks(options, threads, stats, stack, stack, progress)
-    enhance = _film_enhancer(runtime, options, stats)
+    enhance = _film_enhancer(runtime, options, stats, threads.engines.engine)
 
     def persons(wanted: bool = True) -> PersonRecogniser | None:
         return open_persons(options, tracker, stats, wanted=wanted) if recognise else None
@@ -221,14 +221,34 @@ def _names(options: FaceOptions) -> frozenset[str]:
     return frozenset(name.lower() for name in person_photos(options.person))
 
 
-def _film_enhancer(runtime: Runtime, options: EnhanceOptions, stats: Stats) -> FilmEnhancer:
+def open_coded(stats: Stats, threads: int | None) -> CodedStage:
+    """The first stage, on the CPU; its network is loaded when a face is looked at first.
+
+    Args:
+        threads: of its network.
+    """
+    network: CodedNetwork | None = None
+
+    def answer(picture: Bytes, steps: Float32 | None) -> tuple[Float32, Float32]:
+        nonlocal network
+        if network is None:
+            from rtface.engine.coded_network import CodedNetwork as Network  # it imports OpenVINO
+
+            network = Network(threads)
+        return network(picture, steps)
+
+    return CodedStage(answer, CpuDevice(warn=stats.warn), HostCorrection, stats)
+
+
+def _film_enhancer(runtime: Runtime, options: EnhanceOptions, stats: Stats, threads: int | None) -> FilmEnhancer:
     """The enhancement of a film with the decisions of its treatment file."""
     treatments = read_treatments(options.treatment) if options.treatment else {}
     by_person = read_person_treatments(options.treatment) if options.treatment else {}
     for treatment in (*treatments.values(), *by_person.values()):
         if treatment.engine:
             runtime.engines.named(treatment.engine)  # a wrong name ends the run before any work
-    enhance = FilmEnhancer(runtime, options, stats, treatments=treatments, light=LIGHT)
+    enhance = FilmEnhancer(runtime, options, stats, treatments=treatments, light=LIGHT,
+                           coded=open_coded(stats, threads))
     enhance.tracks.by_person = by_person
     enhance.guard = open_guard(options, stats)
     return enhance
@@ -248,10 +268,10 @@ def open_repair(options: EnhanceOptions, stats: Stats) -> DamageRepair | None:
 
 
 def segment_parts(runtime: Runtime, tracker: Tracker, options: EnhanceOptions, stats: Stats,
-                  shots: ShotList = NO_SHOTS) -> RunParts[FilmEnhancer]:
-    """The parts of the next segment of a film: its tracks have no past."""
+                  shots: ShotList = NO_SHOTS, *, threads: int | None = None) -> RunParts[FilmEnhancer]:
+    """The parts of the next segment of a film, whose tracks have no past; `threads` of the first stage's network."""
     tracker.reset()
-    parts = RunParts(tracker, _film_enhancer(runtime, options, stats), open_repair(options, stats),
+    parts = RunParts(tracker, _film_enhancer(runtime, options, stats, threads), open_repair(options, stats),
                      names=_names(options))
     parts.use_shots(shots)
     return parts
@@ -267,7 +287,7 @@ def frame_parts(options: EnhanceOptions, stats: Stats, stack: ExitStack, *, anal
     switch = _switch(request, request, options.device, threads, stats, stack, wait=wait)
     tracker = open_tracker(options, stack)
     enhance = FrameEnhancer(switch, options, stats, analysis=analysis, light=LIGHT,
-                            persons=open_persons(options, tracker, stats))
+                            persons=open_persons(options, tracker, stats), coded=open_coded(stats, threads.engine))
     enhance.guard = open_guard(options, stats)
     return RunParts(tracker, enhance, open_repair(options, stats))
 
@@ -296,11 +316,9 @@ def live_engine(options: QualityOptions) -> str:
 
 
 def analysis_parts(options: EnhanceOptions, threads: Threads, stats: Stats,
-                   stack: ExitStack) -> tuple[Tracker, Runtime]:
-    """The parts of an analysis, on the CPU; its engines are opened when a face needs one."""
-    tracker = open_tracker(options, stack)
-    return tracker, Runtime(CpuDevice(threads.engines.opencv, warn=stats.warn),
-                            _LateEngines(options, threads, stats, stack))
+                   stack: ExitStack) -> tuple[Tracker, Device]:
+    """The parts of an analysis, on the CPU."""
+    return open_tracker(options, stack), CpuDevice(threads.engines.opencv, warn=stats.warn)
 
 
 def open_tracker(options: FaceOptions, stack: ExitStack, **more: Any) -> Tracker:
@@ -326,27 +344,3 @@ def _switch(request: EngineRequest, fallback: EngineRequest, device: str, thread
                                              warn=stats.warn)
     return RuntimeSwitch(runtime, stats, upgrade=upgrade, fallback=lambda: open_runtime(
         fallback, "cpu", stack, threads=threads, warn=stats.warn))
-
-
-class _LateEngines:
-    """Engines that are opened when the first is asked for: most faces are decided by their scores."""
-
-    def __init__(self, options: QualityOptions, threads: Threads, stats: Stats,
-                 stack: ExitStack) -> None:
-        self._open = lambda: open_runtime(
-            engine_request(options), options.device, stack, warn=stats.warn,
-            threads=EngineThreads(threads.engines.engine)).engines
-
-    @cached_property
-    def _engines(self) -> Engines:
-        return self._open()
-
-    def pick(self, face_width: float, faces: int = 0, current: str | None = None) -> Engine:
-        return self._engines.pick(face_width, faces, current)
-
-    def named(self, name: str) -> Engine:
-        return self._engines.named(name)
-
-    @property
-    def described(self) -> tuple[str, str]:
-        return self._engines.described

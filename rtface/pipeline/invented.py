@@ -24,7 +24,7 @@ from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.tasks import FaceTask
 from rtface.errors import UsageError
-from rtface.frame import Box, Float, Float32, Frame, Transfer
+from rtface.frame import Box, Bytes, Float, Float32, Frame, Transfer
 from rtface.geometry.color_curves import code_range
 from rtface.geometry.planes import Layout, Role, Samples, layout, planes
 from rtface.geometry.transforms import (
@@ -132,9 +132,19 @@ class InventedMaps:
             within, (x0, y0, x1, y1) = face.within(), face.box
             values = np.where(face.changed, np.clip(np.rint(within), 1, 255), 0).astype(np.uint8)
             np.maximum(out[y0:y1, x0:x1], values, out=out[y0:y1, x0:x1])
-            if not task.around and not frame.lead_in:
+            if not frame.lead_in:
                 task.track.invent(frame.time, _share(task, face, within, forward))
+        self._mark_others(views, form, out, frame)
         return replace(frame, invented=whole)
+
+    def _mark_others(self, views: tuple[dict[Role, Samples], dict[Role, Samples]], form: Layout, out: Bytes,
+                     frame: Frame) -> None:
+        """Marks samples that the first stage changed where no engine did by their change: no error is predicted for
+        single ones there."""
+        box = (0, 0, out.shape[1], out.shape[0])
+        before, after = (_luma(view, box, form, frame) for view in views)
+        change: Any = np.clip(np.rint(np.abs(after - before)), 1, 255).astype(np.uint8)
+        np.copyto(out, change, where=(out == 0) & _differs(views, box, form))
 
     def changed_face(self, task: FaceTask, forward: Float, views: tuple[dict[Role, Samples], dict[Role, Samples]],
                  form: Layout, frame: Frame) -> ChangedFace | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
@@ -14,9 +14,9 @@ from rtface.device.cpu.device import CpuDevice
 from rtface.engine import EngineRequest, EngineSet
 from rtface.engine.backends.choose import check_device
 from rtface.engine.cuda import driver
-from rtface.engine.engine_set import LIGHT, check_head
+from rtface.engine.engine_set import LIGHT
 from rtface.errors import EngineError, MissingComponent
-from rtface.options import EnhanceOptions, QualityOptions
+from rtface.options import QualityOptions
 from rtface.pipeline.threads import EngineThreads
 from rtface.protocols import Runtime
 
@@ -27,13 +27,6 @@ Warn = Callable[[str, str], None]
 
 # Less free memory than this holds neither an engine's batches nor a frame's faces.
 _LEAST_BYTES = 512 << 20
-
-
-def check_region(given: Container[str], options: EnhanceOptions) -> None:
-    """UsageError for ``--region head`` that was given for a live run and has no effect with its engine."""
-    # A treatment may name other engines, face by face.
-    if options.region == "head" and "region" in given and options.treatment is None:
-        check_head(options.engine)
 
 
 def open_runtime(engine: EngineRequest | str, device: str, stack: ExitStack, *,

@@ -185,7 +185,7 @@ class _SegmentScheduler:
         """Runs a chain over a segment, in a thread of the pool; returns its tracks."""
         tracker = self._trackers.get()
         try:
-            parts = segment_parts(self._runtime, tracker, self._options, self._stats, self._shots)
+            parts = segment_parts(self._runtime, tracker, self._options, self._stats, self._shots, threads=1)
             parts.enhance.invented = self._invented
             with ExitStack() as stack:
                 items = track_and_enhance(segment.fed(), parts, self._stats, stack)

@@ -126,6 +126,10 @@ class QualityGovernor:
         self._choose_keyframes([s for _, s in shown], behind=carries and age > _BEHIND * self.ceiling)
         return [self._plan(s, elapsed, carries) for _, s in shown]
 
+    def has_room(self, seconds: float) -> bool:
+        """Whether a frame may take so much more than its faces take on their levels."""
+        return not self.sparing and self.cost(self._present()) + seconds <= self.costs.room
+
     def patience(self, now: float, captured_at: float | None) -> float:
         """Seconds from `now`, when its work begins, in which a frame's engines have to answer."""
         left = 1.2 * self.period

@@ -95,9 +95,10 @@ class FilmSettings:
     def treatment_of(self, person: str) -> Treatment | None:
         """What was set for a person; None for nothing."""
         own = self.persons.get(person)
-        return None if own is None else Treatment(bool(own.get("on", True)), float(own.get("strength", 1.0)),
-                                                  reasons=("set for this person",),
-                                                  **{key: own.get(key) for key in _REPLACED})
+        if own is None:
+            return None
+        return Treatment(bool(own.get("on", True)), float(own.get("strength", 1.0)), own.get("engine"),
+                         ("set for this person",), own.get("colour"), own.get("region"))
 
     def for_run(self, folder: Path, source: Path) -> Options:
         """The options of the whole run; lists of shots and persons are written to files in `folder`.

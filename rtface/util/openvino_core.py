@@ -56,8 +56,16 @@ def compile_once(name: str, identity: object, options: dict[str, Any],
     return found
 
 
+def halves(device: str) -> str | None:
+    """The 16-bit format of a device's arithmetic, None where it has none: "bf16" of CPUs, "f16" of others."""
+    wanted = "bf16" if device == "CPU" else "f16"
+    found = core().get_property(device, "OPTIMIZATION_CAPABILITIES")
+    return wanted if {"bf16": "BF16", "f16": "FP16"}[wanted] in found else None
+
+
 def open_shipped(name: str, path: Path, sha256: str, options: dict[str, Any]) -> ov.InferRequest:
-    """A request of a network that comes with rtface, on the CPU in fp32, for one image at a time.
+    """A request of a network that comes with rtface, on the CPU, in fp32 unless `options` say otherwise, for one image
+    at a time.
 
     Args:
         name: of the network, as in messages.

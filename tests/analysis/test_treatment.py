@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import av
-import cv2
 import numpy as np
 import pytest
 
@@ -21,67 +22,122 @@ from rtface.analysis.analyzer import (
     treatments_table,
 )
 from rtface.analysis.look_ahead import look_ahead
-from rtface.analysis.treatment import made_for_another
-from rtface.enhance.track_measurement import as_input, crop_of, detail_gain_of
+from rtface.analysis.treatment import FORCED, MOST, gain_of, made_for_another, predicted
 from rtface.errors import InputMissing, UsageError
-from rtface.frame import Bytes, Face, Frame
-from tests.analysis.conftest import BOX, POINTS, PictureView
+from rtface.frame import Face, Frame
+from tests.analysis.conftest import BOX, POINTS
 
-CLEAN, NOISY = Analysis(detail=90.0), Analysis(noise=0.6, detail=90.0)
+PREDICTED = predicted
+CLEAN, NOISY = Analysis(detail=90.0), Analysis(noise=0.6, detail=90.0, error=40.0, remaining=20.0)
+"""Of the first no error was measured: nothing is expected to be gained."""
 
 
+@pytest.fixture(autouse=True)
+def _whatever_the_coefficients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine's strength is 1 and its gain 0, wherever an error was measured."""
+    monkeypatch.setattr("rtface.analysis.treatment.predicted",
+                        lambda found, width: (float(found.error > 0), gain_of(found.error, found.remaining)))
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The expected gain in dB is what the analysis has as its error, whatever the coefficients of a prediction."""
+    monkeypatch.setattr("rtface.analysis.treatment.predicted", lambda found, width: (1.0, found.error))
+
+
+def _gain(gain: float, **scores: float) -> Analysis:
+    """An analysis with a gain of so many dB, where `told` holds."""
+    return Analysis(error=gain, remaining=gain, **scores)
+
+
+@pytest.mark.usefixtures("told")
 @pytest.mark.parametrize(("found", "more", "on", "reasons"), [
-    (CLEAN, {}, False, ("clean",)),
-    (Analysis(noise=0.6, low_resolution=0.3, compression=0.05), {}, True, ("noise 0.60", "low resolution 0.30")),
-    (NOISY, {"width": 19}, False, ("too small (19 px)",)),
-    (NOISY, {"width": 24}, True, None),
+    (_gain(0.0), {}, False, ("nothing to gain",)),
+    (_gain(0.4, noise=0.6, low_resolution=0.3, compression=0.05), {}, True,
+     ("+0.4 dB expected", "noise 0.60", "low resolution 0.30")),
+    (_gain(3.0), {}, True, ("+3.0 dB expected",)),
+    (_gain(3.0), {"width": 19}, False, ("too small (19 px)",)),
+    (_gain(3.0), {"width": 24}, True, None),
+    # However bad it looks: what cannot be gained is not tried.
+    (_gain(-0.2, noise=0.9, compression=0.9), {}, False, ("nothing to gain",)),
     # Hysteresis.
-    (Analysis(compression=0.12), {}, False, None),
-    (Analysis(compression=0.12), {"on": True}, True, None),
-    (Analysis(compression=0.07), {"on": True}, False, None),
-    # Small faults add up.
-    (Analysis(low_resolution=0.12), {}, False, None),
-    (Analysis(low_resolution=0.1, compression=0.05, noise=0.04), {}, True, None),
-    # Exposure counts only where it can be corrected.
-    (Analysis(under_exposure=0.9), {}, False, None),
-    (Analysis(under_exposure=0.9), {"exposure": True}, True, ("under-exposed 0.90",)),
-    (Analysis(fading=0.2), {"exposure": True, "gain": 1.0}, True, ("faded 0.20",)),
-    (Analysis(fading=0.9), {"gain": 1.0}, False, ("clean",)),
-    # A face as sharp as the engine's answer is left alone.
-    (Analysis(noise=0.2), {"gain": 1.0}, False, ("as sharp as the engine's answer",)),
-    (Analysis(noise=0.2), {"gain": 1.03}, True, None),
-    (Analysis(noise=0.2), {}, True, None),
-    # A face that the engine makes sharper is treated; not a clean face with an engine that invents, but blocks, which
-    # are detail to a measure.
-    (Analysis(low_resolution=0.09), {}, False, None),
-    (Analysis(low_resolution=0.09), {"gain": 1.1}, True, ("the engine's answer is sharper",)),
-    (Analysis(), {"gain": 1.5}, False, None),
-    (Analysis(compression=0.6), {"gain": 0.9}, True, None),
-    # A treated face stays so while the engine adds something.
-    (Analysis(compression=0.02), {"on": True, "gain": 1.01}, True, None),
-    (Analysis(compression=0.02), {"on": True, "gain": 1.0}, False, None),
-    (Analysis(compression=0.3), {"on": True, "gain": 0.98}, True, None)])
+    (_gain(0.059), {}, False, None),
+    (_gain(0.06), {}, True, None),
+    (_gain(0.03), {"on": True}, True, None),
+    (_gain(0.029), {"on": True}, False, ("nothing to gain",)),
+    # Exposure counts only where it can be corrected, and then whatever else can be gained.
+    (_gain(0.0, under_exposure=0.9), {}, False, ("nothing to gain",)),
+    (_gain(0.0, under_exposure=0.9), {"exposure": True}, True, ("+0.0 dB expected", "under-exposed 0.90")),
+    (_gain(0.5, under_exposure=0.9), {}, True, ("+0.5 dB expected",)),
+    (_gain(0.0, fading=0.2), {"exposure": True}, True, ("+0.0 dB expected", "faded 0.20")),
+    (_gain(0.0, fading=0.1), {"exposure": True}, False, None),
+    (_gain(0.0, fading=0.1), {"exposure": True, "on": True}, True, None),
+    (_gain(0.0, fading=0.05), {"exposure": True, "on": True}, False, None)])
 def test_what_is_decided_and_why(found: Analysis, more: dict[str, Any], on: bool,
                                  reasons: tuple[str, ...] | None) -> None:
     chosen = choose_treatment(found, more.pop("width", 200), **more)
     assert chosen.on == on and chosen.reasons == (reasons or chosen.reasons)
+    assert chosen.gain in (None, round(found.error, 2))
 
 
-def test_the_strength_follows_the_faults() -> None:
-    assert choose_treatment(NOISY, 200).strength == 1
-    assert 0.8 < choose_treatment(Analysis(low_resolution=0.1, compression=0.05, noise=0.04), 200).strength < 1
-    assert choose_treatment(CLEAN, 200) == Treatment(False, 0.0, None, ("clean",))
-    assert choose_treatment(CLEAN, 200).applied_strength == 0
+def test_a_face_whose_error_was_not_measured_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtface.analysis.treatment.predicted", PREDICTED)
+    left = choose_treatment(Analysis(noise=0.9, compression=0.9), 200)
+    assert left == Treatment(False, 0.0, None, ("nothing to gain",), gain=0.0) and left.applied == (0, 0, 0)
 
 
-def _feed(analyzer: Analyzer, found: Analysis, seconds: float, start: float = 0.0, *, fps: float = 25,
-          gain: float | None = None) -> list[float]:
+@pytest.mark.parametrize("width", [20.0, 90.0, 400.0, 3000.0])
+@pytest.mark.parametrize("step", [0.0, 1.0, 20.0, 400.0])
+@pytest.mark.parametrize(("error", "remaining"), [(1e-4, 1e-4), (3.0, 3.5), (40.0, 20.0), (60000.0, 1e-3)])
+def test_predictions_are_within_their_range(error: float, remaining: float, step: float, width: float) -> None:
+    for more in ({}, {"noise": 1.0, "compression": 1.0, "motion_blur": 1.0, "low_resolution": 1.0, "detail": 2.0}):
+        strength, gain = PREDICTED(Analysis(error=error, remaining=remaining, step=step, **more), width)
+        assert 0 <= strength <= MOST and math.isfinite(gain)
+        assert gain >= gain_of(error, remaining), "an engine that is expected to harm is not asked"
+
+
+def test_a_gain_is_a_ratio_of_errors_down_to_that_of_rounding() -> None:
+    assert gain_of(40.0, 20.0) == pytest.approx(3.0, abs=0.01) == -gain_of(20.0, 40.0)
+    assert gain_of(0.0, 0.0) == 0 and 0 < gain_of(0.002, 0.001) < 0.06
+
+
+def test_the_first_stage_follows_what_it_gains_itself() -> None:
+    def strengths(error: float, remaining: float, ring: float, ring_remaining: float) -> tuple[float, float]:
+        chosen = choose_treatment(Analysis(error=error, remaining=remaining, ring_error=ring,
+                                           ring_remaining=ring_remaining), 200)
+        assert chosen.on and chosen.applied == (chosen.strength, chosen.first, chosen.ring)
+        return chosen.first, chosen.ring
+
+    assert strengths(40.0, 20.0, 40.0, 20.0) == (1, 1)
+    assert strengths(40.0, 20.0, 40.0, 40.0) == (1, 0) and strengths(40.0, 20.0, 20.0, 40.0) == (1, 0)
+    assert strengths(40.0, 20.0, 0.0, 0.0) == (1, 0)
+    some = strengths(40.0, 20.0, 40.0, 39.1)[1], strengths(40.0, 20.0, 40.0, 38.9)[1]
+    assert 0 < some[0] < some[1] < 1
+
+
+@pytest.mark.usefixtures("told")
+def test_a_correction_of_tone_has_a_least_strength(monkeypatch: pytest.MonkeyPatch) -> None:
+    for strength, at_least in ((0.0, 0.8), (1.1, 1.1)):
+        monkeypatch.setattr("rtface.analysis.treatment.predicted", lambda *_, one=strength: (one, 0.0))
+        assert choose_treatment(Analysis(fading=0.5), 200, exposure=True).strength == at_least
+
+
+@pytest.mark.parametrize("correct", ["always", "never"])
+def test_a_forced_treatment_has_no_first_stage(correct: str) -> None:
+    on = float(correct == "always")
+    assert FORCED[correct].applied == (on, 0, 0)
+    analyzer = Analyzer(forced=FORCED[correct])
+    _feed(analyzer, Analysis(error=40.0, remaining=10.0, ring_error=40.0, ring_remaining=10.0), 3)
+    assert analyzer.applied == (on, 0, 0)
+
+
+def _feed(analyzer: Analyzer, found: Analysis, seconds: float, start: float = 0.0, *, fps: float = 25) -> list[float]:
     """The strengths of so many seconds on which the face looks the same."""
     strengths: list[float] = []
     for k in range(round(seconds * fps)):
         time = start + k / fps
         if analyzer.due(time):
-            analyzer.learn(found, 200, time, gain if analyzer.asks(found, 200, time) else None)
+            analyzer.learn(found, 200, time)
         strengths.append(analyzer.advance(time))
     return strengths
 
@@ -114,7 +170,23 @@ def test_a_change_never_pops() -> None:
     analyzer = Analyzer()
     strengths = _feed(analyzer, CLEAN, 8) + _feed(analyzer, NOISY, 20, 8) + _feed(analyzer, CLEAN, 20, 28)
     assert strengths[0] == 0 and max(strengths) == 1 and strengths[-1] == 0
-    assert max(abs(b - a) for a, b in pairwise(strengths)) <= 0.04 / 0.5 + 1e-9
+    assert max(abs(b - a) for a, b in pairwise(strengths)) == pytest.approx(0.04), "from one to the other in a second"
+
+
+@pytest.mark.usefixtures("told")
+def test_no_part_of_a_treatment_pops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither where one treatment replaces another, nor where the engine's strength is above 1."""
+    shown, analyzer = list[tuple[float, float, float]](), Analyzer()
+    monkeypatch.setattr("rtface.analysis.treatment.predicted", lambda found, width: (MOST if found.error else 0.3, 1.0))
+    for begins, found in ((0, Analysis(ring_error=40.0, ring_remaining=10.0)),
+                          (8, Analysis(error=40.0, remaining=10.0)), (30, Analysis())):
+        for k in range(25 * begins, 25 * (begins + 22)):
+            if analyzer.due(k / 25):
+                analyzer.learn(found, 200, k / 25)
+            analyzer.advance(k / 25)
+            shown.append(analyzer.applied)
+    assert shown[0] == (0.3, 0, 1) and (MOST, 1, 0) in shown and shown[-1] == (0.3, 0, 0)
+    assert max(abs(b - a) for one, two in pairwise(shown) for a, b in zip(one, two, strict=True)) <= 0.05
 
 
 def test_two_bad_seconds_change_nothing() -> None:
@@ -131,10 +203,11 @@ def test_a_track_changes_its_mind_at_most_once_in_ten_seconds() -> None:
     assert all(b - a >= 9.0 for a, b in pairwise(turns))
 
 
-def test_a_score_at_the_threshold_does_not_flicker() -> None:
+@pytest.mark.usefixtures("told")
+def test_a_gain_at_the_threshold_does_not_flicker() -> None:
     analyzer, rng, states = Analyzer(), np.random.default_rng(4), list[bool]()
     for k in range(200):
-        analyzer.learn(Analysis(compression=float(0.16 + rng.normal(0, 0.03))), 200, 0.4 * k)
+        analyzer.learn(_gain(float(0.06 + rng.normal(0, 0.02))), 200, 0.4 * k)
         states.append(analyzer.treatment.on)
     assert sum(a != b for a, b in pairwise(states[1:])) <= 1
 
@@ -159,20 +232,32 @@ def test_measured_frames_do_not_depend_on_the_first(begins: float) -> None:
     assert [time for time in measured if time > 3.5] == pytest.approx([3.6, 4.0, 4.4, 4.8, 5.2, 5.6, 6.0, 6.4, 6.8])
 
 
-def test_the_gain_counts_over_time() -> None:
-    assert set(_feed(Analyzer(), Analysis(noise=0.2), 10, gain=1.0)) == {0}
+@pytest.mark.parametrize("seconds", [0.7, 2.0, 7.0, 12.5])
+def test_another_process_continues_where_one_ended(seconds: float) -> None:
+    here, there = Analyzer(), Analyzer()
+    _feed(here, replace(NOISY, ring_error=40.0, ring_remaining=39.0), seconds)
+    state = here.handed_over(seconds)
+    assert set(state) == {"treatment", "decided", "applied", "changed", "recent"}
+    there.take_over(json.loads(json.dumps(state)))
+    assert (there.treatment, there.decided, there.applied) == (here.treatment, here.decided, here.applied)
+    assert 0 < there.treatment.ring < 1 and there.treatment.gain == here.treatment.gain
+    later = round(25 * seconds) / 25
+    assert _feed(there, CLEAN, 20, later) == _feed(here, CLEAN, 20, later)
+    assert there.treatment == here.treatment and not here.treatment.on
 
 
-def test_an_engine_is_asked_only_where_the_scores_do_not_decide() -> None:
-    analyzer = Analyzer()
-    assert analyzer.asks(CLEAN, 200, 0.0) and not analyzer.asks(NOISY, 200, 0.0)
-    assert not analyzer.asks(CLEAN, 20, 0.0)
-    assert not Analyzer(forced=Treatment(True)).asks(CLEAN, 200, 0.0)
-    _feed(analyzer, Analysis(noise=0.2), 4, gain=1.1)
-    assert analyzer.treatment.on and not analyzer.asks(CLEAN, 200, 9.0, only_off=True)
-    asked = sum(analyzer.due(4 + k / 25) and analyzer.asks(CLEAN, 200, 4 + k / 25) and
-                not analyzer.learn(CLEAN, 200, 4 + k / 25, 1.1) for k in range(150))
-    assert asked == 3  # once in two seconds
+def test_what_is_handed_over_leaves_out_what_comes_later() -> None:
+    here, there = Analyzer(), Analyzer()
+    _feed(here, NOISY, 3)
+    there.take_over(here.handed_over(1.0))
+    assert there.last_s < 1.0 < here.last_s
+
+
+def test_a_decision_of_the_user_is_not_taken_over() -> None:
+    here, there = Analyzer(), Analyzer(forced=FORCED["never"])
+    _feed(here, NOISY, 3)
+    there.take_over(here.handed_over(3.0))
+    assert there.treatment == FORCED["never"]
 
 
 def test_a_persons_decision_stands() -> None:
@@ -188,17 +273,6 @@ def test_the_analysis_of_a_track_is_a_mean_its_angle_an_axis() -> None:
         analyzer.learn(Analysis(noise=0.1 * i, motion_blur=0.5, motion_angle=angle), 200, i / 25)
     assert analyzer.analysis.noise == pytest.approx(0.15)
     assert min(analyzer.analysis.motion_angle, 180 - analyzer.analysis.motion_angle) < 1e-6
-
-
-def test_the_gain_tells_softer_from_sharper(portrait: Bytes, face: Face) -> None:
-    crop = crop_of(PictureView(portrait), face, 256)
-    soft = cv2.GaussianBlur(crop, (0, 0), 1.5)
-    same = as_input(crop)[0]
-    assert detail_gain_of(crop, same, face.width) == pytest.approx(1.0, abs=0.01)
-    softer, sharper = detail_gain_of(crop, as_input(soft)[0], face.width), detail_gain_of(soft, same, face.width)
-    assert softer is not None and sharper is not None and softer < 0.9 < 1.1 < sharper
-    assert detail_gain_of(crop, np.full((3, 256, 256), np.nan, np.float32), face.width) is None
-    assert detail_gain_of(crop, same, 20) is None
 
 
 def _shot(frames: int, ids: tuple[int, ...] = (1,), start: int = 0, *, cut: bool = False) -> list[Frame]:
@@ -267,7 +341,7 @@ def test_a_fault_while_looking_ahead_holds_nothing_back() -> None:
 
 def test_a_treatment_file_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "treatment.json"
-    tracks = {3: Treatment(True, 0.8, "rtface-m", ("noise 0.5",)), 1: Treatment(False, 0.0, None, ("clean",))}
+    tracks = {3: Treatment(True, 0.8, "rtface-m", ("noise 0.5",)), 1: Treatment(False, 0.0, None, ("nothing to gain",))}
     notes = {3: {"analysis": NOISY.scores(), "mean_width_px": 120.5}}
     path.write_text(json.dumps(treatments_table(tracks, notes)))
     read = read_treatments(path)
@@ -276,9 +350,13 @@ def test_a_treatment_file_comes_back(tmp_path: Path) -> None:
     assert not read[1].on
     table = json.loads(path.read_text())
     assert table["version"] == 1
-    # Who turns a clean track on wants to see something.
+    # Who turns such a track on wants to see something.
     assert table["tracks"]["1"]["strength"] == 1.0
     assert table["tracks"]["3"]["analysis"]["noise"] == 0.6
+    # What was predicted may be more than 1, and is done by a run with the file, too.
+    strong = Treatment(True, MOST, first=0.4, ring=0.2)
+    path.write_text(json.dumps(treatments_table({2: strong})))
+    assert read_treatments(path)[2].applied == strong.applied == (MOST, 0.4, 0.2)
 
 
 @pytest.mark.parametrize(("text", "message"), [
@@ -294,11 +372,13 @@ def test_a_treatment_file_comes_back(tmp_path: Path) -> None:
     ("[" * 200_000, "nested too deeply"),
     ('{"version": 1, "tracks": {"1": 5}}', r"tracks\.1 must be a table"),
     ('{"version": 1, "tracks": {"1": {"on": 1}}}', r"tracks\.1\.on must be true or false, got 1"),
-    ('{"version": 1, "tracks": {"1": {"strength": 2}}}', r"tracks\.1\.strength must be a number from 0 to 1, got 2"),
+    ('{"version": 1, "tracks": {"1": {"strength": 2}}}', r"tracks\.1\.strength must be a number from 0 to 1.25, got 2"),
     ('{"version": 1, "tracks": {"1": {"strength": NaN}}}', r"tracks\.1\.strength must be a number from 0 to 1"),
     ('{"version": 1, "tracks": {"1": {"strength": true}}}', r"tracks\.1\.strength must be a number"),
+    ('{"version": 1, "tracks": {"1": {"first": 1.1}}}', r"tracks\.1\.first must be a number from 0 to 1, got 1\.1"),
+    ('{"version": 1, "tracks": {"1": {"ring": null}}}', r"tracks\.1\.ring must be a number from 0 to 1"),
     ('{"version": 1, "tracks": {"1": {"engine": ""}}}', r"tracks\.1\.engine must be an engine's name or null"),
-    ('{"version": 1, "tracks": {"1": {"region": "hair"}}}', r"tracks\.1\.region must be face or head, or null, got "),
+    ('{"version": 1, "tracks": {"1": {"region": "hair"}}}', r"tracks\.1\.region must be auto or face or head, or nul"),
     ('{"version": 1, "tracks": {"1": {"colour": true}}}', r"tracks\.1\.colour must be lock or restore, or null"),
     ('{"version": 1, "tracks": {"1": {"strenght": 0.5}}}', r"strenght is not a key: the nearest is strength"),
 ])

@@ -14,9 +14,11 @@ SCORES = {"motion_blur": 0.02, "low_resolution": 0.61, "compression": 0.33, "pix
           "noise": 0.11, "under_exposure": 0.0, "over_exposure": 0.0, "fading": 0.0}
 TRACKS = [
     TrackReport(1, 0.0, 6.96, 175, 143.2, SCORES,
-                {"on": True, "strength": 0.9, "engine": None, "reasons": ["low resolution 0.61"]}, 0.0),
+                {"on": True, "strength": 0.9, "first": 0.7, "ring": 0.2, "engine": None,
+                 "reasons": ["low resolution 0.61"]}, 0.0),
     TrackReport(4, 2.0, 3.0, 25, 300.0, dict.fromkeys(SCORES, 0.0),
-                {"on": False, "strength": 0.0, "engine": "rtface-s", "reasons": ["clean"]}, 0.0),
+                {"on": False, "strength": 0.0, "first": 0.0, "ring": 0.0, "engine": "rtface-s",
+                 "reasons": ["nothing to gain"]}, 0.0),
 ]
 
 
@@ -41,7 +43,7 @@ def test_json_is_a_treatment_file_that_can_be_read_back(analysis, tmp_path):
     file = tmp_path / "treatment.json"
     file.write_text(result.stdout)
     treatments = read_treatments(file)
-    assert (treatments[1].on, treatments[1].strength) == (True, 0.9)
+    assert (treatments[1].on, treatments[1].applied) == (True, (0.9, 0.7, 0.2))
     assert (treatments[4].on, treatments[4].engine) == (False, "rtface-s")
     table = json.loads(result.stdout)
     assert table["tracks"]["1"]["analysis"]["low_resolution"] == 0.61

@@ -1,16 +1,12 @@
-"""The mask of `--region head`: wider than the face's, soft, and 0 well within the crop."""
+"""The masks of `--region head`: wider than the face's, soft, and 0 well within the crop or picture."""
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import pytest
 
 from rtface.correct import face_mask
-from rtface.correct.mask import FACE_OVAL, shown_box
-from rtface.frame import Face
-from rtface.geometry.alignment import HEAD_CENTRE, HEAD_ZOOM, crop_matrix, head_matrix
-from rtface.geometry.transforms import FFHQ_512, apply, invert, to_cv2
+from rtface.correct.mask import FACE_OVAL, head_shape, shown_box
 
 
 def mesh(size: int, centre: tuple[float, float], axes: tuple[float, float]) -> np.ndarray:
@@ -34,7 +30,7 @@ def test_a_head_mask_exceeds_the_face_but_not_the_crop(size: int, where: object)
     assert np.abs(np.diff(head, axis=0)).max() < 30 / size and np.abs(np.diff(head, axis=1)).max() < 30 / size
 
 
-@pytest.mark.parametrize("region", ["face", "head", "around"])
+@pytest.mark.parametrize("region", ["face", "head"])
 @pytest.mark.parametrize("where", [None, ((0.45, 0.6), (0.28, 0.32)), ((0.5, 0.62), (0.12, 0.2)),
                                    ((0.15, 0.2), (0.3, 0.3)), ((0.7, 0.8), (0.25, 0.3))])
 def test_the_box_that_is_shown_holds_the_mask(region: object, where: object) -> None:
@@ -44,29 +40,21 @@ def test_the_box_that_is_shown_holds_the_mask(region: object, where: object) -> 
     outside = mask.copy()
     outside[y0:y1, x0:x1] = 0.0
     assert outside.max() == 0.0
-    if region == "around":
-        assert (x1 - x0) * (y1 - y0) < 0.55 * 512 * 512
 
 
-@pytest.mark.parametrize("where", [None, ((0.5, 0.6), (0.28, 0.32)), ((0.55, 0.62), (0.26, 0.33))])
-def test_the_head_around_a_face_completes_its_mask(where: object) -> None:
-    size = 256
-    points = None if where is None else mesh(size, *where)  # type: ignore[misc]
-    # From the face's own crop to the larger one.
-    larger = np.array([[1, 0, 0], [0, 1, 0]]) / HEAD_ZOOM
-    larger[:, 2] = size * (0.5 - np.array(HEAD_CENTRE) / HEAD_ZOOM)
-    around = face_mask(size, None if points is None else apply(larger, points), "around")
-    face = cv2.warpAffine(face_mask(size, points), to_cv2(larger), (size, size))
-    assert (face + around).max() < 1.02 and around[face > 0.99].max() < 0.03
-    assert around.sum() > 0.6 * face.sum()
-    rim = round(0.16 * size)
-    for edge in (around[:rim], around[:, :rim], around[:, -rim:], around[-8:]):
-        assert edge.max() == 0.0, "where engines for the face do not answer"
+@pytest.mark.parametrize("box", [(60.0, 50.0, 100.0, 90.0), (50.0, 30.0, 90.0, 100.0), (-20.0, 90.0, 40.0, 150.0)])
+def test_a_heads_shape_is_whole_on_the_face_and_ends_softly(box: tuple[float, float, float, float]) -> None:
+    shape = head_shape((160, 144), box)
+    assert shape.shape == (144, 160) and shape.dtype == np.float32 and shape.min() >= 0 and shape.max() == 1
+    columns, rows = np.arange(160) + 0.5, np.arange(144) + 0.5
+    x0, y0, x1, y1 = box
+    u = np.abs(columns - (x0 + x1) / 2)[None] / (x1 - x0) * np.ones((144, 1))
+    v = np.abs(rows - (y0 + y1) / 2)[:, None] / (y1 - y0) * np.ones((1, 160))
+    assert (shape[(u < 0.6) & (v < 0.6)] == 1).all() and (shape[(u > 1.12) | (v > 1.12)] == 0).all()
+    assert max(np.abs(np.diff(shape, axis=axis)).max() for axis in (0, 1)) < 0.2
 
 
-def test_a_heads_crop_shows_more_than_the_faces() -> None:
-    face = Face(1, np.array([100.0, 100.0, 200.0, 200.0]), FFHQ_512 / 2 + 30)
-    near, far = crop_matrix(face, 256), head_matrix(face, 256)
-    middle = np.array([[HEAD_CENTRE[0] * 256, HEAD_CENTRE[1] * 256]])
-    np.testing.assert_allclose(apply(far, apply(invert(near), middle)), [[128, 128]], atol=1e-6)
-    assert np.linalg.det(near[:, :2]) == pytest.approx(HEAD_ZOOM**2 * np.linalg.det(far[:, :2]))
+def test_a_heads_shape_does_not_reach_the_edge_of_its_picture() -> None:
+    """A picture of 2.3 times the face's box."""
+    shape = head_shape((112, 112), (32.0, 32.0, 80.0, 80.0))
+    assert max(edge.max() for edge in (shape[0], shape[-1], shape[:, 0], shape[:, -1])) == 0

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from rtface.analysis.analyzer import Treatment
+from rtface.analysis.treatment import gain_of
 from rtface.device.cpu.device import CpuDevice
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.runtime_switch import RETRY_S, RuntimeSwitch
@@ -26,13 +27,14 @@ from rtface.protocols import Item, Runtime, View
 from rtface.shots.settings import Shot, ShotList, ShotSettings
 from rtface.stats import Stats
 from rtface.util.av_arrays import copy_image
-from tests.pipeline.fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
+from tests.pipeline.fakes import FakeCodedNetwork, FakeEngine, FakeEngines, coded_stage, face_at, frame_of, portrait
 
 
 def enhance(engines: FakeEngines | None = None, *, stats: Stats | None = None, analysis: bool = False,
             treatments: dict[int, Treatment] | None = None, ahead: int = 1, **options: Any) -> FilmEnhancer:
     return FilmEnhancer(Runtime(CpuDevice(), engines or FakeEngines(), ahead), Options(**{"grain": "none", **options}),
-                        stats or Stats(), analysis=analysis, treatments=treatments)
+                        stats or Stats(), analysis=analysis, treatments=treatments,
+                        coded=coded_stage(stats=stats) if analysis else None)
 
 
 def single(runtime: Runtime | RuntimeSwitch, stats: Stats | None = None, **more: Any) -> FrameEnhancer:
@@ -126,16 +128,23 @@ def test_frames_wait_for_a_treatment_before_they_are_copied() -> None:
     assert passed == list(range(6)) and max(held) <= 2
 
 
-def test_a_clean_face_is_left_bit_for_bit_and_a_bad_one_is_not() -> None:
-    for blur, touched in ((0.0, False), (3.0, True)):
-        picture, points = portrait(640, 480, blur=blur, scale=1.0)
-        frame = replace(frame_of(picture, 0), faces=(face_at(points),))
-        was = planes(frame)
-        step = single(Runtime(CpuDevice(), FakeEngines()), analysis=True)
-        out = step.collect(step.submit(frame))
-        assert out.touched is touched, f"blur {blur}: {step.tracks.reports()[0]}"
-        if not touched:
-            assert all(np.array_equal(a, b) for a, b in zip(was, planes(out), strict=True))
+@pytest.mark.parametrize(("network", "touched"), [
+    (FakeCodedNetwork(40.0, 40.0), False), (FakeCodedNetwork(40.0, 42.0), False), (FakeCodedNetwork(40.0, 20.0), True),
+    (None, False)])
+def test_a_face_without_a_gain_is_left_bit_for_bit(network: FakeCodedNetwork | None, touched: bool,
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtface.analysis.treatment.predicted",
+                        lambda found, width: (1.0, found.error and gain_of(found.error, found.remaining)))
+    picture, points = portrait(640, 480, blur=3.0, scale=1.0)
+    frame = replace(frame_of(picture, 0), faces=(face_at(points),))
+    was, engines = planes(frame), FakeEngines()
+    step = single(Runtime(CpuDevice(), engines), analysis=True, coded=network and coded_stage(network))
+    out = step.collect(step.submit(frame))
+    assert out.touched is out.corrected is touched, step.tracks.reports()[0]
+    assert engines.named("fake").calls == touched
+    if not touched:
+        assert all(np.array_equal(a, b) for a, b in zip(was, planes(out), strict=True))
+        assert step.tracks.reports()[0].treatment["reasons"] == ["nothing to gain"]
 
 
 def test_tracker_analysis_and_crops_share_a_view(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +162,8 @@ def test_tracker_analysis_and_crops_share_a_view(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("rtface.device.cpu.device.planes", counted)
     frame = find_faces(frame_of(picture, 0), cast(Any, Tracker()), device, Stats())
-    step = single(Runtime(device, FakeEngines()), analysis=True)
+    step = single(Runtime(device, FakeEngines()), analysis=True,
+                  coded=coded_stage(measures_only=True))
     task = step.submit(frame)
     assert task.crops and len(read) == 1
     was = device.view(frame).crop(crop_matrix(face, 256), (256, 256))
@@ -405,31 +415,3 @@ def test_the_state_of_a_failed_frame_is_not_used_again() -> None:
         device.fail = k == 1
         step.collect(step.submit(frame))
     assert [after is None for after in engine.given] == [True, False, True, False]
-
-
-def _grainy() -> Frame:
-    """A face whose scores alone do not decide."""
-    picture, points = portrait(640, 480, blur=0.0, scale=1.0)
-    grain = np.random.default_rng(1).normal(0, 2.0, picture.shape)
-    return replace(frame_of(np.clip(picture + grain, 0, 255).astype(np.uint8), 0), faces=(face_at(points),))
-
-
-def test_an_answer_without_more_detail_changes_nothing() -> None:
-    for amount, touched in ((0.0, False), (0.2, True)):
-        engine = FakeEngine(amount=amount)
-        (out,) = enhance(FakeEngines(engine), analysis=True)([_grainy()])
-        assert isinstance(out, Frame) and out.touched is touched
-        assert engine.calls == 1 + touched
-
-
-@pytest.mark.parametrize("what", ["engine", "heavy"])
-def test_without_an_answer_the_scores_decide(what: str) -> None:
-    stats = Stats()
-    engine = FakeEngine(fail={1} if what == "engine" else set())
-    engine.heavy = what == "heavy"
-    step = enhance(FakeEngines(engine), analysis=True, stats=stats)
-    (out,) = step([_grainy()])
-    (track,) = step.tracks.reports()
-    assert isinstance(out, Frame) and not stats.counters["faults"]
-    assert track.treatment["reasons"] and "engine" not in " ".join(track.treatment["reasons"])
-    assert out.touched is track.treatment["on"]

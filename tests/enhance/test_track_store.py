@@ -12,7 +12,8 @@ from rtface.enhance.track_store import TrackState, TrackStore
 from rtface.frame import Face
 
 FACE = Face(1, np.array([0.0, 0.0, 100.0, 100.0]), np.zeros((5, 2)))
-ON, OFF = Treatment(True, 0.9, None, ("noise 0.50",)), Treatment(False, 0.0, None, ("clean",))
+ON, OFF = Treatment(True, 0.9, None, ("noise 0.50",)), Treatment(False, 0.0, None, ("nothing to gain",))
+BAD = Analysis(noise=0.6, error=40.0, remaining=10.0)
 
 
 def record() -> TrackState:
@@ -32,18 +33,18 @@ def shown(track: TrackState, treatment: Treatment, first: int, frames: int) -> T
 def test_the_report_has_what_was_done_not_the_last_decision() -> None:
     track = shown(shown(shown(record(), OFF, 0, 10), ON, 10, 30), OFF, 40, 10)
     told = track.report()
-    assert told.treatment == {"on": True, "strength": 0.9, "engine": None, "reasons": ["noise 0.50"]}
+    assert told.treatment.items() >= {"on": True, "strength": 0.9, "engine": None, "reasons": ["noise 0.50"]}.items()
     assert (told.frames, told.frames_corrected, told.share_of_time) == (50, 30, 0.6)
     assert (told.strength, told.strength_range) == (0.9, [0.9, 0.9])
     assert [(s.from_s, s.to_s, s.on, s.strength, s.reasons, s.frames) for s in told.spans] == [
-        (0.0, 0.36, False, 0.0, ["clean"], 10), (0.4, 1.56, True, 0.9, ["noise 0.50"], 30),
-        (1.6, 1.96, False, 0.0, ["clean"], 10)]
-    assert asdict(told)["spans"][0]["reasons"] == ["clean"]
+        (0.0, 0.36, False, 0.0, ["nothing to gain"], 10), (0.4, 1.56, True, 0.9, ["noise 0.50"], 30),
+        (1.6, 1.96, False, 0.0, ["nothing to gain"], 10)]
+    assert asdict(told)["spans"][0]["reasons"] == ["nothing to gain"]
 
 
 def test_a_face_that_was_left_alone_says_so() -> None:
     told = shown(record(), OFF, 0, 5).report()
-    assert told.treatment["on"] is False and told.treatment["reasons"] == ["clean"]
+    assert told.treatment["on"] is False and told.treatment["reasons"] == ["nothing to gain"]
     assert (told.frames_corrected, told.strength, told.strength_range) == (0, 0.0, [0.0, 0.0])
 
 
@@ -73,7 +74,7 @@ def test_a_live_runs_times_count_from_its_beginning() -> None:
 def test_a_track_that_is_gone_keeps_figures_only() -> None:
     book = TrackStore({}, exposure=False)
     analyzer = book.see(FACE, 0.0).analyzer
-    analyzer.learn(Analysis(noise=0.6), 200, 0.0)
+    analyzer.learn(BAD, 200, 0.0)
     book.sweep(6.0)
     assert analyzer.decided and analyzer.treatment.on and analyzer.analysis.noise == pytest.approx(0.6)
     assert analyzer.due(6.0) and analyzer.last_s < 0
@@ -83,7 +84,7 @@ def test_a_track_that_is_gone_keeps_figures_only() -> None:
 
 def test_a_track_that_was_only_looked_ahead_to_stays_open() -> None:
     book = TrackStore({}, exposure=False)
-    book.analyzer_of(FACE, 61.0).learn(Analysis(noise=0.6), 200, 61.0)
+    book.analyzer_of(FACE, 61.0).learn(BAD, 200, 61.0)
     book.sweep(60.0)
     assert not book.analyzer_of(FACE, 61.2).decided
 

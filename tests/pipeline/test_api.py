@@ -14,8 +14,6 @@ import pytest
 import rtface
 from rtface.api import in_python
 from rtface.errors import InputError, Interrupted, OutputError, UsageError
-from rtface.options import Options
-from rtface.pipeline.runtime import check_region
 from tests.pipeline.fakes import portrait
 from tests.pipeline.run_media import write_film
 
@@ -98,20 +96,12 @@ def test_analyze_goes_on_past_a_bad_picture(tmp_path: Path, caplog: pytest.LogCa
     (lambda p: rtface.run(p, "o.mp4", preview=True), "^preview has no effect here: it is for live runs of the command"),
     (lambda p: rtface.run(p, "null:", control=0), "^control has no effect here"),
     (lambda p: rtface.run(p, "null:", end=3), "^end has no effect here: it is for films"),
-    (lambda p: rtface.run(p, "udp://127.0.0.1:9", region="head"), "^region=head has no effect in live runs"),
     (lambda p: rtface.analyze([p]), "call rtface.analyze once for each"),
     (lambda p: rtface.analyze(p, crf=3), "crf has no effect on analyze, which takes colour, threads"),
 ])
 def test_wrong_arguments_say_the_fix(call: Any, says: str, film: Path) -> None:
     with pytest.raises(UsageError, match=says):
         call(film)
-
-
-def test_a_region_from_a_configuration_file_is_not_refused() -> None:
-    check_region([], Options(region="head"))
-    check_region(["region"], Options(region="head", treatment=Path("names-other-engines.json")))
-    with pytest.raises(UsageError, match="--region head has no effect"):
-        check_region(["region"], Options(region="head"))
 
 
 def test_errors_call_options_as_python_does(film: Path, tmp_path: Path) -> None:

@@ -63,6 +63,16 @@ def test_map_is_zero_exactly_where_nothing_changed(tmp_path: Path, pix_fmt: str,
         assert np.array_equal(values > 0, changed)
 
 
+def test_map_has_what_the_first_stage_changed_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtface.analysis.treatment.predicted", lambda *_: (0.0, 1.0))
+    source = write_film(tmp_path / "in.mkv", [portrait(shift=(0.5 * t, 0.0))[0] for t in range(3)])
+    out, made, report = mapped(source)
+    for before, after, (values,) in zip(planes_of(source), planes_of(out), planes_of(made), strict=True):
+        changed = np.any([a != b for a, b in zip(before, after, strict=True)], axis=0)
+        assert changed.any() and np.array_equal(values > 0, changed)
+    assert report.frames_corrected == 3 and report.tracks[0].invented is None
+
+
 def test_map_of_fields_covers_both(tmp_path: Path) -> None:
     pictures = [av.VideoFrame.from_ndarray(portrait(shift=(0.5 * t, 0.0))[0], "rgb24").reformat(format="yuv420p")
                 for t in range(3)]

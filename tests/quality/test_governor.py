@@ -319,3 +319,13 @@ def test_after_a_load_faces_are_back_within_ten_seconds() -> None:
     assert out.steps[-1][2] == "full" and out.steps[-1][0] < 85
     changes = [abs(b - a) for (t, a), (_, b) in itertools.pairwise(out.seen) if t > 25]
     assert max(changes) < 0.3  # nothing pops
+
+
+def test_what_faces_leave_of_a_frame_may_be_spent() -> None:
+    machine = Machine(governor(s=0.01), {"s": 0.012})
+    machine.run(5, [face(1)])
+    assert machine.governor.has_room(0.002) and not machine.governor.has_room(PERIOD)
+    crowded = Machine(governor(s=0.01), {"s": 0.012})
+    crowded.run(5, [face(k) for k in range(6)])
+    assert crowded.governor.sparing and not crowded.governor.has_room(0.0)
+    assert governor().has_room(0.0)

@@ -111,7 +111,7 @@ def test_wipe_by_keyboard_and_undo(page: Any, studio: RunningStudio) -> None:
     expect(region).to_have_value("head")
     page.locator("h1").click()
     page.keyboard.press("Control+z")
-    expect(region).to_have_value("face")
+    expect(region).to_have_value("auto")
     page.keyboard.press(".")
     page.wait_for_function("Number(document.querySelector('.wipe').dataset.time) > 0.55")
 

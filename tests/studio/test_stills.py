@@ -48,8 +48,10 @@ def test_photo_is_enhanced_through_the_queue(studio: RunningStudio) -> None:
     assert before[:2] == after[:2] == b"\xff\xd8" and before != after
     for which in ("source", "result"):
         assert ask(studio, "GET", f"/api/queue/1/frame/{which}")[1][:2] == b"\xff\xd8"
-    (face,) = ask(studio, "GET", "/api/queue/1/report")[1]["treatments"]
-    assert face["frames_corrected"] == 1 and face["strength"] == 0.9
+    report = ask(studio, "GET", "/api/queue/1/report")[1]
+    (face,) = report["treatments"]
+    assert face["frames_corrected"] == 1 and report["options"]["strength"] == 0.9
+    assert face["spans"][0]["strength"] * 0.9 == pytest.approx(face["strength"], abs=0.002)
     assert post(studio, "/api/queue/1/verify")[1]["same"]
 
 

@@ -28,7 +28,7 @@ from rtface.tracking import create_tracker
 from tests.device.cuda.fake_gpu import FakeStream
 from tests.device.cuda.gpu_rig import FakeGpu, FakeGpuFrame, engine_on
 from tests.device.cuda.test_cuda_device import Only, codes, compare, film, run
-from tests.pipeline.fakes import face_at, frame_of, portrait
+from tests.pipeline.fakes import coded_stage, face_at, frame_of, portrait
 
 PQ = Color("bt2020", transfer="pq", primaries=9)
 
@@ -291,7 +291,7 @@ def test_a_tracker_looks_while_the_enhancement_works(streams, device, on_cpu):
     stats, trackers = Stats(), [create_tracker() for _ in range(2)]
 
     def go(device, engines, tracker, frames, stats):
-        step = FilmEnhancer(Runtime(device, engines), Options(), stats, analysis=True)
+        step = FilmEnhancer(Runtime(device, engines), Options(), stats, coded=coded_stage(measures_only=True))
         return list(step(buffer(track(split_fields(iter(frames)), tracker, device, stats), 2, name="track")))
 
     mine = back(go(device, Only(engine), trackers[0], [put(f, streams) for f in moving()], stats))

@@ -81,7 +81,7 @@ function found(result, seek, pictures) {
   ];
 }
 
-const REASONS = { clean: "films.reason_clean", "as sharp as the engine's answer": "films.reason_sharp", "never asked for": "films.reason_never" };
+const REASONS = { "nothing to gain": "films.reason_nothing", "never asked for": "films.reason_never" };
 
 /** Why a face is left alone. */
 const reason = (track) => (track.reasons ?? []).map((text) => (REASONS[text] ? t(REASONS[text]) : text.startsWith("too small") ? t("films.reason_small") : text)).join(", ");

@@ -4,7 +4,7 @@ import { clock, t } from "../../lib/text.js";
 import { button, engineChoices, select, slider } from "../../lib/ui.js";
 import { change } from "../../lib/undo.js";
 
-export const DEFAULTS = { engine: "default", strength: 1, fidelity: 1, colour: "lock", region: "face", grain: "match", damage: "none" };
+export const DEFAULTS = { engine: "default", strength: 1, fidelity: 1, colour: "lock", region: "auto", grain: "match", damage: "none" };
 
 /** Takes the values that the settings file and variables of this machine have, as a run does. */
 export const useDefaults = (values) => Object.assign(DEFAULTS, Object.fromEntries(Object.keys(DEFAULTS).map((key) => [key, values[key] ?? DEFAULTS[key]])));
@@ -17,7 +17,7 @@ export function changed(settings) {
   return different;
 }
 
-const REGIONS = () => [["face", t("films.region_face")], ["head", t("films.region_head")]];
+const REGIONS = () => [["auto", t("films.region_auto")], ["face", t("films.region_face")], ["head", t("films.region_head")]];
 const COLOURS = () => [["lock", t("films.colour_lock")], ["restore", t("films.colour_restore")]];
 
 /** The values that are set: null stands for none. */

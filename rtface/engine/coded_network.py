@@ -1,0 +1,54 @@
+"""The network that takes coding artefacts and noise out of pictures at their coded size (``rtface/models/coded``), run
+by OpenVINO on the CPU.
+
+It is trained by ``training/loop/train_coded.py``; ``training/MODEL_CARD.md`` describes it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from openvino import CompiledModel
+
+from rtface.engine.recipe import SHIPPED
+from rtface.frame import Bytes, Float32
+from rtface.util.openvino_core import halves, open_shipped
+
+PATH = SHIPPED / "coded" / "model.onnx"
+SHA256 = "dac0b7ebcbb617072917e77a79d5c6cbd5b4e3ade39d2818557b3f6dd56ab82f"
+_CELL = 8
+
+
+class CodedNetwork:
+    """See `rtface.protocols.CodedNetwork`.
+
+    Args:
+        threads: of OpenVINO; None leaves it the choice.
+        path, sha256: of its ONNX file.
+
+    Raises:
+        MissingComponent: the file is absent or damaged, or OpenVINO cannot use it.
+    """
+
+    def __init__(self, threads: int | None = None, path: Path = PATH, sha256: str = SHA256) -> None:
+        self._request = _opened(threads, path, sha256).create_infer_request()
+
+    def __call__(self, picture: Bytes, steps: Float32 | None) -> tuple[Float32, Float32]:
+        h, w = picture.shape[:2]
+        told = np.zeros((1, 2, h // _CELL, w // _CELL), np.float32)
+        if steps is not None:
+            told[0, 0], told[0, 1] = (steps - np.float32(2.0)) / np.float32(4.0), 1.0
+        image = np.ascontiguousarray(picture.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
+        out = self._request.infer({"image": image, "steps": told})
+        return out["correction"][0], np.exp(out["errors"][0]) * np.float32(255.0 * 255.0)
+
+
+@lru_cache(maxsize=4)
+def _opened(threads: int | None, path: Path, sha256: str) -> CompiledModel:
+    """The network, compiled once in a process: segments of a film are processed in several threads."""
+    options = {"INFERENCE_PRECISION_HINT": halves("CPU") or "f32"}
+    if threads is not None:
+        options["INFERENCE_NUM_THREADS"] = str(threads)
+    return open_shipped("coded", path, sha256, options).get_compiled_model()

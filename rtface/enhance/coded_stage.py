@@ -1,0 +1,202 @@
+"""The first stage: takes coding artefacts and noise out of the face, or the head, at the size at which it was coded.
+
+It works on the frame's own samples before anything is scaled, where the grid of the codec's blocks can be seen; the
+engine for the face then sees the corrected frame. Its network (`rtface.protocols.CodedNetwork`) also says how large it
+expects the error to be before and after, which is what `rtface.analysis.treatment` decides by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rtface.analysis.measure import Analysis
+from rtface.correct.mask import face_mask, head_shape
+from rtface.frame import Box, Face, Float, Float32, Frame, Quantisers
+from rtface.geometry.alignment import crop_matrix
+from rtface.geometry.transforms import (
+    apply,
+    bounds,
+    clip_box,
+    compose,
+    field_parity,
+    invert,
+    plane_matrix,
+    to_cv2,
+    translation,
+)
+from rtface.protocols import CodedNetwork, Correction, Device, View
+from rtface.stats import Stats
+from rtface.util.av_gpu import on_gpu
+
+CELL, MULTIPLE = 8, 16
+"""Side of the cells that the network answers for, and what sides of its pictures are multiples of, in samples."""
+LARGEST = 512
+"""Longest side in samples of a picture that is corrected; larger heads and faces are left as they are."""
+MEASURED = 256
+"""Longest side of the part of a face that is measured."""
+_MASK = 128
+_FACE, _HEAD = 1.3, 2.3
+"""Sides of the picture of a face and of its head, by those of the face's box."""
+
+MakeCorrection = Callable[[Float32, Float32, Float], Correction]
+"""Makes a correction of what to add (float32 h×w×3, masked), its mask h×w and the matrix display → its pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Part of a frame on its own grid.
+
+    Attributes:
+        matrix: display → its pixels, float64 2×3; an integer shift of the stored samples.
+        x, y: of its first sample in the stored rows and columns (of the field, for a field); multiples of `CELL`.
+        width, height: in samples, multiples of `MULTIPLE`.
+        seen: x0, y0, x1, y1 of the part that lies inside the frame, in its pixels.
+    """
+
+    matrix: Float
+    x: int
+    y: int
+    width: int
+    height: int
+    seen: Box
+
+    def steps(self, quantisers: Quantisers | None, rows: int) -> Float32 | None:
+        """log2 of the quantiser step of each cell, float32 height/8 × width/8; None where unknown.
+
+        Args:
+            quantisers: of the frame.
+            rows: stored rows of the frame for each of this place's: 2 for a field.
+        """
+        if quantisers is None:
+            return None
+        steps, block = quantisers.steps, quantisers.block
+        down = (self.y + np.arange(self.height // CELL) * CELL + CELL // 2) * rows // block
+        across = (self.x + np.arange(self.width // CELL) * CELL + CELL // 2) // block
+        part = steps[np.clip(down, 0, len(steps) - 1)][:, np.clip(across, 0, steps.shape[1] - 1)]
+        return np.log2(part, dtype=np.float32)
+
+
+def place_of(frame: Frame, face: Face, around: float, largest: int) -> Place:
+    """Where `around` times the box of a face lies on the frame's own grid; at most `largest` samples a side."""
+    size = frame.image.width, frame.image.height
+    to_plane = plane_matrix(size, frame.display, field=frame.field)
+    x0, y0, x1, y1 = bounds(to_plane, face.box.tolist())
+    rows = size[1] if frame.field is None else (size[1] + 1) // 2
+    x, width = _span((x0 + x1) / 2, around * (x1 - x0), size[0], largest)
+    y, height = _span((y0 + y1) / 2, around * (y1 - y0), rows, largest)
+    seen = clip_box((-x, -y, size[0] - x, rows - y), width, height)
+    return Place(compose(translation(-x, -y), to_plane), x, y, width, height, seen)
+
+
+def _span(centre: float, length: float, whole: int, largest: int) -> tuple[int, int]:
+    """First sample and number of samples of at least `length` around a centre, on the grid; inside where they fit."""
+    count = MULTIPLE * min(largest // MULTIPLE, max(2, -int(-(length + CELL) // MULTIPLE)))  # it is moved onto the grid
+    first = CELL * round((centre - count / 2) / CELL)
+    last = CELL * max(0, -(-(whole - count) // CELL))
+    return min(max(first, 0), last), count
+
+
+class CodedStage:
+    """Corrects the faces of frames, one frame after the other, and measures what they would gain.
+
+    Not for use from several threads.
+
+    Args:
+        network: takes coding artefacts out of a picture.
+        device: composites in the host's memory.
+        make_correction: makes what `device` composites.
+        stats: counts `frames_cleaned` and `crops:coded`; times the step "coded".
+    """
+
+    def __init__(self, network: CodedNetwork, device: Device, make_correction: MakeCorrection, stats: Stats) -> None:
+        self._network, self._device, self._make, self._stats = network, device, make_correction, stats
+
+    def measure(self, view: View, frame: Frame, face: Face, found: Analysis) -> Analysis:
+        """What was found, with the errors that are expected on a face and round it, before and after this stage."""
+        place = place_of(frame, face, _HEAD, MEASURED)
+        _, errors = self._answer(view, frame, place)
+        oval, head = map(_cells, _masks(face, place))
+        ring: Any = head * (np.float32(1.0) - oval)
+        before, after = errors
+
+        def mean(values: Float32, weight: Float32) -> float:
+            return float((values * weight).sum() / max(float(weight.sum()), 1e-6))
+
+        step = 0.0
+        if (steps := place.steps(frame.quantisers, _rows(frame))) is not None:
+            step = float(2.0 ** mean(steps, oval))
+        return replace(found, error=mean(before, oval), remaining=mean(after, oval), ring_error=mean(before, ring),
+                       ring_remaining=mean(after, ring), step=step)
+
+    def process(self, frame: Frame, faces: Sequence[tuple[Face, float, float]]) -> Frame:
+        """The frame with its faces corrected.
+
+        Args:
+            faces: each with the strength of its correction inside the face's oval and round it, 0…1.
+        """
+        if on_gpu(frame.image):
+            return frame
+        view, corrections = self._device.view(frame), list[Correction]()
+        boxes: list[tuple[int, int, int, int]] = []
+        for face, inside, around in faces:
+            place = place_of(frame, face, _HEAD if around > 0.0 else _FACE, LARGEST + MULTIPLE)
+            if max(place.width, place.height) > LARGEST:
+                place, around = place_of(frame, face, _FACE, LARGEST + MULTIPLE), 0.0
+            if max(inside, around) <= 0.0 or max(place.width, place.height) > LARGEST:
+                continue
+            change, _ = self._answer(view, frame, place)
+            oval, head = _masks(face, place)
+            weight = oval * np.float32(inside)
+            if around > 0.0:
+                weight += head * (np.float32(1.0) - oval) * np.float32(around)
+            pixels: Any = cv2.merge([cv2.multiply(plane, weight) for plane in change])
+            corrections.append(self._make(pixels, weight, place.matrix))
+            boxes.append(bounds(invert(place.matrix), (0, 0, place.width, place.height), margin=1.0))
+        if not corrections:
+            return frame
+        self._stats.count("crops:coded", len(corrections))
+        pasted = self._device.paste(frame, corrections)
+        if pasted is frame:
+            return frame
+        changed = None if frame.changed is None else (*frame.changed, *boxes)
+        return replace(pasted, changed=changed, quantisers=frame.quantisers)
+
+    def _answer(self, view: View, frame: Frame, place: Place) -> tuple[Float32, Float32]:
+        picture = view.crop(place.matrix, (place.width, place.height))
+        x0, y0, x1, y1 = place.seen
+        if (x1 - x0, y1 - y0) != (place.width, place.height):  # the frame's edge must not look like one in the picture
+            picture = np.asarray(cv2.copyMakeBorder(picture[y0:y1, x0:x1], y0, place.height - y1, x0, place.width - x1,
+                                                    cv2.BORDER_REPLICATE), np.uint8)
+        return self._network(picture, place.steps(frame.quantisers, _rows(frame)))
+
+
+def _rows(frame: Frame) -> int:
+    return 1 if field_parity(frame.display, frame.field) is None else 2
+
+
+def _masks(face: Face, place: Place) -> tuple[Float32, Float32]:
+    """The oval of a face and the shape of its head on a place's pixels, float32 height×width, 0…1."""
+    aligned = crop_matrix(face, _MASK)
+    mesh = None if face.mesh is None else apply(aligned, face.mesh[:, :2])
+    onto = to_cv2(compose(place.matrix, invert(aligned)))
+    oval: Any = cv2.warpAffine(face_mask(_MASK, mesh), onto, (place.width, place.height), flags=cv2.INTER_LINEAR)
+    x0, y0, x1, y1 = (float(v) for v in face.box)
+    corners = apply(place.matrix, np.array([(x0, y0), (x1, y1)]))
+    (left, top), (right, bottom) = corners.min(0).tolist(), corners.max(0).tolist()
+    head = head_shape((place.width, place.height), (left, top, right, bottom))
+    x0, y0, x1, y1 = place.seen
+    for mask in oval, head:
+        mask[:y0], mask[y1:], mask[:, :x0], mask[:, x1:] = 0.0, 0.0, 0.0, 0.0
+    return oval, head
+
+
+def _cells(mask: Float32) -> Float32:
+    """Means over the network's cells."""
+    out: Any = cv2.resize(mask, (mask.shape[1] // CELL, mask.shape[0] // CELL), interpolation=cv2.INTER_AREA)
+    return out
+

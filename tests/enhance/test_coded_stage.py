@@ -1,0 +1,529 @@
+"""The first stage: where it looks, what it measures, what it changes, and what a frame with it is counted as."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from rtface.analysis.analyzer import Analysis, Treatment
+from rtface.device.cpu.device import CpuDevice, HostCorrection
+from rtface.enhance.coded_stage import CELL, LARGEST, MULTIPLE, CodedStage, place_of
+from rtface.enhance.film import FilmEnhancer
+from rtface.enhance.live import LiveEnhancer
+from rtface.enhance.single import FrameEnhancer
+from rtface.errors import MissingComponent
+from rtface.frame import Bytes, Display, Face, Frame, Quantisers
+from rtface.geometry.transforms import (
+    Field,
+    apply,
+    bounds,
+    compose,
+    field_parity,
+    invert,
+    plane_matrix,
+    sample_to_display,
+)
+from rtface.media.provenance import Change
+from rtface.options import Options
+from rtface.protocols import Runtime
+from rtface.quality.governor import QualityGovernor
+from rtface.shots.settings import Shot, ShotList, ShotSettings
+from rtface.stats import Stats
+from tests.pipeline.fakes import FakeCodedNetwork, FakeEngine, FakeEngines, coded_stage, face_at, frame_of, portrait
+
+SIZE = 320, 180
+DISPLAYS = [(Display(), None), (Display(quarter_turns=1), None), (Display(quarter_turns=2, mirror=True), None),
+            (Display(aspect=Fraction(16, 11)), None), (Display(fields="tff"), 0), (Display(fields="bff"), 0),
+            (Display(fields="tff"), 1), (Display(quarter_turns=3, fields="bff"), 1)]
+
+
+def face_in(box: tuple[float, float, float, float], track: int = 1, display: Display | None = None,
+            size: tuple[int, int] = SIZE) -> Face:
+    """A face whose box is this one in stored samples."""
+    x0, y0, x1, y1 = box
+    corners = apply(sample_to_display(*size, display or Display()), np.array([(x0, y0), (x1, y1)]))
+    low, high = corners.min(0), corners.max(0)
+    shape = np.array([(0.3, 0.36), (0.7, 0.36), (0.5, 0.58), (0.34, 0.77), (0.66, 0.77)])
+    return Face(track, np.concatenate([low, high]), low + shape * (high - low))
+
+
+def frame_with(*faces: Face, size: tuple[int, int] = SIZE, fmt: str = "rgb24", **more: Any) -> Frame:
+    """Noise with faces that only say so."""
+    picture = np.random.default_rng(3).integers(40, 200, (size[1], size[0], 3)).astype(np.uint8)
+    return frame_of(picture, 0, fmt, faces=faces, **more)
+
+
+def stored(frame: Frame) -> Bytes:
+    """The samples of an RGB frame."""
+    return np.asarray(frame.image.to_ndarray(format="rgb24"))
+
+
+def planes(frame: Frame) -> list[np.ndarray]:
+    return [np.frombuffer(p, np.uint8).reshape(p.height, p.line_size)[:, : p.width].copy() for p in frame.image.planes]
+
+
+# -- where it looks ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("display", "field"), DISPLAYS)
+@pytest.mark.parametrize("box", [(120.0, 60.0, 171.0, 111.0), (3.3, 1.2, 52.0, 61.5), (268.0, 125.0, 319.0, 179.0)])
+def test_a_place_lies_on_the_frames_own_samples(display: Display, field: Field | None,
+                                                box: tuple[float, float, float, float]) -> None:
+    frame = frame_with(face_in(box, display=display), display=display, field=field)
+    parity = field_parity(display, field)
+    own = stored(frame) if parity is None else stored(frame)[parity::2]
+    place = place_of(frame, frame.faces[0], 1.3, LARGEST)
+    assert place.x % CELL == place.y % CELL == 0 and place.width % MULTIPLE == place.height % MULTIPLE == 0
+    assert place.x >= 0 and place.y >= 0
+    shift = compose(place.matrix, invert(plane_matrix(SIZE, display, field=field)))
+    np.testing.assert_allclose(shift, [[1, 0, -place.x], [0, 1, -place.y]], atol=1e-9)
+    seen = CpuDevice().view(frame).crop(place.matrix, (place.width, place.height))
+    part = own[place.y:place.y + place.height, place.x:place.x + place.width]
+    assert np.array_equal(seen[:part.shape[0], :part.shape[1]], part), "not resampled"
+    # The whole face is on it, as far as it is on the frame.
+    x0, y0, x1, y1 = box
+    rows = 1 if parity is None else 2
+    assert place.x <= x0 and place.x + place.width >= min(x1, SIZE[0])
+    assert place.y <= y0 / rows and place.y + place.height >= min(y1, SIZE[1]) / rows
+
+
+@pytest.mark.parametrize("side", [20.0, 24.6, 28.0, 47.0, 64.0, 69.5, 150.0])
+@pytest.mark.parametrize("at", [0.0, 1.7, 3.9, 4.0, 6.2])
+def test_a_correction_ends_softly_within_its_picture(side: float, at: float) -> None:
+    """Wherever a face lies on the grid, its mask is 0 before the picture ends, so that no edge is seen."""
+    size = 640, 640
+    face = face_in((240 + at, 240 + at, 240 + at + side, 240 + at + side), size=size)
+    frame = frame_with(face, size=size)
+    made: list[HostCorrection] = []
+
+    def make(*parts: Any) -> HostCorrection:
+        made.append(HostCorrection(*parts))
+        return made[-1]
+
+    stage = CodedStage(FakeCodedNetwork(), CpuDevice(), make, Stats())
+    for around in (0.0, 1.0):
+        stage.process(frame, [(face, 1.0, around)])
+        mask = made[-1].mask
+        assert mask.max() > 0.99
+        assert max(edge.max() for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1])) < 0.01
+
+
+def test_a_place_is_bounded_and_on_the_frame_where_it_fits() -> None:
+    frame = frame_with(size=(640, 480))
+    place = place_of(frame, face_in((300.0, 100.0, 600.0, 400.0), size=(640, 480)), 2.3, 256)
+    assert (place.width, place.height) == (256, 256) and abs(place.x + 128 - 450) <= 4
+    corner = place_of(frame, face_in((600.0, 440.0, 640.0, 480.0), size=(640, 480)), 2.3, 256)
+    assert corner.x + corner.width == 640 and corner.y + corner.height == 480
+    small = place_of(frame_with(size=(48, 32)), face_in((4.0, 2.0, 40.0, 30.0), size=(48, 32)), 2.3, 256)
+    assert (small.x, small.y) == (0, 0)
+
+
+# -- what the network is told ------------------------------------------------------------------------------------
+
+
+def steps_of(rows: int, columns: int) -> np.ndarray:
+    """A different step for each block."""
+    return (1.0 + np.arange(rows * columns, dtype=np.float32)).reshape(rows, columns)
+
+
+@pytest.mark.parametrize("block", [8, 16, 320])
+@pytest.mark.parametrize("field", [None, 0, 1])
+def test_cells_get_the_step_of_the_block_they_lie_in(block: int, field: Field | None) -> None:
+    steps = steps_of(-(-SIZE[1] // block), -(-SIZE[0] // block))
+    frame = frame_with(display=Display(fields="progressive" if field is None else "tff"), field=field,
+                       quantisers=Quantisers(steps, block, "h264"))
+    place = place_of(frame, face_in((200.0, 80.0, 251.0, 150.0)), 1.3, LARGEST)
+    rows = 1 if field is None else 2
+    told = place.steps(frame.quantisers, rows)
+    assert told is not None and told.shape == (place.height // CELL, place.width // CELL)
+    for j, i in np.ndindex(told.shape):
+        x, y = place.x + CELL * i + CELL // 2, rows * (place.y + CELL * j + CELL // 2)
+        assert 2.0 ** told[j, i] == pytest.approx(steps[min(y // block, len(steps) - 1), x // block], rel=1e-5)
+
+
+def test_the_network_is_told_the_steps_or_that_they_are_unknown() -> None:
+    network, face = FakeCodedNetwork(), face_in((120.0, 60.0, 171.0, 111.0))
+    known = frame_with(face, quantisers=Quantisers(np.full((12, 20), 16.0, np.float32), 16, "h264"))
+    for frame in (known, replace(known, quantisers=None)):
+        coded_stage(network).process(frame, [(face, 1.0, 0.0)])
+    assert [None if steps is None else set(steps.ravel().tolist()) for _, steps in network.seen] == [{4.0}, None]
+
+
+def test_steps_beyond_the_map_are_those_of_its_edge() -> None:
+    quantisers = Quantisers(steps_of(2, 2), 16, "mpeg2video")  # of a frame of 32×32
+    place = place_of(frame_with(size=(32, 32)), face_in((0.0, 0.0, 32.0, 32.0), size=(32, 32)), 1.3, LARGEST)
+    told = place.steps(quantisers, 1)
+    assert told is not None and place.width > 32
+    assert 2.0 ** told[-1, -1] == pytest.approx(4.0, rel=1e-5)
+
+
+# -- what it measures --------------------------------------------------------------------------------------------
+
+
+class Bright(FakeCodedNetwork):
+    """Expects errors of `before` and `after` where the picture is bright, none elsewhere."""
+
+    def __call__(self, picture: np.ndarray, steps: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        change, errors = super().__call__(picture, steps)
+        h, w = picture.shape[:2]
+        return change, errors * (picture.reshape(h // 8, 8, w // 8, 8, 3).mean((1, 3, 4)) > 128)
+
+
+def test_errors_are_those_of_the_face_and_of_what_is_round_it() -> None:
+    face = face_in((120.0, 60.0, 168.0, 108.0))
+    picture = np.full((180, 320, 3), 20, np.uint8)
+    for light, dark in (((48, 120, 112, 176), True), ((0, 180, 0, 320), False)):
+        y0, y1, x0, x1 = light
+        picture[y0:y1, x0:x1] = 230
+        frame = frame_of(picture, 0, "rgb24")
+        found = coded_stage(Bright(40.0, 10.0)).measure(CpuDevice().view(frame), frame, face, Analysis(noise=0.3))
+        assert found.noise == 0.3 and found.step == 0
+        assert found.error == pytest.approx(40.0, rel=0.1 if dark else 1e-3)
+        assert found.remaining == pytest.approx(found.error / 4)
+        assert found.ring_remaining == pytest.approx(found.ring_error / 4)
+        assert found.ring_error < 20 if dark else found.ring_error == pytest.approx(40.0)
+
+
+def test_the_step_is_a_geometric_mean_over_the_face() -> None:
+    face, steps = face_in((128.0, 64.0, 176.0, 112.0)), np.full((180 // 8 + 1, 40), 100.0, np.float32)
+    steps[6:16, 14:24] = np.where(np.arange(10) % 2, 2.0, 8.0)
+    frame = frame_with(face, quantisers=Quantisers(steps, 8, "vp9"))
+    found = coded_stage().measure(CpuDevice().view(frame), frame, face, Analysis())
+    assert found.step == pytest.approx(4.0, rel=0.05)
+
+
+def test_the_measured_part_of_a_large_face_is_bounded() -> None:
+    network, size = FakeCodedNetwork(), (1280, 1080)
+    face = face_in((200.0, 100.0, 1000.0, 900.0), size=size)
+    frame = frame_with(face, size=size)
+    found = coded_stage(network).measure(CpuDevice().view(frame), frame, face, Analysis())
+    assert network.seen[0][0].shape == (256, 256, 3) and found.error == pytest.approx(40.0)
+
+
+# -- what it changes ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fmt", ["yuv420p", "yuv422p10le", "rgb24"])
+def test_strength_0_leaves_the_frame_and_asks_nothing(fmt: str) -> None:
+    network, face = FakeCodedNetwork(), face_in((120.0, 60.0, 171.0, 111.0))
+    frame = frame_with(face, fmt=fmt)
+    was = planes(frame)
+    assert coded_stage(network).process(frame, [(face, 0.0, 0.0)]) is frame and not network.seen
+    assert all(np.array_equal(a, b) for a, b in zip(was, planes(frame), strict=True))
+
+
+@pytest.mark.parametrize(("display", "field"), DISPLAYS)
+@pytest.mark.parametrize("around", [0.0, 1.0])
+def test_outside_the_mask_every_bit_stays(display: Display, field: Field | None, around: float) -> None:
+    box, stats = (120.0, 50.0, 184.0, 122.0), Stats()
+    face = face_in(box, display=display)
+    frame = frame_with(face, display=display, field=field)
+    was = stored(frame).astype(int)
+    out = coded_stage(stats=stats).process(frame, [(face, 1.0, around)])
+    changed = np.abs(stored(out).astype(int) - was).max(2)
+    ys, xs = np.nonzero(changed)
+    half = (1.12 if around else 0.75) * np.array([box[2] - box[0], box[3] - box[1]])
+    middle = np.array([box[0] + box[2], box[1] + box[3]]) / 2
+    assert abs(xs - middle[0] + 0.5).max() < half[0] + 1 and abs(ys - middle[1] + 0.5).max() < half[1] + 2
+    assert changed[86, 152] > 20 or changed[87, 152] > 20, "the middle of the face"
+    if (parity := field_parity(display, field)) is not None:
+        assert not changed[1 - parity::2].any(), "the other field"
+    assert out.touched and out.quantisers is frame.quantisers and stats.counters["crops:coded"] == 1
+    # What is said to have changed holds all that has.
+    assert out.changed is not None
+    x0, y0, x1, y1 = out.changed[0]
+    shown = apply(sample_to_display(*SIZE, display), np.stack([xs + 0.5, ys + 0.5], 1).astype(float))
+    assert ((shown > (x0 - 0.01, y0 - 0.01)) & (shown < (x1 + 0.01, y1 + 0.01))).all()
+
+
+def test_inside_and_round_a_face_have_strengths_of_their_own() -> None:
+    face = face_in((120.0, 50.0, 184.0, 122.0))
+
+    def changed(inside: float, around: float) -> tuple[float, float]:
+        frame = frame_with(face)
+        was = stored(frame).astype(int)
+        change = stored(coded_stage().process(frame, [(face, inside, around)])).astype(int) - was
+        return float(change[80:100, 142:162].mean()), float(change[30:40, 142:162].mean())
+
+    full = changed(1.0, 1.0)
+    assert full == pytest.approx((25.5, 25.5), abs=0.3)
+    assert changed(0.5, 1.0) == pytest.approx((12.75, 25.5), abs=0.3)
+    assert changed(1.0, 0.25) == pytest.approx((25.5, 6.4), abs=0.3)
+    assert changed(1.0, 0.0) == pytest.approx((25.5, 0.0), abs=0.3)
+    assert changed(0.0, 1.0) == pytest.approx((0.0, 25.5), abs=0.3)
+
+
+def test_too_large_heads_are_faces_and_too_large_faces_are_left() -> None:
+    size = (1280, 1080)
+    for side, pictures in ((200.0, [480]), (300.0, [400]), (500.0, [])):
+        network, face = FakeCodedNetwork(), face_in((300.0, 200.0, 300.0 + side, 200.0 + side), size=size)
+        frame = frame_with(face, size=size)
+        out = coded_stage(network).process(frame, [(face, 1.0, 1.0)])
+        seen = [picture.shape[0] for picture, _ in network.seen]
+        assert len(seen) == len(pictures) and all(a <= b <= LARGEST for a, b in zip(pictures, seen, strict=True))
+        assert (out is frame) is not pictures
+        if side == 300.0:
+            assert seen[0] < 1.5 * side
+
+
+def test_faces_on_a_frame_in_gpu_memory_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtface.enhance.coded_stage.on_gpu", lambda image: True)
+    network, face = FakeCodedNetwork(), face_in((120.0, 60.0, 171.0, 111.0))
+    frame = frame_with(face)
+    assert coded_stage(network).process(frame, [(face, 1.0, 1.0)]) is frame and not network.seen
+
+
+def test_several_faces_are_each_corrected() -> None:
+    faces = [face_in((40.0 + 130 * k, 60.0, 90.0 + 130 * k, 110.0), k) for k in range(2)]
+    frame, stats = frame_with(*faces, fmt="yuv420p"), Stats()
+    was = planes(frame)[0].astype(int)
+    out = coded_stage(stats=stats).process(frame, [(face, 1.0, 0.0) for face in faces])
+    change = np.abs(planes(out)[0] - was)
+    assert change[85, 65] > 15 and change[85, 195] > 15 and not change[:, 120:140].any()
+    assert stats.counters["crops:coded"] == 2 and out.changed is not None and len(out.changed) == 2
+
+
+# -- in a run ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def predict(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Sets the strength of the engine's correction; what is gained suffices."""
+    return lambda strength: monkeypatch.setattr("rtface.analysis.treatment.predicted", lambda *_: (strength, 1.0))
+
+
+def real(fmt: str = "yuv420p", **more: Any) -> Frame:
+    picture, points = portrait(640, 360)
+    return replace(frame_of(picture, 0, fmt, **more), faces=(face_at(points),))
+
+
+def enhancer(engine: FakeEngine | None = None, network: FakeCodedNetwork | None = None, stats: Stats | None = None,
+             treatments: dict[int, Treatment] | None = None, **options: Any) -> FrameEnhancer:
+    stats = stats or Stats()
+    return FrameEnhancer(Runtime(CpuDevice(), FakeEngines(engine or FakeEngine())),
+                         Options(**{"grain": "none", **options}), stats, treatments=treatments,
+                         coded=coded_stage(network, stats))
+
+
+def test_a_frame_with_a_first_stage_alone_is_corrected(predict: Callable[[float], None]) -> None:
+    predict(0.0)
+    engine, stats = FakeEngine(), Stats()
+    step, frame = enhancer(engine, stats=stats), real()
+    was = planes(frame)[0]
+    out = step.process(frame)
+    assert engine.calls == 0 and not np.array_equal(planes(out)[0], was)
+    assert out.touched and out.corrected and Change.of(out) == Change.CORRECTED
+    assert (stats.counters["frames_corrected"], stats.counters["crops:coded"]) == (1, 1)
+    (track,) = step.tracks.reports()
+    assert (track.frames_corrected, track.treatment["on"], track.treatment["first"]) == (1, True, 1.0)
+
+
+def test_a_frame_with_both_is_counted_once() -> None:
+    stats = Stats()
+    step = enhancer(stats=stats)
+    assert step.process(real()).corrected
+    assert stats.counters["frames_corrected"] == 1 and step.tracks.reports()[0].frames_corrected == 1
+
+
+def test_a_lead_in_is_corrected_and_not_counted(predict: Callable[[float], None]) -> None:
+    predict(0.0)
+    stats = Stats()
+    step = enhancer(stats=stats)
+    assert step.process(replace(real(), lead_in=True)).touched
+    assert stats.counters["frames_corrected"] == 0 and step.tracks.reports()[0].frames_corrected == 0
+
+
+def test_the_engine_sees_the_corrected_frame() -> None:
+    class Seeing(FakeEngine):
+        crops: np.ndarray
+
+        def submit(self, crops: np.ndarray, after: Any = None) -> Any:
+            self.crops = crops
+            return super().submit(crops, after)
+
+    one, two = Seeing(), Seeing()
+    enhancer(one, FakeCodedNetwork(amount=0.0)).process(real())
+    enhancer(two, FakeCodedNetwork(amount=0.1)).process(real())
+    middle = np.s_[:, :, 110:200, 90:170]
+    assert (two.crops[middle] - one.crops[middle]).mean() == pytest.approx(0.1, abs=0.02)
+
+
+def changed_area(treatments: dict[int, Treatment] | None = None, shot: ShotSettings | None = None, *,
+                 ring: tuple[float, float] = (40.0, 20.0), **options: Any) -> int:
+    """Samples of luma that the first stage alone changes."""
+
+    class Ringed(CodedStage):
+        def measure(self, *found: Any) -> Analysis:
+            return replace(super().measure(*found), ring_error=ring[0], ring_remaining=ring[1])
+
+    step = FrameEnhancer(Runtime(CpuDevice(), FakeEngines()), Options(grain="none", **options), Stats(),
+                         treatments=treatments, coded=Ringed(FakeCodedNetwork(), CpuDevice(), HostCorrection, Stats()))
+    if shot is not None:
+        step.shots = ShotList([Shot(Fraction(0), None, shot)])
+    frame = real()
+    was = planes(frame)[0]
+    return int((planes(step.process(frame))[0] != was).sum())
+
+
+def test_the_region_says_how_far_the_first_stage_reaches(predict: Callable[[float], None]) -> None:
+    predict(0.0)
+    face, head = changed_area(region="face"), changed_area(region="head")
+    assert head > 1.5 * face > 0
+    assert changed_area(region="auto") == head
+    nothing, little = (40.0, 40.0), (40.0, 39.25)  # below half of the strength round the face
+    assert changed_area(region="auto", ring=nothing) == face == changed_area(region="head", ring=nothing)
+    assert changed_area(region="auto", ring=little) == face < changed_area(region="head", ring=little)
+    assert changed_area(region="head", shot=ShotSettings(region="face")) == face
+    assert changed_area(region="face", shot=ShotSettings(region="head")) == head
+
+
+def test_forced_treatments_have_no_first_stage() -> None:
+    for more in ({"correct": "always"}, {"treatments": {1: Treatment(True, 0.7)}}):
+        network, engine = FakeCodedNetwork(), FakeEngine()
+        out = enhancer(engine, network, **cast(Any, more)).process(real())
+        assert out.corrected and engine.calls == 1 and not network.seen
+        plain = FrameEnhancer(Runtime(CpuDevice(), FakeEngines()), Options(grain="none"), Stats(), analysis=False,
+                              treatments=more.get("treatments")).process(real())  # type: ignore[arg-type]
+        assert all(np.array_equal(a, b) for a, b in zip(planes(out), planes(plain), strict=True))
+
+
+@pytest.mark.parametrize(("correct", "calls"), [("always", 1), ("never", 0)])
+def test_a_shots_decision_has_no_first_stage(correct: Any, calls: int) -> None:
+    stats, engine = Stats(), FakeEngine()
+    step = enhancer(engine, stats=stats)
+    step.shots = ShotList([Shot(Fraction(0), None, ShotSettings(correct=correct))])
+    out = step.process(real())
+    assert out.corrected is bool(calls) and engine.calls == calls and stats.counters["crops:coded"] == 0
+
+
+def test_the_runs_strength_holds_for_the_first_stage_too(predict: Callable[[float], None]) -> None:
+    predict(0.0)
+
+    def change(strength: float) -> float:
+        frame = real()
+        was = planes(frame)[0].astype(int)
+        return float(np.abs(planes(enhancer(strength=strength).process(frame))[0] - was).mean())
+
+    assert change(0.0) == 0 and 0.45 < change(0.5) / change(1.0) < 0.55
+
+
+def test_a_film_with_a_first_stage_alone(predict: Callable[[float], None]) -> None:
+    predict(0.0)
+    stats = Stats()
+    step = FilmEnhancer(Runtime(CpuDevice(), FakeEngines()), Options(grain="none"), stats, coded=coded_stage())
+    out = list(step([replace(real(), pts=k) for k in range(4)]))
+    assert all(isinstance(f, Frame) and f.corrected for f in out) and stats.counters["frames_corrected"] == 4
+
+
+def test_a_fault_of_the_first_stage_lets_the_frame_through() -> None:
+    class Broken(CodedStage):
+        def process(self, frame: Frame, faces: Any) -> Frame:
+            raise ValueError("a broken picture")
+
+    stats, frame = Stats(), real()
+    was = planes(frame)
+    step = FrameEnhancer(Runtime(CpuDevice(), FakeEngines()), Options(grain="none"), stats,
+                         coded=Broken(FakeCodedNetwork(), CpuDevice(), HostCorrection, stats))
+    out = step.process(frame)
+    assert out.failed and not out.touched and stats.counters["faults"] == 1
+    assert all(np.array_equal(a, b) for a, b in zip(was, planes(out), strict=True))
+
+
+class Failing(FakeCodedNetwork):
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def __call__(self, picture: np.ndarray, steps: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        raise self.error
+
+
+def test_a_film_whose_faces_cannot_be_measured_says_so() -> None:
+    """Else it would look as if there were nothing to gain on any of them."""
+    stats = Stats()
+    step = FilmEnhancer(Runtime(CpuDevice(), FakeEngines()), Options(grain="none"), stats,
+                        coded=coded_stage(Failing(RuntimeError("no memory left"))))
+    out = list(step([replace(real(), pts=k) for k in range(4)]))
+    assert len(out) == 4 and stats.counters["faults"] >= 1 and "no memory left" in " ".join(stats.warned())
+    without = FilmEnhancer(Runtime(CpuDevice(), FakeEngines()), Options(grain="none"), Stats(),
+                           coded=coded_stage(Failing(MissingComponent("reinstall rtface"))))
+    with pytest.raises(MissingComponent, match="reinstall"):
+        list(without([real()]))
+
+
+def test_a_fault_of_the_engine_leaves_a_corrected_frame() -> None:
+    """It keeps what the first stage did, which is a correction and nothing drawn."""
+    stats = Stats()
+    out = enhancer(FakeEngine(fail={1}), stats=stats).process(real())
+    assert out.failed and stats.counters["faults"] == 1
+    assert out.touched and Change.of(out) == Change.CORRECTED and stats.counters["frames_corrected"] == 1
+
+
+def test_both_fields_get_their_own_first_stage(predict: Callable[[float], None]) -> None:
+    predict(0.0)
+    stats, display = Stats(), Display(fields="tff")
+    step, frame = enhancer(stats=stats), real(display=display)
+    frame.make_writable()
+    was = planes(frame)[0].astype(int)
+    first = step.process(replace(frame, field=0))
+    middle = np.abs(planes(first)[0] - was)
+    assert middle[0::2].max() > 10 and middle[1::2].max() == 0
+    second = step.process(replace(frame, field=1))
+    both = np.abs(planes(second)[0] - was)
+    assert both[1::2].max() > 10 and np.array_equal(both[0::2], middle[0::2])
+    assert first.corrected and second.corrected and stats.counters["frames_corrected"] == 1
+
+
+@pytest.mark.parametrize(("room", "cleaned"), [(True, 1), (False, 0)])
+def test_live_it_is_the_first_thing_that_is_left_out(monkeypatch: pytest.MonkeyPatch, *, room: bool,
+                                                     cleaned: int) -> None:
+    monkeypatch.setattr(QualityGovernor, "has_room", lambda self, seconds: room)
+    stats, engine = Stats(), FakeEngine()
+    step = LiveEnhancer(Runtime(CpuDevice(), FakeEngines(engine)), Options(grain="none"), stats,
+                        QualityGovernor(0.04, 0.2), coded=coded_stage(stats=stats))
+    out = step.collect(step.submit(replace(real(), captured_at=0.0)))
+    assert stats.counters["crops:coded"] == cleaned and engine.calls == 1 and out.corrected
+
+
+def test_bounds_of_a_place_hold_its_faces_box() -> None:
+    face = face_in((120.0, 60.0, 171.0, 111.0), display=DISPLAYS[1][0])
+    place = place_of(frame_with(face, display=DISPLAYS[1][0]), face, 1.3, LARGEST)
+    x0, y0, x1, y1 = bounds(invert(place.matrix), (0, 0, place.width, place.height))
+    assert (face.box[:2] >= (x0, y0)).all() and (face.box[2:] <= (x1, y1)).all()
+
+
+def test_live_it_fades_where_time_becomes_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    room = [True]
+    monkeypatch.setattr(QualityGovernor, "has_room", lambda self, seconds: room[0])
+    step = LiveEnhancer(Runtime(CpuDevice(), FakeEngines()), Options(grain="none"), Stats(), QualityGovernor(0.04, 0.2),
+                        coded=coded_stage())
+    shares: list[float] = []
+    for n in range(24):
+        room[0] = n < 4 or n >= 14
+        frame = replace(real(), pts=n, time_base=Fraction(1, 25), captured_at=0.0)
+        step.collect(step.submit(frame))
+        shares.append(cast(float, step._first_share))
+    assert shares[3] == 1.0 and shares[13] == 0.0 and shares[-1] == 1.0
+    assert max(abs(b - a) for a, b in pairwise(shares)) <= 0.17
+
+
+@pytest.mark.parametrize("box", [(-40, 20, 60, 150), (270, 60, 380, 200)])
+def test_beyond_the_frame_its_edge_is_repeated(box: tuple[float, float, float, float]) -> None:
+    """Black there would look like a contour to the network."""
+    seen: list[Bytes] = []
+
+    def network(picture: Bytes, steps: object) -> tuple[Any, Any]:
+        seen.append(picture)
+        h, w = picture.shape[:2]
+        return np.zeros((3, h, w), np.float32), np.ones((2, h // CELL, w // CELL), np.float32)
+
+    face = face_in(box)
+    stage = CodedStage(network, CpuDevice(), HostCorrection, Stats())
+    stage.process(frame_with(face), [(face, 1.0, 1.0)])
+    assert seen[0].min() >= 40  # as the darkest of the noise

@@ -1,0 +1,107 @@
+"""Pairs at the coded size, the network that learns from them, its export, and the fit of strengths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from rtface.engine.coded_network import CodedNetwork  # noqa: E402
+from training.data.coded_pairs import CELL, CODECS, PATCH, Coding, coded, film, noisy, tuning_people  # noqa: E402
+from training.data.portraits import Face, split  # noqa: E402
+from training.export.export_coded import export  # noqa: E402
+from training.loop.fit_strength import fitted, gains  # noqa: E402
+from training.loop.train_coded import Pairs, losses  # noqa: E402
+from training.model.coded import SMALL_BLOCKS, SMALL_WIDTHS, CodedNet, step_planes  # noqa: E402
+
+PORTRAIT = Path(__file__).parents[2] / "training" / "astronaut.jpg"
+
+
+def picture(side: int = 96) -> np.ndarray:
+    return np.ascontiguousarray(
+        cv2.resize(cv2.imread(str(PORTRAIT)), (side, side), interpolation=cv2.INTER_AREA)[:, :, ::-1]
+    )
+
+
+@pytest.mark.parametrize(("codec", "fine", "coarse"), [
+    ("libx264", {"crf": "18"}, {"crf": "36"}), ("mpeg2video", {"q": "3"}, {"q": "20"}),
+    ("mpeg4", {"q": "3"}, {"q": "20"}),
+    ("jpeg", 95, 30)])  # fmt: skip
+def test_steps_rise_with_the_damage(codec: str, fine: object, coarse: object) -> None:
+    images = [picture()] * 3
+    found: list[tuple[float, float]] = []
+    for setting in (fine, coarse):
+        coding = Coding(codec, quality=setting) if isinstance(setting, int) else Coding(codec, dict(setting))  # type: ignore[call-overload]
+        shown, steps = coded(images, coding)[1]
+        assert steps.shape == (96 // CELL, 96 // CELL) and np.isfinite(steps).all()
+        found.append((float(steps.mean()), float(((shown.astype(float) - images[1]) ** 2).mean())))
+    assert found[1][0] > found[0][0] + 1 and found[1][1] > found[0][1]
+
+
+def test_without_a_codec_nothing_is_known_of_steps() -> None:
+    ((_, steps),) = coded([picture()], Coding("none"))
+    assert np.isnan(steps).all()
+
+
+def test_a_film_gives_patches_with_their_truth(tmp_path: Path) -> None:
+    face = Face(PORTRAIT, 512, "own", "somebody", gray=False)
+    samples = [s for n in range(6) for s in film([face], np.random.default_rng([3, n]), {})]
+    assert samples and {s.codec for s in samples} <= set(range(len(CODECS)))
+    for s in samples:
+        assert s.seen.shape == s.truth.shape == (PATCH, PATCH, 3) and s.steps.shape == (PATCH // CELL, PATCH // CELL)
+    np.savez(tmp_path / "1-0000.npz", seen=np.stack([s.seen for s in samples]),
+             truth=np.stack([s.truth for s in samples]),
+             steps=np.stack([s.steps for s in samples]).astype(np.float16),
+             meta=np.array([(s.codec, s.px) for s in samples], np.float32))  # fmt: skip
+    pairs = Pairs(tmp_path)
+    seen, truth, steps = pairs.batch(np.random.default_rng(1), 2, 64)
+    net = CodedNet(SMALL_WIDTHS, SMALL_BLOCKS)
+    loss, told, before, after = losses(net, seen, truth, steps)
+    (loss + told).backward()
+    assert all(torch.isfinite(v).all() for v in (loss, told, before, after))
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in net.parameters())
+
+
+def test_noise_has_the_deviation_that_was_asked_for() -> None:
+    gray = np.full((128, 128, 3), 128, np.uint8)
+    for spread in (0.0, 0.7):
+        found = noisy(gray, 4.0, spread, np.random.default_rng(1)).astype(float).std()
+        assert found == pytest.approx(4.0, rel=0.1)
+
+
+def test_people_for_tuning_are_of_the_training_side(tmp_path: Path) -> None:
+    faces = [Face(tmp_path / f"{n}.jpg", 512, "own", f"person-{n}", gray=False) for n in range(200)]
+    chosen = tuning_people(faces)
+    assert len(chosen) == 20 and chosen <= {f.identity for f in split(faces)[0]}
+    assert tuning_people(faces[::-1]) == chosen
+
+
+def test_the_exported_network_answers_as_torch_does(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    net = CodedNet()
+    torch.save({"ema": net.state_dict()}, tmp_path / "last.pt")
+    digest = export(tmp_path / "last.pt", tmp_path / "model.onnx")
+    shown = picture(64)
+    steps = np.full((8, 8), 3.0, np.float32)
+    change, errors = CodedNetwork(1, tmp_path / "model.onnx", digest)(shown, steps)
+    with torch.no_grad():
+        image = torch.from_numpy(shown).permute(2, 0, 1)[None].float() / 255
+        d, log_error = net.eval()(image, step_planes(torch.from_numpy(steps)[None]))
+    assert np.abs(change - d[0].numpy()).max() < 0.02  # it may run in 16 bits
+    assert np.allclose(np.log(errors / 255**2), log_error[0].numpy(), atol=0.1)
+
+
+def test_the_best_strength_is_found() -> None:
+    r = np.random.default_rng(2)
+    s = r.uniform(0.2, 1.0, 300)
+    x = torch.tensor(np.c_[np.ones(300), s], dtype=torch.float32)
+    rows = torch.tensor(
+        np.c_[s * 900, np.full(300, 900.0), np.full(300, 2000.0), np.full(300, 300.0)], dtype=torch.float32
+    )
+    w = fitted(x, rows)
+    assert torch.allclose(x @ w, x[:, 1], atol=0.05)
+    assert (gains(x[:, 1], rows) >= gains(x[:, 1] - 0.1, rows)).all()

@@ -1,0 +1,391 @@
+"""Training pairs at the coded size: patches of decoded pictures with their truth and the codec's quantiser steps.
+
+``python -m training.data.coded_pairs --faces DIR --out runs/coded --films 3000 [--held-out]``
+
+A portrait moves over a small canvas, is coded by a real encoder and decoded; most films are not enlarged afterwards.
+The truth is what the encoder was given before sensor noise: a portrait reduced in one resampling, or what a webcam with
+a soft lens makes of it (`training.degradation.webcam`). About a fifth of the films is coded lightly or not at all, so
+that a network learns to leave good pictures alone; a tenth shows no face but text, line art and photographs.
+
+Each shard holds ``seen`` and ``truth`` (uint8 N×160×160×3 RGB), ``steps`` (float16 N×20×20: log2 of the quantiser step
+of each 8×8 cell in code values of an orthonormal transform, NaN where unknown) and ``meta`` (codec's place in `CODECS`,
+face width in pixels). Patches lie on the 8-pixel grid of the frame.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+from rtface.frame import Quantisers
+from rtface.media.image_meta import quantisation_tables
+from rtface.media.quantiser import QuantiserReader
+from rtface.media.quantiser_tables import jpeg_step
+from training.crop_space import F32, F64, U8
+from training.data.portraits import Face, load_faces, split
+from training.degradation.webcam import draw_webcam
+from training.degradation.ycbcr import from_rgb, shown
+
+PATCH, CELL = 160, 8
+CODECS = ("none", "libx264", "libx265", "libvpx", "libvpx-vp9", "mpeg2video", "mpeg4", "jpeg", "libsvtav1")
+SHARES = (0.06, 0.46, 0.08, 0.09, 0.06, 0.09, 0.03, 0.09, 0.04)
+DECODERS = {"libx264": "h264", "libx265": "hevc", "libvpx": "vp8", "libvpx-vp9": "vp9", "mpeg2video": "mpeg2video",
+            "mpeg4": "mpeg4", "libsvtav1": "libdav1d"}  # fmt: skip
+WITHOUT_FACE = 0.1
+SOFT = 0.25
+"""Share of films whose truth is a webcam's picture."""
+TWICE = 0.12
+"""Share of films that were coded once before."""
+ENLARGED = 0.15
+"""Share of films that were coded at a smaller size and enlarged afterwards; half of them are coded again, lightly."""
+TUNING_PEOPLE = 20
+
+
+def tuning_people(faces: list[Face]) -> set[str]:
+    """Identities of the training side that rtface's thresholds are tuned on, and no network for coded video sees."""
+    people = {f.identity for f in split(faces)[0] if f.px >= 384 and not f.gray}
+    ranked = sorted(people, key=lambda p: hashlib.sha256(f"rtface-native-tuning:{p}".encode()).hexdigest())
+    return set(ranked[:TUNING_PEOPLE])
+
+
+@dataclass
+class Coding:
+    """How one film is coded: ``codec`` (of `CODECS`), encoder ``options``, ``bit_rate`` (0: by quality), JPEG
+    ``quality``, sensor noise ``sigma`` in code values, and whether the noise belongs to the truth (``grain``)."""
+
+    codec: str
+    options: dict[str, str] = field(default_factory=dict[str, str])
+    bit_rate: int = 0
+    quality: int = 0
+    sigma: float = 0.0
+    grain: bool = False
+
+
+def draw_coding(r: np.random.Generator, pixels: int) -> Coding:
+    """Draws a codec, its quality and the noise before it; ``pixels`` of a frame scale bit rates."""
+    codec = str(r.choice(CODECS, p=SHARES))
+    worse = float(r.uniform())  # 0: transparent … 1: poor
+    sigma = 0.0 if r.uniform() < 0.4 else float(r.uniform(0.0, 1.0)) * (1.0 + 5.0 * worse)
+    if codec == "none":
+        sigma = 0.0 if r.uniform() < 0.25 else float(r.uniform(0.3, 8.0))
+        return Coding(codec, sigma=sigma, grain=bool(r.uniform() < 0.6))
+    grain = bool(r.uniform() < 0.5) if worse < 0.25 else False
+    rate = int(pixels * 25 * 2 ** r.uniform(-5.3, -2.2))  # 0.025 … 0.22 bits a pixel
+    if codec == "libx264":
+        options = {
+            "preset": str(
+                r.choice(["ultrafast", "superfast", "veryfast", "medium", "slow"], p=[0.1, 0.1, 0.4, 0.3, 0.1])
+            )
+        }
+        if r.uniform() < 0.5:
+            options["tune"] = "zerolatency"
+        if r.uniform() < 0.1:
+            options["x264-params"] = "no-deblock=1"
+        if r.uniform() < 0.12:
+            return Coding(codec, options, bit_rate=rate, sigma=sigma)
+        return Coding(codec, options | {"crf": f"{14 + 26 * worse:.1f}"}, sigma=sigma, grain=grain)
+    if codec == "libx265":
+        quality = f"crf={15 + 25 * worse:.1f}" if r.uniform() < 0.6 else f"qp={16 + round(24 * worse)}"
+        options = {
+            "preset": str(r.choice(["ultrafast", "veryfast", "medium"])),
+            "x265-params": f"{quality}:log-level=none:pools=1:frame-threads=1:bframes={int(r.integers(4))}",
+        }
+        return Coding(codec, options, sigma=sigma, grain=grain)
+    if codec in ("libvpx", "libvpx-vp9"):
+        options = {"deadline": "realtime", "cpu-used": "-8" if codec == "libvpx" else "7", "lag-in-frames": "0"}
+        if r.uniform() < 0.5:
+            return Coding(codec, options, bit_rate=rate, sigma=sigma)
+        low = 4 + 50 * worse
+        return Coding(
+            codec,
+            options | {"crf": f"{low:.0f}", "b": "20M", "qmin": f"{low:.0f}", "qmax": f"{min(63, low + 4):.0f}"},
+            sigma=sigma,
+            grain=grain,
+        )
+    if codec == "libsvtav1":
+        return Coding(
+            codec, {"preset": "10", "crf": f"{18 + 40 * worse:.0f}", "svtav1-params": "lp=1"}, sigma=sigma, grain=grain
+        )
+    if codec == "jpeg":
+        return Coding(codec, quality=round(97 - 77 * worse), sigma=sigma, grain=grain)
+    scale = max(2, round(2 + 26 * worse**1.3)) if codec == "mpeg2video" else max(2, round(2 + 18 * worse))
+    return Coding(codec, {"q": str(scale)}, sigma=sigma, grain=grain)
+
+
+def coded(images: list[U8], coding: Coding) -> list[tuple[U8, F32]]:
+    """Decoded pictures, uint8 H×W×3 RGB, and log2 of the quantiser step of each 8×8 cell (NaN: unknown)."""
+    cells = images[0].shape[0] // CELL, images[0].shape[1] // CELL
+    unknown = np.full(cells, np.nan, np.float32)
+    if coding.codec == "none":
+        return [(shown(from_rgb(image, "yuv420p")), unknown) for image in images]
+    if coding.codec == "jpeg":
+        return [_jpeg(image, coding.quality, cells) for image in images]
+    return list(_through(images, coding))
+
+
+def _through(images: list[U8], coding: Coding) -> Iterator[tuple[U8, F32]]:
+    encoder: Any = av.CodecContext.create(coding.codec, "w")
+    height, width = images[0].shape[:2]
+    siting = "center" if coding.codec == "libvpx" else "left"
+    encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+    encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25, 1)
+    encoder.thread_count = 1
+    options = dict(coding.options)
+    if "q" in options:
+        encoder.qmin = encoder.qmax = int(options.pop("q"))
+        encoder.bit_rate = 40_000_000
+    if coding.bit_rate:
+        encoder.bit_rate = coding.bit_rate
+    encoder.options = options
+    name = DECODERS[coding.codec]
+    decoder: Any = av.CodecContext.create(name, "r")
+    decoder.thread_count = 1
+    reader = QuantiserReader(decoder)
+
+    def decoded(packet: Any) -> Iterator[tuple[U8, F32]]:
+        if packet is not None:
+            reader.note(packet)
+        for frame in decoder.decode(packet):
+            yield shown(frame, siting), _cells(reader.of(frame), (height // CELL, width // CELL))
+
+    for pts, image in enumerate(images):
+        frame = from_rgb(image, "yuv420p", siting)
+        frame.pts, frame.time_base = pts, Fraction(1, 25)
+        for packet in encoder.encode(frame):
+            yield from decoded(packet)
+    for packet in encoder.encode(None):
+        yield from decoded(packet)
+    yield from decoded(None)
+
+
+def _cells(quantisers: Quantisers | None, cells: tuple[int, int]) -> F32:
+    """log2 of the steps of each 8×8 cell; NaN where unknown."""
+    if quantisers is None:
+        return np.full(cells, np.nan, np.float32)
+    rows, columns = ((np.arange(n) * CELL + CELL // 2) // quantisers.block for n in cells)
+    return np.log2(quantisers.steps[rows][:, columns])
+
+
+def _jpeg(image: U8, quality: int, cells: tuple[int, int]) -> tuple[U8, F32]:
+    done, data = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    tables = quantisation_tables(data.tobytes())
+    assert done and tables is not None
+    out: Any = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    return np.ascontiguousarray(out[:, :, ::-1]), np.full(cells, np.log2(jpeg_step(tables[0])), np.float32)
+
+
+# --- pictures ---
+
+
+def toned(image: U8, r: np.random.Generator) -> U8:
+    out = image.astype(np.float32) / 255
+    if r.uniform() < 0.5:
+        out = out ** float(r.uniform(0.7, 1.6))
+        low, high = float(r.uniform(0.0, 0.12)), float(r.uniform(0.6, 1.0))
+        out = low + out * (high - low)
+    if r.uniform() < 0.3:
+        gray = out.mean(2, keepdims=True)
+        out = gray + (out - gray) * float(r.choice([0.0, r.uniform(0.4, 1.3)]))
+        out = out * r.uniform(0.85, 1.1, 3).astype(np.float32)
+    out = np.clip(out, 0, 1)
+    return np.ascontiguousarray((out[:, ::-1] if r.uniform() < 0.5 else out) * 255 + 0.5).astype(np.uint8)
+
+
+def _chart(r: np.random.Generator) -> U8:
+    """Text, lines and simple figures over a smooth ground, uint8 512×512×3."""
+    ground = cv2.resize(r.uniform(0, 255, (3, 3, 3)).astype(np.float32), (512, 512), interpolation=cv2.INTER_CUBIC)
+    image = np.clip(ground, 0, 255).astype(np.uint8)
+    for _ in range(int(r.integers(10, 60))):
+        colour = tuple(int(v) for v in r.integers(0, 256, 3))
+        x, y, x1, y1 = (int(v) for v in r.integers(0, 512, 4))
+        what = int(r.integers(4))
+        if what == 0:
+            cv2.line(image, (x, y), (x1, y1), colour, int(r.integers(1, 6)), cv2.LINE_AA)
+        elif what == 1:
+            cv2.circle(image, (x, y), int(r.integers(2, 60)), colour, int(r.integers(-1, 5)) or 1, cv2.LINE_AA)
+        else:
+            text = "".join(chr(int(c)) for c in r.integers(33, 127, int(r.integers(4, 24))))
+            cv2.putText(
+                image,
+                text,
+                (x - 60, y),
+                int(r.integers(0, 5)),
+                float(r.uniform(0.5, 2.0)),
+                colour,
+                int(r.integers(1, 4)),
+                cv2.LINE_AA,
+            )
+    return image
+
+
+def _photograph(r: np.random.Generator, kept: dict[str, U8]) -> U8:
+    """A 512-px window of one of the photographs that scikit-image ships."""
+    from skimage import data
+
+    names = ("coffee", "chelsea", "rocket", "camera", "coins", "page", "text", "brick", "grass", "gravel", "moon")
+    name = str(r.choice(names))
+    if name not in kept:
+        image = np.asarray(getattr(data, name)(), np.uint8)
+        kept[name] = np.ascontiguousarray(image if image.ndim == 3 else np.repeat(image[..., None], 3, 2))
+    image = kept[name]
+    h, w = image.shape[:2]
+    side = min(h, w, 512)
+    y, x = int(r.integers(h - side + 1)), int(r.integers(w - side + 1))
+    return np.asarray(
+        cv2.resize(image[y : y + side, x : x + side], (512, 512), interpolation=cv2.INTER_CUBIC), np.uint8
+    )
+
+
+def render(image: U8, scale: float, places: list[tuple[float, float, float, float]], side: int) -> list[U8]:
+    """The picture reduced by ``scale`` in one resampling, at (x, y, angle, zoom) on each frame; uint8 side×side×3."""
+    shrink = 1 / scale
+    if shrink > 1.05:
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), 0.42 * float(np.sqrt(shrink * shrink - 1))), np.uint8)
+    out: list[U8] = []
+    half = image.shape[0] / 2
+    for x, y, angle, zoom in places:
+        k = scale * zoom
+        c, s = k * np.cos(angle), k * np.sin(angle)
+        m: F64 = np.array([[c, -s, x - c * half + s * half], [s, c, y - s * half - c * half]], np.float64)
+        flags = cv2.INTER_CUBIC
+        out.append(
+            np.asarray(cv2.warpAffine(image, m, (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT_101), np.uint8)
+        )
+    return out
+
+
+@dataclass
+class Sample:
+    """One patch: ``seen`` and ``truth`` uint8, ``steps`` float32, ``codec`` index, face width ``px``."""
+
+    seen: U8
+    truth: U8
+    steps: F32
+    codec: int
+    px: float
+
+
+def enlarged_after(images: list[U8], coding: Coding, r: np.random.Generator) -> list[tuple[U8, F32]]:
+    """As `coded`, at a smaller size, then brought back to the size of the pictures."""
+    side = images[0].shape[0]
+    small = max(48, 16 * round(side / float(np.exp(r.uniform(np.log(1.3), np.log(4)))) / 16))
+    reduced = [np.asarray(cv2.resize(i, (small, small), interpolation=cv2.INTER_AREA), np.uint8) for i in images]
+    how = int(r.choice([cv2.INTER_CUBIC, cv2.INTER_LINEAR, cv2.INTER_LANCZOS4], p=[0.6, 0.25, 0.15]))
+    large = [np.asarray(cv2.resize(i, (side, side), interpolation=how), np.uint8) for i, _ in coded(reduced, coding)]
+    again = Coding("libx264", {"preset": "veryfast", "crf": f"{r.uniform(8, 22):.1f}"})
+    return coded(large, again if r.uniform() < 0.5 else Coding("none")) if large else []
+
+
+def film(
+    faces: list[Face], r: np.random.Generator, kept: dict[str, U8], patches: int = 3, enlarged: float = ENLARGED
+) -> list[Sample]:
+    """Patches of one film; ``enlarged`` is the chance that it is enlarged after it was coded."""
+    empty = r.uniform() < WITHOUT_FACE
+    if empty:
+        image, scale = (_chart(r) if r.uniform() < 0.4 else _photograph(r, kept)), float(r.uniform(0.35, 0.9))
+        px = 0.0
+    else:
+        face = faces[int(r.integers(len(faces)))]
+        image = face.load()
+        if image.shape[0] != 512:
+            image = np.asarray(cv2.resize(image, (512, 512), interpolation=cv2.INTER_AREA), np.uint8)
+        px = float(np.exp(r.uniform(np.log(26), np.log(142)))) if r.uniform() < 0.75 else float(r.uniform(100, 230))
+        scale = px / (0.556 * 512)
+        image = toned(image, r)
+    side = 224 if scale < 0.6 else 288
+    frames = int(r.integers(7, 14))
+    speed = 10 ** r.uniform(-1.5, 0.8)
+    steps = r.normal(0, 1, (frames, 4)) * [speed, speed, 0.006 * speed, 0.004 * speed]
+    path = np.cumsum(steps + r.normal(0, 1, (1, 4)) * [speed, speed, 0, 0], 0)
+    path -= path[frames // 2]
+    shift = r.normal(0, 0.12 * side, 2)
+    places = [(side / 2 + shift[0] + p[0], side / 2 + shift[1] + p[1], float(p[2]), float(np.exp(p[3]))) for p in path]
+    truths = render(image, scale, places, side)
+    if r.uniform() < SOFT:
+        camera = draw_webcam(r)
+        truths = [camera(t, r) for t in truths]
+    coding = draw_coding(r, side * side)
+    given = truths
+    if coding.sigma:
+        spread = float(r.choice([0.0, 0.5, 0.7]))
+        given = [noisy(t, coding.sigma, spread, r) for t in truths]
+        if coding.grain:
+            truths = given
+    if r.uniform() < TWICE and coding.codec != "none":
+        first = draw_coding(r, side * side)
+        if first.codec not in ("none",) and len(once := coded(given, first)) == len(given):
+            given = [image for image, _ in once]
+    seen = enlarged_after(given, coding, r) if r.uniform() < enlarged and not empty else coded(given, coding)
+    if len(seen) != len(truths):
+        return []
+    out: list[Sample] = []
+    for number in r.permutation(np.arange(0 if coding.codec in ("none", "jpeg") else 1, frames))[:patches]:
+        room = (side - PATCH) // CELL
+        x, y = (int(v) for v in r.integers(0, room + 1, 2))
+        box = np.s_[y * CELL : y * CELL + PATCH, x * CELL : x * CELL + PATCH]
+        part = seen[number][1][y : y + PATCH // CELL, x : x + PATCH // CELL]
+        out.append(Sample(seen[number][0][box], truths[number][box], part, CODECS.index(coding.codec), px))
+    return out
+
+
+def noisy(image: U8, sigma: float, spread: float, r: np.random.Generator) -> U8:
+    """Gaussian noise of deviation sigma, blurred by ``spread`` pixels beforehand, mostly in luma."""
+    shape = image.shape
+    noise = r.standard_normal((*shape[:2], 1)).astype(np.float32) * np.float32(0.9)
+    noise = noise + r.standard_normal(shape).astype(np.float32) * np.float32(0.43)
+    if spread:
+        noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), spread), np.float32).reshape(shape)
+        noise /= max(float(noise.std()), 1e-6)
+    return np.clip(image + sigma * noise + 0.5, 0, 255).astype(np.uint8)
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--faces", type=Path, required=True)
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--films", type=int, default=3000)
+    p.add_argument("--held-out", action="store_true", help="people set aside, for validation")
+    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--enlarged", type=float, default=ENLARGED, help="share that is enlarged after coding")
+    p.add_argument("--shard", type=int, default=250, help="films a shard")
+    a = p.parse_args()
+    cv2.setNumThreads(1)
+    av.logging.set_level(av.logging.PANIC)
+    everyone = load_faces(a.faces)
+    tuning = tuning_people(everyone)
+    train, held = split(everyone)
+    faces = (
+        [f for f in held if f.px >= 384]
+        if a.held_out
+        else [f for f in train if f.identity not in tuning and f.px >= 384]
+    )
+    a.out.mkdir(parents=True, exist_ok=True)
+    kept: dict[str, U8] = {}
+    began = time.monotonic()
+    for shard in range((a.films + a.shard - 1) // a.shard):
+        path = a.out / f"{a.seed}-{shard:04d}.npz"
+        if path.is_file():
+            continue
+        samples: list[Sample] = []
+        for number in range(shard * a.shard, min(a.films, (shard + 1) * a.shard)):
+            samples += film(faces, np.random.default_rng([a.seed, number]), kept, enlarged=a.enlarged)
+        work = path.with_suffix(".tmp.npz")
+        np.savez(work, seen=np.stack([s.seen for s in samples]), truth=np.stack([s.truth for s in samples]),
+                 steps=np.stack([s.steps for s in samples]).astype(np.float16),
+                 meta=np.array([(s.codec, s.px) for s in samples], np.float32))  # fmt: skip
+        work.replace(path)
+        print(f"{path.name}: {len(samples)} patches, {time.monotonic() - began:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

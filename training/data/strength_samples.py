@@ -1,0 +1,144 @@
+"""What the strength of an engine's correction should have been: rows to fit `rtface.analysis.treatment.predicted` on.
+
+``python -m training.data.strength_samples --faces DIR --out strength.json --films 300``
+
+Films as in ``training.data.coded_pairs`` pass the first stage (the shipped network), then the engine with all its
+shaping at full strength, through ``rtface.Enhancer``. For a crop c after the first stage, the correction d and the
+truth t, the best strength is ⟨d, t − c⟩ / ⟨d, d⟩ inside the face's oval. Each row holds these products, those of the
+first stage, and what the run time knows beforehand: the analysis with the errors that the network expects, the
+quantiser step, the face's width.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+import rtface
+from rtface.analysis.analyzer import analyze_face
+from rtface.engine.coded_network import CodedNetwork
+from rtface.frame import Face, Float
+from rtface.geometry.transforms import apply
+from training.crop_space import F32, TEMPLATE_512, U8, oval_mask, similarity
+from training.data import coded_pairs
+from training.data.coded_pairs import CELL, Coding, draw_coding, noisy, render, toned, tuning_people
+from training.data.portraits import Face as Portrait
+from training.data.portraits import load_faces, split
+from training.evaluation.native_protocols import FACE_BOX
+
+SIDE, FRAMES, JUDGED = 352, 8, (4, 7)
+ENLARGED = 0.35
+"""Share of films that are enlarged after they were coded."""
+ENGINES = ("rtface-m", "rtface-s")
+SMALL = 150.0
+"""Width in pixels of the widest face that is shown to the small engine."""
+
+
+class Picture:
+    """An RGB picture as the analysis sees it (`rtface.protocols.View`)."""
+
+    def __init__(self, image: U8) -> None:
+        self.image, self.width, self.height = image, image.shape[1], image.shape[0]
+
+    def crop(self, matrix: Float, size: tuple[int, int]) -> U8:
+        return np.asarray(cv2.warpAffine(self.image, matrix, size, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+
+def products(mask: F32, d: F32, wanted: F32) -> list[float]:
+    """⟨d, w⟩, ⟨d, d⟩ and ⟨w, w⟩ under a mask."""
+    return [float((mask * a * b).sum()) for a, b in ((d, wanted), (d, d), (wanted, wanted))]
+
+
+def rows(
+    number: int, face: Portrait, network: CodedNetwork, engines: dict[str, Any], r: np.random.Generator
+) -> list[Any]:
+    """The rows of one film."""
+    enlarged = bool(r.uniform() < ENLARGED)
+    px = float(np.exp(r.uniform(*np.log((50, 260) if enlarged else (30, 200)))))
+    scale = px / ((FACE_BOX[2] - FACE_BOX[0]) * 512)
+    speed = 10 ** r.uniform(-1.5, 0.5)
+    path = np.cumsum(r.normal(0, 1, (FRAMES, 4)) * [speed, speed, 0.004 * speed, 0.003 * speed], 0)
+    places = [(SIDE / 2 + x, SIDE / 2 + y, float(a), float(np.exp(z))) for x, y, a, z in path]
+    image = toned(np.asarray(cv2.resize(face.load(), (512, 512), interpolation=cv2.INTER_AREA), np.uint8), r)
+    truths = render(image, scale, places, SIDE)
+    coding = draw_coding(r, SIDE * SIDE)
+    given = truths
+    if coding.sigma:
+        spread = float(r.choice([0.0, 0.5, 0.7]))
+        given = [noisy(t, coding.sigma, spread, r) for t in truths]
+        truths = given if coding.grain else truths
+    if r.uniform() < coded_pairs.TWICE and coding.codec != "none":
+        first: Coding = draw_coding(r, SIDE * SIDE)
+        given = [once for once, _ in coded_pairs.coded(given, first)] or given
+    seen = (coded_pairs.enlarged_after if enlarged else lambda i, c, _: coded_pairs.coded(i, c))(given, coding, r)
+    if len(seen) != FRAMES:
+        return []
+    hidden = bool(r.uniform() < 0.3)
+    answers: list[tuple[F32, F32]] = []
+    for shown, steps in seen:
+        known = None if hidden or not np.isfinite(steps).all() else steps
+        change, errors = network(shown, known)
+        answers.append((shown + 255 * change.transpose(1, 2, 0), errors.copy()))
+    cleaned = [np.clip(c + r.uniform(0, 1, c.shape), 0, 255.99).astype(np.uint8) for c, _ in answers]
+    matrices = [similarity(scale * zoom, angle, (x, y), 512) for x, y, angle, zoom in places]
+    found: list[Any] = []
+    for name, engine in engines.items():
+        if name == "rtface-s" and px > SMALL:
+            continue
+        engine.reset()
+        shown = [engine(c, faces=[apply(m, TEMPLATE_512) + 0.5]) for c, m in zip(cleaned, matrices, strict=True)]
+        for k in JUDGED:
+            mask = np.asarray(cv2.warpAffine(oval_mask(512), matrices[k], (SIDE, SIDE)), np.float32)
+            cells = cv2.resize(mask, (SIDE // CELL, SIDE // CELL), interpolation=cv2.INTER_AREA)
+            corners = apply(matrices[k], 512 * np.array(FACE_BOX).reshape(2, 2))
+            box = np.concatenate([corners.min(0), corners.max(0)])
+            points = apply(matrices[k], TEMPLATE_512) + 0.5
+            before, after = (float((cells * e).sum() / cells.sum()) for e in answers[k][1])
+            steps = seen[k][1]
+            step = 0.0 if hidden or not np.isfinite(steps).all() else float(2 ** ((cells * steps).sum() / cells.sum()))
+            analysis = asdict(analyze_face(Picture(seen[k][0]), Face(1, box, points)))  # pyright: ignore
+            truth, clean = truths[k].astype(np.float32), cleaned[k].astype(np.float32)
+            raw = seen[k][0].astype(np.float32)
+            found.append({
+                "film": number, "person": face.identity, "engine": name, "codec": coding.codec, "px": px,
+                "grain": coding.grain, "enlarged": enlarged, "samples": 3 * float(mask.sum()),
+                "analysis": analysis | {"error": before, "remaining": after, "step": step},
+                "engine_products": products(mask[..., None], np.asarray(shown[k], np.float32) - clean, truth - clean),
+                "first_products": products(mask[..., None], answers[k][0].astype(np.float32) - raw, truth - raw),
+            })  # fmt: skip
+    return found
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--faces", type=Path, required=True)
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--films", type=int, default=300)
+    p.add_argument("--seed", type=int, default=5)
+    a = p.parse_args()
+    cv2.setNumThreads(1)
+    av.logging.set_level(av.logging.PANIC)
+    everyone = load_faces(a.faces)
+    tuning = tuning_people(everyone)
+    faces = [f for f in split(everyone)[0] if f.px >= 384 and f.identity not in tuning]
+    network = CodedNetwork(1)
+    found: list[Any] = []
+    engines = {name: rtface.Enhancer(engine=name, correct="always", threads=1) for name in ENGINES}
+    for number in range(a.films):
+        r = np.random.default_rng([a.seed, number])
+        found += rows(number, faces[int(r.integers(len(faces)))], network, engines, r)
+        if number % 25 == 24:
+            print(f"{number + 1} films, {len(found)} rows", flush=True)
+            a.out.write_text(json.dumps(found), encoding="utf-8")
+    a.out.write_text(json.dumps(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

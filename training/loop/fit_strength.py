@@ -1,0 +1,113 @@
+"""Fits `rtface.analysis.treatment.predicted`: ``python -m training.loop.fit_strength strength.json …``.
+
+The strength is linear in what is known before the engine is asked (`FEATURES`). It is fitted on rows of
+``training.data.strength_samples`` for the mean gain in dB over all of them, with a loss in dB counted `HARM` times; the
+engine's gain in dB likewise by least squares. Figures are for people who were left out of the fit, in eight folds. The
+coefficients that are printed belong into `rtface.analysis.treatment`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rtface.analysis.measure import Analysis
+from rtface.analysis.treatment import MOST, features
+
+HARM = 2.0
+FLOOR = 0.1
+"""Squared error in code values that is added to both sides of a gain: what rounding costs."""
+FOLDS, STEPS = 8, 400
+
+
+def gains(s: Tensor, rows: Tensor) -> Tensor:
+    """dB gained with strengths ``s``; rows: ⟨d, w⟩, ⟨d, d⟩, ⟨w, w⟩ and the number of samples."""
+    floor = FLOOR * rows[:, 3]
+    after = rows[:, 2] - 2 * s * rows[:, 0] + s * s * rows[:, 1]
+    return 10 * torch.log10((rows[:, 2] + floor) / (after.clamp(min=0) + floor))
+
+
+def fitted(x: Tensor, rows: Tensor) -> Tensor:
+    """Coefficients of the strength."""
+    w = torch.zeros(x.shape[1], requires_grad=True)
+    with torch.no_grad():
+        w[0] = 0.5
+    opt = torch.optim.LBFGS([w], lr=0.5, max_iter=STEPS, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        opt.zero_grad()
+        raw = x @ w
+        g = gains(raw.clamp(0, MOST) + 0.02 * (raw - raw.clamp(0, MOST)), rows)
+        total = -(g - (HARM - 1) * torch.relu(-g)).mean() + 1e-3 * (w[1:] ** 2).sum()
+        total.backward()
+        return total
+
+    opt.step(loss)  # pyright: ignore
+    return w.detach()
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("rows", type=Path, nargs="+")
+    a = p.parse_args()
+    found: list[Any] = [r for path in a.rows for r in json.loads(path.read_text(encoding="utf-8"))]
+    found = [r for r in found if r["engine_products"][1] > 1]
+    x = torch.tensor(np.array([features(Analysis(**r["analysis"]), r["px"]) for r in found]), dtype=torch.float32)
+    rows = torch.tensor(np.array([[*r["engine_products"], r["samples"]] for r in found]), dtype=torch.float32)
+    first = torch.tensor(np.array([[*r["first_products"], r["samples"]] for r in found]), dtype=torch.float32)
+    fold = torch.tensor([int(hashlib.md5(r["person"].encode()).hexdigest(), 16) % FOLDS for r in found])
+    told = torch.zeros(len(found))
+    expected = torch.zeros(len(found))
+
+    def gain_fit(x: Tensor, s: Tensor, g: Tensor) -> Tensor:
+        y = torch.cat([s[:, None] * x, s[:, None] ** 2], 1)
+        return torch.linalg.lstsq(y.T @ y + 1e-2 * len(y) * torch.eye(y.shape[1]), y.T @ g).solution
+
+    def gain_of(x: Tensor, s: Tensor, c: Tensor) -> Tensor:
+        return torch.cat([s[:, None] * x, s[:, None] ** 2], 1) @ c
+
+    for k in range(FOLDS):
+        w = fitted(x[fold != k], rows[fold != k])
+        told[fold == k] = (x[fold == k] @ w).clamp(0, MOST)
+        s = (x[fold != k] @ w).clamp(0, MOST)
+        c = gain_fit(x[fold != k], s, gains(s, rows[fold != k]))
+        expected[fold == k] = gain_of(x[fold == k], told[fold == k], c)
+    engine, alone = gains(told, rows), gains(torch.ones(len(found)), first)
+    best = gains((rows[:, 0] / rows[:, 1]).clamp(0, MOST), rows)
+    def sharp(r: Any) -> bool:
+        return not (r["enlarged"] or r["grain"])
+
+    kinds: dict[str, Callable[[Any], bool]] = {
+        "H.264, sharp": lambda r: r["codec"] == "libx264" and r["analysis"]["step"] > 0 and sharp(r),
+        "others, sharp": lambda r: r["codec"] not in ("libx264", "none") and sharp(r),
+        "step unknown": lambda r: r["analysis"]["step"] == 0 and sharp(r),
+        "grain": lambda r: r["grain"],
+        "enlarged": lambda r: r["enlarged"],
+        "rtface-m": lambda r: r["engine"] == "rtface-m",
+        "rtface-s": lambda r: r["engine"] == "rtface-s",
+        "all": lambda r: True,
+    }
+    for name, chosen in kinds.items():
+        k = torch.tensor([bool(chosen(r)) for r in found])
+        total = (engine + alone)[k]
+        harmed, miss = (total < -0.05).float().mean(), (expected - engine)[k].abs().mean()
+        print(f"{name:14} {int(k.sum()):5} rows: first stage {alone[k].mean():+.2f}, engine {engine[k].mean():+.2f} of "
+              f"{best[k].mean():+.2f}, both {total.mean():+.2f} (worst {total.min():+.2f}, {harmed:.1%} harmed); "
+              f"strength {told[k].mean():.2f}; engine's gain predicted within {miss:.2f}")  # fmt: skip
+    w = fitted(x, rows)
+    s = (x @ w).clamp(0, MOST)
+    c = gain_fit(x, s, gains(s, rows))
+    for name, values in (("_STRENGTH", w), ("_GAIN", c)):
+        print(f"{name} = ({', '.join(f'{v:.4f}' for v in values.tolist())})")
+
+
+if __name__ == "__main__":
+    main()

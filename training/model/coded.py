@@ -1,0 +1,71 @@
+"""The network for coded pictures at their own size: `CodedNet`."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.model.layers import Block, Up, fresh
+
+WIDTHS = (24, 40, 64, 80)
+BLOCKS = (1, 2, 2, 2)
+SMALL_WIDTHS = (16, 32, 48, 64)
+SMALL_BLOCKS = (1, 1, 1, 2)
+MULTIPLE = 16
+"""Height and width of the picture are multiples of this."""
+CELL = 8
+"""Side in pixels of a cell of quantiser steps and of predicted errors."""
+MIDDLE, REACH = -7.5, 6.0
+"""Predicted logarithms of squared errors (of values 0..1) lie between the middle less and plus the reach."""
+
+
+def step_planes(steps: Tensor) -> Tensor:
+    """log2 of quantiser steps N×h×w, NaN where unknown → N×2×h×w: scaled, and whether it is known."""
+    known = torch.isfinite(steps)
+    return torch.stack([torch.where(known, (torch.nan_to_num(steps) - 2) / 4, 0.0), known.to(steps.dtype)], 1)
+
+
+class CodedNet(nn.Module):
+    """Takes coding artefacts and noise out of a picture at its coded size.
+
+    Input ``image`` N×3×H×W RGB 0..1 and ``steps`` N×2×H/8×W/8 (`step_planes`). Answer: the correction N×3×H×W, and the
+    natural logarithm of the expected squared error, mean over the colours, before and after it, N×2×H/8×W/8.
+    A U-Net (Ronneberger et al. 2015) on the pixel-unshuffled picture.
+    """
+
+    def __init__(self, widths: tuple[int, ...] = WIDTHS, blocks: tuple[int, ...] = BLOCKS) -> None:
+        super().__init__()
+        w = widths
+        self.stem = fresh(nn.Conv2d(14, w[0], 3, padding=1), 1.4)
+        self.enc = nn.ModuleList(
+            nn.Sequential(*(Block(c, 0) for _ in range(n))) for c, n in zip(w, blocks, strict=True)
+        )
+        self.down = nn.ModuleList(fresh(nn.Conv2d(a, b, 2, stride=2)) for a, b in pairwise(w))
+        self.up = nn.ModuleList(Up(b, a) for a, b in pairwise(w))
+        self.join = nn.ModuleList(fresh(nn.Conv2d(2 * a, a, 1)) for a in w[:-1])
+        self.dec = nn.ModuleList(Block(a, 0) for a in w[:-1])
+        self.head = fresh(nn.Conv2d(w[0], 12, 3, padding=1), 0.02)
+        self.error_a = fresh(nn.Conv2d(w[1], 32, 2, stride=2), 1.4)
+        self.error_b = fresh(nn.Conv2d(34, 32, 3, padding=1), 1.4)
+        self.error_head = fresh(nn.Conv2d(32, 2, 1), 0.3)
+
+    def forward(self, image: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+        folded = F.pixel_unshuffle(image - 0.5, 2)
+        x = self.stem(torch.cat([folded, F.interpolate(steps, scale_factor=4.0, mode="nearest").to(folded.dtype)], 1))
+        kept: list[Tensor] = []
+        for level, down in enumerate(self.down):
+            x = self.enc[level](x)
+            kept.append(x)
+            x = F.relu(down(x))
+        x = self.enc[-1](x)
+        errors = x
+        for level in reversed(range(len(kept))):
+            x = F.relu(self.join[level](torch.cat([kept[level], self.up[level](x)], 1)))
+            x = self.dec[level](x)
+            if level == 1:
+                errors = torch.cat([F.relu(self.error_a(x)), steps.to(x.dtype)], 1)
+                errors = self.error_head(F.relu(self.error_b(errors)))
+        return F.pixel_shuffle(self.head(x), 2), MIDDLE + REACH * torch.tanh(errors / REACH)
