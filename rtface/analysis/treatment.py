@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any, cast, get_args
 
@@ -34,10 +34,13 @@ _VISIBLE = ((0.5, "clearly visible"), (0.2, "visible"))
 # Scores of exposure from which on, and below which no more, tone is a reason; and the least strength of its correction.
 _TONE, _TONE_OFF, _TONE_STRENGTH = 0.16, 0.08, 0.8
 _FLOOR = 0.1  # squared code values: what rounding to 8 bits costs
-_STRENGTH = (0.1629, 0.5347, 0.3392, 0.1156, -0.1385, 0.0663, -0.1203, 0.3391, 0.1392, -0.1434, 0.2237)
-_GAIN = (0.5056, -0.1854, 0.3754, 0.0634, -0.0393, -0.3460, 0.2280, 0.0055, -0.0301, -0.0494, -0.2464, 0.0227)
-# Coefficients of `features`, fitted by training/loop/fit_strength.py: of the strength; of the engine's gain, times the
-# strength, and the last one of the strength's square.
+_STRENGTH = (0.0805, 0.1977, 0.2697, 0.0799, 0.0990, 0.0500, 0.6202, -0.3173, 0.3166, 0.0641, -0.1903)
+_GAIN = (0.3170, -0.0079, 0.2695, 0.0815, -0.1430, -0.1626, 0.1735, 0.0468, 0.0785, -0.0129, -0.1055, 0.2178)
+_FIRST = (0.6148, 0.0557, 0.2767, 0.1947, -0.2322, -0.1788, -0.2082, -0.2361, 0.5140, 0.2347, -0.6425)
+# Coefficients of `features`, fitted by training/loop/fit_strength.py: of the engine's strength; of its gain, times the
+# strength, and the last one of the strength's square; of the strength of the first stage.
+# Expected squared errors in code values, and log2 of steps, below which nothing and from which on all is done.
+_DOUBT, _FINE = (8.0, 24.0), (2.1, 3.0)
 MOST = 1.25
 """The largest predicted strength of an engine's correction."""
 
@@ -94,8 +97,8 @@ def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False,
     if face_width < SMALLEST_FACE:
         return Treatment(False, 0.0, None, (f"too small ({face_width:.0f} px)",))
     strength, gain = predicted(analysis, face_width)
-    first, ring = (_first_stage(gain_of(*errors)) for errors in (
-        (analysis.error, analysis.remaining), (analysis.ring_error, analysis.ring_remaining)))
+    around = replace(analysis, error=analysis.ring_error, remaining=analysis.ring_remaining)
+    first, ring = (_first_stage(part, face_width) for part in (analysis, around))
     _, scores = severity_of(analysis, exposure)
     treat = gain >= (_OFF if on else _ON)
     if exposure and max(analysis.under_exposure, analysis.fading) >= (_TONE_OFF if on else _TONE):
@@ -122,9 +125,9 @@ def predicted(analysis: Analysis, face_width: float) -> tuple[float, float]:
     if analysis.error <= 0.0:
         return 0.0, 0.0
     known = features(analysis, face_width)
-    strength = min(MOST, max(0.0, _dot(_STRENGTH, known)))
+    strength = _certainty(analysis) * min(MOST, max(0.0, _dot(_STRENGTH, known)))
     gain = strength * (_dot(_GAIN[:-1], known) + strength * _GAIN[-1])
-    return strength, max(0.0, gain) + gain_of(analysis.error, analysis.remaining)
+    return strength, max(0.0, gain) + _certainty(analysis) * gain_of(analysis.error, analysis.remaining)
 
 
 def _dot(a: Sequence[float], b: Sequence[float]) -> float:
@@ -141,9 +144,20 @@ def gain_of(before: float, after: float) -> float:
     return 10 * math.log10((before + _FLOOR) / (after + _FLOOR))
 
 
-def _first_stage(gain: float) -> float:
-    """Strength of the first stage where it is expected to gain so many dB at full strength."""
-    return min(1.0, max(0.0, (gain - _NONE) / (_ALL - _NONE)))
+def _first_stage(analysis: Analysis, face_width: float) -> float:
+    """The strength of the first stage that helps most, 0…1; 0 where next to nothing is expected of it."""
+    gain = gain_of(analysis.error, analysis.remaining)
+    expected = min(1.0, max(0.0, (gain - _NONE) / (_ALL - _NONE)))
+    if not expected:
+        return 0.0
+    return expected * _certainty(analysis) * min(1.0, max(0.0, _dot(_FIRST, features(analysis, face_width))))
+
+
+def _certainty(analysis: Analysis) -> float:
+    """Share of a strength that a picture with little error gets, which may be one without any: by the codec's step, or
+    where that is unknown by the expected error."""
+    value, (none, full) = ((math.log2(analysis.step), _FINE) if analysis.step > 0.0 else (analysis.error, _DOUBT))
+    return min(1.0, max(0.0, (value - none) / (full - none)))
 
 
 def severity_of(analysis: Analysis, exposure: bool = False) -> tuple[float, dict[str, float]]:

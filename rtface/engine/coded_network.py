@@ -17,7 +17,7 @@ from rtface.frame import Bytes, Float32
 from rtface.util.openvino_core import halves, open_shipped
 
 PATH = SHIPPED / "coded" / "model.onnx"
-SHA256 = "dac0b7ebcbb617072917e77a79d5c6cbd5b4e3ade39d2818557b3f6dd56ab82f"
+SHA256 = "437e789540b243d3095a2cf49a94ec54a6d94255eddac8a01c722af1681bdce9"
 _CELL = 8
 
 

@@ -6,7 +6,8 @@ Films as in ``training.data.coded_pairs`` pass the first stage (the shipped netw
 shaping at full strength, through ``rtface.Enhancer``. For a crop c after the first stage, the correction d and the
 truth t, the best strength is ⟨d, t − c⟩ / ⟨d, d⟩ inside the face's oval. Each row holds these products, those of the
 first stage, and what the run time knows beforehand: the analysis with the errors that the network expects, the
-quantiser step, the face's width.
+quantiser step, the face's width. The people are those for tuning, whom the network has not seen: it knows the others by
+heart, and would look better on them than it is.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def main() -> None:
     av.logging.set_level(av.logging.PANIC)
     everyone = load_faces(a.faces)
     tuning = tuning_people(everyone)
-    faces = [f for f in split(everyone)[0] if f.px >= 384 and f.identity not in tuning]
+    faces = [f for f in split(everyone)[0] if f.px >= 384 and f.identity in tuning]
     network = CodedNetwork(1)
     found: list[Any] = []
     engines = {name: rtface.Enhancer(engine=name, correct="always", threads=1) for name in ENGINES}

@@ -22,7 +22,7 @@ from torch import Tensor
 from rtface.analysis.measure import Analysis
 from rtface.analysis.treatment import MOST, features
 
-HARM = 2.0
+HARM = 4.0
 FLOOR = 0.1
 """Squared error in code values that is added to both sides of a gain: what rounding costs."""
 FOLDS, STEPS = 8, 400
@@ -102,10 +102,16 @@ def main() -> None:
         print(f"{name:14} {int(k.sum()):5} rows: first stage {alone[k].mean():+.2f}, engine {engine[k].mean():+.2f} of "
               f"{best[k].mean():+.2f}, both {total.mean():+.2f} (worst {total.min():+.2f}, {harmed:.1%} harmed); "
               f"strength {told[k].mean():.2f}; engine's gain predicted within {miss:.2f}")  # fmt: skip
+    for k in range(FOLDS):
+        told[fold == k] = (x[fold == k] @ fitted(x[fold != k], first[fold != k])).clamp(0, 1)
+    g = gains(told, first)
+    for name, one in (("whole", alone), ("predicted", g)):
+        print(f"first stage, strength {name}: {one.mean():+.2f} (worst {one.min():+.2f}, "
+              f"{(one < -0.05).float().mean():.1%} harmed)")  # fmt: skip
     w = fitted(x, rows)
     s = (x @ w).clamp(0, MOST)
     c = gain_fit(x, s, gains(s, rows))
-    for name, values in (("_STRENGTH", w), ("_GAIN", c)):
+    for name, values in (("_STRENGTH", w), ("_GAIN", c), ("_FIRST", fitted(x, first))):
         print(f"{name} = ({', '.join(f'{v:.4f}' for v in values.tolist())})")
 
 
