@@ -41,6 +41,7 @@ _FIRST = (0.6148, 0.0557, 0.2767, 0.1947, -0.2322, -0.1788, -0.2082, -0.2361, 0.
 # strength, and the last one of the strength's square; of the strength of the first stage.
 # Expected squared errors in code values, and log2 of steps, below which nothing and from which on all is done.
 _DOUBT, _FINE = (8.0, 24.0), (2.1, 3.0)
+_ENLARGED = (0.15, 0.4)  # scores of low resolution below which this changes nothing, and from which on it asks for all
 MOST = 1.25
 """The largest predicted strength of an engine's correction."""
 
@@ -126,6 +127,8 @@ def predicted(analysis: Analysis, face_width: float) -> tuple[float, float]:
         return 0.0, 0.0
     known = features(analysis, face_width)
     strength = _certainty(analysis) * min(MOST, max(0.0, _dot(_STRENGTH, known)))
+    none, full = _ENLARGED  # whatever the last coding says: an earlier one may have been at a smaller size
+    strength = max(strength, min(1.0, (analysis.low_resolution - none) / (full - none)))
     gain = strength * (_dot(_GAIN[:-1], known) + strength * _GAIN[-1])
     return strength, max(0.0, gain) + _certainty(analysis) * gain_of(analysis.error, analysis.remaining)
 

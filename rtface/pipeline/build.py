@@ -19,6 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -237,7 +238,7 @@ def open_coded(stats: Stats, threads: int | None) -> CodedStage:
             network = Network(threads)
         return network(picture, steps)
 
-    return CodedStage(answer, CpuDevice(warn=stats.warn), HostCorrection, stats)
+    return CodedStage(answer, CpuDevice(warn=stats.warn), partial(HostCorrection, dithered=False), stats)
 
 
 def _film_enhancer(runtime: Runtime, options: EnhanceOptions, stats: Stats, threads: int | None) -> FilmEnhancer:

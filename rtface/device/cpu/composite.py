@@ -234,7 +234,7 @@ class Dither:
 _STRIP = 65536  # samples at a time: source, sum and result then stay in the core's own cache
 
 
-def write(view: Samples, box: Box, values: Float32, gate: Bytes | None, dither: Dither, form: Layout,
+def write(view: Samples, box: Box, values: Float32, gate: Bytes | None, dither: Dither | None, form: Layout,
           legal: tuple[int, int]) -> None:
     """Adds `values` (code values, overwritten) to the samples of `box`, where `gate` is above 0 if given, in place."""
     depth = cv2.CV_8U if form.dtype.itemsize == 1 else cv2.CV_16U
@@ -247,7 +247,8 @@ def write(view: Samples, box: Box, values: Float32, gate: Bytes | None, dither: 
         source = target if direct else np.ascontiguousarray(target, form.dtype.newbyteorder("="))
         old: Any = source >> form.shift if form.shift else source
         add = values[top - y0:bottom - y0]
-        cv2.add(add, dither.of(x0, top, x1 - x0, bottom - top), dst=add)
+        if dither is not None:
+            cv2.add(add, dither.of(x0, top, x1 - x0, bottom - top), dst=add)
         new: Any = cv2.add(old, add, dtype=depth)
         if gate is not None:
             new = cv2.copyTo(new, gate[top - y0:bottom - y0], old.copy())

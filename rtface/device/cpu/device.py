@@ -133,11 +133,13 @@ class HostCorrection:
         pixels: float32 h×w×3, RGB, −1…1 (1 = white), masked: the crop, or the part of it that is not 0.
         mask: float32 h×w, 0…1.
         matrix: float64 2×3, display → pixels of that part.
+        dithered: whether sums are dithered before they are rounded; without, equal frames stay equal.
     """
 
     pixels: Float32
     mask: Float32
     matrix: Float
+    dithered: bool = True
 
 
 def host_array(pixels: Pixels) -> Float32:
@@ -241,10 +243,12 @@ class CpuDevice:
             EngineError: a correction holds NaN or infinity; nothing was written then.
         """
         found: list[Patch | None] = []
+        dithered = False
         for c in corrections:
             if not isinstance(c, HostCorrection) or c.pixels.shape != (*c.mask.shape, 3):
                 raise UsageError(f"a correction has pixels h×w×3 and a mask h×w, not {c}")
             found.append(cut_patch(c.pixels, c.mask, c.matrix))
+            dithered |= c.dithered
         patches = [patch for patch in found if patch is not None]
         if not patches:
             return frame
@@ -287,8 +291,8 @@ class CpuDevice:
                     continue
                 values, gate = placement.place(row)
                 legal = code_range(form.bits, full, chroma=role in ("u", "v"))
-                write(views[role], placement.box, values, gate,
-                      Dither(frame.pts, _COMPONENTS[role], parity), form, (legal.low, legal.high))
+                dither = Dither(frame.pts, _COMPONENTS[role], parity) if dithered else None
+                write(views[role], placement.box, values, gate, dither, form, (legal.low, legal.high))
         return replace(frame, touched=True)
 
 
