@@ -100,6 +100,7 @@ def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False,
     strength, gain = predicted(analysis, face_width)
     around = replace(analysis, error=analysis.ring_error, remaining=analysis.ring_remaining)
     first, ring = (_first_stage(part, face_width) for part in (analysis, around))
+    first *= 1.0 - _enlarged(analysis)
     _, scores = severity_of(analysis, exposure)
     treat = gain >= (_OFF if on else _ON)
     if exposure and max(analysis.under_exposure, analysis.fading) >= (_TONE_OFF if on else _TONE):
@@ -127,8 +128,7 @@ def predicted(analysis: Analysis, face_width: float) -> tuple[float, float]:
         return 0.0, 0.0
     known = features(analysis, face_width)
     strength = _certainty(analysis) * min(MOST, max(0.0, _dot(_STRENGTH, known)))
-    none, full = _ENLARGED  # whatever the last coding says: an earlier one may have been at a smaller size
-    strength = max(strength, min(1.0, (analysis.low_resolution - none) / (full - none)))
+    strength = max(strength, _enlarged(analysis))
     gain = strength * (_dot(_GAIN[:-1], known) + strength * _GAIN[-1])
     return strength, max(0.0, gain) + _certainty(analysis) * gain_of(analysis.error, analysis.remaining)
 
@@ -154,6 +154,13 @@ def _first_stage(analysis: Analysis, face_width: float) -> float:
     if not expected:
         return 0.0
     return expected * _certainty(analysis) * min(1.0, max(0.0, _dot(_FIRST, features(analysis, face_width))))
+
+
+def _enlarged(analysis: Analysis) -> float:
+    """How far a face lacks detail, 0…1, whatever the last coding says: it may have been coded at a smaller size before.
+    The engine alone does better then than after the first stage."""
+    none, full = _ENLARGED
+    return min(1.0, max(0.0, (analysis.low_resolution - none) / (full - none)))
 
 
 def _certainty(analysis: Analysis) -> float:
