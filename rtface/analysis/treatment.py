@@ -98,9 +98,7 @@ def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False,
     if face_width < SMALLEST_FACE:
         return Treatment(False, 0.0, None, (f"too small ({face_width:.0f} px)",))
     strength, gain = predicted(analysis, face_width)
-    around = replace(analysis, error=analysis.ring_error, remaining=analysis.ring_remaining)
-    first, ring = (_first_stage(part, face_width) for part in (analysis, around))
-    first *= 1.0 - _enlarged(analysis)
+    first, ring = first_strengths(analysis, face_width)
     _, scores = severity_of(analysis, exposure)
     treat = gain >= (_OFF if on else _ON)
     if exposure and max(analysis.under_exposure, analysis.fading) >= (_TONE_OFF if on else _TONE):
@@ -145,6 +143,13 @@ def visible(gain: float) -> str:
 def gain_of(before: float, after: float) -> float:
     """dB of PSNR between two expected squared errors, which a rounding to code values is added to."""
     return 10 * math.log10((before + _FLOOR) / (after + _FLOOR))
+
+
+def first_strengths(analysis: Analysis, face_width: float) -> tuple[float, float]:
+    """The strengths of the first stage that help most in the face and round it, 0…1."""
+    around = replace(analysis, error=analysis.ring_error, remaining=analysis.ring_remaining)
+    inside, outside = (_first_stage(part, face_width) for part in (analysis, around))
+    return inside * (1.0 - _enlarged(analysis)), outside
 
 
 def _first_stage(analysis: Analysis, face_width: float) -> float:
