@@ -40,7 +40,7 @@ _FIRST = (0.6148, 0.0557, 0.2767, 0.1947, -0.2322, -0.1788, -0.2082, -0.2361, 0.
 # Coefficients of `features`, fitted by training/loop/fit_strength.py: of the engine's strength; of its gain, times the
 # strength, and the last one of the strength's square; of the strength of the first stage.
 # Expected squared errors in code values, and log2 of steps, below which nothing and from which on all is done.
-_DOUBT, _FINE = (8.0, 24.0), (2.1, 3.0)
+_DOUBT, _FINE = (20.0, 50.0), (2.1, 3.8)
 _ENLARGED = (0.15, 0.4)  # scores of low resolution below which this changes nothing, and from which on it asks for all
 MOST = 1.25
 """The largest predicted strength of an engine's correction."""

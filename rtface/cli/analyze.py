@@ -205,7 +205,7 @@ def _cells(track: TrackReport) -> list[str]:
     wrong = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in worst if value >= 0.1)
     treatment = track.treatment
     chosen = f"strength {treatment['strength']:.2f}" if treatment["on"] else "left alone"
-    if treatment["gain_db"] is not None:
+    if treatment.get("gain_db") is not None:
         from rtface.analysis.treatment import visible
 
         chosen += (f", {treatment['gain_db']:+.1f} dB expected, {visible(treatment['gain_db'])}" if treatment["on"] else

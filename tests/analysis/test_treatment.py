@@ -93,7 +93,7 @@ def test_predictions_are_within_their_range(error: float, remaining: float, step
     for more in ({}, {"noise": 1.0, "compression": 1.0, "motion_blur": 1.0, "low_resolution": 1.0, "detail": 2.0}):
         strength, gain = PREDICTED(Analysis(error=error, remaining=remaining, step=step, **more), width)
         assert 0 <= strength <= MOST and math.isfinite(gain)
-        sure = step >= 20 or (step == 0 and error >= 40)
+        sure = step >= 20 or (step == 0 and error >= 50)
         assert gain >= (gain_of(error, remaining) if sure else 0.0), "an engine that is expected to harm is not asked"
 
 
@@ -109,10 +109,10 @@ def test_the_first_stage_follows_what_it_gains_itself() -> None:
         assert chosen.on and chosen.applied == (chosen.strength, chosen.first, chosen.ring)
         return chosen.first, chosen.ring
 
-    assert strengths(40.0, 20.0, 40.0, 20.0) == (1, 1)
-    assert strengths(40.0, 20.0, 40.0, 40.0) == (1, 0) and strengths(40.0, 20.0, 20.0, 40.0) == (1, 0)
-    assert strengths(40.0, 20.0, 0.0, 0.0) == (1, 0)
-    some = strengths(40.0, 20.0, 40.0, 39.1)[1], strengths(40.0, 20.0, 40.0, 38.9)[1]
+    assert strengths(80.0, 40.0, 80.0, 40.0) == (1, 1)
+    assert strengths(80.0, 40.0, 80.0, 80.0) == (1, 0) and strengths(80.0, 40.0, 40.0, 80.0) == (1, 0)
+    assert strengths(80.0, 40.0, 0.0, 0.0) == (1, 0)
+    some = strengths(80.0, 40.0, 80.0, 78.2)[1], strengths(80.0, 40.0, 80.0, 77.8)[1]
     assert 0 < some[0] < some[1] < 1
 
 
@@ -179,8 +179,8 @@ def test_no_part_of_a_treatment_pops(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither where one treatment replaces another, nor where the engine's strength is above 1."""
     shown, analyzer = list[tuple[float, float, float]](), Analyzer()
     monkeypatch.setattr("rtface.analysis.treatment.predicted", lambda found, width: (MOST if found.error else 0.3, 1.0))
-    for begins, found in ((0, Analysis(ring_error=40.0, ring_remaining=10.0)),
-                          (8, Analysis(error=40.0, remaining=10.0)), (30, Analysis())):
+    for begins, found in ((0, Analysis(ring_error=80.0, ring_remaining=20.0)),
+                          (8, Analysis(error=80.0, remaining=20.0)), (30, Analysis())):
         for k in range(25 * begins, 25 * (begins + 22)):
             if analyzer.due(k / 25):
                 analyzer.learn(found, 200, k / 25)

@@ -28,12 +28,12 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_rendered_frame_is_that_of_the_run(tmp_path: Path) -> None:
     film = make_film(tmp_path / "film.mp4")
-    rtface.run(film, tmp_path / "out.mkv", engine="rtface-s", codec="ffv1")
+    rtface.run(film, tmp_path / "out.mkv", engine="rtface-s", codec="ffv1", correct="always")
     with av.open(str(tmp_path / "out.mkv")) as container:
         wanted = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     renderer = FrameRenderer(film)
     try:
-        shown = renderer.render(0.8, 320, Options(engine="rtface-s"))
+        shown = renderer.render(0.8, 320, Options(engine="rtface-s", correct="always"))
         assert shown.time == pytest.approx(0.8) and shown.faces == 1
         changed = psnr(shown.before, shown.after)
         assert psnr(shown.after, wanted[8]) > max(36.0, changed + 6.0), changed
