@@ -65,6 +65,7 @@ def test_map_is_zero_exactly_where_nothing_changed(tmp_path: Path, pix_fmt: str,
 
 def test_map_has_what_the_first_stage_changed_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rtface.analysis.treatment.predicted", lambda *_: (0.0, 1.0))
+    monkeypatch.setattr("rtface.analysis.treatment.first_strengths", lambda *_: (1.0, 1.0))
     source = write_film(tmp_path / "in.mkv", [portrait(shift=(0.5 * t, 0.0))[0] for t in range(3)])
     out, made, report = mapped(source)
     for before, after, (values,) in zip(planes_of(source), planes_of(out), planes_of(made), strict=True):
