@@ -143,12 +143,6 @@ def measure(patch: Float32, width: float, grid: Float32 | None = None) -> Analys
     )
 
 
-def finest_octave(patch: Float32) -> float:
-    """Energy of the finest octave's band-pass gradients less that of the noise; `patch` as for `measure`."""
-    usable, _ = _usable(patch)
-    return _bands([patch], [_smooth_cell(patch, usable)])[0][0]
-
-
 # Smallest hole, as a share of the patch; and the edge that a hole has all round. Light that clips, and a white wall
 # behind a cheek, were seen with edges of up to 93.
 _HOLE, _EDGE, _WHITE_EDGE = 0.002, 20.0, 110.0

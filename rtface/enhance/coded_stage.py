@@ -110,7 +110,7 @@ class CodedStage:
         network: takes coding artefacts out of a picture.
         device: composites in the host's memory.
         make_correction: makes what `device` composites.
-        stats: counts `frames_cleaned` and `crops:coded`; times the step "coded".
+        stats: counts `crops:coded`.
     """
 
     def __init__(self, network: CodedNetwork, device: Device, make_correction: MakeCorrection, stats: Stats) -> None:
