@@ -106,7 +106,7 @@ def test_wipe_by_keyboard_and_undo(page: Any, studio: RunningStudio) -> None:
     from playwright.sync_api import expect
 
     page.get_by_text("Colour, region, grain, damage").click()
-    region = page.get_by_label("Region")
+    region = page.get_by_label("Region", exact=True)
     region.select_option("head")
     expect(region).to_have_value("head")
     page.locator("h1").click()
