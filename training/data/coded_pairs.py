@@ -46,9 +46,11 @@ SOFT = 0.25
 """Share of films whose truth is a webcam's picture."""
 TWICE = 0.12
 """Share of films that were coded once before."""
-ENLARGED = 0.15
+ENLARGED = 0.10
 """Share of films that were coded at a smaller size and enlarged afterwards; half of them are coded again, lightly."""
 TUNING_PEOPLE = 20
+SHARP = 0.6
+"""Largest scale at which a portrait of fewer than 512 pixels is shown: a picture at its own size may be soft."""
 
 
 def tuning_people(faces: list[Face]) -> set[str]:
@@ -78,8 +80,8 @@ def draw_coding(r: np.random.Generator, pixels: int) -> Coding:
     sigma = 0.0 if r.uniform() < 0.4 else float(r.uniform(0.0, 1.0)) * (1.0 + 5.0 * worse)
     if codec == "none":
         sigma = 0.0 if r.uniform() < 0.25 else float(r.uniform(0.3, 8.0))
-        return Coding(codec, sigma=sigma, grain=bool(r.uniform() < 0.6))
-    grain = bool(r.uniform() < 0.5) if worse < 0.25 else False
+        return Coding(codec, sigma=sigma, grain=bool(r.uniform() < 0.8))
+    grain = bool(r.uniform() < 0.75) if worse < 0.25 else False
     rate = int(pixels * 25 * 2 ** r.uniform(-5.3, -2.2))  # 0.025 … 0.22 bits a pixel
     if codec == "libx264":
         options = {
@@ -201,6 +203,20 @@ def toned(image: U8, r: np.random.Generator) -> U8:
     return np.ascontiguousarray((out[:, ::-1] if r.uniform() < 0.5 else out) * 255 + 0.5).astype(np.uint8)
 
 
+def bent(image: U8, r: np.random.Generator) -> U8:
+    """The picture smoothly bent and stretched by some percent, so that one person looks like many."""
+    if r.uniform() < 0.3:
+        return image
+    side = image.shape[0]
+    shift = cv2.resize(r.normal(0, 0.02 * side, (4, 4, 2)).astype(np.float32), (side, side),
+                       interpolation=cv2.INTER_CUBIC)  # fmt: skip
+    rows, columns = np.mgrid[:side, :side].astype(np.float32)
+    half, stretch = side / 2, np.exp(r.normal(0, 0.06, 2))
+    x = (columns - half) * np.float32(stretch[0]) + half + shift[..., 0]
+    y = (rows - half) * np.float32(stretch[1]) + half + shift[..., 1]
+    return np.asarray(cv2.remap(image, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101), np.uint8)
+
+
 def _chart(r: np.random.Generator) -> U8:
     """Text, lines and simple figures over a smooth ground, uint8 512×512×3."""
     ground = cv2.resize(r.uniform(0, 255, (3, 3, 3)).astype(np.float32), (512, 512), interpolation=cv2.INTER_CUBIC)
@@ -297,11 +313,14 @@ def film(
     else:
         face = faces[int(r.integers(len(faces)))]
         image = face.load()
-        if image.shape[0] != 512:
+        if image.shape[0] > 512:
             image = np.asarray(cv2.resize(image, (512, 512), interpolation=cv2.INTER_AREA), np.uint8)
         px = float(np.exp(r.uniform(np.log(26), np.log(142)))) if r.uniform() < 0.75 else float(r.uniform(100, 230))
-        scale = px / (0.556 * 512)
-        image = toned(image, r)
+        scale = px / (0.556 * image.shape[0])
+        if image.shape[0] < 512:
+            scale = min(scale, SHARP)
+            px = scale * 0.556 * image.shape[0]
+        image = bent(toned(image, r), r)
     side = 224 if scale < 0.6 else 288
     frames = int(r.integers(7, 14))
     speed = 10 ** r.uniform(-1.5, 0.8)
@@ -367,7 +386,7 @@ def main() -> None:
     faces = (
         [f for f in held if f.px >= 384]
         if a.held_out
-        else [f for f in train if f.identity not in tuning and f.px >= 384]
+        else [f for f in train if f.identity not in tuning]
     )
     a.out.mkdir(parents=True, exist_ok=True)
     kept: dict[str, U8] = {}
