@@ -79,21 +79,22 @@ async def _receive(request: Request, folder: Path, name: str, size: int) -> Path
             await in_thread(write, bytes(waiting))
         if written < size:
             raise InputError(f"{path.name}: the upload was cut short; send it again")
-    except OSError as error:
+    except BaseException as error:
         path.unlink(missing_ok=True)
-        raise OutputError(f"{path}: could not be written ({error.strerror})") from error
-    except BaseException:
-        path.unlink(missing_ok=True)
+        if isinstance(error, OSError) and not isinstance(error, OutputError):
+            raise OutputError(f"{path}: could not be written ({error.strerror})") from error
         raise
     return path
 
 
 def _check_size(folder: Path, size: int) -> None:
-    with contextlib.suppress(OSError):
+    try:
         free = shutil.disk_usage(folder).free
-        if size > min(UPLOAD_BYTES, free - SPARE_BYTES):
-            raise OutputError(f"an upload of {size >> 20} MiB does not fit: {max(0, free - SPARE_BYTES) >> 20} MiB may "
-                              f"be used in {folder}; free some space, or open the film where it lies")
+    except OSError:
+        return  # said when the file is made
+    if size > min(UPLOAD_BYTES, free - SPARE_BYTES):
+        raise OutputError(f"an upload of {size >> 20} MiB does not fit: {max(0, free - SPARE_BYTES) >> 20} MiB may "
+                          f"be used in {folder}; free some space, or open the film where it lies")
 
 
 def _new_file(folder: Path, name: str) -> tuple[Path, BinaryIO]:

@@ -8,6 +8,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -147,6 +148,16 @@ def test_upload_that_is_cut_short_leaves_nothing(studio: RunningStudio) -> None:
     connection.close()
     studio.close()
     assert not list(studio.studio.uploads.glob("*"))
+
+
+def test_uploads_leave_a_gigabyte_of_the_disk_free(studio: RunningStudio, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = [(1 << 30) + 8]
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=free.pop() if free else 5))
+    status, found = ask(studio, "PUT", "/api/files/upload?name=film.png", PICTURE)
+    assert status == 507 and "does not fit" in found["error"]
+    free[:] = [1 << 40]  # and others fill the disk while it comes
+    status, found = ask(studio, "PUT", "/api/files/upload?name=film.png", PICTURE)
+    assert status == 507 and "does not fit" in found["error"] and not list(studio.studio.uploads.iterdir())
 
 
 def test_a_websocket_ends_with_its_session(monkeypatch: pytest.MonkeyPatch) -> None:
