@@ -220,14 +220,14 @@ def _change(names: list[str], verb: Verb, console: Console) -> None:
 @app.command()
 @command()
 def pause(items: Items, *, console: Console) -> None:
-    """Leave items out until 'resume'; one that runs is stopped cleanly."""
+    """Leave items out until 'resume'; one that runs is halted between two frames."""
     _change(items, "pause", console)
 
 
 @app.command()
 @command()
 def resume(items: Items, *, console: Console) -> None:
-    """Let paused items wait again, at their place."""
+    """Let paused items continue, or wait again at their place."""
     _change(items, "resume", console)
 
 

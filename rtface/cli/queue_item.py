@@ -8,6 +8,7 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
+import shutil
 import sys
 import threading
 import time
@@ -21,7 +22,7 @@ from rtface.cli.film_jobs import Resumable, run_film
 from rtface.concurrency.child_main import ParentProcess
 from rtface.concurrency.threads import start_thread
 from rtface.errors import Interrupted, RtfaceError, reason
-from rtface.jobs.queue.attempt import STOP, Ended, Start
+from rtface.jobs.queue.attempt import PAUSE, RESUME, STOP, Ended, Start
 from rtface.jobs.queue.item import ItemProgress
 from rtface.live.addresses import resolve_address
 from rtface.options import Options
@@ -39,21 +40,28 @@ _PATIENCE_S = 30.0
 
 def run_item(parent: ParentProcess, start: Start) -> None:
     """Runs an item (a target of `rtface.concurrency.child_process.ChildProcess`)."""
-    stop = threading.Event()
-    start_thread("queue-stop", _listen, parent, stop)
+    stop, go = threading.Event(), threading.Event()
+    go.set()
+    start_thread("queue-stop", _listen, parent, stop, go)
     with file_lock(start.log, lambda: None, _PATIENCE_S):
         _log_into(start.log)
-        reporter = _Reporter(parent.send)
+        reporter = _Reporter(parent.send, go)
         ended = _enhance(start, stop, reporter)
         reporter.send_last()
         parent.send(ended)
 
 
-def _listen(parent: ParentProcess, stop: threading.Event) -> None:
-    while not parent.gone:
-        if parent.receive() == STOP:
+def _listen(parent: ParentProcess, stop: threading.Event, go: threading.Event) -> None:
+    while not (parent.gone or stop.is_set()):
+        asked = parent.receive()
+        if asked == STOP:
             stop.set()
+        elif asked == PAUSE:
+            go.clear()
+        elif asked == RESUME:
+            go.set()
     stop.set()
+    go.set()
 
 
 def _log_into(path: Path) -> None:
@@ -78,10 +86,11 @@ class _Format(logging.Formatter):
 
 
 class _Reporter:
-    """Sends progress to the runner, twice a second at most."""
+    """Sends progress to the runner, twice a second at most. A film is halted here, after a frame, until `go` is set."""
 
-    def __init__(self, send: Callable[[ItemProgress], None], clock: Callable[[], float] = time.monotonic) -> None:
-        self._send, self._clock = send, clock
+    def __init__(self, send: Callable[[ItemProgress], None], go: threading.Event,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        self._send, self._go, self._clock = send, go, clock
         self._began = clock()
         self._sent = -_INTERVAL_S
         self._last: Progress | None = None
@@ -90,6 +99,10 @@ class _Reporter:
         self._last = progress
         if self._clock() - self._sent >= _INTERVAL_S:
             self.send_last()
+        if not self._go.is_set():
+            halted = self._clock()
+            self._go.wait()
+            self._began += self._clock() - halted
 
     def send_last(self) -> None:
         """Sends the last progress."""
@@ -111,12 +124,24 @@ def _enhance(start: Start, stop: threading.Event, progress: Callable[[Progress],
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - told to the runner
         if not isinstance(error, (RtfaceError, Interrupted)):
             sys.stderr.write(redacted(traceback.format_exc()))
-        how = "interrupted" if isinstance(error, (Interrupted, KeyboardInterrupt)) else "failed"
-        return Ended(how, redacted(" ".join(_message(error, start.log).split())))
+        if isinstance(error, (Interrupted, KeyboardInterrupt)):
+            partial = getattr(error, "partial", None)
+            if partial is not None:  # no later attempt continues it
+                _remove(Path(partial))
+            return Ended("interrupted", "" if partial else redacted(" ".join(_message(error, start.log).split())))
+        return Ended("failed", redacted(" ".join(_message(error, start.log).split())))
     for note in report.notes:
         logging.getLogger("rtface").info("%s", note)
     frames = "1 frame" if report.frames_out == 1 else f"{report.frames_out} frames"
     return Ended("done", f"{frames}, {report.frames_with_faces} with faces, {report.frames_corrected} corrected")
+
+
+def _remove(part: Path) -> None:
+    with suppress(OSError):
+        if part.is_dir():
+            shutil.rmtree(part)
+        else:
+            part.unlink()
 
 
 def _message(error: BaseException, log: Path) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from rtface.errors import InputMissing, UsageError
+
+_UNFINISHED = re.compile(r"\.partial(-\d+)?\.[^.]+$|\.rtface$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,8 @@ class AllowedFolders:
         return any(path == root or root in path.parents for root in self.roots)
 
     def entries(self, name: object) -> list[Entry]:
-        """What is in an allowed folder: folders first, by name; no hidden entries, and no links that lead outside.
+        """What is in an allowed folder: folders first, by name; no hidden entries, no links that lead outside, and
+        nothing unfinished: folders of jobs, and parts that ended runs left.
 
         Raises:
             UsageError: see `path`.
@@ -77,7 +81,7 @@ class AllowedFolders:
         return sorted(found, key=lambda entry: (not entry.folder, entry.name.casefold()))
 
     def _entry(self, path: Path) -> Entry | None:
-        if path.name.startswith("."):
+        if path.name.startswith(".") or _UNFINISHED.search(path.name):
             return None
         try:
             if path.is_symlink() and not self.holds(path.resolve()):

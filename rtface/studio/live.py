@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import threading
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
@@ -18,22 +19,28 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from rtface import plugins
-from rtface.errors import InputMissing, OutputError, UsageError
+from rtface.concurrency.threads import start_thread
+from rtface.errors import InputMissing, OutputError, RtfaceError, UsageError
+from rtface.jobs.queue.api import Queue
 from rtface.live.addresses import parse_address
 from rtface.live.devices.listing import devices
 from rtface.redaction import shown
 from rtface.stages.options import option_facts, summary
 from rtface.studio.context import Studio
 from rtface.studio.http import answers_errors, in_thread, json_body
-from rtface.studio.live_run import LiveRun, live_options, plan_live_run
+from rtface.studio.live_run import LivePlan, LiveRun, live_options, plan_live_run
 from rtface.util.files import numbered, write_atomically
 from rtface.util.paths import data_dir
+
+log = logging.getLogger("rtface")
 
 _POLL_S = 0.5
 _HEAD_S = 10.0
 """Until the run's preview answers."""
 _PIECE = 32 * 1024
 """Bytes of the preview that wait here, at most: a page that reads slowly gets fewer pictures, not older ones."""
+_VIEWERS_S = 1.0
+"""Between two looks whether a run has a viewer."""
 _NO_RUN = {"state": "none"}
 
 
@@ -64,6 +71,12 @@ def routes(studio: Studio) -> list[BaseRoute]:
     async def change(request: Request) -> Response:
         body = await json_body(request)
         return JSONResponse(await in_thread(live.running().set, body.get("name"), body.get("value")))
+
+    async def films_wait(request: Request) -> Response:
+        if not isinstance(value := (await json_body(request)).get("value"), bool):
+            raise UsageError("value must be true or false")
+        live.films_wait = value
+        return JSONResponse(await in_thread(live.state))
 
     async def overlays(request: Request) -> Response:
         stages = (await json_body(request)).get("stages")
@@ -103,6 +116,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
             Route("/api/live/restart", answers_errors(restart), methods=["POST"]),
             Route("/api/live/stop", answers_errors(stop), methods=["POST"]),
             Route("/api/live/set", answers_errors(change), methods=["POST"]),
+            Route("/api/live/films_wait", answers_errors(films_wait), methods=["POST"]),
             Route("/api/live/overlays", answers_errors(overlays), methods=["POST"]),
             Route("/api/live/persons", answers_errors(recognise), methods=["POST"]),
             Route("/api/live/person", answers_errors(person), methods=["POST"]),
@@ -112,11 +126,16 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
 
 class _Live:
-    """The live run of this studio; one at a time."""
+    """The live run of this studio; one at a time.
+
+    Attributes:
+        films_wait: whether the queue waits while the run has a viewer.
+    """
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
         self._run: LiveRun | None = None
+        self.films_wait = True
         self._starting, self._lock = threading.Lock(), threading.Lock()
         self._stops = 0
         studio.closing.callback(self.stop)
@@ -129,7 +148,8 @@ class _Live:
 
     def state(self) -> dict[str, Any]:
         """The run as the page gets it, or that there is none."""
-        return self._run.state() if self._run is not None else _NO_RUN
+        now = self._run.state() if self._run is not None else _NO_RUN
+        return now | {"films_wait": self.films_wait}
 
     def start(self, body: dict[str, Any]) -> None:
         """Starts a run; UsageError where one runs."""
@@ -137,7 +157,29 @@ class _Live:
         with self._starting, self._lock:
             if self._run is not None and self._run.alive:
                 raise UsageError("a live run is on; stop it before another one starts")
-            self._run = LiveRun(plan)
+            self._begin(plan)
+
+    def _begin(self, plan: LivePlan) -> None:
+        self._run = LiveRun(plan)
+        start_thread("live viewers", self._hold_queue, self._run)
+
+    def _hold_queue(self, run: LiveRun) -> None:
+        """Has the queue wait while a run has a viewer, until the run ends."""
+        held = None
+        try:
+            store = Queue().store
+        except RtfaceError as error:
+            log.warning("the queue does not wait for the live run: %s", error)
+            return
+        while not run.ends(_VIEWERS_S):
+            watched = self.films_wait and bool((run.state()["status"] or {}).get("watched"))
+            if watched and held is None:
+                held = store.ask_to_wait()
+            elif not watched and held is not None:
+                held.close()
+                held = None
+        if held is not None:
+            held.close()
 
     def restart(self, settings: object) -> None:
         """Ends the run and starts it with other settings, between the same source and output; where `stop` is called
@@ -150,7 +192,7 @@ class _Live:
                 options["also"] = str(next(name for name in numbered(Path(options["also"])) if not name.exists()))
             with self._lock:
                 if self._stops == stops:
-                    self._run = LiveRun(replace(run.plan, options=options))
+                    self._begin(replace(run.plan, options=options))
 
     def stop(self) -> None:
         """Ends the run, if there is one."""

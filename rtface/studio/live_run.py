@@ -153,6 +153,14 @@ class LiveRun:
         """Whether its process runs."""
         return self._process.poll() is None
 
+    def ends(self, seconds: float) -> bool:
+        """Whether its process has ended within some seconds."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     @property
     def port(self) -> int | None:
         """Port of its control server on this machine; None before that answers, and after the end."""

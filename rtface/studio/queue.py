@@ -101,7 +101,8 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
 def _items(studio: Studio) -> dict[str, Any]:
     queue = Queue()
-    return {"running": queue.store.has_runner(),
+    starting = any(process.poll() is None for process in studio.runners)
+    return {"running": starting or queue.store.has_runner(), "waits": queue.store.waits(),
             "items": [item.to_dict() | _result(studio, item.output) for item in queue.items()]}
 
 

@@ -10,12 +10,17 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
+from rtface.cli import queue_item
 from rtface.concurrency.child_main import ParentProcess
+from rtface.errors import Interrupted
 from rtface.jobs.queue.attempt import STOP, Ended, Start
 from rtface.jobs.queue.item import ItemProgress
+from rtface.pipeline.progress import Progress
 
 TARGET = "tests.jobs.queue_children:run_item"
+ENDLESS = "tests.jobs.queue_children:run_endless_film"
 
 
 def note(start: Start, what: str) -> None:
@@ -35,8 +40,8 @@ def run_item(parent: ParentProcess, start: Start) -> None:
         while Path(start.task.source).exists() and not parent.gone:
             time.sleep(0.02)
     if name in ("slow", "deaf"):
-        while parent.receive() != STOP:
-            pass
+        while (message := parent.receive()) != STOP:
+            note(start, str(message))
         if name == "deaf":
             time.sleep(600)
         note(start, "stop")
@@ -46,3 +51,20 @@ def run_item(parent: ParentProcess, start: Start) -> None:
         time.sleep(0.02)
     note(start, "end")
     parent.send(Ended("failed", "the film is bad") if name == "fail" else Ended("done", "24 frames"))
+
+
+def run_endless_film(parent: ParentProcess, start: Start) -> None:
+    """The real process of an item, with a film without end: each frame is an event, and a stop leaves a part of it."""
+    def run_film(source: Path, output: str, *args: object, progress: Any, stop: Any, **more: object) -> None:
+        frames = 0
+        while not stop.is_set():
+            frames += 1
+            note(start, "frame")
+            progress(Progress(frames, 0.01 * frames, 1000.0, 100.0, 1))
+            time.sleep(0.01)
+        part = Path(output).with_suffix(".partial.mp4")
+        part.touch()
+        raise Interrupted("interrupted; go on with --start 0:00:01", partial=str(part))
+
+    queue_item.run_film = run_film  # type: ignore[assignment]
+    queue_item.run_item(parent, start)

@@ -19,7 +19,7 @@ from rtface.jobs.queue import runner as runner_module
 from rtface.jobs.queue.api import Queue
 from rtface.jobs.queue.item import ItemProgress
 from rtface.jobs.queue.runner import RunCounts, Runner, items_at_once
-from tests.jobs.queue_children import TARGET
+from tests.jobs.queue_children import ENDLESS, TARGET
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,7 +37,7 @@ def add(queue: Queue, *names: str) -> list[int]:
 
 
 def run(queue: Queue, **more: object) -> RunCounts:
-    return Runner(queue.store, target=TARGET, **more).run()
+    return Runner(queue.store, **{"target": TARGET, **more}).run()
 
 
 def events(queue: Queue) -> list[list[str]]:
@@ -109,18 +109,64 @@ def test_auto_goes_by_cores_and_memory(cores: int, free: int | None, at_once: in
 
 
 def test_running_items_are_paused_and_cancelled(queue: Queue, in_thread: Callable[..., object]) -> None:
-    paused, cancelled, resumed = add(queue, "slow", "slow", "slow")
-    in_thread(at_once=3)
-    until(lambda: all(queue.item(number).share == 0.5 for number in (paused, cancelled, resumed)))
+    cancelled, paused, waiting = add(queue, "slow", "slow", "ok")
+    stop = in_thread(at_once=2)
+    until(lambda: all(queue.item(number).share == 0.5 for number in (cancelled, paused)))
     queue.pause(paused)
+    until(lambda: ["pause", str(paused)] in [line[:2] for line in events(queue)])
+    queue.resume(paused)
+    until(lambda: "resume" in [what for what, *_ in events(queue)])
+    queue.pause(paused)
+    queue.pause(cancelled)
+    until(lambda: [what for what, *_ in events(queue)].count("pause") == 3)
+    assert states(queue) == {paused: "paused", cancelled: "paused", waiting: "waiting"}, "a halted item keeps its place"
     queue.cancel(cancelled)
-    queue.pause(resumed)
-    until(lambda: states(queue) | {resumed: ""} == {paused: "paused", cancelled: "cancelled", resumed: ""})
-    assert queue.item(paused).message.startswith("stopped; go on")
-    until(lambda: states(queue)[resumed] == "paused")
-    queue.resume(resumed)
-    if states(queue)[resumed] == "waiting":  # the runner may have ended by now
-        assert queue.item(resumed).ended_at is None
+    until(lambda: states(queue) == {cancelled: "cancelled", paused: "paused", waiting: "done"})
+    stop.set()
+    until(lambda: events(queue)[-1][:2] == ["stop", str(paused)])
+    until(lambda: queue.item(paused).message.startswith("stopped; go on"))
+    assert queue.item(paused).state == "paused" and queue.item(paused).attempts == 1
+
+
+def test_an_item_with_workers_of_its_own_is_stopped_by_a_pause(queue: Queue, in_thread: Callable[..., object]) -> None:
+    folder = queue.store.path.parents[1]
+    number = queue.store.add(str(folder / "slow"), str(folder / "o.mp4"), str(folder), {}, [], {"workers": "2"})
+    in_thread()
+    until(lambda: queue.item(number).share == 0.5)
+    queue.pause(number)
+    until(lambda: queue.item(number).message.startswith("stopped; go on"))
+    assert queue.item(number).state == "paused"
+
+
+def test_a_paused_film_halts_between_frames_and_goes_on(queue: Queue, in_thread: Callable[..., object]) -> None:
+    number, = add(queue, "film")
+    in_thread(target=ENDLESS)
+    frames = lambda: len(events(queue))  # noqa: E731
+    until(lambda: frames() > 3)
+    queue.pause(number)
+    seen: list[int] = []
+    until(lambda: seen.append(frames()) or (len(seen) > 10 and seen[-1] == seen[-10]))
+    queue.resume(number)
+    until(lambda: frames() > seen[-1] + 3)
+    queue.pause(number)
+    queue.cancel(number)
+    until(lambda: states(queue) == {number: "cancelled"})
+    assert queue.item(number).attempts == 1
+    assert not list(Path(queue.item(number).output).parent.glob("*.mp4")), "a part that nothing goes on from"
+
+
+def test_all_items_halt_while_somebody_needs_the_computer(queue: Queue, in_thread: Callable[..., object]) -> None:
+    running, waiting = add(queue, "slow", "ok")
+    in_thread(at_once=2)
+    until(lambda: queue.item(waiting).state == "done")
+    asked = queue.store.ask_to_wait()
+    assert asked is not None and queue.store.ask_to_wait() is None
+    later, = add(queue, "ok")
+    until(lambda: events(queue)[-1][:2] == ["pause", str(running)])
+    assert queue.item(running).state == "running" and queue.item(later).state == "waiting"
+    asked.close()
+    until(lambda: queue.item(later).state == "done")
+    assert ["resume", str(running)] in [line[:2] for line in events(queue)]
 
 
 def test_stop_ends_items_cleanly_and_they_wait_again(queue: Queue, in_thread: Callable[..., threading.Event]) -> None:

@@ -70,9 +70,16 @@ def test_a_running_item_is_left_to_its_runner(queue: Queue) -> None:
     with queue.store.runner() as runner:
         queue.store.take(runner)
         queue.pause(number)
-        assert queue.item(number).state == "running"
+        queue.store.note_progress(runner, number, ItemProgress(0.5, 12, 24.0, 3.0))
+        waiting = add(queue)
+        assert [(item.id, item.state, item.share, item.left_s) for item in queue.items()] == [
+            (number, "paused", 0.5, None), (waiting, "waiting", None, None)]
         assert queue.store.wishes(runner) == {number: "pause"}
+        with pytest.raises(UsageError, match="is paused in place"):
+            queue.remove(number)
+        queue.remove(waiting)
         queue.resume(number)
+        assert queue.item(number).state == "running"
         queue.cancel(number)
         assert queue.store.wishes(runner) == {number: "cancel"}
         with pytest.raises(UsageError, match="is running"):

@@ -112,6 +112,9 @@ def test_links_out_of_a_folder_are_not_listed(studio: RunningStudio) -> None:
     secret.write_bytes(b"x")
     (studio.folder / "link.mp4").symlink_to(secret)
     (studio.folder / "film.mp4").write_bytes(b"x")
+    (studio.folder / "out.mp4.rtface").mkdir()
+    for unfinished in ("out.partial.mp4", "out.partial-2.mp4"):
+        (studio.folder / unfinished).write_bytes(b"x")
     status, value = ask(studio, "GET", f"/api/files?folder={studio.folder}")
     assert status == 200 and [entry["name"] for entry in value["entries"]] == ["film.mp4"]
 

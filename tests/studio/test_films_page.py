@@ -11,6 +11,7 @@ import av
 import pytest
 
 from rtface.jobs.queue.api import Queue
+from rtface.jobs.queue.item import ItemProgress
 from tests.studio.conftest import RunningStudio
 from tests.studio.films import make_film, newest
 from tests.studio.test_access import ask
@@ -160,7 +161,17 @@ def test_an_item_is_paused_and_removed_on_its_page(page: Any, studio: RunningStu
     page.get_by_role("button", name="Pause").click()
     page.get_by_role("button", name="Resume").wait_for()
     assert Queue().item(item.id).state == "paused"
+    with Queue().store.runner() as runner:  # one that has begun is halted in place, and a cancel asks
+        Queue().resume(item.id)
+        Queue().store.take(runner)
+        Queue().store.note_progress(runner, item.id, ItemProgress(0.5, 2, 1.0, 3.0))
+        page.get_by_role("button", name="Pause").click()
+        page.get_by_text("paused · 50% · Nothing is lost").wait_for()
+        page.get_by_role("button", name="Cancel").click()
+        page.get_by_role("button", name="Keep going").click()
+        assert Queue().item(item.id).state == "paused"
     page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Stop this film").click()
     page.get_by_role("button", name="Remove from the list").click()
     page.get_by_text("Nothing is in the queue").wait_for()
 

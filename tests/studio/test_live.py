@@ -53,16 +53,21 @@ class MadeRun:
     gate: ClassVar[threading.Event] = threading.Event()
 
     def __init__(self, plan: live_run.LivePlan) -> None:
-        self.plan, self.alive, self.stops = plan, True, 0
+        self.plan, self.alive, self.stops, self.ended = plan, True, 0, threading.Event()
         self.made.append(self)
 
     def state(self) -> dict[str, Any]:
-        return {"state": "running" if self.alive else "ended", "strength": self.plan.options.get("strength")}
+        return {"state": "running" if self.alive else "ended", "strength": self.plan.options.get("strength"),
+                "status": {"watched": True}}
+
+    def ends(self, seconds: float) -> bool:
+        return self.ended.wait(0.01)
 
     def stop(self) -> None:
         self.stops += 1
         self.gate.wait(10)
         self.alive = False
+        self.ended.set()
 
 
 @pytest.fixture
@@ -83,6 +88,19 @@ def test_stop_during_a_restart_ends_the_run(studio: RunningStudio, film: Path, m
         made_runs.gate.set()
         assert stop.result()[1]["state"] == restarts[0].result()[1]["state"] == "ended"
     assert len(made_runs.made) == 1
+
+
+def test_the_queue_waits_for_a_run_with_a_viewer(studio: RunningStudio, film: Path, made_runs: type[MadeRun]) -> None:
+    made_runs.gate.set()
+    call(studio, "POST", "/api/live/start", source=str(film), output="null:")
+    waits = lambda: ask(studio, "GET", "/api/queue")[1]["waits"]  # noqa: E731
+    wait_for(waits)
+    assert call(studio, "POST", "/api/live/films_wait", value=False)[1]["films_wait"] is False
+    wait_for(lambda: not waits())
+    call(studio, "POST", "/api/live/films_wait", value=True)
+    wait_for(waits)
+    call(studio, "POST", "/api/live/stop")
+    wait_for(lambda: not waits())
 
 
 def test_a_restart_records_to_another_file(studio: RunningStudio, film: Path, made_runs: type[MadeRun]) -> None:

@@ -133,12 +133,13 @@ class Queue:
         return list(chosen)
 
     def pause(self, *ids: int) -> None:
-        """Items that wait are left out until `resume`; one that runs is stopped cleanly by its runner. This is done to
-        all of them or, with an UsageError, to none; so are the other verbs."""
+        """Items that wait are left out until `resume`; one that runs is halted between two frames by its runner, or
+        stopped cleanly where it has its own workers. This is done to all of them or, with an UsageError, to none; so
+        are the other verbs."""
         self.store.change(ids, "pause")
 
     def resume(self, *ids: int) -> None:
-        """Paused items wait again, at their place."""
+        """Paused items continue where they were halted, or wait again at their place."""
         self.store.change(ids, "resume")
 
     def cancel(self, *ids: int) -> None:

@@ -10,8 +10,8 @@ from typing import Literal
 from rtface.jobs.folder import folder_of
 from rtface.jobs.queue.item import Task
 
-STOP = "stop"
-"""The message with which a runner asks for a clean end."""
+STOP, PAUSE, RESUME = "stop", "pause", "resume"
+"""The messages with which a runner asks for a clean end, for a halt between two frames, and to continue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,12 @@ class Ended:
 
     how: Literal["done", "failed", "interrupted"]
     message: str
+
+
+def pauses_in_place(task: Task) -> bool:
+    """Whether a running item halts between two frames and continues there. Workers in other processes do not hear
+    of it: their item is stopped, and continues after its finished segments."""
+    return not {"workers", "farm"} & task.flags.keys()
 
 
 def finished_before(task: Task) -> bool:

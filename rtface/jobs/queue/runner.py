@@ -12,7 +12,7 @@ from typing import Literal
 
 from rtface.concurrency.child_process import ChildProcess
 from rtface.errors import MissingComponent, OutputError, UsageError
-from rtface.jobs.queue.attempt import STOP, Ended, Start, finished_before
+from rtface.jobs.queue.attempt import PAUSE, RESUME, STOP, Ended, Start, finished_before, pauses_in_place
 from rtface.jobs.queue.item import Item, ItemProgress, State, Task
 from rtface.jobs.queue.store import Store
 from rtface.jobs.retention import remove_old_items
@@ -65,6 +65,7 @@ class _Running:
     progress: ItemProgress | None = None
     recorded: float = -_RECORD_S
     ended: Ended | None = None
+    paused: bool = False
     stop_sent: float | None = None
     killed: bool = False
 
@@ -102,6 +103,7 @@ class Runner:
         self._events: queues.SimpleQueue[tuple[int, object]] = queues.SimpleQueue()
         self._counts = _Counts()
         self._just_ended: set[int] = set()
+        self._waits = False  # as asked by who needs the computer, such as a live run with a viewer
         self._shown = self._reclaimed = -_RECORD_S
         self._removed = -_REMOVE_S
 
@@ -132,6 +134,9 @@ class Runner:
                 continue
             if stopping:
                 return
+            if self._waits and any(item.state == "waiting" for item in self._store.items()):
+                self._stop.wait(_RECORD_S)
+                continue
             if worked:
                 worked = False
                 if self._idle is not None:
@@ -144,13 +149,14 @@ class Runner:
     def _fill(self, name: str) -> bool:
         """Begins items while there is room; whether it began one."""
         began = False
+        self._waits = self._store.waits()
         if self._clock() - self._reclaimed >= _RECORD_S:
             self._reclaimed = self._clock()
             self._store.reclaim()
         if self._clock() - self._removed >= _REMOVE_S:
             self._removed = self._clock()
             remove_old_items(self._store)
-        while len(self._running) < self._at_once and (task := self._store.take(name)) is not None:
+        while not self._waits and len(self._running) < self._at_once and (task := self._store.take(name)) is not None:
             began = True
             if finished_before(task):
                 self._end(name, task.id, "done", "it was finished before the last runner ended")
@@ -198,16 +204,22 @@ class Runner:
         running.recorded, running.progress = now, None
 
     def _obey(self, name: str) -> None:
-        """Stops items that users want to pause or cancel, and all when the runner is to stop."""
+        """Halts items that users want to pause, or all where that is asked for, and lets them continue; stops those to
+        cancel, and all when the runner is to stop."""
         if not self._running:
             return
         wishes = self._store.wishes(name)
         now = self._clock()
         for number, running in self._running.items():
             if running.stop_sent is None:
-                if self._stop.is_set() or wishes.get(number) is not None:
+                pause = wishes.get(number) == "pause"
+                if self._stop.is_set() or wishes.get(number) == "cancel" or (
+                        pause and not pauses_in_place(running.task)):
                     running.child.send(STOP)
                     running.stop_sent = now
+                elif (pause or self._waits) != running.paused:
+                    running.paused = not running.paused
+                    running.child.send(PAUSE if running.paused else RESUME)
             elif now - running.stop_sent > self._patience and not running.killed:
                 running.killed = True
                 log.warning("item %d did not stop within %.0f s and is ended", number, self._patience)

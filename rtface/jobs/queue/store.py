@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import secrets
 import socket
@@ -18,6 +19,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from io import BufferedRandom
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +28,8 @@ from rtface.jobs.queue.item import Item, ItemProgress, State, Task
 from rtface.redaction import shown
 from rtface.util.file_lock import try_lock
 from rtface.util.files import NEW
+
+log = logging.getLogger("rtface")
 
 VERSION = 1
 _APPLICATION = 0x72746671  # "rtfq", which file(1) can show
@@ -150,8 +154,9 @@ class Store:
         """All items: running ones first, then waiting and paused ones in their order, then the ended ones."""
         with self._connection() as database:
             rows = database.execute(
-                "SELECT * FROM item ORDER BY CASE state WHEN 'running' THEN 0 WHEN 'waiting' THEN 1 WHEN 'paused' "
-                "THEN 1 ELSE 2 END, CASE WHEN ended_at IS NULL THEN position END, ended_at, id").fetchall()
+                "SELECT * FROM item ORDER BY CASE WHEN state = 'running' AND wish IS NOT 'pause' THEN 0 "
+                "WHEN state IN ('running', 'waiting', 'paused') THEN 1 ELSE 2 END, "
+                "CASE WHEN ended_at IS NULL THEN position END, ended_at, id").fetchall()
         alive = {row["runner"]: self._alive(row["runner"]) for row in rows if row["runner"] is not None}
         return [_item(row, alive) for row in rows]
 
@@ -172,10 +177,11 @@ class Store:
                     "SELECT * FROM item WHERE id = ?", (number,)).fetchone()
                 if row is None:
                     raise UsageError(f"there is no item {number} in the queue; 'rtface queue list' shows all")
-                state = _item(row, {row["runner"]: self._alive(row["runner"])}).state
+                state = _state(row, {row["runner"]: self._alive(row["runner"])})
                 if state not in changes:
-                    raise UsageError(f"{verb}: item {number} is {state}, and has to be {' or '.join(changes)}; "
-                                     "nothing was changed")
+                    halted = state == "running" and row["wish"] == "pause"
+                    raise UsageError(f"{verb}: item {number} is {'paused in place' if halted else state}, and has to "
+                                     f"be {' or '.join(changes)}; nothing was changed")
                 columns = changes[state]
                 if columns is None:
                     database.execute("DELETE FROM item WHERE id = ?", (number,))
@@ -209,7 +215,7 @@ class Store:
         """Moves an item to a place among those that wait or are paused, 0 being the first."""
         with self._transaction() as database:
             ids = [row["id"] for row in database.execute(
-                "SELECT id FROM item WHERE state IN ('waiting', 'paused') ORDER BY position, id")]
+                "SELECT id FROM item WHERE state IN ('waiting', 'paused') OR wish = 'pause' ORDER BY position, id")]
             if number not in ids:
                 raise UsageError(f"item {number} does not wait in the queue, so it has no place to move from; "
                                  "'rtface queue list' shows all")
@@ -272,6 +278,25 @@ class Store:
         with self._connection() as database:
             return any(self._alive(row["id"]) for row in database.execute("SELECT id FROM runner"))
 
+    def ask_to_wait(self) -> BufferedRandom | None:
+        """Has every runner halt its items while the file that this gives is open, in this process; None where another
+        process asks for that already."""
+        path = self._lock_path("waits")
+        with self._errors():
+            file = path.open("a+b")
+            path.chmod(0o600)
+        try:
+            if try_lock(file):
+                return file
+        except OSError as error:
+            log.debug("no lock on %s: %s", path, error)
+        file.close()
+        return None
+
+    def waits(self) -> bool:
+        """Whether runners are asked to wait."""
+        return self._alive("waits")
+
     def take(self, runner: str) -> Task | None:
         """Gives the first waiting item to a runner; None when none waits."""
         with self._transaction() as database:
@@ -281,7 +306,7 @@ class Store:
                 return None
             database.execute(
                 "UPDATE item SET state = 'running', runner = ?, wish = NULL, began = 0, attempts = attempts + 1, "
-                "started_at = ?, ended_at = NULL, message = '', left_s = NULL, fps = NULL WHERE id = ?",
+                "started_at = ?, ended_at = NULL, message = '', share = NULL, left_s = NULL, fps = NULL WHERE id = ?",
                 (runner, self._clock(), row["id"]))
         flags = json.loads(row["flags"])
         if row["attempts"]:  # a job begins again once
@@ -322,7 +347,7 @@ class Store:
         return self.path.with_name(f"{self.path.stem}-runner-{runner}.lock")
 
     def _alive(self, runner: str | None) -> bool:
-        """Whether a runner lives: whether the lock of its file is held."""
+        """Whether a runner lives, or who asks all to wait: whether the lock of its file is held."""
         if runner is None:
             return False
         try:
@@ -409,10 +434,15 @@ def written(output: str, options: dict[str, Any]) -> set[str]:
     return {os.path.realpath(path) for path in named}
 
 
+def _state(row: sqlite3.Row, alive: dict[str, bool]) -> State:
+    return "interrupted" if row["state"] == "running" and not alive.get(row["runner"], False) else row["state"]
+
+
 def _item(row: sqlite3.Row, alive: dict[str, bool]) -> Item:
-    state: State = row["state"]
-    if state == "running" and not alive.get(row["runner"], False):
-        state = "interrupted"
-    return Item(row["id"], row["input"], row["output"], json.loads(row["options"]),
-                json.loads(row["flags"]), state, row["message"], row["share"], row["frames"], row["fps"],
-                row["left_s"], row["attempts"], row["added_at"], row["started_at"], row["ended_at"])
+    state = _state(row, alive)
+    if paused := state == "running" and row["wish"] == "pause":  # in place: its runner has it still
+        state = "paused"
+    return Item(row["id"], row["input"], row["output"], json.loads(row["options"]), json.loads(row["flags"]), state,
+                row["message"], row["share"], row["frames"], None if paused else row["fps"],
+                None if paused else row["left_s"], row["attempts"], row["added_at"], row["started_at"],
+                row["ended_at"])

@@ -107,13 +107,14 @@ export function dialog(title, ...children) {
   return element;
 }
 
-/** Asks before something that cannot be undone; resolves to true or false. */
-export function confirm(title, text, action) {
+/** Asks before something that cannot be undone; resolves to true or false. `back` is the answer that changes nothing. */
+export function confirm(title, text, action, back = t("app.back")) {
   return new Promise((resolve) => {
     let answer = false;
     const element = dialog(title, h("p", {}, text), h("div", { class: "row" },
       button(action, () => { answer = true; element.close(); }, { kind: "danger" }),
-      button(t("app.back"), () => element.close())));
+      button(back, () => element.close(), { autofocus: true })));
+    element.querySelector("h2 + button").remove(); // there are two answers, and Escape
     element.addEventListener("close", () => resolve(answer));
   });
 }

@@ -14,9 +14,11 @@ export async function mount(root, { argument }) {
   const list = h("div", { class: "stack" });
   const runner = h("div", {});
   replace(root, h("div", { class: "head" }, h("h1", {}, t("queue.title"))), runner, list);
-  const draw = ({ items, running }) => {
+  const draw = ({ items, running, waits: live }) => {
     const waits = items.some((item) => ["waiting", "interrupted"].includes(item.state));
-    replace(runner, waits && !running ? note([h("p", {}, t("queue.stopped")), button(t("queue.run"), () => api.post("/api/queue/run"), { kind: "primary small" })], "warn") : null);
+    replace(runner, waits && !running ? note([h("p", {}, t("queue.stopped")), button(t("queue.run"), () => api.post("/api/queue/run"), { kind: "primary small" })], "warn") :
+      live && (waits || items.some((item) => item.state === "running")) ? note([h("p", {}, t("queue.waits")),
+        button(t("queue.go_on"), () => api.post("/api/live/films_wait", { value: false }), { kind: "small" })]) : null);
     keepFocus(list, () => replace(list, items.length ? items.map((item) => card(item, items, draw)) :
       emptyState(t("queue.empty"), t("queue.empty_hint"), h("a", { class: "button primary", href: "#/films" }, t("queue.choose")))));
   };

@@ -79,6 +79,7 @@ export async function mountMonitor(root, run, { changed }) {
   };
   const sliders = Object.fromEntries(["strength", "light", "cpu_budget"].map((name) =>
     [name, slider(t(name === "strength" ? "films.strength" : `live.${name}`), values[name], (value, final) => { if (final) set(name, value); }, { min: name === "cpu_budget" ? 0.05 : 0 })]));
+  const films = check(t("live.films_wait"), true, (value) => api.post("/api/live/films_wait", { value }));
   const power = button("", () => set("enabled", !values.enabled), { kind: "live-power" });
   const stop = button(t("live.stop"), async () => changed(await api.post("/api/live/stop")), { kind: "danger" });
   const alerts = h("div", { class: "stack", role: "status" });
@@ -100,6 +101,7 @@ export async function mountMonitor(root, run, { changed }) {
     if (!status) { replace(alerts, note(t("live.starting"))); return; }
     for (const name of Object.keys(values)) values[name] = status[name];
     draw();
+    films.show(now.films_wait ?? true);
     const troubles = [...(status.paused ? [t("live.paused", { why: textOr(PAUSED[status.paused], status.paused) })] : []), ...status.alerts.map(dropping),
       ...[status.source, ...status.sinks].filter((end) => end.state !== "live").map((end) => `${end.name}: ${end.detail ? translated(end.detail.replace(`${end.name}: `, "")) : t(`live.state_${end.state}`)}`)]; // a detail may begin with the name
     seen.update(status.persons);
@@ -155,7 +157,7 @@ export async function mountMonitor(root, run, { changed }) {
     h("details", { class: "card stack", open: persons.faces !== "all" }, h("summary", {}, h("strong", {}, t("live.persons"))),
       personChoice(persons), h("p", { class: "quiet-text" }, t("live.restarts")), button(t("live.apply"), () => restart.click(), { kind: "small" }))];
   const controls = h("aside", { class: "card stack", "aria-label": t("films.controls") }, h("div", { class: "row" }, power, stop),
-    Object.values(sliders), sharper,
+    Object.values(sliders), sharper, films,
     run.settings.also ? h("p", {}, badge(t("live.recording", { name: run.settings.also.split(/[\\/]/).pop() }), "bad")) : null);
   const numbers = h("section", { class: "card stack" }, h("h2", {}, t("live.figures")), figures,
     h("div", { class: "row live-legend" }, LATENCY.map(([name, colour]) => h("span", { class: `live-key ${name}` }, name)), h("span", { class: "quiet-text" }, "ms")), plot.element);

@@ -10,7 +10,7 @@ const VERBS = {
 };
 
 /** What an item says of its end; "" for nothing. What only the command line can go on with is left out. */
-export const saying = ({ state, message }) => (state === "paused" ? t("queue.paused_hint") : translated(message.replace(/; (go on with --start \S+|the same command (continues|goes on from there))$/, "")));
+export const saying = ({ state, message, started_at: begun }) => (state === "paused" ? (message ? t("queue.paused_hint") : begun ? t("queue.halted_hint") : "") : translated(message.replace(/; (go on with --start \S+|the same command (continues|goes on from there))$/, "")));
 
 /** How far an item is, as a bar, which has no value where the film does not say how long it is; and in words. */
 export const progressBar = ({ share, state }) => h("progress", { max: 1, "aria-label": t("queue.progress"), ...(share === null && state === "running" ?
@@ -21,6 +21,6 @@ export const progressText = ({ share, left_s: left, fps }) => [share !== null &&
 
 /** The buttons of an item in its state; `changed(queue)` gets the queue after each. */
 export const verbs = (item, changed) => VERBS[item.state].map((verb) => button(t(`queue.${verb}`), async () => {
-  if (verb === "cancel" && item.state === "running" && !await confirm(t("queue.cancel_title"), t("queue.cancel_text"), t("queue.cancel"))) return;
+  if (verb === "cancel" && (item.state === "running" || item.share !== null) && !await confirm(t("queue.cancel_title"), t("queue.cancel_text"), t("queue.cancel_yes"), t("queue.cancel_no"))) return;
   changed(await api.post(`/api/queue/${item.id}/${verb}`));
 }, { kind: "small", "data-key": `${item.id}-${verb}` }));
