@@ -1,6 +1,6 @@
 """Training pairs at the coded size: patches of decoded pictures with their truth and the codec's quantiser steps.
 
-``python -m training.data.coded_pairs --faces DIR --out runs/coded --films 3000 [--held-out]``
+``python -m training.data.coded_pairs --faces DIR --out runs/coded --films 3000 [--tuning]``
 
 A portrait moves over a small canvas, is coded by a real encoder and decoded; most films are not enlarged afterwards.
 The truth is what the encoder was given before sensor noise: a portrait reduced in one resampling, or what a webcam with
@@ -27,6 +27,7 @@ import av
 import cv2
 import numpy as np
 
+from rtface.concurrency.scheduling import scheduling_kept
 from rtface.frame import Quantisers
 from rtface.media.image_meta import quantisation_tables
 from rtface.media.quantiser import QuantiserReader
@@ -160,6 +161,8 @@ def _through(images: list[U8], coding: Coding) -> Iterator[tuple[U8, F32]]:
         for frame in decoder.decode(packet):
             yield shown(frame, siting), _cells(reader.of(frame), (height // CELL, width // CELL))
 
+    with scheduling_kept():
+        encoder.open()
     for pts, image in enumerate(images):
         frame = from_rgb(image, "yuv420p", siting)
         frame.pts, frame.time_base = pts, Fraction(1, 25)
@@ -373,7 +376,7 @@ def main() -> None:
     p.add_argument("--faces", type=Path, required=True)
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--films", type=int, default=3000)
-    p.add_argument("--held-out", action="store_true", help="people set aside, for validation")
+    p.add_argument("--tuning", action="store_true", help="people whom no network sees, for validation")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--enlarged", type=float, default=ENLARGED, help="share that is enlarged after coding")
     p.add_argument("--shard", type=int, default=250, help="films a shard")
@@ -382,12 +385,7 @@ def main() -> None:
     av.logging.set_level(av.logging.PANIC)
     everyone = load_faces(a.faces)
     tuning = tuning_people(everyone)
-    train, held = split(everyone)
-    faces = (
-        [f for f in held if f.px >= 384]
-        if a.held_out
-        else [f for f in train if f.identity not in tuning]
-    )
+    faces = [f for f in split(everyone)[0] if (f.identity in tuning) == a.tuning and (f.px >= 384 or not a.tuning)]
     a.out.mkdir(parents=True, exist_ok=True)
     kept: dict[str, U8] = {}
     began = time.monotonic()

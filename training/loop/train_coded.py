@@ -78,9 +78,11 @@ class Pairs:
             if r.uniform() < UNKNOWN:
                 steps = np.full_like(steps, np.nan)
             one = (self.seen[number][box], self.truth[number][box], steps)
+            if r.uniform() < 0.5:  # another contrast, saturation and brightness
+                one = toned(*one, r)
             if r.uniform() < 0.25:  # another colour
                 colours = r.permutation(3)
-                one = (one[0][..., colours], one[1][..., colours], steps)
+                one = (one[0][..., colours], one[1][..., colours], one[2])
             if r.uniform() < 0.5:
                 one = tuple(v[:, ::-1] for v in one)
             if r.uniform() < 0.15:
@@ -96,6 +98,17 @@ class Pairs:
             truth.contiguous(memory_format=torch.channels_last),
             torch.from_numpy(np.stack([p[2] for p in parts])),
         )
+
+
+def toned(seen: U8, truth: U8, steps: np.ndarray, r: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """Both pictures with another contrast, saturation and brightness, float32 0…255; errors and steps scale alike."""
+    pair = np.stack([seen, truth]).astype(np.float32)
+    gray = pair.mean(-1, keepdims=True)
+    pair = gray + np.float32(r.uniform(0.6, 1.25) if r.uniform() < 0.5 else 1.0) * (pair - gray)
+    low, high = float(pair[1].min()), float(pair[1].max())
+    scale = min(float(np.exp(r.normal(0, 0.2))), 255 / max(high - low, 1.0))
+    pair = scale * (pair - low) + float(r.uniform(0, max(0.0, 255 - scale * (high - low))))
+    return pair[0], pair[1], steps + np.float32(np.log2(scale))
 
 
 def cell_error(a: Tensor, b: Tensor) -> Tensor:
