@@ -6,12 +6,14 @@ It is trained by ``training/loop/train_coded.py``; ``training/MODEL_CARD.md`` de
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 from openvino import CompiledModel
 
+from rtface.engine.backends.int8 import read_calibration
+from rtface.engine.backends.openvino import quantise, spare_bits
 from rtface.engine.recipe import SHIPPED
 from rtface.frame import Bytes, Float32
 from rtface.util.openvino_core import halves, open_shipped
@@ -47,8 +49,18 @@ class CodedNetwork:
 
 @lru_cache(maxsize=4)
 def _opened(threads: int | None, path: Path, sha256: str) -> CompiledModel:
-    """The network, compiled once in a process: segments of a film are processed in several threads."""
-    options = {"INFERENCE_PRECISION_HINT": halves("CPU") or "f32"}
+    """The network, compiled once in a process: segments of a film are processed in several threads.
+
+    In bf16 where the CPU computes in it; else its calibrated convolutions in int8, where that is faster, and the rest
+    in fp32.
+    """
+    half = halves("CPU")
+    options = {"INFERENCE_PRECISION_HINT": half or "f32"}
     if threads is not None:
         options["INFERENCE_NUM_THREADS"] = str(threads)
-    return open_shipped("coded", path, sha256, options).get_compiled_model()
+    spare = spare_bits()
+    calibration = None if half or spare is None else read_calibration(path.parent, sha256, "the coded network")
+    changed = None
+    if calibration is not None:
+        changed = f"{calibration.digest} {spare}", partial(quantise, calibration=calibration, spare=spare or 0)
+    return open_shipped("coded", path, sha256, options, changed).get_compiled_model()

@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtface.analysis.measure import Analysis
+from rtface.analysis.measure import Analysis, compression_of
 from rtface.correct.mask import face_mask, head_shape
 from rtface.frame import Box, Face, Float, Float32, Frame, Quantisers
 from rtface.geometry.alignment import crop_matrix
@@ -127,11 +127,13 @@ class CodedStage:
         def mean(values: Float32, weight: Float32) -> float:
             return float((values * weight).sum() / max(float(weight.sum()), 1e-6))
 
-        step = 0.0
+        step, compression = 0.0, found.compression
         if (steps := place.steps(frame.quantisers, _rows(frame))) is not None:
             step = float(2.0 ** mean(steps, oval))
-        return replace(found, error=mean(before, oval), remaining=mean(after, oval), ring_error=mean(before, ring),
-                       ring_remaining=mean(after, ring), step=step)
+            compression = compression_of(step)
+        return replace(found, compression=compression, step=step,
+                       error=mean(before, oval), remaining=mean(after, oval),
+                       ring_error=mean(before, ring), ring_remaining=mean(after, ring))
 
     def process(self, frame: Frame, faces: Sequence[tuple[Face, float, float]]) -> Frame:
         """The frame with its faces corrected.

@@ -63,7 +63,8 @@ def halves(device: str) -> str | None:
     return wanted if {"bf16": "BF16", "f16": "FP16"}[wanted] in found else None
 
 
-def open_shipped(name: str, path: Path, sha256: str, options: dict[str, Any]) -> ov.InferRequest:
+def open_shipped(name: str, path: Path, sha256: str, options: dict[str, Any],
+                 changed: tuple[str, Callable[[ov.Model], None]] | None = None) -> ov.InferRequest:
     """A request of a network that comes with rtface, on the CPU, in fp32 unless `options` say otherwise, for one image
     at a time.
 
@@ -71,14 +72,23 @@ def open_shipped(name: str, path: Path, sha256: str, options: dict[str, Any]) ->
         name: of the network, as in messages.
         path, sha256: of its ONNX file.
         options: more than precision and latency.
+        changed: what changes the network in place before it is compiled, and the digest of what that goes by.
 
     Raises:
         MissingComponent: the file is absent or damaged, or OpenVINO cannot use it.
     """
     check_shipped(path, sha256, f"the {name} network")
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", **options}
+
+    def build() -> ov.Model:
+        model = core().read_model(path)
+        if changed is not None:
+            changed[1](model)
+        return model
+
     try:
-        return compile_once(name, sha256, options, lambda: core().read_model(path)).create_infer_request()
+        identity = sha256 if changed is None else (sha256, changed[0])
+        return compile_once(name, identity, options, build).create_infer_request()
     except RuntimeError as error:
         raise MissingComponent(f"OpenVINO cannot load the {name} network {path} "
                                f"({str(error).strip().splitlines()[-1]}): {reinstall_line(path)}") from error

@@ -102,7 +102,7 @@ def test_new_ranges_are_checked_anew(calibrated: Calibrated) -> None:
 @pytest.mark.usefixtures("int8")
 @pytest.mark.parametrize(("changes", "line"), [
     ({"weights": "0" * 64}, "measured on other weights"),
-    ({"crops": []}, "damaged: crops and convolutions must not be empty"),
+    ({"crops": []}, "names no golden crops"),
     ({"convolutions": [{"name": "conv0", "low": 0.5, "high": 1.0}]}, "damaged: the range of conv0 must hold 0"),
     ({"convolutions": [{"name": "conv0", "low": 0.0, "high": float("nan")}]}, "damaged: the range of conv0"),
     ({"convolutions": [{"name": "conv0", "low": 0.0, "hihg": 1.0}]}, r"damaged: unknown key .*hihg"),

@@ -146,7 +146,7 @@ def test_int8_holds_with_ranges_of_other_crops(small: tuple[Gfpgan, Any]) -> Non
         network = openvino.Core().read_model(model.SerializeToString())
         network.reshape({"crop": [1, 3, 64, 64]})
         rows = tuple(Convolution(row["name"], row["low"] * share, row["high"] * share) for row in held)
-        quantise(network, Calibration("", (0,), rows))
+        quantise(network, Calibration("", rows))
         compiled = openvino.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         given = crops(1, 64, seed=3)
         return quality(torch.from_numpy(compiled({"crop": given.numpy()})[0]), answer(module, given))

@@ -24,6 +24,7 @@ import numpy as np
 
 import rtface
 from rtface.analysis.analyzer import analyze_face
+from rtface.analysis.measure import compression_of
 from rtface.engine.coded_network import CodedNetwork
 from rtface.frame import Face, Float
 from rtface.geometry.transforms import apply
@@ -105,12 +106,13 @@ def rows(
             steps = seen[k][1]
             step = 0.0 if hidden or not np.isfinite(steps).all() else float(2 ** ((cells * steps).sum() / cells.sum()))
             analysis = asdict(analyze_face(Picture(seen[k][0]), Face(1, box, points)))  # pyright: ignore
+            coded = {"compression": compression_of(step)} if step else {}
             truth, clean = truths[k].astype(np.float32), cleaned[k].astype(np.float32)
             raw = seen[k][0].astype(np.float32)
             found.append({
                 "film": number, "person": face.identity, "engine": name, "codec": coding.codec, "px": px,
                 "grain": coding.grain, "enlarged": enlarged, "samples": 3 * float(mask.sum()),
-                "analysis": analysis | {"error": before, "remaining": after, "step": step},
+                "analysis": analysis | {"error": before, "remaining": after, "step": step} | coded,
                 "engine_products": products(mask[..., None], np.asarray(shown[k], np.float32) - clean, truth - clean),
                 "first_products": products(mask[..., None], answers[k][0].astype(np.float32) - raw, truth - raw),
             })  # fmt: skip

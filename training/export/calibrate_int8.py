@@ -142,6 +142,12 @@ def calibrate(folder: Path, pairs: Path, count: int, seed: int) -> dict[str, Any
     }
 
 
+def write(path: Path, found: dict[str, Any]) -> None:
+    """Writes a calibration, a line for each convolution."""
+    rows = ",\n  ".join(json.dumps(c) for c in found.pop("convolutions"))
+    path.write_text(f'{{{json.dumps(found)[1:-1]},\n "convolutions": [\n  {rows}]}}\n', encoding="utf-8")
+
+
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--engine", required=True)
@@ -151,10 +157,7 @@ def main() -> None:
     p.add_argument("--out", type=Path, help="the engine's folder (default: the one in the package)")
     a = p.parse_args()
     folder = a.out or Path(__file__).parents[2] / "rtface" / "models" / a.engine
-    found = calibrate(folder, a.pairs, a.count, a.seed)
-    rows = ",\n  ".join(json.dumps(c) for c in found.pop("convolutions"))
-    head = json.dumps(found)[1:-1]
-    (folder / "int8.json").write_text(f'{{{head},\n "convolutions": [\n  {rows}]}}\n', encoding="utf-8")
+    write(folder / "int8.json", calibrate(folder, a.pairs, a.count, a.seed))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import logging
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 from rtface.engine.spec import NetworkSpec
 from rtface.errors import UsageError
@@ -37,35 +38,51 @@ class Calibration:
 
     Attributes:
         weights: SHA-256 (hex) of the network that was measured.
-        crops: numbers of the golden crops that the ranges hold. An image that is no face drives a network far
-            beyond them; wide enough for it, they would be too coarse for faces.
         convolutions: those to run in int8; all others stay in the precision of the rest.
+        crops: numbers of an engine's golden crops that the ranges hold. An image that is no face drives a network far
+            beyond them; wide enough for it, they would be too coarse for faces.
         digest: SHA-256 (hex) of the file.
     """
 
     weights: str
-    crops: tuple[int, ...]
     convolutions: tuple[Convolution, ...]
+    crops: tuple[int, ...] = ()
     digest: str = ""
 
 
 def load_calibration(recipe: NetworkSpec) -> Calibration | None:
     """The engine's calibration; None where there is none, and, with a line in the log, where it cannot be used."""
-    path = recipe.folder / FILE
+    found = read_calibration(recipe.folder, recipe.weights.sha256, f"engine {recipe.name}")
+    if found is not None and not found.crops:
+        log.warning("engine %s runs without int8: %s names no golden crops", recipe.name, recipe.folder / FILE)
+        return None
+    return found
+
+
+def read_calibration(folder: Path, weights: str, name: str) -> Calibration | None:
+    """The calibration that lies beside a network; None where there is none, and, with a line in the log, where it
+    cannot be used.
+
+    Args:
+        folder: of the network.
+        weights: SHA-256 (hex) of the network.
+        name: of the network in the log.
+    """
+    path = folder / FILE
     try:
         text = path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
-        log.warning("engine %s runs without int8: %s cannot be read: %s", recipe.name, path, error.strerror)
+        log.warning("%s runs without int8: %s cannot be read: %s", name, path, error.strerror)
         return None
     try:
         found = _parse(text)
     except (ValueError, UsageError) as error:
-        log.warning("engine %s runs without int8: %s is damaged: %s", recipe.name, path, error)
+        log.warning("%s runs without int8: %s is damaged: %s", name, path, error)
         return None
-    if found.weights != recipe.weights.sha256:
-        log.warning("engine %s runs without int8: %s was measured on other weights", recipe.name, path)
+    if found.weights != weights:
+        log.warning("%s runs without int8: %s was measured on other weights", name, path)
         return None
     return found
 
@@ -76,8 +93,8 @@ def _parse(text: bytes) -> Calibration:
     if not isinstance(table, dict) or "digest" in table:
         raise ValueError("not a calibration")
     found = from_table(Calibration, table | {"digest": hashlib.sha256(text).hexdigest()}, "")
-    if not found.crops or not found.convolutions:
-        raise ValueError("crops and convolutions must not be empty")
+    if not found.convolutions:
+        raise ValueError("it names no convolutions")
     for c in found.convolutions:
         # Zero has to be inside: convolutions pad with it.
         if not (math.isfinite(c.low) and math.isfinite(c.high) and c.low <= 0 <= c.high and c.low < c.high):

@@ -28,6 +28,7 @@ from rtface.frame import Float32
 from rtface.util import openvino_core
 
 _EXACT: Precision = "f32"
+_HALF: dict[str | None, list[Precision]] = {"bf16": ["bf16"], "f16": ["fp16"], None: []}
 _HINTS: dict[Precision, str] = {"fp16": "f16", "bf16": "bf16", "f32": "f32"}
 
 
@@ -48,9 +49,9 @@ def check_here(device: str) -> None:
 def supported(device: str = "CPU") -> tuple[Precision, ...]:
     """Precisions that the device computes in natively, fastest first."""
     found: list[Precision] = []
-    if _has("INT8", device) and _spare(device) is not None:
+    if _has("INT8", device) and spare_bits(device) is not None:
         found.append("int8")
-    found += _halves(device)
+    found += _HALF[openvino_core.halves(device)]
     if device != "NPU":  # an NPU takes fp32 and computes in fp16 all the same
         found.append("f32")
     return tuple(found)
@@ -59,18 +60,12 @@ def supported(device: str = "CPU") -> tuple[Precision, ...]:
 _AVX2, AVX512_VNNI = 11, 23  # CV_CPU_…, which the Python module does not name
 
 
-def _spare(device: str) -> int | None:
+def spare_bits(device: str = "CPU") -> int | None:
     """Bits of int8 weights that have to stay unused; None for CPUs on which int8 gains nothing (OpenVINO names it on
     every one). Without VNNI two products are summed in 16 bits: 2 · 255 · 127 does not fit, 2 · 255 · 64 does."""
     if device != "CPU" or cv2.checkHardwareSupport(AVX512_VNNI):
         return 0
     return 1 if cv2.checkHardwareSupport(_AVX2) else None
-
-
-def _halves(device: str) -> list[Precision]:
-    if device == "CPU":
-        return ["bf16"] if _has("BF16", device) else []
-    return ["fp16"] if _has("FP16", device) else []
 
 
 def _has(capability: str, device: str) -> bool:
@@ -80,7 +75,7 @@ def _has(capability: str, device: str) -> bool:
 def identify(recipe: Recipe, precision: Precision, device: str = "CPU") -> PlanIdentity:
     """What a plan of `recipe` on this device of this machine is remembered by."""
     what = str(openvino_core.core().get_property(device, "FULL_DEVICE_NAME"))
-    if precision == "int8" and _spare(device):
+    if precision == "int8" and spare_bits(device):
         what += " without VNNI"  # which the same name may have elsewhere
     return PlanIdentity.of(recipe, "openvino", openvino.get_version(), what if device == "CPU" else f"{device}: {what}",
                            precision)
@@ -130,7 +125,7 @@ def read_network(recipe: Recipe, precision: Precision, device: str = "CPU") -> o
         calibration = load_calibration(recipe)
         if calibration is None:
             raise EngineError(f"engine {recipe.name} has no int8 ranges for these weights; choose another precision")
-        quantise(model, calibration, _spare(device) or 0)
+        quantise(model, calibration, spare_bits(device) or 0)
     return model
 
 
@@ -139,7 +134,7 @@ class OpenVinoPlan:
 
     def __init__(self, recipe: Recipe, precision: Precision, threads: int, device: str = "CPU") -> None:
         *_, w, h = recipe.region
-        rest = precision if precision != "int8" else (*_halves(device), _EXACT)[0]
+        rest = precision if precision != "int8" else (*_HALF[openvino_core.halves(device)], _EXACT)[0]
         self.identity = identify(recipe, precision, device)
         options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _HINTS[rest]}
         if device == "CPU":

@@ -110,13 +110,13 @@ def test_int8_names_what_it_cannot_do() -> None:
     model = typed(onnx.load(recipe.model_path), "fp16", ["/net/core/stem/Conv"]).whole()
     for name, words in (("/net/none", "has no convolution /net/none"), ("/net/core/stem/Conv", "are no fp16 constant")):
         with pytest.raises(EngineError, match=words):
-            quantise(model, Calibration("", (1,), (Convolution(name, -1.0, 1.0),)))
+            quantise(model, Calibration("", (Convolution(name, -1.0, 1.0),)))
 
 
 def test_int8_scales_are_never_zero() -> None:
     weights = np.ones((3, 3, 1, 1), np.float32)
     model = typed(plain([helper.make_node("Conv", ["input", "w"], ["output"], "conv")], {"w": weights}), "fp16").whole()
-    quantise(model, Calibration("", (1,), (Convolution("conv", 0.0, 1e-9),)))
+    quantise(model, Calibration("", (Convolution("conv", 0.0, 1e-9),)))
     scales = [numpy_helper.to_array(i) for i in model.graph.initializer if i.name.endswith("scale")]
     assert len(scales) == 2
     assert min(float(s.min()) for s in scales) > 0

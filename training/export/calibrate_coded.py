@@ -1,0 +1,71 @@
+"""Measures ranges for int8 of the network for coded pictures: ``python -m training.export.calibrate_coded --pairs
+runs/coded``, after every export.
+
+Runs training patches through the exported network in fp32 and writes ``int8.json`` beside it: for each convolution the
+range that holds 99.99 % of the input's values on every patch. What works at the full and at half the size of the
+picture stays exact: a correction of a good picture is a fraction of a code value, which 8 bits there would lose.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import torch
+
+from rtface.engine.coded_network import PATH
+from training.export.calibrate_int8 import bounds, write
+from training.loop.train_coded import UNKNOWN
+from training.model.coded import step_planes
+
+EXACT = ("stem", "/head", "error", "up.0", "join.0", "dec.0")
+
+
+def calibrate(pairs: Path, count: int, seed: int) -> dict[str, Any]:
+    """What ``int8.json`` holds."""
+    model: Any = ov.Core().read_model(PATH)
+    found = [op for op in model.get_ordered_ops() if op.get_type_name() == "Convolution"]
+    names = [op.get_friendly_name().removesuffix("/WithoutBiases") for op in found]
+    learnt = [k for k, name in enumerate(names) if not any(part in name for part in EXACT)]
+    answers = len(model.outputs)
+    keys = [(s.get_node().get_friendly_name(), s.get_index()) for s in (found[k].input_value(0) for k in learnt)]
+    places = list(dict.fromkeys(keys))  # convolutions may share an input
+    model.add_outputs([found[learnt[keys.index(key)]].input_value(0) for key in places])
+    request: Any = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+    ranges = np.zeros((len(places), 2))  # zero is inside: convolutions pad with it
+    r = np.random.default_rng(seed)
+    shards = sorted(pairs.glob("*[0-9].npz"))
+    for path in r.choice(np.array(shards), min(8, len(shards)), replace=False):
+        with np.load(path) as data:
+            for number in r.choice(len(data["seen"]), count // 8, replace=False):
+                steps = torch.from_numpy(data["steps"][number].astype(np.float32))[None]
+                steps = torch.full_like(steps, np.nan) if r.uniform() < UNKNOWN else steps
+                image = np.ascontiguousarray(data["seen"][number].transpose(2, 0, 1)[None], np.float32) / 255
+                request.infer({"image": image, "steps": step_planes(steps).numpy()})
+                for place, row in enumerate(ranges):
+                    low, high = bounds(request.get_output_tensor(answers + place).data)
+                    row[:] = min(row[0], low), max(row[1], high)
+    return {
+        "weights": hashlib.sha256(PATH.read_bytes()).hexdigest(),
+        "convolutions": [
+            {"name": names[k], "low": round(float(low), 5), "high": round(float(high), 5)}
+            for k, (low, high) in zip(learnt, (ranges[places.index(key)] for key in keys), strict=True)
+        ],
+    }
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--pairs", type=Path, required=True, help="training pairs; never those of the people set aside")
+    p.add_argument("--count", type=int, default=160, help="how many patches")
+    p.add_argument("--seed", type=int, default=0)
+    a = p.parse_args()
+    write(PATH.with_name("int8.json"), calibrate(a.pairs, a.count, a.seed))
+
+
+if __name__ == "__main__":
+    main()
