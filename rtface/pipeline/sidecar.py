@@ -225,8 +225,14 @@ def _files(path: Path | Address | str, names: Sequence[str] | None, doing: Doing
 
 
 def engines_said(report: Report) -> dict[str, dict[str, str]]:
-    """Version and hashes of the engines of a run, by name."""
-    return {name: _engine(name) for name in report.engine.split("+")}
+    """Version and hashes of the networks of a run: the engines by name, and "coded", the first stage's, where it
+    corrected or measured a face."""
+    said = {name: _engine(name) for name in report.engine.split("+")}
+    if any(track.treatment.get("gain_db") is not None for track in report.tracks):
+        from rtface.engine.coded_network import SHA256  # it imports OpenVINO
+
+        said["coded"] = {"weights_sha256": SHA256}
+    return said
 
 
 def _engine(name: str) -> dict[str, str]:

@@ -130,6 +130,12 @@ def test_a_film_written_again_has_the_same_frames(out: Path) -> None:
     assert found.proofs == [f"all {FRAMES} frames of its picture are as the run wrote them (MD5)"]
 
 
+def test_the_first_stage_is_named_by_its_weights(out: Path) -> None:
+    from rtface.engine.coded_network import SHA256
+
+    assert read_sidecar(out.with_name(out.name + SUFFIX))["engines"]["coded"] == {"weights_sha256": SHA256}
+
+
 def test_everything_outside_the_faces_is_proven(out: Path) -> None:
     found = verify(out, input=out.with_name("in.mkv"))
     assert found.same and found.input == "same"
