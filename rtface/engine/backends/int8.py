@@ -60,7 +60,7 @@ def load_calibration(recipe: NetworkSpec) -> Calibration | None:
 
 
 def read_calibration(folder: Path, weights: str, name: str) -> Calibration | None:
-    """The calibration that lies beside a network; None where there is none, and, with a line in the log, where it
+    """The calibration in a network's folder; None where there is none, and, with a line in the log, where it
     cannot be used.
 
     Args:
