@@ -9,14 +9,14 @@ Dither. Before rounding, a sample at column x, row y of its plane (of its field'
     t = (T[(y + oy) & 255, (x + ox) & 255] + 0.5) / 128 − 0.5      T[j, i] = mix(i + 256·j) >> 25
     h = mix(mix(pts mod 2³²) + 8·p + component)                    ox = h & 255, oy = (h >> 8) & 255
 
-component is 0, 1, 2 for y, u, v and for r, g, b; p is 0 for a whole frame, 1 + the field's parity for a field; mix
+component is 0, 1, 2 for y, u, v and for r, g, b (0 for all three where they are gray); p is 0 for a whole frame, 1 + the field's parity for a field; mix
 is MurmurHash3's 32-bit finaliser of its argument + 0x9E3779B9. |t| < 0.5, so that a sample whose correction is 0
 rounds to itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -188,6 +188,22 @@ class Placement:
             masks = [warp_mask(p, p.mask, self._to_plane, self.box) for p in self._group]
             self._weight = np.maximum(np.add.reduce(masks), np.float32(1.0))
         return total / self._weight, self.gate()
+
+
+def gray_rows(form: Layout, color: Color) -> dict[Role, Float]:
+    """`rows` of RGB without colour: each component gets the luma of a correction."""
+    luma = code_range(form.bits, full_range(form, color), chroma=False).scale * ycbcr_from_rgb("bt601")[0]
+    return {"r": luma, "g": luma, "b": luma}
+
+
+def neutral_rgb(views: Mapping[Role, Samples], box: Box, form: Layout) -> bool:
+    """Whether all RGB in a box is gray, give or take one code of 8 bits."""
+    def gray(step: int) -> bool:
+        r, g, b = ((views[role][box[1]:box[3]:step, box[0]:box[2]:step] >> form.shift).astype(np.int32)
+                   for role in ("r", "g", "b"))
+        return r.size == 0 or int(max(np.abs(r - g).max(), np.abs(b - g).max())) <= 1 << (form.bits - 8)
+
+    return gray(8) and gray(1)  # most have colour, which a few samples show
 
 
 def neutral(view: Samples, box: Box, form: Layout) -> bool:

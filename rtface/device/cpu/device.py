@@ -11,7 +11,18 @@ import cv2
 import numpy as np
 
 from rtface.correct import carried, face_mask, irises, openings_of, shape_part, state_of
-from rtface.device.cpu.composite import Dither, Patch, Placement, cut_patch, neutral, overlapping, rows, write
+from rtface.device.cpu.composite import (
+    Dither,
+    Patch,
+    Placement,
+    cut_patch,
+    gray_rows,
+    neutral,
+    neutral_rgb,
+    overlapping,
+    rows,
+    write,
+)
 from rtface.device.cpu.crop import from_planes, full_range, sample, sample_bytes, sample_rgb
 from rtface.device.cpu.swscale import Swscale
 from rtface.device.view import FrameView
@@ -274,8 +285,14 @@ class CpuDevice:
         views = planes(image, form, parity)
         full = full_range(form, frame.color)
         wanted = rows(form, frame.color)
-        for numbers in overlapping([patch.display_box() for patch in patches]):
-            group = [patches[n] for n in numbers]
+        groups = [[patches[n] for n in numbers] for numbers in overlapping([patch.display_box() for patch in patches])]
+        colourless = False
+        if form.kind == "rgb":
+            to_plane = plane_matrix((image.width, image.height), frame.display, field=frame.field)
+            colourless = all(neutral_rgb(views, Placement(group, to_plane, views["r"].shape).box, form)
+                             for group in groups)
+            wanted = gray_rows(form, frame.color) if colourless else wanted
+        for group in groups:
             placements: dict[tuple[int, int], Placement] = {}
             for role in wanted:
                 sub = form.role_subsampling(role)
@@ -291,7 +308,7 @@ class CpuDevice:
                     continue
                 values, gate = placement.place(row)
                 legal = code_range(form.bits, full, chroma=role in ("u", "v"))
-                dither = Dither(frame.pts, _COMPONENTS[role], parity) if dithered else None
+                dither = Dither(frame.pts, 0 if colourless else _COMPONENTS[role], parity) if dithered else None
                 write(views[role], placement.box, values, gate, dither, form, (legal.low, legal.high))
         return replace(frame, touched=True)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rtface.device.cpu.composite import SMOOTH_FROM, Dither, overlapping, rows
+from rtface.device.cpu.composite import SMOOTH_FROM, Dither, gray_rows, overlapping, rows
 from rtface.device.cpu.crop import BLUR_FROM, from_planes, full_range
 from rtface.device.cuda.affine_map import Map, between_centres, flat, footprint, inverse, joined, reach, union
 from rtface.device.cuda.filtering import Filters, Image, Lowpass, plan_lowpass
@@ -88,7 +88,7 @@ class PastePlan:
         sizes: S of each face.
         supports: per face x0, y0, x1, y1 in crop pixels outside of which its mask is 0; None for the whole crop.
         neutral: says of a box of chroma samples whether all of it is gray (`composite.neutral`): chroma stays bit for
-            bit there. None: it is not asked for.
+            bit there, and RGB stays gray where all boxes are. None: it is not asked for.
         ask: have the GPU find that out by itself, for samples that the host does not have.
 
     Attributes:
@@ -101,7 +101,7 @@ class PastePlan:
                  supports: Sequence[Box | None] | None = None, neutral: Callable[[Box], bool] | None = None, *,
                  ask: bool = False) -> None:
         self._frame, self._form = frame, form
-        self._weights = {role: tuple(row.tolist()) for role, row in rows(form, frame.color).items()}
+        self._colourless = form.kind == "rgb" and neutral is not None
         faces, groups = _faces(matrices, sizes, supports)
         self._spots: list[tuple[tuple[Role, ...], list[_Spot]]] = []
         self._tints: list[Box] = []  # of chroma that may be gray
@@ -119,6 +119,8 @@ class PastePlan:
                 for spot in spots:
                     self.parts[spot.face.number].update(dict.fromkeys(roles, spot.box))
         self.scratch = scratch.nbytes
+        weights = gray_rows if self._colourless else rows
+        self._weights = {role: tuple(row.tolist()) for role, row in weights(form, frame.color).items()}
 
     def _meet(self, faces: list[_Face], groups: list[list[int]], roles: tuple[Role, ...], place: Map,
               neutral: Callable[[Box], bool] | None, ask: bool, scratch: Scratch) -> list[_Spot]:
@@ -135,10 +137,12 @@ class PastePlan:
             for n in group:
                 shared[n] = len(group) > 1
             inside = [box for n in group if (box := boxes[n]) is not None]
-            if not inside or "u" not in roles:
+            if not inside or "y" in roles:
                 continue
             box = union(inside)
-            if neutral is not None and neutral(box):
+            if "r" in roles:
+                self._colourless = self._colourless and neutral is not None and neutral(box)
+            elif neutral is not None and neutral(box):
                 for n in group:
                     boxes[n] = None
             elif ask:
@@ -243,7 +247,8 @@ class PastePlan:
         component, none = surface.maps[roles[0]], (0,) * (3 - len(roles))
         parity = field_parity(frame.display, frame.field)
         legal = [code_range(form.bits, full_range(form, frame.color), chroma=role in ("u", "v")) for role in roles]
-        dither_x, dither_y = zip(*(Dither(frame.pts, _COMPONENTS[role], parity).offset for role in roles), strict=True)
+        dither_x, dither_y = zip(*(Dither(frame.pts, 0 if self._colourless else _COMPONENTS[role], parity).offset
+                                    for role in roles), strict=True)
         return (*(surface.address(role, base, x, y) for role in roles), *none, component.pitch,
                 form.components[roles[0]][2], form.dtype.itemsize, form.shift, len(roles), x, y,
                 *dither_x, *none, *dither_y, *none, *(each.low for each in legal), *none,

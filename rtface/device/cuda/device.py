@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rtface.device.cpu.composite import neutral
+from rtface.device.cpu.composite import neutral, neutral_rgb
 from rtface.device.cpu.device import CpuDevice, CpuView, native_image
 from rtface.device.cuda.composite import PastePlan
 from rtface.device.cuda.crop import CropPlan
@@ -265,4 +265,6 @@ def _views(frame: Frame, image: av.VideoFrame, form: Layout) -> dict[Role, Sampl
 
 
 def _gray(views: dict[Role, Samples], form: Layout, box: Box) -> bool:
+    if form.kind == "rgb":
+        return neutral_rgb(views, box, form)
     return all(neutral(views[role], box, form) for role in ("u", "v"))

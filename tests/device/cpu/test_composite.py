@@ -11,7 +11,7 @@ import pytest
 from rtface.device.cpu.device import CpuDevice
 from rtface.errors import EngineError, InputError, UsageError
 from rtface.frame import Color, Display
-from rtface.geometry.planes import layout
+from rtface.geometry.planes import layout, planes
 from rtface.geometry.transforms import apply, compose, display_size, invert, plane_matrix, scaling, translation
 from tests.device.corrections import composite
 from tests.pairs import pairs
@@ -126,6 +126,19 @@ def test_no_correction_is_the_identity(name, noise_frame):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("name", ["rgb24", "bgra", "rgb48le", "gbrp10le", "gbrp16be"])
+def test_rgb_without_colour_gets_none(name, flat_frame):
+    frame = flat_frame(name, (120, 120, 120))
+    d = np.random.default_rng(0).normal(0, 0.05, (S, S, 3)).astype(np.float32) * disc()[..., None]
+    form = layout(name)
+    before = planes(frame.image, form)["g"].copy()
+    out = composite(CpuDevice(), frame, [d], [disc()], face_matrix(160, 96)[None])
+    r, g, b = (planes(out.image, form)[role] for role in "rgb")
+    assert not np.array_equal(g, before)
+    np.testing.assert_array_equal(r, g)
+    np.testing.assert_array_equal(b, g)
+
+
 @pytest.mark.parametrize(("name", "shift"), [*pairs(YUV + RGB, [(8, -6, 4), (-3, 2, 12)], ["nv12"]),
                                              *pairs(GRAY, [(10, 10, 10)])], ids=str)
 def test_a_known_correction_lands_with_its_value(name, shift, flat_frame, mean_rgb):
@@ -218,10 +231,12 @@ def test_dither_is_unbiased(value, flat_frame):
 
 def test_dither_differs_between_components(flat_frame):
     """A pattern that is the same in all three would be visible as brightness."""
-    frame = flat_frame("gbrp", (120, 120, 120), color=Color("rgb", full_range=True))
+    frame = flat_frame("gbrp", (130, 120, 110), color=Color("rgb", full_range=True))
     d = np.full((1, S, S, 3), 0.5 / 255, np.float32)
     matrix = scaling(S / 160, S / 96)[None]
-    red, green, blue = plane_bytes(composite(CpuDevice(), frame, d, np.ones((1, S, S), np.float32), matrix).image)
+    before = plane_bytes(frame.image)
+    after = plane_bytes(composite(CpuDevice(), frame, d, np.ones((1, S, S), np.float32), matrix).image)
+    red, green, blue = (new - old for new, old in zip(after, before, strict=True))
     assert (red != green).any() and (green != blue).any() and (red != blue).any()
 
 

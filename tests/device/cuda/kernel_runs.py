@@ -4,34 +4,35 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import av
 import cv2
 import numpy as np
 
-from rtface.device.cpu.composite import neutral
+from rtface.device.cpu.composite import neutral, neutral_rgb
 from rtface.device.cpu.device import CpuDevice
 from rtface.device.cuda.composite import PastePlan
 from rtface.device.cuda.crop import CropPlan
 from rtface.device.cuda.kernels import LaunchList, curve_tables, uncurve_job
 from rtface.device.cuda.staging import StagedSamples
-from rtface.frame import Color, Display, Frame
-from rtface.geometry.planes import Layout, layout, planes
+from rtface.frame import Box, Color, Display, Frame
+from rtface.geometry.planes import Layout, Role, layout, planes
 from rtface.geometry.transforms import compose, display_size, field_parity, translation
 from tests.device.cuda.host_kernels import Runner
 
 
 def film(name: str, width: int = 320, height: int = 176, *, seed: int = 0, color: Color | None = None,
          display: Display | None = None, field: int | None = None, gray: bool = False, noise: float = 0.02) -> Frame:
-    """A frame of smooth shapes, edges and grain, over the whole range of codes; `gray`: chroma of one code about 0."""
+    """A frame of smooth shapes, edges and grain, over the whole range of codes; `gray`: without colour."""
     image = av.VideoFrame(width, height, name)
     for plane in image.planes:
         np.frombuffer(plane, np.uint8)[...] = 77
     image.pts, image.time_base = 17 + seed, Fraction(1, 25)
     form = layout(name)
     assert form is not None
-    rng = np.random.default_rng(seed)
+    rng, first = np.random.default_rng(seed), None
     for n, view in enumerate(planes(image, form).values()):
         h, w = view.shape
         y, x = np.mgrid[0:h, 0:w] / max(h, w)
@@ -42,6 +43,8 @@ def film(name: str, width: int = 320, height: int = 176, *, seed: int = 0, color
         codes = np.clip(np.rint(values * top), 0, top).astype(np.int64)
         if gray and n and form.kind == "yuv":
             codes = (1 << (form.bits - 1)) + rng.integers(-1, 2, (h, w)) * (1 << (form.bits - 8))
+        if gray and form.kind == "rgb":
+            codes = first = codes if first is None else first
         view[...] = (codes << form.shift).astype(np.uint32)
     return Frame(image, image.pts, Fraction(1, 25), color=color or Color(), display=display or Display(), field=field)
 
@@ -138,6 +141,13 @@ def kernel_crops(host: Runner, frame: Frame, matrices: np.ndarray, size: int, *,
     return out[1] if native else out[0]
 
 
+def gray_in(views: dict[Role, np.ndarray], form: Layout, box: Box) -> bool:
+    """Whether a box of samples has no colour."""
+    if form.kind == "rgb":
+        return neutral_rgb(views, box, form)
+    return all(neutral(views[role], box, form) for role in ("u", "v"))
+
+
 def kernel_paste(host: Runner, frame: Frame, corrections: list, masks: list, matrices: np.ndarray, *,
                  supports: bool = True, ask: bool = False) -> PastePlan:
     """Corrects the frame in place as the kernels do, with what a crop of the same faces would have copied; with `ask`
@@ -155,7 +165,7 @@ def kernel_paste(host: Runner, frame: Frame, corrections: list, masks: list, mat
     parts = [CropPlan(frame, form, m[None], s).parts[0] for m, s in zip(matrices, sizes, strict=True)]
     block = Block(host, frame, parts)
     plan = PastePlan(frame, form, matrices, sizes, [support(m) for m in masks] if supports else None,
-                     None if ask else lambda box: all(neutral(block.views[role], box, form) for role in ("u", "v")),
+                     None if ask else partial(gray_in, block.views, form),
                      ask=ask)
     for crop, part in zip(parts, plan.parts, strict=True):
         for role, box in part.items():

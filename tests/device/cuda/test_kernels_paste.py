@@ -194,6 +194,15 @@ def test_a_gray_film_keeps_its_chroma(name, ask, host):
     assert (wanted["v"] != before["v"]).any()
 
 
+@pytest.mark.parametrize("name", ["rgb24", "gbrp12le"])
+def test_rgb_without_colour_gets_none(name, host):
+    frame = film(name, 640, 360, gray=True)
+    matrices = np.stack([similarity(frame, 90.0, S, at=(0.2, 0.5)), similarity(frame, 90.0, S, at=(0.8, 0.5))])
+    wanted = both(host, frame, matrices, [oval(S)] * 2)
+    np.testing.assert_array_equal(wanted["r"], wanted["g"])
+    np.testing.assert_array_equal(wanted["b"], wanted["g"])
+
+
 @pytest.mark.parametrize("where", [(0, 0), (-1, -1), (7, 31), (8, 32)], ids=str)
 def test_one_coloured_sample_is_enough(where, host):
     """In the first and last sample of the box, and where another thread begins."""
