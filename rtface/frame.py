@@ -179,8 +179,8 @@ class Frame:
             faces. Stages that hide something cover the whole frame. Faces that were carried over from an earlier frame
             on purpose (a live run under load tracks only some frames) count as tracked.
         unfollowed: faces that the detector sees and the tracker does not follow (a profile whose mesh is lost, a face
-            not yet confirmed, one beyond the limit of faces): box and five points only, no mesh. They are never
-            enhanced; stages that hide faces cover them. `track_id` is that of the lost track at that place, or 0.
+            not yet confirmed): box and five points only, no mesh; `track_id` is that of the lost track at that place,
+            or 0. Also faces beyond the limit of faces. They are never enhanced; stages that hide faces cover them.
             Empty unless a stage of the run hides something.
         faces_age: seconds since `faces` and `unfollowed` were seen; 0 where they were seen on this frame.
         captured_at: `time.monotonic()` when the source had the frame (latency clock), None for files.

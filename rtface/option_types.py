@@ -19,7 +19,7 @@ class AnalyzeOptions(TypedDict, total=False):
     tracker: str
     faces: str
     person: Sequence[str]
-    max_faces: int
+    max_faces: int | None
     start: float | str | None
     end: float | str | None
     timecode: str | None
@@ -42,7 +42,7 @@ class EnhancerOptions(TypedDict, total=False):
     tracker: str
     faces: str
     person: Sequence[str]
-    max_faces: int
+    max_faces: int | None
     guard: Literal["auto", "on", "off"]
     correct: Literal["auto", "always", "never"]
     stages: Sequence[str]

@@ -12,13 +12,15 @@ from dataclasses import dataclass, fields
 from enum import Flag, auto
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from rtface import plugins
 from rtface.errors import UsageError
 from rtface.util import parse as v
 from rtface.util.parse import format_time
 from rtface.util.spelling import hint, unknown_key
+
+F = TypeVar("F", bound="FaceOptions")
 
 
 class Scope(Flag):
@@ -163,8 +165,9 @@ class FaceOptions(_Group):
     person: tuple[str, ...] = _option(
         (), v.persons, _ALL | _ANALYSIS, "Recognise a person by photos that show this face only; repeat it for more.",
         "For `--faces`, the report and stages. [Persons](persons.md)", metavar="NAME=PHOTO,...")
-    max_faces: int = _option(
-        8, v.number(1, 64, whole=True), _ALL | _ANALYSIS, "Largest number of faces in a frame.")
+    max_faces: int | None = _option(
+        None, v.number(1, 1000, whole=True), _ALL | _ANALYSIS, "Largest number of faces in a frame.",
+        "The run says when there were more", unset="no limit; live 8")
     guard: Literal["auto", "on", "off"] = _option(
         "auto", v.choice("auto", "on", "off"), _ALL, "Weaken corrections as far as they change who a face is.",
         "`auto` watches the engines that invent faces: GAN, codebook, transformer, diffusion. "
@@ -382,6 +385,15 @@ def person_photos(person: Iterable[str]) -> dict[str, list[Path]]:
     """The photos of each person of ``--person``, by name."""
     return {name: [Path(photo.strip()).expanduser() for photo in photos.split(",")]
             for name, _, photos in (one.partition("=") for one in person)}
+
+
+LIVE_FACES = 8
+"""The largest number of faces of a frame where time is short and nothing else was asked for."""
+
+
+def in_real_time(options: F) -> F:
+    """The options of a run that has to keep up with its source."""
+    return dataclasses.replace(options, max_faces=options.max_faces or LIVE_FACES)
 
 
 GROUPS = (QualityOptions, FaceOptions, InputOptions, OutputOptions, EncodeOptions, LiveOptions)

@@ -6,6 +6,7 @@ who may import whom.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -80,6 +81,10 @@ class View(Protocol):
         ...
 
 
+ALL_FACES = sys.maxsize
+"""The largest number of faces of a frame where there is no limit."""
+
+
 class Tracker(Protocol):
     """Finds faces, keeps their identity over time, and steadies their points."""
 
@@ -88,7 +93,9 @@ class Tracker(Protocol):
     watchful: bool
     """Set where a stage hides faces: `unfollowed` is filled, and the detector runs on every frame unless `sparing`."""
     unfollowed: tuple[Face, ...]
-    """After `update`: detections on this frame that no returned face covers (`Frame.unfollowed`)."""
+    """After `update`: faces on this frame that no returned one covers (`Frame.unfollowed`)."""
+    beyond: int
+    """After `update`: faces seen on this frame that are not returned, because more were than are allowed."""
 
     def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
         """Faces on this frame; `time` in seconds, rising; `cut` forgets all tracks."""

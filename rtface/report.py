@@ -189,17 +189,22 @@ class Report:
             self.partial, self.resume_at_s = error.partial, error.resume_at
 
     def note_uncorrected(self) -> None:
-        """Notes a finished run that corrected no face, and why."""
+        """Notes which faces a finished run left as they are, and why."""
+        left = [track for track in self.tracks if not track.treatment["on"]]
+        decided = self.options.get("correct") == "auto" and not self.options.get("treatment")
+        always = "; --correct always corrects them" if decided and left else ""
+        reasons = ", ".join(dict.fromkeys(reason for track in left for reason in track.treatment["reasons"]))
         if not self.frames_out or self.frames_corrected or self.damage:
+            if always and self.frames_out:
+                self.notes.append(f"{len(left)} of {len(self.tracks)} faces were left as they are ({reasons}){always}")
             return
         why = "no face was found"
         if self.frames_with_faces and self.options.get("strength") == 0:
             why = "strength is 0"
         elif self.frames_with_faces:
-            reasons = dict.fromkeys(reason for track in self.tracks for reason in track.treatment["reasons"])
             frames = "1 frame" if self.frames_with_faces == 1 else f"{self.frames_with_faces} frames"
             why = f"faces on {frames} were left as they are"
-            why += f" ({', '.join(reasons)})" if reasons else ""
+            why += (f" ({reasons})" if reasons else "") + always
         self.notes.append(f"no face was corrected: {why}")
 
     def note_label(self) -> None:

@@ -76,7 +76,7 @@ def test_values_of_every_kind_come_from_text():
     ("faces", "0,1", "track numbers"),
     ("max_faces", 0, "the nearest is 1"),
     ("max_faces", 1.5, "a whole number"),
-    ("max_faces", float("inf"), "the nearest is 64"),
+    ("max_faces", float("inf"), "the nearest is 1000"),
     ("crf", 99, "the nearest is 63"),
     ("threads", 0, "the nearest is 1"),
     ("start", "1:75", "HH:MM:SS.mmm"),

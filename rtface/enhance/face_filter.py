@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from rtface.errors import UsageError
 from rtface.frame import Face
+from rtface.protocols import ALL_FACES
 from rtface.util.parse import is_person_name, is_person_number
 
 
@@ -24,7 +25,7 @@ class FaceFilter:
 
     largest: bool = False
     ids: frozenset[int] | None = None
-    most: int = 8
+    most: int = ALL_FACES
     persons: frozenset[str] = frozenset()
 
     @property
@@ -37,12 +38,13 @@ class FaceFilter:
         return self if faces is None else _parsed(faces, self.most)
 
     @classmethod
-    def parse(cls, text: str, most: int = 8) -> FaceFilter:
+    def parse(cls, text: str, most: int | None = None) -> FaceFilter:
         """Reads "all", "largest", or ids and persons separated by commas.
 
         Raises:
-            UsageError: anything else, or `most` below 1.
+            UsageError: anything else, or `most` below 1; None is no limit.
         """
+        most = ALL_FACES if most is None else most
         if most < 1:
             raise UsageError(f"--max-faces {most}: at least 1 face must be allowed; use --strength 0 to change nothing")
         word = text.strip().lower()

@@ -146,6 +146,7 @@ class NumberedTracker:
         self._above = 0 if fresh else None  # of numbers that are new, less the tracker's own
         self.sparing = self.watchful = False
         self.unfollowed: tuple[Face, ...] = ()
+        self.beyond = 0
 
     def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
         """Faces on this frame; see `rtface.protocols.Tracker.update`."""
@@ -163,6 +164,7 @@ class NumberedTracker:
             if k not in number:
                 number[k] = own if own is not None and own not in number.values() else self._new(face.track_id)
             self._number[face.track_id] = number[k]
+        self.beyond = getattr(self._tracker, "beyond", 0)
         self.unfollowed = tuple(replace(face, track_id=self._number.get(face.track_id, 0))
                                 for face in self._tracker.unfollowed)
         return tuple(replace(face, track_id=number[k], person=self.person_of(number[k]))

@@ -23,7 +23,7 @@ from rtface.jobs.folder import JobFolder
 from rtface.jobs.plan import JobPlan
 from rtface.media.sampler import FrameSampler
 from rtface.options import Options
-from rtface.protocols import Tracker
+from rtface.protocols import ALL_FACES, Tracker
 from rtface.tracking import create_tracker
 
 _FACES_SHARE, _LESS_SHARE = 0.006, 0.002
@@ -70,7 +70,7 @@ def sample(folder: JobFolder, plan: JobPlan, options: Options,
         (time, faces) for time, faces in (folder.read(folder.faces) or {}).get("samples", ())]
     due, over = max(FIRST_SAMPLES, 2 * len(samples)), False
     try:
-        tracker = create_tracker(options.tracker, max_faces=options.max_faces)
+        tracker = create_tracker(options.tracker, max_faces=options.max_faces or ALL_FACES)
         with closing(tracker), closing(FrameSampler(plan.source)) as film:
             counts = _Counts(film, tracker)
             for share in shares(plan.duration_s)[len(samples):]:

@@ -34,7 +34,7 @@ from rtface.live.slate import Slate
 from rtface.live.sound_gap_filler import SoundGapFiller
 from rtface.live.stage_changer import StageChanger
 from rtface.media.outputs import OutputPath, check_outputs
-from rtface.options import Options
+from rtface.options import Options, in_real_time
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.pipeline.build import live_tracker_and_runtime, open_coded
 from rtface.pipeline.enforce import locked_controls
@@ -127,7 +127,7 @@ class LiveSession:
     """
 
     def __init__(self, ends: Endpoints, options: Options, stats: Stats, controls: LiveControls) -> None:
-        self.ends, self.options, self.stats, self.controls = ends, options, stats, controls
+        self.ends, self.options, self.stats, self.controls = ends, in_real_time(options), stats, controls
         self._put: Callable[[Frame], None] = lambda frame: None
         self._hear: Callable[[SoundPacket], None] = lambda packet: None
         self._resting = False

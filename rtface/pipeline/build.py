@@ -56,7 +56,7 @@ from rtface.pipeline.runtime import (
     open_runtime,
 )
 from rtface.pipeline.threads import EngineThreads, Threads
-from rtface.protocols import CodedNetwork, Device, Runtime, Tracker
+from rtface.protocols import ALL_FACES, CodedNetwork, Device, Runtime, Tracker
 from rtface.report import Report
 from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stats import Stats
@@ -208,7 +208,7 @@ def open_networks(options: EnhanceOptions, threads: Threads, stats: Stats, track
     loading = None
     if not may_take_gpu(options.device):  # each takes some tenths of a second to load
         loading = tracker_stack.enter_context(ThreadPoolExecutor(1)).submit(
-            create_tracker, options.tracker, max_faces=options.max_faces, device=options.device)
+            create_tracker, options.tracker, max_faces=options.max_faces or ALL_FACES, device=options.device)
         tracker_stack.callback(lambda: loading.exception() or loading.result().close())
     runtime = open_runtime(engine_request(options), options.device, engine_stack, threads=threads.engines,
                            warn=stats.warn, progress=progress)
@@ -329,7 +329,7 @@ def open_tracker(options: FaceOptions, stack: ExitStack, **more: Any) -> Tracker
         more: as for `create_tracker`; without `gpu` its networks stay on the CPU, so that a lost
             GPU does not take the tracker with it.
     """
-    tracker = create_tracker(options.tracker, max_faces=options.max_faces, **more)
+    tracker = create_tracker(options.tracker, max_faces=options.max_faces or ALL_FACES, **more)
     stack.callback(tracker.close)
     return tracker
 

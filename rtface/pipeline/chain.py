@@ -70,6 +70,9 @@ def find_faces(frame: Frame, tracker: Tracker, device: Device, stats: Stats) -> 
     try:
         faces = tracker.update(device.view(frame), frame.time, cut=frame.cut or frame.new)
         unfollowed: tuple[Face, ...] = getattr(tracker, "unfollowed", ())
+        if beyond := getattr(tracker, "beyond", 0):
+            stats.warn("max faces", f"a frame has more faces than --max-faces allows ({len(faces)} of "
+                       f"{len(faces) + beyond}): the others are left as they are; allow more with --max-faces")
         tracked = True
     except DeviceLost:
         raise

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from rtface import plugins
 from rtface.errors import DeviceLost, EngineError, MissingComponent, UsageError
 from rtface.frame import Face
-from rtface.protocols import ImageNetwork, ImageNetworkRunner, Tracker, View
+from rtface.protocols import ALL_FACES, ImageNetwork, ImageNetworkRunner, Tracker, View
 
 if TYPE_CHECKING:
     from rtface.tracking.detector import Detector
@@ -37,6 +37,7 @@ class NoTracker:
     sparing = False
     watchful = False
     unfollowed: tuple[Face, ...] = ()
+    beyond = 0
 
     def __init__(self, **asked: object) -> None: ...
 
@@ -51,7 +52,7 @@ class NoTracker:
         """Nothing to release."""
 
 
-def create_tracker(name: str = "auto", *, max_faces: int = 8, threads: int = 1, cuts: bool = True,
+def create_tracker(name: str = "auto", *, max_faces: int = ALL_FACES, threads: int = 1, cuts: bool = True,
                    device: str = "cpu", gpu: Opener | None = None) -> Tracker:
     """A tracker.
 
@@ -61,7 +62,7 @@ def create_tracker(name: str = "auto", *, max_faces: int = 8, threads: int = 1, 
     Args:
         name: "openvino" (what "auto" takes: YuNet and MediaPipe's mesh, both run by OpenVINO), "tasks" (the mesh run
             by MediaPipe's Tasks API; needs the extra ``mediapipe``, slower), "none", or a plugin's.
-        max_faces: faces followed at once, at least 1.
+        max_faces: faces returned at once, at least 1.
         threads: cores that one detector run may use, at least 1.
         cuts: whether it looks for scene changes itself, besides those that `update` is given.
         device: the run's; its networks run there where it is one of OpenVINO's ("openvino:gpu.1"), else on the CPU.

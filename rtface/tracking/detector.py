@@ -8,7 +8,7 @@ frame), takes fewer patterns for faces, and costs a third per pixel.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
@@ -29,11 +29,15 @@ class Detection:
         box: x0, y0, x1, y1, forehead to chin; (4,).
         points: eye left in the frame, eye right, nose tip, mouth corner left, right; (5, 2).
         score: 0…1.
+        cut: whether the border of the region that was searched cuts it, though the frame goes on there.
+        others: boxes of the candidates that `suppress` left out for it.
     """
 
     box: Float
     points: Float
     score: float
+    cut: bool = False
+    others: tuple[Float, ...] = ()
 
     @property
     def width(self) -> float:
@@ -43,9 +47,22 @@ class Detection:
     def centre(self) -> Float:
         return (self.box[:2] + self.box[2:]) / 2
 
+    @property
+    def cover(self) -> Float:
+        """The box around all candidates for it: where it lies at most."""
+        return union_of(self.box, *self.others)
+
     def moved(self, scale: float, x: float, y: float) -> Detection:
         """The same candidate in another frame: pixels times `scale`, then shifted."""
-        return Detection(self.box * scale + (x, y, x, y), self.points * scale + (x, y), self.score)
+        shift = (x, y, x, y)
+        return replace(self, box=self.box * scale + shift, points=self.points * scale + (x, y),
+                       others=tuple(other * scale + shift for other in self.others))
+
+
+def union_of(*boxes: Float) -> Float:
+    """The box around boxes."""
+    every = np.stack(boxes)
+    return np.concatenate([every[:, :2].min(0), every[:, 2:].max(0)])
 
 
 def overlap(a: Float, b: Float) -> Float:
@@ -56,10 +73,14 @@ def overlap(a: Float, b: Float) -> Float:
 
 
 def suppress(candidates: list[Detection], limit: float = 0.3) -> list[Detection]:
-    """Without those that overlap a stronger one by IoU > `limit`; strongest first."""
+    """Without those that overlap a better one by IoU > `limit`, which keeps their boxes; those that are not cut first,
+    and then the strongest."""
     kept: list[Detection] = []
-    for d in sorted(candidates, key=lambda d: -d.score):
-        if not kept or float(overlap(d.box, np.stack([k.box for k in kept])).max()) <= limit:
+    for d in sorted(candidates, key=lambda d: (d.cut, -d.score)):
+        shares = overlap(d.box, np.stack([k.box for k in kept])) if kept else np.zeros(1)
+        if (best := int(shares.argmax())) < len(kept) and shares[best] > limit:
+            kept[best] = replace(kept[best], others=(*kept[best].others, d.box, *d.others))
+        else:
             kept.append(d)
     return kept
 

@@ -7,6 +7,7 @@ are sure, else after three frames.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import floor, log
 from typing import Protocol
 
@@ -15,9 +16,9 @@ import numpy as np
 from rtface.analysis.scene_cuts import CutDetector
 from rtface.frame import Face, Float
 from rtface.geometry.alignment import Aligner, pose
-from rtface.protocols import View
+from rtface.protocols import ALL_FACES, View
 from rtface.tracking.appearance import likeness
-from rtface.tracking.detector import Detection
+from rtface.tracking.detector import Detection, union_of
 from rtface.tracking.detector_search import MAX_DETECTIONS, DetectorSearch
 from rtface.tracking.facemesh import (
     Mesh,
@@ -70,20 +71,21 @@ class MediaPipeTracker:
     Args:
         reader: reads the mesh.
         search: finds new faces.
-        max_faces: faces followed at once, at least 1; on a first frame the largest.
+        max_faces: faces returned at once, at least 1; on a first frame the largest. Where a stage hides faces, more
+            are followed.
         cuts: whether to look for scene changes itself, besides those that `update` is given.
         carries: whether a sure, slow face's mesh may be carried over every other frame (`rtface.tracking.flow_carry`).
 
     Attributes:
         sparing: set where there is little time: of the faces that may be carried one a frame is read, in turn.
-        watchful, unfollowed: see `rtface.protocols.Tracker`.
+        watchful, unfollowed, beyond: see `rtface.protocols.Tracker`.
     """
 
-    def __init__(self, reader: Reader, search: DetectorSearch, *, max_faces: int = 8, cuts: bool = True,
+    def __init__(self, reader: Reader, search: DetectorSearch, *, max_faces: int = ALL_FACES, cuts: bool = True,
                  carries: bool = True) -> None:
         self._reader = reader
         self._search = search
-        self._max_faces = max_faces
+        self._most = max_faces
         self._cuts = CutDetector() if cuts else None
         self._aligner = Aligner()
         self._tracks: list[Track] = []
@@ -93,12 +95,14 @@ class MediaPipeTracker:
         self._carries = carries
         self.sparing = self.watchful = False
         self.unfollowed: tuple[Face, ...] = ()
+        self.beyond = 0
         self._failed = False  # the update before this one raised
         self._refused: list[tuple[Float, float]] = []  # boxes in which no mesh was found, and until when
 
     def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
         """Faces on this frame, largest first; see `rtface.protocols.Tracker.update`."""
         failed, self._failed, self.unfollowed = self._failed, True, ()
+        self.beyond = 0
         cut = (self._cuts is not None and self._cuts.update(view.thumbnail(64)[0])) or cut
         dt = 0.0 if self._time is None else time - self._time
         if self._time is not None and -0.05 < dt <= 0:  # two fields with one time stamp, or a stamp that trembles
@@ -114,11 +118,12 @@ class MediaPipeTracker:
             self._tracks.remove(track)
             self._aligner.forget(track.id)
         shown = [t for t in self._tracks if t.id and time - t.seen <= COAST]
-        faces = tuple(self._face(t, time) for t in sorted(shown, key=lambda t: -t.width)[: self._max_faces])
+        faces = tuple(self._face(t, time) for t in sorted(shown, key=lambda t: -t.width))
         if self.watchful:
-            self.unfollowed = self._unfollowed(faces, found, time)
+            self.unfollowed = (*faces[self._most:], *self._unfollowed(faces, found, time))
+        self.beyond += len(faces[self._most:])
         self._failed = False
-        return faces
+        return faces[:self._most]
 
     def reset(self) -> None:
         """Forgets all faces and where in time it was; ids go on rising."""
@@ -204,21 +209,23 @@ class MediaPipeTracker:
         if first:
             found = self._search.everywhere(view)
         else:
-            room = self._seen(time) < self._max_faces
             # Where only some frames are tracked, a round of the detector may take longer: it must not hold them up.
             found = self._search.step(view, dt, watchful=self.watchful and not self.sparing,
-                                      most=1 if self.sparing else MAX_DETECTIONS) if room or self.watchful else []
+                                      most=1 if self.sparing else MAX_DETECTIONS)
             self._turn = not self._turn
             for track in self._tracks:
                 if track.seen < time and self._turn:
                     x0, y0, x1, y1 = box_of(track.expected(time))
                     found += self._search.detect_in(view, Region((x0 + x1) / 2, (y0 + y1) / 2, 3.5 * (x1 - x0), 0.0))
         found.sort(key=lambda d: -d.width if first else -d.score)
-        reads = 2 * self._max_faces if first else 3
+        reads = 2 * self._followed if first else 3
         self._refused = [(box, until) for box, until in self._refused if time < until]
         for detection in found:
-            if reads and self._seen(time) < self._max_faces and not self._known(detection.box, time) and not any(
-                    same_place(detection.box, box) for box, _ in self._refused):
+            if self._known(detection.box, time) or any(same_place(detection.box, box) for box, _ in self._refused):
+                continue
+            if self._seen(time) >= self._followed:
+                self.beyond += detection.score >= COVER
+            elif reads:
                 reads -= 1
                 if not self._meet(view, detection, time, first):
                     self._refused.append((detection.box, time + REFUSED))
@@ -231,13 +238,16 @@ class MediaPipeTracker:
         for d in found:
             if d.score >= COVER:
                 was = next((t.id for t in lost if same_place(box_of(t.expected(time)), d.box)), 0)
-                seen.append(Face(was, d.box, d.points, score=d.score))
-        taken = [face.box for face in faces]
+                seen.append(Face(was, d.cover, d.points, score=d.score))
         rest: list[Face] = []
         for face in seen:
-            if not any(same_place(face.box, box) for box in taken):
-                taken.append(face.box)
+            if any(same_place(face.box, one.box) for one in faces):
+                continue
+            place = next((k for k, one in enumerate(rest) if same_place(face.box, one.box)), None)
+            if place is None:
                 rest.append(face)
+            else:  # one of the two may hold half of the face only
+                rest[place] = replace(rest[place], box=union_of(rest[place].box, face.box))
         return tuple(rest)
 
     def _meet(self, view: View, detection: Detection, time: float, first: bool) -> bool:
@@ -245,6 +255,7 @@ class MediaPipeTracker:
 
         False where the network saw no face.
         """
+        detection = self._search.upright(view, detection)
         mesh = self._reader.read(view, region_of_detection(detection))
         drift, tries = 1.0, 0
         while mesh.score >= SEEN and drift > STILL and tries < 4:
@@ -252,7 +263,8 @@ class MediaPipeTracker:
             drift = float(np.linalg.norm(mesh.points - before.points, axis=1).mean()) / _width(mesh)
             tries += 1
         box = box_of(mesh.points)
-        if mesh.score < SEEN or drift > 3 * STILL or not _inside(mesh.points, view):
+        if (mesh.score < SEEN or drift > 3 * STILL or not _inside(mesh.points, view)
+                or not _same_roll(mesh.points, detection.points)):
             return False
         if self._known(box, time):
             return True
@@ -261,7 +273,7 @@ class MediaPipeTracker:
         if best is not None and nearness(best, mesh, time) > 0:
             best.meet(mesh, time)
             return True
-        if self._seen(time) >= self._max_faces:
+        if self._seen(time) >= self._followed:
             return True
         track = Track.start(mesh, time)
         self._tracks.append(track)
@@ -269,6 +281,11 @@ class MediaPipeTracker:
                 FAIR_DETECTION if first else SURE_DETECTION):
             self._believe(track)
         return True
+
+    @property
+    def _followed(self) -> int:
+        """The largest number of faces that are followed at once."""
+        return ALL_FACES if self.watchful else self._most
 
     def _seen(self, time: float) -> int:
         return sum(t.seen == time for t in self._tracks)
@@ -299,6 +316,12 @@ def _plausible(expected: Float, found: Float) -> bool:
     width = float(a[2] - a[0])
     jump = float(np.linalg.norm((a[:2] + a[2:] - b[:2] - b[2:]) / 2))
     return jump < 0.5 * width and abs(log(max(float(b[3] - b[1]), 1e-3) / max(float(a[3] - a[1]), 1e-3))) < 0.35
+
+
+def _same_roll(mesh: Float, points: Float) -> bool:
+    """Whether a mesh lies as the detector's five points do: eyes and mouth in the same order, at most 70° apart."""
+    a, b = (p[3:].mean(0) - p[:2].mean(0) for p in (five_points(mesh), points))
+    return float(a @ b) > 0.34 * float(np.linalg.norm(a) * np.linalg.norm(b))
 
 
 def _inside(mesh: Float, view: View) -> bool:

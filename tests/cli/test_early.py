@@ -26,7 +26,7 @@ print(json.dumps([answers, [m for m in ("numpy", "av", "cv2", "openvino") if m i
 CASES = [
     (["run", "FILM", "out.mp4", "--colour", "lokc"], 2, "the nearest is lock"),
     (["run", "FILM", "out.mp4", "--strength", "half"], 2, "--strength must be a number between 0 and 1, not 'half'"),
-    (["run", "FILM", "out.mp4", "--max-faces", "many"], 2, "--max-faces must be a whole number between 1 and 64"),
+    (["run", "FILM", "out.mp4", "--max-faces", "many"], 2, "--max-faces must be a whole number between 1 and 1000"),
     (["run", "FILM", "out.mp4", "--device", "gpu"], 2, "torch or torch:cuda, not 'gpu'\n"),
     (["run", "FILM", "out.mp4", "--tracker", "best"], 2, "--tracker must be auto, openvino, tasks"),
     (["run", "FILM", "out.mp4", "--engine", "nope"], 2, "unknown engine 'nope'; there is: auto, default, rtface-m"),

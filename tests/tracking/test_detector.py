@@ -40,6 +40,34 @@ def test_suppress_keeps_the_strongest_of_each_face():
     assert suppress([]) == []
 
 
+class OneFace:
+    """Finds one face: where the region cuts it, the part inside, and surer of that."""
+
+    box = np.array([660.0, 300, 760, 420])
+
+    def detect(self, rgb, threshold):
+        return []
+
+    def detect_in(self, view, matrix, threshold):
+        corners = self.box.reshape(2, 2) @ matrix[:, :2].T + matrix[:, 2]
+        part = np.clip(corners, 0, SIZE)
+        found = Detection(part.reshape(4), np.zeros((5, 2)), 0.7 if np.allclose(part, corners) else 0.9)
+        return [found] if np.prod(part[1] - part[0]) > 0 else []
+
+
+def test_a_face_cut_by_a_region_does_not_stand_for_the_whole_one():
+    (found,) = DetectorSearch(OneFace()).everywhere(ArrayView(np.zeros((720, 1440, 3), np.uint8)))
+    assert found.score == 0.7
+    np.testing.assert_allclose(found.box, OneFace.box)
+    np.testing.assert_allclose(found.cover, OneFace.box)
+
+
+def test_a_detection_covers_what_it_suppressed():
+    boxes = np.array([[0.0, 0, 10, 10], [3, 0, 13, 11]])
+    (found,) = suppress([Detection(box, np.zeros((5, 2)), 0.5 + k) for k, box in enumerate(boxes)])
+    np.testing.assert_allclose(found.cover, [0, 0, 13, 11])
+
+
 @pytest.mark.parametrize(("width", "height"), [(640, 360), (1280, 720), (720, 1280), (1920, 1080), (3840, 2160),
                                                (1440, 544)])
 def test_every_small_face_lies_whole_in_some_tile(width, height):

@@ -268,6 +268,17 @@ def test_short_of_time_one_face_a_frame_is_read_all_followed(networks, tracker, 
     assert max(reads[6:]) <= 2
 
 
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_turned_face_is_found_as_it_lies(tracker, quarters):
+    upright = paste(background(400, 400), 120, 200, 150)
+    view, turned = ArrayView(upright), ArrayView(np.ascontiguousarray(np.rot90(upright, -quarters)))
+    (was,), (face,) = tracker.update(view, 0.0), tracker.update(turned, 0.04, cut=True)
+    angle = quarters * np.pi / 2
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    want = (was.points - 200) @ turn.T + 200
+    assert np.linalg.norm(face.points - want, axis=1).max() < 0.1 * np.linalg.norm(want[0] - want[1])
+
+
 class BlindReader:
     """Sees no face anywhere, as the mesh network on a profile."""
 
@@ -301,6 +312,8 @@ def test_only_faces_beyond_the_limit_are_reported_as_such(networks):
         assert np.linalg.norm(middle(face.box) - (160, 170)) < 20
         (other,) = tracker.unfollowed
         assert np.linalg.norm(middle(other.box) - (450, 170)) < 20
+        assert other.mesh is not None  # followed like the first: a tile's turn need not come
+        assert tracker.beyond == 1
 
 
 def test_after_a_failed_update_all_faces_are_found_at_once(networks):
