@@ -9,9 +9,9 @@ Dither. Before rounding, a sample at column x, row y of its plane (of its field'
     t = (T[(y + oy) & 255, (x + ox) & 255] + 0.5) / 128 − 0.5      T[j, i] = mix(i + 256·j) >> 25
     h = mix(mix(pts mod 2³²) + 8·p + component)                    ox = h & 255, oy = (h >> 8) & 255
 
-component is 0, 1, 2 for y, u, v and for r, g, b (0 for all three where they are gray); p is 0 for a whole frame, 1 + the field's parity for a field; mix
-is MurmurHash3's 32-bit finaliser of its argument + 0x9E3779B9. |t| < 0.5, so that a sample whose correction is 0
-rounds to itself.
+component is 0, 1, 2 for y, u, v and for r, g, b (0 for all three where they are gray); p is 0 for a whole frame, 1 +
+the field's parity for a field; mix is MurmurHash3's 32-bit finaliser of its argument + 0x9E3779B9. |t| < 0.5, so that a
+sample whose correction is 0 rounds to itself.
 """
 
 from __future__ import annotations
