@@ -29,7 +29,7 @@ class Detection:
         box: x0, y0, x1, y1, forehead to chin; (4,).
         points: eye left in the frame, eye right, nose tip, mouth corner left, right; (5, 2).
         score: 0…1.
-        cut: whether the border of the region that was searched cuts it, though the frame goes on there.
+        cut: whether the border of the region that was searched cuts it, though the frame continues there.
         others: boxes of the candidates that `suppress` left out for it.
     """
 
