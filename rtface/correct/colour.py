@@ -126,23 +126,23 @@ def enlarged(cells: Float32, size: int, box: Box) -> Float32:
 
 
 class ExposureCurve:
-    """`--colour restore`: gain and offset per channel that correct fading and exposure, smoothed over a track.
+    """`--colour restore`: gain and offset that correct fading and exposure, smoothed over a track.
 
-    One straight line a channel for the whole face, drawn along with the track. It joins what the engine changes (a
-    line from the crop to its restoration; next to nothing with engines that are trained with `lock_colour`) and a
-    stretch of the levels: blacks that a faded film or print has lifted are lowered, channel by channel, and a scene
-    without highlights is brightened. Both take the surroundings in the crop into account: a dark face near a white
-    shirt is well exposed. The stretch goes part of the distance only, because the surroundings stay as they are.
+    One straight line of luma for the whole face, drawn along with the track. It joins what the engine changes (a line
+    from the crop to its restoration; next to nothing with engines that are trained with `lock_colour`) and a stretch of
+    the levels: blacks that a faded film or print has lifted are lowered, and a scene without highlights is brightened.
+    Both take the surroundings in the crop into account: a dark face near a white shirt is well exposed. The surroundings
+    stay as they are, so the stretch goes part of the distance, the face's mean moves by `SHIFT` at most, and its mean
+    chroma stays: it keeps the tint of neck, ears and paper.
     """
 
     GAIN = (0.7, 1.6)
-    OFFSET = 0.2
+    SHIFT = 10.0 / 255.0
+    """How far the mean luma of the face may be moved."""
     BLACK, WHITE = 0.06, 0.75
     """Levels of 0…1 that blacks are lowered to and highlights raised to."""
     SHARE = 0.5
     """How far."""
-    CAST = 0.02
-    """Largest difference of a channel's black level from that of the luma that is removed."""
 
     def __init__(self, seconds: float = 1.0) -> None:
         self._seconds = seconds
@@ -166,16 +166,18 @@ class ExposureCurve:
             float64 2×3: gain and offset per channel.
         """
         w = weight / max(float(weight.sum()), 1e-6)
-        mean_c, mean_r = (w * c).sum(axis=(1, 2)), (w * r).sum(axis=(1, 2))
-        spread_c = np.sqrt((w * (c - mean_c[:, None, None]) ** 2).sum(axis=(1, 2)))
-        spread_r = np.sqrt((w * (r - mean_r[:, None, None]) ** 2).sum(axis=(1, 2)))
-        gain = np.clip((spread_r + 0.01) / (spread_c + 0.01), *self.GAIN)
-        offset = np.clip(mean_r - gain * mean_c, -self.OFFSET, self.OFFSET)
+        light_c, light_r = luma_of(c), luma_of(r)
+        mean_c, mean_r = float((w * light_c).sum()), float((w * light_r).sum())
+        spread_c, spread_r = (float(np.sqrt((w * (light - mean) ** 2).sum()))
+                              for light, mean in ((light_c, mean_c), (light_r, mean_r)))
+        gain = min(max((spread_r + 0.01) / (spread_c + 0.01), self.GAIN[0]), self.GAIN[1])
+        offset = mean_r - gain * mean_c
         if samples is not None:
-            stretch, shift = self._levels(samples * gain[:, None, None].astype(np.float32)
-                                          + offset[:, None, None].astype(np.float32))
-            gain, offset = np.clip(stretch * gain, *self.GAIN), np.clip(stretch * offset + shift, -0.3, self.OFFSET)
-        now = np.stack([gain, offset]).astype(np.float64)
+            stretch, shift = self._levels(gain * luma_of(np.ascontiguousarray(samples)) + np.float32(offset))
+            gain, offset = min(stretch * gain, self.GAIN[1]), stretch * offset + shift
+        moved = min(max((gain - 1.0) * mean_c + offset, -self.SHIFT), self.SHIFT)
+        tones = (w * c).sum(axis=(1, 2), dtype=np.float64)  # a channel is stretched about its own mean
+        now = np.stack([np.full(3, gain), moved - (gain - 1.0) * tones])
         if self._value is None:
             self._value = now
         else:
@@ -184,15 +186,12 @@ class ExposureCurve:
         self._time = time
         return self._value
 
-    def _levels(self, samples: Float32) -> tuple[float, Float]:
-        """Gain, and offset of each channel, from the darkest and the brightest hundredth of a crop."""
-        luma = np.sort(luma_of(np.ascontiguousarray(samples)), axis=None)
+    def _levels(self, light: Float32) -> tuple[float, float]:
+        """Gain and offset from the darkest and the brightest hundredth of a crop's luma."""
+        luma = np.sort(light, axis=None)
         count = max(1, luma.size // 100)
         black, white = float(luma[count - 1]), float(luma[-count])
-        dark = np.partition(samples.reshape(3, -1), count - 1, axis=1)[:, count - 1].astype(np.float64)
-        dark = np.clip(dark, black - self.CAST, black + self.CAST)
-        lowered = dark - self.SHARE * np.maximum(dark - self.BLACK, 0.0)
-        to_black, to_white = black - self.SHARE * max(black - self.BLACK, 0.0), white
-        to_white += self.SHARE * max(self.WHITE - white, 0.0)
+        to_black = black - self.SHARE * max(black - self.BLACK, 0.0)
+        to_white = white + self.SHARE * max(self.WHITE - white, 0.0)
         gain = min(max((to_white - to_black) / max(white - black, 0.1), 1.0), 1.3)
-        return gain, lowered - gain * dark
+        return gain, to_black - gain * black

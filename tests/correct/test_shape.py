@@ -63,9 +63,9 @@ def test_colour_lock_and_restore(pair):
     inside = face_mask(SIZE) > 0.9
     locked = once(r, c, PLAIN)[0][inside].mean(axis=0)
     restored = once(r, c, ShapingOptions(colour="restore", grain="none", gate=False))[0][inside].mean(axis=0)
-    chroma = locked - locked @ np.array([0.299, 0.587, 0.114])
-    assert np.abs(chroma).max() < 1 / 255
-    assert restored[0] - restored[1] > 0.03, "the answer is warmer, and restore lets that through"
+    for mean in (locked, restored):  # the answer is warmer: the face would leave the tint of its neck
+        chroma = mean - mean @ np.array([0.299, 0.587, 0.114])
+        assert np.abs(chroma).max() < 1 / 255
 
 
 def test_occlusion_head_is_obeyed(pair):
