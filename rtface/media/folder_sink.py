@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from rtface.errors import OutputError
 from rtface.frame import Frame
 from rtface.media.changed_frames import ChangedFrames
 from rtface.media.image_meta import ImageMetadata
-from rtface.media.image_read import read_origin
+from rtface.media.image_read import IMAGE_KINDS, read_origin
 from rtface.media.image_write import SUFFIXES, ImagePlan, copy_file, write_image
 from rtface.media.leftovers import remove_unfinished_stills
 from rtface.media.probe import MediaInfo
@@ -158,7 +159,7 @@ class FolderSink:
         folder = self._target.path
         try:
             self._list.close()
-            stills = self._stills()
+            stills = [*self._stills(), *self._unreadable()]
             for still in stills:
                 with still.open("rb+") as file:
                     sync_file(file.fileno())
@@ -206,6 +207,12 @@ class FolderSink:
     def _stills(self) -> list[Path]:
         """The stills of the working folder, in order."""
         return [self._work / name for name in self.names]
+
+    def _unreadable(self) -> list[Path]:
+        """Copies of the images that could not be read, where they are of the folder's kind."""
+        files = [path for path in self._source.unreadable if IMAGE_KINDS[path.suffix.lower()] == self.kind] if (
+            self._source) else []
+        return [Path(shutil.copyfile(path, self._work / path.name)) for path in files]
 
     def _unlock(self) -> None:
         if self._lock is not None:

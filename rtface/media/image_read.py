@@ -147,8 +147,9 @@ def _decode(data: bytes, kind: str, name: str) -> av.VideoFrame:
     try:
         images = [*context.decode(av.Packet(decodable(data))), *context.decode(None)]
     except av.FFmpegError as error:
+        remedy = "scan or copy it" if kind == "dpx" else "save it"
         raise InputError(f"{name}: is damaged, of a kind that cannot be read, or larger than {MAX_PIXELS // 1_000_000} "
-                         f"megapixels ({error.strerror}); save it again, for example as PNG") from error
+                         f"megapixels ({error.strerror}); {remedy} again") from error
     if not images:
         raise InputError(f"{name}: is cut off before its image; copy it again")
     image = images[0]

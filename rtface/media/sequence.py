@@ -30,8 +30,8 @@ from rtface.stats import Stats
 class SequenceSource:
     """Yields the images of a folder as frames of one film, upright, in the size and format of the first.
 
-    They come in the natural order of their names. An image that cannot be read is left out with a warning; its time
-    stays, so that the film keeps its length.
+    They come in the natural order of their names. An image that cannot be read, and a number that is missing between
+    two names, keep their time: the frame before is repeated there, with a warning.
 
     Args:
         folder: holds the images; all should have one size.
@@ -39,6 +39,12 @@ class SequenceSource:
         start, end: cut in seconds.
         transfer: how the samples encode light; None takes what DPX headers say. An EXR is always linear.
         stats: receives counters and warnings.
+        strict: raise InputError where an image is missing, unreadable or of another size, instead of warning.
+        hold: repeat the frame before where an image is missing; False for a folder of stills, whose names keep its
+            place.
+
+    Attributes:
+        unreadable: files of images that could not be read, as far as they have been met.
 
     Raises:
         InputMissing, InputError: no folder, no image in it, or the first image cannot be read.
@@ -47,40 +53,54 @@ class SequenceSource:
 
     def __init__(self, folder: str | os.PathLike[str], *, fps: Fraction | float | None = None,
                  start: float | None = None, end: float | None = None, transfer: Transfer | None = None,
-                 stats: Stats | None = None) -> None:
-        self._stats, self._transfer = stats or Stats(), transfer
+                 stats: Stats | None = None, strict: bool = False, hold: bool = True) -> None:
+        self._stats, self._transfer, self._strict, self._hold = stats or Stats(), transfer, strict, hold
+        self.unreadable: list[Path] = []
         paths = list_images(folder)
         self._header = header = _header_of(paths[0])
         said = header.rate if header else None
         self._rate = rate = Fraction(fps or said or 25).limit_denominator(1_001_000)
         if rate <= 0 or fps == 0:
             raise UsageError(f"--fps {fps}: give the frames a second, such as 25")
-        first, last = 0, len(paths)
+        places = _with_gaps(paths)
+        first, last = 0, len(places)
         if start is not None:
             first = max(0, -int(-Fraction(start).limit_denominator(1_000_000) * rate // 1))
         if end is not None:
             last = min(last, -int(-Fraction(end).limit_denominator(1_000_000) * rate // 1))
         if first >= last:
-            raise UsageError(f"{shown(folder)}: the cut leaves none of its {len(paths)} images "
-                             f"({len(paths) / float(rate):.3f} s)")
-        self._paths, self._first = paths[first:last], first
+            raise UsageError(f"{shown(folder)}: the cut leaves none of its {len(places)} images "
+                             f"({len(places) / float(rate):.3f} s)")
+        self._paths, self._first = places[first:last], first
+        self._shown = next(path for path in reversed(places[:first + 1]) if path)  # the last one that could be read
         self._resized: set[int] = set()
         self._kind = ""
         self._check_numbers(shown(folder))
-        stems = {path.stem for path in self._paths}
-        self._unique = len(stems) == len(self._paths)
+        files = [path for path in self._paths if path]
+        self._unique = len({path.stem for path in files}) == len(files)
         self._shape: tuple[int, int, str] | None = None
-        self._begin = self._frame(0, self._paths[0])
+        self._begin = self._frame(0, self._shown)
         self.info = self._describe(shown(folder), start, end)
 
     def __iter__(self) -> Iterator[Item]:
-        yield self._begin
+        if self._hold or self._paths[0]:
+            yield self._begin
         for place, path in enumerate(self._paths[1:], 1):
-            try:
-                yield self._frame(place, path)
-            except InputError as error:
-                self._stats.count("pictures_lost")
-                self._stats.warn("pictures_lost", f"{error}; it is left out")
+            if path is not None:
+                try:
+                    frame = self._frame(place, path)
+                except InputError as error:
+                    self.unreadable.append(path)
+                    self._stats.count("pictures_lost")
+                    self._fault("pictures_lost", str(error), "the frame before is repeated in its place" if self._hold
+                                else "a folder of its kind gets it as it is")
+                else:
+                    self._shown = path
+                    yield frame
+                    continue
+            if self._hold:
+                self._resized.add(place)
+                yield self._frame(place, self._shown)
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -93,7 +113,11 @@ class SequenceSource:
     def path_of(self, frame: Frame) -> Path | None:
         """The file of a frame; None where its samples are not those of the file (scaled, or turned upright)."""
         place = frame.pts - self._first
-        return self._paths[place] if 0 <= place < len(self._paths) and place not in self._resized else None
+        return None if place in self._resized else self._file(frame)
+
+    def _file(self, frame: Frame) -> Path | None:
+        place = frame.pts - self._first
+        return self._paths[place] if 0 <= place < len(self._paths) else None
 
     def marks_of(self, frame: Frame) -> Marks | None:
         """What the XMP of a frame's file says under the names of marks; None where `path_of` knows no file."""
@@ -102,10 +126,9 @@ class SequenceSource:
 
     def name_of(self, frame: Frame, suffix: str) -> str | None:
         """What a frame's file is called in a folder of another kind or the same; None where names would repeat."""
-        place = frame.pts - self._first
-        if not self._unique or not 0 <= place < len(self._paths):
+        path = self._file(frame)
+        if path is None or not self._unique:
             return None
-        path = self._paths[place]
         return path.name if IMAGE_KINDS.get(path.suffix.lower()) == IMAGE_KINDS[suffix] else path.stem + suffix
 
     def kind_of(self, frame: Frame) -> str | None:
@@ -114,18 +137,24 @@ class SequenceSource:
         return None if path is None else IMAGE_KINDS.get(path.suffix.lower())
 
     def _check_numbers(self, folder: str) -> None:
-        """Warns of numbers that are missing among the names."""
-        numbers = [int(found[-1]) for path in self._paths if (found := re.findall(r"\d+", path.stem))]
-        if len(numbers) != len(self._paths):
-            return
-        gaps = [(one + 1, other - 1) for one, other in itertools.pairwise(numbers) if other > one + 1]
+        """Says which numbers are missing among the names; InputError with `strict`."""
+        held = None in self._paths
+        gaps = [*_gaps([path for path in self._paths if path]).values()]
         if not gaps:
             return
         missing = sum(last - first + 1 for first, last in gaps)
         named = ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in gaps[:3])
         self._stats.count("numbers_missing", missing)
-        self._stats.warn("numbers_missing", f"{folder}: {missing} numbers are missing among its images ({named}"
-                         f"{' …' if len(gaps) > 3 else ''}); the images are taken one after the other")
+        self._fault("numbers_missing", f"{folder}: {missing} number{'s are' if missing > 1 else ' is'} missing among "
+                    f"its images ({named}{' …' if len(gaps) > 3 else ''})",
+                    "the images are taken one after the other" if not held else
+                    "the frame before is repeated in each place; without gaps in the numbers none is" if self._hold else
+                    "nothing is written in their places")
+
+    def _fault(self, key: str, what: str, instead: str) -> None:
+        if self._strict:
+            raise InputError(f"{what} (--strict)")
+        self._stats.warn(key, f"{what}; {instead}")
 
     def _frame(self, place: int, path: Path) -> Frame:
         still = read_image(path)
@@ -144,8 +173,8 @@ class SequenceSource:
             self._resized.add(place)
             width, height, kind = self._shape
             self._stats.count("frames_resized")
-            self._stats.warn("frames_resized", f"{path}: is {now[0]}×{now[1]} {now[2]}; brought to the first image's "
-                             f"{width}×{height} {kind}")
+            self._fault("frames_resized", f"{path}: is {now[0]}×{now[1]} {now[2]}",
+                        f"brought to the first image's {width}×{height} {kind}")
             same = pixel_format_info(kind).model == pixel_format_info(now[2]).model
             full = {"src_color_range": 2, "dst_color_range": 2} if same else {}
             image = image.reformat(width, height, kind, interpolation="BICUBIC", **full)  # pyright: ignore
@@ -157,6 +186,7 @@ class SequenceSource:
 
     def _describe(self, folder: str, start: float | None, end: float | None) -> MediaInfo:
         image, count = self._begin.image, len(self._paths)
+        files = [path for path in self._paths if path]
         shape = pixel_format_info(image.format.name)
         # There is no container, hence no stream that could be a template; sinks ask the enhanced one only for its tags.
         stream = StreamInfo(0, "video", "stills", None, Disposition.default, {}, True, cast(Stream, None))
@@ -168,10 +198,10 @@ class SequenceSource:
                 image.reformat(format="rgba").to_ndarray()[..., 3].min()) < 255,
             streams=[stream], expected_frames=count,
             start=None if start is None else self._first / self._rate, end=None,
-            origin=self._first / self._rate, size=sum(p.stat().st_size for p in self._paths),
+            origin=self._first / self._rate, size=sum(path.stat().st_size for path in files),
             aspect=self._begin.display.aspect if self._begin.display.aspect != 1 else None,
             timecode=self._header.timecode_at(self._rate) if self._header else None,
-            notes=[f"{folder}: {count} images as a film of {float(self._rate):g} frames a second{self._said()}"])
+            notes=[f"{folder}: {len(files)} images as a film of {float(self._rate):g} frames a second{self._said()}"])
 
     def _said(self) -> str:
         if self._transfer is not None and not isinstance(self._header, ExrHeader):
@@ -180,6 +210,26 @@ class SequenceSource:
             return ""
         seen = "; an output that is no EXR gets what engines see" if isinstance(self._header, ExrHeader) else ""
         return f", {self._header.described}{seen}"
+
+
+def _gaps(paths: list[Path]) -> dict[int, tuple[int, int]]:
+    """First and last of the numbers that are missing before an image, by its index."""
+    numbers = [int(found[-1]) for path in paths if (found := re.findall(r"\d+", path.stem))]
+    if len(numbers) != len(paths):
+        return {}
+    return {k: (one + 1, other - 1) for k, (one, other) in enumerate(itertools.pairwise(numbers), 1) if other > one + 1}
+
+
+def _with_gaps(paths: list[Path]) -> list[Path | None]:
+    """The images in order, and None in place of every number that is missing between two. Without these where more are
+    missing than there are: such numbers are no frames' (times, cameras' counters)."""
+    missing = {k: last - first + 1 for k, (first, last) in _gaps(paths).items()}
+    if sum(missing.values()) > len(paths):
+        return [*paths]
+    placed: list[Path | None] = []
+    for k, path in enumerate(paths):
+        placed += [*[None] * missing.get(k, 0), path]
+    return placed
 
 
 def _header_of(path: Path) -> DpxHeader | ExrHeader | None:

@@ -119,7 +119,7 @@ class RunParts(Generic[E]):
 
 def open_film(input: Path | Address, options: Options, threads: Threads, stats: Stats,
               stop: threading.Event, stack: ExitStack, *,
-              on_gpu: bool = False, size: Size | None = None) -> FileSource | SequenceSource:
+              on_gpu: bool = False, size: Size | None = None, hold: bool = True) -> FileSource | SequenceSource:
     """The source of a film, or of a folder of stills that is read as one (`--sequence`).
 
     Args:
@@ -127,6 +127,7 @@ def open_film(input: Path | Address, options: Options, threads: Threads, stats: 
         stack: closes the source.
         on_gpu: whether frames may stay in the memory of the run's GPU.
         size: of all frames of a film; None for that of the first.
+        hold: of a folder, as `SequenceSource`.
 
     Raises:
         InputError: it cannot be read.
@@ -136,7 +137,7 @@ def open_film(input: Path | Address, options: Options, threads: Threads, stats: 
         if options.sequence and isinstance(input, Path):
             transfer = None if options.transfer == "auto" else _TRANSFERS[options.transfer]
             return SequenceSource(input, fps=options.fps, start=options.start, end=options.end,
-                                  transfer=transfer, stats=stats)
+                                  transfer=transfer, stats=stats, strict=options.strict, hold=hold)
         return FileSource(input, start=options.start, end=options.end, threads=threads.decode,
                            stats=stats, strict=options.strict, stop=stop.is_set, size=size,
                            decode=decoding(options.decode, codec_device(options.device), keep=on_gpu,

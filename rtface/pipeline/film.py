@@ -192,7 +192,7 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
             loading = stack.enter_context(ThreadPoolExecutor(1)).submit(
                 film_parts, options, threads, stats, opened, building)
         # Stills, comparisons, repairs of damage and what stages draw are made by the host.
-        source = open_film(input, options, threads, stats, stop, stack,
+        source = open_film(input, options, threads, stats, stop, stack, hold=isinstance(output, Path),
                            on_gpu=isinstance(output, Path) and options.compare is None
                            and options.keep_correction is None and not options.stages and options.damage == "none"
                            and not wants_map(options))

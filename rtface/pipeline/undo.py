@@ -96,7 +96,7 @@ def undo(film: Path, correction: Path, output: Path, *, start: float | None = No
         kept = FileSource(correction, stats=Stats())
         stack.callback(kept.close)
         tags = CorrectionTags.read(kept.info)
-        source = SequenceSource(film, fps=kept.info.rate, stats=stats) if film.is_dir() else FileSource(
+        source = SequenceSource(film, fps=kept.info.rate, stats=stats, hold=False) if film.is_dir() else FileSource(
             film, stats=stats)
         stack.callback(source.close)
         _check_pair(source.info, kept.info, tags)

@@ -281,12 +281,34 @@ def test_a_folder_as_a_film(media, tmp_path: Path):
     assert (info.width, info.height, info.rate, info.expected_frames) == (48, 32, 10, 8)
     frames = list(source)
     media.feed(frames, FileSink(plan_output(info, tmp_path / "out.mp4", crf=0), stats))
-    assert [f.pts for f in frames] == [2, 3, 5, 6, 7, 8, 9] and not any(f.new for f in frames)
+    assert [f.pts for f in frames] == [2, 3, 4, 5, 6, 7, 8, 9] and not any(f.new for f in frames)
     assert set(stats.warnings) == {"pictures_lost", "frames_resized"}
     with av.open(str(tmp_path / "out.mp4")) as box:
         shown = [(round(float(f.time), 3), int(f.reformat(format="rgb24").to_ndarray()[0, 0, 0]))
                  for f in box.decode(video=0)]
-    assert shown == [(0.0, 20), (0.1, 30), (0.3, 50), (0.4, 60), (0.5, 70), (0.6, 80), (0.7, 90)]
+    assert shown == [(0.0, 20), (0.1, 30), (0.2, 30), (0.3, 50), (0.4, 60), (0.5, 70), (0.6, 80), (0.7, 90)]
+
+
+def test_missing_numbers_keep_their_time(tmp_path: Path):
+    shots = folder(tmp_path / "shots", 6)
+    (shots / "shot3.png").unlink()
+    (shots / "shot5.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+
+    def read(**options: object) -> tuple[list[tuple[int, int]], list[str]]:
+        stats = Stats()
+        frames = [*SequenceSource(shots, fps=10, stats=stats, **options)]
+        return [(f.pts, int(f.image.to_ndarray()[0, 0, 0])) for f in frames], stats.warned()
+
+    found, said = read()
+    assert found == [(0, 0), (1, 10), (2, 10), (3, 30), (4, 30), (5, 50)] and "(3)" in said[0] and "shot5" in said[1]
+    assert read(start=0.2)[0][:2] == [(2, 10), (3, 30)]
+    assert [pts for pts, _ in read(hold=False)[0]] == [0, 1, 3, 5]
+    for options, word in (({}, "number"), ({"start": 0.3}, "shot5")):
+        with pytest.raises(InputError, match=f"{word}.*--strict"):
+            read(strict=True, **options)
+    for path in shots.iterdir():  # a camera's counter: more are missing than there are
+        path.rename(path.with_stem(f"shot{int(path.stem[4:]) * 3}"))
+    assert [pts for pts, _ in read(hold=False)[0]] == [0, 1, 2, 4]
 
 
 @pytest.mark.parametrize(("size", "matrix", "suffix"), [

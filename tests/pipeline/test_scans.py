@@ -159,11 +159,24 @@ def test_rate_timecode_and_gaps_come_from_the_scans(tmp_path: Path) -> None:
     report = rtface.run(source, tmp_path / "out.mov", sequence=True, codec="prores")
     assert report.timecode == "01:00:00:00" and any("(86402)" in line for line in report.warnings)
     with av.open(str(tmp_path / "out.mov")) as box:
+        assert box.streams.video[0].frames == 4
         assert box.streams.video[0].average_rate == 24 and box.streams.video[0].metadata["timecode"] == "01:00:00:00"
     cut = rtface.run(source, f"{tmp_path}/cut/", sequence=True, start=1 / 24, timecode="02:00:00:00")
+    assert sorted(p.name for p in (tmp_path / "cut").iterdir()) == ["reel4_0086401.dpx", "reel4_0086403.dpx"]
     assert cut.timecode == "02:00:00:01"
     header = DpxHeader.read((tmp_path / "cut" / "reel4_0086401.dpx").read_bytes())
     assert header.timecode == ("02:00:00:01", False)
+
+
+@pytest.mark.usefixtures("engines")
+def test_a_scan_that_cannot_be_read_goes_along_as_it_is(tmp_path: Path) -> None:
+    source = scans(tmp_path / "in", 3)
+    broken = source / "reel4_0086401.dpx"
+    broken.write_bytes(broken.read_bytes()[:5000])
+    report = rtface.run(source, f"{tmp_path}/out/", sequence=True)
+    assert report.frames_out == 2 and (tmp_path / "out" / broken.name).read_bytes() == broken.read_bytes()
+    with pytest.raises(InputError, match="strict"):
+        rtface.run(source, f"{tmp_path}/strict/", sequence=True, strict=True)
 
 
 @pytest.mark.usefixtures("engines")
