@@ -11,6 +11,7 @@ from rtface.contact_sheet.labels import cell_label, row_label
 from rtface.contact_sheet.restore import CELL, Row, Variant, at_strength
 from rtface.frame import Bytes
 from rtface.pipeline.show_invented import legend_image
+from rtface.util.text import encodable
 
 _GAP, _LABEL, _CAPTION, _TITLE = 8, 250, 26, 40
 _TEXT, _SMALL = 17, 15
@@ -56,13 +57,13 @@ def crop_of(row: Row, variant: Variant) -> Bytes:
 
 def write_text(sheet: Bytes, text: str, at: tuple[int, int], size: int, ink: tuple[int, int, int]) -> None:
     """Writes a line of text; `at` is the left end of its base line."""
-    cv2.putText(sheet, text, at, ink, cv2.FontFace("sans"), size, 400)
+    cv2.putText(sheet, encodable(text), at, ink, cv2.FontFace("sans"), size, 400)
 
 
 def _wrapped(sheet: Bytes, text: str, width: int, size: int) -> list[str]:
     """The text in lines that fit."""
     lines, face = [""], cv2.FontFace("sans")
-    for word in text.split(" "):
+    for word in encodable(text).split(" "):
         longer = f"{lines[-1]} {word}".strip()
         if lines[-1] and cv2.getTextSize(sheet.shape[1::-1], longer, (0, 0), face, size, 400)[2] > width:
             lines.append(word)

@@ -13,6 +13,7 @@ from rtface.errors import UsageError
 from rtface.frame import Bytes
 from rtface.live.letterbox import frame_from_rgb
 from rtface.live.protocols import VideoFormat
+from rtface.util.text import encodable
 
 WORDS = "back in a moment"
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -74,7 +75,7 @@ def _place(image: Bytes, canvas: Bytes) -> None:
 def _write(words: str, canvas: Bytes) -> None:
     """Words in the middle, as large as they fit."""
     height, width = canvas.shape[:2]
-    face, lines = cv2.FontFace("sans"), [part for line in words.splitlines() for part in wrap(line, _LINE)]
+    face, lines = cv2.FontFace("sans"), [part for line in words.splitlines() for part in wrap(encodable(line), _LINE)]
     size = max(8, round(min(_TEXT_SIZE, _TEXT_HEIGHT / max(1, len(lines))) * height))
     while size > 8 and max(_width(canvas, line, face, size) for line in lines) > _TEXT_WIDTH * width:
         size -= 1

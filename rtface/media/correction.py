@@ -40,6 +40,7 @@ from rtface.protocols import Item, Sink
 from rtface.stats import Stats
 from rtface.util.av_arrays import copy_image, plane_rows, sample_bytes
 from rtface.util.av_gpu import repacked
+from rtface.util.text import encodable
 
 VERSION = "1"
 _VERSION, _SAMPLES, _OF, _EXACT, _INPUT = ("rtface_correction", "rtface_correction_samples", "rtface_correction_of",
@@ -185,7 +186,7 @@ def plan_correction(target: Target, video: VideoPlan, info: MediaInfo, output: s
     template, _ = _records_template()
     enhanced = StreamInfo(0, "video", "ffv1", None, Disposition.default, {}, True, template)
     records = StreamInfo(1, "subtitle", "subrip", None, Disposition(0), {"title": "records"}, False, template)
-    tags = {_VERSION: VERSION, _SAMPLES: working_format(video.pix_fmt)[0], _OF: output,
+    tags = {_VERSION: VERSION, _SAMPLES: working_format(video.pix_fmt)[0], _OF: encodable(output),
             _EXACT: "yes" if video.lossless else "no", _INPUT: json.dumps(marks_of(info.metadata, info.xmp))}
     described = replace(info, streams=[enhanced, records], chapters=[], metadata=tags, notes=[], hdr=None,
                         coding=Coding("lossless", "FFV1"))

@@ -20,6 +20,15 @@ def printable(text: str, *, lines: bool = False) -> str:
     return text.translate(_IN_LINES if lines else _ESCAPED)
 
 
+_BYTES = {code: f"\\x{code & 0xff:02x}" for code in range(0xDC80, 0xDD00)}
+
+
+def encodable(text: str) -> str:
+    """The text with bytes of file names that are not UTF-8 (lone surrogates, which OpenCV and FFmpeg do not take) as
+    escapes."""
+    return text.translate(_BYTES)
+
+
 def brief(value: object, most: int = 80) -> str:
     """`repr` of a value of any size, cut to `most` characters."""
     try:

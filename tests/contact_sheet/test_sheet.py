@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import rtface
 from rtface.cli import early_checks
 from rtface.cli.app import app
+from rtface.contact_sheet.draw import write_text
 from rtface.contact_sheet.page import page as page_of
 from rtface.contact_sheet.restore import Row, Variant, at_strength
 from rtface.contact_sheet.sheet import Sheet, SheetOptions, make_sheet
@@ -73,6 +74,12 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def sheet_of(input: Path, *variants: Variant, count: int = 6, **options: Any) -> Sheet:
     return make_sheet(input, Options(**options), SheetOptions(variants or (HALF, FULL), count, 600.0))
+
+
+def test_names_that_are_not_utf_8_can_be_drawn() -> None:
+    sheet = np.zeros((40, 200, 3), np.uint8)
+    write_text(sheet, "latin\udce9.mp4", (0, 27), 17, (255, 255, 255))
+    assert sheet.any()
 
 
 @pytest.mark.slow

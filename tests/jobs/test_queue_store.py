@@ -65,6 +65,15 @@ def test_a_verb_acts_or_says_why_not(queue: Queue, state: str, verb: str, after:
         assert queue.item(other).state == "waiting", "nothing was changed"
 
 
+def test_names_that_are_not_utf_8(queue: Queue) -> None:
+    number = queue.store.add("/films/\udce9.mp4", "/films/\udcfc.mp4", "/films/\udce4", {}, [])
+    with queue.store.runner() as runner:
+        task = queue.store.take(runner)
+        assert (task.source, task.output, task.folder) == ("/films/\udce9.mp4", "/films/\udcfc.mp4", "/films/\udce4")
+        queue.store.finish(runner, number, "failed", "/films/\udce9.mp4: is gone")
+    assert (queue.item(number).input, queue.item(number).message) == (task.source, "/films/\udce9.mp4: is gone")
+
+
 def test_a_running_item_is_left_to_its_runner(queue: Queue) -> None:
     number = add(queue)
     with queue.store.runner() as runner:

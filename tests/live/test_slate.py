@@ -24,7 +24,7 @@ def shown(slate: Slate, form: VideoFormat = FORM) -> np.ndarray:
 
 
 def test_words_stand_in_the_middle_whatever_their_length():
-    for words in (None, "Zurück um 20:15 – bis gleich", "a line\nand another", "very long words " * 12):
+    for words in (None, "caf\udce9", "Zurück um 20:15 – bis gleich", "a line\nand another", "very long words " * 12):
         rgb = shown(Slate(words))
         rows, columns = np.nonzero(rgb.max(2) > 120)
         assert len(rows) > 40, words

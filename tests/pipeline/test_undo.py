@@ -100,7 +100,7 @@ def test_rotation_varying_times_and_sound_stay(tmp_path: Path) -> None:
 
 def test_a_range_is_taken_back_and_the_rest_stays(tmp_path: Path) -> None:
     source = film(tmp_path / "in.mkv", frames=8)
-    out, kept = corrected(source)
+    out, kept = corrected(source, "not utf-8 \udce9.mkv")
     done = back(out, kept, start=0.08, end=0.2)
     before, after, result = frames(source), frames(out), frames(tmp_path / "back.mkv")
     assert (done.taken_back, done.exact) == (3, 3)

@@ -124,9 +124,9 @@ class Store:
                                              f"another name, or end it with: rtface queue cancel {row['id']}")
                 cursor = database.execute(
                     "INSERT INTO item (position, input, source, output, folder, options, flags, state, added_at) "
-                    "SELECT coalesce(max(position), 0) + 1, ?, ?, ?, ?, ?, ?, 'waiting', ? FROM item",
-                    (input, source if kept is None else f"@{kept}", output, folder, json.dumps(options),
-                     json.dumps(flags or {}), self._clock()))
+                    f"SELECT coalesce(max(position), 0) + 1, {', '.join(4 * [_TEXT])}, ?, ?, 'waiting', ? FROM item",
+                    (*map(_stored, (input, source if kept is None else f"@{kept}", output, folder)),
+                     json.dumps(options), json.dumps(flags or {}), self._clock()))
                 assert cursor.lastrowid is not None
                 return cursor.lastrowid
         except BaseException:
@@ -333,9 +333,9 @@ class Store:
             row = database.execute("SELECT source FROM item WHERE id = ? AND runner = ?", (number, runner)).fetchone()
             ended = None if state in ("waiting", "paused") else self._clock()
             database.execute(
-                "UPDATE item SET state = ?, message = ?, ended_at = ?, runner = NULL, wish = NULL, began = 0, "
+                f"UPDATE item SET state = ?, message = {_TEXT}, ended_at = ?, runner = NULL, wish = NULL, began = 0, "
                 "fps = NULL, left_s = NULL, share = CASE WHEN ? = 'done' THEN 1.0 ELSE share END "
-                "WHERE id = ? AND runner = ?", (state, message, ended, state, number, runner))
+                "WHERE id = ? AND runner = ?", (state, _stored(message), ended, state, number, runner))
         if state == "done" and row is not None:
             self._forget_address(row["source"])
 
@@ -395,6 +395,7 @@ class Store:
         with (self._errors(),
               contextlib.closing(sqlite3.connect(self.path, timeout=_PATIENCE_S, isolation_level=None)) as database):
             database.row_factory = sqlite3.Row
+            database.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
             database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             yield database
 
@@ -426,6 +427,14 @@ class Store:
                 raise
             raise OutputError(f"{error.filename or self.path}: the queue cannot be used ({error.strerror}); check the "
                               "disk and the permissions, or set RTFACE_DATA to another folder") from error
+
+
+_TEXT = "CAST(? AS TEXT)"
+
+
+def _stored(text: str) -> bytes:
+    """A text for `_TEXT`: names of files may hold bytes that are not UTF-8, which SQLite takes as bytes only."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def written(output: str, options: dict[str, Any]) -> set[str]:
