@@ -147,6 +147,7 @@ class Report:
     partial: str | None = None
     resume_at_s: float | None = None
     tracks: list[TrackReport] = field(default_factory=list[TrackReport])
+    images: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     persons: list[PersonReport] = field(default_factory=list[PersonReport])
     invented: float | None = None
     seconds: float = 0.0

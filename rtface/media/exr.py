@@ -104,6 +104,8 @@ class ExrHeader:
             attributes[name] = kind, at, data[at:at + size]
             at += size
         windows = [struct.unpack("<4i", attributes[name][2]) for name in ("dataWindow", "displayWindow")]
+        if any(x1 < x0 or y1 < y0 for x0, y0, x1, y1 in windows):
+            raise ValueError("damaged EXR header")
         compression = attributes["compression"][2][0]
         channels = _channels(attributes["channels"][2])
         return cls(attributes, channels, compression, windows[0], windows[1], flags, at + 1)

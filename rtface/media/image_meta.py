@@ -6,6 +6,7 @@ PNG: W3C PNG 3rd edition; JPEG: EXIF 2.32, ICC.1 annex B.4, XMP part 3; WebP: RI
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ _PNG_KEPT = {b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"pHYs", b"tI
 _PNG_PACKED = {b"iCCP", b"zTXt"}  # a decoder unpacks them
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _EXIF_HEAD, _XMP_HEAD, _ICC_HEAD = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
+_MPF_HEAD = b"MPF\0"
+_FILM = re.compile(rb"\xff\xd9.{0,64}?\0\0\0.ftyp(?:isom|iso\d|mp4\d|avc1|qt  |M4V |hvc1)", re.DOTALL)
 _ORIENTATION = 0x0112
 # Bytes of an ICC profile that are read at most; large ones of printers have two million. Deflate packs a thousand to
 # one, so a small file could unpack to gigabytes.
@@ -89,6 +92,35 @@ def size_of(data: bytes) -> tuple[int, int] | None:
     except struct.error:
         return None
     return None
+
+
+def more_of(data: bytes) -> str:
+    """What else a PNG or JPEG file holds, in words: further frames or images, or a film; "" for nothing."""
+    kind = kind_of(data)
+    with suppress(struct.error, IndexError):
+        if kind == "png":
+            frames = next((struct.unpack_from(">I", body)[0] for name, body in _chunks(data) if name == b"acTL"), 1)
+            return f"holds {frames} frames" if frames > 1 else ""
+        if kind == "jpeg":
+            images = max([_images(body) for marker, body in segments(data)
+                          if marker == 0xE2 and body.startswith(_MPF_HEAD)], default=1)
+            if images > 1:
+                return f"holds {images} images"
+            if _FILM.search(data):
+                return "holds a film (motion photo)"
+    return ""
+
+
+def _images(body: bytes) -> int:
+    """Number of images by a JPEG's multi-picture segment (CIPA DC-007)."""
+    tiff = body[len(_MPF_HEAD):]
+    order = _order(tiff)
+    at = struct.unpack_from(f"{order}I", tiff, 4)[0]
+    for entry in range(struct.unpack_from(f"{order}H", tiff, at)[0]):
+        tag, _, _, value = struct.unpack_from(f"{order}HHII", tiff, at + 2 + 12 * entry)
+        if tag == 0xB001:
+            return value
+    return 1
 
 
 def read_meta(data: bytes) -> ImageMetadata:

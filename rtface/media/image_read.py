@@ -21,10 +21,11 @@ from rtface.frame import Frame
 from rtface.media.color import color_of, display_of
 from rtface.media.dpx import DpxHeader
 from rtface.media.exr import ExrHeader, decode_exr
-from rtface.media.image_meta import ImageMetadata, decodable, exif_of, kind_of, read_meta, size_of
+from rtface.media.image_meta import ImageMetadata, decodable, exif_of, kind_of, more_of, read_meta, size_of
 from rtface.media.probe import MAX_PIXELS, shown
 from rtface.media.quantiser import one_step
 from rtface.media.quantiser_tables import jpeg_step
+from rtface.stats import Stats
 
 IMAGE_KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".tif": "tiff", ".tiff": "tiff", ".webp": "webp",
                ".bmp": "bmp", ".dpx": "dpx", ".exr": "exr"}
@@ -48,6 +49,7 @@ class Still:
         frame: the image as stored (not turned), marked as new; its display says how it is turned.
         meta: profile, EXIF and so on.
         scan: header of a DPX or EXR.
+        more: what else the file holds, in words ("holds 3 pages"); "" for nothing.
     """
 
     path: str
@@ -55,6 +57,7 @@ class Still:
     frame: Frame
     meta: ImageMetadata = field(default_factory=ImageMetadata)
     scan: DpxHeader | ExrHeader | None = None
+    more: str = ""
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
@@ -73,6 +76,16 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
         raise InputError(f"{os.fspath(folder)}: holds no image ({', '.join(IMAGE_KINDS)})")
     return sorted(found, key=lambda p: [(int(t), "") if t.isdigit() else (-1, t)
                                         for t in re.split(r"(\d+)", p.name.lower()) if t])
+
+
+def warn_left_out(folder: Path, stats: Stats) -> None:
+    """Warns of what a folder holds apart from the images that `list_images` takes; hidden files are no part of it."""
+    names = sorted(f"{p.name}/" if p.is_dir() else p.name for p in folder.iterdir()
+                   if not p.name.startswith(".") and (p.suffix.lower() not in IMAGE_KINDS or not p.is_file()))
+    if names:
+        stats.count("files_left_out", len(names))
+        stats.warn("files_left_out", f"{shown(folder)}: {len(names)} of its entries are left out, because they are no "
+                   f"images that can be read ({', '.join(names[:3])}{' …' if len(names) > 3 else ''})")
 
 
 def read_image(path: str | os.PathLike[str]) -> Still:
@@ -104,7 +117,8 @@ def read_image(path: str | os.PathLike[str]) -> Still:
         color = replace(color, transfer=header.family)
     quantisers = one_step(jpeg_step(meta.tables[0]), "mjpeg", image) if meta.tables else None
     frame = Frame(image, 0, Fraction(1), 1, color, display, new=True, quantisers=quantisers)
-    return Still(os.fspath(path), kind, frame, meta, header)
+    more = _pages(data) if kind == "tiff" else more_of(data)
+    return Still(os.fspath(path), kind, frame, meta, header, more)
 
 
 @dataclass(slots=True)
@@ -201,3 +215,14 @@ def _tiff_meta(data: bytes) -> ImageMetadata:
     meta.xmp = bytes(found[700]) if 700 in found else None
     meta.tiff = {n: str(found[n]) for n in _TIFF_TAGS if n in found}
     return meta
+
+
+def _pages(data: bytes) -> str:
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            count = sum(not getattr(page, "is_reduced", False) for page in file.pages) if len(file.pages) > 1 else 1
+    except (tifffile.TiffFileError, KeyError, ValueError, IndexError):
+        return ""
+    return f"holds {count} pages" if count > 1 else ""

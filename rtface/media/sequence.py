@@ -18,7 +18,7 @@ from rtface.frame import Frame, Transfer
 from rtface.media.color import tags_of
 from rtface.media.dpx import DpxHeader
 from rtface.media.exr import ExrHeader
-from rtface.media.image_read import IMAGE_KINDS, list_images, read_image, read_origin, scan_header
+from rtface.media.image_read import IMAGE_KINDS, list_images, read_image, read_origin, scan_header, warn_left_out
 from rtface.media.image_write import upright
 from rtface.media.pixel_format import pixel_format_info
 from rtface.media.probe import MediaInfo, StreamInfo, shown
@@ -57,6 +57,7 @@ class SequenceSource:
         self._stats, self._transfer, self._strict, self._hold = stats or Stats(), transfer, strict, hold
         self.unreadable: list[Path] = []
         paths = list_images(folder)
+        warn_left_out(Path(folder), self._stats)
         self._header = header = _header_of(paths[0])
         said = header.rate if header else None
         self._rate = rate = Fraction(fps or said or 25).limit_denominator(1_001_000)

@@ -15,7 +15,7 @@ from rtface.enhance.track_measurement import TrackMeasurement
 from rtface.enhance.track_store import TrackStore
 from rtface.errors import Interrupted
 from rtface.frame import Bytes, Frame
-from rtface.media.images import list_images
+from rtface.media.image_read import list_images, warn_left_out
 from rtface.options import Options, Scope
 from rtface.pipeline.build import analysis_parts, open_coded, open_film
 from rtface.pipeline.chain import WAITING, bytes_of, end_at_faults, split_fields, track
@@ -69,6 +69,7 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
         source = None
         if isinstance(input, Path) and input.is_dir() and not options.sequence:
             frames_in = frames_of_stills(list_images(input), stats)
+            warn_left_out(input, stats)
         else:
             source = open_film(input, options, threads, stats, stop, stack)
             frames_in = iter(source)

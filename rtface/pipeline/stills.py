@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from rtface._version import __version__
 from rtface.enhance.film import FilmEnhancer
 from rtface.errors import InputError, Interrupted, OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.media.image_meta import kind_of
+from rtface.media.image_read import warn_left_out
 from rtface.media.images import IMAGE_KINDS, ImagePlan, Still, list_images, plan_image, read_image, write_image
 from rtface.media.invented import map_frame
 from rtface.media.outputs import names_folder
@@ -84,6 +86,8 @@ def run_stills(input: Path, output: Path, options: Options, report: Report, made
     and at the end InputError names how many failed.
     """
     jobs = _jobs(input, output, options)
+    if input.is_dir():
+        warn_left_out(input, stats)
     if options.compare and input.is_dir():
         raise UsageError(f"--compare {options.compare}: {input} is a folder of stills, and before|after is made of one "
                          "image or film; give one of its images as INPUT")
@@ -115,7 +119,7 @@ def run_stills(input: Path, output: Path, options: Options, report: Report, made
             work.run()
         finally:
             report.tracks = parts.enhance.tracks.reports()
-            report.frames_out = work.done
+            report.frames_out, report.images = work.done, work.images
             report.notes += work.notes
     if pair:
         pair.finish()
@@ -146,6 +150,7 @@ class _Stills:
         self.made = made
         made.lossless = all(target.suffix.lower() in (".png", ".tif", ".tiff", ".bmp", ".dpx") for _, target in jobs)
         self.failed: list[str] = []
+        self.images: list[dict[str, Any]] = []  # for the report
         self.notes: list[str] = []
         self._waiting: list[tuple[Still, ImagePlan]] = []  # read, and now in the chain, in order
 
@@ -189,8 +194,10 @@ class _Stills:
                 still = read_image(source)
                 plan = plan_image(target, still=still, overwrite=self.options.overwrite)
             except RtfaceError as error:
-                self._lost(error)
+                self._lost(source, error)
                 continue
+            if still.more:
+                self.stats.warn("image_parts", f"{source}: {still.more}; only its first image is read and written")
             self.stats.count("frames_in")
             if self.pair:
                 self.pair.own = own_tags({}, still.meta.xmp)
@@ -206,14 +213,17 @@ class _Stills:
         except OutputError as error:
             if full(error.__cause__):  # every other image would meet it too
                 raise
-            self._lost(error)
+            self._lost(Path(still.path), error)
             return
+        self.images.append({"name": Path(still.path).name, "tracks": [face.track_id for face in frame.faces],
+                            "corrected": frame.corrected, "more": still.more, "error": None})
         self.made.changed.add(frame)
         self.made.names.append(plan.target.path.name)
         self.done += 1
 
-    def _lost(self, error: RtfaceError) -> None:
+    def _lost(self, source: Path, error: RtfaceError) -> None:
         """Counts an image that cannot be read or written; a single one ends the run."""
+        self.images.append({"name": source.name, "tracks": [], "corrected": False, "more": "", "error": str(error)})
         if len(self.jobs) == 1:
             raise error
         self.failed.append(str(error))

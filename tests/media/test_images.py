@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -269,6 +270,26 @@ def test_a_folder_in_natural_order(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no image"):
         list_images(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(("name", "said"), [
+    ("two.png", "2 frames"), ("two.tif", "2 pages"), ("two.jpg", "2 images"), ("film.jpg", "film"), ("one.jpg", "")])
+def test_what_else_a_file_holds_is_known(tmp_path: Path, name: str, said: str):
+    path, still = tmp_path / name, random((16, 16, 3))
+    if name == "two.tif":
+        tifffile.imwrite(path, np.stack([still, still]), photometric="rgb")
+    elif name == "two.png":
+        data = png(still)
+        chunk = b"acTL" + struct.pack(">II", 2, 0)
+        path.write_bytes(data[:33] + struct.pack(">I", 8) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[33:])
+    else:
+        data = cv2.imencode(".jpg", still)[1].tobytes()
+        index = b"MPF\0MM\0*" + struct.pack(">IHHHII", 8, 1, 0xB001, 4, 1, 2)
+        if name == "two.jpg":
+            data = data[:2] + b"\xff\xe2" + struct.pack(">H", 2 + len(index)) + index + data[2:]
+        path.write_bytes(data + (b"\0\0\0\x18ftypisom" if name == "film.jpg" else b""))
+    more = read_image(path).more
+    assert said in more and bool(said) == bool(more)
 
 
 def test_a_folder_as_a_film(media, tmp_path: Path):

@@ -162,9 +162,16 @@ def test_a_folder_continues_past_a_bad_image_and_skips_done(tmp_path: Path) -> N
     folder.mkdir()
     still(folder / "a.png"), still(folder / "c.png")
     (folder / "b.png").write_bytes(b"")
+    (folder / "d.heic").write_bytes(b"")
     with pytest.raises(InputError, match="1 of 3"):
-        rtface.run(folder, out)
+        rtface.run(folder, out, report=tmp_path / "r.json")
     assert sorted(p.name for p in out.iterdir()) == ["a.png", "c.png"]
+    said = json.loads((tmp_path / "r.json").read_text())
+    assert "(d.heic)" in said["warnings"][0]
+    images = {image["name"]: image for image in said["images"]}
+    tracks = [number for image in images.values() for number in image["tracks"]]
+    assert sorted(tracks) == [track["id"] for track in said["tracks"]]
+    assert images["a.png"]["corrected"] and not images["a.png"]["error"] and "is empty" in images["b.png"]["error"]
     (folder / "b.png").unlink()
     report = rtface.run(folder, out)
     assert report.frames_out == 0 and any("2 images were there" in note for note in report.notes)

@@ -341,6 +341,11 @@ def test_other_channels_and_windows_of_an_exr_stay(tmp_path: Path) -> None:
         broken.write_bytes(bytes(data))
         read_image(broken)
     data = bytearray(exr(tmp_path / "a.exr").read_bytes())
+    window = bytearray(data)
+    struct.pack_into("<4i", window, header.attributes["dataWindow"][1], 0, 0, -5, 179)
+    with pytest.raises(InputError, match="damaged"):
+        broken.write_bytes(bytes(window))
+        read_image(broken)
     header = ExrHeader.read(bytes(data))
     struct.pack_into("<4i", data, header.attributes["displayWindow"][1], 0, 0, 339, 189)
     struct.pack_into("<4i", data, header.attributes["dataWindow"][1], 10, 5, 329, 184)
