@@ -233,6 +233,8 @@ def status(folder: _Folder, *, json: Json = False) -> None:
         print_table([("worker", "host", "segment", "done", "speed"), *(
             (w.id, w.host, "" if w.segment is None else str(w.segment), f"{w.seconds:.0f} s",
              "" if w.speed is None else f"{w.speed:.2f}x") for w in found.workers)])
+    for worker in found.silent:
+        typer.echo(f"{worker.id} ({worker.host}): not heard of for {_clock(worker.silent_s)}")
 
 
 def _lines(found: JobStatus) -> list[str]:

@@ -11,6 +11,7 @@ long that number has stood still. On the same machine a lock tells at once.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import platform
 import re
@@ -187,6 +188,19 @@ class Leases:
             self._seen[worker] = beat, now
             return True
         return now - known[1] < self._stale_s
+
+    def silent_s(self, worker: str, now: float) -> float:
+        """Seconds since the last beat of a worker, by the times of files; infinite where it has none.
+
+        Args:
+            now: `JobFolder.now`.
+        """
+        if worker in self._beating:
+            return 0.0
+        try:
+            return max(0.0, now - (self._folder.workers / f"{worker}.json").stat().st_mtime)
+        except OSError:
+            return math.inf
 
     def _path(self, name: str, epoch: int) -> Path:
         return self._folder.leases / f"{name}-{epoch}.json"

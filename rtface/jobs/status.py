@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from rtface.errors import InputError
 from rtface.jobs.folder import JobFolder
-from rtface.jobs.leases import Leases
+from rtface.jobs.leases import STALE_S, Leases
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.time_left import AtWork, Row, join_s, time_left
 
@@ -29,6 +29,7 @@ class WorkerStatus:
         segment: it works on; None between two.
         seconds: of that segment that are done.
         speed: seconds of the film a second, all segments of the worker together; None before the first frames.
+        silent_s: seconds since it was last heard of.
     """
 
     id: str
@@ -37,6 +38,7 @@ class WorkerStatus:
     segment: int | None
     seconds: float
     speed: float | None
+    silent_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class JobStatus:
             frames.
         speed: of all workers together, seconds of the film a second.
         workers: those that are there.
+        silent: those that were not heard of for a minute: they count neither for the time left nor for the speed.
     """
 
     state: State
@@ -65,6 +68,7 @@ class JobStatus:
     time_left_s: float | None
     speed: float | None
     workers: list[WorkerStatus] = field(default_factory=list[WorkerStatus])
+    silent: list[WorkerStatus] = field(default_factory=list[WorkerStatus])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -84,10 +88,12 @@ def read_status(folder: JobFolder, plan: JobPlan | None = None, leases: Leases |
     """
     plan, leases = plan or JobPlan.load(folder), leases or Leases(folder, "")
     finished = {n for n in folder.finished() if n < len(plan)}
-    held = leases.held()
+    now = folder.now()
+    held = {name: lease for name, lease in leases.held().items() if leases.silent_s(lease[1], now) < STALE_S}
     # The last of a worker's is in work; the encoder of the one before may still be ending.
     segments = {worker: int(name) for name, (_, worker) in sorted(held.items()) if name.isdigit()}
     workers: list[WorkerStatus] = []
+    silent: list[WorkerStatus] = []
     at_work: list[AtWork] = []
     done = sum(plan.seconds(n) for n in finished)
     for path in sorted(folder.workers.glob("*.json")):
@@ -97,6 +103,9 @@ def read_status(folder: JobFolder, plan: JobPlan | None = None, leases: Leases |
             continue
         if value is None or not leases.alive(path.stem):
             continue
+        if (quiet := leases.silent_s(path.stem, now)) >= STALE_S:
+            silent.append(WorkerStatus(path.stem, value["host"], value["pid"], None, 0.0, None, round(quiet, 1)))
+            continue
         number = segments.get(path.stem)
         at = min(value.get("seconds", 0.0), plan.seconds(number)) if number is not None else 0.0
         if number is None or number in finished or value.get("segment") != number:
@@ -105,7 +114,8 @@ def read_status(folder: JobFolder, plan: JobPlan | None = None, leases: Leases |
         place = None if number is None or number in finished else (
             number + min(at / plan.seconds(number), _NEARLY))
         at_work.append(AtWork(place, [Row(*row) for row in value.get("pace", ())]))
-        workers.append(WorkerStatus(path.stem, value["host"], value["pid"], number, at, value.get("speed")))
+        workers.append(WorkerStatus(path.stem, value["host"], value["pid"], number, at, value.get("speed"),
+                                    round(quiet, 1)))
     speeds = [worker.speed for worker in workers if worker.speed]
     speed = sum(speeds) if speeds else None
     left = _left(folder, plan, finished, at_work)
@@ -114,7 +124,7 @@ def read_status(folder: JobFolder, plan: JobPlan | None = None, leases: Leases |
     return JobStatus(state, plan.input["path"], plan.output["path"], len(plan), len(finished),
                      round(plan.duration_s, 3), round(done, 3),
                      None if left is None else round(left, 1),
-                     None if speed is None else round(speed, 3), workers)
+                     None if speed is None else round(speed, 3), workers, silent)
 
 
 def _left(folder: JobFolder, plan: JobPlan, finished: Collection[int],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -87,6 +88,25 @@ def test_a_film_is_sampled_for_its_time_left(tmp_path: Path):
     assert status.time_left_s == pytest.approx(job.plan.frames[2] * 0.5 / 8, rel=0.05)
     shown = CliRunner().invoke(app, ["status", str(job.folder.path)])
     assert "0:00:03 left" in shown.stdout
+
+
+def test_workers_that_were_not_heard_of_for_a_minute_do_not_count(tmp_path: Path):
+    source = write_film(tmp_path / "in.mkv", films.scenes(12), rate=2)
+    job = FilmJob.open(source, tmp_path / "out.mkv", Options(codec="ffv1"), length=Fraction(2))
+    assert isinstance(job, FilmJob)
+    for number, ago in enumerate((0, 170)):  # killed on another machine, which nobody can ask
+        name, beat = f"ffffff-{number}-abc", job.folder.workers / f"ffffff-{number}-abc.json"
+        job.folder.write(beat, {"beat": 1, "host": f"m{number}", "pid": 7, "segment": number, "seconds": 0.1,
+                                "speed": 2.0, "pace": [[40, 0, 5.0]]})
+        os.utime(beat, (0, beat.stat().st_mtime - ago))
+        Leases(job.folder, name).take(f"{number:05}")
+    status = read_status(job.folder)
+    assert (status.state, status.speed, [worker.host for worker in status.workers]) == ("working", 2.0, ["m0"])
+    (job.folder.workers / "ffffff-0-abc.json").unlink()
+    status = read_status(job.folder)
+    assert (status.state, status.time_left_s, status.workers) == ("waiting", None, [])
+    shown = CliRunner().invoke(app, ["status", str(job.folder.path)])
+    assert " left" not in shown.stdout and "ffffff-1-abc (m1): not heard of for 0:02:5" in shown.stdout
 
 
 def test_a_progress_line_shows_the_time_left_that_a_job_knows():
