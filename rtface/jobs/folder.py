@@ -127,9 +127,11 @@ class JobFolder:
             return json.loads(read_shared(path))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is no JSON"
-            raise InputError(f"{path}: cannot be read ({why}); begin again with --restart") from error
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); check the disk and its permissions, then the "
+                             "same command continues") from error
+        except ValueError as error:
+            raise InputError(f"{path}: cannot be used (it is no JSON); begin again with --restart") from error
 
     def write(self, path: Path, value: object, *, new: bool = False, sync: bool = True, private: bool = False) -> bool:
         """Writes a JSON file in one step.

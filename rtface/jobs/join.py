@@ -18,7 +18,7 @@ from typing import Any
 import av
 
 from rtface._version import __version__
-from rtface.errors import InputError, Interrupted, OutputError
+from rtface.errors import InputError, InputMissing, Interrupted, OutputError
 from rtface.jobs import fingerprint
 from rtface.jobs.face_numbers import highest_number
 from rtface.jobs.figures import JobFigures
@@ -200,21 +200,26 @@ class Join:
         kinds = [self._frames, *self._pieces.values()]
         for number in range(len(self._plan)):
             self._check_stop()
-            record = self._folder.read(self._folder.record(number))
-            if record is None:
-                damaged.append(number)
-                continue
-            figures.add(record)
-            if record["file"] is None:
-                continue
             try:
-                for kind in kinds:
-                    kind.file(record).check()
+                record = self._folder.read(self._folder.record(number))
+                if record is not None:
+                    figures.add(record)
+                    for kind in kinds if record["file"] is not None else ():
+                        kind.file(record).check()
             except InputError as error:
+                if isinstance(error.__cause__, OSError) and not isinstance(error, InputMissing):
+                    raise  # of the disk: what is there may be whole
                 damaged.append(number)
                 why = str(error)
                 continue
-            for kind in kinds:
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                damaged.append(number)
+                why = f"{self._folder.record(number)}: cannot be used ({error!r})"
+                continue
+            if record is None:
+                damaged.append(number)
+                continue
+            for kind in kinds if record["file"] is not None else ():
                 kind.add(number, record)
         if damaged:
             raise DamagedSegments(damaged, why)

@@ -5,7 +5,8 @@ the worker that takes the segment over from one that is gone. A worker that was 
 the first record of a segment counts, whoever wrote it.
 
 Clocks of two machines are never compared. A worker counts its beats in a file; another one sees by its own clock how
-long that number has stood still. On the same machine a lock tells at once.
+long that number has stood still. On the same machine a lock tells at once. Who looks for the first time compares the
+time of that file with the clock of the file system. A lease that cannot be read ages like a silent worker.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ STALE_S = 60.0
 # The end waits for a beat in work no longer than this: a shared disk may not answer.
 _LAST_BEAT_S = 2.0
 _LEASE = re.compile(r"(\w+)-(\d+)\.json")
+_WORKER = re.compile(r"[\w.-]{1,200}", re.ASCII)
+_UNREADABLE = "unreadable-"  # in place of a worker's id, before the name of the lease
 
 
 class WorkerSign:
@@ -129,10 +132,15 @@ class Leases:
                 found[match[1]] = max(found.get(match[1], 0), int(match[2]))
         leases: dict[str, tuple[int, str]] = {}
         for name, epoch in found.items():
-            with contextlib.suppress(InputError):
+            worker: object = f"{_UNREADABLE}{name}-{epoch}"
+            with contextlib.suppress(InputError, TypeError, KeyError):
                 value = self._folder.read(self._path(name, epoch))
-                if value is not None:
-                    leases[name] = epoch, value["worker"]
+                if value is None:
+                    continue
+                worker = value["worker"]
+            if not isinstance(worker, str) or not _WORKER.fullmatch(worker):
+                worker = f"{_UNREADABLE}{name}-{epoch}"
+            leases[name] = epoch, worker
         return leases
 
     def held(self) -> dict[str, tuple[int, str]]:
@@ -177,17 +185,18 @@ class Leases:
         if gone:
             return False
         beat: object = None
-        with contextlib.suppress(InputError):
+        with contextlib.suppress(InputError, TypeError, KeyError):
             value = self._folder.read(self._folder.workers / f"{worker}.json")
             beat = value["beat"] if value is not None else None
         now = self._clock()
         known = self._seen.get(worker)
-        if known is None or known[0] != beat:
-            if known is not None:
-                self._beating.add(worker)
+        if known is None:  # its file may not be seen yet on a network drive
+            silent = self.silent_s(worker, self._folder.now())
+            self._seen[worker] = beat, now - (0.0 if silent == math.inf else silent)
+        elif known[0] != beat:
+            self._beating.add(worker)
             self._seen[worker] = beat, now
-            return True
-        return now - known[1] < self._stale_s
+        return now - self._seen[worker][1] < self._stale_s
 
     def silent_s(self, worker: str, now: float) -> float:
         """Seconds since the last beat of a worker, by the times of files; infinite where it has none.
@@ -195,10 +204,10 @@ class Leases:
         Args:
             now: `JobFolder.now`.
         """
-        if worker in self._beating:
-            return 0.0
+        lease = worker.removeprefix(_UNREADABLE)
+        path = self._folder.workers / f"{worker}.json" if lease == worker else self._folder.leases / f"{lease}.json"
         try:
-            return max(0.0, now - (self._folder.workers / f"{worker}.json").stat().st_mtime)
+            return max(0.0, now - path.stat().st_mtime)
         except OSError:
             return math.inf
 

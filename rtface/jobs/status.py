@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from rtface.errors import InputError
 from rtface.jobs.folder import JobFolder
@@ -89,7 +90,7 @@ def read_status(folder: JobFolder, plan: JobPlan | None = None, leases: Leases |
     plan, leases = plan or JobPlan.load(folder), leases or Leases(folder, "")
     finished = {n for n in folder.finished() if n < len(plan)}
     now = folder.now()
-    held = {name: lease for name, lease in leases.held().items() if leases.silent_s(lease[1], now) < STALE_S}
+    held = {name: lease for name, lease in leases.held().items() if leases.silent_s(lease[1], now) < math.inf}
     # The last of a worker's is in work; the encoder of the one before may still be ending.
     segments = {worker: int(name) for name, (_, worker) in sorted(held.items()) if name.isdigit()}
     workers: list[WorkerStatus] = []
@@ -101,10 +102,13 @@ def read_status(folder: JobFolder, plan: JobPlan | None = None, leases: Leases |
             value = folder.read(path)
         except InputError:
             continue
-        if value is None or not leases.alive(path.stem):
+        if not isinstance(value, dict):
             continue
-        if (quiet := leases.silent_s(path.stem, now)) >= STALE_S:
-            silent.append(WorkerStatus(path.stem, value["host"], value["pid"], None, 0.0, None, round(quiet, 1)))
+        value, quiet = cast("dict[str, Any]", value), leases.silent_s(path.stem, now)
+        if not leases.alive(path.stem):
+            if STALE_S <= quiet < math.inf:
+                silent.append(WorkerStatus(path.stem, str(value.get("host")), value.get("pid", 0), None, 0.0, None,
+                                           round(quiet, 1)))
             continue
         number = segments.get(path.stem)
         at = min(value.get("seconds", 0.0), plan.seconds(number)) if number is not None else 0.0

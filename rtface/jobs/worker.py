@@ -9,9 +9,9 @@ engines, and cost less: faces are corrected in the last second of the lead-in on
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from fractions import Fraction
@@ -21,7 +21,7 @@ from typing import Any
 
 from rtface.concurrency.threads import call_in_thread
 from rtface.enhance.film import FilmEnhancer
-from rtface.errors import Interrupted, RtfaceError, UsageError
+from rtface.errors import InputError, Interrupted, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.jobs import faces_ahead, fingerprint
 from rtface.jobs.face_numbers import FaceNumbers, NumberedTracker, find_numbers
@@ -210,6 +210,16 @@ class Worker:
 
     # -- one run of the chain -----------------------------------------------------------------------------------
 
+    def _record(self, number: int) -> Mapping[str, Any] | None:
+        """The record of a segment; None where there is none, or one that cannot be used and is made again in the end.
+        """
+        with suppress(InputError, KeyError, TypeError, ValueError, AttributeError):
+            record = self._folder.read(self._folder.record(number))
+            if record is not None:
+                KnownFaces(record, Fraction(1))
+                return record
+        return None
+
     def _claim(self, number: int) -> int | None:
         """Takes a segment that is not finished; its epoch, or None where another has it."""
         if number in self._folder.finished():
@@ -232,7 +242,7 @@ class Worker:
             self._sample()
             parts, video = self._opened()
             with ExitStack() as stack:
-                before = self._folder.read(self._folder.record(first - 1)) if first else None
+                before = self._record(first - 1)
                 source = self._source(first, before is not None, stack)
                 stages = Stages.open(self._options.stages, self._stats, origin=float(self._plan.begins),
                                      begins=float(self._plan.starts[0]), commercial_use=self._options.commercial_use)

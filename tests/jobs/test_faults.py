@@ -122,6 +122,27 @@ def test_a_fault_at_the_end_of_a_segment_ends_the_run(number: int, source: Path,
     assert planned(source).run().frames_out == 80
 
 
+@pytest.mark.parametrize("text", ["", "[]", '{"file": 3}'])
+def test_a_damaged_record_is_made_again(source: Path, text: str):
+    job = stopped(source)
+    job.folder.record(0).write_text(text)
+    said = []
+    assert job.run(said=said.append).frames_out == 80
+    assert any("has to be made again" in line for line in said)
+
+
+def test_a_record_that_cannot_be_read_now_stays(source: Path, monkeypatch: pytest.MonkeyPatch):
+    job = stopped(source)
+
+    def broken(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as disk, pytest.raises(InputError, match=r"error\); check the disk .* continues"):
+        disk.setattr("rtface.jobs.folder.read_shared", broken)
+        job.folder.read(job.folder.record(0))
+    assert planned(source).run().frames_out == 80
+
+
 def test_a_damaged_segment_is_made_again(source: Path):
     job = stopped(source)
     [path] = job.folder.segments.glob("*.video")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -63,6 +64,26 @@ def test_who_waits_sees_whether_a_worker_elsewhere_is_gone(folder: JobFolder, be
 
     epoch = Leases(folder, "me", stale_s=60, clock=clock).take_or_wait("00000", wait)
     assert (epoch, clock.now < 10) == ((None, True) if beats else (2, False))
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"worker": {}}', '{"worker": "a\\nb"}'])
+def test_a_lease_that_cannot_be_read_ages_like_a_silent_worker(folder: JobFolder, text: str):
+    (folder.leases / "00000-1.json").write_text(text)
+    clock = Clock()
+    mine = Leases(folder, "me", stale_s=60, clock=clock)
+    assert mine.take("00000") is None and "00000" in mine.held()
+    clock.now += 61
+    assert not mine.held() and mine.take("00000") == 2
+    assert len((folder.path / "log.txt").read_text().splitlines()) == 1
+
+
+def test_a_beat_that_is_old_at_the_first_look(folder: JobFolder):
+    elsewhere(folder, "ffffff-7-abc", 5)
+    Leases(folder, "ffffff-7-abc").take("00000")
+    beat = folder.workers / "ffffff-7-abc.json"
+    os.utime(beat, (0, beat.stat().st_mtime - 100))
+    assert Leases(folder, "me", stale_s=120, clock=Clock()).take("00000") is None
+    assert Leases(folder, "me", stale_s=60, clock=Clock()).take("00000") == 2
 
 
 def test_a_worker_elsewhere_is_gone_when_its_beat_stands_still(folder: JobFolder):

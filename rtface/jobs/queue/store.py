@@ -395,7 +395,7 @@ class Store:
         with (self._errors(),
               contextlib.closing(sqlite3.connect(self.path, timeout=_PATIENCE_S, isolation_level=None)) as database):
             database.row_factory = sqlite3.Row
-            database.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+            database.text_factory = _text
             database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             yield database
 
@@ -435,6 +435,10 @@ _TEXT = "CAST(? AS TEXT)"
 def _stored(text: str) -> bytes:
     """A text for `_TEXT`: names of files may hold bytes that are not UTF-8, which SQLite takes as bytes only."""
     return text.encode("utf-8", "surrogateescape")
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
 
 
 def written(output: str, options: dict[str, Any]) -> set[str]:
