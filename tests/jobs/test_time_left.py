@@ -90,7 +90,7 @@ def test_a_film_is_sampled_for_its_time_left(tmp_path: Path):
     assert "0:00:03 left" in shown.stdout
 
 
-def test_workers_that_were_not_heard_of_for_a_minute_do_not_count(tmp_path: Path):
+def test_workers_that_fell_silent_do_not_count(tmp_path: Path):
     source = write_film(tmp_path / "in.mkv", films.scenes(12), rate=2)
     job = FilmJob.open(source, tmp_path / "out.mkv", Options(codec="ffv1"), length=Fraction(2))
     assert isinstance(job, FilmJob)
