@@ -15,6 +15,8 @@ from rtface.media import probe
 SEGMENT_S = Fraction(25)
 # A border lies so near to a multiple of that, as a part of it, where a keyframe is there.
 _REACH = Fraction(2, 5)
+# Frames by which decoding differs from presentation, at most.
+_NEAR = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,26 +53,52 @@ def read_times(path: str | PathLike[str], start: Fraction | None = None, end: Fr
         base = video.time_base or Fraction(1, 1_000_000)
         if container.format.name == "avi":
             fault = "AVI knows the order of its frames only, not their times"
-        highest: int | None = None
+        shown, decoded, key = array("q"), array("q"), bytearray()
         for packet in container.demux(video):
             if not packet.size:
                 continue
             if packet.pts is None:
                 fault = fault or "some of its frames have no time"
                 continue
-            if (start is not None and packet.pts * base < start) or (end is not None and packet.pts * base >= end):
-                continue
-            if packet.dts is not None:
-                if highest is not None and packet.dts < highest:
-                    fault = fault or "its times go back somewhere"
-                highest = packet.dts
-            pts.append(packet.pts)
-            if packet.is_keyframe:
-                keys.append(packet.pts)
+            shown.append(packet.pts)
+            decoded.append(packet.pts if packet.dts is None else packet.dts)
+            key.append(packet.is_keyframe)
+        if fault is None and not _repair(shown, decoded, key):
+            fault = "its times go back somewhere"
+        for time, first in zip(shown, key, strict=True):
+            if (start is None or time * base >= start) and (end is None or time * base < end):
+                pts.append(time)
+                if first:
+                    keys.append(time)
     ordered = array("q", sorted(pts))
     if any(ordered[k] == ordered[k + 1] for k in range(len(ordered) - 1)):
         fault = fault or "two of its frames have the same time"
     return FilmTimes(base, ordered, array("q", sorted(keys)), fault)
+
+
+def _repair(shown: array[int], decoded: array[int], key: bytearray) -> bool:
+    """Repairs single damaged times, as a decoder's clock does (`rtface.media.timeline`): those that the times round them
+    leave out. A border is put at none of them. False where times go back and stay there.
+
+    Args:
+        shown, decoded: times of presentation and decoding, in the order of decoding; changed in place.
+        key: whether each is a keyframe; changed in place.
+    """
+    delay = 0
+    for k in range(len(decoded)):
+        last = decoded[k - 1] if k else decoded[k]
+        after = decoded[k + 1] if k + 1 < len(decoded) else None
+        late = shown[k] - decoded[k]
+        if decoded[k] >= last and (after is None or not last <= after < decoded[k]):
+            delay = late
+            continue
+        if after is None or after < last:
+            return after is None
+        decoded[k] = (last + after) // 2
+        shown[k], key[k] = decoded[k] + (late if 0 <= late <= 2 * (after - last) + delay else delay), False
+        while shown[k] in shown[max(0, k - _NEAR):k] or shown[k] in shown[k + 1:k + _NEAR]:
+            shown[k] += 1
+    return True
 
 
 def borders(times: FilmTimes, length: Fraction = SEGMENT_S) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from typing import TypeAlias
 
@@ -28,6 +28,8 @@ from rtface.util.parse import format_time
 _GIVE_UP = 200
 # Seconds of other streams read after the last frame of a cut, for packets that come late in the file.
 _AFTER_END = 5
+# Seconds by which a time lies so far ahead that the next one is asked whether it is damaged.
+_AHEAD_S = 1
 # Containers whose own duration can be trusted to tell that the end of the file is missing.
 _KNOW_DURATION = ("matroska", "mov", "avi", "asf")
 _PLAYLISTS = ("hls", "dash")
@@ -102,6 +104,7 @@ class Decoder:
         self._color = Color()
         self._displays: dict[bool, Display] = {}
         self._failed_in_a_row = 0
+        self._waiting: av.VideoFrame | None = None
         self._done = False  # the end of the cut was reached
         self.reached = Fraction(0)
 
@@ -119,8 +122,8 @@ class Decoder:
                 if self._done:
                     continue
                 self.head = self.head or bytes(memoryview(packet)[:4096])
-                for image in self._images(packet):
-                    frame = self._frame(image)
+                for image, following in self._settled(self._images(packet)):
+                    frame = self._frame(image, following)
                     if frame is None:
                         continue
                     if self._end is not None and frame.pts * self.time_base >= self._end:
@@ -140,8 +143,8 @@ class Decoder:
                 return
         if self._done:
             return
-        for image in self._flush():
-            frame = self._frame(image)
+        for image, following in self._settled(self._flush(), end=True):
+            frame = self._frame(image, following)
             if frame is not None and (self._end is None or frame.pts * self.time_base < self._end):
                 yield frame
         self._check_end()
@@ -224,14 +227,36 @@ class Decoder:
                 return
             yield from images
 
-    def _frame(self, image: av.VideoFrame) -> Frame | None:
-        """A decoded frame as a Frame, or None where it lies before the cut."""
+    def _settled(self, images: Iterable[av.VideoFrame], *, end: bool = False) -> Iterator[
+            tuple[av.VideoFrame, int | None]]:
+        """The images; one whose time jumps ahead comes when the next one is there, with the stamp of that."""
+        for image in images:
+            if self._waiting is not None:
+                waiting, self._waiting = self._waiting, None
+                yield waiting, self._stamp(image)
+            if self._clock.ahead(self._stamp(image)) * self.time_base > _AHEAD_S:
+                self._waiting = image
+            else:
+                yield image, None
+        if end and self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            yield waiting, None
+
+    def _stamp(self, image: av.VideoFrame) -> int | None:
         # AVI knows only the order of decoding; times of presentation made up from it are wrong for packed B-frames.
-        stamp = image.dts if self._dts_only else image.pts
+        return image.dts if self._dts_only else image.pts
+
+    def _frame(self, image: av.VideoFrame, following: int | None = None) -> Frame | None:
+        """A decoded frame as a Frame, or None where it lies before the cut.
+
+        Args:
+            following: the stamp of the next one, where it is known.
+        """
+        stamp = self._stamp(image)
         if self.landed is None:
             self.landed = stamp is not None and image.key_frame and (
                 self._start is not None and stamp * self.time_base <= self._start)
-        pts, change = self._clock.next(stamp)
+        pts, change = self._clock.next(stamp, following)
         if change == "missing":
             self._stats.count("pts_missing")
             if self.frames == 0 and not self.still and not self._silent:

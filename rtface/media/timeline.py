@@ -20,7 +20,8 @@ class RisingTimestamps:
     """Turns the timestamps of one stream into strictly rising ones.
 
     A stamp that repeats the one before is moved one `step` later. A step back of up to `near` units (a jitter) moves
-    that one stamp just behind the last; a longer one is a splice, and everything after it is shifted likewise.
+    that one stamp just behind the last; a longer one is a splice, and everything after it is shifted likewise, until a
+    stamp goes on where the ones before the step were: then a single stamp was damaged.
 
     Args:
         step: usual distance of two stamps in units; a missing stamp is that much later than the last.
@@ -33,9 +34,19 @@ class RisingTimestamps:
     came: int | None = None
     shift: int = 0
     counted: Fraction | None = None
+    before: int | None = None  # the shift before a splice that is not confirmed yet
 
-    def next(self, stamp: int | None) -> tuple[int, Change]:
-        """The stamp to use, and what was done to it."""
+    def ahead(self, stamp: int | None) -> int:
+        """Units by which a stamp lies after the last; 0 where that is not known."""
+        return 0 if stamp is None or self.last is None else stamp + self.shift - self.last
+
+    def next(self, stamp: int | None, following: int | None = None) -> tuple[int, Change]:
+        """The stamp to use, and what was done to it.
+
+        Args:
+            stamp: as it came.
+            following: the one after it, where it is known: it tells a damaged stamp that is too late from a gap.
+        """
         if stamp is None:
             # Counted in exact fractions, so that 1001/30000 s does not drift in a coarse unit.
             before = self.counted if self.counted is not None else self.last
@@ -46,13 +57,22 @@ class RisingTimestamps:
         self.counted = None
         change: Change = ""
         value = stamp + self.shift
-        if self.last is not None and value <= self.last:
+        if self.before is not None and self.last is not None:
+            if self.last < stamp + self.before < value:
+                value, self.shift, self.before = stamp + self.before, self.before, None
+            elif 0 < value - self.last <= self.near:
+                self.before = None
+        late = self.ahead(following)
+        if self.last is not None and 0 < late < value - self.last:
+            value, change = self.last + max(1, min(round(self.step), late - 1)), "jumped"
+        elif self.last is not None and value <= self.last:
             if stamp == self.came:
                 value, change = self.last + max(1, round(self.step)), "repeated"
             elif self.last - value <= self.near:
                 value, change = self.last + 1, "nudged"
             else:
                 behind = self.last + max(1, round(self.step))
+                self.before = self.shift if self.before is None else self.before
                 self.shift += behind - value
                 value, change = behind, "jumped"
         self.last, self.came = value, stamp

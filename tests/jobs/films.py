@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import struct
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -39,6 +40,21 @@ def scenes(frames: int, *, size: tuple[int, int] = (160, 96), cut: int = 35) -> 
     kinds = across, across[:, ::-1]
     return [np.clip(np.roll(kinds[t // cut % 2], 3 * t, axis=1) + noise, 0, 255).astype(np.uint8)
             for t in range(frames)]
+
+
+def move_time(path: Path, number: int, by_s: int) -> None:
+    """Damages the times of one frame of a transport stream: the `number`-th PES packet of its video."""
+    data = bytearray(path.read_bytes())
+    starts = [at + 4 + (data[at + 4] + 1 if data[at + 3] & 0x20 else 0) for at in range(0, len(data), 188)
+              if data[at + 1] & 0x40]
+    at = [at for at in starts if data[at:at + 4] == b"\0\0\1\xe0"][number]
+    for field in range(at + 9, at + 9 + 5 * (data[at + 7] >> 7) + 5 * (data[at + 7] >> 6 & 1), 5):
+        first, middle, last = struct.unpack_from(">BHH", data, field)
+        time = (first >> 1 & 7) << 30 | middle >> 1 << 15 | last >> 1
+        time = max(0, time + 90_000 * by_s)
+        struct.pack_into(">BHH", data, field, first & 0xF0 | time >> 30 << 1 | 1, (time >> 15 & 0x7FFF) << 1 | 1,
+                         (time & 0x7FFF) << 1 | 1)
+    path.write_bytes(data)
 
 
 def _plain(suffix: str, codec: str, **more: object) -> Callable[[Path], Path]:

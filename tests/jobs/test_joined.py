@@ -51,6 +51,19 @@ def same_film(one: Path, other: Path, *, lossless: bool = True) -> None:
         assert films.frame_hashes(one) == films.frame_hashes(other)
 
 
+@pytest.mark.parametrize("by_s", [-1, 93])
+def test_one_damaged_time_changes_neither_job_nor_film(tmp_path: Path, by_s: int):
+    source = write_film(tmp_path / "in.ts", films.scenes(80), codec="libx264", sound=True)
+    options, times = Options(tracker="none", codec="ffv1"), []
+    for name in ("whole", "one", "job"):
+        if name == "one":
+            films.move_time(source, 45, by_s)
+        (in_segments if name == "job" else run_file)(source, tmp_path / f"{name}.mkv", options)
+        times.append([float(time) for time, *_ in films.video_times(tmp_path / f"{name}.mkv")])
+    same_film(tmp_path / "one.mkv", tmp_path / "job.mkv")
+    assert times[1] == pytest.approx(times[0], abs=0.05)
+
+
 @pytest.mark.parametrize("kind", films.FILMS)
 def test_lossless_output_is_that_of_one_process(kind: str, tmp_path: Path):
     source, options = films.FILMS[kind](tmp_path), Options(tracker="none", codec="ffv1")

@@ -144,10 +144,15 @@ def test_times_that_go_back_are_made_to_rise_with_one_warning(media, tmp_path: P
     ([0, 40, 40, 40, 200], [0, 40, 80, 120, 200]),
     ([0, 40, 30, 120], [0, 40, 41, 120]),
     ([0, 40, 80, 0, 40, 80], [0, 40, 80, 120, 160, 200]),
+    ([0, 40, -9000, 120, 160], [0, 40, 80, 120, 160]),
+    ([0, 40, 9000, 120, 160], [0, 40, 80, 120, 160]),
+    ([0, 40, 9000, 9040], [0, 40, 9000, 9040]),
 ])
 def test_rising(stamps: list[int | None], expected: list[int]):
     clock = RisingTimestamps(Fraction(40), Fraction(60))
-    assert [clock.next(s)[0] for s in stamps] == expected
+    following = [*stamps[1:], None]
+    assert [clock.next(s, after if clock.ahead(s) > 1000 else None)[0]
+            for s, after in zip(stamps, following, strict=True)] == expected
 
 
 def test_counting_does_not_drift():
