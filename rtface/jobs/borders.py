@@ -77,8 +77,8 @@ def read_times(path: str | PathLike[str], start: Fraction | None = None, end: Fr
 
 
 def _repair(shown: array[int], decoded: array[int], key: bytearray) -> bool:
-    """Repairs single damaged times, as a decoder's clock does (`rtface.media.timeline`): those that the times round them
-    leave out. A border is put at none of them. False where times go back and stay there.
+    """Repairs single damaged times, as a decoder's clock does (`rtface.media.timeline`): those that the times round
+    them leave out. A border is put at none of them. False where times go back and stay there.
 
     Args:
         shown, decoded: times of presentation and decoding, in the order of decoding; changed in place.

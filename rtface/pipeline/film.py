@@ -59,6 +59,9 @@ from rtface.stages.runner import Stages
 from rtface.stats import Stats
 from rtface.util.urls import Address
 
+# Images that are not read; the demuxers that open some of them do not give the whole picture.
+_OTHER_IMAGES = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".ppm", ".pgm", ".pnm", ".tga", ".psd", ".ico")
+
 
 def run_file(input: Path | Address, output: Path | str, options: Options, *, stats: Stats | None = None,
              progress: Show | None = None, stop: threading.Event | None = None,
@@ -174,6 +177,9 @@ def _into_folder(input: Path | Address, output: Path | str, stills: bool) -> boo
     if stills:
         return input.is_dir()
     if Path(output).suffix.lower() in IMAGE_KINDS and not names_folder(output):
+        if isinstance(input, Path) and input.suffix.lower() in _OTHER_IMAGES:
+            raise UsageError(f"{input} is an image of a kind that is not read ({input.suffix[1:].upper()}); save it as "
+                             "PNG, TIFF or JPEG")
         raise UsageError(f"{input} is a film: name a film ({', '.join(FORMATS)}) or a folder for its images, "
                          f"not {Path(output).name}")
     return film_folder(output, FORMATS, input, still=isinstance(input, Path) and is_image(input))

@@ -179,6 +179,12 @@ def test_a_folder_continues_past_a_bad_image_and_skips_done(tmp_path: Path) -> N
         rtface.run(folder, tmp_path / "film.mp4")
 
 
+def test_an_image_of_a_kind_that_is_not_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "in.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    with pytest.raises(UsageError, match="HEIC"):
+        rtface.run(tmp_path / "in.heic", tmp_path / "out.png")
+
+
 def test_a_folder_goes_on_past_a_picture_that_cannot_be_encoded(tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
