@@ -131,8 +131,8 @@ class ExposureCurve:
     One straight line of luma for the whole face, drawn along with the track. It joins what the engine changes (a line
     from the crop to its restoration; next to nothing with engines that are trained with `lock_colour`) and a stretch of
     the levels: blacks that a faded film or print has lifted are lowered, and a scene without highlights is brightened.
-    Both take the surroundings in the crop into account: a dark face near a white shirt is well exposed. The surroundings
-    stay as they are, so the stretch goes part of the distance, the face's mean moves by `SHIFT` at most, and its mean
+    Both take the surroundings in the crop into account: a dark face near a white shirt is well exposed. They stay as
+    they are, so the stretch goes part of the distance, the face's mean moves by `SHIFT` at most, and its mean
     chroma stays: it keeps the tint of neck, ears and paper.
     """
 
