@@ -21,7 +21,7 @@ class RisingTimestamps:
 
     A stamp that repeats the one before is moved one `step` later. A step back of up to `near` units (a jitter) moves
     that one stamp just behind the last; a longer one is a splice, and everything after it is shifted likewise, until a
-    stamp goes on where the ones before the step were: then a single stamp was damaged.
+    stamp continues where the ones before the step were: then a single stamp was damaged.
 
     Args:
         step: usual distance of two stamps in units; a missing stamp is that much later than the last.
