@@ -27,7 +27,7 @@ _FRESH_S = 0.2
 _SHARE, _PATIENCE = 0.4, 0.9
 # Seconds after which faces that were not seen again are unknown, and where a stage hides faces.
 _OLDEST_S, _OLDEST_HIDING_S = 1.0, 0.5
-# From one tracked frame to the next: seconds at most, and frames where a stage hides faces.
+# From one tracked frame to the next: seconds, at most but for one frame; and frames where a stage hides faces.
 _APART_S, _MOST_HIDING = 0.14, 2
 _ALONE_S = 10.0  # without a face, after which as few frames as may be are tracked
 _FOLLOW = 0.1  # weight of a new measurement
@@ -71,6 +71,7 @@ class LiveTracker:
         self._face_at: float | None = None  # time of the last frame with a face, at first of the first frame
         self._most = max(1, round(_APART_S / period))
         self._since = self._most
+        self._asked_at = 0.0  # time of the last frame that the tracker got
         self._cuts = CutDetector()
         self.every = 1
         self._thread: threading.Thread | None = None
@@ -111,7 +112,9 @@ class LiveTracker:
         if frame.time - self._face_at > _ALONE_S:
             every = self._most
         every = min(max(every, self.every), _MOST_HIDING if hides else self._most)
-        if frame.cut or (self._since >= every and not (hurry and self._fresh(frame))):
+        # A camera's rate falls in the dark: then fewer frames are further apart.
+        due = self._since >= every or frame.time - self._asked_at >= _APART_S
+        if frame.cut or (due and not (hurry and self._fresh(frame))):
             own = self._ask(frame, sparing or (every > 1 and not hides), wait=not hurry)
             if own is not None:
                 return replace(frame, faces=own.faces, unfollowed=own.unfollowed, tracked=own.tracked)
@@ -137,7 +140,7 @@ class LiveTracker:
         with self._changed:
             if self._given is not None or self._closed:
                 return None
-            self._given, self._sparing, self._since = frame, sparing, 0
+            self._given, self._sparing, self._since, self._asked_at = frame, sparing, 0, frame.time
             self._changed.notify_all()
             if not wait or self._seconds > 0.8 * patience:
                 return None

@@ -41,8 +41,9 @@ and fast turns were seen to go down to 0.35."""
 STILL = 0.04
 """Mean shift of the points between two reads, in widths of the face, below which a mesh has settled."""
 TRIAL = 3
-COAST = 0.12
-"""Seconds for which a face that is not seen is still shown, where it should be."""
+COAST, MOST_COAST = 0.12, 0.7
+"""Seconds for which a face that is not seen is still followed and shown where it should be; where frames are further
+apart, for two of them, up to so many seconds."""
 CARRY = 0.07
 """Seconds between two frames up to which a mesh may be carried instead of read."""
 SPARED = 0.15
@@ -90,6 +91,8 @@ class MediaPipeTracker:
         self._aligner = Aligner()
         self._tracks: list[Track] = []
         self._time: float | None = None
+        self._dt = 0.0  # seconds between the last two frames
+        self._coast = COAST
         self._last_id = 0
         self._turn = False
         self._carries = carries
@@ -111,13 +114,16 @@ class MediaPipeTracker:
         first = self._time is None or cut or not 0 < dt < GAP
         if first:
             self._forget()
+        # The longer of the last two intervals: a rate that rises again loses no face.
+        self._coast = min(max(COAST, 2.02 * max(dt, self._dt)), MOST_COAST)
+        self._dt = 0.0 if first else dt
         self._synchronise(view, time)
         self._follow(view, time)
         found = self._find(view, time, dt, first or failed)
-        for track in [t for t in self._tracks if time - t.seen >= (MEMORY if t.id else COAST)]:
+        for track in [t for t in self._tracks if time - t.seen >= (MEMORY if t.id else self._coast)]:
             self._tracks.remove(track)
             self._aligner.forget(track.id)
-        shown = [t for t in self._tracks if t.id and time - t.seen <= COAST]
+        shown = [t for t in self._tracks if t.id and time - t.seen <= self._coast]
         faces = tuple(self._face(t, time) for t in sorted(shown, key=lambda t: -t.width))
         if self.watchful:
             self.unfollowed = (*faces[self._most:], *self._unfollowed(faces, found, time))
@@ -161,7 +167,7 @@ class MediaPipeTracker:
         oldest = min((p.time for p in patches.values() if p is not None), default=time)
         turn = next((t for t in self._tracks if t.patch is not None and t.patch.time == oldest), None)
         for track in self._tracks:
-            if time - track.seen > COAST:
+            if time - track.seen > self._coast:
                 continue
             expected = track.expected(time)
             if self.sparing and track is turn and len(patches) > 1:
@@ -300,7 +306,7 @@ class MediaPipeTracker:
     def _face(self, track: Track, time: float) -> Face:
         mesh = track.expected(time)
         absent = time - track.seen
-        face = Face(track.id, box_of(mesh), five_points(mesh), mesh, track.score * 0.5 ** (absent / (COAST / 2)),
+        face = Face(track.id, box_of(mesh), five_points(mesh), mesh, track.score * 0.5 ** (absent / (self._coast / 2)),
                     pose(mesh))
         return self._aligner.steady(face, time)
 

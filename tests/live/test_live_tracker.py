@@ -135,3 +135,17 @@ def test_where_faces_are_hidden_every_second_frame_is_tracked():
             subject.faces_of(at(k * PERIOD), every=4, hides=True)
             settled(subject)
     assert tracker.calls == 6
+
+
+def test_a_rate_that_falls_does_not_spread_tracked_frames():
+    tracker, time, asked, calls = Timed(), 0.0, [0.0], 0
+    with working(tracker, PERIOD) as subject:
+        for rate in (30.0, 15.0, 7.5, 30.0):
+            for _ in range(24):
+                time += 1 / rate
+                subject.faces_of(at(time), every=4)
+                settled(subject)
+                if tracker.calls > calls:
+                    calls = tracker.calls
+                    asked.append(time)
+    assert np.diff(asked).max() < 0.27

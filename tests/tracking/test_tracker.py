@@ -129,6 +129,60 @@ def test_id_survives_half_a_second_behind_something(tracker, speed):
     assert sum(bool(faces) for faces in shown[20:]) >= 6
 
 
+def seen(tracker: Tracker, count: int, size: tuple[int, int], times: list[float]) -> list[list[int]]:
+    """Ids of faces that sway a little, on frames at these times."""
+    width, height = size
+    under, face = background(width, height, 3), height / 5
+    ids: list[list[int]] = []
+    for time in times:
+        picture = under
+        for k in range(count):
+            x = width * (k + 0.7) / (count + 0.4) + 0.15 * face * np.sin(3.3 * time + k)
+            picture = paste(picture, face, x, height * (0.35 + 0.3 * (k % 2)), mirror=bool(k % 2),
+                            tint=(1 - 0.1 * k, 1.0, 1 + 0.05 * k))
+        ids.append(sorted(f.track_id for f in tracker.update(ArrayView(picture), time)))
+    return ids
+
+
+@pytest.mark.parametrize(("rate", "every", "count", "size"), [
+    (30, 3, 4, (640, 480)), (30, 4, 1, (640, 480)), (30, 5, 2, (854, 480)), (25, 4, 4, (640, 480)),
+    (15, 2, 1, (1280, 720)), (15, 3, 2, (640, 480)), pytest.param(30, 4, 4, (1920, 1080), marks=pytest.mark.slow),
+    pytest.param(15, 5, 2, (1920, 1080), marks=pytest.mark.slow)])
+def test_no_face_is_lost_where_few_frames_are_tracked(tracker, rate, every, count, size):
+    tracker.sparing = every > 1
+    ids = seen(tracker, count, size, [i * every / rate for i in range(10)])
+    assert ids == [list(range(1, count + 1))] * 10
+
+
+def test_no_face_is_lost_where_the_rate_changes(tracker):
+    tracker.sparing = True
+    gaps = [1 / rate for rate in (30, 15, 7.5, 30) for _ in range(5)]
+    assert seen(tracker, 1, (640, 480), list(np.cumsum(gaps))) == [[1]] * 20
+
+
+class Blind:
+    """A mesh reader that sees no face while it is `blind`."""
+
+    def __init__(self, reader: FaceMesh) -> None:
+        self.reader, self.blind = reader, False
+
+    def read(self, view, region):
+        mesh = self.reader.read(view, region)
+        return Mesh(mesh.points, 0.0, mesh.appearance) if self.blind else mesh
+
+    def close(self) -> None: ...
+
+
+def test_a_face_missed_once_goes_on_at_its_place(networks):
+    reader = Blind(networks.reader)
+    tracker = MediaPipeTracker(reader, DetectorSearch(networks.detector))
+    view, shown = ArrayView(paste(background(640, 480), 100, 320, 240)), []
+    for i in range(9):
+        reader.blind = i == 4
+        shown.append([f.track_id for f in tracker.update(view, 4 * i / FPS)])
+    assert shown == [[1]] * 9
+
+
 def test_other_person_at_the_same_place_later_is_new(tracker):
     under = background(640, 360, 3)
     pictures = [paste(under, 100, 320, 180)] * 4 + [under] * 12
