@@ -39,6 +39,7 @@ from rtface.protocols import Engine, Restored, Runtime, ShapingOptions
 from rtface.quality.governor import UNSEEN
 from rtface.shots.settings import ShotList
 from rtface.stats import Stats
+from rtface.util.held_faces import HeldFaces
 
 _SEEN_AROUND = 0.5
 """Strength of the first stage round a face from which on `--region auto` includes that."""
@@ -97,6 +98,7 @@ class FaceCorrector(ABC):
         self.use_persons(persons)
         self.switch.moved = self.tracks.leave_engines  # another device: engines' answers stay behind
         self._filter = FaceFilter.parse(options.faces, options.max_faces)
+        self._holds = {known: HeldFaces() for known in (False, True)}  # each sees all frames in their order
         self._coded = coded
         self._measure = TrackMeasurement(self.tracks.analyzer_of, coded, stats)
         self._select = self._selector(light)
@@ -119,10 +121,11 @@ class FaceCorrector(ABC):
         """The faces of a frame that the options, or the settings of its shot, leave.
 
         Args:
-            known: whether the persons are known; else all whom a filter by person may leave.
+            known: whether the persons are known; else all whom a filter by person may leave. To be asked for every
+                frame, in order.
         """
         chosen = self._filter.in_shot(self.shots.at(frame.time).faces)
-        return (chosen if known else chosen.before_persons)(frame.faces)
+        return (chosen if known else chosen.before_persons)(frame.faces, self._holds[known].on(frame))
 
     def use_persons(self, persons: PersonRecogniser | None) -> None:
         """Recognises persons from now on, before the first frame; None recognises none."""

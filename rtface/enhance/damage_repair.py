@@ -40,6 +40,7 @@ from rtface.options import EnhanceOptions
 from rtface.protocols import MEMORY_S, Correction, DamageFinder, Device, Item
 from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stats import Stats
+from rtface.util.held_faces import HeldFaces
 
 _AROUND = 1.2  # side of the crop in which a screen is looked for, by the face's
 _SAMPLED = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -78,7 +79,7 @@ class DamageRepair:
     def __init__(self, finder: DamageFinder, device: Device, make_correction: MakeCorrection,
                  options: EnhanceOptions, stats: Stats) -> None:
         self._finder, self._device, self._make, self._stats = finder, device, make_correction, stats
-        self._filter = FaceFilter.parse(options.faces, options.max_faces)
+        self._filter, self._held = FaceFilter.parse(options.faces, options.max_faces), HeldFaces()
         self._options, self.strength = options, options.strength
         self.shots: ShotList = NO_SHOTS
         self.filled: dict[int, float] = {}
@@ -116,9 +117,10 @@ class DamageRepair:
     def _chosen(self, frame: Frame) -> tuple[Face, ...]:
         """The faces to repair; none where the options, or the settings of the frame's shot, correct none."""
         shot = self.shots.at(frame.time)
+        chosen = self._filter.in_shot(shot.faces)(frame.faces, self._held.on(frame))
         if (shot.correct or self._options.correct) == "never" or self._strength(frame) <= 0.0:
             return ()
-        return self._filter.in_shot(shot.faces)(frame.faces)
+        return chosen
 
     def _strength(self, frame: Frame) -> float:
         return self.shots.at(frame.time).strength_of(self.strength)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -60,15 +60,15 @@ class FaceFilter:
                              "(rtface analyze lists them)")
         return cls(ids=ids, most=most, persons=persons)
 
-    def __call__(self, faces: tuple[Face, ...]) -> tuple[Face, ...]:
-        """The chosen faces, in the frame's order."""
+    def __call__(self, faces: tuple[Face, ...],
+                 widest: Callable[[Sequence[Face], int], tuple[Face, ...]]) -> tuple[Face, ...]:
+        """The chosen faces, in the frame's order.
+
+        Args:
+            widest: `HeldFaces.on` of this frame.
+        """
         chosen = [f for f in faces if self.ids is None or f.track_id in self.ids or f.person.lower() in self.persons]
-        keep = 1 if self.largest else self.most
-        if len(chosen) > keep:
-            widest = sorted(chosen, key=lambda f: f.width, reverse=True)[:keep]
-            kept = {id(f) for f in widest}
-            chosen = [f for f in chosen if id(f) in kept]
-        return tuple(chosen)
+        return widest(chosen, 1 if self.largest else self.most)
 
 
 @lru_cache(maxsize=64)

@@ -63,9 +63,10 @@ class FilmEnhancer(FaceCorrector):
         found: list[Undecided] = []
         if self.persons is not None:
             found += self.persons(frame, self.runtime.device.view)
+        chosen = self.chosen(frame, known=False)
         if self.shots.at(frame.time).correct != "never":
             try:
-                found += self._measure(frame, self.chosen(frame, known=False), self.runtime.device)
+                found += self._measure(frame, chosen, self.runtime.device)
             except DeviceLost:
                 raise  # the correction meets it too
             except Exception as error:

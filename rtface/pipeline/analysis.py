@@ -28,6 +28,7 @@ from rtface.report import TrackReport
 from rtface.shots.clock import FilmClock
 from rtface.shots.scenes import SceneRecorder
 from rtface.stats import Stats
+from rtface.util.held_faces import HeldFaces
 from rtface.util.urls import Address
 
 _FACES = 8
@@ -79,7 +80,8 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
             found.scenes.clock = FilmClock.of(source.info, options.timecode)
             frames_in = found.scenes.noted(frames_in, device)
         measure = TrackMeasurement(tracks.analyzer_of, open_coded(stats, threads.engines.engine), stats)
-        choose = FaceFilter.parse(options.faces, options.max_faces)
+        choose, held = FaceFilter.parse(options.faces, options.max_faces), HeldFaces()
+        held_before = HeldFaces()  # of the faces whose persons are not known yet
         recognise = open_persons(options, tracker, stats, wanted=persons,
                                  keep_faces=_FACES if found and found.keep_faces else None)
         if recognise is not None:
@@ -91,7 +93,7 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
 
         def examined(frame: Frame) -> list[Undecided]:
             persons: list[Undecided] = [] if recognise is None else [*recognise(frame, device.view)]
-            return [*persons, *measure(frame, choose.before_persons(frame.faces), device)]
+            return [*persons, *measure(frame, choose.before_persons(frame.faces, held_before.on(frame)), device)]
 
         decoded = close_with(stack, buffer(frames_in, WAITING, name="decode", weigh=bytes_of,
                                            stop=stop.is_set))
@@ -104,7 +106,7 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
                 raise Interrupted
             if not isinstance(item, Frame):
                 continue
-            for face in choose((recognise.label(item) if recognise else item).faces):
+            for face in choose((recognise.label(item) if recognise else item).faces, held.on(item)):
                 track_state = tracks.see(face, item.time)
                 strength = track_state.decide(item.time, counted=True)
                 if max(strength, *track_state.first) > 0.0:

@@ -31,6 +31,7 @@ from rtface.tracking.facemesh import (
 )
 from rtface.tracking.flow_carry import FlowPatch
 from rtface.tracking.identity import MEMORY, Track, nearness, same_place
+from rtface.util.held_faces import HeldFaces
 
 SEEN = 0.5
 """Mesh score from which a face counts as seen (MediaPipe's own limit)."""
@@ -89,6 +90,7 @@ class MediaPipeTracker:
         self._most = max_faces
         self._cuts = CutDetector() if cuts else None
         self._aligner = Aligner()
+        self._held = HeldFaces()
         self._tracks: list[Track] = []
         self._time: float | None = None
         self._dt = 0.0  # seconds between the last two frames
@@ -125,11 +127,13 @@ class MediaPipeTracker:
             self._aligner.forget(track.id)
         shown = [t for t in self._tracks if t.id and time - t.seen <= self._coast]
         faces = tuple(self._face(t, time) for t in sorted(shown, key=lambda t: -t.width))
+        chosen = self._held.widest(faces, self._most, time, anew=first)
+        left = [face for face in faces if not any(face is one for one in chosen)]
         if self.watchful:
-            self.unfollowed = (*faces[self._most:], *self._unfollowed(faces, found, time))
-        self.beyond += len(faces[self._most:])
+            self.unfollowed = (*left, *self._unfollowed(faces, found, time))
+        self.beyond += len(left)
         self._failed = False
-        return faces[:self._most]
+        return chosen
 
     def reset(self) -> None:
         """Forgets all faces and where in time it was; ids go on rising."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from rtface.enhance.face_filter import FaceFilter, missing_tracks
 from rtface.errors import UsageError
 from rtface.frame import Face
+from rtface.util.held_faces import HeldFaces
 
 
 def face(track_id: int, width: float) -> Face:
@@ -22,7 +25,7 @@ FACES = (face(1, 50), face(2, 200), face(7, 120))
     ("1,2,7", 1, [2]), ("9", 8, []),
 ])
 def test_choice(text: str, most: int, ids: list[int]) -> None:
-    assert [f.track_id for f in FaceFilter.parse(text, most)(FACES)] == ids
+    assert [f.track_id for f in FaceFilter.parse(text, most)(FACES, partial(HeldFaces().widest, time=0.0))] == ids
 
 
 @pytest.mark.parametrize(("text", "most"), [("", 8), ("big est", 8), ("1,-x", 8), ("0", 8), ("-1", 8), ("all", 0)])

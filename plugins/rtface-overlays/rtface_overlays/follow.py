@@ -11,11 +11,11 @@ import numpy as np
 from rtface.errors import UsageError
 from rtface.frame import Face, Float, Frame
 from rtface.stages import display_from_face
+from rtface.util.held_faces import HeldFaces
 from rtface.util.parse import UNKNOWN_PERSON, faces
 
 FACE = 320.0
 """Width of a face, ear to ear, in its own square of 512 (`rtface.stages.display_from_face`)."""
-_STICK = 1.2  # another face has to be so much wider to become the largest
 
 
 def check_faces(value: object, shown: str) -> object:
@@ -44,11 +44,14 @@ class Choice:
         words = text.removeprefix("all but ").split(",")
         self._ids = None if text in ("all", "largest") else {int(word) for word in words if word.isdigit()}
         self._persons = set[str]() if self._ids is None else {word for word in words if not word.isdigit()}
-        self._current: int | None = None
+        self._held = HeldFaces()
 
-    def __call__(self, found: tuple[Face, ...]) -> list[Face]:
+    def __call__(self, frame: Frame) -> list[Face]:
+        found = frame.faces
         if self._largest:
-            return self._widest(found)
+            chosen = self._held.on(frame)(found, 1)
+            # Where the largest is lost, the widest that is seen is hidden as well: it may be the same.
+            return list(chosen or (HeldFaces().on(frame)(found, 1) if self._hides else ()))
         if self._ids is None:
             return list(found)
         return [face for face in found if self._named(face) != self._but or (self._hides and self._unknown(face))]
@@ -65,23 +68,15 @@ class Choice:
             return list(frame.unfollowed)
         followed = {face.track_id: face.width for face in frame.faces}
         if self._largest:
-            widest = followed.get(self._current or 0, 0.0)
-            return [face for face in frame.unfollowed if face.track_id == self._current or face.width > widest]
+            held = self._held.tracks
+            widest = max((followed.get(track, 0.0) for track in held), default=0.0)
+            return [face for face in frame.unfollowed if face.track_id in held or face.width > widest]
         named: set[int] = self._ids or set()
         if self._but:
             return [face for face in frame.unfollowed if face.track_id not in named]
         # A detection without a track may be a named face that is not followed at the moment.
         missing = not named <= followed.keys()
         return [face for face in frame.unfollowed if face.track_id in named or (missing and not face.track_id)]
-
-    def _widest(self, found: tuple[Face, ...]) -> list[Face]:
-        if not found:
-            return []
-        widest = max(found, key=lambda face: face.width)
-        held = next((face for face in found if face.track_id == self._current), widest)
-        chosen = held if widest.width < _STICK * held.width else widest
-        self._current = chosen.track_id
-        return [chosen]
 
 
 @dataclass(slots=True)

@@ -89,7 +89,7 @@ class Picture:
         if frame.cut or frame.new:
             self._worn.clear()
         here: set[int] = set()
-        for face in self._choose(frame.faces):
+        for face in self._choose(frame):
             here.add(face.track_id)
             worn = self._worn.setdefault(face.track_id, _Worn(now, Fade(_FADE_S), Steady(0.4), np.zeros((2, 3))))
             worn.seen, worn.place = now, self._place(Spot.of(face), worn.steady)

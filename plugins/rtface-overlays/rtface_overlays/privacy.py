@@ -47,7 +47,7 @@ class _Veils:
         now = frame.time
         if frame.cut or frame.new:
             self._known.clear()
-        for face in self._choose(frame.faces):
+        for face in self._choose(frame):
             self._lift_unfollowed(face)
             steady = self._known[face.track_id].steady if face.track_id in self._known else Steady(0.1)
             width = math.exp(steady(np.log(np.array([Spot.of(face).width])))[0])

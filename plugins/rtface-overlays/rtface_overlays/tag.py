@@ -70,7 +70,7 @@ class Tag:
         canvas, now = Canvas(frame), frame.time
         if frame.cut or frame.new:
             self._worn.clear()
-        named = {face.track_id for face in self._choose(frame.faces)} if self.name else set[int]()
+        named = {face.track_id for face in self._choose(frame)} if self.name else set[int]()
         here: set[int] = set()
         for face in frame.faces:
             text = self._by_id.get(face.track_id) or self._by_id.get(face.person.lower()) or (

@@ -20,6 +20,7 @@ from rtface.geometry.alignment import crop_matrix, pose
 from rtface.geometry.transforms import compose, invert, scaling
 from rtface.stages import Canvas, Frame, Run, Sprite, covering, option, state
 from rtface.tracking import create_tracker
+from rtface.util.held_faces import HeldFaces
 from rtface.util.parse import faces, number
 from rtface_synthetic.actor import Actor, cast, on_crop
 from rtface_synthetic.generator import Generator, find_networks
@@ -67,7 +68,7 @@ class Synthetic:
 
     def __post_init__(self) -> None:
         self._networks = find_networks()
-        self._choose = FaceFilter.parse(self.faces, 64)
+        self._choose, self._held = FaceFilter.parse(self.faces, 64), HeldFaces()
         self._device = CpuDevice(1)
 
     def begin(self, run: Run) -> None:
@@ -87,7 +88,8 @@ class Synthetic:
             self._worn.clear()
         view = self._device.view(frame)
         done: list[tuple[Bytes, Float]] = []
-        for face in self._choose(frame.faces):
+        chosen = self._choose(frame.faces, self._held.on(frame))
+        for face in chosen or self._choose(frame.faces, HeldFaces().on(frame)):  # in doubt who is lost, one is covered
             worn = self._wear(face)
             elapsed, worn.seen = max(0.0, now - worn.seen), now
             worn.disc, worn.width = covering(face, 0.2), face.width
