@@ -82,11 +82,13 @@ def _say_done(report: Report, console: Console) -> None:
     latency = "/".join(f"{v:.0f}" for v in report.latency_ms.values())
     causes = [f"{n} {cause}" for cause, n in report.dropped.items() if n and cause != "sink"]
     causes += [f"{n} {cause} at {end['name']}" for end in report.ends[1:] for cause, n in end["causes"].items() if n]
+    away = [f"{end['name']} lost {n} time{'s' * (n > 1)}, " for end in report.ends
+            if (n := end["reopened"] + (end["state"] == "away"))]
     dropped, late = ", ".join(causes), report.passed.get("late", 0)
     console.say(f"{report.frames_out} frames in {report.seconds:.0f} s ({report.fps:.1f} fps), "
                 f"{report.frames_corrected} corrected, latency p50/p95/p99 {latency or '-'} ms, "
                 f"{report.frames_dropped} dropped{f' ({dropped})' if dropped else ''}, "
-                f"{f'{late} too late to be enhanced, ' if late else ''}"
+                f"{f'{late} too late to be enhanced, ' if late else ''}{''.join(away)}"
                 f"{report.engine} on {report.device}, {_processor(report)}")
     if (path := report.options.get("report")) is not None:
         console.say(f"{path} written")
@@ -129,7 +131,8 @@ class LiveMonitor:
         from rtface.live.control.status import StatusLine
 
         console = self._console
-        console.say(f"{live.ends.source.described} → {', '.join(sink.described for sink in live.ends.sinks)}")
+        read = [end.described for end in (live.ends.source, live.ends.sound) if end]
+        console.say(f"{' and '.join(read)} → {', '.join(sink.described for sink in live.ends.sinks)}")
         self._serve(live)
         self._stack.enter_context(read_keys(live.controls, console.say))
         if console.live:

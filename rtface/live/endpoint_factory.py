@@ -17,6 +17,7 @@ from rtface.media.provenance import describe
 from rtface.options import LiveOptions, Options, OutputOptions
 from rtface.pipeline.build import live_engine
 from rtface.pipeline.enforce import enforce
+from rtface.redaction import shown
 from rtface.report import metadata_options
 from rtface.stats import Stats
 
@@ -51,7 +52,7 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
     sound = None if own else open_sound_source(resolve_address(str(options.audio)), stats=stats)
     return Endpoints(opened(Stats() if film else stats), sinks, sound, silent=not own,
                      again=(lambda: opened(stats)) if film else None,
-                     names=(str(source), *map(str, named)),
+                     names=(str(source), *map(str, named)), sound_name=f"sound {shown(str(options.audio))}",
                      buffer=buffer if options.delay is not None and buffer else 0.0,
                      slate=Slate(options.slate), film=Path(source.name) if film else None)
 

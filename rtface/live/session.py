@@ -67,6 +67,7 @@ class Endpoints:
         buffer: seconds of the run's delay that frames wait in the source's jitter buffer.
         slate: what viewers see while the source is away; None is the usual one.
         names: of source and sinks as messages and metrics know them, without secrets.
+        sound_name: likewise of `sound`.
         film: the source where it is a film in a file.
     """
 
@@ -76,6 +77,7 @@ class Endpoints:
     silent: bool = False
     again: Callable[[], LiveSource] | None = None
     names: tuple[str, ...] = ()
+    sound_name: str = "sound"
     buffer: float = 0.0
     slate: Slate | None = None
     film: Path | None = None
@@ -99,7 +101,7 @@ class Endpoints:
                 log.error("a source or sink could not be closed", exc_info=error)
 
     def _all(self) -> list[Endpoint]:
-        return [self.source, *self.sinks, *([self.sound] if self.sound else [])]
+        return [self.source, *([self.sound] if self.sound else []), *self.sinks]
 
 
 class LiveSession:
@@ -177,7 +179,8 @@ class LiveSession:
         closing.callback(self.filters.close)
         source, *sinks = ends.names or [end.described for end in (ends.source, *ends.sinks)]
         self.status = LiveStatus(stats, self.controls, source=(source, ends.source), delay=delay,
-                                 sinks=list(zip(sinks, ends.sinks, strict=True)), ladder=self._levels,
+                                 sinks=list(zip(sinks, ends.sinks, strict=True)),
+                                 sound=(ends.sound_name, ends.sound) if ends.sound else None, ladder=self._levels,
                                  processor=ProcessorMeter(processor_seconds, usable),
                                  unwatched=lambda: not self._wanted(),
                                  guarded=lambda: guard.weakened if guard else 0, persons=self.persons.listed)
@@ -266,7 +269,7 @@ class LiveSession:
         report.dropped = {cause: n for cause, n in shown["dropped"].items() if n}
         report.frames_dropped = sum(report.dropped.values())
         report.passed = {cause: n for cause, n in shown["passed"].items() if n}
-        report.ends = [shown["source"], *shown["sinks"]]
+        report.ends = [end for end in (shown["source"], shown["sound"], *shown["sinks"]) if end]
         assert self.status.processor is not None
         report.cpu_share = round(self.status.processor.run_share, 3)
         report.ladder = [asdict(step) for step in self.governor.steps]

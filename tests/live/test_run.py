@@ -17,6 +17,7 @@ from rtface.errors import InputError, InputMissing, Interrupted, OutputError, Us
 from rtface.frame import Color, Display, Frame
 from rtface.live.protocols import TIME_BASE, SoundFormat, SoundPacket, VideoFormat
 from rtface.live.session import Endpoints, LiveSession, run_live
+from rtface.live.sources.sound_sources import SilentSource
 from rtface.live.sources.sound_to_aac import silent_frame
 from rtface.options import Options
 from rtface.stats import Stats
@@ -108,6 +109,13 @@ def test_a_lost_source_is_bridged_and_comes_back():
     luma = [luma_of(f) for f in run.sinks[0].frames]
     assert luma[0] == luma[4] == 77
     assert 78 in luma
+
+
+def test_every_end_is_in_the_report():
+    with Run(sound=SilentSource(), names=("camera:0", "null:"), sound_name="sound silent") as run:
+        run.source.give(frame(1))
+        run.sinks[0].wait_for(1)
+    assert [end["name"] for end in run.report.ends] == ["camera:0", "sound silent", "null:"]
 
 
 def test_sound_reaches_the_sinks_after_silence_unless_off():

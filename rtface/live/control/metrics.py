@@ -69,6 +69,8 @@ class _Run(Collector):
         if (offset := status.audio_offset) is not None:
             yield Gauge("rtface_audio_offset_seconds", "Delay that other sound needs", offset)
         yield from _ends("source", [(status.source[0], status.source[1].health)])
+        if status.sound is not None:
+            yield from _ends("sound", [(status.sound[0], status.sound[1].health)])
         yield from _ends("sink", [(name, sink.health) for name, sink in status.sinks])
         lost = Counter("rtface_sink_drops", "Frames that a sink dropped, by cause", labels=["sink", "cause"])
         for name, sink in status.sinks:
@@ -101,7 +103,7 @@ def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
 
 
 def _ends(end: str, healths: list[tuple[str, EndpointHealth]]) -> Iterable[Metric]:
-    """State, reconnects and traffic of the source or the sinks, labelled with the name."""
+    """State, reconnects and traffic of the source, the source of the sound, or the sinks, labelled with the name."""
     def counter(name: str, text: str, values: Iterable[tuple[str, float | None]]) -> Metric:
         family = Counter(f"rtface_{end}_{name}", text, labels=[end])
         for label, value in values:

@@ -141,6 +141,7 @@ class LiveStatus:
         stats: of the run; `latency`, `frames_in`, `frames_out`, `dropped:…`, `passed:…` and `faults` are read.
         controls: their values.
         source, sinks: each with the name that messages and metrics know it by, as ``camera:0``.
+        sound: likewise where sound comes from; None is the source.
         ladder: gives in a few words how faces are done now, "" where nothing is left out.
         unwatched: whether neither an output nor the preview has a viewer, so that faces are not enhanced.
         guarded: gives the number of faces whose correction the identity guard weakens now.
@@ -151,17 +152,20 @@ class LiveStatus:
     """
 
     def __init__(self, stats: Stats, controls: LiveControls, *, source: tuple[str, Endpoint],
-                 sinks: Sequence[tuple[str, Endpoint]], ladder: Callable[[], str] = str,
+                 sinks: Sequence[tuple[str, Endpoint]], sound: tuple[str, Endpoint] | None = None,
+                 ladder: Callable[[], str] = str,
                  processor: ProcessorMeter | None = None, delay: float | None = None,
                  unwatched: Callable[[], bool] = bool, guarded: Callable[[], int] = int,
                  persons: Callable[[], list[dict[str, Any]] | None] = lambda: None,
                  clock: Callable[[], float] = time.monotonic) -> None:
         self.stats, self.controls = stats, controls
         self.source = (redacted(source[0]), source[1])
+        self.sound = sound and (redacted(sound[0]), sound[1])
         self.sinks: list[tuple[str, Endpoint]] = []
         for name, sink in sinks:
             taken = sum(other.split(" #")[0] == redacted(name) for other, _ in self.sinks)
             self.sinks.append((f"{redacted(name)} #{taken + 1}" if taken else redacted(name), sink))
+        self.ends = [self.source, *([self.sound] if self.sound else []), *self.sinks]
         self._losses = {name: DropShares() for name, _ in self.sinks}
         self._late = DropShares()
         self._unwatched, self._guarded, self._persons = unwatched, guarded, persons
@@ -259,7 +263,8 @@ class LiveStatus:
             "buffer_ms": round(1e3 * self.buffer),
             "delay_ms": None if self._delay is None else round(1e3 * self._delay),
             "audio_offset_ms": None if offset is None else round(1e3 * offset),
-            "source": self._end(*self.source), "sinks": [self._end(*sink) for sink in self.sinks],
+            "source": self._end(*self.source), "sound": self._end(*self.sound) if self.sound else None,
+            "sinks": [self._end(*sink) for sink in self.sinks],
             "warnings": [redacted(text) for text in self.stats.warned()],
         }
 
@@ -281,7 +286,7 @@ class LiveStatus:
 
     def _troubles(self) -> list[_Part]:
         parts: list[_Part] = []
-        for name, end in (self.source, *self.sinks):
+        for name, end in self.ends:
             health = end.health
             if health.state != "live":
                 seconds = "" if health.state == "closed" else f" {max(0.0, self._clock() - health.since):.0f} s"

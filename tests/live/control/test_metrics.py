@@ -31,6 +31,7 @@ def run():
     stats = Stats()
     status = LiveStatus(stats, LiveControls(strength=0.7),
                         source=("rtsp://u:SECRET@h/a", end("live", "", 0.0, 310)),
+                        sound=("sound tcp://h:9", end("away", "", 0.0)),
                         sinks=[("rtmp://h/app/SECRET", end("away", "SECRET", 0.0, 290, 4, 12345, 3,
                                                            causes={"network": 4})),
                                ("vcam:", end("live", "", 0.0))])
@@ -77,6 +78,7 @@ def test_every_figure_is_there_under_a_name_of_prometheus_kind(run):
         ("rtface_sink_drops_total", ("cause", "network"), ("sink", "rtmp://h/app/…")): 4,
         ("rtface_sink_bytes_total", ("sink", "rtmp://h/app/…")): 12345,
         ("rtface_source_frames_total", ("source", "rtsp://h/a")): 310,
+        ("rtface_sound_up", ("sound", "sound tcp://h:9")): 0,
     }
     assert {key: found[key] for key in expected} == expected
     assert ("rtface_sink_bytes_total", ("sink", "vcam:")) not in found

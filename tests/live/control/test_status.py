@@ -156,6 +156,15 @@ def test_the_json_has_everything_and_no_secret():
         "srt://h:1", "away", 7, 55, 3)
 
 
+def test_a_sound_source_that_is_away_is_said_as_of_other_ends():
+    clock = Clock()
+    status = made(clock, sound=("sound tcp://h:9", end(EndpointHealth("away", "it gives nothing", 92.0, reopened=1))))
+    assert status.line(200).startswith("sound tcp://h:9 away 8 s (it gives nothing)")
+    sound = status.snapshot()["sound"]
+    assert (sound["name"], sound["state"], sound["reopened"]) == ("sound tcp://h:9", "away", 1)
+    assert made(clock).snapshot()["sound"] is None
+
+
 def test_what_a_viewer_misses_is_said_while_it_is_missed():
     clock, sink = Clock(), end(EndpointHealth("live", "", 90.0))
     status = LiveStatus(Stats(), LiveControls(), clock=clock, source=("camera:0", sink),
