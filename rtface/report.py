@@ -137,6 +137,8 @@ class Report:
     frames_in: int = 0
     frames_out: int = 0
     frames_dropped: int = 0
+    frames_damaged: int = 0
+    packets_lost: int = 0
     frames_with_faces: int = 0
     frames_corrected: int = 0
     damage: dict[str, float] = field(default_factory=dict[str, float])
@@ -170,6 +172,7 @@ class Report:
         counters = stats.counted()
         self.dropped = {name.removeprefix("dropped:"): n for name, n in counters.items() if name.startswith("dropped:")}
         self.frames_in, self.frames_dropped = counters["frames_in"], sum(self.dropped.values())
+        self.frames_damaged, self.packets_lost = counters["frames_corrupt"], counters["packets_lost"]
         self.frames_with_faces, self.frames_corrected = counters["frames_with_faces"], counters["frames_corrected"]
         self.damage = _damage(counters)
         self.faults, self.stage_faults = counters["faults"], counters["stage_faults"]

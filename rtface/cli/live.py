@@ -87,6 +87,7 @@ def _say_done(report: Report, console: Console) -> None:
     dropped, late = ", ".join(causes), report.passed.get("late", 0)
     console.say(f"{report.frames_out} frames in {report.seconds:.0f} s ({report.fps:.1f} fps), "
                 f"{report.frames_corrected} corrected, latency p50/p95/p99 {latency or '-'} ms, "
+                f"{f'{report.frames_damaged} came damaged, ' if report.frames_damaged else ''}"
                 f"{report.frames_dropped} dropped{f' ({dropped})' if dropped else ''}, "
                 f"{f'{late} too late to be enhanced, ' if late else ''}{''.join(away)}"
                 f"{report.engine} on {report.device}, {_processor(report)}")

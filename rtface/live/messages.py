@@ -140,6 +140,7 @@ class Heartbeat:
         bytes: data it gave in all.
         dropped: frames dropped since it opened, because newer ones were there.
         errors: packets that could not be decoded.
+        damaged: frames that are damaged, whether they were shown or not.
         buffer: seconds that the jitter buffer adds now.
     """
 
@@ -148,6 +149,7 @@ class Heartbeat:
     dropped: int
     errors: int
     buffer: float = 0.0
+    damaged: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 from rtface.errors import InputError
 from rtface.frame import Color, Display, Frame, Packet
 from rtface.media.color import color_of, display_matrix, display_of, orientation
+from rtface.media.concealment import Concealment
 from rtface.media.cuda.decoder import GpuDecoder
 from rtface.media.frame_details import details_of
 from rtface.media.probe import error_text, rate_of
@@ -78,6 +79,7 @@ class Decoder:
         self._stopped = stopped
         self._decode = gpu.decode if gpu else video.decode
         self._quantisers = QuantiserReader(video.codec_context, gpu=gpu is not None)
+        self._concealment = Concealment(video.codec_context)
         self._may_skip = (start is not None and not gpu and container.format.name != "avi"
                           and video.codec_context.codec.canonical_name in _KNOW_REFERENCES)
         self._stats, self._strict, self._silent = Stats(), False, True
@@ -202,9 +204,13 @@ class Decoder:
         if self._may_skip:  # a frame before the cut that no other refers to is not decoded
             self._video.codec_context.skip_frame = "NONREF" if self._before_cut(packet.pts) else "DEFAULT"
         self._quantisers.note(packet)
+        self._concealment.note(packet)
         try:
             images = self._decode(packet)  # pyright: ignore[reportArgumentType]
         except av.FFmpegError as error:
+            if images := self._concealment.again(packet):
+                self._failed_in_a_row = 0
+                return images
             self._failed_in_a_row += 1
             self._stats.count("packets_lost")
             self._fault("packets_lost", f"a damaged part could not be decoded ({error.strerror}); it is left out")
@@ -271,14 +277,15 @@ class Decoder:
             at = format_time(float(self.reached - self._clock_start))
             self._fault("gap", f"{float(gap):.1f} s are missing at {at}: a segment could not be fetched, or the stream "
                         "jumps there")
+        damaged = self._concealment.damaged(image)
         duration = image.duration or self._step
         self.reached = (pts + duration) * self.time_base
         self.frames += 1
         if self._before_cut(pts):
             return None
         self._stats.count("frames_in")
-        if image.is_corrupt:
-            self._stats.count("frames_corrupt")
+        if damaged:
+            self._stats.count("frames_corrupt", damaged)
             self._fault("frames_corrupt", "some frames are damaged; they are kept as the decoder shows them")
         quantisers = self._quantisers.of(image)
         sized = self._same_size(image)

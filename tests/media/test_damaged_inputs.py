@@ -13,8 +13,9 @@ import pytest
 from rtface.errors import InputError, InputMissing
 from rtface.media import probe
 from rtface.media.source import FileSource
+from rtface.report import Report
 from rtface.stats import Stats
-from tests.media.encoded import encoded
+from tests.media.encoded import encoded, torn_jpegs, without_packets
 
 
 def cut(source: Path, target: Path, part: float = 0.6) -> Path:
@@ -77,6 +78,28 @@ def test_a_film_without_its_end(media, tmp_path: Path, suffix: str, mux: dict[st
     if warns:
         with pytest.raises(InputError, match=r"\(--strict\)"):
             media.frames_of(broken, strict=True)
+
+
+def test_what_a_decoder_conceals_of_a_stream_is_counted(media, tmp_path: Path):
+    whole = media.make_film(tmp_path / "whole.ts", frames=40, options={"g": "10", "crf": "8"})
+    good, stats = media.frames_of(whole)
+    assert not stats.counters["frames_corrupt"]
+    frames, stats = media.frames_of(without_packets(whole, tmp_path / "in.ts", [20, 60]))
+    before = {f.pts: media.samples(f.image) for f in good}
+    torn = sum(media.samples(f.image) != before[f.pts] for f in frames)
+    assert 0 < torn <= stats.counters["frames_corrupt"] <= 20
+    assert "frames_corrupt" in stats.warnings
+    report = Report("in", "out", "1", "e", "d")
+    report.fill(stats)
+    assert report.frames_damaged == stats.counters["frames_corrupt"]
+
+
+def test_torn_jpegs_of_a_film_are_kept_and_counted(media, tmp_path: Path):
+    whole = media.make_film(tmp_path / "whole.avi", frames=20, codec="mjpeg", pix_fmt="yuvj420p")
+    torn_jpegs(whole, tmp_path / "in.avi", {3, 8})
+    frames, stats = media.frames_of(tmp_path / "in.avi")
+    assert (len(frames), stats.counters["frames_corrupt"], stats.counters["packets_lost"]) == (20, 2, 0)
+    assert not media.frames_of(whole)[1].counters["frames_corrupt"]
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])

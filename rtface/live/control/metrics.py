@@ -55,6 +55,7 @@ class _Run(Collector):
         yield Counter("rtface_frames_written", "Frames to the sinks", counters["frames_out"])
         yield _causes("rtface_frames_dropped", "Dropped frames, by cause", status.dropped)
         yield _causes("rtface_frames_passed", "Frames with faces that were not enhanced, by cause", status.passed)
+        yield Counter("rtface_frames_damaged", "Frames that came damaged", counters["frames_corrupt"])
         yield Counter("rtface_faults", "Steps that failed and were left out", counters["faults"])
         stages = dict(status.stats.stages)
         yield _histogram("rtface_latency_seconds", "From capture to the hand-over to the sinks",

@@ -256,7 +256,8 @@ class LiveStatus:
             "latency_ms": _percentiles(self.window.histogram()),
             "latency_run_ms": {key: run.get(key, 0.0) for key in ("p50", "p95", "p99")},
             "frames_in": counters["frames_in"], "frames_out": counters["frames_out"],
-            "dropped": self.dropped, "passed": self.passed, "faults": counters["faults"],
+            "damaged": counters["frames_corrupt"], "dropped": self.dropped, "passed": self.passed,
+            "faults": counters["faults"],
             "cpu_share": None if self.processor is None else round(self.processor.share, 3),
             "ladder": redacted(self.ladder), "paused": self.paused, "watched": not self._unwatched(),
             "alerts": self.alerts,
@@ -314,6 +315,8 @@ class LiveStatus:
         if self._delay is not None:
             parts.append(_Part(f"audio offset {1e3 * self._delay:.0f} ms", 6))
         parts.append(_Part(f"{dropped} dropped", 3 if dropped else 9))
+        if damaged := counters["frames_corrupt"]:
+            parts.append(_Part(f"{damaged} damaged", 3, "warn"))
         if faults:
             parts.append(_Part("1 fault" if faults == 1 else f"{faults} faults", 3, "warn"))
         if values["light"]:

@@ -40,6 +40,7 @@ from rtface.live.messages import (
     VideoFrameReady,
 )
 from rtface.live.protocols import REST_S
+from rtface.live.sources.damaged_frames import DamageFilter
 from rtface.live.sources.deinterlace_tonemap import DeinterlaceToneMap
 from rtface.live.sources.jitter_buffer import JitterBuffer
 from rtface.live.sources.open_stream import OpenedInput, has_sound, may_get_sound, open_stream
@@ -122,6 +123,7 @@ class ReadWorker:
         self.resting, self._handed_at = request.resting, -inf
         self._conform = DeinterlaceToneMap()
         self._quantisers: QuantiserReader | None = None
+        self._decoder: DamageFilter | None = None
         self._noted = 0
         self._like: tuple[Any, ...] = ()
         self._color, self._display = Color(), Display()
@@ -131,7 +133,8 @@ class ReadWorker:
         """Sends heartbeats until the parent is gone."""
         while not self._parent.gone:
             self._parent.send(Heartbeat(time.monotonic() - self._heard_at, self._bytes, self._dropped,
-                                        self._errors + self._sound_errors, self._buffer.seconds))
+                                        self._errors + self._sound_errors, self._buffer.seconds,
+                                        self._decoder.damaged if self._decoder else 0))
             time.sleep(_BEAT)
 
     def follow(self) -> None:
@@ -154,6 +157,7 @@ class ReadWorker:
                                        track and track.form, opened.film, opened.label))
         if video is not None:
             self._quantisers = QuantiserReader(video.codec_context)
+            self._decoder = DamageFilter(video)
         if video is not None and not opened.paced:
             video.codec_context.flags |= Flags.low_delay
         if opened.sound is None and self._request.again_for_sound and may_get_sound(self._request):
@@ -309,12 +313,12 @@ class ReadWorker:
 
     def _decoded(self, packet: av.Packet[Any]) -> list[tuple[av.VideoFrame, Quantisers | None]]:
         """Frames decoded from a packet, progressive and SDR, with their quantisers."""
-        assert self._quantisers is not None
+        assert self._quantisers is not None and self._decoder is not None
         self._quantisers.note(packet)
         try:
             # Deinterlacing keeps what the decoder says of a frame; in a tone-mapped one other code values count.
             images = [(one, self._quantisers.of(one) if one.color_trc == image.color_trc else None)
-                      for image in packet.decode() for one in self._conform(image)]
+                      for image in self._decoder.decode(packet) for one in self._conform(image)]
         except av.FFmpegError:
             self._errors += 1
             return []

@@ -35,7 +35,7 @@ def open_live_source(address: LiveAddress, *, size: tuple[int, int] | None = Non
         size, fps: asked of a camera.
         sound: whether the sound that comes with it is wanted.
         buffer: seconds of a stream's jitter buffer; None measures the jitter and takes what that needs.
-        stats: receives ``dropped:source`` and ``packets_lost``.
+        stats: receives ``dropped:source``, ``packets_lost`` and ``frames_corrupt``.
 
     Raises:
         UsageError: the address is no input.
@@ -76,7 +76,7 @@ class ReconnectingSource:
         self._health = EndpointHealth("opening", "", clock())
         self._frames = self._dropped = self._errors = self._bytes = self._reopened = 0
         self._buffer = 0.0
-        self._counting, self._seen = threading.Lock(), (0, 0, 0)
+        self._counting, self._seen = threading.Lock(), (0, 0, 0, 0)
         self._frame: Callable[[Frame], None] = lambda _: None
         self._sound: Callable[[SoundPacket], None] = lambda _: None
 
@@ -154,7 +154,7 @@ class ReconnectingSource:
                 connection.refusal, why = error, str(error)
             self._count()
             with self._counting:
-                self._connection, self._seen = None, (0, 0, 0)
+                self._connection, self._seen = None, (0, 0, 0, 0)
             self._over = connection.over
             self._request = replace(self._request, again_for_sound=SOUND_BEGAN not in why)
             if self._over or self._closed.is_set():
@@ -185,8 +185,8 @@ class ReconnectingSource:
             if connection is None:
                 return
             beat = connection.beat
-            now = (beat.dropped, beat.errors, beat.bytes)
-            dropped, failed, size = (a - b for a, b in zip(now, self._seen, strict=True))
+            now = (beat.dropped, beat.errors, beat.bytes, beat.damaged)
+            dropped, failed, size, damaged = (a - b for a, b in zip(now, self._seen, strict=True))
             self._seen = now
             self._dropped += dropped
             self._bytes += size
@@ -195,6 +195,10 @@ class ReconnectingSource:
             self._stats.count("dropped:source", dropped)
         if failed:
             self._stats.count("packets_lost", failed)
+        if damaged:
+            self._stats.count("frames_corrupt", damaged)
+            self._stats.warn("frames_corrupt", f"{self._title}: damaged frames come; /status and the report count "
+                             "them; check the cable or the network")
 
     # -- on a thread of the process -----------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ class End:
 @pytest.fixture
 def status():
     return LiveStatus(Stats(), LiveControls(strength=0.5), source=("camera:0", End()), sinks=[("vcam:", End())],
-                      delay=0.06)
+                      sound=("sound 0", End()), delay=0.06)
 
 
 def test_every_path_is_on_the_page_and_the_other_way_round(status):
@@ -57,7 +57,7 @@ def test_every_key_of_the_status_and_every_metric_is_explained(status):
     shown = set(re.findall(r"`(rtface_[a-z_]+)", PAGE[PAGE.index("## Prometheus"):]))
     for name in names:
         name = re.sub(r"_(bucket|sum|count|created)$", "", name)
-        assert name in shown or name.replace("_sink_", "_source_") in shown, name
+        assert name in shown or re.sub("_sink_|_sound_", "_source_", name) in shown, name
     for name in shown:
         assert any(found.startswith(name) for found in names), name
 

@@ -1,0 +1,48 @@
+"""Decodes a live source without showing frames that are damaged, where others can do without them."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import av
+from av.video.stream import VideoStream
+
+from rtface.media.concealment import Concealment
+
+_LAST, _MOST = 30, 15
+"""Of so many frames at most so many are left out; a source that is mostly damaged is shown all the same."""
+
+
+class DamageFilter:
+    """Decodes packets. Damaged frames of a source whose frames stand alone are left out; of others they are shown, for
+    the frames behind them are made from them.
+
+    Args:
+        video: not decoded yet.
+
+    Attributes:
+        damaged: number of damaged frames, whether they were shown or not.
+    """
+
+    def __init__(self, video: VideoStream) -> None:
+        self._concealment = Concealment(video.codec_context)
+        self._alone = video.codec_context.codec.intra_only
+        self._last: deque[bool] = deque(maxlen=_LAST)
+        self.damaged = 0
+
+    def decode(self, packet: av.Packet[Any]) -> list[av.VideoFrame]:
+        """The frames to show; raises av.FFmpegError where a packet cannot be decoded at all."""
+        self._concealment.note(packet)
+        try:
+            images = packet.decode()
+        except av.FFmpegError:
+            if not (images := self._concealment.again(packet)):
+                raise
+        return [image for image in images if self._is_shown(image)]
+
+    def _is_shown(self, image: av.VideoFrame) -> bool:
+        count = self._concealment.damaged(image)
+        self.damaged += count
+        self._last.append(count > 0)
+        return not (count and self._alone) or sum(self._last) > _MOST
