@@ -127,7 +127,7 @@ class MediaPipeTracker:
             self._aligner.forget(track.id)
         shown = [t for t in self._tracks if t.id and time - t.seen <= self._coast]
         faces = tuple(self._face(t, time) for t in sorted(shown, key=lambda t: -t.width))
-        chosen = self._held.widest(faces, self._most, time, anew=first)
+        chosen = self._held.widest(faces, self._most, time, new=first)
         left = [face for face in faces if not any(face is one for one in chosen)]
         if self.watchful:
             self.unfollowed = (*left, *self._unfollowed(faces, found, time))

@@ -1,4 +1,4 @@
-"""The widest faces of a frame, held: a choice that is made anew on each frame jumps between faces of like width."""
+"""The widest faces of a frame, held: a choice that is made on each frame alone jumps between faces of like width."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class HeldFaces:
 
     def on(self, frame: Frame) -> Callable[[Sequence[Face], int], tuple[Face, ...]]:
         """The choice on the next frame; see `widest`."""
-        return lambda faces, most: self.widest(faces, most, frame.time, anew=frame.cut or frame.new)
+        return lambda faces, most: self.widest(faces, most, frame.time, new=frame.cut or frame.new)
 
-    def widest(self, faces: Sequence[Face], most: int, time: float, *, anew: bool = False) -> tuple[Face, ...]:
+    def widest(self, faces: Sequence[Face], most: int, time: float, *, new: bool = False) -> tuple[Face, ...]:
         """The chosen ones of `faces`, in their order, at most `most`.
 
         Args:
             time: of the frame, in seconds.
-            anew: nothing is held from the frames before.
+            new: nothing is held from the frames before.
         """
-        known = {} if anew else {track: seen for track, seen in self._known.items() if 0 <= time - seen < _LOST_S}
+        known = {} if new else {track: seen for track, seen in self._known.items() if 0 <= time - seen < _LOST_S}
         here = {face.track_id for face in faces}
         held = {track: face for track, face in self._held.items()
                 if track in known and (track in here or here <= known.keys())}
