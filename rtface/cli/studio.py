@@ -6,6 +6,7 @@ import os
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 def studio(
     *,
     folder: Annotated[list[Path] | None, typer.Option("--folder", metavar="DIR", show_default=False, help=(
-        "A folder that the page may read films from and write to; may be given several times. Without it your folder "
-        "of videos, the current folder, and the folder of uploads."))] = None,
+        "A folder that the page may read films from and write to; may be given several times. Without it your folders "
+        "of videos and pictures, the current folder, and the folder of uploads."))] = None,
     port: Annotated[int, typer.Option(metavar="N", min=0, max=65_535, help="Port; 0 takes a free one.")] = 8790,
     host: Annotated[str, typer.Option(metavar="ADDR", help=(
         "Address to listen at. Beyond this machine --tls and a password are needed."))] = "127.0.0.1",
@@ -50,6 +51,7 @@ def studio(
     from rtface.studio.access import kept_token
     from rtface.studio.context import Studio
     from rtface.studio.folders import AllowedFolders
+    from rtface.studio.running import found_at, running_address
     from rtface.studio.server import StudioServer
 
     uploads = upload_folder()
@@ -58,8 +60,18 @@ def studio(
     if keep_address and (remote is not None or not port):
         raise UsageError("--keep-address: the address holds no token with --tls, and no fixed port with --port 0; "
                          "leave one of them out")
-    server = StudioServer(Studio(AllowedFolders([*(folder or usual_folders()), uploads]), uploads), host=host,
-                          port=port, remote=remote, token=kept_token(token_file()) if keep_address else "")
+    try:
+        server = StudioServer(Studio(AllowedFolders([*(folder or usual_folders()), uploads]), uploads), host=host,
+                              port=port, remote=remote, token=kept_token(token_file()) if keep_address else "")
+    except UsageError:  # the port may be taken by the studio that runs already
+        address = running_address()
+        if address is None or urlsplit(address).port != port:
+            raise
+        typer.echo(address)
+        console.say("studio: it runs already, with the folders that it was started with; this is its address")
+        if browser:
+            open_in_browser(address, wait=True)
+        return
     typer.echo(server.address)  # with its secret, which the console's own functions remove
     where = "of this machine" if remote is None else "of any machine that reaches this one, and log in"
     console.say(f"studio: open this address in a browser {where}; Ctrl-C ends it; jobs continue")
@@ -68,7 +80,8 @@ def studio(
         if browser and not open_in_browser(server.address):
             console.say("studio: there is no browser here to open it in")
 
-    server.run(stop.event, started)
+    with found_at(server.address):
+        server.run(stop.event, started)
 
 
 def remote_access(host: str, tls: str | None, password_file: Path | None, names: list[str]) -> RemoteAccess | None:
@@ -102,10 +115,10 @@ def remote_access(host: str, tls: str | None, password_file: Path | None, names:
 
 
 def usual_folders() -> list[Path]:
-    """The user's folder of videos, where there is one, and the current folder."""
+    """The user's folders of videos and pictures, where there are some, and the current folder."""
     import platformdirs
 
-    folders = [Path(platformdirs.user_videos_dir()), Path.cwd()]
+    folders = [Path(platformdirs.user_videos_dir()), Path(platformdirs.user_pictures_dir()), Path.cwd()]
     return [folder for folder in folders if folder.is_dir()]
 
 

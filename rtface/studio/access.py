@@ -25,7 +25,8 @@ from rtface.studio.entrance_pages import closed_page, language_of, login_page
 from rtface.studio.http import error_response
 from rtface.studio.password import PasswordLogin
 
-_OPEN = ("/login", "/page/style.css")
+_STYLE = "/page/style.css"
+_OPEN = ("/login", _STYLE)
 """Paths that need no session where there is a login."""
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 # What a browser sends for a request that the user or the studio's page made; programs send no such header.
@@ -71,13 +72,18 @@ def kept_token(path: Path) -> str:
             return token
     token = new_token()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(f"{token}\n")
+        write_private(path, token)
     except OSError as error:
         raise UsageError(f"--keep-address: {path} cannot be written ({error.strerror}); leave the option out") from None
     return token
+
+
+def write_private(path: Path, text: str) -> None:
+    """Writes a line into a new file that only this user can read. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(f"{text}\n")
 
 
 class AccessControl:
@@ -140,6 +146,8 @@ class AccessControl:
             if scope["path"] in _OPEN or self._login.knows(_cookie_of(headers, host)):
                 return None
             return "log in first: the token of the session is missing"
+        if scope["type"] == "http" and scope["path"] == _STYLE:  # of the page that says that the token is missing
+            return None
         if not (self._has_token(headers, host) or (scope["type"] == "http" and self._in_address(scope))):
             return "the token is missing or wrong"
         return None

@@ -10,15 +10,15 @@ from starlette.datastructures import Headers
 from rtface.studio.catalogue import catalogue
 
 _FRAME = """<!doctype html><html lang="{language}"><head><meta charset="utf-8"><title>rtface</title>
-<meta name="viewport" content="width=device-width"></head>
+<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="/page/style.css"></head>
 <body><main class="main">{content}</main></body></html>
 """
-_LOGIN = """<link rel="stylesheet" href="/page/style.css">
-<form method="post" action="/login" class="card stack login"><h1>rtface</h1>{message}
+_LOGIN = """<form method="post" action="/login" class="card stack login"><h1>rtface</h1>{message}
 <div class="field"><label for="password">{password}</label>
 <input type="password" id="password" name="password" autocomplete="current-password" required autofocus></div>
 <button class="button primary">{log_in}</button></form>"""
-_CLOSED = """<div class="card stack login"><h1>{closed}</h1><p>{closed_hint}</p></div>"""
+_CLOSED = """<div class="card stack login"><h1>{closed}</h1><p>{closed_hint}</p><p><code>rtface app</code></p>
+<p>{closed_else}</p><p><a class="button primary" href="/">{closed_again}</a></p></div>"""
 
 
 def language_of(headers: Headers) -> str:
@@ -47,7 +47,8 @@ def login_page(language: str, refused: bool = False, wait_s: float = 0.0) -> str
 
 
 def _page(language: str, content: str, **more: str) -> str:
-    texts = {key: escape(_text(key, language)) for key in ("password", "log_in", "closed", "closed_hint")}
+    texts = {key: escape(_text(key, language)) for key in ("password", "log_in", "closed", "closed_hint", "closed_else",
+                                                      "closed_again")}
     return _FRAME.format(language=language, content=content.format(**texts, **more))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import logging
 import secrets
 import shlex
 import threading
@@ -20,7 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from rtface.engine.recipe import find_recipes
-from rtface.errors import Closed, InputMissing, UsageError
+from rtface.errors import Closed, InputMissing, RtfaceError, UsageError, reason
 from rtface.geometry.transforms import display_size
 from rtface.jobs.queue.api import Queue
 from rtface.media.image_read import read_image
@@ -36,12 +37,17 @@ from rtface.studio.film_settings import FilmSettings, SettingsFolder
 from rtface.studio.frame_renderer import FrameRenderer, PersonOnFrame, RenderedFrame, jpeg
 from rtface.studio.http import answers_errors, in_thread, json_body, number_of, path_number
 from rtface.studio.queue_runner import ensure_runner
-from rtface.util.files import numbered
+from rtface.util.files import numbered, write_atomically
+from rtface.util.paths import data_dir
+
+log = logging.getLogger("rtface")
 
 SIDE = 2160
 """Longest side of a picture for the page, pixels, at most."""
 _TRIES = 3
 """Attempts to render a frame while other pages look at other films, each of which closes the renderer of this one."""
+_MOST_KEPT = 50
+"""Open films that the next start has."""
 _AT_ONCE = 2
 """Frames that are rendered or encoded at once. Further requests wait, and need no worker thread for that."""
 
@@ -51,8 +57,8 @@ class Film:
     """A film that the page has opened.
 
     Attributes:
-        id: number in its address. No film of an earlier start of the studio has the same, which a page that stayed
-            open may still know.
+        id: number in its address. No other film of an earlier start of the studio has the same, which a page that
+            stayed open may still know.
         path: absolute, in an allowed folder.
         stamp: what tells another film at this path: device, number, size and time of change of the file.
         facts: what the page shows of it.
@@ -67,11 +73,13 @@ class Film:
 
 
 class Films:
-    """The opened films of one start, and the renderer of the one that is looked at."""
+    """The opened films, which the next start has, too, and the renderer of the one that is looked at."""
 
     def __init__(self, studio: Studio) -> None:
         self._studio, self._lock = studio, threading.Lock()
         self._films: dict[int, Film] = {}
+        self._elsewhere: list[dict[str, Any]] = []  # films of the list outside the folders of this start
+        self._load()
         self._numbers = itertools.count(secrets.randbelow(90_000_000) + 1)
         self._renderer: tuple[int, FrameRenderer] | None = None
         studio.closing.callback(self.close)
@@ -91,9 +99,43 @@ class Films:
         stamp, facts, settings = _stamp(path), film_facts(path), SettingsFolder(path)
         with self._lock:  # another page may have opened it meanwhile
             if (film := self._opened(path)) is None:
-                film = Film(next(self._numbers), path, stamp, facts, settings)
+                number = next(number for number in self._numbers if number not in self._films)
+                film = Film(number, path, stamp, facts, settings)
                 self._films = {number: old for number, old in self._films.items() if old.path != path} | {film.id: film}
+                self._keep()
             return film
+
+    def leave(self, number: str) -> None:
+        """Takes a film out of the list; its settings and its file stay."""
+        film = self.get(number)
+        with self._lock:
+            self._films = {number: old for number, old in self._films.items() if old is not film}
+            self._keep()
+
+    def _keep(self) -> None:
+        """Writes the list for the next start."""
+        films = [{"id": film.id, "path": str(film.path), "stamp": film.stamp, "facts": film.facts}
+                 for film in self._films.values()]
+        try:
+            write_atomically(_list_file(), json.dumps([*self._elsewhere, *films][-_MOST_KEPT:]).encode())
+        except OSError as error:
+            log.warning("the list of open films cannot be kept for the next start: %s", error.strerror)
+
+    def _load(self) -> None:
+        """Reads the list of the last start: films whose file is still the same, in the folders of this one."""
+        try:
+            rows = json.loads(_list_file().read_bytes())
+            for row in rows:
+                path = Path(row["path"])
+                if not self._studio.folders.holds(path):
+                    self._elsewhere.append(row)
+                elif path.resolve() == path and (stamp := _stamp(path)) == tuple(row["stamp"]):
+                    self._films[int(row["id"])] = Film(int(row["id"]), path, stamp, dict(row["facts"]),
+                                                       SettingsFolder(path))
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, TypeError, KeyError, RtfaceError) as error:
+            log.warning("the list of open films of the last start cannot be read (%s)", reason(error))
 
     def _opened(self, path: Path) -> Film | None:
         stamp = _stamp(path)
@@ -165,6 +207,9 @@ def routes(studio: Studio) -> list[BaseRoute]:
         return JSONResponse({"films": [_shown(film) for film in films.all()]})
 
     async def film(request: Request) -> Response:
+        if request.method == "DELETE":
+            await in_thread(films.leave, request.path_params["id"])
+            return JSONResponse({"films": [_shown(film) for film in films.all()]})
         return JSONResponse(_shown(films.get(request.path_params["id"])))
 
     async def frame(request: Request) -> Response:
@@ -192,7 +237,10 @@ def routes(studio: Studio) -> list[BaseRoute]:
     async def settings(request: Request) -> Response:
         film = films.get(request.path_params["id"])
         if request.method == "PUT":
-            await in_thread(film.settings.keep, FilmSettings.of(await json_body(request)))
+            settings = FilmSettings.of(await json_body(request))
+            await in_thread(film.settings.keep, settings)
+            studio.events.publish(f"film/{film.id}/settings", {
+                "by": request.query_params.get("by", "")[:40], "settings": settings.to_json()})
         return JSONResponse((await in_thread(film.settings.load)).to_json())
 
     async def start(request: Request) -> Response:
@@ -230,7 +278,8 @@ def routes(studio: Studio) -> list[BaseRoute]:
     at = "/api/films/{id}"
     return [Route("/api/choices", answers_errors(choices)),
             Route("/api/films", answers_errors(opened), methods=["GET", "POST"]),
-            Route(at, answers_errors(film)), Route(f"{at}/frame", answers_errors(frame)),
+            Route(at, answers_errors(film), methods=["GET", "DELETE"]),
+            Route(f"{at}/frame", answers_errors(frame)),
             *analysis.routes(tasks, named),
             Route(f"{at}/settings", answers_errors(settings), methods=["GET", "PUT"]),
             Route(f"{at}/start", answers_errors(start), methods=["POST"]),
@@ -270,6 +319,10 @@ def film_facts(path: Path) -> dict[str, Any]:
                 "height": info.display_height, "codec": info.codec, "sound": info.has_audio, "size": info.size}
     finally:
         source.close()
+
+
+def _list_file() -> Path:
+    return data_dir() / "studio" / "open-films.json"
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

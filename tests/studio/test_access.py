@@ -6,6 +6,8 @@ import asyncio
 import http.client
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +22,7 @@ from starlette.responses import StreamingResponse
 from rtface.errors import UsageError
 from rtface.studio.access import AccessControl, kept_token
 from rtface.studio.password import PasswordLogin
+from rtface.studio.running import found_at, running_address
 from tests.studio.conftest import RunningStudio
 
 PICTURE = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
@@ -47,6 +50,25 @@ def test_token_in_the_address_becomes_a_cookie(studio: RunningStudio) -> None:
     connection.request("GET", "/api/about", headers={"Cookie": cookie.partition(";")[0]})
     assert connection.getresponse().status == 200
     connection.close()
+
+
+def test_who_has_no_token_is_told_how_to_go_on(studio: RunningStudio) -> None:
+    status, page = ask(studio, "GET", "/", Authorization="", Accept_Language="de")
+    assert status == 403 and b"style.css" in page and b"rtface app" in page
+    assert ask(studio, "GET", "/page/style.css", Authorization="")[0] == 200
+    assert ask(studio, "GET", "/page/main.js", Authorization="")[0] == 403
+    assert ask(studio, "GET", "/page/style.css", Authorization="", Origin="https://other.example")[0] == 403
+
+
+def test_a_second_start_opens_the_studio_that_runs(studio: RunningStudio) -> None:
+    assert running_address() is None
+    with found_at(studio.address):
+        (file,) = (studio.folder.parent / "data").glob("studio-address")
+        assert running_address() == studio.address and not file.stat().st_mode & 0o077
+        done = subprocess.run([sys.executable, "-m", "rtface", "app", "--no-browser", "--port",
+                               str(studio.server.port)], capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stdout) == (0, f"{studio.address}\n"), done.stderr
+    assert running_address() is None and not file.exists()
 
 
 def test_kept_token_is_the_next_starts_unless_others_may_read_it(tmp_path: Path) -> None:

@@ -71,6 +71,21 @@ def test_replaced_films_are_opened_again(studio: RunningStudio) -> None:
     assert ask(studio, "GET", f"{newest(studio)}/frame")[0] == 400
 
 
+def test_films_stay_open_over_a_restart(studio: RunningStudio, start_studio: Any) -> None:
+    names = ("kept.mp4", "changed.mp4", "left.mp4")
+    kept, changed, left = (post(studio, "/api/films", path=str(make_film(studio.folder / name, seconds=0.3)))[1]
+                           for name in names)
+    assert [film["id"] for film in ask(studio, "DELETE", f"/api/films/{left['id']}")[1]["films"]] == [
+        changed["id"], kept["id"]]
+    studio.close()
+    make_film(studio.folder / "changed.mp4", seconds=0.5)
+    again = start_studio()
+    assert ask(again, "GET", "/api/films")[1]["films"] == [kept]
+    assert ask(again, "GET", f"/api/films/{kept['id']}/settings")[0] == 200
+    assert ask(again, "GET", f"/api/films/{left['id']}")[0] == 404
+    assert post(again, "/api/films", path=kept["path"])[1] == kept
+
+
 def test_frames_of_two_films_by_turns(studio: RunningStudio) -> None:
     films = [make_film(studio.folder / name, seconds=0.5) for name in ("a.mp4", "b.mp4")]
     numbers = [post(studio, "/api/films", path=str(film))[1]["id"] for film in films]

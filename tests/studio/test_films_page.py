@@ -64,6 +64,22 @@ def test_film_is_copied_from_the_device(page: Any, studio: RunningStudio, tmp_pa
     assert [file.name for file in studio.studio.uploads.iterdir()] == ["phone.mp4"]
 
 
+def test_two_pages_of_a_film_show_each_other_s_changes(page: Any, studio: RunningStudio) -> None:
+    from playwright.sync_api import expect
+
+    open_film(page, studio)
+    other = page.context.new_page()
+    other.goto(page.url)
+    other.locator(".wipe[data-time]").wait_for()
+    with page.expect_response("**/settings?*"):
+        page.get_by_label("Engine", exact=True).select_option("rtface-s")
+    expect(other.get_by_label("Engine", exact=True)).to_have_value("rtface-s")
+    with other.expect_response("**/settings?*") as kept:
+        other.get_by_label("Region", exact=True).select_option("head", force=True)
+    assert kept.value.json() == {"engine": "rtface-s", "region": "head", "shots": [], "persons": {}}
+    other.close()
+
+
 def test_zoomed_pictures_are_seen_from_edge_to_edge(page: Any, studio: RunningStudio) -> None:
     open_film(page, studio)
     for _ in range(3):

@@ -4,7 +4,7 @@ import { api, ApiError } from "./lib/api.js";
 import { connect, onState } from "./lib/events.js";
 import { listenForKeys, shortcuts, showShortcuts } from "./lib/keys.js";
 import { LANGUAGES, language, loadTexts, setLanguage, t } from "./lib/text.js";
-import { showError, toast } from "./lib/ui.js";
+import { note, showError, toast } from "./lib/ui.js";
 import { forget, redo, undo } from "./lib/undo.js";
 
 const VIEWS = ["films", "live", "queue", "engines", "health", "settings"];
@@ -64,7 +64,9 @@ async function show() {
     if (mine === shown) leave = end;
     else end();
   } catch (error) {
-    if (lost.hidden) showError(error); // else the view's files could not be fetched, and the line above says why
+    if (!lost.hidden || mine !== shown) return; // the view's files could not be fetched, and the line above says why
+    if (rest.length) replace(root, note([h("p", {}, error.message), h("a", { class: "button", href: `#/${view}` }, t(`app.nav_${view}`))], "bad"));
+    else showError(error);
   }
 }
 

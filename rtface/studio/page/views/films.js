@@ -50,8 +50,10 @@ async function mountList(root) {
   }, options);
 
   replace(root, h("div", { class: "head" }, h("h1", {}, t("films.title"))), area, recent);
-  api.get("/api/films").then(({ films }) => replace(recent, films.length ? h("section", { class: "stack" }, h("h2", {}, t("films.recent")),
-    h("ul", { class: "grid" }, films.map((film) => h("li", { class: "card" }, h("a", { href: `#/films/${film.id}` }, film.name),
-      h("p", { class: "quiet-text number" }, `${clock(film.duration_s ?? 0)} · ${film.width} × ${film.height} · ${bytes(film.size ?? 0)}`))))) : null), showError);
+  const list = ({ films }) => replace(recent, films.length ? h("section", { class: "stack" }, h("h2", {}, t("films.recent")),
+    h("ul", { class: "grid" }, films.map((film) => h("li", { class: "card stack" }, h("div", { class: "head" }, h("a", { href: `#/films/${film.id}` }, film.name),
+      button("×", async () => list(await api.delete(`/api/films/${film.id}`)), { kind: "small quiet", "aria-label": t("films.leave", { name: film.name }) })),
+      h("p", { class: "quiet-text number" }, [film.kind === "still" ? null : clock(film.duration_s ?? 0), `${film.width} × ${film.height}`, bytes(film.size ?? 0)].filter(Boolean).join(" · ")))))) : null);
+  api.get("/api/films").then(list, showError);
   return () => ending.abort();
 }

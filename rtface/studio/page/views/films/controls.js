@@ -47,10 +47,14 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
   const opened = new Set(); // persons whose further settings are shown
   let time = 0, analysis = {}, drawn = "";
 
-  function put(settings) {
+  function take(settings) {
     kept.settings = settings;
     for (const [name, control] of Object.entries(whole)) control.show(settings[name]);
     draw(true);
+  }
+
+  function put(settings) {
+    take(settings);
     done();
   }
 
@@ -140,5 +144,5 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
       button(t("films.reset"), () => to({ ...DEFAULTS, shots: [], persons: {} }), { kind: "small" })),
     still ? null : [shotPart, personPart]);
   draw(true);
-  return { element, at(now) { time = now; draw(); }, found(result, { more, whole }) { analysis = result; draw(more); if (whole) fitShots(); } };
+  return { element, take, at(now) { time = now; draw(); }, found(result, { more, whole }) { analysis = result; draw(more); if (whole) fitShots(); } };
 }

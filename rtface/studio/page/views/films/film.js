@@ -1,6 +1,7 @@
 // One film: the player with its wipe, the controls, the analysis, and the start of the job.
 import { api, ApiError } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
+import { on } from "../../lib/events.js";
 import { shortcuts } from "../../lib/keys.js";
 import { clock, t } from "../../lib/text.js";
 import { button, select, showError } from "../../lib/ui.js";
@@ -12,6 +13,7 @@ import { startDialog } from "./start.js";
 import { timeline } from "./timeline.js";
 
 const memory = new Map(); // time and layer of each film while the page is open
+const TAB = Math.random().toString(36).slice(2); // tells the changes of this page from those of another one
 const NEAR_S = 0.1; // the shown frame may lie beside the time that was asked for
 let sending = Promise.resolve(); // settings that are on their way to the server
 
@@ -93,8 +95,14 @@ export async function mountFilm(root, id) {
   }, { still: film.kind === "still" });
   function keep() {
     keeping = null;
-    sending = api.put(`/api/films/${id}/settings`, changed(kept.settings)).catch(showError);
+    sending = api.put(`/api/films/${id}/settings?by=${TAB}`, changed(kept.settings)).catch(showError);
   }
+  const endSettings = on(`film/${id}/settings`, ({ by, settings }) => { // another page has changed them; what is changed here meanwhile follows
+    if (by === TAB || keeping) return;
+    controls.take({ ...DEFAULTS, shots: [], persons: {}, ...settings });
+    strip.show(null, kept.settings.persons);
+    render();
+  });
   const layer = select(t("films.layer"), [["after", t("films.layer_after")], ["invented", t("films.layer_invented")]], kept.layer, (value) => { kept.layer = value; render(); });
 
   const zoom = zoomControls(player, () => render());
@@ -132,7 +140,7 @@ export async function mountFilm(root, id) {
   return () => {
     ended = true;
     if (keeping) { clearTimeout(keeping); keep(); }
-    ending.abort(); endKeys(); endAnalysis(); endSheet(); asking?.abort();
+    ending.abort(); endKeys(); endSettings(); endAnalysis(); endSheet(); asking?.abort();
     urls.forEach((url) => URL.revokeObjectURL(url));
   };
 }
