@@ -133,6 +133,9 @@ def _enhance(start: Start, stop: threading.Event, progress: Callable[[Progress],
     for note in report.notes:
         logging.getLogger("rtface").info("%s", note)
     frames = "1 frame" if report.frames_out == 1 else f"{report.frames_out} frames"
+    if not (report.frames_corrected or options.stages or options.damage == "repair"):
+        return Ended("done", f"{frames}, {report.frames_with_faces} with faces; no face was changed, the output is a "
+                             "copy")
     return Ended("done", f"{frames}, {report.frames_with_faces} with faces, {report.frames_corrected} corrected")
 
 

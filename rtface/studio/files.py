@@ -47,9 +47,9 @@ def routes(studio: Studio) -> list[BaseRoute]:
         path = await _receive(request, studio.uploads, request.query_params.get("name", ""), int(length))
         try:
             await in_thread(film_facts, path)
-        except RtfaceError:
-            await in_thread(path.unlink, True)  # its sender has it still
-            raise
+        except RtfaceError as error:
+            await in_thread(path.unlink, True)  # its sender has it still, and knows no folder of this machine
+            raise type(error)(str(error).replace(str(path), request.query_params.get("name", "")[:200])) from None
         return JSONResponse({"path": str(path)})
 
     return [Route("/api/files", answers_errors(files)),

@@ -232,6 +232,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
             picture = await in_thread(jpeg, shown.before if layer == "before" else shown.after)
         return Response(picture, media_type="image/jpeg", headers={
             "cache-control": "no-store", "x-frame-time": f"{shown.time:.6f}", "x-faces": str(shown.faces),
+            "x-left-alone": json.dumps(shown.left_alone), "x-nose": "" if shown.nose is None else f"{shown.nose:.3f}",
             "x-render-ms": f"{1e3 * shown.seconds:.0f}"})
 
     async def settings(request: Request) -> Response:
@@ -252,6 +253,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     async def command(request: Request) -> Response:
         film, output, options, given = await _asked(request)
+        options, given = replace(options, sidecar=True), ["sidecar", *given]  # as `start`
         return JSONResponse({"command": command_line(film.path, output, options, given)})
 
     async def _asked(request: Request) -> tuple[Film, Path, Options, list[str]]:

@@ -14,6 +14,7 @@ from rtface.analysis.treatment import Treatment
 from rtface.device.cpu.device import CpuDevice
 from rtface.errors import Closed, InputError
 from rtface.frame import Bytes, Float32, Frame
+from rtface.geometry.transforms import display_size
 from rtface.options import Options
 from rtface.persons.gallery import Gallery
 from rtface.persons.recogniser import Embedder, PersonRecogniser
@@ -46,6 +47,8 @@ class RenderedFrame:
         before, after: uint8 RGB h×w×3, upright, of the same size.
         seconds: that reading and enhancing took.
         faces: number of faces that were found on it.
+        nose: share of the picture's width at which the nose of its largest face is; None without a face.
+        left_alone: of each face that was not corrected: why, as a run's report says it.
     """
 
     time: float
@@ -53,6 +56,8 @@ class RenderedFrame:
     after: Bytes
     seconds: float
     faces: int
+    left_alone: tuple[str, ...] = ()
+    nose: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +138,19 @@ class FrameRenderer:
             # Not on a thread as in a run: the enhancement waits for the faces of nearly all of these few frames.
             tracked = track(split_fields(copies), self._tracker, runtime.device, stats)
             done = join_fields(parts.enhance(parts.repair(tracked) if parts.repair is not None else tracked))
-            faces = 0
+            faces, left, nose = 0, list[str](), None
             for item in show_invented(done) if options.show == "invented" else done:
                 if isinstance(item, Frame) and item.pts == shown.pts:
                     after, faces = runtime.device.view(item).thumbnail(side)[0], len(item.faces)
-            result = RenderedFrame(shown.time, before, after, perf_counter() - began, faces)
+                    if item.faces:
+                        width = display_size(item.image.width, item.image.height, item.display)[0]
+                        nose = float(max(item.faces, key=lambda face: face.width).points[2, 0]) / width
+                    tracks = parts.enhance.tracks
+                    for face in item.faces:
+                        treatment = tracks.forced(face, item.time) or tracks.treatment_of(face.track_id)
+                        if treatment is None or not treatment.on:
+                            left.append(", ".join(treatment.reasons) if treatment else "not among the chosen faces")
+            result = RenderedFrame(shown.time, before, after, perf_counter() - began, faces, tuple(left), nose)
             self._last = (time, side, options, persons, result)
             return result
 

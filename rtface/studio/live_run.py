@@ -23,7 +23,7 @@ from rtface.redaction import redacted
 from rtface.stages.options import file_options
 from rtface.studio.folders import AllowedFolders
 
-SETTINGS = ("engine", "strength", "light", "cpu_budget", "faces", "person", "stages", "also")
+SETTINGS = ("engine", "strength", "fidelity", "region", "light", "cpu_budget", "faces", "person", "stages", "also")
 """The options of a live run that the page sets."""
 _REPEATED = {"stages": "--stage", "person": "--person"}
 _CONTROLS = ("strength", "light", "cpu_budget")

@@ -235,9 +235,10 @@ def test_addresses_are_not_in_the_command_line(studio: RunningStudio) -> None:
 def test_photos_of_persons_are_those_of_the_folders(studio: RunningStudio) -> None:
     photo = studio.folder / "anna.png"
     photo.touch()
-    settings = {"person": [f"anna={photo}"], "faces": "anna"}
+    settings = {"person": [f"anna={photo}"], "faces": "anna", "region": "head", "fidelity": 0}
     command, _ = live_run.plan_live_run(studio.studio.folders, "camera:0", "null:", settings).command()
     assert [word for word in command if "anna" in word] == [f"--person=anna={photo}", "--faces=anna"]
+    assert {"--region=head", "--fidelity=0"} <= set(command)
 
 
 def test_a_virtual_camera_by_its_path_stays_an_output(studio: RunningStudio) -> None:
@@ -395,7 +396,14 @@ def test_overlays_change_while_the_run_continues(page: Any, studio: RunningStudi
     page.locator(".wipe[data-pairs]").wait_for(timeout=30_000)
     assert drawn() == ["label:text=On air\\, live"]
     page.get_by_role("checkbox", name="lower-third").check()
+    page.get_by_role("button", name="Show lower-third now").click()
+    page.get_by_text("lower-third needs title=").wait_for()
+    page.get_by_label("lower-third: title").fill("Anna")
+    page.get_by_role("button", name="Take label off").wait_for()
+    assert drawn() == ["label:text=On air\\, live"], "nothing is on the air before its button is pressed"
+    page.get_by_role("button", name="Show lower-third now").click()
     eventually("label:text=On air\\, live", "lower-third:title=Anna")
+    expect(page.get_by_role("slider", name="Wipe between before and after")).to_have_attribute("aria-valuenow", "0")
     page.get_by_label("lower-third: title").fill("")
     page.get_by_text("lower-third needs title=").wait_for()
     assert drawn() == ["label:text=On air\\, live", "lower-third:title=Anna"], "what was drawn stays"

@@ -82,3 +82,21 @@ def test_result_of_a_photo_on_a_narrow_page(page: Any, studio: RunningStudio) ->
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
     assert not found.response["violations"], found.generate_report()
+
+
+def test_a_face_that_is_left_alone_can_be_enhanced(page: Any, studio: RunningStudio) -> None:
+    from skimage.data import astronaut
+
+    cv2.imwrite(str(studio.folder / "clean.png"), np.asarray(astronaut()[:256, 100:356])[..., ::-1])
+    page.get_by_role("button", name="Choose a film").click()
+    page.locator("dialog .chooser-row", has_text="clean.png").click()
+    page.get_by_text("1 face on this frame. 1 is left alone: it is clean, nothing to gain.").wait_for(timeout=60_000)
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.get_by_text("The result would be a copy").wait_for()
+    page.get_by_role("button", name="Close").click()
+    page.get_by_role("button", name="Enhance anyway").click()
+    page.get_by_text("1 face on this frame.", exact=True).wait_for(timeout=60_000)
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.get_by_text("The same on the command line").click()
+    page.get_by_text("--correct always").wait_for()
+    assert page.get_by_text("The result would be a copy").count() == 0

@@ -6,13 +6,13 @@ import { button, dialog, emptyState, showError } from "./ui.js";
 
 const FILMS = /\.(mp4|m4v|mov|mkv|webm|avi|mpg|mpeg|mts|m2ts|ts|mxf|wmv|flv|3gp|vob|dv|ogv|jpe?g|png|tiff?|webp|bmp|dpx|exr)$/i;
 
-/** Opens the dialog for a film or a photo; `chosen(path)` is called with it. */
-export const chooseFilm = (chosen) => choose(t("films.choose"), FILMS, chosen);
+/** Opens the dialog for a film or a photo; `chosen(path)` is called with it. `all(paths)` takes all of a folder. */
+export const chooseFilm = (chosen, all = null) => choose(t("films.choose"), FILMS, chosen, all);
 
 /** Opens the dialog for a file whose name fits `names`; `chosen(path)` is called with it. */
 export const chooseFile = (chosen, names) => choose(t("app.choose_file"), names, chosen);
 
-function choose(title, names, chosen) {
+function choose(title, names, chosen, all = null) {
   const list = h("div", { class: "stack" });
   const box = dialog(title, list);
   let asked = 0; // answers of a folder that was left meanwhile are not shown
@@ -36,8 +36,10 @@ function choose(title, names, chosen) {
     const mine = ++asked, value = await api.get(`/api/files?folder=${encodeURIComponent(path)}`);
     if (mine !== asked) return;
     const entries = value.entries.filter((entry) => entry.folder || names.test(entry.name));
+    const files = entries.filter((entry) => !entry.folder);
     replace(list, h("div", { class: "row" },
-      button(t("films.up"), () => (value.parent ? open(value.parent).catch((error) => { showError(error); return roots(); }) : roots()), { kind: "small" }), h("code", {}, value.folder)),
+      button(t("films.up"), () => (value.parent ? open(value.parent).catch((error) => { showError(error); return roots(); }) : roots()), { kind: "small" }), h("code", {}, value.folder),
+      all && files.length > 1 ? button(t("films.open_all", { count: files.length }), () => { box.close(); return all(files.map((entry) => entry.path)); }, { kind: "small" }) : null),
     entries.map((entry) => row(entry.name, entry.folder, () => {
       if (entry.folder) return open(entry.path);
       box.close();

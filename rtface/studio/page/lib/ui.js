@@ -23,8 +23,22 @@ export function field(label, control, { help = null, output = null } = {}) {
   control.id ||= newId("field");
   const described = help && newId("help");
   if (described) control.setAttribute("aria-describedby", described);
-  return h("div", { class: "field" }, h("label", { for: control.id }, label, output), control,
-    help && h("span", { class: "help", id: described }, help));
+  const fault = h("span", { class: "help bad", id: newId("fault"), role: "alert", hidden: true });
+  const element = h("div", { class: "field" }, h("label", { for: control.id }, label, output), control,
+    help && h("span", { class: "help", id: described }, help), fault);
+  /** Says under the control what is wrong with its value, until that is changed. */
+  element.fault = (text) => {
+    fault.textContent = text;
+    fault.hidden = false;
+    control.setAttribute("aria-invalid", "true");
+    control.setAttribute("aria-describedby", [described, fault.id].filter(Boolean).join(" "));
+    control.addEventListener("input", () => {
+      fault.hidden = true;
+      control.removeAttribute("aria-invalid");
+    }, { once: true });
+    control.focus();
+  };
+  return element;
 }
 
 /** A slider from 0 to 1 that says its value in percent; `changed(value, final)` while it moves and at its end. */
@@ -127,6 +141,7 @@ function toasts() {
 
 /** A short message in the corner, for some seconds. */
 export function toast(text, { kind = "", seconds = 6, action = null } = {}) {
+  for (const other of document.querySelectorAll(".toast")) if (other.firstChild.textContent === text) other.remove(); // said again, not twice
   const element = h("div", { class: ["toast", kind] }, h("span", {}, text), action,
     button("×", () => element.remove(), { kind: "quiet small", "aria-label": t("app.close") }));
   const all = toasts();

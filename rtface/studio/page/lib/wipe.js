@@ -18,7 +18,8 @@ const picture = (label) => h("img", { alt: t(label), draggable: "false" });
 export function wipe(before = picture("app.wipe_before"), after = picture("app.wipe_after"), moved = () => {}) {
   const line = h("div", { class: "wipe-line", role: "slider", tabindex: 0, "aria-label": t("app.wipe"), "aria-valuemin": 0, "aria-valuemax": 100 });
   const labels = [h("span", { class: "wipe-label left" }, t("app.wipe_before")), h("span", { class: "wipe-label right" }, t("app.wipe_after"))];
-  const pictures = h("div", { class: "wipe-pictures" }, after, before, line, labels);
+  const doing = h("span", { class: "wipe-label doing", hidden: true });
+  const pictures = h("div", { class: "wipe-pictures" }, after, before, line, labels, doing);
   const element = h("div", { class: "wipe" }, pictures);
   let share = 0.5, factor = 0, alone = null, current = 0, reached = [0, 1];
 
@@ -73,11 +74,13 @@ export function wipe(before = picture("app.wipe_before"), after = picture("app.w
     await Promise.all([load(beforeUrl), load(afterUrl)]);
     if (mine !== current) return;
     before.src = beforeUrl; after.src = afterUrl;
+    element.classList.remove("empty");
     await Promise.all([before.decode(), after.decode()]).catch(() => {});
     draw();
   }
+  if (before instanceof HTMLImageElement) element.classList.add("empty"); // images without a source are drawn as broken ones
   draw();
-  return { element, show, set, get share() { return share; }, only(name) { alone = name; placed(); },
+  return { element, show, set, busy(text) { doing.textContent = text; doing.hidden = !text; }, get share() { return share; }, only(name) { alone = name; placed(); },
     pan(x, y) { element.scrollBy(x * PAN * element.clientWidth, y * PAN * element.clientHeight); },
     reach(from, to) { if (from !== reached[0] || to !== reached[1]) { reached = [from, to]; draw(); } },
     zoom(value) { // the middle of what is seen stays in the middle

@@ -3,7 +3,7 @@ import { api, upload } from "../lib/api.js";
 import { chooseFilm } from "../lib/chooser.js";
 import { h, replace } from "../lib/dom.js";
 import { bytes, clock, percent, t } from "../lib/text.js";
-import { button, emptyState, showError, toast } from "../lib/ui.js";
+import { button, confirm, emptyState, showError, toast } from "../lib/ui.js";
 import { mountFilm } from "./films/film.js";
 
 export async function mount(root, { argument }) {
@@ -19,23 +19,47 @@ async function openFilm(path, signal) {
 async function mountList(root) {
   const recent = h("div", {});
   const state = h("p", { class: "quiet-text", role: "status" });
-  const file = h("input", { type: "file", hidden: true, accept: "video/*,image/*", onchange: () => { receive(file.files[0]); file.value = ""; } });
-  const area = emptyState(t("films.drop"), t("films.drop_hint"), [button(t("films.choose"), () => chooseFilm((path) => openFilm(path, ending.signal)), { kind: "primary" }), button(t("films.upload"), () => file.click())], file, state);
+  const file = h("input", { type: "file", hidden: true, multiple: true, accept: "video/*,image/*", onchange: () => { receive([...file.files]); file.value = ""; } });
+  const area = emptyState(t("films.drop"), t("films.drop_hint"), [button(t("films.choose"), () => chooseFilm((path) => openFilm(path, ending.signal), async (paths) => list(await listed(...paths))), { kind: "primary" }), button(t("films.upload"), () => file.click())], file, state);
   const ending = new AbortController();
 
-  async function receive(file) {
-    if (!file) return;
+  /** Copies files to the server, one after the other, and opens them: a single one is shown, several are listed. */
+  async function receive(files) {
     const cancel = new AbortController();
     const text = h("span", {}, "");
-    replace(state, text, " ", button(t("app.cancel"), () => cancel.abort(), { kind: "small" }));
-    try {
-      const path = await upload(file, (share) => { text.textContent = t("films.uploading", { name: file.name, share: percent(share) }); }, cancel.signal);
-      if (ending.signal.aborted) toast(t("films.uploaded", { name: file.name }));
-      else await openFilm(path, ending.signal);
-    } catch (error) {
-      replace(state);
-      if (error.name !== "AbortError") showError(error);
+    if (files.length) replace(state, text, " ", button(t("app.cancel"), () => cancel.abort(), { kind: "small" }));
+    for (const [k, file] of files.entries()) {
+      const place = files.length > 1 ? ` (${k + 1} / ${files.length})` : "";
+      try {
+        const path = await upload(file, (share) => { text.textContent = t("films.uploading", { name: file.name, share: percent(share) }) + place; }, cancel.signal);
+        if (ending.signal.aborted) toast(t("films.uploaded", { name: file.name }));
+        else if (files.length === 1) await openFilm(path, ending.signal);
+        else list(await listed(path));
+      } catch (error) {
+        if (error.name === "AbortError") break;
+        showError(error);
+      }
     }
+    replace(state);
+  }
+
+  async function listed(...paths) {
+    for (const path of paths) await api.post("/api/films", { path }).catch(showError);
+    return api.get("/api/films");
+  }
+
+  /** Starts each film with the settings that it has, its result next to it. */
+  async function startAll(films) {
+    if (!await confirm(t("films.start_all_title", { count: films.length }), t("films.start_all_text"), t("films.start"))) return;
+    let started = 0;
+    for (const { id } of films) {
+      try {
+        const [{ output }, settings] = await Promise.all([api.get(`/api/films/${id}/output`), api.get(`/api/films/${id}/settings`)]);
+        await api.post(`/api/films/${id}/start`, { output, settings });
+        started += 1;
+      } catch (error) { showError(error); }
+    }
+    if (started) toast(t("films.started_all", { count: started }), { action: h("a", { href: "#/queue" }, t("films.to_queue")) });
   }
 
   const options = { signal: ending.signal };
@@ -44,13 +68,12 @@ async function mountList(root) {
   addEventListener("drop", (event) => {
     event.preventDefault();
     area.classList.remove("over");
-    const files = event.dataTransfer.files;
-    if (files.length > 1) toast(t("films.one_at_a_time"));
-    receive(files[0]);
+    receive([...event.dataTransfer.files]);
   }, options);
 
   replace(root, h("div", { class: "head" }, h("h1", {}, t("films.title"))), area, recent);
-  const list = ({ films }) => replace(recent, films.length ? h("section", { class: "stack" }, h("h2", {}, t("films.recent")),
+  const list = ({ films }) => replace(recent, films.length ? h("section", { class: "stack" }, h("div", { class: "head" }, h("h2", {}, t("films.recent")),
+      films.length > 1 ? button(t("films.start_all", { count: films.length }), () => startAll(films), { kind: "small" }) : null),
     h("ul", { class: "grid" }, films.map((film) => h("li", { class: "card stack" }, h("div", { class: "head" }, h("a", { href: `#/films/${film.id}` }, film.name),
       button("×", async () => list(await api.delete(`/api/films/${film.id}`)), { kind: "small quiet", "aria-label": t("films.leave", { name: film.name }) })),
       h("p", { class: "quiet-text number" }, [film.kind === "still" ? null : clock(film.duration_s ?? 0), `${film.width} × ${film.height}`, bytes(film.size ?? 0)].filter(Boolean).join(" · ")))))) : null);

@@ -81,10 +81,12 @@ function found(result, seek, pictures) {
   ];
 }
 
-const REASONS = { "nothing to gain": "films.reason_nothing", "never asked for": "films.reason_never" };
+const REASONS = { "nothing to gain": "films.reason_nothing", "never asked for": "films.reason_never", "not among the chosen faces": "films.reason_chosen" };
 
-/** Why a face is left alone. */
-const reason = (track) => (track.reasons ?? []).map((text) => (REASONS[text] ? t(REASONS[text]) : text.startsWith("too small") ? t("films.reason_small") : text)).join(", ");
+/** A reason why a face is left alone, in words. */
+export const reasonOf = (text) => (REASONS[text] ? t(REASONS[text]) : text.startsWith("too small") ? t("films.reason_small") : translated(text));
+
+const reason = (track) => (track.reasons ?? []).map(reasonOf).join(", ");
 
 const LEAST = 0.1; // lower scores are not worth a line
 

@@ -4,7 +4,7 @@ import { clock, t } from "../../lib/text.js";
 import { button, engineChoices, select, slider } from "../../lib/ui.js";
 import { change } from "../../lib/undo.js";
 
-export const DEFAULTS = { engine: "default", strength: 1, fidelity: 1, colour: "lock", region: "auto", grain: "match", damage: "none" };
+export const DEFAULTS = { engine: "default", strength: 1, fidelity: 1, colour: "lock", region: "auto", grain: "match", damage: "none", correct: "auto" };
 
 /** Takes the values that the settings file and variables of this machine have, as a run does. */
 export const useDefaults = (values) => Object.assign(DEFAULTS, Object.fromEntries(Object.keys(DEFAULTS).map((key) => [key, values[key] ?? DEFAULTS[key]])));
@@ -17,7 +17,8 @@ export function changed(settings) {
   return different;
 }
 
-const REGIONS = () => [["auto", t("films.region_auto")], ["face", t("films.region_face")], ["head", t("films.region_head")]];
+/** How far from the face a correction may reach, to choose from. */
+export const REGIONS = () => [["auto", t("films.region_auto")], ["face", t("films.region_face")], ["head", t("films.region_head")]];
 const COLOURS = () => [["lock", t("films.colour_lock")], ["restore", t("films.colour_restore")]];
 
 /** The values that are set: null stands for none. */
@@ -39,6 +40,7 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
     colour: select(t("films.colour"), COLOURS(), kept.settings.colour, (value) => set("colour", value)),
     region: select(t("films.region"), REGIONS(), kept.settings.region, (value) => set("region", value)),
     grain: select(t("films.grain"), [["match", t("films.grain_match")], ["none", t("films.grain_none")]], kept.settings.grain, (value) => set("grain", value)),
+    correct: select(t("films.faces"), [["auto", t("films.faces_auto")], ["always", t("films.always")], ["never", t("films.never")]], kept.settings.correct, (value) => set("correct", value)),
     damage: select(t("films.damage"), [["none", t("films.damage_none")], ["repair", t("films.damage_repair")]], kept.settings.damage, (value) => set("damage", value)),
   };
   const shotPart = h("section", { class: "card stack", "aria-label": t("films.this_shot") });
@@ -139,10 +141,10 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
   }
 
   const element = h("aside", { class: "stack", "aria-label": t("films.controls") },
-    h("section", { class: "card stack" }, h("h2", {}, t("films.controls")), whole.engine, whole.strength, whole.fidelity,
+    h("section", { class: "card stack" }, h("h2", {}, t("films.controls")), whole.engine, whole.strength, whole.fidelity, whole.correct,
       h("details", { class: "more" }, h("summary", {}, t("films.more")), h("div", { class: "stack" }, whole.colour, whole.region, whole.grain, whole.damage)),
       button(t("films.reset"), () => to({ ...DEFAULTS, shots: [], persons: {} }), { kind: "small" })),
     still ? null : [shotPart, personPart]);
   draw(true);
-  return { element, take, at(now) { time = now; draw(); }, found(result, { more, whole }) { analysis = result; draw(more); if (whole) fitShots(); } };
+  return { element, take, always: () => set("correct", "always"), at(now) { time = now; draw(); }, found(result, { more, whole }) { analysis = result; draw(more); if (whole) fitShots(); } };
 }

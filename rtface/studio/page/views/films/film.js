@@ -6,7 +6,7 @@ import { shortcuts } from "../../lib/keys.js";
 import { clock, t } from "../../lib/text.js";
 import { button, select, showError } from "../../lib/ui.js";
 import { wipe, zoomControls } from "../../lib/wipe.js";
-import { mountAnalysis } from "./analysis.js";
+import { mountAnalysis, reasonOf } from "./analysis.js";
 import { changed, DEFAULTS, filmControls, useDefaults } from "./controls.js";
 import { mountSheet } from "./sheet.js";
 import { startDialog } from "./start.js";
@@ -31,7 +31,7 @@ export async function mountFilm(root, id) {
   let duration = film.duration_s ?? 0;
   const seek = h("input", { type: "range", min: 0, max: duration, step: 1 / film.fps, "aria-label": t("films.position") });
   const at = h("span", { class: "number" });
-  let asking = null, wanted = false, ended = false, urls = [], keeping = null;
+  let asking = null, wanted = false, ended = false, urls = [], keeping = null, unchanged = false;
 
   function showTime() {
     seek.value = kept.time;
@@ -51,8 +51,8 @@ export async function mountFilm(root, id) {
     const shots = kept.settings.shots.filter((one) => one.start_s <= kept.time + NEAR_S && one.end_s >= kept.time - NEAR_S); // an address has no room for all
     const query = new URLSearchParams({ time: kept.time, side, settings: JSON.stringify(changed({ ...kept.settings, shots })) });
     info.textContent = t("films.rendering");
+    player.busy(t("films.rendering"));
     try {
-      const began = performance.now();
       const get = (layer) => api.blob(`/api/films/${id}/frame?${query}&layer=${layer}`, { signal: asking.signal });
       const after = await get(kept.layer);
       const before = await get("before");
@@ -61,8 +61,13 @@ export async function mountFilm(root, id) {
       urls.forEach((url) => URL.revokeObjectURL(url));
       urls = now;
       if (ended) urls.forEach((url) => URL.revokeObjectURL(url));
-      const faces = Number(after.headers.get("x-faces"));
-      info.textContent = t("films.rendered", { count: faces, ms: Math.round(performance.now() - began) });
+      const faces = Number(after.headers.get("x-faces")), left = JSON.parse(after.headers.get("x-left-alone") ?? "[]");
+      if (!kept.wiped && after.headers.get("x-nose")) { // so that half of the face is seen before, and half after
+        player.set(Number(after.headers.get("x-nose")));
+        kept.wiped = true;
+      }
+      unchanged = film.kind === "still" && left.length === faces && kept.settings.damage === "none";
+      replace(info, ...done(faces, left));
       legend.hidden = kept.layer !== "invented";
       player.element.dataset.time = after.headers.get("x-frame-time");
     } catch (error) {
@@ -72,8 +77,13 @@ export async function mountFilm(root, id) {
       }
     }
     asking = null;
+    if (!wanted) player.busy("");
     if (wanted) { wanted = false; render(); }
   }
+
+  /** How many faces there are, which were left alone and why, and the way to have these enhanced, too. */
+  const done = (faces, left) => [t("films.rendered", { count: faces }), left.length ? ` ${t("films.rendered_left", { count: left.length, why: [...new Set(left.map(reasonOf))].join("; ") })} ` : null,
+    left.length && kept.settings.correct === "auto" ? button(t("films.anyway"), () => controls.always(), { kind: "small" }) : null];
 
   const go = (time) => { kept.time = Math.min(Math.max(0, time), Math.max(0, duration - 1 / film.fps)); render(); };
   const strip = timeline(duration, go);
@@ -115,7 +125,7 @@ export async function mountFilm(root, id) {
   });
   const sheet = h("section", { class: "card stack", "aria-label": t("films.sheet") });
   const endSheet = mountSheet(sheet, id, () => changed(kept.settings));
-  const startButton = button(t("films.start"), () => startDialog(film, changed(kept.settings)), { kind: "primary" });
+  const startButton = button(t("films.start"), () => startDialog(film, changed(kept.settings), { unchanged }), { kind: "primary" });
   replace(root,
     h("div", { class: "head" }, h("div", {}, h("h1", {}, film.name),
       h("p", { class: "quiet-text number" }, `${film.width} × ${film.height} · ${film.codec}${film.kind === "still" ? "" : ` · ${film.fps.toFixed(2)} fps${duration ? ` · ${clock(duration)}` : ""}`}`)),

@@ -124,14 +124,14 @@ export async function mountMonitor(root, run, { changed }) {
   const { overlays } = await api.get("/api/live/devices");
   rest(player.share);
   const persons = structuredClone({ faces: run.settings.faces ?? "all", person: run.settings.person ?? [] });
-  let drawing = run.settings.stages ?? [], redrawing = 0; // the overlays that draw now, as the server has them
+  let drawing = run.settings.stages ?? [], redrawing = 0, refused = null; // the overlays that draw now, as the server has them; and those that a restart would add
   const chosen = chosenOf(drawing);
   const trouble = h("div", { class: "stack", "aria-live": "polite" });
   const list = h("div", {});
-  const drawOverlays = () => replace(list, overlayList(overlays, chosen, (group) => { clearTimeout(redrawing); redrawing = setTimeout(applyOverlays, 400, group); }));
+  const drawOverlays = () => replace(list, overlayList(overlays, chosen, (group) => { clearTimeout(redrawing); redrawing = setTimeout(applyOverlays, 400, group); }, { live: true }));
   const restart = button(t("live.restart"), async () => {
     const { enabled, ...now } = values;
-    await changed(await api.post("/api/live/restart", { settings: { ...run.settings, ...now, ...persons, stages: stages(chosen) } }));
+    await changed(await api.post("/api/live/restart", { settings: { ...run.settings, ...now, ...persons, stages: refused ?? stages(chosen) } }));
   }, { kind: "small" });
 
   /** Has the chosen overlays draw from the next frames on; what cannot be is said below them. */
@@ -139,13 +139,19 @@ export async function mountMonitor(root, run, { changed }) {
     const wanted = stages(chosen), before = drawing;
     try {
       await change(() => overlaysNow(wanted), () => overlaysNow(before), { group });
+      if (wanted.length > before.length) player.set(0); // the wipe would hide it where it shows the input
     } catch (error) {
+      refused = wanted;
+      const drawn = chosenOf(drawing), off = Object.keys(chosen).filter((name) => chosen[name].on && !drawn[name]);
+      for (const name of off) chosen[name].on = false;
+      if (off.length) drawOverlays();
       replace(trouble, note([h("p", {}, translated(error.message.replace(/^--stage /, ""))), error.kind === "RestartNeeded" ? restart : null], "warn"));
     }
   }
   async function overlaysNow(wanted) {
     drawing = (await api.post("/api/live/overlays", { stages: wanted })).stages;
     replace(trouble);
+    refused = null;
     if (stages(chosen).join() === wanted.join()) return;
     for (const one of Object.values(chosen)) one.on = false; // undone or done again: the forms show it, too
     Object.assign(chosen, chosenOf(wanted));

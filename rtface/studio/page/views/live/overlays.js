@@ -1,27 +1,35 @@
-// Overlays of a live run: each is switched on by its box, and has a form of its options then.
+// Overlays of a live run: each has a form of its options once its box is ticked. While a run is on, a button shows it.
 import { chooseFile } from "../../lib/chooser.js";
 import { h, replace } from "../../lib/dom.js";
 import { t, textOr } from "../../lib/text.js";
-import { button, check, copyButton, emptyState, field } from "../../lib/ui.js";
+import { badge, button, check, copyButton, emptyState, field } from "../../lib/ui.js";
 
-const FIRST = { label: { text: "AI-enhanced" }, tag: { name: "Anna" }, "lower-third": { title: "Anna" } };
+const FIRST = { label: { text: "AI-enhanced" } };
 const SHOWN = 3; // options that are seen at once; the others follow under "More options"
 const INSTALL = "python -m pip install ./plugins/rtface-overlays";
 const FONTS = /\.(ttf|otf)$/i, ANY = /./;
 
 /**
  * A list of the installed overlays; `chosen` is {name: {on, values: {option: text}}} and is kept up to date; `done(group)` is
- * called after each change; those of one option have one group.
+ * called after each change; those of one option have one group. With `live` a ticked box opens the form only: nothing
+ * is drawn before its button is pressed.
  */
-export function overlayList(overlays, chosen, done = () => {}) {
+export function overlayList(overlays, chosen, done = () => {}, { live = false } = {}) {
   if (!overlays.length) return emptyState(t("live.no_overlays"), t("live.no_overlays_hint"), h("code", {}, INSTALL), copyButton(() => INSTALL));
   return h("ul", { class: "live-overlays" }, overlays.map((overlay) => {
     const one = chosen[overlay.name] ??= { on: false, values: { ...FIRST[overlay.name] } };
     one.values ??= {};
+    one.open = one.on || (live && one.open);
     const form = h("div", { class: "stack live-overlay-form" });
-    const draw = () => replace(form, one.on ? fields(overlay, one.values, done) : null);
+    const air = (now) => { one.on = now; draw(); done(null); };
+    const shown = () => h("div", { class: "row" }, button(t(one.on ? "live.overlay_hide" : "live.overlay_show", { name: overlay.name }), () => air(!one.on), { kind: one.on ? "small" : "small primary" }),
+      one.on ? badge(t("live.overlay_on"), "bad") : null);
+    const draw = () => replace(form, one.open ? [fields(overlay, one.values, live ? (group) => { if (one.on) done(group); } : done), live ? shown() : null] : null);
     draw();
-    return h("li", { class: "live-overlay" }, check(overlay.name, one.on, (now) => { one.on = now; draw(); done(null); }),
+    return h("li", { class: "live-overlay" }, check(overlay.name, one.open, (now) => {
+      one.open = now;
+      if (!live || (one.on && !now)) air(now); else draw();
+    }),
       h("p", { class: "quiet-text" }, textOr(`overlays.${overlay.name}`, overlay.help)), form);
   }));
 }

@@ -4,6 +4,7 @@ import { chooseFilm } from "../../lib/chooser.js";
 import { h, replace } from "../../lib/dom.js";
 import { t, translated } from "../../lib/text.js";
 import { button, confirm, engineChoices, field, note, select, slider, toast } from "../../lib/ui.js";
+import { REGIONS } from "../films/controls.js";
 import { overlayList, stages } from "./overlays.js";
 import { personChoice } from "./persons.js";
 
@@ -17,8 +18,8 @@ export async function mountSetup(root, run, { changed }) {
   const form = h("div", { class: "live-setup" });
 
   const draw = () => replace(form,
-    h("section", { class: "card stack" }, h("h2", {}, t("live.source")), source(devices, values, draw, again)),
-    h("section", { class: "card stack" }, h("h2", {}, t("live.output")), output(devices, values, folders, draw)),
+    h("section", { class: "card stack live-source" }, h("h2", {}, t("live.source")), source(devices, values, draw, again)),
+    h("section", { class: "card stack live-output" }, h("h2", {}, t("live.output")), output(devices, values, folders, draw)),
     h("section", { class: "card stack" }, h("h2", {}, t("live.look")), look(values, choices)),
     h("section", { class: "card stack live-wide" }, h("h2", {}, t("live.persons")), personChoice(values.settings)),
     h("section", { class: "card stack live-wide" }, h("h2", {}, t("live.overlays")), overlayList(overlays, values.settings.stages ??= {})));
@@ -28,8 +29,16 @@ export async function mountSetup(root, run, { changed }) {
     draw();
   }
 
-  const start = button(t("live.start"), async () => changed(await api.post("/api/live/start",
-    { source: values.source, output: values.output, settings: tidy(values.settings) })), { kind: "primary" });
+  const start = button(t("live.start"), async () => {
+    const missing = ["source", "output"].find((end) => !values[end]?.trim()); // only what is typed can be empty
+    if (missing) return form.querySelector(`.live-${missing} .field:has(input)`).fault(t(`live.no_${missing}`));
+    try {
+      await changed(await api.post("/api/live/start", { source: values.source, output: values.output, settings: tidy(values.settings) }));
+    } catch (failure) {
+      replace(error, note(failure.message, "bad"));
+      error.scrollIntoView({ block: "nearest" });
+    }
+  }, { kind: "primary" });
   const kept = h("div", { class: "row" });
   drawPresets(kept, presets, values, draw);
   replace(root, h("div", { class: "head" }, h("h1", {}, t("live.title")), start), error, kept, form);
@@ -93,6 +102,8 @@ function look(values, { engines, defaults }) {
   const set = (name) => (value) => { settings[name] = value; };
   return [select(t("films.engine"), [["auto", t("live.engine_auto")], ...engineChoices(engines)], settings.engine ?? defaults.engine, set("engine")),
     slider(t("films.strength"), settings.strength ?? defaults.strength, set("strength")),
+    slider(t("films.fidelity"), settings.fidelity ?? defaults.fidelity, set("fidelity"), { help: t("films.fidelity_help") }),
+    select(t("films.region"), REGIONS(), settings.region ?? defaults.region, set("region")),
     slider(t("live.light"), settings.light ?? defaults.light, set("light"), { help: t("live.light_help") }),
     slider(t("live.cpu_budget"), settings.cpu_budget ?? defaults.cpu_budget, set("cpu_budget"), { min: 0.05, help: t("live.cpu_budget_help") })];
 }
