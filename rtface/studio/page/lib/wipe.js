@@ -80,7 +80,7 @@ export function wipe(before = picture("app.wipe_before"), after = picture("app.w
   }
   if (before instanceof HTMLImageElement) element.classList.add("empty"); // images without a source are drawn as broken ones
   draw();
-  return { element, show, set, busy(text) { doing.textContent = text; doing.hidden = !text; }, get share() { return share; }, only(name) { alone = name; placed(); },
+  return { element, show, set, busy(text) { doing.textContent = text; doing.hidden = !text; }, get share() { return share; }, get pixels() { return pictures.clientWidth * devicePixelRatio; }, only(name) { alone = name; placed(); },
     pan(x, y) { element.scrollBy(x * PAN * element.clientWidth, y * PAN * element.clientHeight); },
     reach(from, to) { if (from !== reached[0] || to !== reached[1]) { reached = [from, to]; draw(); } },
     zoom(value) { // the middle of what is seen stays in the middle
@@ -92,10 +92,15 @@ export function wipe(before = picture("app.wipe_before"), after = picture("app.w
     }, get factor() { return factor; } };
 }
 
-/** The zoom of a wipe: its button, and the keys for it and for moving enlarged pictures. `changed()` is called after each step. */
-export function zoomControls(player, changed = () => {}) {
+/**
+ * The zoom of a wipe: its button, and the keys for it and for moving enlarged pictures. `changed()` is called after each step.
+ * With the `width` of the film, steps that would make its pictures smaller than they fit are left out.
+ */
+export function zoomControls(player, changed = () => {}, width = 0) {
+  let steps = ZOOMS;
   const next = () => {
-    player.zoom(ZOOMS[(ZOOMS.indexOf(player.factor) + 1) % ZOOMS.length]);
+    if (!player.factor && width) steps = ZOOMS.filter((zoom) => !zoom || zoom > 1.05 * player.pixels / width);
+    player.zoom(steps[(steps.indexOf(player.factor) + 1) % steps.length]);
     element.textContent = player.factor ? `${100 * player.factor} %` : t("app.zoom_fit");
     changed();
   };

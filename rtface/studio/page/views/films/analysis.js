@@ -7,12 +7,12 @@ import { badge, button, note, showError } from "../../lib/ui.js";
 
 /** Shows the analysis of film `id` in `root`; `seek(time)` moves the player, `told(result, { more, whole })`
  * gets what was found so far, whether there are more shots, tracks or persons than before, and whether that is all. Gives a function that ends this. */
-export function mountAnalysis(root, id, seek, told) {
+export function mountAnalysis(root, id, seek, told, { still = false } = {}) {
   const act = async (body = {}) => draw(await api.post(`/api/films/${id}/analysis`, body));
   const bar = h("progress", { max: 1, "aria-label": t("films.analysing") });
   const line = h("p", { class: "quiet-text number", role: "status" });
   const stop = button(t("films.analysis_stop"), () => act({ action: "stop" }), { kind: "small" });
-  const head = h("h2", {}, t("films.analysis"));
+  const head = h("h2", {}, t(still ? "films.analysis_still" : "films.analysis"));
   const sofar = h("div", { class: "stack" });
   const pictures = new Map(); // of persons: asked for once while the analysis runs
   let shown = null, result = {}, count = "";

@@ -115,14 +115,14 @@ export async function mountFilm(root, id) {
   });
   const layer = select(t("films.layer"), [["after", t("films.layer_after")], ["invented", t("films.layer_invented")]], kept.layer, (value) => { kept.layer = value; render(); });
 
-  const zoom = zoomControls(player, () => render());
+  const zoom = zoomControls(player, () => render(), film.width);
 
   const analysis = h("section", { class: "card stack", "aria-label": t("films.analysis") });
   const endAnalysis = mountAnalysis(analysis, id, go, (result, state) => {
     if (film.duration_s === null) lasts(result.scenes?.at(-1)?.end_s ?? 0);
     strip.show(result, kept.settings.persons);
     controls.found(result, state);
-  });
+  }, { still: film.kind === "still" });
   const sheet = h("section", { class: "card stack", "aria-label": t("films.sheet") });
   const endSheet = mountSheet(sheet, id, () => changed(kept.settings));
   const startButton = button(t("films.start"), () => startDialog(film, changed(kept.settings), { unchanged }), { kind: "primary" });
