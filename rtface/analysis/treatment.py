@@ -34,13 +34,13 @@ _VISIBLE = ((0.5, "clearly visible"), (0.2, "visible"))
 # Scores of exposure from which on, and below which no more, tone is a reason; and the least strength of its correction.
 _TONE, _TONE_OFF, _TONE_STRENGTH = 0.16, 0.08, 0.8
 _FLOOR = 0.1  # squared code values: what rounding to 8 bits costs
-_STRENGTH = (0.0805, 0.1977, 0.2697, 0.0799, 0.0990, 0.0500, 0.6202, -0.3173, 0.3166, 0.0641, -0.1903)
-_GAIN = (0.3170, -0.0079, 0.2695, 0.0815, -0.1430, -0.1626, 0.1735, 0.0468, 0.0785, -0.0129, -0.1055, 0.2178)
-_FIRST = (0.6148, 0.0557, 0.2767, 0.1947, -0.2322, -0.1788, -0.2082, -0.2361, 0.5140, 0.2347, -0.6425)
+_STRENGTH = (0.0785, 0.2617, 0.1481, 0.0337, -0.1017, 0.0857, 0.7042, -0.3054, 0.3823, -0.4958, -0.1703)
+_GAIN = (0.3854, -0.0353, 0.3304, 0.0185, -0.0859, -0.2408, 0.2216, -0.0103, -0.1462, 0.1195, -0.1629, 0.1998)
+_FIRST = (0.6444, 0.0746, 0.1548, -0.1117, -0.1014, 0.0070, 0.1667, 0.3264, 0.2817, -0.2014, -0.3203)
 # Coefficients of `features`, fitted by training/loop/fit_strength.py: of the engine's strength; of its gain, times the
 # strength, and the last one of the strength's square; of the strength of the first stage.
 # Expected squared errors in code values, and log2 of steps, below which nothing and from which on all is done.
-_DOUBT, _FINE = (20.0, 50.0), (2.1, 3.8)
+_DOUBT, _FINE = (4.0, 15.0), (0.8, 2.0)
 _ENLARGED = (0.15, 0.4)  # scores of low resolution below which this changes nothing, and from which on it asks for all
 MOST = 1.25
 """The largest predicted strength of an engine's correction."""

@@ -19,7 +19,7 @@ from rtface.frame import Bytes, Float32
 from rtface.util.openvino_core import halves, open_shipped
 
 PATH = SHIPPED / "coded" / "model.onnx"
-SHA256 = "437e789540b243d3095a2cf49a94ec54a6d94255eddac8a01c722af1681bdce9"
+SHA256 = "a9b0ca45718453a99dd008ded45e5825a3f3e29c6dca71ee69aad52bfd6ce5bd"
 _CELL = 8
 
 
