@@ -34,16 +34,18 @@ _VISIBLE = ((0.5, "clearly visible"), (0.2, "visible"))
 # Scores of exposure from which on, and below which no more, tone is a reason; and the least strength of its correction.
 _TONE, _TONE_OFF, _TONE_STRENGTH = 0.16, 0.08, 0.8
 _FLOOR = 0.1  # squared code values: what rounding to 8 bits costs
-_STRENGTH = (0.0785, 0.2617, 0.1481, 0.0337, -0.1017, 0.0857, 0.7042, -0.3054, 0.3823, -0.4958, -0.1703)
-_GAIN = (0.3854, -0.0353, 0.3304, 0.0185, -0.0859, -0.2408, 0.2216, -0.0103, -0.1462, 0.1195, -0.1629, 0.1998)
-_FIRST = (0.6444, 0.0746, 0.1548, -0.1117, -0.1014, 0.0070, 0.1667, 0.3264, 0.2817, -0.2014, -0.3203)
+_STRENGTH = (0.0038, 0.4404, 0.2306, -0.0277, -0.0893, 0.1674, 0.5124, -0.1499, 0.5749, 0.1643, -0.0493)
+_GAIN = (0.5679, -0.1495, 0.6106, 0.0144, -0.0957, -0.2608, 0.3852, -0.0384, -0.1245, 0.0696, -0.1730, 0.2300)
+_FIRST = (0.5825, 0.0998, 0.2337, -0.0968, -0.1117, 0.0352, 0.1339, 0.1906, 0.3096, -0.2330, -0.3316)
 # Coefficients of `features`, fitted by training/loop/fit_strength.py: of the engine's strength; of its gain, times the
 # strength, and the last one of the strength's square; of the strength of the first stage.
 # Expected squared errors in code values, and log2 of steps, below which nothing and from which on all is done.
-_DOUBT, _FINE = (4.0, 15.0), (0.8, 2.0)
+_DOUBT, _FINE = (8.0, 25.0), (1.6, 3.2)
 _ENLARGED = (0.15, 0.4)  # scores of low resolution below which this changes nothing, and from which on it asks for all
-MOST = 1.25
+MOST = 1.5
 """The largest predicted strength of an engine's correction."""
+INSIDE = 0.5
+"""Share of the first stage's strength in a face: the engine does better with the rest still there."""
 
 _NAMES = {"motion_blur": "motion blur", "low_resolution": "low resolution", "under_exposure": "under-exposed",
           "over_exposure": "over-exposed", "fading": "faded", "missing": "missing regions"}
@@ -128,7 +130,9 @@ def predicted(analysis: Analysis, face_width: float) -> tuple[float, float]:
     strength = _certainty(analysis) * min(MOST, max(0.0, _dot(_STRENGTH, known)))
     strength = max(strength, _enlarged(analysis))
     gain = strength * (_dot(_GAIN[:-1], known) + strength * _GAIN[-1])
-    return strength, max(0.0, gain) + _certainty(analysis) * gain_of(analysis.error, analysis.remaining)
+    first, _ = first_strengths(analysis, face_width)
+    left = analysis.error + (first * first - 2 * first) * (analysis.error - analysis.remaining)
+    return strength, max(0.0, gain) + gain_of(analysis.error, left)
 
 
 def _dot(a: Sequence[float], b: Sequence[float]) -> float:
@@ -149,7 +153,7 @@ def first_strengths(analysis: Analysis, face_width: float) -> tuple[float, float
     """The strengths of the first stage that help most in the face and round it, 0…1."""
     around = replace(analysis, error=analysis.ring_error, remaining=analysis.ring_remaining)
     inside, outside = (_first_stage(part, face_width) for part in (analysis, around))
-    return inside * (1.0 - _enlarged(analysis)), outside
+    return INSIDE * inside * (1.0 - _enlarged(analysis)), outside
 
 
 def _first_stage(analysis: Analysis, face_width: float) -> float:

@@ -2,12 +2,12 @@
 
 ``python -m training.data.strength_samples --faces DIR --out strength.json --films 300``
 
-Films as in ``training.data.coded_pairs`` pass the first stage (the shipped network), then the engine with all its
-shaping at full strength, through ``rtface.Enhancer``. For a crop c after the first stage, the correction d and the
-truth t, the best strength is ⟨d, t − c⟩ / ⟨d, d⟩ inside the face's oval. Each row holds these products, those of the
-first stage, and what the run time knows beforehand: the analysis with the errors that the network expects, the
-quantiser step, the face's width. The people are those for tuning, whom the network has not seen: it knows the others by
-heart, and would look better on them than it is.
+Films as in ``training.data.coded_pairs`` pass the first stage (the shipped network, as much of it as in a run), then
+the engine with all its shaping at full strength, through ``rtface.Enhancer``. For a crop c after the first stage, the
+correction d and the truth t, the best strength is ⟨d, t − c⟩ / ⟨d, d⟩ inside the face's oval. Each row holds these
+products, those of the whole first stage, and what the run time knows beforehand: the analysis with the errors that the
+network expects, the quantiser step, the face's width. The people are those for tuning, whom the network has not seen:
+it knows the others by heart, and would look better on them than it is.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import numpy as np
 import rtface
 from rtface.analysis.analyzer import analyze_face
 from rtface.analysis.measure import compression_of
+from rtface.analysis.treatment import INSIDE
 from rtface.engine.coded_network import CodedNetwork
 from rtface.frame import Face, Float
 from rtface.geometry.transforms import apply
@@ -83,12 +84,13 @@ def rows(
     if len(seen) != FRAMES:
         return []
     hidden = bool(r.uniform() < 0.3)
-    answers: list[tuple[F32, F32]] = []
+    answers: list[tuple[F32, F32, F32]] = []
     for shown, steps in seen:
         known = None if hidden or not np.isfinite(steps).all() else steps
         change, errors = network(shown, known)
-        answers.append((shown + 255 * change.transpose(1, 2, 0), errors.copy()))
-    cleaned = [np.clip(c + r.uniform(0, 1, c.shape), 0, 255.99).astype(np.uint8) for c, _ in answers]
+        change = 255 * change.transpose(1, 2, 0)
+        answers.append((change, shown + INSIDE * change, errors.copy()))
+    cleaned = [np.clip(c + r.uniform(0, 1, c.shape), 0, 255.99).astype(np.uint8) for _, c, _ in answers]
     matrices = [similarity(scale * zoom, angle, (x, y), 512) for x, y, angle, zoom in places]
     found: list[Any] = []
     for name, engine in engines.items():
@@ -102,7 +104,7 @@ def rows(
             corners = apply(matrices[k], 512 * np.array(FACE_BOX).reshape(2, 2))
             box = np.concatenate([corners.min(0), corners.max(0)])
             points = apply(matrices[k], TEMPLATE_512) + 0.5
-            before, after = (float((cells * e).sum() / cells.sum()) for e in answers[k][1])
+            before, after = (float((cells * e).sum() / cells.sum()) for e in answers[k][2])
             steps = seen[k][1]
             step = 0.0 if hidden or not np.isfinite(steps).all() else float(2 ** ((cells * steps).sum() / cells.sum()))
             analysis = asdict(analyze_face(Picture(seen[k][0]), Face(1, box, points)))  # pyright: ignore
@@ -114,7 +116,7 @@ def rows(
                 "grain": coding.grain, "enlarged": enlarged, "samples": 3 * float(mask.sum()),
                 "analysis": analysis | {"error": before, "remaining": after, "step": step} | coded,
                 "engine_products": products(mask[..., None], np.asarray(shown[k], np.float32) - clean, truth - clean),
-                "first_products": products(mask[..., None], answers[k][0].astype(np.float32) - raw, truth - raw),
+                "first_products": products(mask[..., None], answers[k][0], truth - raw),
             })  # fmt: skip
     return found
 
