@@ -54,6 +54,7 @@ def calibrate(pairs: Path, count: int, seed: int) -> dict[str, Any]:
         "convolutions": [
             {"name": names[k], "low": round(float(low), 5), "high": round(float(high), 5)}
             for k, (low, high) in zip(learnt, (ranges[places.index(key)] for key in keys), strict=True)
+            if high - low > 1e-4  # else its input is always zero
         ],
     }
 
