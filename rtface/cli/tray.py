@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,7 @@ from rtface.cli.signals import StopRequest
 from rtface.errors import MissingComponent, UsageError
 
 if TYPE_CHECKING:
+    from rtface.live.addresses import LiveAddress
     from rtface.tray.view import TrayIcon, TrayView
 
 
@@ -45,6 +47,8 @@ def tray(
     if source.kind != "camera" or sink.kind != "vcam":
         raise UsageError(f"{camera} {output}: rtface tray goes from a camera to a virtual camera, as in: rtface tray "
                          "camera:0 vcam:")
+    if sys.platform == "linux" and source.name in ("", "0"):
+        source = _by_name(source)
     plan = LivePlan(source, sink, {}, tuple(options or ()))
     _check(plan.command()[0])
     make_icon = _icon_of_this_desktop()
@@ -64,6 +68,14 @@ def tray(
         app.icon.run(stop.event)
     finally:
         app.close()
+
+
+def _by_name(first: LiveAddress) -> LiveAddress:
+    """The first camera by its name, by which it is found again where it is plugged in elsewhere."""
+    from rtface.live.devices import v4l2
+    from rtface.live.devices.camera import device_of
+
+    return replace(first, name=v4l2.label(Path(device_of(first.name))) or first.name)
 
 
 def _icon_of_this_desktop() -> Callable[[TrayView, Callable[[str], None]], TrayIcon]:

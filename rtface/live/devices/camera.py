@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -40,21 +39,25 @@ def open_camera(request: SourceRequest) -> OpenedInput:
 
 
 def device_of(name: str) -> str:
-    """The device file of a Linux camera by number, file or (part of) its name.
+    """The device file of a Linux camera by number, file or (part of) its name; "" and "0" are the first one that is no
+    virtual camera.
 
     Raises:
         InputMissing: there is none.
     """
     if name.startswith("/dev/"):
         return name
-    if re.fullmatch(r"\d*", name):
-        return f"/dev/video{int(name or 0)}"
+    if name in ("", "0"):  # /dev/video0 may be a virtual camera that was loaded before the first real one
+        first = (str(node) for node in v4l2.nodes() if not v4l2.is_loopback(node) and _captures(str(node)))
+        return next(first, str(v4l2.DEVICES / "video0"))
+    if name.isdigit():
+        return str(v4l2.DEVICES / f"video{int(name)}")
     wanted = name.lower()
     labels = [(int(node.name[5:]), v4l2.label(node).lower()) for node in v4l2.nodes()]
     for number, _ in sorted((entry for entry in labels if wanted in entry[1]),
                             key=lambda entry: entry[1] != wanted):
-        if _captures(f"/dev/video{number}"):
-            return f"/dev/video{number}"
+        if _captures(device := str(v4l2.DEVICES / f"video{number}")):
+            return device
     raise InputMissing(f"camera {name} is not there; {_LIST}")
 
 
@@ -68,6 +71,8 @@ def _captures(device: str) -> bool:
         return False
     try:
         return bool(camera_modes.formats(file))
+    except OSError:
+        return False
     finally:
         os.close(file)
 

@@ -19,7 +19,7 @@ CAPTURE, OUTPUT = 1, 2
 LOOPBACK = "v4l2 loopback"
 """The name of v4l2loopback's driver."""
 
-CREATE = "sudo modprobe v4l2loopback devices=1 exclusive_caps=1 card_label=rtface"
+CREATE = "sudo modprobe v4l2loopback devices=1 video_nr=10 exclusive_caps=1 card_label=rtface"
 RELOAD = f"sudo modprobe -r v4l2loopback && {CREATE}"
 INSTALL = "install v4l2loopback-dkms and your kernel's headers"
 JOIN = "sudo usermod -aG video $USER, then log in again"

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from rtface.cli.app import app
 from rtface.errors import MissingComponent
 from rtface.live.devices import doctor_findings, listing, v4l2
+from rtface.live.devices.camera import device_of
 from rtface.live.devices.camera_modes import CameraMode
 
 if sys.platform != "linux":
@@ -39,6 +40,17 @@ def video(tmp_path, monkeypatch):
     monkeypatch.setattr(listing, "ASOUND", tmp_path / "asound")
     (tmp_path / "asound").mkdir()
     return made
+
+
+@pytest.mark.parametrize("name", ["", "0", "front"])
+def test_the_first_camera_is_no_virtual_one(video, name):
+    video.module()
+    assert device_of("0") == str(video.folder / "dev" / "video0")  # there is none: then its opening says so
+    video.add(0, "rtface", captures=True, offered=FRONT)
+    video.add(1, "Front: statistics", driver="uvcvideo", outputs=False)
+    camera = video.add(20, "Front", driver="uvcvideo", captures=True, outputs=False, offered=FRONT)
+    assert device_of(name) == str(camera)
+    assert device_of("1").endswith("video1")
 
 
 def test_cameras_and_virtual_cameras_say_what_to_type(video):

@@ -62,7 +62,7 @@ def refusal(name="", like=None):
 def test_what_is_wrong_comes_with_what_to_do(video):
     error = refusal()
     assert isinstance(error, MissingComponent)
-    assert "sudo modprobe v4l2loopback devices=1 exclusive_caps=1 card_label=rtface" in str(error)
+    assert "sudo modprobe v4l2loopback devices=1 video_nr=10 exclusive_caps=1 card_label=rtface" in str(error)
     camera = video.add(0, "Integrated", driver="uvcvideo", captures=True, outputs=False)
     error = refusal("0")
     assert isinstance(error, OutputError) and f"{camera} (Integrated) is a camera, not a virtual camera" in str(error)
