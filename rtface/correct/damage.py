@@ -18,7 +18,7 @@ from rtface.correct.colour import CELLS, luma_of
 from rtface.correct.grain import highpass, sheet_part
 from rtface.correct.motion import Motion, small_of, warped
 from rtface.correct.openings import Opening
-from rtface.frame import Bytes, Float32
+from rtface.frame import Bytes, Float, Float32
 
 SIZE = 256
 """Side of the crop that damage is looked for on."""
@@ -30,6 +30,10 @@ FOUND, AROUND = 0.9, 0.4
 MOST = 0.3
 """Share of the face above which nothing is replaced: a print that is dotted or hatched all over, or no face."""
 _WITHIN = 0.98  # mask of the face above which damage has to be sure somewhere
+_BEYOND = 12  # pixels that damage has outside the face, from which on it is one that crosses the face
+_DEEP = 28.0  # pixels that damage reaches into the face, at least: hair, straps, earrings and rim light do not
+_LIGHTER = 0.12  # than what is around it: the lightest tenths of both
+_AROUND_IT = 11  # pixels, the side of the square by which that is found
 _INSIDE = 0.8  # share of a damaged part inside an eye or the mouth from which on it is left
 _LEAST = 3  # pixels of damage that are replaced
 _REACH = 5  # pixels, the side of the ellipse by which a hole is larger than what was found
@@ -44,13 +48,49 @@ _RIM, _WIDE = 2.0, 5.0  # pixels from a hole's rim where the other half begins t
 _VISIBLE = 0.6 / 255.0  # standard deviation of grain below which none is added
 
 
-def holes_of(probability: Float32, face: Float32, openings: Sequence[Opening] = ()) -> Bytes:
+# Points of MediaPipe's mesh around brows, eyes and what glasses cover; and around nose, lips and moustache.
+_FEATURES = ((70, 63, 105, 66, 107, 55, 193, 122, 128, 121, 120, 119, 118, 117, 111, 35, 124, 46),
+             (300, 293, 334, 296, 336, 285, 417, 351, 357, 350, 349, 348, 347, 346, 340, 265, 353, 276),
+             (107, 336, 285, 417, 351, 122, 193, 55),
+             (48, 4, 278, 327, 391, 322, 410, 287, 422, 424, 418, 421, 200, 201, 194, 204, 202, 57, 186, 92, 165, 98))
+# Centre and half axes of the same, by the side of a crop without a mesh.
+_PLACES = ((0.377, 0.46, 0.14, 0.11), (0.623, 0.46, 0.14, 0.11), (0.5, 0.68, 0.17, 0.16))
+_GROWN = 9  # pixels, the side of the ellipse by which they are larger
+
+
+def features_of(mesh: Float | None, size: int) -> Bytes:
+    """Where a face has eyes, brows, glasses, nostrils, lips and moustache: uint8 S×S, 1 there.
+
+    Args:
+        mesh: (478, 2|3), in pixels of the crop; None for the places of the alignment template.
+        size: S.
+    """
+    out = np.zeros((size, size), np.uint8)
+    if mesh is None:
+        for x, y, wide, high in _PLACES:
+            axes = round(wide * size), round(high * size)
+            cv2.ellipse(out, (round(x * size), round(y * size)), axes, 0, 0, 360, 1, -1)
+        return out
+    for points in _FEATURES:
+        around: Any = cv2.convexHull(np.rint(mesh[list(points), :2]).astype(np.int32))
+        cv2.fillConvexPoly(out, around, 1)
+    grown: Any = cv2.dilate(out, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_GROWN, _GROWN)))
+    return grown
+
+
+def holes_of(probability: Float32, face: Float32, openings: Sequence[Opening] = (), *, luma: Float32 | None = None,
+             features: Bytes | None = None) -> Bytes:
     """Which pixels of a crop are replaced.
+
+    Moles, beards, glasses and rim light look like damage to a network. So damage has to be lighter than what is around
+    it and reach deep into the face, and on a feature of the face it has to cross the face's border.
 
     Args:
         probability: float32 S×S, 0…1, that a pixel is damaged.
         face: float32 S×S, the mask of the face; nothing is replaced where it is 0.
         openings: `openings_of(…)`: what lies inside an eye or the mouth only is a glint or a tooth.
+        luma: float32 S×S, 0…1, of the crop; None leaves out what is asked of it.
+        features: `features_of(…)`; likewise.
 
     Returns:
         uint8 S×S, 1 where a pixel is replaced; all 0 where more than `MOST` of the face would be.
@@ -61,7 +101,7 @@ def holes_of(probability: Float32, face: Float32, openings: Sequence[Opening] = 
     sure = (probability > FOUND) & (face > _WITHIN)
     if not sure.any():
         return none
-    parts = ((probability > AROUND) & inside).astype(np.uint8)
+    parts = (probability > AROUND).astype(np.uint8)
     count, labels, figures, _ = cv2.connectedComponentsWithStats(parts, connectivity=8)
     labels = np.asarray(labels, np.int32)
     kept = np.zeros(count, bool)
@@ -71,10 +111,31 @@ def holes_of(probability: Float32, face: Float32, openings: Sequence[Opening] = 
     for opening in openings:
         _draw(within, opening)
     kept &= np.bincount(labels[within > 0], minlength=count) < _INSIDE * figures[:, cv2.CC_STAT_AREA]
+    beyond = np.bincount(labels[~inside], minlength=count)
+    deepest = np.zeros(count, np.float32)
+    np.maximum.at(deepest, labels, np.asarray(cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 3)))
+    kept &= deepest >= _DEEP
+    crossing = beyond >= _BEYOND
+    if features is not None:
+        kept &= crossing | (np.bincount(labels[features > 0], minlength=count) == 0)
+    if luma is not None:
+        for part in np.flatnonzero(kept[1:]) + 1:
+            kept[part] = _lighter(luma, labels == part, parts)
     kept[0] = False
     more = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_REACH, _REACH))
-    hole: Any = cv2.dilate(kept[labels].astype(np.uint8), more)
+    hole: Any = cv2.dilate((kept & ~crossing)[labels].astype(np.uint8), more)
+    if features is not None:
+        hole[features > 0] = 0
+    hole = np.maximum(hole, np.asarray(cv2.dilate((kept & crossing)[labels].astype(np.uint8), more))) * inside
     return none if share_of(hole, face) > MOST else hole
+
+
+def _lighter(luma: Float32, part: Any, parts: Bytes) -> bool:
+    """Whether part of a crop is lighter than what is around it and is no part itself."""
+    near = np.asarray(cv2.dilate(part.astype(np.uint8), np.ones((_AROUND_IT, _AROUND_IT), np.uint8)))
+    ring = (near > 0) & (parts == 0)
+    light, around = (float(np.percentile(luma[where], 90)) if where.any() else 1.0 for where in (part, ring))
+    return light > around + _LIGHTER
 
 
 def _draw(image: Bytes, opening: Opening) -> None:

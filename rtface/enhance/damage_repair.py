@@ -15,10 +15,12 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
+from rtface.correct.colour import luma_of
 from rtface.correct.damage import (
     SIZE,
     enlarged_change,
     enlarged_hole,
+    features_of,
     from_before,
     from_other_half,
     grain_of,
@@ -42,6 +44,8 @@ from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stats import Stats
 from rtface.util.held_faces import HeldFaces
 
+SMALLEST = 100.0
+"""Width of a face in display pixels below which nothing is filled."""
 _AROUND = 1.2  # side of the crop in which a screen is looked for, by the face's
 _SAMPLED = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 _LARGE = 0.75  # crop pixels per display pixel of a `SIZE` crop below which a crop of twice the side is filled
@@ -169,10 +173,9 @@ class DamageRepair:
         """What fills one face's damage; None where there is none."""
         matrix, crop = crops.matrices[0], _last_axis(crops.pixels[0])
         mask = self._mask(frame, face, matrix, SIZE)
-        openings = openings_of(None if face.mesh is None else move(matrix, face.mesh), SIZE)
-        hole = holes_of(self._finder(crop), mask, openings)
         past = self._past.get(face.track_id)
-        if not hole.any():
+        hole = self._hole(face, crop, mask, matrix)
+        if hole is None:
             self._remember(face, frame, crop, past)
             return None
         over = painted(crop, hole)
@@ -188,6 +191,16 @@ class DamageRepair:
         if float(np.hypot(matrix[0, 0], matrix[1, 0])) < _LARGE:  # so that the rim of a hole stays sharp
             (crops,) = self._cut(frame, [crop_matrix(face, 2 * SIZE)], 2 * SIZE)
         return self._filled(frame, face, crops, hole, fill - over)
+
+    def _hole(self, face: Face, crop: Float32, mask: Float32, matrix: Float) -> Bytes | None:
+        """Where a face is damaged, uint8 `SIZE`×`SIZE`; None where it is not, and on small faces, whose features look
+        like damage."""
+        if face.width < SMALLEST:
+            return None
+        mesh = None if face.mesh is None else move(matrix, face.mesh)
+        hole = holes_of(self._finder(crop), mask, openings_of(mesh, SIZE), features=features_of(mesh, SIZE),
+                        luma=luma_of(np.ascontiguousarray(crop.transpose(2, 0, 1))))
+        return hole if hole.any() else None
 
     def _filled(self, frame: Frame, face: Face, crops: Crops[Float32], hole: Bytes, more: Float32) -> Correction:
         """The correction that fills a hole: painted over, and what other half and frame before add to that.

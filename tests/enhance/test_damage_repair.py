@@ -36,14 +36,17 @@ def repair(network: Any = None, stats: Stats | None = None, **options: Any) -> D
                         Options.of({"grain": "none", **options}), stats or Stats())
 
 
-def frame(*, scratched: bool = True, scale: float = 1.0, t: int = 0) -> tuple[Frame, np.ndarray, np.ndarray]:
-    """A frame with a face, the image without damage, and where it is damaged: across the face and outside it."""
+def frame(*, scratched: bool = True, scale: float = 1.5, t: int = 0,
+          inside: bool = False) -> tuple[Frame, np.ndarray, np.ndarray]:
+    """A frame with a face, the image without damage, and where it is damaged: across the face and outside it, or
+    `inside` the face only."""
     image, points = portrait(640, 480, scale=scale)
     image = np.minimum(image, 240)
     damaged = np.zeros(image.shape[:2], np.uint8)
     if scratched:
         x, y = points.mean(axis=0)
-        cv2.line(damaged, (int(x - 15), int(y - 25)), (int(x + 12), int(y + 30)), 1, 3)
+        cv2.line(damaged, *((int(x + k * 15 * scale), int(y + k * 27 * scale)) for k in
+                            ((-1, 1) if inside else (-3.5, 3.5))), 1, round(2 * scale))
         cv2.line(damaged, (20, 20), (80, 20), 1, 3)
     seen = np.where(damaged[..., None] > 0, np.uint8(255), image).astype(np.uint8)
     return replace(frame_of(seen, t, "rgb24"), faces=(face_at(points),)), image, damaged
@@ -53,7 +56,7 @@ def pixels(frame: Frame) -> np.ndarray:
     return frame.image.to_ndarray(format="rgb24").astype(int)
 
 
-@pytest.mark.parametrize("scale", [1.0, 2.2], ids=["small face", "large face"])
+@pytest.mark.parametrize("scale", [1.5, 1.9], ids=["small face", "large face"])
 def test_fills_damage_inside_the_face_only(scale: float) -> None:
     given, clean, damaged = frame(scale=scale)
     before, stats = pixels(given), Stats()
@@ -61,8 +64,8 @@ def test_fills_damage_inside_the_face_only(scale: float) -> None:
     out = step.process(given)
     after = pixels(out)
     x0, y0, x1, y1 = (int(v) for v in out.faces[0].box)
-    face = np.zeros(damaged.shape, bool)
-    face[y0:y1, x0:x1] = True
+    face, high, wide = np.zeros(damaged.shape, bool), (y1 - y0) // 4, (x1 - x0) // 4
+    face[y0 + high:y1 - high, x0 + wide:x1 - wide] = True
     hurt = (damaged > 0) & face
     assert out.touched and out.corrected
     assert np.abs(after - clean)[hurt].mean() < 0.25 * np.abs(before - clean)[hurt].mean()
@@ -71,6 +74,13 @@ def test_fills_damage_inside_the_face_only(scale: float) -> None:
     assert np.array_equal(after[:40, :100], before[:40, :100])
     assert 0 < step.filled[out.faces[0].track_id] < 0.2
     assert stats.counted()["faces_repaired"] == 1
+
+
+@pytest.mark.parametrize("options", [{"inside": True}, {"scale": 0.7}], ids=["on features only", "small"])
+def test_what_may_be_the_face_itself_is_left(options: dict[str, Any]) -> None:
+    given, _, _ = frame(**options)
+    assert (given.faces[0].width < 100) == ("scale" in options)
+    assert repair().process(given) is given
 
 
 def test_frame_without_damage_is_the_same_object() -> None:
@@ -101,7 +111,7 @@ def test_frame_before_serves_within_a_shot() -> None:
 
     _, clean, damaged = frame()
     hurt = (damaged > 0)
-    hurt[:100, :100] = False
+    hurt[:200] = hurt[280:] = False
     known, after_cut = (np.abs(second(**more) - clean)[hurt].mean() for more in ({}, {"cut": True}))
     assert known < 0.6 * after_cut
 
