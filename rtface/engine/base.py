@@ -15,10 +15,13 @@ class EngineBase:
     Attributes:
         recipe: what it is.
         device, backend, precision: where and how it runs, as "cpu", "openvino 2026.4.1" and "int8".
+        threads: how many threads compute a crop, in words, where the answers depend on that; else empty.
         psnr: dB against its golden crops.
         ms: milliseconds that one crop takes where nothing else runs, as far as that was seen.
         reason: one line saying what runs where, and why.
     """
+
+    threads = ""
 
     def __init__(self, recipe: Recipe, identity: PlanIdentity, verdict: GoldenResult, device: str, where: str,
                  why: str) -> None:

@@ -155,6 +155,8 @@ class RunningEngine(Engine, Protocol):
     @property
     def precision(self) -> str: ...
     @property
+    def threads(self) -> str: ...
+    @property
     def ms(self) -> float: ...
     @property
     def reason(self) -> str: ...
@@ -219,8 +221,9 @@ class EngineSet:
 
     @property
     def described(self) -> tuple[str, str]:
-        """Names and device for the report, as ("rtface-m", "cpu (openvino 2026.4.1, bf16)")."""
-        devices = dict.fromkeys(f"{e.device} ({e.backend}, {e.precision})" for e in self._chosen)
+        """Names and device for the report, as ("rtface-m", "cpu (openvino 2026.4.1, bf16, 3 threads)")."""
+        devices = dict.fromkeys(f"{e.device} ({', '.join(filter(None, (e.backend, e.precision, e.threads)))})"
+                                for e in self._chosen)
         return "+".join(e.name for e in self._chosen), ", ".join(devices)
 
     def close(self) -> None:

@@ -47,7 +47,7 @@ class HostEngine(EngineBase):
         identity = self._plan.identity
         where = f"{threads} thread{'s' * (threads > 1)}" if backend.threads else identity.device
         super().__init__(recipe, identity, verdict, backend.device, f", {where}", why)
-        self._verdict = verdict
+        self.threads, self._verdict = where if backend.threads else "", verdict
         restorer = CropRunner(recipe, self._plan)
         grey = np.full((1, 3, self.size, self.size), 0.5, np.float32)
         last: Restored[Float32] | None = None

@@ -258,6 +258,9 @@ class JobFigures:
         """Fills a report, as a run of one process fills its own."""
         report.engine = "+".join(self.engines) or report.engine
         report.device = ", ".join(self.devices) or report.device
+        if len(self.devices) > 1:
+            report.notes.append("the segments were computed in different ways, so that their frames differ by a few "
+                                "code values: for the same ones everywhere give every worker the same --threads")
         report.tracks = [_rounded(self._tracks[key]) for key in sorted(self._tracks)]
         for track in report.tracks:
             track.invented, track.invented_by_second = invented_shares(self._invented[track.id])

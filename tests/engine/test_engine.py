@@ -416,6 +416,7 @@ def test_auto_has_both_and_says_so(make_engine: Maker, monkeypatch: pytest.Monke
     names, device = engines.described
     assert names == "rtface-m+rtface-s"
     assert device.startswith("cpu (openvino 20")
+    assert device.endswith(", 1 thread)")  # the answers depend on it
 
 
 def test_a_slow_computer_changes_no_film_under_auto(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
