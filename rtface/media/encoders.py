@@ -81,6 +81,7 @@ MEZZANINE = {"prores_ks", "prores_aw", "prores", "dnxhd", "cfhd"}  # made for ed
 # Bytes of the frames that libx264 looks ahead, and how many frames its presets look ahead.
 _AHEAD_BYTES = 1 << 30
 _X264_AHEAD = {"ultrafast": 0, "superfast": 0, "veryfast": 10, "faster": 20, "fast": 30, "medium": 40, "slow": 50}
+_SLICES = 16  # of a frame of FFV1
 _SMALL = 256  # pixels a side of a frame that every encoder has the memory for
 # Encoders of the kind that takes a quantiser through FFmpeg's own flag.
 _BY_QSCALE = {"mpeg4", "mpeg2video", "mjpeg"}
@@ -171,9 +172,26 @@ def set_quality(plan: VideoPlan, crf: float | None, preset: str | None) -> None:
 
 
 def set_slices(plan: VideoPlan) -> None:
-    """Gives FFV1 16 slices, except for tiny frames: FFmpeg's own number depends on the number of threads."""
-    if plan.encoder == "ffv1" and min(plan.width, plan.height) >= 128:
-        plan.options["slices"] = "16"
+    """Gives FFV1 16 slices, or the nearest number that opens for frames of an odd size; none to tiny frames.
+
+    FFmpeg's own number depends on the number of threads. Its encoder refuses numbers that would end an odd width or
+    height in the middle of a chroma sample.
+    """
+    if plan.encoder != "ffv1" or min(plan.width, plan.height) < 128:
+        return
+    for number in sorted(range(1, 129), key=lambda number: abs(number - _SLICES)):
+        plan.options["slices"] = str(number)
+        try:
+            context = VideoCodecContext.create(plan.encoder, "w")
+            assert isinstance(context, VideoCodecContext)
+            configure(context, plan)
+            context.open()
+        except NotImplementedError:  # FFmpeg's answer to a number that does not fit
+            continue
+        except (av.FFmpegError, ValueError):  # another reason, which `check` tells
+            break
+        return
+    plan.options["slices"] = str(_SLICES)
 
 
 def limit_look_ahead(plan: VideoPlan, most: int | None = None) -> None:

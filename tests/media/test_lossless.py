@@ -42,6 +42,13 @@ def _holder(pix_fmt: str) -> str:
     return "mjpeg" if pix_fmt.startswith("yuvj") else "ffv1"
 
 
+@pytest.mark.parametrize("size", [(853, 131), (129, 479)])
+def test_ffv1_takes_odd_sizes(media, tmp_path: Path, size: tuple[int, int]):
+    source = media.make_film(tmp_path / "in.mkv", frames=2, size=size, codec="ffv1")
+    media.passthrough(source, tmp_path / "out.mkv")
+    assert [s for _, s in media.decoded(tmp_path / "out.mkv")] == [s for _, s in media.decoded(source)]
+
+
 @pytest.mark.parametrize("pix_fmt", ["gray", "gray10le"])
 def test_gray_in_h264_keeps_its_luma(media, tmp_path: Path, pix_fmt: str):
     """H.264 decoders show monochrome as 4:2:0 with neutral chroma; the luma is what was there."""
