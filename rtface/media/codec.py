@@ -184,6 +184,8 @@ def _interlaced(plan: VideoPlan, info: MediaInfo) -> None:
     if not info.interlaced:
         return
     plan.fields = info.display.fields
+    if plan.fields == "bff" and plan.encoder.startswith("libx264"):
+        plan.options["x264-params"] = "bff=1"  # else its headers (SEI) say top field first
     if plan.encoder in ("libx265", "libvpx-vp9", "libsvtav1"):
         plan.warnings.append(f"{plan.encoder} has no interlaced coding: the fields stay in their lines and the order "
                              "is noted, but some players will not deinterlace (--codec libx264 codes fields)")

@@ -18,7 +18,7 @@ from rtface.media.changed_frames import ChangedFrames
 from rtface.media.leftovers import make_playable
 from rtface.media.mp4 import hide_cover_track, reach_last_frame
 from rtface.media.muxer import AnyPacket, muxer_options
-from rtface.media.mxf import check_spacing
+from rtface.media.mxf import check_spacing, note_fields
 from rtface.media.output_streams import OutputStreams
 from rtface.media.provenance import NAMES, append_xmp_box, true_tags, xmp
 from rtface.media.stream_plan import OutputPlan
@@ -223,6 +223,8 @@ class FilmFile:
         said = true_tags(tags, self.changed.change, self.plan.own_tags)
         if tags:
             rewrite(file, self.plan.format, {name: said.get(name) for name in NAMES})
+        if self.plan.format == "mxf":
+            note_fields(file, self.plan.video.fields)
         if self.plan.format in ("mp4", "mov"):
             if tags and self.changed.change:
                 packet = xmp(said, packet)

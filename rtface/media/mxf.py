@@ -72,6 +72,7 @@ _FILL = bytes.fromhex("060e2b34010101020301021001000000")
 _PACKAGES = tuple(bytes.fromhex(f"060e2b34025301010d0101010101{kind}00") for kind in ("36", "37"))
 _TAGGED_VALUE = bytes.fromhex("060e2b34025301010d01010101013f00")
 _INSTANCE, _COMMENTS, _NAME, _TEXT = 0x3C0A, 0x4406, 0x5001, 0x5003
+_SMALLEST_FILL = 20  # bytes of a fill item without a value
 _TYPE_BYTES = 17  # byte order and type, in front of a text
 _LARGEST_HEADER, _LONGEST_FILL = 16 << 20, 1 << 16
 
@@ -120,6 +121,57 @@ def rewrite_comments(file: BinaryIO, texts: Mapping[str, str | None]) -> None:
         file.write(data)
 
 
+# -- fields: the picture descriptor ---------------------------------------------------------------------------------
+
+_PICTURES = tuple(bytes.fromhex(f"060e2b34025301010d0101010101{kind}00") for kind in ("28", "29", "51"))
+_HEIGHTS = (0x3202, 0x3204, 0x3208)  # stored, sampled, shown
+_LAYOUT, _LINE_MAP, _DOMINANCE = 0x320C, 0x320D, 0x3212
+_OFFSETS = (0x3206, 0x3207, 0x320A, 0x320B)  # of the sampled and of the shown picture; 0 where they are not there
+# First lines of the two fields by height of the frame (SMPTE ST 377-1).
+_FIRST_LINES = {480: (20, 283), 576: (23, 336), 1080: (21, 584)}
+
+
+def note_fields(file: BinaryIO, fields: str) -> None:
+    """Notes in a finished file that its frames are two fields, and which comes first ("tff", "bff"); nothing for
+    "progressive". FFmpeg calls ProRes progressive, every FFV1 bottom field first, and says nothing of H.264."""
+    if fields == "progressive":
+        return
+    file.seek(0)
+    data = bytearray(file.read(_LARGEST_HEADER))
+    for key, at, value, end in list(_header_sets(data)):
+        if key not in _PICTURES:
+            continue
+        items = {tag: bytes(data[start:stop]) for tag, start, stop in _items(data, value, end)}
+        if items.get(_LAYOUT) == b"\0":
+            height = int.from_bytes(items[_HEIGHTS[2]], "big")
+            items |= {tag: (-(-int.from_bytes(items[tag], "big") // 2)).to_bytes(4, "big") for tag in _HEIGHTS}
+            items[_LINE_MAP] = struct.pack(">4I", 2, 4, *_FIRST_LINES.get(height, (0, 0)))
+        items |= {_LAYOUT: b"\1", _DOMINANCE: b"\1" if fields == "tff" else b"\2"}
+        if not _put_set(data, at, value, end, items):
+            _put_set(data, at, value, end, {tag: item for tag, item in items.items() if tag not in _OFFSETS})
+    file.seek(0)
+    file.write(data)
+
+
+def _put_set(data: bytearray, at: int, value: int, end: int, items: Mapping[int, bytes]) -> bool:
+    """Writes other items into a set, and a fill item up to its end; False where they do not fit."""
+    body = b"".join(struct.pack(">HH", tag, len(item)) + item for tag, item in items.items())
+    free, width = end - value - len(body), value - at - 17
+    if free and free < _SMALLEST_FILL:
+        return False
+    data[value - width:end] = len(body).to_bytes(width, "big") + body + _fill(free)
+    return True
+
+
+def _fill(length: int) -> bytes:
+    """A fill item of so many bytes, at least 20; nothing for 0."""
+    return _FILL + b"\x83" + (length - _SMALLEST_FILL).to_bytes(3, "big") + bytes(length - _SMALLEST_FILL) if (
+        length) else b""
+
+
+# -- metadata sets --------------------------------------------------------------------------------------------------
+
+
 def _header_sets(data: bytearray) -> Iterator[tuple[bytes, int, int, int]]:
     """The metadata sets of the header partition: key, where each begins, its value begins, and it ends."""
     if bytes(data[:14]) != _PARTITION:
@@ -165,8 +217,7 @@ def _without_references(data: bytearray, at: int, value: int, end: int, removed:
     if not free:
         return True
     width = value - at - 17  # of the length
-    if free < 20 or width < 1:
+    if free < _SMALLEST_FILL or width < 1:
         return False
-    fill = _FILL + b"\x83" + (free - 20).to_bytes(3, "big") + bytes(free - 20)
-    data[value - width:end] = len(body).to_bytes(width, "big") + body + fill
+    data[value - width:end] = len(body).to_bytes(width, "big") + body + _fill(free)
     return True

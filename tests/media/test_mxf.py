@@ -16,7 +16,8 @@ from rtface.media.mxf import check_times
 from rtface.media.source import FileSource
 from rtface.media.start_timecode import film_timecode
 from rtface.media.stream_plan import plan_output
-from tests.media.conftest import decoded, make_film, passthrough
+from tests.media.conftest import decoded, make_film, passthrough, picture
+from tests.media.encoded import interlaced_film
 
 NTSC = Fraction(30000, 1001)
 FFV1 = {"codec": "ffv1", "options": {"level": "3"}}
@@ -57,6 +58,18 @@ def test_times_frames_and_timecode_are_those_of_the_input(tmp_path: Path, film: 
     if codec == "ffv1":
         assert plan.video.lossless
         assert [frame for _, frame in before] == [frame for _, frame in after]
+
+
+@pytest.mark.parametrize(("codec", "order"), [("prores", "tff"), ("prores", "bff"), ("ffv1", "tff"), ("ffv1", "bff"),
+                                              ("h264", "bff")])
+def test_the_descriptor_names_the_fields(tmp_path: Path, codec: str, order: str) -> None:
+    """AVFieldOrder of FFmpeg's reader: the top field lies first, and that (2) or the other (4) is shown first."""
+    source = interlaced_film(tmp_path / "in.mkv", [picture(i, "yuv420p", 64, 480) for i in range(2)], order)
+    passthrough(source, tmp_path / "out.mxf", codec=codec)
+    with av.open(tmp_path / "out.mxf") as box:
+        video = box.streams.video[0].codec_context
+        assert (video.field_order, video.height) == (2 if order == "tff" else 4, 480)
+        assert len(list(box.decode(video=0))) == 2
 
 
 def test_h264_keeps_the_order_of_display(tmp_path: Path) -> None:

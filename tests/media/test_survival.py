@@ -324,6 +324,16 @@ def test_interlaced_stays_interlaced(media, tmp_path: Path, suffix: str, codec: 
         assert [media.samples(f.image) for f in after] == [media.samples(f.image) for f in before]
 
 
+@pytest.mark.parametrize(("order", "said"), [("tff", 3), ("bff", 4)])
+def test_h264_says_which_field_comes_first(media, tmp_path: Path, order: str, said: int):
+    """In pic_struct of its picture timing (H.264, D.1.3), which decoders hide."""
+    source = interlaced_film(tmp_path / "in.mkv", [media.picture(i) for i in range(3)], order)
+    media.passthrough(source, tmp_path / "out.mkv", crf=20)
+    with av.open(tmp_path / "out.mkv") as box:
+        packets = [bytes(packet) for packet in box.demux(video=0) if packet.size]
+    assert {data[data.index(b"\x06\x01\x01") + 3] >> 4 for data in packets} == {said}
+
+
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
 def test_captions_in_the_picture_stream(media, tmp_path: Path, codec: str):
     """CEA-608 bytes that travel inside H.264 as SEI come out again on the same pictures."""
