@@ -29,9 +29,11 @@ ALIASES = {"h264": "libx264", "x264": "libx264", "avc": "libx264", "h265": "libx
 
 # Encoders of films for players, for which a folder of stills is made 4:2:0.
 _PLAYED = ("libx264", "libx265", "libsvtav1", "libvpx", "h264_", "hevc_", "av1_", "mpeg")
-# Encoders that write captions, or the pixels' aspect, into their own stream. PyAV cannot note the aspect in Matroska.
+# Encoders that write captions into their own stream.
 _WRITES_CAPTIONS = ("libx26", "h264_", "hevc_", "mpeg2video")
-_WRITES_ASPECT = ("libx26", "h264_", "hevc_", "mpeg", "ffv1")
+# Containers in which what is hidden at the borders, and HDR metadata, are noted (`matroska.note_picture`,
+# `mp4.note_picture`).
+_NOTES_PICTURE = ("matroska", "webm", "mp4", "mov")
 _FULL = 2  # FFmpeg's number of the full range (AVCOL_RANGE_JPEG)
 _SUFFIX = {"mov": ".mov", "matroska": ".mkv"}
 # Samples of raw video that MOV has a code for.
@@ -123,6 +125,7 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
                     "colours")
     plan.warnings += [f"{name}: {line}" for line in lost]
     _odd_size(plan)
+    _cropped(plan, info, format)
     set_quality(plan, crf, preset)
     limit_look_ahead(plan)
     set_slices(plan)
@@ -135,12 +138,9 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
         plan.warnings.append("ProRes does not know full range: players will show black and white clipped; --codec "
                              "libx264 or ffv1 keeps the range")
     if info.hdr is not None:
-        set_hdr(plan, info.hdr)
+        set_hdr(plan, info.hdr, held=format in _NOTES_PICTURE and not name.endswith("_nvenc"))
     if info.captions and not name.startswith(_WRITES_CAPTIONS):
         plan.warnings.append(f"{name} cannot carry the closed captions; --codec libx264 or libx265 can")
-    if format in ("matroska", "webm") and info.aspect not in (None, 0, 1) and not name.startswith(_WRITES_ASPECT):
-        raise UsageError(f"{name} in {format} cannot note that pixels are not square ({info.aspect}); choose --codec "
-                         "libx264 and a .mkv output, or a .mp4 output")
     if info.tags.siting and pixel_format_info(pix_fmt).sampling != (1, 1):
         plan.options["chroma_sample_location"] = info.tags.siting
     # A unit of about a frame would be read as the frame rate.
@@ -178,6 +178,18 @@ def _odd_size(plan: VideoPlan) -> None:
         plan.warnings.append(f"{plan.encoder} refuses {plan.width}×{plan.height}: the last column or row is repeated, "
                              f"{width}×{height} (--codec ffv1 or vp9 keeps the size)")
         plan.width, plan.height = width, height
+
+
+def _cropped(plan: VideoPlan, info: MediaInfo, format: str) -> None:
+    """What the input hides at its borders stays hidden, where the container can say so."""
+    if info.crop is None:
+        return
+    left, top, right, bottom = info.crop
+    if format in _NOTES_PICTURE:
+        plan.crop = left, top, right + plan.width - info.width, bottom + plan.height - info.height
+    else:
+        plan.warnings.append(f"{format} cannot note which borders are hidden (left {left}, top {top}, right {right}, "
+                             f"bottom {bottom}): players will show them; name a .mkv, .mov or .mp4 output")
 
 
 def _interlaced(plan: VideoPlan, info: MediaInfo) -> None:
@@ -227,8 +239,6 @@ def preserving_encoder(info: MediaInfo, format: str, supported: set[str]) -> Pre
         return PreservingEncoder(codec)
     if format != "matroska":
         return None
-    if info.hdr is not None and _holds("libx265", info):
-        return PreservingEncoder("libx265", crf=0)  # it carries the mastering metadata, FFV1 does not
     return PreservingEncoder("ffv1") if _holds("ffv1", info) else None
 
 

@@ -15,6 +15,7 @@ from rtface.errors import OutputError, UsageError
 from rtface.media.coding import Class
 from rtface.media.color import ColorTags, HdrMetadata
 from rtface.media.cuda.driver import told
+from rtface.media.mp4 import Crop
 from rtface.media.pixel_format import pixel_format_info
 from rtface.util.av_arrays import plane_rows, sample_bytes
 from rtface.util.av_gpu import FULL_RANGE, on_gpu, repacked, software
@@ -110,6 +111,7 @@ class VideoPlan:
         options: encoder options.
         time_base: unit of the encoder's timestamps.
         tag: code in MP4 and MOV, "" for the usual one.
+        crop: columns and rows at the borders that the container hides, None for none.
         fields: "progressive", or the order of interlaced frames.
         device: number of the CUDA device, for NVENC.
         on_gpu: whether the encoder is handed frames in the device's memory; their samples are in `pix_fmt`.
@@ -128,6 +130,7 @@ class VideoPlan:
     lossless: bool = False
     options: dict[str, str] = field(default_factory=dict[str, str])
     tag: str = ""
+    crop: Crop | None = None
     fields: str = "progressive"
     device: int = 0
     on_gpu: bool = False
@@ -208,8 +211,9 @@ def limit_look_ahead(plan: VideoPlan, most: int | None = None) -> None:
         plan.options["bf"] = "0"
 
 
-def set_hdr(plan: VideoPlan, hdr: HdrMetadata) -> None:
-    """Static HDR metadata as encoder parameters: FFmpeg takes them from no frame that PyAV hands over."""
+def set_hdr(plan: VideoPlan, hdr: HdrMetadata, *, held: bool) -> None:
+    """Static HDR metadata as encoder parameters: FFmpeg takes them from no frame that PyAV hands over. With `held` the
+    container has them."""
     parts: list[str] = []
     display, light = _display_text(hdr, plan.encoder), hdr.light
     if plan.encoder in _HDR_OPTIONS:
@@ -219,7 +223,7 @@ def set_hdr(plan: VideoPlan, hdr: HdrMetadata) -> None:
         parts += more
     else:
         key = ""
-        if display or light:
+        if (display or light) and not held:
             plan.warnings.append(f"{plan.encoder} cannot carry the HDR mastering metadata; --codec libx265 can")
     if key and parts:
         plan.options[key] = ":".join([p for p in (plan.options.get(key), *parts) if p])

@@ -14,9 +14,9 @@ from av.container.core import Flags
 
 from rtface.errors import OutputError
 from rtface.frame import Packet
+from rtface.media import matroska, mp4
 from rtface.media.changed_frames import ChangedFrames
 from rtface.media.leftovers import make_playable
-from rtface.media.mp4 import hide_cover_track, reach_last_frame
 from rtface.media.muxer import AnyPacket, muxer_options
 from rtface.media.mxf import check_spacing, note_fields
 from rtface.media.output_streams import OutputStreams
@@ -82,6 +82,7 @@ class FilmFile:
         self._container.flags |= Flags.flush_packets.value  # every finished piece goes to the disk at once
         try:
             self.streams = OutputStreams(plan, self._container, self.stats)
+            self._number = self._container.streams.video.index(self.streams.video)
         except BaseException:
             self._drop()
             raise
@@ -153,9 +154,9 @@ class FilmFile:
         try:
             with self._file.edited() as file:
                 if any(s.action == "cover" for s in self.plan.streams):
-                    hide_cover_track(file)
+                    mp4.hide_cover_track(file)
                 if self.plan.format in ("mp4", "mov"):
-                    reach_last_frame(file)
+                    mp4.reach_last_frame(file)
                 self._mark(file)
         except OSError as error:
             raise self._unnamed(error) from error
@@ -223,9 +224,18 @@ class FilmFile:
         said = true_tags(tags, self.changed.change, self.plan.own_tags)
         if tags:
             rewrite(file, self.plan.format, {name: said.get(name) for name in NAMES})
+        video = self.plan.video
+        size = video.width, video.height
+        if self.plan.format in ("matroska", "webm"):
+            noted = matroska.note_picture(file, self._number, size, video.aspect, crop=video.crop,
+                                          hdr=self.plan.info.hdr, webm=self.plan.format == "webm")
+            if not noted:
+                self.stats.warn("header_full", f"{self.plan.path}: its header has no room for the HDR metadata of the "
+                                "input; --codec libx265 writes it into the frames")
         if self.plan.format == "mxf":
-            note_fields(file, self.plan.video.fields)
+            note_fields(file, video.fields)
         if self.plan.format in ("mp4", "mov"):
+            mp4.note_picture(file, self._number, size, crop=video.crop, hdr=self.plan.info.hdr)
             if tags and self.changed.change:
                 packet = xmp(said, packet)
             if packet:

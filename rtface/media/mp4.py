@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import BinaryIO
 
 import numpy as np
+
+from rtface.media.color import HdrMetadata
 
 
 def boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
@@ -85,6 +88,111 @@ def reach_last_frame(file: BinaryIO) -> None:
     if bytes(moov) != before:
         file.seek(at)
         file.write(moov)
+
+
+Crop = tuple[int, int, int, int]
+"""Columns and rows at the left, top, right and bottom that a container hides."""
+
+_ENTRY = 78  # bytes of a visual sample entry in front of its boxes
+_TO_ENTRIES = (b"mdia", b"minf", b"stbl", b"stsd")
+
+
+def _picture_entry(moov: bytearray, number: int) -> tuple[list[Span], Span] | None:
+    """The boxes around the first sample entry of a video track, and its body, which begins with the fixed fields."""
+    for track in inner_boxes(moov, 8, len(moov), b"trak"):
+        handler = find_box(moov, *track, b"mdia", b"hdlr")
+        if not handler or not moov.startswith(b"vide", handler[0] + 8):
+            continue
+        if number:
+            number -= 1
+            continue
+        around = [(8, len(moov)), track]
+        for name in _TO_ENTRIES:
+            found = find_box(moov, *around[-1], name)
+            if found is None:
+                return None
+            around.append(found)
+        start = around[-1][0] + 8
+        if start + 8 + _ENTRY > around[-1][1]:
+            return None
+        return around, (start + 8, start + struct.unpack_from(">I", moov, start)[0])
+    return None
+
+
+def crop_of(file: BinaryIO, number: int) -> Crop | None:
+    """What a film hides at the borders of a video track (a clean aperture); None where it hides nothing. Fractions of
+    a sample are left out.
+
+    Args:
+        file: the film.
+        number: of the track among the video tracks, from 0 on.
+    """
+    moov = bytearray(_moov(file)[1])
+    found = _picture_entry(moov, number)
+    clap = find_box(moov, found[1][0] + _ENTRY, found[1][1], b"clap") if found else None
+    if not found or not clap or clap[1] - clap[0] < 32:
+        return None
+    parts = struct.unpack_from(">4IiIiI", moov, clap[0])
+    if not all(parts[1::2]):
+        return None
+    size = struct.unpack_from(">HH", moov, found[1][0] + 24)
+    wide, high, right, down = (Fraction(n, d) for n, d in zip(parts[::2], parts[1::2], strict=True))
+    left, top = (round((whole - part) / 2 + shift) for whole, part, shift in zip(size, (wide, high), (right, down),
+                                                                              strict=True))
+    crop = left, top, size[0] - left - round(wide), size[1] - top - round(high)
+    return crop if any(crop) and min(crop) >= 0 else None
+
+
+def note_picture(file: BinaryIO, number: int, size: tuple[int, int], *, crop: Crop | None = None,
+                 hdr: HdrMetadata | None = None) -> bool:
+    """Notes in a finished film of FFmpeg's what its index does not say of a video track. False where the index is not
+    the end of the file, so that it cannot grow.
+
+    Args:
+        file: the film.
+        number: of the track among the video tracks, from 0 on.
+        size: of a frame, in samples.
+        crop: what is hidden at the borders.
+        hdr: mastering display and light level.
+    """
+    added = _clean_aperture(size, crop) + _light(hdr)
+    at, before = _moov(file)
+    moov = bytearray(before)
+    found = _picture_entry(moov, number)
+    if not added or found is None:
+        return not added
+    if at + len(before) != file.seek(0, 2):
+        return False
+    around, (start, end) = found
+    place = start + _ENTRY
+    while place + 8 <= end and 8 <= (size_of := struct.unpack_from(">I", moov, place)[0]) <= end - place:
+        place += size_of
+    moov[place:place] = added
+    for box, _ in (*around, (start, end)):
+        struct.pack_into(">I", moov, box - 8, struct.unpack_from(">I", moov, box - 8)[0] + len(added))
+    file.seek(at)
+    file.write(moov)
+    return True
+
+
+def _clean_aperture(size: tuple[int, int], crop: Crop | None) -> bytes:
+    if crop is None:
+        return b""
+    left, top, right, bottom = crop
+    return struct.pack(">I4s4IiIiI", 40, b"clap", size[0] - left - right, 1, size[1] - top - bottom, 1,
+                       left - right, 2, top - bottom, 2)
+
+
+def _light(hdr: HdrMetadata | None) -> bytes:
+    """Mastering display (green, blue, red as in HEVC) and light level."""
+    boxes = b""
+    if hdr and hdr.primaries and hdr.luminance:
+        rx, ry, gx, gy, bx, by, wx, wy = (round(value * 50_000) for value in hdr.primaries)
+        dark, bright = (round(value * 10_000) for value in hdr.luminance)
+        boxes += struct.pack(">I4s8H2I", 32, b"mdcv", gx, gy, bx, by, rx, ry, wx, wy, bright, dark)
+    if hdr and hdr.light:
+        boxes += struct.pack(">I4s2H", 12, b"clli", *(min(value, 0xFFFF) for value in hdr.light))
+    return boxes
 
 
 Span = tuple[int, int]

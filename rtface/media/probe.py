@@ -16,10 +16,11 @@ from av.video.stream import VideoStream
 
 from rtface.errors import InputError, InputMissing
 from rtface.frame import Color, Display
+from rtface.media import matroska, mp4
 from rtface.media.coding import Coding
 from rtface.media.color import ColorTags, HdrMetadata
 from rtface.media.image_meta import kind_of, unpacks_large
-from rtface.media.mp4 import boxes
+from rtface.media.mp4 import Crop, boxes
 from rtface.media.pipe import PipeReader
 from rtface.redaction import is_url, shown
 from rtface.util.timecode import Timecode
@@ -107,6 +108,7 @@ class MediaInfo:
         color, display: how to read the frames.
         tags: colour tags as the stream carries them.
         matrix: display matrix as the stream carries it (9 numbers), or None.
+        crop: columns and rows at the borders that the container hides, None for none.
         aspect: sample aspect ratio as the stream carries it, None when unknown.
         interlaced: whether the first frame is made of two fields; display.fields names their order.
         is_still: a single frame (PNG, JPEG …), whatever the file is called.
@@ -166,6 +168,7 @@ class MediaInfo:
     decoder: str = "software"
     on_gpu: bool = False
     coding: Coding = field(default_factory=Coding)
+    crop: Crop | None = None
 
     @property
     def is_sequence(self) -> bool:
@@ -277,6 +280,15 @@ def choose_video(container: InputContainer, name: str) -> tuple[VideoStream, str
         return chosen, None
     return chosen, (f"{name}: has {len(usable)} video streams; number {usable.index(chosen) + 1} is enhanced, "
                     "the others are copied")
+
+
+def crop_of(path: str | os.PathLike[str], container: InputContainer, video: VideoStream) -> Crop | None:
+    """What the container of a file hides at the borders of its frames, which FFmpeg's decoders show."""
+    name, number = container.format.name, container.streams.video.index(video)
+    if is_url(path) or not Path(path).is_file() or not name.startswith(("matroska", "mov")):
+        return None
+    with Path(path).open("rb") as file:
+        return matroska.crop_of(file, number) if name.startswith("matroska") else mp4.crop_of(file, number)
 
 
 def rate_of(stream: VideoStream) -> tuple[Fraction, bool]:

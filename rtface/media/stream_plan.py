@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -152,8 +152,8 @@ def plan_frames(info: MediaInfo, target: Target, *, crf: float | None = None, pr
         UsageError: as `plan_output`.
     """
     format = _format_of(target.path)
-    video, _ = choose_encoder(info, format, supported_encoders(format), codec=None, crf=crf, preset=preset,
-                              wanted=Encoding())
+    video, _ = choose_encoder(replace(info, crop=None), format, supported_encoders(format), codec=None, crf=crf,
+                              preset=preset, wanted=Encoding())
     return OutputPlan(target, format, video, [], info)
 
 

@@ -8,10 +8,10 @@ leaves become free space (MP4, MOV) or a Void element (Matroska, WebM), and in M
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
+from rtface.media.matroska import CRC, SEGMENT, UNKNOWN, checksum, element, elements, level, longer, void
 from rtface.media.mp4 import boxes, find_box, inner_boxes
 from rtface.media.mxf import rewrite_comments
 
@@ -106,89 +106,45 @@ def _box(kind: bytes, body: bytes) -> bytes:
 
 # -- Matroska, WebM (RFC 8794, RFC 9559) ----------------------------------------------------------------------------
 
-_SEGMENT, _TAGS, _TAG, _SIMPLE, _NAME, _TEXT, _CRC = 0x18538067, 0x1254C367, 0x7373, 0x67C8, 0x45A3, 0x4487, 0xBF
-_UNKNOWN = -1
+_TAGS, _TAG, _SIMPLE, _NAME, _TEXT = 0x1254C367, 0x7373, 0x67C8, 0x45A3, 0x4487
 
 
 def _in_matroska(file: BinaryIO, texts: Texts) -> None:
-    for kind, body, size in _level(file, 0):
-        if kind != _SEGMENT:
+    for kind, body, size in level(file, 0):
+        if kind != SEGMENT:
             continue
-        for inner, start, length in _level(file, body):
+        for inner, start, length in level(file, body):
             if inner == _TAGS and length >= 0:
                 file.seek(start)
                 before = file.read(length)
                 if len(before) == length and (after := _changed(before, texts)) != before:
                     file.seek(start)
                     file.write(after)
-        if size == _UNKNOWN:
+        if size == UNKNOWN:
             return
-
-
-def _level(file: BinaryIO, at: int) -> Iterator[tuple[int, int, int]]:
-    """Elements in a row from a place on: id, where the body begins, its size; ends at the first
-    that makes no sense."""
-    while True:
-        file.seek(at)
-        head = file.read(12)
-        parsed = _head(head, 0)
-        if parsed is None:
-            return
-        kind, body, size = parsed
-        yield kind, at + body, size
-        if size == _UNKNOWN:
-            return
-        at += body + size
-
-
-def _head(data: bytes, at: int) -> tuple[int, int, int] | None:
-    """An element's id, where its body begins, and its size (_UNKNOWN for an open one)."""
-    if at >= len(data) or not data[at]:
-        return None
-    length = 9 - data[at].bit_length()
-    place = at + length
-    if length > 4 or place >= len(data) or not data[place]:
-        return None
-    kind = int.from_bytes(data[at:place], "big")
-    width = 9 - data[place].bit_length()
-    coded = int.from_bytes(data[place:place + width], "big")
-    if place + width > len(data):
-        return None
-    size = coded & ((1 << 7 * width) - 1)
-    return kind, place + width, _UNKNOWN if size == (1 << 7 * width) - 1 else size
-
-
-def _elements(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Elements of a body: id, and where each begins, its body begins, and it ends."""
-    while start < end and (parsed := _head(data, start)) is not None:
-        kind, body, size = parsed
-        if size < 0 or body + size > end:
-            return
-        yield kind, start, body, body + size
-        start = body + size
 
 
 def _changed(tags: bytes, texts: Texts) -> bytes:
     """The body of the element Tags with other texts, as long as before, and its checksum put right."""
     parts, checked = list[bytes](), False
-    for kind, start, body, end in _elements(tags, 0, len(tags)):
-        if kind == _CRC:
+    for kind, start, body, end in elements(tags, 0, len(tags)):
+        if kind == CRC:
             checked = True
         elif kind != _TAG:
             parts.append(tags[start:end])
         else:
             simple = [(tags[s:e] if k != _SIMPLE else _changed_tag(tags, s, b, e, texts), k)
-                      for k, s, b, e in _elements(tags, body, end)]
+                      for k, s, b, e in elements(tags, body, end)]
             if any(part and k == _SIMPLE for part, k in simple):  # a Tag without a SimpleTag is not allowed
                 whole = b"".join(part for part, _ in simple)
-                parts.append(tags[start:end] if len(whole) == end - body else _element(_TAG, whole))
+                parts.append(tags[start:end] if len(whole) == end - body else element(_TAG, whole))
     free = len(tags) - sum(map(len, parts)) - 6 * checked
     if free == 1:  # a Void element takes two bytes: a longer length of the last part takes one
-        free, parts[-1] = 0, _longer(parts[-1])
+        free, parts[-1] = 0, longer(parts[-1])
     if free < 0:
         return tags
-    data = b"".join(parts) + (_void(free) if free else b"")
-    return (_element(_CRC, struct.pack("<I", zlib.crc32(data))) if checked else b"") + data
+    data = b"".join(parts) + (void(free) if free else b"")
+    return (checksum(data) if checked else b"") + data
 
 
 def _changed_tag(data: bytes, start: int, body: int, end: int, texts: Texts) -> bytes:
@@ -198,30 +154,10 @@ def _changed_tag(data: bytes, start: int, body: int, end: int, texts: Texts) -> 
         return data[start:end]
     if (text := texts[name]) is None:
         return b""
-    return _element(_SIMPLE, b"".join(_element(_TEXT, text.encode()) if k == _TEXT else data[s:e]
-                                      for k, s, _, e in _elements(data, body, end)))
-
-
-def _element(kind: int, body: bytes, width: int = 0) -> bytes:
-    """An element whose length takes `width` bytes, or as few as it can."""
-    width = width or next(w for w in range(1, 9) if len(body) < (1 << 7 * w) - 1)
-    size = (len(body) | 1 << 7 * width).to_bytes(width, "big")
-    return kind.to_bytes((kind.bit_length() + 7) // 8, "big") + size + body
-
-
-def _longer(element: bytes) -> bytes:
-    """The same element with a length that takes one byte more."""
-    kind, body, _ = _head(element, 0) or (0, 0, 0)
-    return _element(kind, element[body:], body - (kind.bit_length() + 7) // 8 + 1)
+    return element(_SIMPLE, b"".join(element(_TEXT, text.encode()) if k == _TEXT else data[s:e]
+                                      for k, s, _, e in elements(data, body, end)))
 
 
 def _name(data: bytes, start: int, end: int) -> str:
     return next((data[b:e].rstrip(b"\0").decode(errors="replace").lower()
-                 for kind, _, b, e in _elements(data, start, end) if kind == _NAME), "")
-
-
-def _void(length: int) -> bytes:
-    """A Void element of so many bytes, at least 2."""
-    if length < 10:
-        return bytes((0xEC, 0x80 | (length - 2))) + bytes(length - 2)
-    return b"\xec\x01" + (length - 9).to_bytes(7, "big") + bytes(length - 9)
+                 for kind, _, b, e in elements(data, start, end) if kind == _NAME), "")

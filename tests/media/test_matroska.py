@@ -1,0 +1,109 @@
+"""What the header of a Matroska film says of its frames, read from its elements."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+
+from rtface.errors import OutputError
+from rtface.media import matroska, mp4
+from rtface.media.color import HdrMetadata
+from rtface.media.matroska import elements, level
+from rtface.media.probe import Crop
+from rtface.media.source import FileSource
+from rtface.media.stream_plan import plan_output
+from tests.media.conftest import decoded, make_film, passthrough
+
+_MASTERS = {"SeekHead": 0x114D9B74, "Info": 0x1549A966, "Tracks": 0x1654AE6B}
+_INNER = (0xAE, 0xE0, 0x55B0, 0x55D0, *_MASTERS.values())
+
+
+def _said(path: Path) -> dict[int, bytes]:
+    """The elements of a film's header by their ids. All checksums in it are right, and SeekHead finds the others."""
+    found, places = dict[int, bytes](), dict[int, int]()
+    with path.open("rb") as file:
+        segment = next(body for kind, body, _ in level(file, 0) if kind == 0x18538067)
+        at = segment
+        for kind, body, size in level(file, segment):
+            places[kind] = at - segment
+            at = body + size
+            if kind in _MASTERS.values():
+                file.seek(body)
+                data = file.read(size)
+                first, _, start, end = next(elements(data, 0, len(data)))
+                assert first != 0xBF or int.from_bytes(data[start:end], "little") == zlib.crc32(data[end:])
+                for inner, content in _flat(data):
+                    if inner == 0x4DBB:
+                        (_, _, a, b), (_, _, c, d) = elements(content, 0, len(content))
+                        found[int.from_bytes(content[a:b], "big") << 32] = content[c:d]
+                    found.setdefault(inner, content)
+    for kind in _MASTERS.values():
+        if place := found.get(kind << 32):
+            assert int.from_bytes(place, "big") == places[kind]
+    return found
+
+
+def _flat(data: bytes) -> Iterator[tuple[int, bytes]]:
+    for kind, _, start, end in elements(data, 0, len(data)):
+        yield kind, data[start:end]
+        if kind in _INNER:
+            yield from _flat(data[start:end])
+
+
+@pytest.mark.parametrize(("aspect", "width", "height", "unit"), [
+    (Fraction(64, 45), 1024, 576, None), (Fraction(32, 27), 40, 27, 3), (Fraction(1), None, None, None)])
+def test_the_shown_size_is_in_the_header(tmp_path: Path, aspect: Fraction, width: int | None, height: int | None,
+                                         unit: int | None) -> None:
+    source = make_film(tmp_path / "in.mov", frames=2, size=(720, 576), aspect=aspect, codec="mpeg4")
+    passthrough(source, tmp_path / "out.mkv", codec="ffv1")
+    said = _said(tmp_path / "out.mkv")
+    shown = [int.from_bytes(said[kind], "big") if kind in said else None for kind in (0x54B0, 0x54BA, 0x54B2)]
+    assert shown == [width, height, unit]
+    assert len(decoded(tmp_path / "out.mkv")) == 2
+    with av.open(tmp_path / "out.mkv") as box:
+        assert box.streams.video[0].sample_aspect_ratio == aspect
+
+
+def test_the_header_grows_into_the_space_before_it(tmp_path: Path) -> None:
+    """Mastering metadata and a crop need more than the track has room for: Info and Tracks move to the front."""
+    film = make_film(tmp_path / "film.mkv", frames=3, codec="ffv1", sound="flac")
+    before = decoded(film)
+    hdr = HdrMetadata(tuple(Fraction(k, 100) for k in range(1, 9)), (Fraction(1, 200), Fraction(1000)), (1000, 400))
+    with film.open("rb+") as file:
+        assert matroska.note_picture(file, 0, (128, 96), Fraction(1), crop=(2, 4, 6, 8), hdr=hdr)
+    said = _said(film)
+    assert [said[kind] for kind in (0x54CC, 0x54BB, 0x54DD, 0x54AA)] == [b"\2", b"\4", b"\6", b"\10"]
+    assert int.from_bytes(said[0x55BC], "big") == 1000 and 0x55D9 in said
+    assert decoded(film) == before
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mov", ".mp4"])
+@pytest.mark.parametrize("source", ["in.mkv", "in.mov"])
+def test_hidden_borders_stay_hidden(tmp_path: Path, source: str, suffix: str) -> None:
+    crop: Crop = 2, 4, 6, 8
+    film = make_film(tmp_path / source, frames=2)
+    with film.open("rb+") as file:
+        if film.suffix == ".mkv":
+            assert matroska.note_picture(file, 0, (128, 96), Fraction(1), crop=crop)
+        else:
+            assert mp4.note_picture(file, 0, (128, 96), crop=crop)
+    passthrough(film, tmp_path / f"out{suffix}")
+    opened = FileSource(tmp_path / f"out{suffix}")
+    assert opened.info.crop == crop and opened.info.width == 128
+    opened.close()
+
+
+def test_borders_that_would_show_are_said(tmp_path: Path) -> None:
+    film = make_film(tmp_path / "in.mov", frames=2)
+    with film.open("rb+") as file:
+        assert mp4.note_picture(file, 0, (128, 96), crop=(2, 4, 6, 8))
+    opened = FileSource(film)
+    assert "borders" in plan_output(opened.info, tmp_path / "out.ts").video.warnings[0]
+    with pytest.raises(OutputError, match="borders"):
+        plan_output(opened.info, tmp_path / "out.ts", strict=True)
+    opened.close()
