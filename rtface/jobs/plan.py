@@ -29,7 +29,7 @@ from rtface.media.cuda.nvenc import choose_encoder, encoding
 from rtface.media.encoders import VideoPlan
 from rtface.media.mxf import check_times
 from rtface.media.probe import MediaInfo
-from rtface.media.stream_plan import FORMATS, OutputPlan, supported_encoders
+from rtface.media.stream_plan import FORMATS, OutputPlan, plan_output, supported_encoders
 from rtface.options import OPTIONS, Options
 from rtface.pipeline.invented import check_invented
 from rtface.pipeline.runtime import codec_device
@@ -268,7 +268,7 @@ def make_plan(info: MediaInfo, source: Path, output: Path, options: Options,
         The plan, or one line that says why the film cannot be divided.
 
     Raises:
-        OutputError: a correction of these samples cannot be kept.
+        OutputError: a correction of these samples cannot be kept, or the container cannot hold what the input has.
         UsageError: the name of a comparison is no film's, or no map of what was invented can be made.
     """
     check_invented(options, info.color.transfer)
@@ -281,7 +281,9 @@ def make_plan(info: MediaInfo, source: Path, output: Path, options: Options,
         for name in shots.engines:
             check_allowed(recipe_named(name))
     container = FORMATS[output.suffix.lower()]
-    video = encoder_of(info, container, options)
+    video = plan_output(info, output, codec=options.codec, crf=options.crf, preset=options.preset,
+                        strict=options.strict, overwrite=True, timecode=options.timecode,
+                        encode=encoding(options.encode, codec_device(options.device))).video
     further = plan_further(options, info, video, output.name)
     for path, format, each in ((output, container, video), *(
             (film.target.path, film.format, film.video) for film in further.values())):

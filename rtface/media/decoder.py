@@ -339,10 +339,14 @@ class Decoder:
     def expected_end(self) -> Fraction | None:
         """Where the frames should end, in seconds of the input's clock, as far as the container says."""
         ends: list[Fraction] = []
+        # The length of a film in fragments (its index names no frame) is the time at which the last fragment ends.
+        parts = self._container.format.name.startswith("mov") and not self._video.frames
         if self._container.duration:
-            ends.append(self._clock_start + Fraction(self._container.duration, 1_000_000))
+            ends.append((0 if parts else self._clock_start) + Fraction(self._container.duration, 1_000_000))
         if self._video.duration:
-            ends.append((self._video.duration + (self._video.start_time or 0)) * self.time_base)
+            ends.append((self._video.duration + (0 if parts else self._video.start_time or 0)) * self.time_base)
+        if parts and min(ends, default=Fraction(0)) <= self._clock_start:
+            return None
         tagged = self._video.metadata.get("DURATION", "")  # written by FFmpeg's Matroska muxer
         parts = tagged.split(":")
         if len(parts) == 3 and all(p.replace(".", "", 1).isdigit() for p in parts):

@@ -156,9 +156,8 @@ class OutputStreams:
         if plan.action == "text":
             assert isinstance(source, SubtitleStream) and isinstance(target, SubtitleStream)
             self._rewrites[info.index] = SubtitleTranscoder(source, target, self._stats)
-        elif fragments and plan.action == "copy" and isinstance(source, AudioStream) and AdtsRewriter.needed(source):
-            assert isinstance(target, AudioStream)
-            self._rewrites[info.index] = AdtsRewriter(target)
+        elif plan.action == "copy" and (rewriter := AdtsRewriter.between(source, target, self._plan.format)):
+            self._rewrites[info.index] = rewriter
         if fragments and (plan.action == "text" or info.codec == "mov_text"):
             cued.append(target)
         else:
@@ -186,7 +185,8 @@ class OutputStreams:
         for chapter in info.chapters:
             start = max(chapter.start - info.origin, Fraction(0))
             end = (chapter.end if info.end is None else min(chapter.end, info.end)) - info.origin
-            if end > start:
+            kept = chapter.end == chapter.start >= info.origin and self._plan.format in ("matroska", "webm")
+            if end > start or (kept and end == start):
                 found.append({"id": len(found) + 1, "start": round(start * 1_000_000), "end": round(end * 1_000_000),
                               "time_base": Fraction(1, 1_000_000), "metadata": chapter.metadata})
         return found

@@ -56,7 +56,7 @@ class PcmTranscoder(AudioTranscoder):
     @property
     def resampling(self) -> str:
         """Options of libswresample: whole samples only, and silence from 0 on before the first sound."""
-        return "async=1:min_hard_comp=0.01" + (":first_pts=0" if self.like is None else "")
+        return super().resampling + (":first_pts=0" if self.like is None else "")
 
     def pad(self, length: Fraction) -> Iterator[av.Packet[Any]]:
         """Silence from the end of the sound to so many seconds of the film; nothing where the sound is longer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -32,6 +33,8 @@ MAX_PIXELS = 100_000_000
 # bring films into the output that the user did not name.
 _PLAYLISTS = {"hls": (".m3u8", ".m3u"), "concat": (".ffconcat", ".txt"), "dash": (".mpd",), "imf": (".xml",)}
 
+# Packets of sound in which the first of each stream is looked for.
+_LOOKED_AT = 2000
 # Seconds within which a network source has to answer, and that one packet may take with all attempts to reconnect.
 _OPEN_S, _READ_S = 15.0, 60.0
 # Where a connection ends or stalls before the Content-Length is reached, FFmpeg asks for the rest (a byte range), after
@@ -63,6 +66,7 @@ class StreamInfo:
         enhanced: whether this is the video stream that is worked on.
         cover: the bytes of a cover image (attached_pic streams only).
         template: PyAV's stream, alive until the source is closed.
+        first: its first packet, where it was looked for and lies near the beginning of the file.
     """
 
     index: int
@@ -74,6 +78,7 @@ class StreamInfo:
     enhanced: bool
     template: Stream = field(repr=False, compare=False)
     cover: bytes | None = field(default=None, repr=False)
+    first: bytes | None = field(default=None, repr=False, compare=False)
 
     @property
     def speakers_unknown(self) -> bool:
@@ -257,6 +262,22 @@ def streams_of(container: InputContainer, enhanced: Stream) -> list[StreamInfo]:
         found.append(StreamInfo(stream.index, stream.type, codec or "", stream.language, stream.disposition,
                                 dict(stream.metadata), stream.index == enhanced.index, stream))
     return found
+
+
+def find_first_packets(info: MediaInfo) -> None:
+    """Looks for the first packet of every sound of a file, which is opened once more for that."""
+    sounds = {stream.index: stream for stream in info.streams if stream.kind == "audio"}
+    if not sounds or is_url(info.path) or not Path(info.path).is_file():
+        return
+    missing, read = set(sounds), 0
+    with suppress(av.FFmpegError), av.open(f"file:{info.path}", metadata_errors="replace") as container:
+        for packet in container.demux([container.streams[index] for index in sounds]):
+            read += 1
+            if packet.size and packet.stream_index in missing:
+                sounds[packet.stream_index].first = bytes(packet)
+                missing.discard(packet.stream_index)
+            if not missing or read > _LOOKED_AT:
+                return
 
 
 def choose_video(container: InputContainer, name: str) -> tuple[VideoStream, str | None]:

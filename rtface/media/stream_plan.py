@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -19,11 +20,12 @@ from rtface.media import mxf
 from rtface.media.cuda.nvenc import Encoding, choose_encoder, names_gpu
 from rtface.media.encoders import VideoPlan
 from rtface.media.outputs import check_target
-from rtface.media.pcm_sound import RATE
+from rtface.media.pcm_sound import RATE, PcmTranscoder
 from rtface.media.pixel_format import pixel_format_info
-from rtface.media.probe import MediaInfo, StreamInfo
+from rtface.media.probe import MediaInfo, StreamInfo, find_first_packets
 from rtface.media.provenance import own_tags
 from rtface.media.start_timecode import output_timecode
+from rtface.media.transcode import AdtsRewriter, AudioTranscoder, encoded_layout, layout_of
 from rtface.media.workfile import Target
 from rtface.stats import Stats
 from rtface.util.files import free_bytes
@@ -38,6 +40,8 @@ _TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "we
 _TEXT_CODECS = {"subrip", "ass", "ssa", "webvtt", "mov_text", "text", "microdvd", "subviewer", "sami", "realtext",
                 "stl", "jacosub", "mpl2", "pjs", "vplayer", "subviewer1"}
 _SOUND = {"webm": "libopus"}
+_PCM_IN = ("matroska", "mov")
+_LOSSLESS_SOUND = {"flac", "alac", "truehd", "mlp", "wavpack", "tta", "ape", "tak", "shorten", "als", "wmalossless"}
 # Containers by preference where another has to be named.
 _ORDER = ("matroska", "mov", "mp4", "mpegts", "webm")
 _SUFFIX = {"matroska": "mkv", "mpegts": "ts", "mov": "mov", "mp4": "mp4", "webm": "webm"}
@@ -130,16 +134,16 @@ def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str |
     video, refused = choose_encoder(info, format, supported_encoders(format), codec=codec, crf=crf, preset=preset,
                                     wanted=encode or Encoding(), keep=True)
     plan = OutputPlan(target, format, video, [], info, notes=list(info.notes))
+    find_first_packets(info)
     plan.timecode = output_timecode(info.timecode, timecode, info.rate,
                                     Fraction(0) if info.start is None else info.start - info.video_start)
     if refused and stats and (names_gpu(codec) or (encode and encode.mode == "cuda")):
         stats.warn("encode_gpu", f"{plan.path}: {refused}")
     elif refused:
         plan.notes.append(f"{plan.path}: {refused}")
-    _plan_streams(plan)
-    if strict and (video.warnings or any(s.action == "drop" for s in plan.streams)):
-        said = [*video.warnings, *plan.notes]
-        raise OutputError(f"{plan.path}: {said[0] if said else 'a stream would be left out'} (--strict)")
+    lost = [*video.warnings, *_plan_streams(plan)]
+    if strict and lost:
+        raise OutputError(f"{plan.path}: {lost[0]} (--strict)")
     check_space(plan)
     return plan
 
@@ -176,8 +180,9 @@ def supported_encoders(format: str) -> set[str]:
         return container.supported_codecs
 
 
-def _plan_streams(plan: OutputPlan) -> None:
-    format, info = plan.format, plan.info
+def _plan_streams(plan: OutputPlan) -> list[str]:
+    """Decides about all streams; one line for each thing that is lost, which is among the notes too."""
+    format, info, lost = plan.format, plan.info, list[str]()
     lacking: list[tuple[str, set[str]]] = []  # what the container cannot hold, and those that can
     for stream in info.streams:
         if stream.enhanced:
@@ -193,17 +198,37 @@ def _plan_streams(plan: OutputPlan) -> None:
         plan.streams.append(choice)
         if note:
             plan.notes.append(f"stream {stream.index}: {note}")
+            if choice.action == "drop" or (choice.action == "sound" and _is_pcm(stream.codec)
+                                           and not choice.encoder.startswith("pcm_")):
+                lost.append(plan.notes[-1])
     if info.matrix is not None and format not in _ROTATES and (info.display.quarter_turns or info.display.mirror):
         lacking.append(("the rotation", set(_ROTATES)))
     if info.chapters and format not in _CHAPTERS:
         lacking.append((f"{len(info.chapters)} chapters", set(_CHAPTERS)))
     if plan.timecode is not None and format == "mpegts":
-        plan.notes.append(f"{plan.path}: MPEG-TS has no place for the start timecode {plan.timecode}; it is left out")
+        lost.append(f"{plan.path}: MPEG-TS has no place for the start timecode {plan.timecode}; it is left out")
+        plan.notes.append(lost[-1])
+    for line in _chapter_losses(info, format):
+        lost.append(line)
+        plan.notes.append(line)
     if lacking:
         fit = [f for f in _ORDER if all(f in holders for _, holders in lacking)]
         advice = f"name the output {plan.target.path.stem}.{_SUFFIX[fit[0]]}, which can" if fit else \
             "no one container can"
         raise OutputError(f"{plan.path}: {format} cannot hold {', '.join(what for what, _ in lacking)}; {advice}")
+    return lost
+
+
+def _chapter_losses(info: MediaInfo, format: str) -> list[str]:
+    """What MP4 and MOV, whose chapters follow each other, do not hold."""
+    if format not in ("mp4", "mov"):
+        return []
+    empty = sum(chapter.end <= chapter.start for chapter in info.chapters)
+    ordered = sorted((chapter.start, chapter.end) for chapter in info.chapters if chapter.end > chapter.start)
+    cut = sum(one[1] > other[0] for one, other in pairwise(ordered))
+    return [f"{count} of {len(info.chapters)} chapters {what}: {format} holds chapters one after the other; "
+            "name a .mkv output" for count, what in ((empty, "have no length and are left out"),
+                                                    (cut, "reach into the next and end earlier")) if count]
 
 
 def _named(stream: StreamInfo) -> str:
@@ -233,13 +258,38 @@ def _decide(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
         return _decide_mxf(stream)
     if accepts(format, stream):
         return StreamPlan(stream, "copy"), ""
-    if stream.kind == "audio" and stream.template.codec_context is not None:  # pyright: ignore
-        encoder = _SOUND.get(format, "aac")
-        return StreamPlan(stream, "sound", encoder), f"sound is transcoded from {stream.codec} to {_plain(encoder)}"
+    if isinstance(source := stream.template, AudioStream) and source.codec_context is not None:  # pyright: ignore
+        exact = format in _PCM_IN and _is_pcm(stream.codec)
+        encoder = mxf.sound_encoder(stream.codec, source.codec_context.format.name)[0] if exact else _SOUND.get(
+            format, "aac")
+        note = f"sound is transcoded from {stream.codec} to {_plain(encoder)}"
+        if (layout := encoded_layout(source, encoder)).split("(")[0] != layout_of(source).split("(")[0]:
+            note += f", from {layout_of(source)} to {layout}"
+        return _tried(StreamPlan(stream, "sound", encoder), format), note
     if stream.kind == "subtitle" and stream.codec in _TEXT_CODECS and format in _TEXT:
         encoder = _TEXT[format]
         return StreamPlan(stream, "text", encoder), f"subtitles are converted from {stream.codec} to {_plain(encoder)}"
     return None, ""
+
+
+def _is_pcm(codec: str) -> bool:
+    """Whether decoded samples are all that a sound has: PCM, companded PCM, ADPCM, and lossless codecs."""
+    return codec.startswith(("pcm_", "adpcm_")) or codec in _LOSSLESS_SOUND
+
+
+def _tried(plan: StreamPlan, format: str) -> StreamPlan | None:
+    """The plan of a sound whose encoder opens; None where it does not."""
+    source = plan.stream.template
+    assert isinstance(source, AudioStream)
+    try:
+        with av.open(io.BytesIO(), "w", format=format) as container:
+            target = container.add_stream(plan.encoder, rate=48_000)
+            assert isinstance(target, AudioStream)
+            (PcmTranscoder if format == "mxf" else AudioTranscoder).configure(source, target)
+            target.codec_context.open()
+    except (av.FFmpegError, ValueError):
+        return None
+    return plan
 
 
 def _decide_mxf(stream: StreamInfo) -> tuple[StreamPlan | None, str]:
@@ -251,7 +301,7 @@ def _decide_mxf(stream: StreamInfo) -> tuple[StreamPlan | None, str]:
     rate = source.codec_context.sample_rate
     other = "" if rate == RATE else f", {rate / 1000:g} kHz become {RATE // 1000}"
     note = "" if exact and not other else f"sound is converted from {stream.codec} to {encoder}{other}"
-    return StreamPlan(stream, "sound", encoder), note
+    return _tried(StreamPlan(stream, "sound", encoder), "mxf"), note
 
 
 def _plain(encoder: str) -> str:
@@ -259,7 +309,7 @@ def _plain(encoder: str) -> str:
 
 
 def accepts(format: str, stream: StreamInfo) -> bool:
-    """Whether a container takes a stream's packets as they are: its muxer is asked."""
+    """Whether a container takes a stream's packets as they are: its muxer is asked, with the first packet."""
     if format == "mpegts":  # its muxer takes everything, but readers know only these again
         return stream.codec in _TS
     if format == "mp4" and stream.speakers_unknown:  # its muxer finds that out with the first packet
@@ -267,10 +317,17 @@ def accepts(format: str, stream: StreamInfo) -> bool:
     try:
         with av.open(io.BytesIO(), "w", format=format) as container:
             if stream.template.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]
-                container.add_stream_from_template(stream.template)
+                target = container.add_stream_from_template(stream.template)
             else:
-                container.add_stream_from_template(stream.template, opaque=True)
+                target = container.add_stream_from_template(stream.template, opaque=True)
+            packet = av.Packet(stream.first or b"")
+            packet.time_base, packet.pts, packet.dts = Fraction(1, 1000), 0, 0
+            rewriter = AdtsRewriter.between(stream.template, target, format)
+            packets = list(rewriter.push(packet)) if rewriter else [packet]
             container.start_encoding()
+            for first in packets if stream.first else ():
+                first.stream, first.is_keyframe = target, True
+                container.mux(first)
     except (av.FFmpegError, ValueError):
         return False
     return True

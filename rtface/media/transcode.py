@@ -8,6 +8,7 @@ from typing import Any
 
 import av
 from av.audio.frame import AudioFrame
+from av.audio.layout import AudioLayout
 from av.audio.stream import AudioStream
 from av.filter import Graph
 from av.stream import Stream
@@ -18,9 +19,11 @@ from rtface.stats import Stats
 
 # Bits a second and channel. FFmpeg's own AAC encoder is transparent for most material from about 96 kb/s a channel.
 _BITS = {"aac": 96_000, "libopus": 80_000}
-# Layouts that libopus refuses, and the same speakers under the name that it knows.
-_OPUS_LAYOUT = {"5.1(side)": "5.1", "5.0(side)": "5.0"}
+# Layouts that libopus takes (RFC 7845, 5.1.1.2).
+_OPUS_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
 
+_PCM = {"pcm_s16le": "s16", "pcm_s24le": "s32"}
+_WHOLE_SAMPLES = "async=1:min_hard_comp=0.01"
 _USUAL_LAYOUT = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 
@@ -44,8 +47,8 @@ class AudioTranscoder:
 
     @property
     def resampling(self) -> str:
-        """Options of libswresample."""
-        return "async=1000"
+        """Options of libswresample: samples that stay exact are moved whole."""
+        return _WHOLE_SAMPLES if self._target.codec_context.name in _PCM else "async=1000"
 
     def set_origin(self, origin: Fraction) -> None:
         """Sets the time of the input's clock that becomes 0, in seconds."""
@@ -55,15 +58,17 @@ class AudioTranscoder:
     def configure(source: AudioStream, target: AudioStream) -> None:
         """Sets an encoder up for the source's rate and speakers."""
         context = source.codec_context
-        layout = layout_of(source)
         opus = target.codec_context.name == "libopus"
         rates = target.codec_context.codec.audio_rates
         known = not rates or context.sample_rate in rates
         target.codec_context.sample_rate = context.sample_rate if known and not opus else 48_000
-        target.codec_context.layout = _OPUS_LAYOUT.get(layout, layout) if opus else layout
+        target.codec_context.layout = encoded_layout(source, target.codec_context.name)
+        target.codec_context.time_base = Fraction(1, target.codec_context.sample_rate)
+        if target.codec_context.name in _PCM:
+            target.codec_context.format = _PCM[target.codec_context.name]
+            return
         target.codec_context.format = "flt" if opus else "fltp"
         target.bit_rate = min(_BITS[target.codec_context.name] * max(1, context.channels), 512_000)
-        target.codec_context.time_base = Fraction(1, target.codec_context.sample_rate)
 
     def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Any]]:
         """Packets of the target for one packet of the source; a damaged one is left out and counted."""
@@ -127,21 +132,42 @@ def layout_of(source: AudioStream) -> str:
     return _USUAL_LAYOUT.get(source.codec_context.channels, layout) if layout.endswith("channels") else layout
 
 
-class AdtsRewriter:
-    """AAC as broadcasts carry it, a header on every packet, into AAC as MP4 and MOV hold it, one header for all.
+def encoded_layout(source: AudioStream, encoder: str) -> str:
+    """FFmpeg's name of the speakers that a sound is encoded for. Where Opus has no such layout, the smallest that has
+    all of them: the others stay silent."""
+    layout = layout_of(source)
+    if encoder != "libopus":
+        return layout
+    own = _speakers(layout)
+    variants = (own,) if {"BL", "SL"} <= own else (own, {{"SL": "BL", "SR": "BR"}.get(name, name) for name in own})
+    return next((name for name in _OPUS_LAYOUTS if any(wanted <= _speakers(name) for wanted in variants)), layout)
 
-    FFmpeg's muxer does this by itself, but not while it writes fragments. ISO 14496-3, 1.A.2 and 1.6.
+
+def _speakers(layout: str) -> set[str]:
+    return {channel.name for channel in AudioLayout(layout).channels}
+
+
+class AdtsRewriter:
+    """AAC as broadcasts carry it, a header on every packet, into AAC as MP4, MOV and Matroska hold it, one header for
+    all.
+
+    FFmpeg's muxers do this by themselves, but not while they write fragments, and not where the input has both. ISO
+    14496-3, 1.A.2 and 1.6.
     """
 
-    def __init__(self, target: AudioStream) -> None:
+    def __init__(self, target: AudioStream, *, known: bool) -> None:
         self._target = target
-        self._known = False
+        self._known = known
 
-    @staticmethod
-    def needed(source: AudioStream) -> bool:
-        """Whether a stream is AAC without a header for the whole stream."""
-        context = source.codec_context
-        return context.codec.canonical_name == "aac" and not context.extradata
+    @classmethod
+    def between(cls, source: Stream, target: Stream, format: str) -> AdtsRewriter | None:
+        """The rewriter for a copied stream; None where its packets need none in FFmpeg's container `format`."""
+        if not isinstance(source, AudioStream) or not isinstance(target, AudioStream) or (
+                source.codec_context.codec.canonical_name != "aac"):
+            return None
+        known = bool(source.codec_context.extradata)
+        needed = format in ("mp4", "mov") or (format == "matroska" and known)
+        return cls(target, known=known) if needed else None
 
     def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Any]]:
         """The packet without its header."""

@@ -21,6 +21,7 @@ from rtface.jobs.segment_file import SegmentWriter
 from rtface.jobs.worker import WorkerRefused
 from rtface.options import Options
 from tests.jobs import films
+from tests.media.encoded import film_with_sound
 from tests.pipeline.fakes import FakeEngine
 from tests.pipeline.run_media import Engines
 
@@ -49,6 +50,13 @@ def stopped(source: Path, frames: int = 30) -> FilmJob:
     with pytest.raises(Interrupted, match=r"1 of 4 segments are done .* the same command continues"):
         planned(source).run(stop=stop, progress=lambda p: stop.set() if p.frames >= frames else None)
     return planned(source)
+
+
+def test_a_job_that_could_not_be_joined_is_not_begun(tmp_path: Path):
+    source = film_with_sound(tmp_path / "in.mkv", "pcm_s16le", "hexadecagonal")
+    with pytest.raises(OutputError, match="webm cannot hold stream 1"):
+        FilmJob.open(source, tmp_path / "out.webm", Options(tracker="none"))
+    assert not folder_of(tmp_path / "out.webm").exists()
 
 
 def test_changed_options_are_named(source: Path):

@@ -7,6 +7,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
+
+from tests.media.conftest import make_film
 
 
 def interlaced_film(path: Path, frames: Sequence[av.VideoFrame], order: str = "tff") -> Path:
@@ -61,3 +64,20 @@ def encoded(frame: av.VideoFrame, encoder: str, **options: str) -> bytes:
     if encoder == "mjpeg":
         context.qmin = context.qmax = 2
     return b"".join(bytes(p) for p in [*context.encode(frame), *context.encode(None)])
+
+
+def film_with_sound(path: Path, encoder: str, layout: str, format: str = "s16") -> Path:
+    """A film of four frames whose sound, 0.2 s of noise, has the speakers of `layout`."""
+    with av.open(make_film(path.with_name("frames.mkv"), frames=4)) as frames, av.open(path, "w") as box:
+        video, sound = box.add_stream_from_template(frames.streams.video[0]), box.add_stream(encoder, rate=48_000)
+        sound.codec_context.layout, sound.codec_context.format = layout, format
+        for packet in frames.demux(video=0):
+            if packet.size:
+                packet.stream = video
+                box.mux(packet)
+        rng = np.random.default_rng(1)
+        noise = av.AudioFrame(format, layout, 9600)
+        noise.sample_rate, noise.pts, noise.time_base = 48_000, 0, Fraction(1, 48_000)
+        noise.planes[0].update(rng.integers(0, 255, noise.planes[0].buffer_size, np.uint8).tobytes())
+        box.mux([*sound.encode(noise), *sound.encode(None)])
+    return path

@@ -232,6 +232,31 @@ def test_chapters(media, tmp_path: Path, suffix: str):
         media.passthrough(source, tmp_path / "out.ts")
 
 
+def test_odd_chapters_stay_or_are_said(media, tmp_path: Path):
+    marks = [(0, 400, "One"), (200, 200, "Mark"), (300, 900, "Overlap")]
+    source = media.make_film(tmp_path / "in.mkv", frames=25, chapters=marks)
+    media.passthrough(source, tmp_path / "out.mkv")
+    with av.open(str(tmp_path / "out.mkv")) as box:
+        assert [c["metadata"]["title"] for c in box.chapters()] == ["One", "Mark", "Overlap"]
+    opened = media.open(source)
+    notes = plan_output(opened.info, tmp_path / "out.mp4").notes
+    assert len([note for note in notes if "1 of 3 chapters" in note]) == 2
+    with pytest.raises(OutputError, match="1 of 3 chapters"):
+        plan_output(opened.info, tmp_path / "out.mp4", strict=True)
+
+
+def test_fragments_that_begin_late_are_whole(media, tmp_path: Path):
+    """Segments of a stream put together, as by a downloader: times begin at 6 s."""
+    media.make_film(tmp_path / "all.mp4", frames=200, options={"g": "25", "preset": "ultrafast"},
+                    mux={"movflags": "frag_keyframe+empty_moov+default_base_moof"})
+    data = (tmp_path / "all.mp4").read_bytes()
+    fragments = [at - 4 for at in range(len(data)) if data.startswith(b"moof", at)]
+    (tmp_path / "in.mp4").write_bytes(data[: fragments[0]] + data[fragments[6]:])
+    frames, stats = media.frames_of(tmp_path / "in.mp4", strict=True)
+    assert (frames[0].time, len(frames)) == (6, 50) and not stats.warnings
+    assert media.open(tmp_path / "in.mp4").info.duration_s == pytest.approx(2, abs=0.1)
+
+
 @pytest.mark.parametrize(("turn", "suffix"), pairs(list(TURNS), [".mp4", ".mkv", ".mov"], ["mirror"]))
 def test_turns_and_mirrors_stay_a_note_and_no_sample_moves(media, tmp_path: Path, turn: str, suffix: str):
     source = media.make_film(tmp_path / "in.mp4", frames=3, matrix=TURNS[turn])

@@ -1,0 +1,93 @@
+"""Sounds that a container or an encoder refuses late: found out before the work, and carried where it can be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from rtface.errors import OutputError
+from rtface.media.adts_headers import adts_frame, plain_config
+from rtface.media.source import FileSource
+from rtface.media.stream_plan import OutputPlan, plan_output
+from tests.media.conftest import make_film, passthrough
+from tests.media.encoded import film_with_sound
+
+
+def _planned(source: Path, output: Path, *, strict: bool = False) -> OutputPlan:
+    opened = FileSource(source)
+    try:
+        return plan_output(opened.info, output, strict=strict)
+    finally:
+        opened.close()
+
+
+def _sound(path: Path) -> list[av.AudioFrame]:
+    with av.open(path) as box:
+        return list(box.decode(audio=0))
+
+
+def _with_adts(folder: Path) -> Path:
+    """AAC with a header for the whole stream and another on every packet, as bad muxers leave it."""
+    path = folder / "in.nut"
+    with av.open(make_film(folder / "in.mp4", sound="aac")) as plain, av.open(path, "w", format="nut") as box:
+        targets = [box.add_stream_from_template(stream, opaque=True) for stream in plain.streams]
+        config = plain_config(bytes(plain.streams.audio[0].codec_context.extradata))
+        for packet in plain.demux():
+            if packet.size:
+                put = packet if packet.stream.type == "video" else av.Packet(adts_frame(config, bytes(packet)))
+                put.pts, put.dts, put.time_base = packet.pts, packet.dts, packet.time_base
+                put.stream = targets[packet.stream_index]
+                box.mux(put)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_aac_with_two_kinds_of_headers_keeps_one(tmp_path: Path, suffix: str) -> None:
+    source = _with_adts(tmp_path)
+    passthrough(source, tmp_path / f"out{suffix}")
+    with av.open(tmp_path / f"out{suffix}") as box:
+        assert [stream.type for stream in box.streams] == ["video", "audio"]
+        packets = [bytes(packet) for packet in box.demux(audio=0) if packet.size]
+    assert packets and not [data for data in packets if data[:2] == b"\xff\xf1"]
+    assert len(_sound(tmp_path / f"out{suffix}")) == len(packets)
+
+
+@pytest.mark.parametrize(("layout", "becomes"), [("2.1", "5.1"), ("3.0", "3.0"), ("3.1", "5.1"), ("4.0", "6.1"),
+                                                 ("quad(side)", "quad"), ("5.1(side)", "5.1"), ("7.0", "7.1")])
+def test_every_usual_layout_becomes_opus(tmp_path: Path, layout: str, becomes: str) -> None:
+    source = film_with_sound(tmp_path / "in.mov", "pcm_s16le", layout)
+    passthrough(source, tmp_path / "out.webm")
+    assert _sound(tmp_path / "out.webm")[0].layout.name == becomes
+
+
+def test_sound_that_no_encoder_takes_stops_before_the_work(tmp_path: Path) -> None:
+    source = film_with_sound(tmp_path / "in.mkv", "pcm_s16le", "hexadecagonal")
+    with pytest.raises(OutputError, match=r"stream 1 \(audio.*out\.mkv"):
+        _planned(source, tmp_path / "out.webm")
+
+
+@pytest.mark.parametrize(("suffix", "stops"), [(".mkv", False), (".mov", False), (".ts", True), (".webm", True)])
+def test_strict_stops_where_lossless_sound_becomes_lossy(tmp_path: Path, suffix: str, stops: bool) -> None:
+    source = film_with_sound(tmp_path / "in.mkv", "flac", "stereo")
+    if stops:
+        with pytest.raises(OutputError, match="flac"):
+            _planned(source, tmp_path / f"out{suffix}", strict=True)
+    else:
+        _planned(source, tmp_path / f"out{suffix}", strict=True)
+
+
+@pytest.mark.parametrize(("encoder", "suffix"), [("pcm_mulaw", ".mkv"), ("flac", ".mov")])
+def test_sound_without_loss_becomes_pcm_of_the_same_samples(tmp_path: Path, encoder: str, suffix: str) -> None:
+    source = film_with_sound(tmp_path / ("in.mov" if encoder == "pcm_mulaw" else "in.mkv"), encoder, "stereo")
+    plan = passthrough(source, tmp_path / f"out{suffix}")
+    assert [stream.encoder for stream in plan.streams] == ["pcm_s16le"]
+    before, after = (_samples(_sound(path)) for path in (source, tmp_path / f"out{suffix}"))
+    assert np.array_equal(before, after[:, : before.shape[1]])
+
+
+def _samples(frames: Sequence[av.AudioFrame]) -> np.ndarray:
+    return np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
