@@ -113,10 +113,11 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
     pix_fmt, lost = nearest(info.pix_fmt, candidates, alpha=alpha)
     source, target = pixel_format_info(info.pix_fmt), pixel_format_info(pix_fmt)
     convert = source.model not in (target.model, "gray")
-    convert = convert or target.bits < source.bits or any("resolution" in s for s in lost)
+    xyz = info.pix_fmt.startswith("xyz")  # FFmpeg counts it as YCbCr
+    convert = convert or xyz or target.bits < source.bits or any("resolution" in s for s in lost)
     plan = VideoPlan(name, pix_fmt, info.width, info.height, info.rate, info.time_base, info.tags, info.aspect,
                      convert=convert)
-    if convert and pixel_format_info(pix_fmt).model == "yuv" and pixel_format_info(info.pix_fmt).model == "rgb":
+    if convert and target.model == "yuv" and (source.model == "rgb" or xyz):
         plan.tags = tags_from_rgb(info.tags, info.width, info.height)
     elif pixel_format_info(pix_fmt).model != "rgb" and plan.tags.matrix == 0:  # gray stills say RGB's matrix
         plan.tags = replace(plan.tags, matrix=tags_from_rgb(info.tags, info.width, info.height).matrix)
@@ -124,11 +125,15 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
         lost[0] += (", which players take; --crf 0, --codec libx264rgb, or --codec ffv1 in a .mkv output keep the "
                     "colours")
     plan.warnings += [f"{name}: {line}" for line in lost]
+    plan.warnings += [f"the input: {line}" for line in info.unseen]
     _odd_size(plan)
     _cropped(plan, info, format)
     set_quality(plan, crf, preset)
     limit_look_ahead(plan)
     set_slices(plan)
+    if name == "dnxhd":  # DNxHR, which takes every size
+        plan.options["profile"] = "dnxhr_444" if target.sampling == (1, 1) else (
+            "dnxhr_hqx" if target.bits > 8 else "dnxhr_hq")
     plan.options |= kept.options if kept else {}
     plan.options |= mxf.ENCODER_OPTIONS.get(name, {}) if format == "mxf" else {}
     if say:

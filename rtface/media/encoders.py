@@ -320,6 +320,8 @@ def check(plan: VideoPlan) -> None:
             raise OutputError(f"{plan.encoder} does not open for frames of {plan.width}×{plan.height} "
                               f"{plan.pix_fmt}: not enough memory, or larger than it can encode; use fewer --threads, "
                               "another --codec, or make the frames smaller first") from error
+        if plan.encoder == "dnxhd" and plan.fields != "progressive":
+            raise UsageError("DNxHR codes no fields, and the frames are interlaced; choose --codec prores") from error
         chosen = ", ".join(f"{k}={v}" for k, v in plan.options.items())
         raise UsageError(f"{plan.encoder} does not open for {plan.width}×{plan.height} {plan.pix_fmt} with {chosen}; "
                          "check --codec, --crf and --preset") from error
@@ -361,6 +363,8 @@ def fit(image: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
 
 
 def _convert(image: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
+    if image.format.name.startswith("xyz"):
+        image = image.reformat(format="gbrp16le")
     source, target = pixel_format_info(image.format.name), pixel_format_info(plan.pix_fmt)
     if source.model == target.model:
         return repacked(image, plan.pix_fmt)

@@ -17,6 +17,8 @@ _TRACKS, _TRACK, _TRACK_TYPE, _VIDEO = 0x1654AE6B, 0xAE, 0x83, 0xE0
 _SHOWN_WIDTH, _SHOWN_HEIGHT, _SHOWN_UNIT = 0x54B0, 0x54BA, 0x54B2
 _RATIO = 3  # the unit of a shown size that is a ratio only
 _CROP = (0x54CC, 0x54BB, 0x54DD, 0x54AA)  # left, top, right, bottom
+_ADDITION, _ADDITION_KIND, _ADDITION_DATA = 0x41E4, 0x41E7, 0x41ED  # of a track: further data of its frames
+_DOLBY_VISION = tuple(int.from_bytes(name, "big") for name in (b"dvcC", b"dvvC"))
 _COLOUR, _MASTERING, _LIGHT = 0x55B0, 0x55D0, (0x55BC, 0x55BD)
 _PRIMARIES, _LUMINANCE = range(0x55D1, 0x55D9), (0x55DA, 0x55D9)  # as in HdrMetadata: dark before bright
 
@@ -37,6 +39,19 @@ def crop_of(file: BinaryIO, number: int) -> Crop | None:
                 return None
             left, top, right, bottom = (_number(data, *videos[number], kind) for kind in _CROP)
             return (left, top, right, bottom) if left or top or right or bottom else None
+    return None
+
+
+def dolby_vision(file: BinaryIO, number: int) -> bytes | None:
+    """The Dolby Vision configuration of a video track, as `rtface.media.mp4.dolby_vision`."""
+    for kind, body, size in _segment(file):
+        if kind == _TRACKS and size > 0:
+            file.seek(body)
+            data = file.read(size)
+            for _, start, end in list(_videos(data))[number:number + 1]:
+                for inner, _, first, last in elements(data, start, end):
+                    if inner == _ADDITION and _number(data, first, last, _ADDITION_KIND) in _DOLBY_VISION:
+                        return data[slice(*_child(data, first, last, _ADDITION_DATA) or (0, 0))]
     return None
 
 

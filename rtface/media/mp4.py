@@ -143,6 +143,21 @@ def crop_of(file: BinaryIO, number: int) -> Crop | None:
     return crop if any(crop) and min(crop) >= 0 else None
 
 
+def dolby_vision(file: BinaryIO, number: int) -> bytes | None:
+    """The Dolby Vision configuration of a video track (the body of its box dvcC or dvvC); None where it has none.
+
+    Args:
+        file: the film.
+        number: of the track among the video tracks, from 0 on.
+    """
+    moov = bytearray(_moov(file)[1])
+    if (found := _picture_entry(moov, number)) is None:
+        return None
+    start, end = found[1]
+    box = find_box(moov, start + _ENTRY, end, b"dvcC") or find_box(moov, start + _ENTRY, end, b"dvvC")
+    return bytes(moov[slice(*box)]) if box else None
+
+
 def note_picture(file: BinaryIO, number: int, size: tuple[int, int], *, crop: Crop | None = None,
                  hdr: HdrMetadata | None = None) -> bool:
     """Notes in a finished film of FFmpeg's what its index does not say of a video track. False where the index is not

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from rtface.errors import OutputError
 
-ENCODERS = frozenset({"prores_ks", "dnxhd", "ffv1", "libx264"})
+ENCODERS = frozenset({"prores_ks", "dnxhd", "ffv1", "libx264", "mpeg2video"})
 """FFmpeg's encoders whose frames MXF holds."""
 ENCODER_OPTIONS = {"libx264": {"bf": "0"}}
 _RATES = {Fraction(n, d) for n in (24, 25, 30, 48, 50, 60, 100, 120) for d in (1, Fraction(1001, 1000))}

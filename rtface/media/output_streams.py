@@ -27,6 +27,7 @@ from rtface.stats import Stats
 # Tags that describe the old file rather than the film.
 _STALE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "bps", "number_of_frames",
           "number_of_bytes", "source_id", "vendor_id"}
+_REEL = "reel_name"
 # Seconds that a sound may come after the frames of its time in the order of the input.
 _BEHIND_S = 10
 
@@ -53,6 +54,8 @@ class OutputStreams:
             container.metadata.update(user_tags(container.metadata))
         if plan.timecode is not None and plan.format in ("matroska", "webm", "mxf"):
             container.metadata[KEY] = str(plan.timecode)
+        if plan.info.reel and plan.format in ("matroska", "webm", "mxf"):
+            container.metadata[_REEL] = plan.info.reel
         plans = {p.stream.index: p for p in plan.streams}
         self._left_out = {p.stream.index for p in plan.streams if p.action == "drop" and p.stream.silent}
         # MXF takes the rate of its sound packets from the frames.
@@ -121,6 +124,8 @@ class OutputStreams:
         stream.metadata.update(_fresh(metadata))
         if self._plan.timecode is not None and self._plan.format in ("mp4", "mov"):
             stream.metadata[KEY] = str(self._plan.timecode)  # their muxer makes a tmcd track of it
+            if self._plan.info.reel:
+                stream.metadata[_REEL] = self._plan.info.reel
         if self._plan.info.matrix is not None:
             stream.set_display_matrix(self._plan.info.matrix)
         return stream

@@ -120,6 +120,7 @@ class MediaInfo:
         has_audio: whether any sound stream is there.
         transparent: whether the first frame has samples that are not fully opaque.
         streams, chapters, metadata: everything else the container holds.
+        unseen: what FFmpeg's decoder does not give of the frames, one line each.
         xmp: the XMP packet of an MP4 or MOV, or None.
         expected_frames: estimate for progress, or None.
         hdr: static HDR metadata, or None.
@@ -174,6 +175,13 @@ class MediaInfo:
     on_gpu: bool = False
     coding: Coding = field(default_factory=Coding)
     crop: Crop | None = None
+    unseen: list[str] = field(default_factory=list[str])
+
+    @property
+    def reel(self) -> str | None:
+        """The name of the tape or reel, by which edit lists find it; None where the input names none."""
+        return next((text for tags in (*(stream.metadata for stream in self.streams), self.metadata)
+                     for name, text in tags.items() if name.lower() == "reel_name"), None)
 
     @property
     def is_sequence(self) -> bool:
@@ -301,6 +309,22 @@ def choose_video(container: InputContainer, name: str) -> tuple[VideoStream, str
         return chosen, None
     return chosen, (f"{name}: has {len(usable)} video streams; number {usable.index(chosen) + 1} is enhanced, "
                     "the others are copied")
+
+
+def unseen(path: str | os.PathLike[str], container: InputContainer, video: VideoStream, *, alpha: bool) -> list[str]:
+    """What FFmpeg's decoder does not give of the frames: the transparency of VP8 and VP9 (`alpha` says that it does),
+    and the colours of Dolby Vision without a base layer that others read."""
+    lines: list[str] = []
+    if {key.lower(): text for key, text in video.metadata.items()}.get("alpha_mode") == "1" and not alpha:
+        lines.append("its transparency is a second stream that cannot be decoded here: it is left out")
+    name, number = container.format.name, container.streams.video.index(video)
+    if not is_url(path) and Path(path).is_file() and name.startswith(("matroska", "mov")):
+        with Path(path).open("rb") as file:
+            found = (matroska if name.startswith("matroska") else mp4).dolby_vision(file, number)
+        if found and len(found) > 4 and not found[4] >> 4:  # no compatibility, as in profile 5
+            lines.append(f"it is Dolby Vision of profile {found[2] >> 1}, whose samples are not the colours that "
+                         "others read: players will show the output green and purple; convert it to HDR10 first")
+    return lines
 
 
 def crop_of(path: str | os.PathLike[str], container: InputContainer, video: VideoStream) -> Crop | None:

@@ -286,7 +286,8 @@ class FileSource:
             size=None if is_url(self._path) else Path(self._path).stat().st_size,
             notes=notes, decoder=self._decoded_by(decoder, notes), on_gpu=on_gpu(first.image),
             coding=coding_of(self._video.codec_context, decoder.head),
-            crop=probe.crop_of(self._path, container, self._video))
+            crop=probe.crop_of(self._path, container, self._video),
+            unseen=probe.unseen(self._path, container, self._video, alpha=alpha))
 
     def _decoded_by(self, decoder: Decoder, notes: list[str]) -> str:
         """What decodes the frames; says so where a GPU was meant, and warns where the user named it in vain."""

@@ -47,6 +47,7 @@ _ORDER = ("matroska", "mov", "mp4", "mpegts", "webm")
 _SUFFIX = {"matroska": "mkv", "mpegts": "ts", "mov": "mov", "mp4": "mp4", "webm": "webm"}
 _TS = {"aac", "mp1", "mp2", "mp3", "ac3", "eac3", "dts", "truehd", "opus", "h264", "hevc", "mpeg2video", "mpeg1video",
        "dvb_subtitle", "hdmv_pgs_subtitle"}
+_TS_DATA = {"klv", "timed_id3", "bin_data", "scte_35"}
 _ROTATES = ("mp4", "mov", "matroska", "webm")
 _CHAPTERS = ("mp4", "mov", "matroska", "webm")
 COVERS = {"png": ("cover.png", "image/png"), "mjpeg": ("cover.jpg", "image/jpeg"),
@@ -311,7 +312,7 @@ def _plain(encoder: str) -> str:
 def accepts(format: str, stream: StreamInfo) -> bool:
     """Whether a container takes a stream's packets as they are: its muxer is asked, with the first packet."""
     if format == "mpegts":  # its muxer takes everything, but readers know only these again
-        return stream.codec in _TS
+        return stream.codec in (_TS_DATA if stream.kind == "data" else _TS)
     if format == "mp4" and stream.speakers_unknown:  # its muxer finds that out with the first packet
         return False
     try:

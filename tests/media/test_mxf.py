@@ -60,6 +60,17 @@ def test_times_frames_and_timecode_are_those_of_the_input(tmp_path: Path, film: 
         assert [frame for _, frame in before] == [frame for _, frame in after]
 
 
+@pytest.mark.parametrize("codec", ["mpeg2video", "dnxhd"])
+def test_codecs_of_broadcast_are_written_where_asked_for(tmp_path: Path, codec: str) -> None:
+    source = make_film(tmp_path / "in.mxf", frames=5, codec="mpeg2video", pix_fmt="yuv422p", size=(320, 240),
+                       options={"chroma_sample_location": "topleft"})
+    passthrough(source, tmp_path / "out.mxf", codec=codec)
+    with av.open(tmp_path / "out.mxf") as box:
+        video = box.streams.video[0].codec_context
+        assert (video.name, video.pix_fmt) == (codec, "yuv422p")
+        assert [frame.time for frame in box.decode(video=0)] == pytest.approx([k / 25 for k in range(5)])
+
+
 @pytest.mark.parametrize(("codec", "order"), [("prores", "tff"), ("prores", "bff"), ("ffv1", "tff"), ("ffv1", "bff"),
                                               ("h264", "bff")])
 def test_the_descriptor_names_the_fields(tmp_path: Path, codec: str, order: str) -> None:

@@ -89,6 +89,35 @@ def test_strict_stops_where_something_would_be_lost(media, tmp_path: Path):
     plan_output(opened.info, tmp_path / "out.mkv", codec="ffv1", strict=True)
 
 
+@pytest.mark.parametrize(("profile", "compatible", "said"), [(5, 0, True), (8, 1, False)])
+def test_dolby_vision_that_others_misread_is_said(media, tmp_path: Path, profile: int, compatible: int, said: bool):
+    source = media.make_film(tmp_path / "in.mp4", frames=2)
+    data = bytearray(source.read_bytes())  # its index is the end of the file, so that it can grow
+    box = struct.pack(">I4s", 32, b"dvcC") + bytes([1, 0, profile << 1, 5 << 3 | 5, compatible << 4]) + bytes(19)
+    at = data.index(b"avcC") - 4
+    data[at:at] = box
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1"):
+        place = data.index(name, data.index(b"moov")) - 4
+        struct.pack_into(">I", data, place, struct.unpack_from(">I", data, place)[0] + len(box))
+    source.write_bytes(data)
+    opened = media.open(source)
+    warnings = plan_output(opened.info, tmp_path / "out.mp4").video.warnings
+    assert bool([line for line in warnings if "Dolby Vision of profile 5" in line]) is said
+
+
+def test_transparency_that_is_not_decoded_is_said(media, tmp_path: Path):
+    source = media.make_film(tmp_path / "in.webm", frames=2, codec="libvpx-vp9", extra=lambda box: (
+        box.streams.video[0].metadata.update(alpha_mode="1")))
+    with pytest.raises(OutputError, match="transparency"):
+        plan_output(media.open(source).info, tmp_path / "out.mkv", strict=True)
+
+
+def test_xyz_gets_the_matrix_of_its_size(media, tmp_path: Path):
+    info = replace(media.open(media.make_film(tmp_path / "in.mp4", frames=1)).info, pix_fmt="xyz12le", tags=ColorTags())
+    video = plan_output(replace(info, width=1998, height=1080), tmp_path / "out.mkv").video
+    assert video.convert and (video.tags.matrix, video.tags.range) == (1, 1)
+
+
 def test_frames_only_of_another_size(media, tmp_path: Path):
     """Comparison films: no other stream, and wider frames than the input's."""
     opened = media.open(media.make_film(tmp_path / "in.mp4", frames=3, sound="aac", chapters=[(0, 100, "One")]))

@@ -232,6 +232,27 @@ def test_chapters(media, tmp_path: Path, suffix: str):
         media.passthrough(source, tmp_path / "out.ts")
 
 
+def test_metadata_of_a_transport_stream_is_copied(media, tmp_path: Path):
+    """KLV (MISB) beside the frames, which FFmpeg does not decode."""
+    facts = [bytes.fromhex("060e2b34020b01010e01030101000000") + bytes([1, number]) for number in range(3)]
+
+    def add(box):
+        stream = box.add_data_stream("klv")
+
+        def write() -> None:
+            for number, fact in enumerate(facts):
+                packet = av.Packet(fact)
+                packet.stream, packet.time_base, packet.pts, packet.dts = stream, Fraction(1, 25), number, number
+                box.mux(packet)
+        return write
+
+    source = media.make_film(tmp_path / "in.ts", extra=add)
+    plan = media.passthrough(source, tmp_path / "out.ts")
+    assert [stream.action for stream in plan.streams] == ["copy"]
+    with av.open(str(tmp_path / "out.ts")) as box:
+        assert [bytes(packet) for packet in box.demux(box.streams.data[0]) if packet.size] == facts
+
+
 def test_odd_chapters_stay_or_are_said(media, tmp_path: Path):
     marks = [(0, 400, "One"), (200, 200, "Mark"), (300, 900, "Overlap")]
     source = media.make_film(tmp_path / "in.mkv", frames=25, chapters=marks)
