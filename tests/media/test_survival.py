@@ -86,7 +86,7 @@ def test_sound_is_copied_and_stays_in_time(media, tmp_path: Path, suffix: str):
 
 @pytest.mark.parametrize(("codec", "holder", "suffix", "becomes"), [
     ("aac", ".mp4", ".webm", "opus"), ("pcm_s16le", ".mkv", ".webm", "opus"), ("libopus", ".mkv", ".mov", "aac"),
-    ("flac", ".mkv", ".mov", "aac"),
+    ("flac", ".mkv", ".mov", "pcm_s16le"),
 ])
 def test_sound_the_container_cannot_hold_is_transcoded(media, tmp_path: Path, codec: str, holder: str,
                                                                    suffix: str, becomes: str):
