@@ -239,7 +239,8 @@ def status(folder: _Folder, *, json: Json = False) -> None:
 
 def _lines(found: JobStatus) -> list[str]:
     share = found.done_s / found.duration_s if found.duration_s else 1.0
-    left = "" if found.time_left_s is None else f", {_clock(found.time_left_s)} left"
+    times = dict.fromkeys(map(_clock, found.time_left_range_s or ()))  # one, where both are the same second
+    left = f", {' to '.join(times)} left" if times else ""
     return [f"{found.input} -> {found.output}",
             f"{found.state}: {found.finished} of {found.segments} segments, {share:.0%}{left}"]
 

@@ -13,7 +13,7 @@ from rtface.errors import InputError
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.leases import STALE_S, Leases
 from rtface.jobs.plan import JobPlan
-from rtface.jobs.time_left import AtWork, Row, join_s, time_left
+from rtface.jobs.time_left import AtWork, Row, join_s, spread, time_left
 
 # The part of a segment that is done is below 1 while it is in work.
 _NEARLY = 0.999
@@ -54,6 +54,7 @@ class JobStatus:
         duration_s, done_s: seconds of the film, and of it that are done.
         time_left_s: until the film is whole; None before the workers that are there have made
             frames.
+        time_left_range_s: least and most that it may be, by how much the speed of the workers has varied.
         speed: of all workers together, seconds of the film a second.
         workers: those that are there.
         silent: those that were not heard of for a minute: they count neither for the time left nor for the speed.
@@ -67,6 +68,7 @@ class JobStatus:
     duration_s: float
     done_s: float
     time_left_s: float | None
+    time_left_range_s: tuple[float, float] | None
     speed: float | None
     workers: list[WorkerStatus] = field(default_factory=list[WorkerStatus])
     silent: list[WorkerStatus] = field(default_factory=list[WorkerStatus])
@@ -122,12 +124,13 @@ def read_status(folder: JobFolder, plan: JobPlan | None = None, leases: Leases |
                                     round(quiet, 1)))
     speeds = [worker.speed for worker in workers if worker.speed]
     speed = sum(speeds) if speeds else None
-    left = _left(folder, plan, finished, at_work)
+    left, (least, most) = _left(folder, plan, finished, at_work), spread(at_work)
     state: State = "joining" if "join" in held else "searching" if "numbers" in held else (
         "ready" if len(finished) == len(plan) else "working" if segments else "waiting")
     return JobStatus(state, plan.input["path"], plan.output["path"], len(plan), len(finished),
                      round(plan.duration_s, 3), round(done, 3),
                      None if left is None else round(left, 1),
+                     None if left is None else (round(left * least, 1), round(left * most, 1)),
                      None if speed is None else round(speed, 3), workers, silent)
 
 

@@ -24,6 +24,8 @@ _ROW_S, _ROWS = 0.25, 64
 _FACE_COST, _ASSUMED_S = 6.0, 4.0
 # Part of the rows that give the speed of a worker, and rows that tell which faces follow at once.
 _RECENT, _LATEST = 0.25, 3
+# Part of the time left by which it may be wrong at any time.
+_LEAST_SPREAD = 0.1
 
 
 class Row(NamedTuple):
@@ -138,6 +140,22 @@ def time_left(frames: Sequence[int], finished: Collection[int], workers: Sequenc
             heapq.heappush(ends, (end + work(number, 1.0, mean) / speeds[k], k, number))
         elif not ends:
             return end
+
+
+def spread(workers: Sequence[AtWork]) -> tuple[float, float]:
+    """The factors between which the time left may lie: how far the speed of the workers that are there was from their
+    recent one in each quarter of their work, and a tenth at least."""
+    rows = [row for worker in workers for row in worker.rows]
+    if not rows:
+        return 1 - _LEAST_SPREAD, 1 + _LEAST_SPREAD
+    frame_s, face_s = _costs(rows)
+    factors = [1 - _LEAST_SPREAD, 1 + _LEAST_SPREAD]
+    for worker in workers:
+        count = max(1, round(len(worker.rows) * _RECENT))
+        now = _speed(worker.rows[-count:], frame_s, face_s)
+        factors += [now / _speed(worker.rows[k:k + count], frame_s, face_s)
+                    for k in range(0, len(worker.rows) - count + 1, count)]
+    return min(factors), max(factors)
 
 
 def join_s(frames: int, size: int) -> float:

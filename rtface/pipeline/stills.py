@@ -177,6 +177,8 @@ class _Stills:
         if self.stop.is_set() and self.done + self.skipped + len(self.failed) < len(self.jobs):
             raise Interrupted(f"interrupted after {self.done} of {len(self.jobs)} images; the same command goes on "
                               "from there")
+        if (parts := self.stats.counted()["image_parts"]) > 1:
+            self.notes.append(f"{parts} images hold more than the image that was read; the report says what (--report)")
         if self.skipped:
             self.notes.append(f"{self.skipped} images were there already (--overwrite does them again)")
         if self.failed:
@@ -197,6 +199,7 @@ class _Stills:
                 self._lost(source, error)
                 continue
             if still.more:
+                self.stats.count("image_parts")
                 self.stats.warn("image_parts", f"{source}: {still.more}; only its first image is read and written")
             self.stats.count("frames_in")
             if self.pair:

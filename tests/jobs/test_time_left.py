@@ -13,7 +13,7 @@ from rtface.cli.app import app
 from rtface.jobs import FilmJob, faces_ahead
 from rtface.jobs.leases import Leases
 from rtface.jobs.status import read_status
-from rtface.jobs.time_left import AtWork, Pace, Row, time_left
+from rtface.jobs.time_left import AtWork, Pace, Row, spread, time_left
 from rtface.jobs.worker import Worker
 from rtface.options import Options
 from rtface.pipeline.progress import Progress, eta
@@ -45,6 +45,14 @@ def test_samples_tell_how_many_faces_follow():
 def test_workers_that_are_there_share_what_is_missing(workers, expected):
     found = time_left(FRAMES, {0, 1}, workers)
     assert found == (None if expected is None else pytest.approx(expected, rel=0.05))
+
+
+def test_a_speed_that_varies_widens_the_range():
+    steady = AtWork(2.0, [EASY] * 16)
+    assert spread([steady]) == (pytest.approx(0.9), pytest.approx(1.1))
+    slow = AtWork(2.0, [EASY] * 4 + [Row(50, 0, 1.0)] * 4 + [EASY] * 8)  # a neighbour took half the machine for a while
+    least, most = spread([steady, slow])
+    assert least == pytest.approx(0.9) and most == pytest.approx(2.0, rel=0.05)
 
 
 def test_nothing_is_left_of_finished_segments():
