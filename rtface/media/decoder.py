@@ -155,12 +155,15 @@ class Decoder:
         """Packets of the other streams as `items` gives them, without decoding a frame; in place of each packet of
         frames its time, in seconds of the input's clock."""
         covers = {s.index for s in self._container.streams if s.disposition & Disposition.attached_pic}
+        before: int | None = None  # a single damaged stamp does not count
         for packet in self._packets():
             if packet.stream_index == self._video.index:
                 stamp = packet.pts if packet.pts is not None else packet.dts
                 if stamp is not None:
-                    self.reached = max(self.reached, stamp * self.time_base)
-                    yield stamp * self.time_base
+                    time = min(stamp, before if before is not None else stamp) * self.time_base
+                    before = stamp
+                    self.reached = max(self.reached, time)
+                    yield time
             elif packet.stream_index not in covers:
                 other = self._others.cut(packet, self._stats)
                 if other is not None:

@@ -62,6 +62,9 @@ def test_one_damaged_time_changes_neither_job_nor_film(tmp_path: Path, by_s: int
         times.append([float(time) for time, *_ in films.video_times(tmp_path / f"{name}.mkv")])
     same_film(tmp_path / "one.mkv", tmp_path / "job.mkv")
     assert times[1] == pytest.approx(times[0], abs=0.05)
+    run_file(source, tmp_path / "cut-one.mkv", replace(options, end=3.0))
+    in_segments(source, tmp_path / "cut-job.mkv", replace(options, end=3.0))
+    same_film(tmp_path / "cut-one.mkv", tmp_path / "cut-job.mkv")
 
 
 @pytest.mark.parametrize("kind", films.FILMS)
