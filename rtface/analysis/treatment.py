@@ -40,7 +40,7 @@ _FIRST = (0.5825, 0.0998, 0.2337, -0.0968, -0.1117, 0.0352, 0.1339, 0.1906, 0.30
 # Coefficients of `features`, fitted by training/loop/fit_strength.py: of the engine's strength; of its gain, times the
 # strength, and the last one of the strength's square; of the strength of the first stage.
 # Expected squared errors in code values, and log2 of steps, below which nothing and from which on all is done.
-_DOUBT, _FINE = (8.0, 25.0), (1.6, 3.2)
+_DOUBT, _FINE = (20.0, 50.0), (1.6, 3.2)
 _ENLARGED = (0.15, 0.4)  # scores of low resolution below which this changes nothing, and from which on it asks for all
 MOST = 1.5
 """The largest predicted strength of an engine's correction."""
