@@ -121,7 +121,7 @@ def describe_output(output: Path, input: Path | Address | str, options: Options,
         "output": {**_files(output, made.names if output.is_dir() else (), doing, stop), "lossless": made.lossless},
         "input": {**_files(input, None, doing, stop),
                   "start_s": options.start, "end_s": options.end},
-        "engines": engines_said(report),
+        "engines": engines_said(report), "first_stage": first_stage_said(report),
         "versions": versions(),
         "options": options_said(options),
         "changes": [kind.name.lower() for kind in Change if kind and kind in made.changed.change and kind.name],
@@ -225,14 +225,17 @@ def _files(path: Path | Address | str, names: Sequence[str] | None, doing: Doing
 
 
 def engines_said(report: Report) -> dict[str, dict[str, str]]:
-    """Version and hashes of the networks of a run: the engines by name, and "coded", the first stage's, where it
-    corrected or measured a face."""
-    said = {name: _engine(name) for name in report.engine.split("+")}
-    if any(track.treatment.get("gain_db") is not None for track in report.tracks):
-        from rtface.engine.coded_network import SHA256  # it imports OpenVINO
+    """Version and hashes of the engines of a run, by name."""
+    return {name: _engine(name) for name in report.engine.split("+")}
 
-        said["coded"] = {"weights_sha256": SHA256}
-    return said
+
+def first_stage_said(report: Report) -> dict[str, str] | None:
+    """The hash of the first stage's network, where it corrected or measured a face."""
+    if all(track.treatment.get("gain_db") is None for track in report.tracks):
+        return None
+    from rtface.engine.coded_network import SHA256  # it imports OpenVINO
+
+    return {"weights_sha256": SHA256}
 
 
 def _engine(name: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from rtface.media.credentials import can_hold, check_key, library, sign_file
 from rtface.media.provenance import DIGITAL_SOURCE_TYPE, ENHANCED, GENERATED, Change
 from rtface.media.signing_key import SigningKey
 from rtface.options import Options
-from rtface.pipeline.sidecar import Made, engines_said, options_said
+from rtface.pipeline.sidecar import Made, engines_said, first_stage_said, options_said
 from rtface.report import Report, unnamed
 from rtface.util.urls import Address
 
@@ -101,7 +101,8 @@ def manifest(options: Options, report: Report, made: Made, still: int | None = N
         actions.append({"action": "c2pa.transcoded", "softwareAgent": agent})
     if not actions:
         actions.append({"action": "c2pa.converted", "softwareAgent": agent})
-    faces = {"engines": engines_said(report), "options": _without_names(options),
+    faces = {"engines": engines_said(report), "first_stage": first_stage_said(report),
+             "options": _without_names(options),
              "changes": [k.name.lower() for k in Change if k and k in change and k.name],
              "treatments": [
                  {k: v for k, v in asdict(track).items() if k != "analysis"} | {"person": unnamed(track.person)}

@@ -160,7 +160,7 @@ def test_the_same_verbs_in_python(film: Path, tmp_path: Path) -> None:
     seen: list[str] = []
     outcome = queue.run(progress=lambda items: seen.extend(item.state for item in items))
     assert (outcome.done, queue.item(item.id).state, seen[-1]) == (1, "done", "done")
-    assert queue.item(item.id).message == "8 frames, 0 with faces, 0 corrected"
+    assert queue.item(item.id).message == "8 frames, 0 with faces; no face was changed, the output is a copy"
     assert queue.item(item.id).frames == 8
 
 

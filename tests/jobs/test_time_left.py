@@ -95,7 +95,7 @@ def test_a_film_is_sampled_for_its_time_left(tmp_path: Path):
     status = read_status(job.folder)
     assert status.time_left_s == pytest.approx(job.plan.frames[2] * 0.5 / 8, rel=0.05)
     shown = CliRunner().invoke(app, ["status", str(job.folder.path)])
-    assert "0:00:03 left" in shown.stdout
+    assert "0:00:03 to 0:00:04 left" in shown.stdout
 
 
 def test_workers_that_fell_silent_do_not_count(tmp_path: Path):

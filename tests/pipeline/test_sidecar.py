@@ -133,7 +133,7 @@ def test_a_film_written_again_has_the_same_frames(out: Path) -> None:
 def test_the_first_stage_is_named_by_its_weights(out: Path) -> None:
     from rtface.engine.coded_network import SHA256
 
-    assert read_sidecar(out.with_name(out.name + SUFFIX))["engines"]["coded"] == {"weights_sha256": SHA256}
+    assert read_sidecar(out.with_name(out.name + SUFFIX))["first_stage"] == {"weights_sha256": SHA256}
 
 
 def test_everything_outside_the_faces_is_proven(out: Path) -> None:

@@ -76,7 +76,7 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
 
   /** Lets the settings of shots end where these end, because the last shot grows while the film is analysed. */
   function fitShots() {
-    const shots = kept.settings.shots.map((shot) => ({ ...shot, end_s: sceneOf(shot).end_s }));
+    const shots = kept.settings.shots.map((shot, k, all) => ({ ...shot, end_s: Math.min(sceneOf(shot).end_s, all[k + 1]?.start_s ?? Infinity) }));
     if (shots.every((shot, k) => shot.end_s === kept.settings.shots[k].end_s)) return;
     kept.settings = { ...kept.settings, shots };
     done();
