@@ -37,7 +37,7 @@ STALE_S = 60.0
 # The end waits for a beat in work no longer than this: a shared disk may not answer.
 _LAST_BEAT_S = 2.0
 _LEASE = re.compile(r"(\w+)-(\d+)\.json")
-_WORKER = re.compile(r"[\w.-]{1,200}", re.ASCII)
+_WORKER = re.compile(r"[\w.-]{0,200}", re.ASCII)  # none: taken back by a farm, and free
 _UNREADABLE = "unreadable-"  # in place of a worker's id, before the name of the lease
 
 

@@ -77,6 +77,11 @@ def test_a_lease_that_cannot_be_read_ages_like_a_silent_worker(folder: JobFolder
     assert len((folder.path / "log.txt").read_text().splitlines()) == 1
 
 
+def test_what_a_farm_takes_back_is_free_at_once(folder: JobFolder):
+    assert Leases(folder, "").take("00003") == 1
+    assert Leases(folder, "other").take("00003") == 2
+
+
 def test_a_beat_that_is_old_at_the_first_look(folder: JobFolder):
     elsewhere(folder, "ffffff-7-abc", 5)
     Leases(folder, "ffffff-7-abc").take("00000")
