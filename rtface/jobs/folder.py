@@ -168,19 +168,6 @@ class JobFolder:
                 work.unlink(missing_ok=True)
         return True
 
-    def now(self) -> float:
-        """The time as the file system of the folder has it, which is that of its files' times; this machine's where
-        nothing can be written."""
-        work = self.path / f".now.{os.getpid()}-{secrets.token_hex(4)}.part"
-        try:
-            os.close(os.open(work, NEW, 0o600))
-            return work.stat().st_mtime
-        except OSError:
-            return time.time()
-        finally:
-            with contextlib.suppress(OSError):
-                work.unlink()
-
     def log(self, line: str) -> None:
         """Adds a line to the log; one that cannot be written is no reason to end."""
         with contextlib.suppress(OSError), (self.path / "log.txt").open("ab") as file:

@@ -29,7 +29,7 @@ from rtface.errors import InputError, RtfaceError
 from rtface.jobs.folder import JobFolder
 from rtface.media.leftovers import process_alive
 from rtface.media.workfile import HOST
-from rtface.util.files import lock
+from rtface.util.files import lock, now_in
 
 BEAT_S = 2.0
 STALE_S = 60.0
@@ -191,7 +191,7 @@ class Leases:
         now = self._clock()
         known = self._seen.get(worker)
         if known is None:  # its file may not be seen yet on a network drive
-            silent = self.silent_s(worker, self._folder.now())
+            silent = self.silent_s(worker, now_in(self._folder.path))
             self._seen[worker] = beat, now - (0.0 if silent == math.inf else silent)
         elif known[0] != beat:
             self._beating.add(worker)
@@ -202,7 +202,7 @@ class Leases:
         """Seconds since the last beat of a worker, by the times of files; infinite where it has none.
 
         Args:
-            now: `JobFolder.now`.
+            now: `rtface.util.files.now_in` of the job's folder.
         """
         lease = worker.removeprefix(_UNREADABLE)
         path = self._folder.workers / f"{worker}.json" if lease == worker else self._folder.leases / f"{lease}.json"

@@ -14,6 +14,7 @@ from rtface.jobs.folder import JobFolder
 from rtface.jobs.leases import STALE_S, Leases
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.time_left import AtWork, Row, join_s, spread, time_left
+from rtface.util.files import now_in
 
 # The part of a segment that is done is below 1 while it is in work.
 _NEARLY = 0.999
@@ -91,7 +92,7 @@ def read_status(folder: JobFolder, plan: JobPlan | None = None, leases: Leases |
     """
     plan, leases = plan or JobPlan.load(folder), leases or Leases(folder, "")
     finished = {n for n in folder.finished() if n < len(plan)}
-    now = folder.now()
+    now = now_in(folder.path)
     held = {name: lease for name, lease in leases.held().items() if leases.silent_s(lease[1], now) < math.inf}
     # The last of a worker's is in work; the encoder of the one before may still be ending.
     segments = {worker: int(name) for name, (_, worker) in sorted(held.items()) if name.isdigit()}

@@ -8,8 +8,6 @@ import itertools
 import os
 import stat
 import sys
-import tempfile
-import time
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -20,7 +18,7 @@ from rtface.errors import OutputError
 from rtface.media.mp4 import boxes, cut_to_whole_fragments, reach_last_frame
 from rtface.media.stills_list import NAME, read_part
 from rtface.media.workfile import HOST, Target, is_work_of, writer_of
-from rtface.util.files import lock
+from rtface.util.files import lock, now_in
 from rtface.util.parse import format_start
 
 # Locks of another host may not be seen from here: its file counts as left behind when nothing was written for so long,
@@ -132,20 +130,8 @@ def at_work(path: Path, number: int) -> bool:
     except BlockingIOError:
         return True
     if host != HOST:
-        return _now_in(path.parent) - os.fstat(number).st_mtime < _SILENT_S
+        return now_in(path.parent) - os.fstat(number).st_mtime < _SILENT_S
     return not locks and process_alive(process)
-
-
-def _now_in(folder: Path) -> float:
-    """The time of the machine that keeps a folder, as a file has it that is written there now; that of this machine
-    where none can be written."""
-    try:
-        with tempfile.TemporaryFile(dir=folder, prefix=".") as file:
-            file.write(b"0")
-            file.flush()
-            return os.fstat(file.fileno()).st_mtime
-    except OSError:
-        return time.time()
 
 
 def process_alive(process: int) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeVar
 
 import av
 from av.container import InputContainer
@@ -25,6 +26,8 @@ from rtface.media.mp4 import Crop, boxes
 from rtface.media.pipe import PipeReader
 from rtface.redaction import is_url, shown
 from rtface.util.timecode import Timecode
+
+T = TypeVar("T")
 
 # 100 megapixels: three times 8K. A frame of that size takes 150 MB in 4:2:0 and 300 MB as RGB.
 MAX_PIXELS = 100_000_000
@@ -317,23 +320,27 @@ def unseen(path: str | os.PathLike[str], container: InputContainer, video: Video
     lines: list[str] = []
     if {key.lower(): text for key, text in video.metadata.items()}.get("alpha_mode") == "1" and not alpha:
         lines.append("its transparency is a second stream that cannot be decoded here: it is left out")
-    name, number = container.format.name, container.streams.video.index(video)
-    if not is_url(path) and Path(path).is_file() and name.startswith(("matroska", "mov")):
-        with Path(path).open("rb") as file:
-            found = (matroska if name.startswith("matroska") else mp4).dolby_vision(file, number)
-        if found and len(found) > 4 and not found[4] >> 4:  # no compatibility, as in profile 5
-            lines.append(f"it is Dolby Vision of profile {found[2] >> 1}, whose samples are not the colours that "
-                         "others read: players will show the output green and purple; convert it to HDR10 first")
+    found = _in_header(path, container, video, matroska.dolby_vision, mp4.dolby_vision)
+    if found and len(found) > 4 and not found[4] >> 4:  # no compatibility, as in profile 5
+        lines.append(f"it is Dolby Vision of profile {found[2] >> 1}, whose samples are not the colours that "
+                     "others read: players will show the output green and purple; convert it to HDR10 first")
     return lines
 
 
 def crop_of(path: str | os.PathLike[str], container: InputContainer, video: VideoStream) -> Crop | None:
     """What the container of a file hides at the borders of its frames, which FFmpeg's decoders show."""
-    name, number = container.format.name, container.streams.video.index(video)
+    return _in_header(path, container, video, matroska.crop_of, mp4.crop_of)
+
+
+def _in_header(path: str | os.PathLike[str], container: InputContainer, video: VideoStream,
+               in_matroska: Callable[[BinaryIO, int], T | None],
+               in_mp4: Callable[[BinaryIO, int], T | None]) -> T | None:
+    """What a reader finds about a video track in the container of a file; None for other containers and addresses."""
+    name = container.format.name
     if is_url(path) or not Path(path).is_file() or not name.startswith(("matroska", "mov")):
         return None
     with Path(path).open("rb") as file:
-        return matroska.crop_of(file, number) if name.startswith("matroska") else mp4.crop_of(file, number)
+        return (in_matroska if name.startswith("matroska") else in_mp4)(file, container.streams.video.index(video))
 
 
 def rate_of(stream: VideoStream) -> tuple[Fraction, bool]:

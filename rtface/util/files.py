@@ -9,6 +9,8 @@ import os
 import secrets
 import shutil
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -164,3 +166,15 @@ def lock(number: int) -> bool:
 def free_bytes(folder: Path) -> int:
     """Bytes that are free where a file will be written."""
     return shutil.disk_usage(folder).free
+
+
+def now_in(folder: Path) -> float:
+    """The time of the machine that keeps a folder, as a file has it that is written there now; that of this machine
+    where none can be written."""
+    try:
+        with tempfile.TemporaryFile(dir=folder, prefix=".") as file:
+            file.write(b"0")
+            file.flush()
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return time.time()

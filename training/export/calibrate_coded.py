@@ -18,7 +18,7 @@ import openvino as ov
 import torch
 
 from rtface.engine.coded_network import PATH
-from training.export.calibrate_int8 import bounds, write
+from training.export.calibrate_int8 import bounds, show_inputs, write
 from training.loop.train_coded import UNKNOWN
 from training.model.coded import step_planes
 
@@ -28,15 +28,9 @@ EXACT = ("stem", "/head", "error", "up.0", "join.0", "dec.0")
 def calibrate(pairs: Path, count: int, seed: int) -> dict[str, Any]:
     """What ``int8.json`` holds."""
     model: Any = ov.Core().read_model(PATH)
-    found = [op for op in model.get_ordered_ops() if op.get_type_name() == "Convolution"]
-    names = [op.get_friendly_name().removesuffix("/WithoutBiases") for op in found]
-    learnt = [k for k, name in enumerate(names) if not any(part in name for part in EXACT)]
-    answers = len(model.outputs)
-    keys = [(s.get_node().get_friendly_name(), s.get_index()) for s in (found[k].input_value(0) for k in learnt)]
-    places = list(dict.fromkeys(keys))  # convolutions may share an input
-    model.add_outputs([found[learnt[keys.index(key)]].input_value(0) for key in places])
+    names, which = show_inputs(model, EXACT)
     request: Any = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
-    ranges = np.zeros((len(places), 2))  # zero is inside: convolutions pad with it
+    ranges = np.zeros((len(names), 2))  # zero is inside: convolutions pad with it
     r = np.random.default_rng(seed)
     shards = sorted(pairs.glob("*[0-9].npz"))
     for path in r.choice(np.array(shards), min(8, len(shards)), replace=False):
@@ -46,14 +40,14 @@ def calibrate(pairs: Path, count: int, seed: int) -> dict[str, Any]:
                 steps = torch.full_like(steps, np.nan) if r.uniform() < UNKNOWN else steps
                 image = np.ascontiguousarray(data["seen"][number].transpose(2, 0, 1)[None], np.float32) / 255
                 request.infer({"image": image, "steps": step_planes(steps).numpy()})
-                for place, row in enumerate(ranges):
-                    low, high = bounds(request.get_output_tensor(answers + place).data)
+                for place, row in zip(which, ranges, strict=True):
+                    low, high = bounds(request.get_output_tensor(place).data)
                     row[:] = min(row[0], low), max(row[1], high)
     return {
         "weights": hashlib.sha256(PATH.read_bytes()).hexdigest(),
         "convolutions": [
-            {"name": names[k], "low": round(float(low), 5), "high": round(float(high), 5)}
-            for k, (low, high) in zip(learnt, (ranges[places.index(key)] for key in keys), strict=True)
+            {"name": name, "low": round(float(low), 5), "high": round(float(high), 5)}
+            for name, (low, high) in zip(names, ranges, strict=True)
             if high - low > 1e-4  # else its input is always zero
         ],
     }

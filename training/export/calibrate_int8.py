@@ -42,24 +42,29 @@ CLIPPED = 0.005
 """Goldens of which more than this share of any convolution's input is clipped do not judge int8."""
 
 
+def show_inputs(model: Any, exact: tuple[str, ...]) -> tuple[list[str], list[int]]:
+    """Makes a network give the inputs of its convolutions, too, but for those whose names hold one of ``exact``: the
+    names of the convolutions, and the number of the output that is the input of each."""
+    found = [op for op in model.get_ordered_ops() if op.get_type_name() == "Convolution"]
+    names = [op.get_friendly_name().removesuffix("/WithoutBiases") for op in found]
+    learnt = [i for i, name in enumerate(names) if not any(part in name for part in exact)]
+    sources = [found[i].input_value(0) for i in learnt]
+    keys = [(s.get_node().get_friendly_name(), s.get_index()) for s in sources]
+    # Convolutions that share an input share an output, and one may read what is an output already.
+    model.add_outputs([sources[keys.index(k)] for k in dict.fromkeys(keys)])
+    shown = [result.input_value(0) for result in model.get_results()]
+    places = {(s.get_node().get_friendly_name(), s.get_index()): i for i, s in enumerate(shown)}
+    return [names[i] for i in learnt], [places[k] for k in keys]
+
+
 class Probe:
     """A network that also gives the input of each of its learnt convolutions."""
 
     def __init__(self, folder: Path) -> None:
         self.recipe = load_recipe(folder / "recipe.toml")
         model: Any = read_network(self.recipe, "f32")
-        found = [op for op in model.get_ordered_ops() if op.get_type_name() == "Convolution"]
-        names = [op.get_friendly_name().removesuffix("/WithoutBiases") for op in found]
         # Those that stay exact cost next to nothing.
-        learnt = [i for i, name in enumerate(names) if not any(part in name for part in EXACT)]
-        self.names = [names[i] for i in learnt]
-        sources = [found[i].input_value(0) for i in learnt]
-        keys = [(s.get_node().get_friendly_name(), s.get_index()) for s in sources]
-        # Convolutions that share an input share an output of the probe, and one may read what is an output already.
-        model.add_outputs([sources[keys.index(k)] for k in dict.fromkeys(keys)])
-        shown = [result.input_value(0) for result in model.get_results()]
-        places = {(s.get_node().get_friendly_name(), s.get_index()): i for i, s in enumerate(shown)}
-        self.which = [places[k] for k in keys]
+        self.names, self.which = show_inputs(model, EXACT)
         self.request: Any = (
             ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
         )
