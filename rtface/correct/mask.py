@@ -141,7 +141,7 @@ def _head_oval(x: Float, y: Float, centre: Float, axes: Float) -> Float32:
     return _smoothstep((1.0 - radius) / (1.0 - _HEAD_FALL))
 
 
-_HEAD_BOX, _HEAD_EDGE = 2.0, (0.82, 1.12)
+_HEAD_BOX, _HEAD_EDGE = 2.0, (0.94, 1.14)
 """Sides of a head, by those of its face's box; between which radii, in half sides, its shape falls from 1 to 0."""
 
 

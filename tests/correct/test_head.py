@@ -50,7 +50,7 @@ def test_a_heads_shape_is_whole_on_the_face_and_ends_softly(box: tuple[float, fl
     x0, y0, x1, y1 = box
     u = np.abs(columns - (x0 + x1) / 2)[None] / (x1 - x0) * np.ones((144, 1))
     v = np.abs(rows - (y0 + y1) / 2)[:, None] / (y1 - y0) * np.ones((1, 160))
-    assert (shape[(u < 0.6) & (v < 0.6)] == 1).all() and (shape[(u > 1.12) | (v > 1.12)] == 0).all()
+    assert (shape[(u < 0.6) & (v < 0.6)] == 1).all() and (shape[(u > 1.14) | (v > 1.14)] == 0).all()
     assert max(np.abs(np.diff(shape, axis=axis)).max() for axis in (0, 1)) < 0.2
 
 

@@ -131,7 +131,7 @@ def test_conversion_refuses_what_it_does_not_know() -> None:
 
 def test_kinds_keep_their_numbers_and_can_be_chosen() -> None:
     assert KINDS == ("call", "heavy", "light", "camera", "tv", "still", "clean", "archive", "missing",
-                     "blind", "h265", "webcam")  # fmt: skip
+                     "blind", "h265", "webcam", "native")  # fmt: skip
     assert len(SHARES) == len(KINDS) and some_kinds("missing,archive") == ("archive", "missing")
     with pytest.raises(argparse.ArgumentTypeError, match="no such kind: nonsense"):
         some_kinds("call,nonsense")
@@ -162,7 +162,7 @@ def test_a_blurred_film_is_blurred_before_it_is_shrunk(faces: list[Face]) -> Non
     fine = []
     for kernel in (sharp, soft):
         rec = replace(recipes[0], kernel=kernel, sigma=0.0, scale=0.5, options={"crf": "10"}, codec="libx264")
-        _, _, film = close_film(faces, np.random.default_rng(2))
+        _, _, film = close_film(faces, np.random.default_rng(2), "blind")
         *_, (_, clean, seen) = degraded(film, rec, [0.0, 1.0], {1})
         assert clean.shape == seen.shape == (*film.size, 3)
         fine.append(cv2.Laplacian(seen.mean(2), cv2.CV_64F).var())
@@ -173,7 +173,7 @@ def test_the_truth_of_a_webcam_film_is_the_image_of_its_camera(faces: list[Face]
     fine = []
     for camera in (Webcam(2.0, 0.0, 0.0, 0.0, 95), None):
         rec = replace(draw_recipe("webcam", np.random.default_rng(3)), camera=camera, scale=0.5, sigma=0.0)
-        _, _, film = close_film(faces, np.random.default_rng(2))
+        _, _, film = close_film(faces, np.random.default_rng(2), "blind")
         *_, (_, clean, _) = degraded(film, rec, [0.0, 1.0], {1})
         fine.append(cv2.Laplacian(clean.mean(2), cv2.CV_64F).var())
     assert fine[0] < 0.3 * fine[1]

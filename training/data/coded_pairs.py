@@ -305,6 +305,22 @@ def enlarged_after(images: list[U8], coding: Coding, r: np.random.Generator) -> 
     return coded(large, again if r.uniform() < 0.5 else Coding("none")) if large else []
 
 
+def before_coding(truths: list[U8], r: np.random.Generator) -> tuple[list[U8], list[U8], Coding]:
+    """The truths (with the noise that belongs to them), what the encoder is given, and how it codes that."""
+    pixels = truths[0].shape[0] * truths[0].shape[1]
+    coding, given = draw_coding(r, pixels), truths
+    if coding.sigma:
+        spread = float(r.choice([0.0, 0.5, 0.7]))
+        given = [noisy(t, coding.sigma, spread, r) for t in truths]
+        if coding.grain:
+            truths = given
+    if r.uniform() < TWICE and coding.codec != "none":
+        first = draw_coding(r, pixels)
+        if first.codec != "none" and len(once := coded(given, first)) == len(given):
+            given = [image for image, _ in once]
+    return truths, given, coding
+
+
 def film(
     faces: list[Face], r: np.random.Generator, kept: dict[str, U8], patches: int = 3, enlarged: float = ENLARGED
 ) -> list[Sample]:
@@ -336,17 +352,7 @@ def film(
     if r.uniform() < SOFT:
         camera = draw_webcam(r)
         truths = [camera(t, r) for t in truths]
-    coding = draw_coding(r, side * side)
-    given = truths
-    if coding.sigma:
-        spread = float(r.choice([0.0, 0.5, 0.7]))
-        given = [noisy(t, coding.sigma, spread, r) for t in truths]
-        if coding.grain:
-            truths = given
-    if r.uniform() < TWICE and coding.codec != "none":
-        first = draw_coding(r, side * side)
-        if first.codec not in ("none",) and len(once := coded(given, first)) == len(given):
-            given = [image for image, _ in once]
+    truths, given, coding = before_coding(truths, r)
     seen = enlarged_after(given, coding, r) if r.uniform() < enlarged and not empty else coded(given, coding)
     if len(seen) != len(truths):
         return []

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 
 from training.crop_space import F32, F64, U8, at, cut, roi, similarity
+from training.data import first_stage_films
 from training.data.moving_face import HEIGHT, WIDTH, Actor, Film
 from training.data.portraits import Face, load_faces, split
 from training.degradation import missing_regions, single_image, video_codec
@@ -27,12 +28,16 @@ from training.degradation.archive_film import Ageing, Archive, draw_archive
 from training.degradation.webcam import Webcam, draw_webcam
 
 KINDS = ("call", "heavy", "light", "camera", "tv", "still", "clean", "archive", "missing", "blind", "h265",
-         "webcam")
+         "webcam", "native")
 """Shards hold indices into these: new ones go to the end."""
-SHARES = (0.25, 0.13, 0.06, 0.05, 0.03, 0.10, 0.02, 0.04, 0.02, 0.30, 0.12, 0.20)
+SHARES = (0.25, 0.13, 0.06, 0.05, 0.03, 0.10, 0.02, 0.04, 0.02, 0.30, 0.12, 0.20, 0.40)
 """How often each kind is drawn, relative to the others."""
-CLOSE = ("blind", "h265")
+CLOSE = ("blind", "h265", "native")
 """Kinds whose films show one face that fills a canvas of its size."""
+NATIVE_PX = (90.0, 420.0)
+"""Side of the crop on the canvas of a film that is coded at its own size: faces of 50 to 230 pixels."""
+REDUCED = 1.5
+"""By how much at least a portrait is reduced in such a film, so that its truth is sharp."""
 SHARD = 256
 META = np.dtype([("kind", "u1"), ("px", "f4"), ("face", "u2"), ("crf", "f4")])
 """Per pair: index into KINDS, the crop's side on the canvas in pixels, the face's number, crf (0 where none)."""
@@ -136,6 +141,9 @@ def degrade_source(image: U8, rec: Recipe, rng: np.random.Generator) -> U8:
 def degraded(film: Film, rec: Recipe, times: list[float], keep: set[int]) -> Iterator[tuple[int, U8, U8]]:
     """(frame number, clean, degraded) of the frames in ``keep``, both of the film's canvas; the
     others are only coded."""
+    if rec.kind == "native":
+        yield from first_stage_films.degraded(film, times, keep)
+        return
     width, height = film.size
     size = (int(width * rec.scale / 2) * 2, int(height * rec.scale / 2) * 2)
     clean: dict[int, U8] = {}
@@ -192,8 +200,10 @@ def cut_pair(truth: U8, seen: U8, matrix: F64) -> tuple[U8, U8, U8, U8]:
             cut(truth, half, 256, little), cut(seen, half, 256, little))  # fmt: skip
 
 
-def close_film(faces: list[Face], r: np.random.Generator, lively: float = 0.0) -> tuple[int, Actor, Film]:
-    """A face's number, the actor and the film of one face that fills a canvas of 512 to 608 px."""
+def close_film(faces: list[Face], r: np.random.Generator, kind: str, lively: float = 0.0) -> tuple[int, Actor, Film]:
+    """A face's number, the actor and the film of one face that fills a canvas of 512 to 608 px, or of its own size."""
+    if kind == "native":
+        return native_film(faces, r, lively)
     side = int(r.integers(32, 39)) * 16
     while faces[k := int(r.integers(len(faces)))].px < side * 0.84:
         pass
@@ -203,10 +213,23 @@ def close_film(faces: list[Face], r: np.random.Generator, lively: float = 0.0) -
     return k, actor, Film([actor], actor.image, r, (side, side))
 
 
+def native_film(faces: list[Face], r: np.random.Generator, lively: float) -> tuple[int, Actor, Film]:
+    """As `close_film`, of a face whose portrait was reduced by `REDUCED` or more."""
+    while True:
+        px = float(np.exp(r.uniform(*np.log(NATIVE_PX))))
+        if faces[k := int(r.integers(len(faces)))].px >= px * REDUCED:
+            break
+    side = 16 * int(np.ceil(px * r.uniform(1.0, 1.4) / 16))
+    centre = (side / 2 + r.normal(0, 3), side / 2 + r.normal(0, 3))
+    actor = Actor(faces[k].load(), px, centre, r, warp=float(r.random()), lively=lively)
+    actor.speed *= px / 512
+    return k, actor, Film([actor], actor.image, r, (side, side))
+
+
 def film_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pair]:
     """Make one film of ``kind`` with two or three of ``faces`` (one of a kind in `CLOSE`) and cut its pairs."""
     if kind in CLOSE:
-        k, actor, film = close_film(faces, r)
+        k, actor, film = close_film(faces, r, kind)
         return cut_film([(k, actor)], film, kind, r)
     u = r.random()
     lo, hi, n = (310, 490, 2) if u < 0.66 else (490, 620, 2) if u < 0.8 else (150, 320, 3)

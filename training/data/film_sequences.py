@@ -18,6 +18,7 @@ import numpy as np
 
 from rtface.geometry.transforms import apply
 from training.crop_space import F32, F64, U8, at, cut, roi, similarity
+from training.data.coded_pairs import tuning_people
 from training.data.film_pairs import CLOSE, KINDS, META, close_film, degraded, draw_recipe
 from training.data.motion_tracks import Tracks
 from training.data.moving_face import HEIGHT, WIDTH, Actor, Drawn, Film
@@ -31,7 +32,8 @@ MAP = 64
 FRAMES = 16
 SHARD = 32
 SHARES = {"call": 0.32, "heavy": 0.22, "light": 0.05, "camera": 0.05, "tv": 0.04, "clean": 0.02,
-          "blind": 0.20, "h265": 0.10}  # fmt: skip
+          "blind": 0.20, "h265": 0.10, "native": 2.00}  # fmt: skip
+"""How often each kind is drawn, relative to the others."""
 LIVELY = 0.7
 """Share of the faces that turn, blink and speak."""
 RECORDED = 0.5
@@ -142,7 +144,7 @@ def film_clips(faces: list[Face], r: np.random.Generator, kind: str, tracks: Tra
     of each. A share `RECORDED` of the faces moves by ``tracks``, if there are any; a share ``hidden`` of those of
     other kinds has an obstacle in front."""
     if kind in CLOSE:
-        k, actor, film = close_film(faces, r, liveliness(r))
+        k, actor, film = close_film(faces, r, kind, liveliness(r))
         picked = [(k, actor, None)]
     else:
         picked, film = two_faces(faces, r, hidden)
@@ -161,6 +163,8 @@ def film_clips(faces: list[Face], r: np.random.Generator, kind: str, tracks: Tra
         recipe = draw_recipe(kind, r)
         frames = list(degraded(film, recipe, times, set(range(lead, lead + FRAMES))))
         crf = recipe.crf
+        if len(frames) < FRAMES:
+            return []
     x, y, w, h = roi(SIZE)
     clips: list[Clip] = []
     for k, actor, obstacle in picked:
@@ -192,9 +196,11 @@ def main() -> None:
     a = p.parse_args()
     cv2.setNumThreads(1)
     tracks = Tracks(a.motion) if a.motion else None
-    faces = split(load_faces(a.faces))[1 if a.held_out else 0]
+    everyone = load_faces(a.faces)
+    tuning = tuning_people(everyone)
+    faces = [f for f in split(everyone)[1 if a.held_out else 0] if f.identity not in tuning]
     a.out.mkdir(parents=True, exist_ok=True)
-    start = time.time()
+    start, shares = time.time(), np.array(list(SHARES.values())) / sum(SHARES.values())
     for shard in range((a.sequences + SHARD - 1) // SHARD):
         base = a.out / f"clips-{a.worker}-{shard:03d}"
         if base.with_suffix(".meta.npy").exists():
@@ -202,7 +208,7 @@ def main() -> None:
         r = np.random.default_rng([a.seed, a.worker, shard, 8])
         clips: list[Clip] = []
         while len(clips) < SHARD:
-            clips += film_clips(faces, r, str(r.choice(list(SHARES), p=list(SHARES.values()))), tracks, a.hidden)
+            clips += film_clips(faces, r, str(r.choice(list(SHARES), p=shares)), tracks, a.hidden)
         clips = clips[:SHARD]
         for name in ("pictures", "flow", "cover"):
             work = base.with_suffix(f".{name}.tmp.npy")

@@ -31,10 +31,10 @@ from rtface.frame import Face, Float
 from rtface.geometry.transforms import apply
 from training.crop_space import F32, TEMPLATE_512, U8, oval_mask, similarity
 from training.data import coded_pairs
-from training.data.coded_pairs import CELL, Coding, draw_coding, noisy, render, toned, tuning_people
+from training.data.coded_pairs import CELL, render, toned, tuning_people
 from training.data.portraits import Face as Portrait
 from training.data.portraits import load_faces, split
-from training.evaluation.native_protocols import FACE_BOX
+from training.evaluation.native_protocols import FACE_BOX, head_of
 
 SIDE, FRAMES, JUDGED = 352, 8, (4, 7)
 ENLARGED = 0.35
@@ -71,15 +71,7 @@ def rows(
     places = [(SIDE / 2 + x, SIDE / 2 + y, float(a), float(np.exp(z))) for x, y, a, z in path]
     image = toned(np.asarray(cv2.resize(face.load(), (512, 512), interpolation=cv2.INTER_AREA), np.uint8), r)
     truths = render(image, scale, places, SIDE)
-    coding = draw_coding(r, SIDE * SIDE)
-    given = truths
-    if coding.sigma:
-        spread = float(r.choice([0.0, 0.5, 0.7]))
-        given = [noisy(t, coding.sigma, spread, r) for t in truths]
-        truths = given if coding.grain else truths
-    if r.uniform() < coded_pairs.TWICE and coding.codec != "none":
-        first: Coding = draw_coding(r, SIDE * SIDE)
-        given = [once for once, _ in coded_pairs.coded(given, first)] or given
+    truths, given, coding = coded_pairs.before_coding(truths, r)
     seen = (coded_pairs.enlarged_after if enlarged else lambda i, c, _: coded_pairs.coded(i, c))(given, coding, r)
     if len(seen) != FRAMES:
         return []
@@ -105,6 +97,9 @@ def rows(
             box = np.concatenate([corners.min(0), corners.max(0)])
             points = apply(matrices[k], TEMPLATE_512) + 0.5
             before, after = (float((cells * e).sum() / cells.sum()) for e in answers[k][2])
+            ring = np.where(mask > 0, 0, head_of(matrices[k], (SIDE, SIDE), False)).astype(np.float32)
+            outer = cv2.resize(ring, (SIDE // CELL, SIDE // CELL), interpolation=cv2.INTER_AREA)
+            ring_before, ring_after = (float((outer * e).sum() / outer.sum()) for e in answers[k][2])
             steps = seen[k][1]
             step = 0.0 if hidden or not np.isfinite(steps).all() else float(2 ** ((cells * steps).sum() / cells.sum()))
             analysis = asdict(analyze_face(Picture(seen[k][0]), Face(1, box, points)))  # pyright: ignore
@@ -114,9 +109,12 @@ def rows(
             found.append({
                 "film": number, "person": face.identity, "engine": name, "codec": coding.codec, "px": px,
                 "grain": coding.grain, "enlarged": enlarged, "samples": 3 * float(mask.sum()),
-                "analysis": analysis | {"error": before, "remaining": after, "step": step} | coded,
+                "ring_samples": 3 * float(ring.sum()),
+                "analysis": analysis | coded | {"error": before, "remaining": after, "ring_error": ring_before,
+                                                "ring_remaining": ring_after, "step": step},
                 "engine_products": products(mask[..., None], np.asarray(shown[k], np.float32) - clean, truth - clean),
                 "first_products": products(mask[..., None], answers[k][0], truth - raw),
+                "ring_products": products(ring[..., None], answers[k][0], truth - raw),
             })  # fmt: skip
     return found
 

@@ -25,8 +25,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ import numpy as np
 
 from training.data.portraits import Face, load_faces
 from training.degradation.coded_film import LEVELS, level
+from training.evaluation.backgrounds import BACKGROUNDS
 from training.evaluation.clip_protocols import SETS, chosen
 from training.evaluation.native_figures import Row, summary, table
 from training.evaluation.native_protocols import REDUCTION, SHARP, WIDTH, people, portrait, sharpness
@@ -47,6 +49,7 @@ DEFAULT = {
     "clips": ("h264/20", "h264/27", "h264/31", "h264/34", "h264/37"),
     "stills": ("jpeg/95", "jpeg/70", "jpeg/30"),
     "clean": ("clean/0", "clean/2"),
+    "backgrounds": ("h264/18", "h264/22", "h264/27", "h264/31", "mpeg2/18", "clean/0"),
 }
 """Kind → levels of a usual run."""
 ALL = {
@@ -57,6 +60,7 @@ ALL = {
     "clips": (*DEFAULT["clips"], "hevc/27", "hevc/33", "vp8/200k", "mpeg2/4", "mpeg2/18", "twice/27-23"),
     "stills": (*DEFAULT["stills"], "webp/90", "webp/60", "webp/20"),
     "clean": ("clean/0", "clean/1", "clean/2", "clean/4", "clean/8"),
+    "backgrounds": (*DEFAULT["backgrounds"], "h264/36", "hevc/27", "vp8/200k", "mjpeg/3"),
 }
 """Kind → levels of ``--all``."""
 KINDS = tuple(DEFAULT)
@@ -88,12 +92,24 @@ def subjects_of(a: argparse.Namespace) -> list[Subject]:
     if portraits:
         found, soft, small = sharp_people(people(load_faces(a.faces), a.people), a.count, a.width, a.reduction)
         print(f"{len(found)} people ({a.people}); left out as soft: {soft}, as too small: {small}", flush=True)
-        out += [Subject(kind, name, face, a.width, a.reduction) for kind in portraits for name, face in found.items()]
+        out += [subject for kind in portraits for k, (name, face) in enumerate(found.items())
+                for subject in _shown(Subject(kind, name, face, a.width, a.reduction), k)]
     if "clips" in a.kinds:
         out += [Subject("clips", path.stem, path) for path in chosen([a.clips], a.people)[: a.count]]
     if not out:
         raise ValueError("nobody is left to measure on; make --width or --reduction smaller")
     return out
+
+
+def _shown(subject: Subject, number: int) -> Iterator[Subject]:
+    """The subject itself; before two of the backgrounds, by its number, where these are measured."""
+    if subject.kind != "backgrounds":
+        yield subject
+        return
+    names = list(BACKGROUNDS)
+    for k in (2 * number, 2 * number + 1):
+        name = names[k % len(names)]
+        yield replace(subject, name=f"{subject.name} {name}", background=name)
 
 
 def option_of(text: str) -> tuple[str, Any]:

@@ -6,6 +6,7 @@
 | ``clips`` | a real clip halved by area, 40 frames; some originals are soft, and there mere smoothing looks good |
 | ``stills`` | the first frame of a portrait |
 | ``clean`` | as ``portraits``; to be coded without loss |
+| ``backgrounds`` | as ``portraits``, with text, line art, foliage, a test chart or grain behind the head, by turns |
 
 Each frame of a portrait is resampled once, from the photograph (bicubic samples half a pixel apart, averaged over the
 frame's pixel), so that the truth is as sharp as area reduction makes it. Portraits whose fine detail inside the oval
@@ -24,6 +25,7 @@ import numpy as np
 
 from training.crop_space import F32, F64, U8, oval_mask, similarity
 from training.data.portraits import Face, split
+from training.evaluation.backgrounds import behind
 from training.evaluation.clip_protocols import watch
 from training.evaluation.metrics import LUMA
 
@@ -96,7 +98,7 @@ def tuning_people(faces: Sequence[Face]) -> set[str]:
 
 
 def portrait(face: Face, width: float = WIDTH, size: tuple[int, int] | None = None, frames: int = FRAMES,
-             reduction: float = REDUCTION) -> Truth:  # fmt: skip
+             reduction: float = REDUCTION, background: str = "") -> Truth:  # fmt: skip
     """A film of one photograph.
 
     Args:
@@ -104,6 +106,7 @@ def portrait(face: Face, width: float = WIDTH, size: tuple[int, int] | None = No
         size: width and height of the frames, even; by default what the face needs.
         frames: how many.
         reduction: least number of the photograph's pixels on a pixel of the film, 1 or more; a little less passes.
+        background: of `backgrounds.BACKGROUNDS`, in place of the photograph's own.
 
     Raises:
         ValueError: the photograph has too few pixels for such a face.
@@ -112,7 +115,7 @@ def portrait(face: Face, width: float = WIDTH, size: tuple[int, int] | None = No
     side = width / (FACE_BOX[2] - FACE_BOX[0])
     if len(picture) < 0.98 * reduction * side:
         raise ValueError(f"{face.path.name}: a face of {width:.0f} px needs a photograph of {reduction * side:.0f} px")
-    return film_of(picture, face.identity, side, size, frames)
+    return film_of(behind(picture, background) if background else picture, face.identity, side, size, frames)
 
 
 def film_of(picture: U8, name: str, side: float, size: tuple[int, int] | None = None, frames: int = FRAMES) -> Truth:

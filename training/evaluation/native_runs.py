@@ -31,13 +31,14 @@ from training.evaluation.native_protocols import (
 @dataclass(frozen=True)
 class Subject:
     """What a truth is made of: its ``name`` in tables, a portrait or the file of a clip, and of a portrait the
-    ``width`` of its face and the least ``reduction``."""
+    ``width`` of its face, the least ``reduction`` and the ``background``, if it is another than its own."""
 
     kind: str
     name: str
     source: Face | Path
     width: float = WIDTH
     reduction: float = REDUCTION
+    background: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,16 @@ def truth_of(subject: Subject, size: tuple[int, int] | None, cache: Path | None)
     """The truth of a subject; ``cache`` keeps it."""
     source = subject.source
     path = source.path if isinstance(source, Face) else source
-    code = (Path(__file__).parent / "native_protocols.py").read_bytes()
-    key = _digest(path.read_bytes(), code, subject.kind, subject.width, size)
+    code = b"".join((Path(__file__).parent / f"{name}.py").read_bytes() for name in ("native_protocols", "backgrounds"))
+    key = _digest(path.read_bytes(), code, subject.kind, subject.width, subject.background, size)
     kept = cache / "truths" / f"{subject.kind}-{path.stem}-{key}.npz" if cache else None
     if kept and kept.is_file():
         with np.load(kept) as data:
             return Truth(subject.name, subject.kind, list(data["frames"]), list(data["matrices"]),
                          int(data["first"]), bool(data["bounded"]))  # fmt: skip
     if isinstance(source, Face):
-        truth = portrait(source, subject.width, size, 1 if subject.kind == "stills" else FRAMES, subject.reduction)
+        frames = 1 if subject.kind == "stills" else FRAMES
+        truth = portrait(source, subject.width, size, frames, subject.reduction, subject.background)
         truth = replace(truth, kind=subject.kind, name=subject.name)
     else:
         truth = halved_clip(source, CLIP_FRAMES, cache / "tracks" if cache else None)

@@ -1,0 +1,47 @@
+"""Films coded at their own size, as the face engine sees them: after the first stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+import numpy as np
+
+from rtface.analysis.treatment import gain_of
+from rtface.engine.coded_network import CodedNetwork
+from training.crop_space import F32, U8
+from training.data.coded_pairs import before_coding, coded
+from training.data.moving_face import Film
+
+HIDDEN = 0.3
+"""Share of the films whose quantiser steps are hidden."""
+SHARE = (0.4, 1.0)
+"""Of the first stage's correction, where it is expected to help."""
+EXPECTED = (0.04, 0.15)
+"""Gain in dB below which the first stage does nothing, and from which on it does its share."""
+
+
+def degraded(film: Film, times: list[float], keep: set[int]) -> Iterator[tuple[int, U8, U8]]:
+    """(frame number, clean, what the engine sees) of the frames in ``keep``; none where an encoder loses a frame."""
+    r = film.rng
+    truths, given, coding = before_coding([film.render(t) for t in times], r)
+    seen = coded(given, coding)
+    if len(seen) < len(times):
+        return
+    hidden, share = bool(r.uniform() < HIDDEN), float(r.uniform(*SHARE))
+    for i in sorted(keep):
+        picture, steps = seen[i]
+        yield i, truths[i], cleaned(picture, None if hidden or not np.isfinite(steps).all() else steps, share)
+
+
+def cleaned(picture: U8, steps: F32 | None, share: float) -> U8:
+    """The picture (sides multiples of 16) after a share of the first stage, rounded to code values."""
+    change, (before, after) = _network()(picture, steps)
+    none, full = EXPECTED
+    share *= min(1.0, max(0.0, (gain_of(float(before.mean()), float(after.mean())) - none) / (full - none)))
+    return np.rint(np.clip(picture + 255 * share * change.transpose(1, 2, 0), 0, 255)).astype(np.uint8)
+
+
+@cache
+def _network() -> CodedNetwork:
+    return CodedNetwork(1)
