@@ -43,6 +43,8 @@ SHARES = (0.06, 0.46, 0.08, 0.09, 0.06, 0.09, 0.03, 0.09, 0.04)
 DECODERS = {"libx264": "h264", "libx265": "hevc", "libvpx": "vp8", "libvpx-vp9": "vp9", "mpeg2video": "mpeg2video",
             "mpeg4": "mpeg4", "libsvtav1": "libdav1d"}  # fmt: skip
 WITHOUT_FACE = 0.1
+GROUNDS = 0.2
+"""Share of the portraits before another ground than their own."""
 SOFT = 0.25
 """Share of films whose truth is a webcam's picture."""
 TWICE = 0.12
@@ -247,6 +249,74 @@ def _chart(r: np.random.Generator) -> U8:
     return image
 
 
+def _print(r: np.random.Generator) -> U8:
+    """Lines of small characters, uint8 512×512×3, drawn at twice the size."""
+    ink, paper = (r.uniform(0, 110, 3), r.uniform(150, 255, 3)) if r.uniform() < 0.7 else r.uniform(0, 255, (2, 3))
+    page = np.full((1024, 1024, 3), paper, np.uint8)
+    y, size, font = 0, float(r.uniform(0.6, 2.2)), int(r.integers(0, 8))
+    while y < 1060:
+        if r.uniform() < 0.3:
+            size, font = float(r.uniform(0.6, 2.2)), int(r.integers(0, 8))
+        line = "".join(chr(int(c)) for c in r.choice([32, *range(48, 58), *range(65, 91), *range(97, 123)], 60))
+        thick = int(r.integers(1, 4))
+        cv2.putText(page, line, (-int(r.integers(0, 80)), y), font, size, tuple(map(int, ink)), thick, cv2.LINE_AA)
+        y += int(size * r.uniform(26, 50)) + 4
+    return np.asarray(cv2.resize(page, (512, 512), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _weave(r: np.random.Generator) -> U8:
+    """Waves, bars, checks and rings whose frequency changes over the picture, uint8 512×512×3."""
+    y, x = np.mgrid[:512, :512] / 512
+    wave = np.zeros((512, 512))
+    for _ in range(int(r.integers(1, 4))):
+        angle, turns = r.uniform(0, np.pi), float(np.exp(r.uniform(np.log(6), np.log(110))))
+        across = x * np.cos(angle) + y * np.sin(angle)
+        if r.uniform() < 0.3:
+            across = np.hypot(x - r.uniform(-0.2, 1.2), y - r.uniform(-0.2, 1.2))
+        one = np.sin(2 * np.pi * turns * (across + r.uniform(-0.6, 0.6) * across * across) + r.uniform(0, 6.28))
+        wave = wave + (np.sign(one) if r.uniform() < 0.4 else one)
+    wave = np.clip(0.5 + wave / 2, 0, 1)[..., None]
+    dark, light = r.uniform(0, 255, (2, 3)) if r.uniform() < 0.5 else (r.uniform(0, 60), r.uniform(190, 255))
+    return np.rint(dark + (light - dark) * wave * np.ones(3)).astype(np.uint8)
+
+
+def _scraps(r: np.random.Generator) -> U8:
+    """Thousands of small polygons or strokes one over the other, uint8 512×512×3."""
+    base = r.uniform(0, 255, 3)
+    image = np.full((512, 512, 3), base * 0.3, np.uint8)
+    largest, strokes = float(r.uniform(4, 22)), r.uniform() < 0.4
+    for _ in range(int(r.integers(800, 4000))):
+        place, colour = (
+            r.uniform(0, 512, 2),
+            tuple(map(int, np.clip(base * r.uniform(0.2, 1.6) + r.normal(0, 20, 3), 0, 255))),
+        )
+        corners = np.int32(16 * (place + r.normal(0, largest / 2, (2 if strokes else int(r.integers(3, 6)), 2))))
+        if strokes:
+            cv2.polylines(image, [corners], False, colour, 1, cv2.LINE_AA, 4)
+        else:
+            cv2.fillPoly(image, [corners], colour, cv2.LINE_AA, 4)
+    return image
+
+
+def _ground(r: np.random.Generator, kept: dict[str, U8]) -> U8:
+    """What is not a face, uint8 512×512×3."""
+    return (_chart, _print, _weave, _scraps, lambda r: _photograph(r, kept))[
+        int(r.choice(5, p=(0.2, 0.3, 0.2, 0.15, 0.15)))
+    ](r)
+
+
+def _behind(image: U8, ground: U8, r: np.random.Generator) -> U8:
+    """A canonical portrait with another ground round the head."""
+    side = len(image)
+    y, x = (np.mgrid[:side, :side] + 0.5) / side
+    radius = np.hypot(
+        (x - r.normal(0.5, 0.02)) / r.uniform(0.3, 0.44), (y - r.normal(0.5, 0.02)) / r.uniform(0.38, 0.5)
+    )
+    alpha = np.clip((1.05 - radius) / float(r.uniform(0.03, 0.2)), 0, 1)[..., None]
+    ground = np.asarray(cv2.resize(ground, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+    return np.rint(image * alpha + ground * (1 - alpha)).astype(np.uint8)
+
+
 def _photograph(r: np.random.Generator, kept: dict[str, U8]) -> U8:
     """A 512-px window of one of the photographs that scikit-image ships."""
     from skimage import data
@@ -322,12 +392,18 @@ def before_coding(truths: list[U8], r: np.random.Generator) -> tuple[list[U8], l
 
 
 def film(
-    faces: list[Face], r: np.random.Generator, kept: dict[str, U8], patches: int = 3, enlarged: float = ENLARGED
+    faces: list[Face],
+    r: np.random.Generator,
+    kept: dict[str, U8],
+    patches: int = 3,
+    enlarged: float = ENLARGED,
+    grounds: float = GROUNDS,
 ) -> list[Sample]:
-    """Patches of one film; ``enlarged`` is the chance that it is enlarged after it was coded."""
+    """Patches of one film; ``enlarged`` is the chance that it is enlarged after it was coded, ``grounds`` that a
+    portrait has another ground than its own."""
     empty = r.uniform() < WITHOUT_FACE
     if empty:
-        image, scale = (_chart(r) if r.uniform() < 0.4 else _photograph(r, kept)), float(r.uniform(0.35, 0.9))
+        image, scale = _ground(r, kept), float(r.uniform(0.35, 0.9))
         px = 0.0
     else:
         face = faces[int(r.integers(len(faces)))]
@@ -340,6 +416,8 @@ def film(
             scale = min(scale, SHARP)
             px = scale * 0.556 * image.shape[0]
         image = bent(toned(image, r), r)
+        if r.uniform() < grounds:
+            image = _behind(image, _ground(r, kept), r)
     side = 224 if scale < 0.6 else 288
     frames = int(r.integers(7, 14))
     speed = 10 ** r.uniform(-1.5, 0.8)
@@ -385,6 +463,7 @@ def main() -> None:
     p.add_argument("--tuning", action="store_true", help="people whom no network sees, for validation")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--enlarged", type=float, default=ENLARGED, help="share that is enlarged after coding")
+    p.add_argument("--grounds", type=float, default=GROUNDS, help="share of portraits before text, patterns or leaves")
     p.add_argument("--shard", type=int, default=250, help="films a shard")
     a = p.parse_args()
     cv2.setNumThreads(1)
@@ -401,7 +480,7 @@ def main() -> None:
             continue
         samples: list[Sample] = []
         for number in range(shard * a.shard, min(a.films, (shard + 1) * a.shard)):
-            samples += film(faces, np.random.default_rng([a.seed, number]), kept, enlarged=a.enlarged)
+            samples += film(faces, np.random.default_rng([a.seed, number]), kept, 3, a.enlarged, a.grounds)
         work = path.with_suffix(".tmp.npz")
         np.savez(work, seen=np.stack([s.seen for s in samples]), truth=np.stack([s.truth for s in samples]),
                  steps=np.stack([s.steps for s in samples]).astype(np.float16),
