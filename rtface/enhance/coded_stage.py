@@ -16,7 +16,7 @@ import numpy as np
 
 from rtface.analysis.measure import Analysis, compression_of
 from rtface.correct.mask import face_mask, head_shape
-from rtface.frame import Box, Face, Float, Float32, Frame, Quantisers
+from rtface.frame import Box, Bytes, Face, Float, Float32, Frame, Quantisers
 from rtface.geometry.alignment import crop_matrix
 from rtface.geometry.transforms import (
     apply,
@@ -40,6 +40,10 @@ LARGEST = 512
 MEASURED = 256
 """Longest side of the part of a face that is measured."""
 _MASK = 128
+_CALM = (9.0, 14.0)
+"""Mean fine detail in code values up to which what surrounds a face is corrected, and from which on it is not: there
+are text, line art and test charts, which the network takes for coding artefacts."""
+_NEAR = 16
 _FACE, _HEAD = 1.3, 2.3
 """Sides of the picture of a face and of its head, by those of the face's box."""
 
@@ -119,8 +123,8 @@ class CodedStage:
     def measure(self, view: View, frame: Frame, face: Face, found: Analysis) -> Analysis:
         """What was found, with the errors that are expected on a face and round it, before and after this stage."""
         place = place_of(frame, face, _HEAD, MEASURED)
-        _, errors = self._answer(view, frame, place)
-        oval, head = map(_cells, _masks(face, place))
+        picture, (_, errors) = self._answer(view, frame, place)
+        oval, head, calm = map(_cells, (*_masks(face, place), _calm(picture)))
         ring: Any = head * (np.float32(1.0) - oval)
         before, after = errors
 
@@ -131,6 +135,9 @@ class CodedStage:
         if (steps := place.steps(frame.quantisers, _rows(frame))) is not None:
             step = float(2.0 ** mean(steps, oval))
             compression = compression_of(step)
+        else:  # beside text the network expects errors that are not there
+            before, after = errors * np.float32(mean(calm, ring) if ring.any() else 1.0)
+        ring *= calm
         return replace(found, compression=compression, step=step,
                        error=mean(before, oval), remaining=mean(after, oval),
                        ring_error=mean(before, ring), ring_remaining=mean(after, ring))
@@ -151,11 +158,11 @@ class CodedStage:
                 place, around = place_of(frame, face, _FACE, LARGEST + MULTIPLE), 0.0
             if max(inside, around) <= 0.0 or max(place.width, place.height) > LARGEST:
                 continue
-            change, _ = self._answer(view, frame, place)
+            picture, (change, _) = self._answer(view, frame, place)
             oval, head = _masks(face, place)
             weight = oval * np.float32(inside)
             if around > 0.0:
-                weight += head * (np.float32(1.0) - oval) * np.float32(around)
+                weight += head * (np.float32(1.0) - oval) * _calm(picture) * np.float32(around)
             pixels: Any = cv2.merge([cv2.multiply(plane, weight) for plane in change])
             corrections.append(self._make(pixels, weight, place.matrix))
             boxes.append(bounds(invert(place.matrix), (0, 0, place.width, place.height), margin=1.0))
@@ -168,13 +175,14 @@ class CodedStage:
         changed = None if frame.changed is None else (*frame.changed, *boxes)
         return replace(pasted, changed=changed, quantisers=frame.quantisers)
 
-    def _answer(self, view: View, frame: Frame, place: Place) -> tuple[Float32, Float32]:
+    def _answer(self, view: View, frame: Frame, place: Place) -> tuple[Bytes, tuple[Float32, Float32]]:
+        """The picture of a place, and what the network says of it."""
         picture = view.crop(place.matrix, (place.width, place.height))
         x0, y0, x1, y1 = place.seen
         if (x1 - x0, y1 - y0) != (place.width, place.height):  # the frame's edge must not look like one in the picture
             picture = np.asarray(cv2.copyMakeBorder(picture[y0:y1, x0:x1], y0, place.height - y1, x0, place.width - x1,
                                                     cv2.BORDER_REPLICATE), np.uint8)
-        return self._network(picture, place.steps(frame.quantisers, _rows(frame)))
+        return picture, self._network(picture, place.steps(frame.quantisers, _rows(frame)))
 
 
 def _rows(frame: Frame) -> int:
@@ -195,6 +203,15 @@ def _masks(face: Face, place: Place) -> tuple[Float32, Float32]:
     for mask in oval, head:
         mask[:y0], mask[y1:], mask[:, :x0], mask[:, x1:] = 0.0, 0.0, 0.0, 0.0
     return oval, head
+
+
+def _calm(picture: Bytes) -> Float32:
+    """How far the surroundings of each pixel have no more fine detail than hair, cloth and leaves; float32 h×w, 0…1."""
+    fine: Any = cv2.absdiff(picture, cv2.GaussianBlur(picture, (0, 0), 1.0))
+    mean: Any = cv2.blur(fine, (_NEAR, _NEAR), borderType=cv2.BORDER_REPLICATE).mean(2, dtype=np.float32)
+    around = cv2.dilate(mean, np.ones((CELL + 1, CELL + 1), np.uint8))
+    full, none = _CALM
+    return np.asarray(np.clip((none - around) / (none - full), 0.0, 1.0), np.float32)
 
 
 def _cells(mask: Float32) -> Float32:

@@ -8,6 +8,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any, cast
 
+import cv2
 import numpy as np
 import pytest
 
@@ -56,7 +57,7 @@ def face_in(box: tuple[float, float, float, float], track: int = 1, display: Dis
 
 def frame_with(*faces: Face, size: tuple[int, int] = SIZE, fmt: str = "rgb24", **more: Any) -> Frame:
     """Noise with faces that only say so."""
-    picture = np.random.default_rng(3).integers(40, 200, (size[1], size[0], 3)).astype(np.uint8)
+    picture = np.random.default_rng(3).integers(110, 131, (size[1], size[0], 3)).astype(np.uint8)
     return frame_of(picture, 0, fmt, faces=faces, **more)
 
 
@@ -182,13 +183,28 @@ def test_errors_are_those_of_the_face_and_of_what_is_round_it() -> None:
     for light, dark in (((48, 120, 112, 176), True), ((0, 180, 0, 320), False)):
         y0, y1, x0, x1 = light
         picture[y0:y1, x0:x1] = 230
-        frame = frame_of(picture, 0, "rgb24")
+        frame = frame_of(np.asarray(cv2.GaussianBlur(picture, (0, 0), 4.0), np.uint8), 0, "rgb24")
         found = coded_stage(Bright(40.0, 10.0)).measure(CpuDevice().view(frame), frame, face, Analysis(noise=0.3))
         assert found.noise == 0.3 and found.step == 0
         assert found.error == pytest.approx(40.0, rel=0.1 if dark else 1e-3)
         assert found.remaining == pytest.approx(found.error / 4)
         assert found.ring_remaining == pytest.approx(found.ring_error / 4)
         assert found.ring_error < 20 if dark else found.ring_error == pytest.approx(40.0)
+
+
+def test_what_is_drawn_round_a_face_is_no_error_of_a_codec() -> None:
+    """Text and charts are finer than hair: they are not corrected, and do not count as errors."""
+    face = face_in((120.0, 50.0, 184.0, 122.0))
+    picture = np.full((180, 320, 3), 120, np.uint8)
+    picture[:, :, :] = np.where(np.arange(320) // 2 % 2, 240, 20)[None, :, None]
+    picture[50:122, 120:184] = 120
+    for steps in (None, np.full((23, 40), 8.0, np.float32)):
+        frame = frame_of(picture, 0, "rgb24", quantisers=None if steps is None else Quantisers(steps, 8, "vp9"))
+        found = coded_stage(FakeCodedNetwork(40.0, 10.0)).measure(CpuDevice().view(frame), frame, face, Analysis())
+        assert found.error < 10 if steps is None else found.error == pytest.approx(40.0)
+        was = stored(frame).astype(int)
+        changed = np.abs(stored(coded_stage().process(frame, [(face, 0.0, 1.0)])).astype(int) - was)
+        assert changed[25:40, 130:170].max() == 0
 
 
 def test_the_step_is_a_geometric_mean_over_the_face() -> None:
@@ -229,7 +245,7 @@ def test_outside_the_mask_every_bit_stays(display: Display, field: Field | None,
     out = coded_stage(stats=stats).process(frame, [(face, 1.0, around)])
     changed = np.abs(stored(out).astype(int) - was).max(2)
     ys, xs = np.nonzero(changed)
-    half = (1.12 if around else 0.75) * np.array([box[2] - box[0], box[3] - box[1]])
+    half = (1.14 if around else 0.75) * np.array([box[2] - box[0], box[3] - box[1]])
     middle = np.array([box[0] + box[2], box[1] + box[3]]) / 2
     assert abs(xs - middle[0] + 0.5).max() < half[0] + 1 and abs(ys - middle[1] + 0.5).max() < half[1] + 2
     assert changed[86, 152] > 20 or changed[87, 152] > 20, "the middle of the face"
