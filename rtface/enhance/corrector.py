@@ -26,6 +26,7 @@ from rtface.enhance.face_filter import FaceFilter
 from rtface.enhance.identity_guard import IdentityGuard
 from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.mode import Mode
+from rtface.enhance.repeats import RepeatedFrames
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.tasks import FaceTask, FrameTask
 from rtface.enhance.track_measurement import TrackMeasurement
@@ -100,6 +101,7 @@ class FaceCorrector(ABC):
         self._filter = FaceFilter.parse(options.faces, options.max_faces)
         self._holds = {known: HeldFaces() for known in (False, True)}  # each sees all frames in their order
         self._coded = coded
+        self._repeats = RepeatedFrames()
         self._measure = TrackMeasurement(self.tracks.analyzer_of, coded, stats)
         self._select = self._selector(light)
 
@@ -165,10 +167,10 @@ class FaceCorrector(ABC):
         self._measure_faces(frame, faces)
         strength = self.shots.at(frame.time).strength_of(self.strength)
         task.faces = self._select(frame, faces, self.runtime, strength)
+        for face in task.faces:
+            face.shaping = self._shaping(task, face)
         self._first_stage(task, faces, strength)
         if task.faces:
-            for face in task.faces:
-                face.shaping = self._shaping(task, face)
             self._ask_engines(task)
         self.tracks.sweep(frame.time)
 
@@ -177,6 +179,8 @@ class FaceCorrector(ABC):
         frame = task.frame
         chosen = [one for face in faces
                   if max((one := (face, *self._first_strengths(face, frame.time, strength)))[1:]) > UNSEEN]
+        chosen = chosen if self._coded is not None else []
+        task.shown = self._repeats.of(frame, task.faces, chosen)
         if self._coded is None or not chosen:
             return
         if self.invented:
@@ -273,6 +277,8 @@ class FaceCorrector(ABC):
             if task.faces:
                 frame = self._correct(task)
             elif task.cleaned:
+                if task.shown is not None:
+                    task.shown.finish(frame)
                 if self.invented:
                     frame = self.invented.measured(frame, task.original, ())
                 frame = self._counted(frame)
@@ -302,6 +308,9 @@ class FaceCorrector(ABC):
             original = self.invented.original(before)
         with stats.time("composite"):
             frame = task.device.paste(before, corrections)
+        if task.shown is not None and frame.touched:
+            task.shown.finish(frame, settled=all(face.restored is not None or face.state.key.ready(face.time)
+                                                 for face in shown))
         if self.invented and frame.touched:
             with stats.time("invented"):
                 frame = self.invented.measured(frame, original, task.faces)

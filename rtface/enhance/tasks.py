@@ -11,6 +11,7 @@ from typing import Any
 from rtface.correct import CorrectionState
 from rtface.correct.mask import shown_box
 from rtface.enhance.keyframes.sample import FaceSample
+from rtface.enhance.shown import Shown
 from rtface.enhance.track_store import TrackState, seed_of
 from rtface.frame import Box, Crops, Face, Float, Frame, Pixels
 from rtface.geometry.alignment import crop_matrix
@@ -122,6 +123,7 @@ class FrameTask:
         cleaned: whether the first stage changed the frame.
         first_s: seconds that it took, where that is counted apart (live).
         original: a copy of the image from before that, where a map of what was invented is made.
+        shown: its samples round the faces, or those of the frame that it repeats.
     """
 
     frame: Frame
@@ -134,6 +136,7 @@ class FrameTask:
     cleaned: bool = False
     first_s: float = 0.0
     original: object = None
+    shown: Shown | None = None
 
     def park(self) -> None:
         """Gives its crops back until `resume`: frames that wait for a keyframe hold no GPU memory."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import pytest
@@ -93,6 +93,25 @@ def test_a_face_turned_away_is_corrected_less(yaw: float, low: float, high: floa
     turned = replace(other, faces=(replace(other.faces[0], pose=(yaw, 0.0, 0.0)),))
     full, less = (np.abs(planes(step.collect(step.submit(f)))[0] - was).mean() for f in (film(1)[0], turned))
     assert low <= less / full <= high
+
+
+@pytest.mark.parametrize("fields", ["progressive", "tff"])
+def test_frames_that_repeat_give_the_same_answer(fields: Literal["progressive", "tff"]) -> None:
+    """A freeze or animation on twos: the tracker trembles on, and the grain is drawn anew, but nothing may move."""
+    frames: list[Frame] = []
+    for k, drawing in enumerate([0, 0, 0, 1, 1, 0]):
+        picture, points = portrait(shift=(4 * drawing, 0.0))
+        frame = frame_of(picture, k, display=Display(fields=fields))
+        frames.append(replace(frame, faces=(face_at(points + 0.3 * (k % 2)),)))
+    was, stats = [planes(frame) for frame in frames], Stats()
+    split = (replace(frame, pts=k, faces=frames[k // 2].faces) for k, frame in enumerate(split_fields(iter(frames)))
+             if isinstance(frame, Frame))
+    out = list(enhance(stats=stats, ahead=2)(split if fields == "tff" else frames))
+    shown = [planes(frame) for frame in (out[::2] if fields == "tff" else out) if isinstance(frame, Frame)]
+    equal = [all(map(np.array_equal, a, b)) for a, b in zip(shown, shown[1:], strict=False)]
+    assert equal == [True, True, False, True, False]
+    assert all(np.abs(a[0].astype(int) - b[0]).max() > 10 for a, b in zip(was, shown, strict=True))
+    assert stats.counters["frames_corrected"] == 6
 
 
 def test_packets_keep_their_place_among_the_frames() -> None:

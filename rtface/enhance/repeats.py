@@ -1,0 +1,74 @@
+"""Frames that show what the frame before showed: a freeze, animation on twos, repeated fields.
+
+What corrections remember from frame to frame (positions, averages, grain, an engine's state) goes on changing where the
+image stands still. So a frame whose samples round the faces equal those of the frame before gets the same samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from rtface.enhance.shown import Shown, equal, parts
+from rtface.enhance.tasks import FaceTask
+from rtface.frame import Box, Face, Frame
+from rtface.geometry.planes import layout
+from rtface.geometry.transforms import bounds, clip_box, invert, plane_matrix
+from rtface.quality.governor import UNSEEN
+from rtface.util.av_gpu import on_gpu
+
+_AROUND = 0.8  # of a face's box that the first stage may change on each side of it, and samples more
+_GRID = 32
+_ALIKE = 0.02  # difference of strengths that cannot be seen: one follows the pose, and that trembles
+
+
+class RepeatedFrames:
+    """Recognises frames that repeat the one before; of fields, the one before of the same parity."""
+
+    def __init__(self) -> None:
+        self._last: dict[int | None, Shown] = {}
+
+    def of(self, frame: Frame, tasks: Sequence[FaceTask],
+           cleaned: Sequence[tuple[Face, float, float]]) -> Shown | None:
+        """What belongs to this frame, or to the one that it repeats; None where nothing is corrected.
+
+        Args:
+            frame: as it came.
+            tasks: its faces, with their shaping.
+            cleaned: those of the first stage, with their strengths inside and round them.
+        """
+        tasks = [task for task in tasks if task.strength > UNSEEN]
+        if frame.new or not (tasks or cleaned) or on_gpu(frame.image) or layout(frame.image.format.name) is None:
+            return None
+        settings: list[object] = [(task.track.id, task.engine.name, task.light and task.light.name,
+                                   replace(task.shaping, strength=0.0, share=0.0)) for task in tasks]
+        settings += [face.track_id for face, *_ in cleaned]
+        strengths = [v for task in tasks for v in (task.strength, task.shaping.share, task.track.guard.kept)]
+        strengths += [v for _, *both in cleaned for v in both]
+        last, size = self._last.get(frame.field), (frame.image.width, frame.image.height)
+        if (last is not None and last.settings == settings
+                and (last.format, last.size) == (frame.image.format.name, size)
+                and all(abs(a - b) < _ALIKE for a, b in zip(last.strengths, strengths, strict=True))
+                and equal(last.before, parts(frame, last.box))):
+            return last
+        box = _box(frame, tasks, cleaned)
+        self._last[frame.field] = shown = Shown(frame.image.format.name, size, box, settings, strengths,
+                                                parts(frame, box, copied=True))
+        return shown
+
+
+def _box(frame: Frame, tasks: Sequence[FaceTask], cleaned: Sequence[tuple[Face, float, float]]) -> Box:
+    """All that corrections of these faces may change."""
+    size = frame.image.width, frame.image.height
+    onto = plane_matrix(size, frame.display, field=frame.field)
+    boxes = [bounds(onto, bounds(invert(task.matrix(side)), (0, 0, side, side), 1.0), 2.0)
+             for task in tasks for side in task.sizes]
+    for face, *_ in cleaned:
+        x0, y0, x1, y1 = face.box.tolist()
+        across, down = _AROUND * (x1 - x0), _AROUND * (y1 - y0)
+        boxes.append(bounds(onto, (x0 - across, y0 - down, x1 + across, y1 + down), _GRID))
+    low, high = np.min(boxes, 0).tolist(), np.max(boxes, 0).tolist()
+    rows = size[1] if frame.field is None else (size[1] + 1) // 2
+    return clip_box((low[0], low[1], high[2], high[3]), size[0], rows)

@@ -1,0 +1,68 @@
+"""The samples round the faces of a frame, before and after they were corrected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rtface.frame import Box, Frame
+from rtface.geometry.planes import Role, Samples, layout, planes
+from rtface.geometry.transforms import field_parity
+
+
+@dataclass(slots=True, eq=False)
+class Shown:
+    """The samples round the faces of one frame.
+
+    Attributes:
+        format, size: of the image.
+        box: of the samples, on the stored rows of the frame or field.
+        settings: by which the faces were corrected.
+        strengths: the same, as numbers that may differ a little.
+        before: as they came.
+        after: corrected; None until that is done.
+    """
+
+    format: str
+    size: tuple[int, int]
+    box: Box
+    settings: list[object]
+    strengths: list[float]
+    before: dict[Role, Samples]
+    after: dict[Role, Samples] | None = None
+
+    def finish(self, frame: Frame, *, settled: bool = True) -> None:
+        """Keeps the samples of the corrected frame, or writes those that were kept to it.
+
+        Args:
+            frame: may be written to.
+            settled: whether they are worth to be kept: no answer is missing.
+        """
+        if frame.image.format.name != self.format:  # it was converted
+            return
+        if self.after is None:
+            self.after = parts(frame, self.box, copied=True) if settled else None
+            return
+        for role, part in parts(frame, self.box).items():
+            part[...] = self.after[role]
+
+
+def parts(frame: Frame, box: Box, *, copied: bool = False) -> dict[Role, Any]:
+    """The samples of a box, as views or copies."""
+    form = layout(frame.image.format.name)
+    assert form is not None
+    x0, y0, x1, y1 = box
+    out: dict[Role, Any] = {}
+    for role, samples in planes(frame.image, form, field_parity(frame.display, frame.field)).items():
+        sx, sy = form.role_subsampling(role)
+        part = samples[y0 // sy:-(-y1 // sy), x0 // sx:-(-x1 // sx)]
+        out[role] = part.copy() if copied else part
+    return out
+
+
+def equal(before: dict[Role, Samples], now: dict[Role, Any]) -> bool:
+    """Whether all samples are equal; where something moves, some rows tell."""
+    return (all(np.array_equal(part[::16], now[role][::16]) for role, part in before.items())
+            and all(np.array_equal(part, now[role]) for role, part in before.items()))
