@@ -47,7 +47,8 @@ class HostEngine(EngineBase):
         identity = self._plan.identity
         where = f"{threads} thread{'s' * (threads > 1)}" if backend.threads else identity.device
         super().__init__(recipe, identity, verdict, backend.device, f", {where}", why)
-        self.threads, self._verdict = where if backend.threads else "", verdict
+        one_plan = identity.backend == "openvino" and identity.precision in ("int8", "f32")
+        self.threads, self._verdict = where if backend.threads and not one_plan else "", verdict
         restorer = CropRunner(recipe, self._plan)
         grey = np.full((1, 3, self.size, self.size), 0.5, np.float32)
         last: Restored[Float32] | None = None
