@@ -118,8 +118,8 @@ class QualityOptions(_Group):
         1.0, v.share, _ALL, "How much of the correction to add.", "0 is the identity; `50%` is 0.5")
     fidelity: float | None = _option(
         None, v.share, _ALL, "From vivid (0: sharp, more of it invented) to faithful (1).",
-        "With the default engine and `auto` a value below 1 chooses `rtface-m-vivid`; [the "
-        "scale](engines.md#from-faithful-to-vivid)", unset="the engine's")
+        "With the default engine and `auto` a value below 1 chooses `rtface-m-vivid`, which adds fine detail and "
+        "leaves the rest; [the scale](engines.md#from-faithful-to-vivid)", unset="the engine's")
     commercial_use: bool = _option(
         False, v.boolean, _ALL, "Refuse engines whose licence forbids commercial use.")
     keyframe: int | Literal["auto"] = _option(
