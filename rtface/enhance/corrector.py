@@ -180,7 +180,9 @@ class FaceCorrector(ABC):
         chosen = [one for face in faces
                   if max((one := (face, *self._first_strengths(face, frame.time, strength)))[1:]) > UNSEEN]
         chosen = chosen if self._coded is not None else []
-        task.shown = self._repeats.of(frame, task.faces, chosen)
+        # With keyframes of a live run better answers follow, also to the same image.
+        if self.mode is not Mode.LIVE or not any(face.light or face.track.keys.samples for face in task.faces):
+            task.shown = self._repeats.of(frame, task.faces, chosen)
         if self._coded is None or not chosen:
             return
         if self.invented:
