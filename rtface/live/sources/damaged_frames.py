@@ -10,6 +10,8 @@ from av.video.stream import VideoStream
 
 from rtface.media.concealment import Concealment
 
+_WINDOW, _GIVEN = 60, 0.4
+"""Share of so many packets from which on frames have to come."""
 _LAST, _MOST = 30, 15
 """Of so many frames at most so many are left out; a source that is mostly damaged is shown all the same."""
 
@@ -29,16 +31,27 @@ class DamageFilter:
         self._concealment = Concealment(video.codec_context)
         self._alone = video.codec_context.codec.intra_only
         self._last: deque[bool] = deque(maxlen=_LAST)
+        self._gave: deque[bool] = deque(maxlen=_WINDOW)
         self.damaged = 0
+
+    @property
+    def undecodable(self) -> bool:
+        """Whether the packets are hardly those of the stream that was opened: it has another codec now. Of the wrong
+        decoder some frames come, too; of fields that come one by one half as many as packets."""
+        return len(self._gave) == _WINDOW and sum(self._gave) < _GIVEN * _WINDOW
 
     def decode(self, packet: av.Packet[Any]) -> list[av.VideoFrame]:
         """The frames to show; raises av.FFmpegError where a packet cannot be decoded at all."""
         self._concealment.note(packet)
+        images: list[av.VideoFrame] = []
         try:
             images = packet.decode()
         except av.FFmpegError:
             if not (images := self._concealment.again(packet)):
                 raise
+        finally:
+            if images or self._gave:  # from the first frame on
+                self._gave.append(bool(images))
         return [image for image in images if self._is_shown(image)]
 
     def _is_shown(self, image: av.VideoFrame) -> bool:

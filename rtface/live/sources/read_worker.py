@@ -148,6 +148,7 @@ class ReadWorker:
 
         Raises:
             av.FFmpegError: reading failed.
+            InputError: frames came, and cannot be decoded any more.
         """
         video = opened.video
         self._heard_at = time.monotonic()
@@ -184,6 +185,8 @@ class ReadWorker:
                     self._hand_over(image, quantisers, waiting.due, opened)
                 elif waiting.fresh:
                     self._dropped += 1
+            if not opened.film and self._decoder and self._decoder.undecodable:
+                raise InputError("its frames cannot be decoded any more; its codec may have changed")
         if self._demuxing.done():
             self._demuxing.result()
         if opened.film:

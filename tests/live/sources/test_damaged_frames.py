@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -36,3 +37,18 @@ def test_damage_of_other_streams_is_shown_and_counted(tmp_path: Path) -> None:
     assert decoded(whole) == (FRAMES, 0)
     shown, damaged = decoded(without_packets(whole, tmp_path / "in.ts", [40]))
     assert shown == FRAMES and 0 < damaged <= 20
+
+
+def test_packets_of_another_codec_are_noticed(tmp_path: Path) -> None:
+    """A stream that changes its codec keeps its id: the decoder goes on, and hardly gives a frame."""
+    first = make_film(tmp_path / "first.ts", frames=FRAMES, options={"g": "20", "tune": "zerolatency"})
+    then = make_film(tmp_path / "then.ts", frames=FRAMES + 15, codec="mpeg2video")
+    (tmp_path / "in.ts").write_bytes(first.read_bytes() + then.read_bytes())
+    noticed: list[bool] = []
+    with av.open(tmp_path / "in.ts", options={"probesize": "10000"}) as box:
+        decoder = DamageFilter(box.streams.video[0])
+        for packet in box.demux(video=0):
+            with suppress(av.FFmpegError):
+                decoder.decode(packet)
+            noticed.append(decoder.undecodable)
+    assert not any(noticed[:FRAMES + 20]) and noticed[-1]
