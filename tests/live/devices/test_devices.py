@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rtface.cli.app import app
-from rtface.errors import MissingComponent
+from rtface.errors import MissingComponent, UsageError
 from rtface.live.devices import doctor_findings, listing, v4l2
 from rtface.live.devices.camera import device_of
 from rtface.live.devices.camera_modes import CameraMode
@@ -51,6 +51,24 @@ def test_the_first_camera_is_no_virtual_one(video, name):
     camera = video.add(20, "Front", driver="uvcvideo", captures=True, outputs=False, offered=FRONT)
     assert device_of(name) == str(camera)
     assert device_of("1").endswith("video1")
+
+
+def test_the_tray_holds_the_first_camera_by_its_name(video, monkeypatch):
+    video.module()
+    video.add(0, "rtface", captures=True, offered=FRONT)
+    video.add(20, "Front", driver="uvcvideo", captures=True, outputs=False, offered=FRONT)
+    planned = []
+
+    def plan(source, *_):
+        planned.append(source.name)
+        raise UsageError("far enough")
+
+    monkeypatch.setattr("rtface.studio.live_run.LivePlan", plan)
+    for words in ([], ["camera:"], ["camera:20"]):
+        assert CliRunner().invoke(app, ["tray", *words]).exit_code
+    assert planned == ["Front", "Front", "20"]
+    elsewhere = video.add(3, "Front", driver="uvcvideo", captures=True, outputs=False, offered=FRONT)
+    assert device_of(planned[0]) == str(elsewhere)
 
 
 def test_cameras_and_virtual_cameras_say_what_to_type(video):
