@@ -1,6 +1,6 @@
 """Frames that show what the frame before showed: a freeze, animation on twos, repeated fields.
 
-What corrections remember from frame to frame (positions, averages, grain, an engine's state) goes on changing where the
+What corrections remember from frame to frame (positions, averages, grain, state of an engine) keeps changing where the
 image stands still. So a frame whose samples round the faces equal those of the frame before gets the same samples.
 """
 

@@ -2,8 +2,8 @@
 instructions for it, the rest in fp32 on a CPU; otherwise all in 16 bits where the device computes in them (bf16 on a
 CPU, fp16 on a GPU or NPU), else in fp32.
 
-int8 beside fp32, and fp32, give the same bits with one thread and with two, where bf16 differs by up to 3 code values;
-beside fp32 int8 takes 1.01 to 1.05 times the processor time that it takes beside bf16.
+int8 with the rest in fp32, and fp32, give the same bits with one thread and with two; with the rest in bf16 they
+differed by up to 3 code values. A crop takes 1.01 to 1.05 times the processor time that it took with bf16.
 
 Devices are called by OpenVINO's own names here: "CPU", "GPU", "GPU.1", "NPU".
 
