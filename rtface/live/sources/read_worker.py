@@ -64,6 +64,8 @@ _MOST = 60
 _BEHIND_S, _BEHIND = 0.2, 3
 # Seconds that a driver's time may lie before a frame's arrival to be believed.
 _PLAUSIBLE = 0.5
+# Packets of sound in a row, each of some 20 ms, of which nothing comes, from which on the source is opened again.
+_SILENT = 100
 # Seconds that a paced source is read ahead: its frames and sound may lie apart in the file.
 _AHEAD = 1.5
 
@@ -252,6 +254,8 @@ class ReadWorker:
                     if burst is None:
                         self._hear(heard, arrived)
                 self._sound_errors = track.errors
+                if track.silent > _SILENT and not opened.film:
+                    raise InputError("its sound cannot be decoded any more; its codec may have changed")
 
     def _wake(self) -> None:
         with self._changed:
