@@ -168,7 +168,7 @@ class ReadWorker:
         self._demuxing = call_in_thread("demux", self._demux, opened, track)
         self._demuxing.add_done_callback(lambda _: self._wake())
         self._behind = max(_BEHIND, round(_BEHIND_S * opened.rate))
-        alone = _stand_alone(video)
+        alone, changeable = _stand_alone(video), self._request.kind == "stream" and not opened.film
         while (waiting := self._next()) is not None:
             if isinstance(waiting.item, SoundPacketReady):
                 self._parent.send(waiting.item)
@@ -187,7 +187,7 @@ class ReadWorker:
                     self._hand_over(image, quantisers, waiting.due, opened)
                 elif waiting.fresh:
                     self._dropped += 1
-            if not opened.film and self._decoder and self._decoder.undecodable:
+            if changeable and self._decoder and self._decoder.undecodable:
                 raise InputError("its frames cannot be decoded any more; its codec may have changed")
         if self._demuxing.done():
             self._demuxing.result()
@@ -254,7 +254,7 @@ class ReadWorker:
                     if burst is None:
                         self._hear(heard, arrived)
                 self._sound_errors = track.errors
-                if track.silent > _SILENT and not opened.film:
+                if track.silent > _SILENT and self._request.kind == "stream" and not opened.film:
                     raise InputError("its sound cannot be decoded any more; its codec may have changed")
 
     def _wake(self) -> None:
