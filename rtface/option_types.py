@@ -59,6 +59,7 @@ class RunOptions(AnalyzeOptions, EnhancerOptions, total=False):
     size: tuple[int, int] | str | None
     decode: str
     strict: bool
+    drop: Sequence[str]
     compare: str | PathLike[str] | None
     report: str | PathLike[str] | None
     checksums: bool

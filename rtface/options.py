@@ -218,6 +218,10 @@ class InputOptions(_Group):
     strict: bool = _option(
         False, v.boolean, Scope.FILM, "Stop where something of the INPUT would be lost, instead of a warning.",
         "That is a stream, bit depth, or the exact samples of a lossless INPUT")
+    drop: tuple[str, ...] = _option(
+        (), v.streams, Scope.FILM, "Leave a stream of the INPUT out of the OUTPUT; repeat it for more.",
+        "Its number, or all of a kind: `audio`, `video` (those that are not enhanced), `subtitle`, `data`, "
+        "`attachment`, `cover`, `chapters`", metavar="STREAM")
 
 
 @dataclass(frozen=True)

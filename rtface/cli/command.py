@@ -95,7 +95,7 @@ def _parameter(option: Option, more: dict[str, Any]) -> inspect.Parameter:
         flags = (f"{option.flag}/--no-{option.flag.removeprefix('--')}",)
     elif option.check is parse.path:
         kind = Path
-    elif option.check in (parse.names, parse.persons):
+    elif option.check in (parse.names, parse.persons, parse.streams):
         kind = list[str]
     if option.check.words:
         more = {"autocompletion": _completion(option.check.words)} | more

@@ -283,7 +283,7 @@ def make_plan(info: MediaInfo, source: Path, output: Path, options: Options,
     container = FORMATS[output.suffix.lower()]
     video = plan_output(info, output, codec=options.codec, crf=options.crf, preset=options.preset,
                         strict=options.strict, overwrite=True, timecode=options.timecode,
-                        encode=encoding(options.encode, codec_device(options.device))).video
+                        drop=options.drop, encode=encoding(options.encode, codec_device(options.device))).video
     further = plan_further(options, info, video, output.name)
     for path, format, each in ((output, container, video), *(
             (film.target.path, film.format, film.video) for film in further.values())):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -109,7 +110,7 @@ class OutputPlan:
 def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str | None = None,
                 crf: float | None = None, preset: str | None = None, strict: bool = False,
                 overwrite: bool = False, encode: Encoding | None = None,
-                timecode: str | None = None, stats: Stats | None = None) -> OutputPlan:
+                timecode: str | None = None, drop: Sequence[str] = (), stats: Stats | None = None) -> OutputPlan:
     """Decides container, codec and the fate of every stream, and checks that the output can be written.
 
     Args:
@@ -122,6 +123,7 @@ def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str |
         strict: raise where anything at all would be lost.
         overwrite: whether an existing output may be replaced.
         timecode: of the input's first frame, from the user; None takes what the input says.
+        drop: streams to leave out: numbers, kinds, "cover" and "chapters".
         encode: whether a GPU's encoder is wanted (`nvenc.encoding`); None leaves it to where the frames lie.
         stats: receives the warning where it was wanted and cannot be used.
 
@@ -132,6 +134,7 @@ def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str |
     """
     format = _format_of(output)
     target = check_target(output, inputs=[info.path], overwrite=overwrite)
+    info = _without(info, drop)
     video, refused = choose_encoder(info, format, supported_encoders(format), codec=codec, crf=crf, preset=preset,
                                     wanted=encode or Encoding(), keep=True)
     plan = OutputPlan(target, format, video, [], info, notes=list(info.notes))
@@ -147,6 +150,31 @@ def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str |
         raise OutputError(f"{plan.path}: {lost[0]} (--strict)")
     check_space(plan)
     return plan
+
+
+def _without(info: MediaInfo, drop: Sequence[str]) -> MediaInfo:
+    """The input without the streams that are to be left out; a note names them. The timecode stays."""
+    names, others = set(drop), [stream for stream in info.streams if not stream.enhanced]
+    if wrong := [name for name in drop if name.isdecimal() and name not in {str(stream.index) for stream in others}]:
+        known = ", ".join(map(_called, others)) or "none"
+        raise UsageError(f"--drop {wrong[0]}: {info.path} has no such stream apart from the frames; it has {known}")
+    gone = [stream for stream in others if not stream.metadata.get("timecode")
+            and names & {str(stream.index), _kind_of(stream)}]
+    notes = [f"stream {_called(stream)} is left out (--drop)" for stream in gone]
+    chapters = info.chapters
+    if "chapters" in names and chapters:
+        notes.append(f"{len(chapters)} chapters are left out (--drop)")
+        chapters = []
+    return replace(info, streams=[stream for stream in info.streams if stream not in gone], chapters=chapters,
+                   notes=[*info.notes, *notes])
+
+
+def _kind_of(stream: StreamInfo) -> str:
+    return "cover" if stream.disposition & Disposition.attached_pic else stream.kind
+
+
+def _called(stream: StreamInfo) -> str:
+    return f"{stream.index} ({_kind_of(stream)}, {_named(stream)})"
 
 
 def plan_frames(info: MediaInfo, target: Target, *, crf: float | None = None, preset: str | None = None) -> OutputPlan:
@@ -184,16 +212,17 @@ def supported_encoders(format: str) -> set[str]:
 def _plan_streams(plan: OutputPlan) -> list[str]:
     """Decides about all streams; one line for each thing that is lost, which is among the notes too."""
     format, info, lost = plan.format, plan.info, list[str]()
-    lacking: list[tuple[str, set[str]]] = []  # what the container cannot hold, and those that can
+    # What the container cannot hold, what --drop calls it, and the containers that can.
+    lacking: list[tuple[str, str, set[str]]] = []
     for stream in info.streams:
         if stream.enhanced:
             continue
         choice, note = _decide(stream, format)
         if choice is None:
             holders = {f for f in _ORDER if f != format and _decide(stream, f)[0] is not None}
-            what = f"stream {stream.index} ({stream.kind}, {_named(stream)})"
+            what = f"stream {_called(stream)}"
             if holders:
-                lacking.append((what, holders))
+                lacking.append((what, str(stream.index), holders))
                 continue
             choice, note = StreamPlan(stream, "drop"), f"{_named(stream)} is left out, no container takes it"
         plan.streams.append(choice)
@@ -203,9 +232,9 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
                                            and not choice.encoder.startswith("pcm_")):
                 lost.append(plan.notes[-1])
     if info.matrix is not None and format not in _ROTATES and (info.display.quarter_turns or info.display.mirror):
-        lacking.append(("the rotation", set(_ROTATES)))
+        lacking.append(("the rotation", "", set(_ROTATES)))
     if info.chapters and format not in _CHAPTERS:
-        lacking.append((f"{len(info.chapters)} chapters", set(_CHAPTERS)))
+        lacking.append((f"{len(info.chapters)} chapters", "chapters", set(_CHAPTERS)))
     if plan.timecode is not None and format == "mpegts":
         lost.append(f"{plan.path}: MPEG-TS has no place for the start timecode {plan.timecode}; it is left out")
         plan.notes.append(lost[-1])
@@ -213,10 +242,12 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
         lost.append(line)
         plan.notes.append(line)
     if lacking:
-        fit = [f for f in _ORDER if all(f in holders for _, holders in lacking)]
+        fit = [f for f in _ORDER if all(f in holders for _, _, holders in lacking)]
         advice = f"name the output {plan.target.path.stem}.{_SUFFIX[fit[0]]}, which can" if fit else \
             "no one container can"
-        raise OutputError(f"{plan.path}: {format} cannot hold {', '.join(what for what, _ in lacking)}; {advice}")
+        if all(name for _, name, _ in lacking):
+            advice += f", or leave out what it cannot hold: {' '.join(f'--drop {name}' for _, name, _ in lacking)}"
+        raise OutputError(f"{plan.path}: {format} cannot hold {', '.join(what for what, _, _ in lacking)}; {advice}")
     return lost
 
 

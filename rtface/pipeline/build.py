@@ -163,7 +163,8 @@ def plan_film_output(info: MediaInfo, output: Path, options: Options, report: Re
     """
     plan = plan_output(info, output, codec=options.codec, crf=options.crf, preset=options.preset,
                        strict=options.strict, overwrite=options.overwrite, stats=stats,
-                       encode=encoding(options.encode, codec_device(options.device)), timecode=options.timecode)
+                       encode=encoding(options.encode, codec_device(options.device)), timecode=options.timecode,
+                       drop=options.drop)
     report.timecode = str(plan.timecode) if plan.timecode else None
     report.notes += plan.notes
     report.encoder = plan.video.described

@@ -317,6 +317,21 @@ def names(value: object, shown: str) -> object:
     return tuple(name(one, shown) for one in given)
 
 
+_STREAMS = ("audio", "video", "subtitle", "data", "attachment", "cover", "chapters")
+
+
+@_check("STREAM;...", "Sequence[str]", *_STREAMS)
+def streams(value: object, shown: str) -> object:
+    """Numbers and kinds of streams: a list, or text separated by semicolons."""
+    given = value.split(";") if isinstance(value, str) else value
+    words = [str(one).strip().lower() for one in given] if isinstance(given, list | tuple) else [""]
+    for word in words:
+        if word not in _STREAMS and not re.fullmatch(r"\d{1,4}", word):
+            raise UsageError(f"{shown} must be the number of a stream, or one of {_or(_STREAMS)}, not {_show(value)}"
+                             f"{hint(word, _STREAMS)}")
+    return tuple(word if word in _STREAMS else str(int(word)) for word in words)
+
+
 @_check("WxH", "tuple[int, int] | str")
 def size(value: object, shown: str) -> object:
     """Width and height in pixels."""

@@ -14,7 +14,7 @@ import av
 import numpy as np
 import pytest
 
-from rtface.errors import OutputError
+from rtface.errors import OutputError, UsageError
 from rtface.frame import Frame
 from rtface.media import muxer
 from rtface.media import source as source_module
@@ -129,6 +129,20 @@ def test_subtitles_are_copied_or_converted(media, subtitled: Path, tmp_path: Pat
 def test_text_that_no_transport_stream_holds(media, subtitled: Path, tmp_path: Path):
     with pytest.raises(OutputError, match=r"cannot hold stream 1 \(subtitle, subrip\); name the output out\.mkv"):
         media.passthrough(subtitled, tmp_path / "out.ts")
+
+
+@pytest.mark.parametrize("drop", ["1", "subtitle"])
+def test_a_stream_can_be_left_out(media, subtitled: Path, tmp_path: Path, drop: str):
+    plan = media.passthrough(subtitled, tmp_path / "out.mxf", drop=[drop], strict=True)
+    assert any("stream 1 (subtitle, subrip) is left out" in note for note in plan.notes)
+    with av.open(str(tmp_path / "out.mxf")) as box:
+        assert [stream.type for stream in box.streams] == ["video"]
+
+
+def test_no_other_stream_than_there_is_can_be_left_out(media, subtitled: Path, tmp_path: Path):
+    for number in ("0", "7"):  # 0 holds the frames
+        with pytest.raises(UsageError, match=rf"--drop {number}: .* it has 1 \(subtitle, subrip\)"):
+            media.passthrough(subtitled, tmp_path / "out.mkv", drop=[number])
 
 
 def test_a_sparse_subtitle_does_not_hold_the_film_back(media, tmp_path: Path):
