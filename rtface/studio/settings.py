@@ -23,7 +23,7 @@ from rtface.studio.http import answers_errors, in_thread, json_body
 from rtface.util.files import write_atomically
 from rtface.util.paths import config_dir
 
-_NOT_KEPT = ("start", "end", "overwrite", "dry_run", "compare", "report", "invented", "keep_correction", "also")
+_NOT_KEPT = ("start", "end", "drop", "overwrite", "dry_run", "compare", "report", "invented", "keep_correction", "also")
 """Options of a single run, which a settings file should not hold; the page does not change them."""
 _FILES = ("person", "shots", "sign", "slate", "stages", "treatment")
 """Options whose values name files, which every later run reads."""
