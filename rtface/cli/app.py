@@ -27,6 +27,7 @@ _COMMANDS = {
     "work": "film_jobs:work", "segment": "film_jobs:segment", "status": "film_jobs:status",
     "analyze": "analyze:analyze", "try": "try_sheet:try_sheet", "verify": "verify:verify",
     "inspect": "inspect_file:inspect", "undo": "undo:undo",
+    "captions": "captions:captions",
     "queue": "queue:app", "engines": "engines:app", "devices": "devices:devices", "plugins": "plugins:plugins",
     "doctor": "doctor:doctor"}
 """Module in `rtface.cli` and name in it of each command, or of a group's typer, in the order of ``rtface --help``."""

@@ -145,7 +145,8 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
     if info.hdr is not None:
         set_hdr(plan, info.hdr, held=format in _NOTES_PICTURE and not name.endswith("_nvenc"))
     if info.captions and not name.startswith(_WRITES_CAPTIONS):
-        plan.warnings.append(f"{name} cannot carry the closed captions; --codec libx264 or libx265 can")
+        plan.warnings.append(f"{name} cannot carry the closed captions; --codec libx264 or libx265 can, and "
+                             "'rtface captions' writes them into a file")
     if info.tags.siting and pixel_format_info(pix_fmt).sampling != (1, 1):
         plan.options["chroma_sample_location"] = info.tags.siting
     # A unit of about a frame would be read as the frame rate.

@@ -112,6 +112,9 @@ class OutputStreams:
         for target, sound in self._sounds.values():
             self.muxer.wait(target, sound.finish(frames / self._plan.video.rate) if isinstance(sound, PcmTranscoder)
                             else sound.finish())
+        for index, rewrite in self._rewrites.items():
+            if isinstance(rewrite, SubtitleTranscoder):
+                self.muxer.wait(self._copies[index], rewrite.push(av.Packet(0), self.muxer.reached))
         self.muxer.flush()
 
     def _set_options(self, silent: bool) -> None:

@@ -39,7 +39,7 @@ FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".we
            ".m2ts": "mpegts", ".mxf": "mxf"}
 _TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
 _TEXT_CODECS = {"subrip", "ass", "ssa", "webvtt", "mov_text", "text", "microdvd", "subviewer", "sami", "realtext",
-                "stl", "jacosub", "mpl2", "pjs", "vplayer", "subviewer1"}
+                "stl", "jacosub", "mpl2", "pjs", "vplayer", "subviewer1", "eia_608"}
 _SOUND = {"webm": "libopus"}
 _PCM_IN = ("matroska", "mov")
 _LOSSLESS_SOUND = {"flac", "alac", "truehd", "mlp", "wavpack", "tta", "ape", "tak", "shorten", "als", "wmalossless"}

@@ -23,6 +23,7 @@ _BITS = {"aac": 96_000, "libopus": 80_000}
 _OPUS_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
 
 _PCM = {"pcm_s16le": "s16", "pcm_s24le": "s32"}
+_MILLISECOND = Fraction(1, 1000)
 _WHOLE_SAMPLES = "async=1:min_hard_comp=0.01"
 _USUAL_LAYOUT = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
@@ -186,7 +187,8 @@ class AdtsRewriter:
 
 
 class SubtitleTranscoder:
-    """Turns the events of one text subtitle format into another; styling goes as far as the target knows it."""
+    """Turns the events of one text subtitle format, or captions (CEA-608), into another; styling goes as far as the
+    target knows it."""
 
     def __init__(self, source: SubtitleStream, target: SubtitleStream, stats: Stats) -> None:
         self._source, self._target, self._stats = source, target, stats
@@ -196,13 +198,20 @@ class SubtitleTranscoder:
         """Hands the style header over; encoders want it before they open."""
         source.codec_context.open(strict=False)
         target.codec_context.subtitle_header = source.codec_context.subtitle_header
-        target.codec_context.time_base = Fraction(1, 1000)
+        target.codec_context.time_base = _MILLISECOND
 
-    def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Stream]]:
-        """The event in the target's form; one that cannot be read is left out and counted."""
+    def push(self, packet: av.Packet[Any], until: float = 0.0) -> Iterator[av.Packet[Stream]]:
+        """The event in the target's form; one that cannot be read is left out and counted.
+
+        Captions come out when something takes their place, with their own times; the last one, for an empty packet,
+        stays `until` then, in seconds.
+        """
+        captions = self._source.codec_context.name == "cc_dec"
+        if packet.size == 0 and not captions:
+            return
         try:
             events = self._source.codec_context.decode2(packet)
-            if events is None or packet.pts is None:
+            if events is None or (packet.pts is None and not captions):
                 return
             # The encoder writes text only; its time of display is set on the packet.
             text = self._target.codec_context.encode_subtitle(events)
@@ -210,7 +219,10 @@ class SubtitleTranscoder:
             self._stats.count("subtitles_lost")
             self._stats.warn("subtitles_lost", "a subtitle could not be converted and is left out")
             return
-        text.time_base = packet.time_base
-        text.pts = text.dts = packet.pts
-        text.duration = packet.duration
+        if captions:
+            text.time_base, text.pts = _MILLISECOND, events.pts // 1000
+            text.duration = events.end_display_time if packet.size else max(1, round(until * 1000) - text.pts)
+        else:
+            text.time_base, text.pts, text.duration = packet.time_base, packet.pts, packet.duration
+        text.dts = text.pts
         yield text

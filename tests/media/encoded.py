@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from tests.media.conftest import make_film
+from tests.media.conftest import make_film, picture
 
 
 def interlaced_film(path: Path, frames: Sequence[av.VideoFrame], order: str = "tff") -> Path:
@@ -29,6 +29,34 @@ def interlaced_film(path: Path, frames: Sequence[av.VideoFrame], order: str = "t
             box.mux(stream.encode(graph.pull()))
         box.mux(stream.encode(None))
     return path
+
+
+def captioned_h264(path: Path, pairs: Sequence[bytes]) -> None:
+    """A stream of H.264, a frame for each pair of bytes of CEA-608, which it carries as SEI."""
+    context = av.CodecContext.create("libx264", "w")
+    context.width, context.height, context.pix_fmt = 128, 96, "yuv420p"
+    context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
+    context.options = {"preset": "ultrafast", "bf": "0", "tune": "zerolatency"}
+    with path.open("wb") as file:
+        for i, pair in enumerate(pairs):
+            frame = picture(i)
+            frame.pts, frame.time_base = i, Fraction(1, 25)
+            for packet in context.encode(frame):
+                data = bytes(packet)
+                # ITU-T T.35: country, provider, "GA94", type 3 (cc_data), one triplet, marker bits
+                payload = b"\xb5\x00\x31GA94\x03" + bytes((0xC1, 0xFF, 0xFC)) + pair + b"\xff"
+                sei = b"\0\0\0\1\x06\x04" + bytes((len(payload),)) + payload + b"\x80"
+                at = _first_slice(data)
+                file.write(data[:at] + sei + data[at:])
+
+
+def _first_slice(data: bytes) -> int:
+    at = 0
+    while True:
+        at = data.index(b"\0\0\1", at)
+        if data[at + 3] & 31 in (1, 5):
+            return at - 1 if data[at - 1 : at] == b"\0" else at
+        at += 3
 
 
 def torn_jpegs(source: Path, target: Path, torn: Container[int]) -> Path:

@@ -21,7 +21,7 @@ from rtface.media import source as source_module
 from rtface.media.file_sink import FileSink
 from rtface.media.stream_plan import StreamPlan, plan_output
 from rtface.stats import Stats
-from tests.media.encoded import encoded, interlaced_film
+from tests.media.encoded import captioned_h264, encoded, interlaced_film
 from tests.pairs import pairs
 
 TURNS = {  # display matrices: a b u, c d v, x y w
@@ -400,38 +400,11 @@ def test_h264_says_which_field_comes_first(media, tmp_path: Path, order: str, sa
 def test_captions_in_the_picture_stream(media, tmp_path: Path, codec: str):
     """CEA-608 bytes that travel inside H.264 as SEI come out again on the same pictures."""
     source = tmp_path / "in.h264"
-    _captioned(media, source)
+    captioned_h264(source, [bytes((0x80 + i, 0x42)) for i in range(5)])
     assert _captions(source)[:2] == [bytes((0xFC, 0x80 + i, 0x42)) for i in range(2)]
     output = tmp_path / "out.mkv"
     media.passthrough(source, output, codec=codec, preset="ultrafast")
     assert _captions(output) == _captions(source)
-
-
-def _captioned(media, path: Path) -> None:
-    context = av.CodecContext.create("libx264", "w")
-    context.width, context.height, context.pix_fmt = 128, 96, "yuv420p"
-    context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
-    context.options = {"preset": "ultrafast", "bf": "0", "tune": "zerolatency"}
-    with path.open("wb") as file:
-        for i in range(5):
-            frame = media.picture(i)
-            frame.pts, frame.time_base = i, Fraction(1, 25)
-            for packet in context.encode(frame):
-                data = bytes(packet)
-                # ITU-T T.35: country, provider, "GA94", type 3 (cc_data), one triplet, marker bits
-                payload = b"\xb5\x00\x31GA94\x03" + bytes((0xC1, 0xFF, 0xFC, 0x80 + i, 0x42, 0xFF))
-                sei = b"\0\0\0\1\x06\x04" + bytes((len(payload),)) + payload + b"\x80"
-                at = _first_slice(data)
-                file.write(data[:at] + sei + data[at:])
-
-
-def _first_slice(data: bytes) -> int:
-    at = 0
-    while True:
-        at = data.index(b"\0\0\1", at)
-        if data[at + 3] & 31 in (1, 5):
-            return at - 1 if data[at - 1 : at] == b"\0" else at
-        at += 3
 
 
 def _captions(path: Path) -> list[bytes]:

@@ -1,0 +1,69 @@
+"""Closed captions (CEA-608): of a track they become text, and all of them a Scenarist file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from rtface.errors import InputError, UsageError
+from rtface.media.captions import write_captions
+from tests.media.encoded import captioned_h264
+
+CODES = ("9420 9420 94ae 94ae 9470 9470 c845 4c4c 4f80 942f 942f",
+         "942c 942c 9420 9420 94ae 94ae 9470 9470 574f 524c c480 942f 942f")
+SCC = f"Scenarist_SCC V1.0\n\n00:00:00:06\t{CODES[0]}\n\n00:00:00:24\t{CODES[1]}\n\n"
+
+
+@pytest.fixture(scope="module")
+def captioned(media, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    def track(box: Any) -> Callable[[], None]:
+        read = av.open(io.BytesIO(SCC.encode()), format="scc")
+        stream = box.add_stream_from_template(read.streams.subtitles[0], opaque=True)
+
+        def write() -> None:
+            for packet in read.demux():
+                if packet.size:
+                    packet.stream, packet.duration = stream, 594
+                    box.mux(packet)
+            read.close()
+        return write
+    return media.make_film(tmp_path_factory.mktemp("film") / "in.mov", frames=40, extra=track)
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".mkv", "subrip"), (".mp4", "mov_text")])
+def test_a_caption_track_becomes_text(media, captioned: Path, tmp_path: Path, suffix: str, codec: str):
+    output = tmp_path / f"out{suffix}"
+    media.passthrough(captioned, output)
+    with av.open(str(output)) as box:
+        stream = box.streams.subtitles[0]
+        assert stream.codec_context.codec.canonical_name == codec
+        shown = [(float(packet.pts * packet.time_base), float(packet.duration * packet.time_base), bytes(packet))
+                 for packet in box.demux(stream) if packet.size > 2]  # MP4 has empty ones between
+    assert [(round(start, 2), word) for start, _, data in shown for word in (b"HELLO", b"WORLD") if word in data] == [
+        (0.2, b"HELLO"), (0.79, b"WORLD")]
+    assert all(0.55 < length < 0.85 for _, length, _ in shown)  # the last one stays to the end
+
+
+def test_a_caption_track_becomes_the_same_file(captioned: Path, tmp_path: Path):
+    assert write_captions(captioned, tmp_path / "out.scc").lines == 2
+    assert (tmp_path / "out.scc").read_text() == SCC.replace("00:00:00:", "00:00:00;")
+
+
+def test_captions_of_frames_become_a_file(media, tmp_path: Path):
+    captioned_h264(tmp_path / "in.h264", [b"\x94\x20", b"\x94\x20", *[b"\x80\x80"] * 8, b"\xc8\x45"])
+    media.passthrough(tmp_path / "in.h264", tmp_path / "in.mkv", codec="libx264")
+    write_captions(tmp_path / "in.mkv", tmp_path / "out.scc")
+    assert (tmp_path / "out.scc").read_text() == (
+        "Scenarist_SCC V1.0\n\n00:00:00;00\t9420 9420\n\n00:00:00;12\tc845\n\n")  # 25 frames a second
+
+
+def test_captions_that_cannot_be_written(media, captioned: Path, tmp_path: Path):
+    with pytest.raises(UsageError, match=r"name a \.scc file"):
+        write_captions(captioned, tmp_path / "out.srt")
+    with pytest.raises(InputError, match="no closed captions"):
+        write_captions(media.make_film(tmp_path / "plain.mp4", frames=2), tmp_path / "out.scc")
