@@ -193,11 +193,12 @@ def film_folder(output: AnyPath, suffixes: Iterable[str], input: AnyPath, *, sti
     if path.exists() and not path.is_file():
         raise OutputError(f"{text}: is not a regular file; choose another name")
     if not path.suffix:
-        own = Path(os.fspath(input)).suffix.lower()
+        own, name = Path(os.fspath(input)).suffix.lower(), path.name.rstrip(".")
+        given = Path(name).suffix.lower()  # of "film.mp4."
         if still:
-            advice = f"name {path.name}{own or '.png'} for an image"
+            advice = f"name {name if given else name + (own or '.png')} for an image"
         else:
-            film = own if own in known else ".mp4"
-            advice = f"name {path.name}{film} for a film, or {path.name}/ for a folder of stills"
+            film = name if given in known else name + (own if own in known else ".mp4")
+            advice = f"name {film} for a film, or {path.name}/ for a folder of stills"
         raise UsageError(f"{text}: has no extension that tells what to write; {advice}")
     return False

@@ -216,6 +216,9 @@ class FileSource:
             return decoder, items
         if self._start is not None and decoder.frames:
             raise UsageError(f"{self._name}: has no frame from --start {float(self._start - self._clock_start):g} on")
+        if self.pipe is not None and self._container.format.name.startswith("mov"):
+            raise InputError(f"{self._name}: has its index at its end, where a pipe cannot be read from; name the file "
+                             "itself, or let its writer put the index first (FFmpeg: -movflags +faststart)")
         raise InputError(f"{self._name}: has no frame that can be decoded; the file is damaged, copy it again")
 
     def _read_again(self) -> None:

@@ -98,7 +98,7 @@ def test_devices_and_plain_files_are_no_folders(tmp_path: Path, device: str):
 @pytest.mark.parametrize(("output", "source", "says"), [
     ("better", "film.mp4", r"name better\.mp4 for a film, or better/ for a folder"),
     ("better", "film.flv", r"better\.mp4"), ("a/better", "film.mkv", r"name better\.mkv"),
-    ("-", "film.mp4", "not to standard output")])
+    ("film.mp4.", "film.mkv", r"name film\.mp4 for a film"), ("-", "film.mp4", "not to standard output")])
 def test_a_forgotten_extension_is_asked_for(output: str, source: str, says: str):
     with pytest.raises(UsageError, match=says):
         film_folder(output, FORMATS, source)

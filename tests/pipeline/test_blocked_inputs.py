@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -99,6 +100,24 @@ def test_a_pipe_that_is_no_film(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="neither a film nor an image"):
         rtface.run(f"/dev/fd/{read}", tmp_path / "out.mkv", tracker="none")
     os.close(read)
+
+
+def test_an_index_that_comes_last_in_a_pipe_is_named(tmp_path: Path) -> None:
+    with av.open(tmp_path / "in.mp4", "w") as box:
+        stream = box.add_stream("mpeg4", rate=25)
+        stream.width, stream.height = 320, 180
+        stream.options = {"qscale": "1", "flags": "+qscale"}
+        noise = np.random.default_rng(0).integers(0, 256, (180, 320, 3), np.uint8)
+        for _ in range(4):  # more than FFmpeg keeps of a pipe
+            box.mux(stream.encode(av.VideoFrame.from_ndarray(noise, "rgb24")))
+        box.mux(stream.encode(None))
+    read, write = os.pipe()
+    thread = threading.Thread(target=lambda: os.fdopen(write, "wb").write((tmp_path / "in.mp4").read_bytes()))
+    thread.start()
+    with pytest.raises(InputError, match="index at its end, where a pipe"):
+        rtface.run(f"/dev/fd/{read}", tmp_path / "out.mkv", tracker="none")
+    os.close(read)
+    thread.join(5)
 
 
 @pytest.mark.slow

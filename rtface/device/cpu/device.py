@@ -235,8 +235,8 @@ class CpuDevice:
     def say_converted(self, frame: Frame) -> None:
         """Warns that frames of this pixel format are converted."""
         name = frame.image.format.name
-        self._warn("pixel_format", f"frames with faces are converted from {name} to {fallback(name)}: the frame path "
-                   "does not work in it")
+        self._warn("pixel_format", f"frames with faces are converted from {name} to {fallback(name)}, "
+                   "to which corrections can be added")
 
     def paste(self, frame: Frame, corrections: Sequence[Correction]) -> Frame:
         """Adds corrections to the frame's own planes; samples where every mask is 0 stay bit for bit.
