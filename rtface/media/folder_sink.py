@@ -210,7 +210,7 @@ class FolderSink:
 
     def _unreadable(self) -> list[Path]:
         """Copies of the images that could not be read, where they are of the folder's kind."""
-        files = [path for path in self._source.unreadable if IMAGE_KINDS[path.suffix.lower()] == self.kind] if (
+        files = [path for path in self._source.unreadable if IMAGE_KINDS.get(path.suffix.lower()) == self.kind] if (
             self._source) else []
         return [Path(shutil.copyfile(path, self._work / path.name)) for path in files]
 

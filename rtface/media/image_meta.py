@@ -23,6 +23,7 @@ _EXIF_HEAD, _XMP_HEAD, _ICC_HEAD = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0
 _MPF_HEAD = b"MPF\0"
 _FILM = re.compile(rb"\xff\xd9.{0,64}?\0\0\0.ftyp(?:isom|iso\d|mp4\d|avc1|qt  |M4V |hvc1)", re.DOTALL)
 _ORIENTATION = 0x0112
+_PNM = re.compile(rb"P(?:[1-6]\s+(?:#[^\n]*\n\s*)*\d+\s|7\n)")
 # Bytes of an ICC profile that are read at most; large ones of printers have two million. Deflate packs a thousand to
 # one, so a small file could unpack to gigabytes.
 _ICC_BYTES = 16 << 20
@@ -61,7 +62,8 @@ class ImageMetadata:
 
 
 def kind_of(data: bytes) -> str | None:
-    """"png", "jpeg", "webp", "tiff", "dpx", "exr" or "bmp" by a file's first bytes, None for anything else."""
+    """"png", "jpeg", "webp", "tiff", "dpx", "exr", "bmp", or one that is read only ("avif", "jp2", "pnm", "tga") by a
+    file's first bytes, None for anything else."""
     if data.startswith(_PNG):
         return "png"
     if data.startswith(b"\xff\xd8\xff"):
@@ -74,16 +76,36 @@ def kind_of(data: bytes) -> str | None:
         return "dpx"
     if data[:4] == b"v/1\x01":
         return "exr"
+    if data[4:12] in (b"ftypavif", b"ftypmif1") and b"avif" in data[8:40]:  # an animation ("avis") is a film
+        return "avif"
+    if data.startswith(b"\xff\x4f\xff\x51") or (data[4:8] == b"jP  " and data[20:24] in (b"jp2 ", b"jpx ")):
+        return "jp2"
+    if _PNM.match(data):
+        return "pnm"
+    if _is_tga(data):
+        return "tga"
     return "bmp" if data[:2] == b"BM" else None
 
 
+def _is_tga(data: bytes) -> bool:
+    """Whether 18 bytes can only be the header of a Targa image, which has no name of its kind."""
+    if len(data) < 18:
+        return False
+    mapped, kind, width, height, bits, flags = struct.unpack_from("<xBB9xHHBB", data)
+    return (width > 0 < height and bits in (8, 15, 16, 24, 32) and flags & 0xC0 == 0 and (mapped, kind) in (
+        (0, 2), (0, 3), (0, 10), (0, 11), (1, 1), (1, 9)) and (mapped == 1 or data[3:8] == bytes(5)))
+
+
 def size_of(data: bytes) -> tuple[int, int] | None:
-    """Width and height of a PNG, JPEG or DPX by its header alone, None for other kinds and damaged ones."""
+    """Width and height of a PNG, JPEG, AVIF or DPX by its header alone, None for other kinds and damaged ones."""
     try:
         if kind_of(data) == "dpx":
             return struct.unpack_from(">II" if data[:4] == b"SDPX" else "<II", data, 772)
         if kind_of(data) == "png":
             return struct.unpack_from(">II", data, 16)
+        if kind_of(data) == "avif":
+            return max((struct.unpack_from(">II", match[0], 12) for match in re.finditer(
+                rb"\0\0\0\x14ispe............", data[:1 << 20], re.DOTALL)), default=None)
         if kind_of(data) == "jpeg":
             for marker, body in segments(data):
                 if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
@@ -124,10 +146,46 @@ def _images(body: bytes) -> int:
 
 
 def read_meta(data: bytes) -> ImageMetadata:
-    """The blocks of a PNG, JPEG or WebP file; damaged ones are left out."""
+    """The blocks of a PNG, JPEG or WebP file, and the profile of AVIF and JPEG 2000; damaged ones are left out."""
     kind = kind_of(data)
-    read = {"png": _read_png, "jpeg": _read_jpeg, "webp": _read_webp}.get(kind or "")
+    read = {"png": _read_png, "jpeg": _read_jpeg, "webp": _read_webp, "avif": _read_boxes,
+            "jp2": _read_boxes}.get(kind or "")
     return read(data) if read else ImageMetadata()
+
+
+def _read_boxes(data: bytes) -> ImageMetadata:
+    """The ICC profile of a colour box: "colr" of AVIF with a kind of four letters, of JPEG 2000 with a number."""
+    match = re.search(rb"(....)colr(?:prof|rICC|\x02..)", data[:_ICC_BYTES], re.DOTALL)
+    if match is None:
+        return ImageMetadata()
+    profile = data[match.end():match.start() + int.from_bytes(match[1], "big")]
+    return ImageMetadata(icc=profile if profile[36:40] == b"acsp" else None)
+
+
+@dataclass(frozen=True, slots=True)
+class AvifShape:
+    """What the header of an AVIF says of its samples (ISO/IEC 23008-12, AV1 in ISOBMFF).
+
+    Attributes:
+        turns, mirror: clockwise quarter turns, and then whether to mirror, that make it upright.
+        bits: of a sample: 8, 10 or 12.
+    """
+
+    turns: int = 0
+    mirror: bool = False
+    bits: int = 8
+
+
+def avif_shape(data: bytes) -> AvifShape:
+    """What the header of an AVIF says of its samples."""
+    head = data[:1 << 20]
+    turn, flip = (re.search(rb"\0\0\0\x09" + name + rb"(.)", head, re.DOTALL) for name in (b"irot", b"imir"))
+    coded = re.search(rb"av1C..(.)", head, re.DOTALL)
+    flags = coded[1][0] if coded else 0
+    turns = -(turn[1][0] & 3) % 4 if turn else 0
+    if flip is not None and not flip[1][0] & 1:  # exchanges top and bottom
+        turns = (turns + 2) % 4
+    return AvifShape(turns, flip is not None, 8 if not flags & 0x40 else 12 if flags & 0x20 else 10)
 
 
 def write_meta(data: bytes, meta: ImageMetadata, *, text: dict[str, str], size: tuple[int, int], alpha: bool) -> bytes:

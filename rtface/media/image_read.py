@@ -1,6 +1,8 @@
-"""Reading still images: PNG, JPEG, TIFF, WebP, BMP, DPX and EXR with their depth, profile and EXIF.
+"""Reading still images: PNG, JPEG, TIFF, WebP, BMP, DPX and EXR with their depth, profile and EXIF; AVIF, JPEG 2000,
+PNM and Targa with their depth and profile.
 
-FFmpeg's decoders give the pixels; profile, EXIF and XMP are taken as blocks, see `rtface.media.image_meta`.
+FFmpeg's decoders give the pixels (AVIF: OpenCV, which knows images of tiles and transparency); profile, EXIF and XMP
+are taken as blocks, see `rtface.media.image_meta`.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
+import numpy as np
 from av.video.codeccontext import VideoCodecContext
 
 from rtface.errors import InputError, InputMissing
@@ -21,7 +25,16 @@ from rtface.frame import Frame
 from rtface.media.color import color_of, display_of
 from rtface.media.dpx import DpxHeader
 from rtface.media.exr import ExrHeader, decode_exr
-from rtface.media.image_meta import ImageMetadata, decodable, exif_of, kind_of, more_of, read_meta, size_of
+from rtface.media.image_meta import (
+    ImageMetadata,
+    avif_shape,
+    decodable,
+    exif_of,
+    kind_of,
+    more_of,
+    read_meta,
+    size_of,
+)
 from rtface.media.probe import MAX_PIXELS, shown
 from rtface.media.quantiser import one_step
 from rtface.media.quantiser_tables import jpeg_step
@@ -29,8 +42,10 @@ from rtface.stats import Stats
 
 IMAGE_KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".tif": "tiff", ".tiff": "tiff", ".webp": "webp",
                ".bmp": "bmp", ".dpx": "dpx", ".exr": "exr"}
+_READ_ONLY = (".avif", ".jp2", ".j2k", ".pnm", ".pbm", ".pgm", ".ppm", ".tga")
 _CODECS = {"png": "png", "jpeg": "mjpeg", "tiff": "tiff", "webp": "webp", "bmp": "bmp", "dpx": "dpx",
-           "exr": "exr"}
+           "exr": "exr", "jp2": "jpeg2000", "tga": "targa"}
+_PNM = {b"1": "pbm", b"2": "pgm", b"3": "ppm", b"4": "pbm", b"5": "pgm", b"6": "ppm", b"7": "pam"}
 # EXIF orientation: clockwise quarter turns, then mirror, that make the stored image upright.
 _UPRIGHT = {1: (0, False), 2: (0, True), 3: (2, False), 4: (2, True), 5: (1, True), 6: (1, False), 7: (3, True),
             8: (3, False)}
@@ -45,7 +60,7 @@ class Still:
 
     Attributes:
         path: as given.
-        kind: "png", "jpeg", "tiff", "webp", "bmp", "dpx" or "exr", by content.
+        kind: as `rtface.media.image_meta.kind_of`.
         frame: the image as stored (not turned), marked as new; its display says how it is turned.
         meta: profile, EXIF and so on.
         scan: header of a DPX or EXR.
@@ -71,17 +86,21 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
         names = list(Path(folder).iterdir())
     except OSError as error:
         raise InputMissing(f"{os.fspath(folder)}: cannot be read ({error.strerror}); check the name") from error
-    found = [p for p in names if p.suffix.lower() in IMAGE_KINDS and not p.name.startswith(".") and p.is_file()]
+    found = [p for p in names if _is_read(p) and not p.name.startswith(".") and p.is_file()]
     if not found:
-        raise InputError(f"{os.fspath(folder)}: holds no image ({', '.join(IMAGE_KINDS)})")
+        raise InputError(f"{os.fspath(folder)}: holds no image ({', '.join((*IMAGE_KINDS, *_READ_ONLY))})")
     return sorted(found, key=lambda p: [(int(t), "") if t.isdigit() else (-1, t)
                                         for t in re.split(r"(\d+)", p.name.lower()) if t])
+
+
+def _is_read(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_KINDS or path.suffix.lower() in _READ_ONLY
 
 
 def warn_left_out(folder: Path, stats: Stats) -> None:
     """Warns of what a folder holds apart from the images that `list_images` takes; hidden files are no part of it."""
     names = sorted(f"{p.name}/" if p.is_dir() else p.name for p in folder.iterdir()
-                   if not p.name.startswith(".") and (p.suffix.lower() not in IMAGE_KINDS or not p.is_file()))
+                   if not p.name.startswith(".") and (not _is_read(p) or not p.is_file()))
     if names:
         stats.count("files_left_out", len(names))
         stats.warn("files_left_out", f"{shown(folder)}: {len(names)} of its entries are left out, because they are no "
@@ -112,7 +131,7 @@ def read_image(path: str | os.PathLike[str]) -> Still:
     aspect = header.aspect if isinstance(header, DpxHeader) else None
     display = display_of(turns, mirror, aspect, "progressive")
     image.pts, image.time_base, image.duration = 0, Fraction(1), 1
-    color = color_of(image, codec=_CODECS[kind])
+    color = color_of(image, codec=_CODECS.get(kind, ""))
     if isinstance(header, DpxHeader):
         color = replace(color, transfer=header.family)
     quantisers = one_step(jpeg_step(meta.tables[0]), "mjpeg", image) if meta.tables else None
@@ -155,7 +174,9 @@ def _decode(data: bytes, kind: str, name: str) -> av.VideoFrame:
                          "smaller first")
     if kind == "exr":
         return _decode_exr(data, name)
-    context = VideoCodecContext.create(_CODECS[kind], "r")
+    if kind == "avif":
+        return _decode_avif(data, name)
+    context = VideoCodecContext.create(_PNM[data[1:2]] if kind == "pnm" else _CODECS[kind], "r")
     assert isinstance(context, VideoCodecContext)
     context.options = {"max_pixels": str(MAX_PIXELS)}
     try:
@@ -167,6 +188,8 @@ def _decode(data: bytes, kind: str, name: str) -> av.VideoFrame:
     if not images:
         raise InputError(f"{name}: is cut off before its image; copy it again")
     image = images[0]
+    if kind == "jp2" and not image.format.is_rgb:
+        image.color_range = _FULL  # sYCC
     if image.format.name == "pal8":
         full = image.reformat(format="rgba")
         opaque = int(full.to_ndarray()[..., 3].min()) == 255
@@ -174,6 +197,30 @@ def _decode(data: bytes, kind: str, name: str) -> av.VideoFrame:
     if image.format.name.startswith("mono"):
         return image.reformat(format="gray", src_color_range=_FULL, dst_color_range=_FULL)
     return image
+
+
+def _decode_avif(data: bytes, name: str) -> av.VideoFrame:
+    """Upright RGB, with transparency where it has some."""
+    damaged = InputError(f"{name}: is a damaged AVIF, or one of a kind that cannot be read; save it as PNG or TIFF")
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise damaged from error
+    if pixels is None:
+        raise damaged
+    shape = avif_shape(data)
+    if pixels.ndim == 3:
+        pixels = pixels[..., [2, 1, 0, 3][:pixels.shape[2]]]
+    pixels = np.rot90(pixels, -shape.turns)
+    if shape.mirror:
+        pixels = pixels[:, ::-1]
+    deep = pixels.dtype == np.uint16
+    if deep:  # values of 10 or 12 bits become 16
+        pixels = np.left_shift(pixels, 16 - shape.bits) | np.right_shift(pixels, 2 * shape.bits - 16)
+    name_of = {1: "gray16le", 3: "rgb48le", 4: "rgba64le"} if deep else {1: "gray", 3: "rgb24", 4: "rgba"}
+    pix_fmt = name_of[1 if pixels.ndim == 2 else pixels.shape[2]]
+    image: Any = np.ascontiguousarray(pixels)
+    return av.VideoFrame.from_ndarray(image, pix_fmt)
 
 
 def scan_header(data: bytes) -> DpxHeader | ExrHeader | None:

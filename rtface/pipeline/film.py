@@ -60,7 +60,7 @@ from rtface.stats import Stats
 from rtface.util.urls import Address
 
 # Images that are not read; the demuxers that open some of them do not give the whole picture.
-_OTHER_IMAGES = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".ppm", ".pgm", ".pnm", ".tga", ".psd", ".ico")
+_OTHER_IMAGES = (".heic", ".heif", ".jxl", ".psd", ".ico")
 
 
 def run_file(input: Path | Address, output: Path | str, options: Options, *, stats: Stats | None = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -128,7 +129,11 @@ def run_stills(input: Path, output: Path, options: Options, report: Report, made
 def _jobs(input: Path, output: Path, options: Options) -> list[tuple[Path, Path]]:
     if not input.is_dir():
         return [(input, output)]
-    return [(path, output / path.name) for path in list_images(input)]
+    images = list_images(input)
+    taken = Counter(path.stem for path in images)
+    # A kind that is read only becomes PNG.
+    return [(path, output / (path.name if path.suffix.lower() in IMAGE_KINDS else
+                             f"{path.stem if taken[path.stem] == 1 else path.name}.png")) for path in images]
 
 
 def _make_folder(folder: Path) -> None:

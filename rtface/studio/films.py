@@ -24,7 +24,7 @@ from rtface.engine.recipe import find_recipes
 from rtface.errors import Closed, InputMissing, RtfaceError, UsageError, reason
 from rtface.geometry.transforms import display_size
 from rtface.jobs.queue.api import Queue
-from rtface.media.image_read import read_image
+from rtface.media.image_read import IMAGE_KINDS, read_image
 from rtface.media.source import FileSource
 from rtface.option_sources import load
 from rtface.options import OPTIONS, Options
@@ -300,7 +300,8 @@ def command_line(source: Path, output: Path, options: Options, given: Iterable[s
 
 def output_of(path: Path) -> Path:
     """A name for the enhanced film that is not there yet, next to the film."""
-    suffix = path.suffix if is_image(path) or path.suffix.lower() in (".mp4", ".mov", ".mkv", ".webm") else ".mkv"
+    kept = path.suffix.lower() in (*IMAGE_KINDS, ".mp4", ".mov", ".mkv", ".webm")
+    suffix = path.suffix if kept else ".png" if is_image(path) else ".mkv"
     for wanted in itertools.islice(numbered(path.with_name(f"{path.stem}.enhanced{suffix}")), 999):
         if not wanted.exists():
             return wanted

@@ -19,7 +19,7 @@ import tifffile
 from rtface.errors import InputError, InputMissing, OutputError, UsageError
 from rtface.media import image_read, image_write
 from rtface.media.file_sink import FileSink
-from rtface.media.image_meta import ImageMetadata, exif_of, read_meta, write_meta
+from rtface.media.image_meta import AvifShape, ImageMetadata, avif_shape, exif_of, read_meta, write_meta
 from rtface.media.images import SequenceSource, list_images, plan_image, read_image, write_image
 from rtface.media.pixel_format import pixel_format_info
 from rtface.media.provenance import DIGITAL_SOURCE_TYPE, describe, xmp
@@ -54,6 +54,40 @@ def pixels(path: Path) -> np.ndarray:
 def smooth(height: int = 48, width: int = 64) -> np.ndarray:
     y, x = np.mgrid[:height, :width]
     return np.stack([x * 3, y * 4, 200 - x - y], -1).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("name", "encoder", "pix_fmt", "off"), [
+    ("a.avif", "", "", 4), ("a.jp2", "jpeg2000", "rgb24", 2), ("a.ppm", "ppm", "rgb24", 0), ("a.pgm", "pgm", "gray", 0),
+    ("b.ppm", "ppm", "rgb48be", 0), ("a.tga", "targa", "bgr24", 0)])
+def test_kinds_that_are_read_only(tmp_path: Path, name: str, encoder: str, pix_fmt: str, off: float):
+    picture = smooth()
+    if encoder:
+        image = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format=pix_fmt)
+        data = encoded(image, encoder)
+    else:
+        data = cv2.imencode(".avif", np.ascontiguousarray(picture[..., ::-1]), [cv2.IMWRITE_AVIF_QUALITY, 95])[1]
+    (tmp_path / name).write_bytes(bytes(data))
+    assert [path.name for path in list_images(tmp_path)] == [name]
+    frame = read_image(tmp_path / name).frame
+    found, want = frame.image.reformat(format="rgb24").to_ndarray().astype(float), picture.astype(float)
+    if pix_fmt == "gray":
+        found, want = found[..., 0], image.to_ndarray().astype(float)
+    assert np.abs(found - want).mean() <= off
+    assert frame.image.format.components[0].bits == (16 if pix_fmt == "rgb48be" else 8)
+
+
+@pytest.mark.parametrize(("boxes", "turns", "mirror", "bits"), [
+    (b"", 0, False, 8), (b"\0\0\0\x09irot\1", 3, False, 8),
+    (b"\0\0\0\x09imir\0\0\0\0\x0cav1C\x81\0\x6c\0", 2, True, 12),
+    (b"\0\0\0\x09irot\3\0\0\0\x09imir\1\0\0\0\x0cav1C\x81\0\x4c\0", 1, True, 10)])
+def test_the_header_of_an_avif_says_how_to_show_it(boxes: bytes, turns: int, mirror: bool, bits: int):
+    assert avif_shape(b"\0\0\0\x18ftypavif" + boxes) == AvifShape(turns, mirror, bits)
+
+
+def test_the_profile_of_a_jpeg_2000_is_read():
+    profile = bytes(36) + b"acsp" + bytes(88)
+    colour = (11 + len(profile)).to_bytes(4, "big") + b"colr\2\0\0" + profile
+    assert read_meta(b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 " + bytes(8) + colour + b"jp2c").icc == profile
 
 
 def through(source: Path, output: Path, **options: object) -> None:

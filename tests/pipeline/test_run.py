@@ -163,9 +163,11 @@ def test_a_folder_continues_past_a_bad_image_and_skips_done(tmp_path: Path) -> N
     still(folder / "a.png"), still(folder / "c.png")
     (folder / "b.png").write_bytes(b"")
     (folder / "d.heic").write_bytes(b"")
-    with pytest.raises(InputError, match="1 of 3"):
+    for name in ("a.ppm", "e.ppm"):  # kinds that are read only become PNG
+        (folder / name).write_bytes(b"P6 16 16 255\n" + bytes(768))
+    with pytest.raises(InputError, match="1 of 5"):
         rtface.run(folder, out, report=tmp_path / "r.json")
-    assert sorted(p.name for p in out.iterdir()) == ["a.png", "c.png"]
+    assert sorted(p.name for p in out.iterdir()) == ["a.png", "a.ppm.png", "c.png", "e.png"]
     said = json.loads((tmp_path / "r.json").read_text())
     assert "(d.heic)" in said["warnings"][0]
     images = {image["name"]: image for image in said["images"]}
@@ -174,7 +176,7 @@ def test_a_folder_continues_past_a_bad_image_and_skips_done(tmp_path: Path) -> N
     assert images["a.png"]["corrected"] and not images["a.png"]["error"] and "is empty" in images["b.png"]["error"]
     (folder / "b.png").unlink()
     report = rtface.run(folder, out)
-    assert report.frames_out == 0 and any("2 images were there" in note for note in report.notes)
+    assert report.frames_out == 0 and any("4 images were there" in note for note in report.notes)
     with pytest.raises(UsageError, match="sequence=True"):
         rtface.run(folder, tmp_path / "film.mp4")
 
