@@ -122,6 +122,9 @@ def read_image(path: str | os.PathLike[str]) -> Still:
     if not data:
         raise InputError(f"{name}: is empty (0 bytes); copy it again")
     kind = kind_of(data)
+    if data[4:12] == b"ftypavis" or (kind == "webp" and data[12:16] == b"VP8X" and data[20] & 2):
+        raise InputError(f"{name}: is an animation, no still; " + (
+            "make a film or GIF of it first" if kind else "give it as INPUT with a film as OUTPUT"))
     if kind is None:
         raise InputError(f"{name}: is no image that can be read; use PNG, JPEG, TIFF, WebP, BMP, DPX or EXR")
     image = _decode(data, kind, name)

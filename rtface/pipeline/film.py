@@ -26,7 +26,7 @@ from rtface.media.images import IMAGE_KINDS, SUFFIXES, SequenceSource
 from rtface.media.invented import InventedSink, check_map_name
 from rtface.media.leftovers import clear_leftovers, remove_unfinished_stills
 from rtface.media.outputs import OutputPath, check_outputs, film_folder, names_folder
-from rtface.media.probe import MediaInfo
+from rtface.media.probe import MediaInfo, open_container
 from rtface.media.provenance import describe
 from rtface.media.source import FileSource
 from rtface.media.start_timecode import output_timecode
@@ -180,6 +180,8 @@ def _into_folder(input: Path | Address, output: Path | str, stills: bool) -> boo
         if isinstance(input, Path) and input.suffix.lower() in _OTHER_IMAGES:
             raise UsageError(f"{input} is an image of a kind that is not read ({input.suffix[1:].upper()}); save it as "
                              "PNG, TIFF or JPEG")
+        if isinstance(input, Path) and input.is_file():
+            open_container(input).close()  # raises where it is neither
         raise UsageError(f"{input} is a film: name a film ({', '.join(FORMATS)}) or a folder for its images, "
                          f"not {Path(output).name}")
     return film_folder(output, FORMATS, input, still=isinstance(input, Path) and is_image(input))

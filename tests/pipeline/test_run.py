@@ -185,6 +185,12 @@ def test_an_image_of_a_kind_that_is_not_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "in.heic").write_bytes(b"\0\0\0\x18ftypheic")
     with pytest.raises(UsageError, match="HEIC"):
         rtface.run(tmp_path / "in.heic", tmp_path / "out.png")
+    (tmp_path / "in.webp").write_bytes(b"RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0\2" + bytes(20))
+    with pytest.raises(InputError, match="is an animation"):
+        rtface.run(tmp_path / "in.webp", tmp_path / "out.png")
+    (tmp_path / "in.pdf").write_bytes(b"%PDF-1.4\n" + bytes(200))
+    with pytest.raises(InputError, match="neither a film nor an image"):
+        rtface.run(tmp_path / "in.pdf", tmp_path / "out.png")
 
 
 def test_a_folder_goes_on_past_a_picture_that_cannot_be_encoded(tmp_path: Path) -> None:
