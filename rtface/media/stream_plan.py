@@ -47,7 +47,7 @@ _LOSSLESS_SOUND = {"flac", "alac", "truehd", "mlp", "wavpack", "tta", "ape", "ta
 _ORDER = ("matroska", "mov", "mp4", "mpegts", "webm")
 _SUFFIX = {"matroska": "mkv", "mpegts": "ts", "mov": "mov", "mp4": "mp4", "webm": "webm"}
 _TS = {"aac", "mp1", "mp2", "mp3", "ac3", "eac3", "dts", "truehd", "opus", "h264", "hevc", "mpeg2video", "mpeg1video",
-       "dvb_subtitle", "hdmv_pgs_subtitle"}
+       "dvb_subtitle", "hdmv_pgs_subtitle", "aac_latm"}
 _TS_DATA = {"klv", "timed_id3", "bin_data", "scte_35"}
 _ROTATES = ("mp4", "mov", "matroska", "webm")
 _CHAPTERS = ("mp4", "mov", "matroska", "webm")

@@ -45,6 +45,14 @@ def _with_adts(folder: Path) -> Path:
     return path
 
 
+def test_aac_of_broadcasts_is_copied_into_a_transport_stream(media, tmp_path: Path):
+    source = media.make_film(tmp_path / "in.ts", sound="aac", mux={"mpegts_flags": "latm"})
+    plan = media.passthrough(source, tmp_path / "out.ts")
+    assert [(stream.stream.codec, stream.action) for stream in plan.streams] == [("aac_latm", "copy")]
+    with av.open(str(tmp_path / "out.ts")) as box:
+        assert box.streams.audio[0].codec_context.codec.canonical_name == "aac_latm"
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
 def test_aac_with_two_kinds_of_headers_keeps_one(tmp_path: Path, suffix: str) -> None:
     source = _with_adts(tmp_path)
