@@ -42,6 +42,8 @@ SUFFIXES = {"png": ".png", "tiff": ".tif", "dpx": ".dpx", "exr": ".exr"}
 """Extensions of the stills of a film, by kind."""
 _FULL = 2
 _JPEG_FORMATS = {(2, 2): "yuvj420p", (2, 1): "yuvj422p", (1, 2): "yuvj440p", (4, 1): "yuvj411p"}
+ONLY_FROM_EXR = ("an EXR holds linear light, which is not computed from other samples here: it is written only where "
+                 "an EXR was read; name a DPX or TIFF")
 # The longest side that a format, or the encoder used here, can hold.
 _LONGEST = {"webp": 16_383, "jpeg": 65_500}
 
@@ -75,6 +77,8 @@ def plan_image(output: str | os.PathLike[str], *, still: Still | None = None, ov
     if kind is None:
         raise UsageError(f"{os.fspath(output)}: names no image format; use one of {', '.join(IMAGE_KINDS)}")
     if still is not None:
+        if kind == "exr" and still.kind != "exr":
+            raise OutputError(f"{os.fspath(output)}: {ONLY_FROM_EXR}")
         _check_size(os.fspath(output), kind, still.frame.image)
     return ImagePlan(check_target(output, inputs=[still.path] if still else [], overwrite=overwrite), kind)
 
@@ -266,7 +270,7 @@ def _encode_dpx(frame: Frame, still: Still | Origin | None, rate: Fraction | Non
 def _encode_exr(frame: Frame, still: Still | Origin | None, plan: ImagePlan, tags: Mapping[str, str] | None,
                 timecode: Timecode | None) -> bytes:
     if still is None or still.kind != "exr":
-        raise OutputError(f"{plan.target.shown}: an EXR is written only where an EXR was read; name a TIFF or DPX")
+        raise OutputError(f"{plan.target.shown}: {ONLY_FROM_EXR}")
     return rewrite_exr(_bytes_of(still), frame.image, tags=tags, timecode=timecode)
 
 

@@ -22,6 +22,7 @@ from rtface.media.credentials import can_hold
 from rtface.media.encoders import VideoPlan
 from rtface.media.file_sink import FileSink
 from rtface.media.folder_sink import FolderSink
+from rtface.media.image_write import ONLY_FROM_EXR
 from rtface.media.images import IMAGE_KINDS, SUFFIXES, SequenceSource
 from rtface.media.invented import InventedSink, check_map_name
 from rtface.media.leftovers import clear_leftovers, remove_unfinished_stills
@@ -205,6 +206,9 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
                            and options.keep_correction is None and not options.stages and options.damage == "none"
                            and not wants_map(options))
         check_invented(options, source.info.color.transfer)
+        if isinstance(output, Target) and options.codec == "exr" and not (
+                isinstance(source, SequenceSource) and source.kind == "exr"):
+            raise UsageError(f"--codec exr: {ONLY_FROM_EXR}")
         info = source.info
         stages = Stages.open(options.stages, stats, origin=float(info.clock_start),
                              begins=float(info.video_start if info.start is None else info.start),
