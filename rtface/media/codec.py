@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -126,7 +127,7 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
                     "colours")
     plan.warnings += [f"{name}: {line}" for line in lost]
     plan.warnings += [f"the input: {line}" for line in info.unseen]
-    _odd_size(plan)
+    _odd_size(plan, supported)
     _cropped(plan, info, format)
     set_quality(plan, crf, preset)
     limit_look_ahead(plan)
@@ -138,15 +139,17 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
     plan.options |= mxf.ENCODER_OPTIONS.get(name, {}) if format == "mxf" else {}
     if say:
         plan.warnings += lossy_notes(plan, info, format, asked=codec is not None or crf is not None)
-    _interlaced(plan, info)
+    _interlaced(plan, info, supported)
     if name == "prores_ks" and plan.tags.range == _FULL and _full_range(info):
-        plan.warnings.append("ProRes does not know full range: players will show black and white clipped; --codec "
-                             "libx264 or ffv1 keeps the range")
+        plan.warnings.append("ProRes does not know full range: players will show black and white clipped; "
+                             f"{_advice(('libx264', 'ffv1'), supported)} keeps the range")
     if info.hdr is not None:
-        set_hdr(plan, info.hdr, held=format in _NOTES_PICTURE and not name.endswith("_nvenc"))
+        set_hdr(plan, info.hdr, held=format in _NOTES_PICTURE and not name.endswith("_nvenc"),
+                advice=_advice(("libx265", "libx264"), supported))
     if info.captions and not name.startswith(_WRITES_CAPTIONS):
-        plan.warnings.append(f"{name} cannot carry the closed captions; --codec libx264 or libx265 can, and "
-                             "'rtface captions' writes them into a file")
+        plan.warnings.append(f"{name} cannot carry the closed captions; "
+                             f"{_advice(('libx264', 'libx265'), supported)} can, and 'rtface captions' writes them "
+                             "into a file")
     if info.tags.siting and pixel_format_info(pix_fmt).sampling != (1, 1):
         plan.options["chroma_sample_location"] = info.tags.siting
     # A unit of about a frame would be read as the frame rate.
@@ -175,14 +178,20 @@ def _encoder(name: str) -> Codec:
     return encoder
 
 
-def _odd_size(plan: VideoPlan) -> None:
+def _advice(names: Sequence[str], supported: set[str]) -> str:
+    """The encoders among these that the container can hold, as an option; else the first of them in another."""
+    fit = " or ".join(name for name in names if ALIASES.get(name, name) in supported)
+    return f"--codec {fit}" if fit else f"a .mkv output with --codec {names[0]}"
+
+
+def _odd_size(plan: VideoPlan, supported: set[str]) -> None:
     if not plan.encoder.startswith(("libx26", "libsvtav1", "h264_", "hevc_")):
         return
     across, down = pixel_format_info(plan.pix_fmt).sampling
     width, height = -(-plan.width // across) * across, -(-plan.height // down) * down
     if (width, height) != (plan.width, plan.height):
         plan.warnings.append(f"{plan.encoder} refuses {plan.width}×{plan.height}: the last column or row is repeated, "
-                             f"{width}×{height} (--codec ffv1 or vp9 keeps the size)")
+                             f"{width}×{height} ({_advice(('ffv1', 'vp9'), supported)} keeps the size)")
         plan.width, plan.height = width, height
 
 
@@ -198,7 +207,7 @@ def _cropped(plan: VideoPlan, info: MediaInfo, format: str) -> None:
                              f"bottom {bottom}): players will show them; name a .mkv, .mov or .mp4 output")
 
 
-def _interlaced(plan: VideoPlan, info: MediaInfo) -> None:
+def _interlaced(plan: VideoPlan, info: MediaInfo, supported: set[str]) -> None:
     if not info.interlaced:
         return
     plan.fields = info.display.fields
@@ -206,7 +215,8 @@ def _interlaced(plan: VideoPlan, info: MediaInfo) -> None:
         plan.options["x264-params"] = "bff=1"  # else its headers (SEI) say top field first
     if plan.encoder in ("libx265", "libvpx-vp9", "libsvtav1"):
         plan.warnings.append(f"{plan.encoder} has no interlaced coding: the fields stay in their lines and the order "
-                             "is noted, but some players will not deinterlace (--codec libx264 codes fields)")
+                             "is noted, but some players will not deinterlace "
+                             f"({_advice(('libx264',), supported)} codes fields)")
 
 
 # -- lossless in, lossless out --------------------------------------------------------------------------------------

@@ -211,9 +211,9 @@ def limit_look_ahead(plan: VideoPlan, most: int | None = None) -> None:
         plan.options["bf"] = "0"
 
 
-def set_hdr(plan: VideoPlan, hdr: HdrMetadata, *, held: bool) -> None:
+def set_hdr(plan: VideoPlan, hdr: HdrMetadata, *, held: bool, advice: str) -> None:
     """Static HDR metadata as encoder parameters: FFmpeg takes them from no frame that PyAV hands over. With `held` the
-    container has them."""
+    container has them; `advice` names encoders that can."""
     parts: list[str] = []
     display, light = _display_text(hdr, plan.encoder), hdr.light
     if plan.encoder in _HDR_OPTIONS:
@@ -224,7 +224,7 @@ def set_hdr(plan: VideoPlan, hdr: HdrMetadata, *, held: bool) -> None:
     else:
         key = ""
         if (display or light) and not held:
-            plan.warnings.append(f"{plan.encoder} cannot carry the HDR mastering metadata; --codec libx265 can")
+            plan.warnings.append(f"{plan.encoder} cannot carry the HDR mastering metadata; {advice} can")
     if key and parts:
         plan.options[key] = ":".join([p for p in (plan.options.get(key), *parts) if p])
     plan.warnings += [f"{kind} metadata that changes from frame to frame is left out; HDR10 stays"

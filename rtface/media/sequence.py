@@ -149,7 +149,8 @@ class SequenceSource:
         self._fault("numbers_missing", f"{folder}: {missing} number{'s are' if missing > 1 else ' is'} missing among "
                     f"its images ({named}{' …' if len(gaps) > 3 else ''})",
                     "the images are taken one after the other" if not held else
-                    "the frame before is repeated in each place; without gaps in the numbers none is" if self._hold else
+                    "the frame before is repeated in each place; number them without gaps to avoid that" if (
+                        self._hold) else
                     "nothing is written in their places")
 
     def _fault(self, key: str, what: str, instead: str) -> None:

@@ -105,6 +105,16 @@ def test_dolby_vision_that_others_misread_is_said(media, tmp_path: Path, profile
     assert bool([line for line in warnings if "Dolby Vision of profile 5" in line]) is said
 
 
+@pytest.mark.parametrize(("suffix", "codec", "advice"), [
+    (".mkv", "ffv1", "--codec libx264 or libx265 can"), (".mxf", None, "--codec libx264 can"),
+    (".webm", None, "a .mkv output with --codec libx264 can")])
+def test_no_encoder_is_advised_that_the_container_cannot_hold(media, tmp_path: Path, suffix: str, codec: str | None,
+                                                              advice: str):
+    opened = media.open(media.make_film(tmp_path / "in.mp4", frames=1))
+    plan = plan_output(replace(opened.info, captions=True), tmp_path / f"out{suffix}", codec=codec)
+    assert advice in " ".join(plan.video.warnings)
+
+
 def test_transparency_that_is_not_decoded_is_said(media, tmp_path: Path):
     source = media.make_film(tmp_path / "in.webm", frames=2, codec="libvpx-vp9", extra=lambda box: (
         box.streams.video[0].metadata.update(alpha_mode="1")))

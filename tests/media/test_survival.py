@@ -337,7 +337,7 @@ def test_chroma_siting(media, tmp_path: Path):
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [(".mp4", None), (".mp4", "libx264"), (".mkv", "av1"),
-                                               (".mkv", "ffv1"), (".mov", "prores")])
+                                               (".mkv", "ffv1"), (".mov", "prores"), (".mxf", "libx264")])
 def test_hdr10_metadata(media, tmp_path: Path, suffix: str, codec: str | None):
     master = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
     source = media.make_film(tmp_path / "in.mp4", frames=3, pix_fmt="yuv420p10le", codec="libx265", options={
