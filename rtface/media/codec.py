@@ -21,6 +21,7 @@ from rtface.media.encoders import (
     set_hdr,
     set_quality,
     set_slices,
+    writes_captions,
 )
 from rtface.media.pixel_format import nearest, pixel_format_info
 from rtface.media.probe import MediaInfo
@@ -30,8 +31,6 @@ ALIASES = {"h264": "libx264", "x264": "libx264", "avc": "libx264", "h265": "libx
 
 # Encoders of films for players, for which a folder of stills is made 4:2:0.
 _PLAYED = ("libx264", "libx265", "libsvtav1", "libvpx", "h264_", "hevc_", "av1_", "mpeg")
-# Encoders that write captions into their own stream.
-_WRITES_CAPTIONS = ("libx26", "h264_", "hevc_", "mpeg2video")
 # Containers in which what is hidden at the borders, and HDR metadata, are noted (`matroska.note_picture`,
 # `mp4.note_picture`).
 _NOTES_PICTURE = ("matroska", "webm", "mp4", "mov")
@@ -146,7 +145,7 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
     if info.hdr is not None:
         set_hdr(plan, info.hdr, held=format in _NOTES_PICTURE and not name.endswith("_nvenc"),
                 advice=_advice(("libx265", "libx264"), supported))
-    if info.captions and not name.startswith(_WRITES_CAPTIONS):
+    if info.captions and not writes_captions(name):
         plan.warnings.append(f"{name} cannot carry the closed captions; "
                              f"{_advice(('libx264', 'libx265'), supported)} can, and 'rtface captions' writes them "
                              "into a file")

@@ -25,6 +25,7 @@ from rtface.stats import Stats
 from rtface.util.av_gpu import native_format, software
 from rtface.util.parse import format_time
 
+_NOTICEABLE_S = Fraction(1, 100)
 # Packets that fail one after the other before the rest of a file is given up.
 _GIVE_UP = 200
 # Seconds of other streams read after the last frame of a cut, for packets that come late in the file.
@@ -402,6 +403,7 @@ class OtherStreams:
     def __init__(self, clock_start: Fraction, start: Fraction | None, end: Fraction | None) -> None:
         self._clock_start, self._start, self._end = clock_start, start, end
         self._clocks: dict[int, RisingTimestamps] = {}
+        self._last: dict[int, tuple[int, int]] = {}  # by stream: the last packet's time as it came, and what was added
         self.reached = Fraction(0)
 
     def cut(self, packet: av.Packet[Stream], stats: Stats) -> Packet | None:
@@ -414,9 +416,15 @@ class OtherStreams:
             if clock is None:
                 step = Fraction(max(1, duration))
                 clock = self._clocks[packet.stream_index] = RisingTimestamps(step, max(2 * step, Fraction(1, 2) / base))
-            moved = clock.next(stamp)[0] - stamp
+            before, moved = self._last.get(packet.stream_index, (None, 0))
+            if stamp != before or packet.stream.type != "subtitle":  # several texts may begin together
+                moved = clock.next(stamp)[0] - stamp
+            self._last[packet.stream_index] = stamp, moved
             if moved:
                 stats.count("packet_times_repaired")
+                if moved * base > _NOTICEABLE_S:
+                    stats.warn(f"packet_times:{packet.stream_index}", f"stream {packet.stream_index}: time stamps of "
+                               "its packets do not rise; they were made to")
                 packet.dts = None if packet.dts is None else packet.dts + moved
                 packet.pts = None if packet.pts is None else packet.pts + moved
             begin = (packet.pts if packet.pts is not None else stamp + moved) * base

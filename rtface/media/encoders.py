@@ -211,6 +211,11 @@ def limit_look_ahead(plan: VideoPlan, most: int | None = None) -> None:
         plan.options["bf"] = "0"
 
 
+def writes_captions(encoder: str) -> bool:
+    """Whether an encoder writes closed captions of frames into its own stream."""
+    return encoder.startswith(("libx26", "h264_", "hevc_", "mpeg2video"))
+
+
 def set_hdr(plan: VideoPlan, hdr: HdrMetadata, *, held: bool, advice: str) -> None:
     """Static HDR metadata as encoder parameters: FFmpeg takes them from no frame that PyAV hands over. With `held` the
     container has them; `advice` names encoders that can."""

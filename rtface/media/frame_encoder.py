@@ -11,8 +11,9 @@ from av.video.stream import VideoStream
 
 from rtface.errors import OutputError
 from rtface.frame import Frame
+from rtface.media.color import has_captions
 from rtface.media.cuda.driver import told
-from rtface.media.encoders import VideoPlan, accel, configure, counted_rate, fit, open_encoder
+from rtface.media.encoders import VideoPlan, accel, configure, counted_rate, fit, open_encoder, writes_captions
 from rtface.media.muxer import AnyPacket
 from rtface.stats import Stats
 
@@ -67,10 +68,16 @@ class FrameEncoder:
         self._rate = counted_rate(video)
         self._start: tuple[Fraction | None, int] = None, 0  # an input's unit, and the origin in it
         self._slack = floor(1 / video.time_base)  # a second
+        # Captions that begin later in the film than the plan could see.
+        self._captions = not writes_captions(video.encoder) and not any("captions" in one for one in video.warnings)
         self._shown: dict[int, tuple[int, int]] = {}  # pts and duration by number, of an encoder that counts
 
     def encode(self, frame: Frame) -> list[AnyPacket]:
         """Encodes the next frame; returns the packets that are ready."""
+        if self._captions and has_captions(frame.image):
+            self._captions = False
+            self._stats.warn("captions", f"{self._video.encoder} cannot carry the closed captions, which begin later "
+                             "in the film; 'rtface captions' writes them into a file")
         image = fit(frame.image, self._video)
         base = self._video.time_base
         if self._start[0] is not frame.time_base:

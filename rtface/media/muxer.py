@@ -86,6 +86,7 @@ class Muxer:
         self._held_bytes = 0
         self._covers, self._cued, self._unheard = covers, cued, set(unheard)
         self._last: dict[int, int] = {}
+        self._text_end: dict[int, int] = {}  # of the last text, by stream
         self.waiting_bytes = 0
         self.reached = 0.0  # seconds of the output that the frames have come to
 
@@ -158,8 +159,15 @@ class Muxer:
     def _put(self, packet: AnyPacket) -> None:
         index, dts = packet.stream_index, packet.dts
         if dts is not None and index != self._video:
-            last = self._last.get(index)
-            if last is not None and dts <= last:  # muxers refuse a stream whose time does not rise
+            last, text = self._last.get(index), packet.stream.type == "subtitle"
+            if text and self._delayed and packet.size > len(_BLANK_CUE):
+                if dts < self._text_end.get(index, dts):
+                    self._stats.count("texts_cut")
+                    self._stats.warn("texts_cut", "subtitles that are shown at the same time: this container holds one "
+                                     "after the other, and earlier ones end early; a .mkv output keeps them")
+                self._text_end[index] = dts + (packet.duration or 0)
+            # Several texts may begin together; else a stream must rise.
+            if last is not None and (dts < last or (dts == last and (self._delayed or not text))):
                 packet.dts = dts = last + 1
                 packet.pts = dts if packet.pts is None else max(packet.pts, dts)
                 self._stats.count("packet_times_moved")

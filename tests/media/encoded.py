@@ -32,7 +32,7 @@ def interlaced_film(path: Path, frames: Sequence[av.VideoFrame], order: str = "t
 
 
 def captioned_h264(path: Path, pairs: Sequence[bytes]) -> None:
-    """A stream of H.264, a frame for each pair of bytes of CEA-608, which it carries as SEI."""
+    """A stream of H.264, a frame for each pair of bytes of CEA-608, which it carries as SEI; b"" for none."""
     context = av.CodecContext.create("libx264", "w")
     context.width, context.height, context.pix_fmt = 128, 96, "yuv420p"
     context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
@@ -45,7 +45,7 @@ def captioned_h264(path: Path, pairs: Sequence[bytes]) -> None:
                 data = bytes(packet)
                 # ITU-T T.35: country, provider, "GA94", type 3 (cc_data), one triplet, marker bits
                 payload = b"\xb5\x00\x31GA94\x03" + bytes((0xC1, 0xFF, 0xFC)) + pair + b"\xff"
-                sei = b"\0\0\0\1\x06\x04" + bytes((len(payload),)) + payload + b"\x80"
+                sei = b"\0\0\0\1\x06\x04" + bytes((len(payload),)) + payload + b"\x80" if pair else b""
                 at = _first_slice(data)
                 file.write(data[:at] + sei + data[at:])
 

@@ -12,6 +12,7 @@ import pytest
 
 from rtface.errors import InputError, UsageError
 from rtface.media.captions import write_captions
+from rtface.stats import Stats
 from tests.media.encoded import captioned_h264
 
 CODES = ("9420 9420 94ae 94ae 9470 9470 c845 4c4c 4f80 942f 942f",
@@ -60,6 +61,15 @@ def test_captions_of_frames_become_a_file(media, tmp_path: Path):
     write_captions(tmp_path / "in.mkv", tmp_path / "out.scc")
     assert (tmp_path / "out.scc").read_text() == (
         "Scenarist_SCC V1.0\n\n00:00:00;00\t9420 9420\n\n00:00:00;12\tc845\n\n")  # 25 frames a second
+
+
+@pytest.mark.parametrize(("codec", "said"), [("ffv1", True), ("libx264", False)])
+def test_captions_that_begin_later_are_not_lost_in_silence(media, tmp_path: Path, codec: str, said: bool):
+    captioned_h264(tmp_path / "in.h264", [b"", b"", b"\x94\x20"])
+    stats = Stats()
+    plan = media.passthrough(tmp_path / "in.h264", tmp_path / "out.mkv", codec=codec, stats=stats)
+    assert not [line for line in plan.video.warnings if "captions" in line]
+    assert any("begin later" in line for line in stats.warnings.values()) == said
 
 
 def test_captions_that_cannot_be_written(media, captioned: Path, tmp_path: Path):

@@ -131,6 +131,17 @@ def test_text_that_no_transport_stream_holds(media, subtitled: Path, tmp_path: P
         media.passthrough(subtitled, tmp_path / "out.ts")
 
 
+@pytest.mark.parametrize(("suffix", "kept"), [(".mkv", True), (".webm", True), (".mp4", False)])
+def test_subtitles_that_begin_together_stay_together(media, tmp_path: Path, suffix: str, kept: bool):
+    events = [(200, 900, "Sign."), (200, 500, "Speech."), (1100, 1500, "Last.")]
+    source = media.make_film(tmp_path / "in.mkv", frames=50, extra=subtitles(events))
+    stats = Stats()
+    media.passthrough(source, tmp_path / f"out{suffix}", stats=stats)
+    found = [(round(start, 1), round(end, 1)) for start, end, _ in cues(tmp_path / f"out{suffix}")]
+    assert (found == [(0.2, 0.9), (0.2, 0.5), (1.1, 1.5)]) == kept
+    assert found[-1] == (1.1, 1.5) and ("texts_cut" in stats.warnings) == (not kept)
+
+
 @pytest.mark.parametrize("drop", ["1", "subtitle"])
 def test_a_stream_can_be_left_out(media, subtitled: Path, tmp_path: Path, drop: str):
     plan = media.passthrough(subtitled, tmp_path / "out.mxf", drop=[drop], strict=True)

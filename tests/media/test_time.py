@@ -137,6 +137,14 @@ def test_times_that_go_back_are_made_to_rise_with_one_warning(media, tmp_path: P
         media.frames_of(tmp_path / "in.ts", strict=True)
 
 
+def test_times_of_sound_that_go_back_are_said(media, tmp_path: Path):
+    for name in ("a.ts", "b.ts"):
+        media.make_film(tmp_path / name, frames=10, sound="aac")
+    (tmp_path / "in.ts").write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
+    _, stats = media.frames_of(tmp_path / "in.ts")
+    assert "stream 1: time stamps of its packets do not rise" in stats.warnings["packet_times:1"]
+
+
 @pytest.mark.parametrize(("stamps", "expected"), [
     ([0, 40, 80], [0, 40, 80]),
     ([None, None, None], [0, 40, 80]),
