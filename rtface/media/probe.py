@@ -21,6 +21,7 @@ from rtface.frame import Color, Display
 from rtface.media import matroska, mp4
 from rtface.media.coding import Coding
 from rtface.media.color import ColorTags, HdrMetadata
+from rtface.media.file_reader import FileReader, file_reader
 from rtface.media.image_meta import kind_of, unpacks_large
 from rtface.media.mp4 import Crop, boxes
 from rtface.media.pipe import PipeReader
@@ -192,12 +193,12 @@ class MediaInfo:
         return self.codec == "stills"
 
 
-def open_container(path: str | os.PathLike[str], pipe: PipeReader | None = None) -> InputContainer:
+def open_container(path: str | os.PathLike[str], reader: PipeReader | FileReader | None = None) -> InputContainer:
     """Opens whatever PyAV opens; the content decides, not the name.
 
     Args:
         path: a file or URL.
-        pipe: reads it instead of FFmpeg.
+        reader: reads it instead of FFmpeg; None for a `FileReader` where it is a file.
 
     Raises:
         InputMissing: it is not there or may not be read.
@@ -209,7 +210,7 @@ def open_container(path: str | os.PathLike[str], pipe: PipeReader | None = None)
         _check_file(Path(path), name)
         url = f"file:{url}"  # keeps "a:b.mp4" from being read as a protocol
     try:
-        container = av.open(url if pipe is None else pipe, "r", metadata_errors="replace",
+        container = av.open(reader or file_reader(path) or url, "r", metadata_errors="replace",
                             container_options=(NETWORK_OPTIONS if is_url(path) else {}) | {"export_xmp": "1"},
                             timeout=(_OPEN_S, _READ_S) if is_url(path) else None)
     except av.FFmpegError as error:
@@ -281,7 +282,7 @@ def find_first_packets(info: MediaInfo) -> None:
     if not sounds or is_url(info.path) or not Path(info.path).is_file():
         return
     missing, read = set(sounds), 0
-    with suppress(av.FFmpegError), av.open(f"file:{info.path}", metadata_errors="replace") as container:
+    with suppress(av.FFmpegError), open_container(info.path) as container:
         for packet in container.demux([container.streams[index] for index in sounds]):
             read += 1
             if packet.size and packet.stream_index in missing:
@@ -339,8 +340,12 @@ def _in_header(path: str | os.PathLike[str], container: InputContainer, video: V
     name = container.format.name
     if is_url(path) or not Path(path).is_file() or not name.startswith(("matroska", "mov")):
         return None
-    with Path(path).open("rb") as file:
-        return (in_matroska if name.startswith("matroska") else in_mp4)(file, container.streams.video.index(video))
+    try:
+        with Path(path).open("rb") as file:
+            return (in_matroska if name.startswith("matroska") else in_mp4)(file, container.streams.video.index(video))
+    except OSError as error:
+        raise InputError(f"{shown(path)}: could not be read ({error.strerror}): check the disk or network drive that "
+                         "it lies on, then run it again") from error
 
 
 def rate_of(stream: VideoStream) -> tuple[Fraction, bool]:

@@ -20,6 +20,7 @@ from rtface.media import probe
 from rtface.media.coding import coding_of
 from rtface.media.color import has_captions, hdr_of, tags_of
 from rtface.media.decoder import Decoder, Size
+from rtface.media.file_reader import FileReader, file_reader
 from rtface.media.hardware import Decoding, open_on_gpu
 from rtface.media.pipe import PipeReader, is_pipe
 from rtface.media.probe import Chapter, MediaInfo
@@ -86,6 +87,7 @@ class FileSource:
         self._waiting: deque[Item] = deque()
         self._overflow = False  # whether packets before the first frame were let go
         self._opened_first: InputContainer | None = None
+        self._readers: list[PipeReader | FileReader | None] = []
         self._now: Decoder | None = None  # once the first frame is there
         self._container, self._video = self._open()
         try:
@@ -150,8 +152,9 @@ class FileSource:
             self._container.close()
             if self._opened_first is not None:
                 self._opened_first.close()
-            if self.pipe is not None:
-                self.pipe.close()
+            for reader in self._readers:  # PyAV keeps them as long as a stream of theirs is known
+                if reader is not None:
+                    reader.close()
         finally:
             self._reading.release()
 
@@ -164,7 +167,9 @@ class FileSource:
             except OSError as error:
                 raise InputMissing(f"{self._name}: cannot be opened ({error.strerror}); check its permissions"
                                    ) from error
-        container = probe.open_container(self._path, self.pipe)
+        reader = self.pipe or file_reader(self._path)
+        container = probe.open_container(self._path, reader)
+        self._readers.append(reader)
         try:
             video, self._note = probe.choose_video(container, self._name)
         except BaseException:

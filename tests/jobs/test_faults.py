@@ -22,6 +22,7 @@ from rtface.jobs.worker import WorkerRefused
 from rtface.options import Options
 from tests.jobs import films
 from tests.media.encoded import film_with_sound
+from tests.media.failing_disk import each_read
 from tests.pipeline.fakes import FakeEngine
 from tests.pipeline.run_media import Engines
 
@@ -284,3 +285,13 @@ def test_short_films_and_compared_stills_are_no_job(source: Path, tmp_path: Path
     assert run(app, short).exit_code == 0 and not list(tmp_path.glob("*.rtface"))
     refused = run(app, [*short[:2], str(tmp_path / "b.mkv"), "--compare", str(tmp_path / "c.png"), "--restart"])
     assert refused.exit_code == 2 and "--restart has no effect here: --compare names an image" in refused.output
+
+
+def test_a_disk_that_fails_while_the_film_is_read(source: Path, monkeypatch: pytest.MonkeyPatch):
+    """Whichever read of it fails, in planning, a segment or the join: nothing is written, and the same command
+    continues."""
+    out = source.with_name("out.mkv")
+    for _ in each_read(source, monkeypatch, lambda: planned(source).run(), InputError):
+        assert not out.exists()
+    assert len(films.packets(out, "video")) == 80
+    assert [row[3] for row in films.packets(out, "audio")] == [row[3] for row in films.packets(source, "audio")]

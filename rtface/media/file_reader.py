@@ -1,0 +1,84 @@
+"""Reading a file for FFmpeg in a way that tells a disk that fails from a file that ends."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from rtface.errors import InputError, InputMissing
+from rtface.redaction import is_url, shown
+
+
+class FileReader:
+    """A file for FFmpeg to read through Python: many of FFmpeg's demuxers take a read that fails for the end of the
+    file, or go on behind it.
+
+    Args:
+        path: a regular file.
+
+    Attributes:
+        name: FFmpeg's URL of it.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.name = f"file:{os.fspath(path)}"  # keeps "a:b.mp4" from being read as a protocol
+        self._shown = shown(path)
+        self._file = -1
+        self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self._size = os.fstat(self._file).st_size
+        self._failed = False
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, up to `size`; none at the end.
+
+        Raises:
+            InputError: the disk fails, or the file became shorter. PyAV keeps it until FFmpeg's call returns, and
+                raises it then, whatever the demuxer made of it; later reads give nothing.
+        """
+        if self._failed:
+            return b""
+        try:
+            data = os.read(self._file, size)
+            at = os.lseek(self._file, 0, os.SEEK_CUR)
+        except OSError as error:
+            self._failed = True
+            raise InputError(f"{self._shown}: could not be read ({error.strerror}): check the disk or network drive "
+                             "that it lies on, then run it again") from error
+        if not data and at < self._size:
+            self._failed = True
+            raise InputError(f"{self._shown}: became shorter while it was read ({self._size} bytes before, {at} now); "
+                             "run it again when it is whole")
+        return data
+
+    def seek(self, offset: int, whence: int) -> int:
+        """Goes to another place, and says where that is."""
+        return os.lseek(self._file, offset, whence)
+
+    def tell(self) -> int:
+        """Where the next read begins."""
+        return os.lseek(self._file, 0, os.SEEK_CUR)
+
+    def close(self) -> None:
+        """Lets go of the file; safe to call twice."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    __del__ = close
+
+
+def file_reader(path: str | os.PathLike[str]) -> FileReader | None:
+    """What reads a path; None where it is no file on a disk.
+
+    Raises:
+        InputMissing: it may not be read.
+    """
+    if is_url(path) or not Path(path).is_file():
+        return None
+    try:
+        return FileReader(path)
+    except OSError as error:
+        raise InputMissing(f"{shown(path)}: may not be read ({error.strerror}); check its permissions") from error
