@@ -17,8 +17,9 @@ from rtface.pipeline.progress import PLAIN_INTERVAL, TERMINAL_INTERVAL
 if TYPE_CHECKING:
     from rtface.pipeline.verify import Verified
 
-DIFFERS = 3
-"""Exit code where an output is not what its manifests say."""
+DIFFERS, NOT_CHECKED = 3, 4
+"""Exit codes where an output is not what its manifests, sidecar or input say, and where nothing, or not all that was to
+be compared, could be."""
 
 
 class StepLine:
@@ -58,7 +59,8 @@ def verify(
     """Check outputs against their checksums (the files by SHA-256, then films frame by frame), against their sidecars,
     and against the INPUT.
 
-    The exit code is 0 where everything is the same, 3 where something differs, and 1 where something cannot be checked.
+    The exit code is 0 where everything is the same, 3 where something differs, 4 where not all of it could be
+    compared, and 1 where something cannot be read.
     """
     if manifest is not None and (len(outputs) > 1 or write):
         raise UsageError("--manifest names the manifest of one OUTPUT that is checked")
@@ -78,7 +80,7 @@ def verify(
             codes.append(explain(error, console))
             if json:
                 print_json({"output": name, "error": " ".join(str(error).split())})
-    raise typer.Exit(DIFFERS if DIFFERS in codes else FAILED if any(codes) else 0)
+    raise typer.Exit(next((code for code in (DIFFERS, FAILED, NOT_CHECKED) if code in codes), max(codes)))
 
 
 def _stands_alone(output: str, other: str) -> bool:
@@ -102,14 +104,16 @@ def _check(path: Path, manifest: str | None, input: Path | None, files_only: boo
         print_json(found.to_dict())
     for note in found.notes:
         console.say(note)
+    for gap in found.gaps:
+        console.say(f"{path.name}: not checked: {gap}", "warning")
     for proof in found.proofs:
         console.say(f"{path.name}: {proof}")
     for problem in found.problems:
         console.say(f"{path}: {problem}" if not problem.startswith(str(path)) else problem, "error")
     for difference in found.differences:
         console.say(f"{path}: {difference}", "error")
-    console.say(f"{path}: {_summary(found)}", "info" if found.same else "error")
-    return 0 if found.same else DIFFERS
+    console.say(f"{path}: {_summary(found)}", "info" if found.same else "error" if found.differs else "warning")
+    return 0 if found.same else DIFFERS if found.differs else NOT_CHECKED
 
 
 def _summary(found: Verified) -> str:
@@ -128,6 +132,8 @@ def _summary(found: Verified) -> str:
     said += [f"{name}: {answer}" for name, answer in (
         ("sidecar", found.sidecar), ("credentials", found.credentials), ("input", found.input))
              if answer != "not checked"]
+    if found.gaps and found.input == "not checked":
+        said.append("input: not checked, for not all of it could be compared")
     said = said or ["nothing could be checked"]
     return ", ".join(said) + (f", start timecode {found.timecode}" if found.timecode else "")
 

@@ -11,7 +11,7 @@ from rtface.redaction import is_url, shown
 
 class FileReader:
     """A file for FFmpeg to read through Python: many of FFmpeg's demuxers take a read that fails for the end of the
-    file, or go on behind it.
+    file, or read on behind it.
 
     Args:
         path: a regular file.

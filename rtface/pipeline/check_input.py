@@ -16,15 +16,22 @@ from numpy.typing import NDArray
 from rtface.errors import InputError, InputMissing, Interrupted
 from rtface.frame import Box, Frame
 from rtface.media.file_hashes import sha256_of, share_of_bytes
-from rtface.media.framemd5 import PacketHashes, hash_packets
+from rtface.media.framemd5 import hash_packets
 from rtface.media.image_read import list_images, read_image
 from rtface.media.source import FileSource
+from rtface.pipeline.check_boxes import FaceBoxes
+from rtface.pipeline.check_packets import check_packets
 from rtface.pipeline.check_sidecar import Checked, Stop
 from rtface.pipeline.checksums import Doing
 from rtface.util.av_arrays import plane_rows, sample_bytes
 
-# A frame that nothing was changed on is no copy of the input's where it is this far below the middle of such frames.
-_OUTLIER_DB, _SURELY_DB = 12.0, 40.0
+# A frame that nothing was changed on is no copy of the input's where it is this far below the middle of such frames,
+# and below the last in any case: of H.264, H.265, VP9 and MPEG-2 at their coarsest the worst frame had 24.7 dB.
+_OUTLIER_DB, _SURELY_DB, _FLOOR_DB = 12.0, 40.0, 22.0
+# Nor is it where the mean of a block, of so many luma samples in each direction, is off by so many of 255 levels, and
+# by so many times the error that three quarters of its blocks have at most. (At most 6.1 times at the coarsest; below
+# 6 levels at usual qualities.)
+_BLOCK, _LEVELS, _TIMES_USUAL = 16, 12.0, 8.0
 _SAME_S = 0.004
 
 
@@ -70,15 +77,20 @@ def _compare_stills(compared: _Compared, output: Path, input: Path, stop: Stop |
     if not output.is_dir():
         names = [(output, input)]
     elif not input.is_dir():
-        compared.found.notes.append(f"{input.name} is a film, whose frames became RGB: samples cannot be compared")
+        compared.found.gaps.append(f"{input.name} is a film, whose frames became RGB: samples cannot be compared")
         return
     else:
         sources = {path.stem: path for path in list_images(input)}
-        names = [(path, sources[path.stem]) for path in list_images(output) if path.stem in sources]
-    for made, source in names:
+        made = list_images(output)
+        names = [(path, sources[path.stem]) for path in made if path.stem in sources]
+        others = {path.stem for path in made} ^ sources.keys()
+        if others:
+            compared.found.gaps.append(f"{_count(len(others), 'still')} of the two folders have no other of the same "
+                                       f"name, such as {min(others)}")
+    for still, source in names:
         if stop is not None and stop():
             raise Interrupted
-        compared.frame(made.name, read_image(made).frame, read_image(source).frame)
+        compared.frame(still.name, read_image(still).frame, read_image(source).frame)
 
 
 def _compare_films(compared: _Compared, output: Path, input: Path, said: dict[str, Any], doing: Doing | None,
@@ -87,7 +99,7 @@ def _compare_films(compared: _Compared, output: Path, input: Path, said: dict[st
     try:
         source = FileSource(input, start=said.get("start_s"), end=said.get("end_s"))
         try:
-            length = made.info.duration_s
+            length, cut = made.info.duration_s, (source.info.start, source.info.end)
             first: tuple[float, float] | None = None
             for number, (new, old) in enumerate(zip_longest(_frames(made, stop), _frames(source, stop))):
                 if new is None or old is None:
@@ -107,7 +119,8 @@ def _compare_films(compared: _Compared, output: Path, input: Path, said: dict[st
             source.close()
     finally:
         made.close()
-    _compare_packets(compared.found, hash_packets(output, stop=stop), hash_packets(input, stop=stop))
+    check_packets(compared.found, hash_packets(output, stop=stop), hash_packets(input, stop=stop), first or (0.0, 0.0),
+                  cut)
 
 
 def _frames(source: FileSource, stop: Stop | None) -> Iterator[Frame]:
@@ -118,34 +131,18 @@ def _frames(source: FileSource, stop: Stop | None) -> Iterator[Frame]:
             yield item
 
 
-def _compare_packets(found: Checked, made: list[PacketHashes], source: list[PacketHashes]) -> None:
-    """Streams other than that of the picture: whether their packets are the input's."""
-    for number, stream in enumerate(made[1:], 1):
-        own = [md5 for _, md5 in stream.rows]
-        named = f"stream {number} ({stream.kind}, {stream.codec})"
-        best, name = 0, ""
-        for place, other in enumerate(source[1:], 1):
-            theirs = {md5 for _, md5 in other.rows}
-            shared = sum(md5 in theirs for md5 in own)
-            if shared > best and other.codec == stream.codec:
-                best, name = shared, f"stream {place}"
-        if own and best == len(own):
-            found.proofs.append(f"{named}: all {len(own)} packets are those of {name} of the input")
-        elif best > len(own) // 2:
-            found.problems.append(f"{named}: {len(own) - best} of {len(own)} packets are not those of {name} of "
-                                  "the input")
-        else:
-            found.notes.append(f"{named}: was transcoded, or is not the input's; its packets prove nothing")
-
-
 class _Compared:
     """Compares frames with those of the input, and counts."""
 
     def __init__(self, found: Checked, changed: dict[Any, Any], *, lossless: bool, known: bool) -> None:
         self.found, self.known, self._changed, self._lossless = found, known, changed, lossless
-        self._whole = self._outside = self._anywhere = self._other_format = 0
+        self._whole = self._outside = self._anywhere = self._covered = self._other_format = 0
         self._differ: list[tuple[Any, int]] = []
         self._errors: list[tuple[Any, float]] = []
+        self._places: list[tuple[Any, str]] = []  # where a frame differs by more than an encoder's error
+        self._faces: FaceBoxes | None = None
+        self._faceless: list[Any] = []  # frames with a box that no face is in
+        self._shares: list[float] = []  # of the frame that boxes cover
 
     def frame(self, name: Any, new: Frame, old: Frame) -> None:
         """Takes the next frame of the output, and that of the input."""
@@ -158,73 +155,118 @@ class _Compared:
         if boxes is None:
             self._anywhere += 1
             return
-        count, squares, samples = 0, 0.0, 0
-        for plane, (mine, theirs) in enumerate(zip(_planes(a), _planes(b), strict=True)):
-            apart = mine != theirs
-            if not apart.any() and (self._lossless or plane):
-                continue
-            outside = _outside(apart.shape, (a.width, a.height), boxes)
-            count += int(np.count_nonzero(apart & outside))
-            if not plane and not self._lossless:
-                squares = float(np.square(mine[outside].astype(np.float64) - theirs[outside]).sum())
-                samples = int(outside.sum())
+        if boxes:
+            luma = _outside((a.height, a.width), (a.width, a.height), boxes)
+            self._shares.append(1 - float(luma.mean()))
+            self._faces = self._faces or FaceBoxes()
+            if self._faces.without_face(old, boxes, alone=not isinstance(name, int)):
+                self._faceless.append(name)
+            if not luma.any():
+                self._covered += 1
+                return
         if self._lossless:
-            if count:
-                self._differ.append((name, count))
-            elif boxes:
-                self._outside += 1
-            else:
-                self._whole += 1
-        elif samples:
-            top = float((1 << a.format.components[0].bits) - 1)
-            mean = squares / samples
-            self._errors.append((name, math.inf if not mean else 10 * math.log10(top * top / mean)))
+            self._exactly(name, a, b, boxes)
+        else:
+            self._roughly(name, a, b, boxes)
+
+    def _exactly(self, name: Any, a: av.VideoFrame, b: av.VideoFrame, boxes: list[Box]) -> None:
+        count = 0
+        for mine, theirs in zip(_planes(a), _planes(b), strict=True):
+            apart = mine != theirs
+            if apart.any():
+                count += int(np.count_nonzero(apart & _outside(apart.shape, (a.width, a.height), boxes)))
+        if count:
+            self._differ.append((name, count))
+        elif boxes:
+            self._outside += 1
+        else:
+            self._whole += 1
+
+    def _roughly(self, name: Any, a: av.VideoFrame, b: av.VideoFrame, boxes: list[Box]) -> None:
+        top, limit = float((1 << a.format.components[0].bits) - 1), _LEVELS
+        for plane, (mine, theirs) in enumerate(zip(_planes(a), _planes(b), strict=True)):
+            outside = _outside(mine.shape, (a.width, a.height), boxes)
+            apart = np.where(outside, mine.astype(np.float32) - theirs, np.float32(0)) * np.float32(255 / top)
+            step = _BLOCK * mine.shape[0] // a.height or 1, _BLOCK * mine.shape[1] // a.width or 1
+            samples = _sums(outside.astype(np.float32), step)
+            enough = samples >= step[0] * step[1] / 4
+            samples = np.maximum(samples, 1)
+            if not plane:
+                squares = _sums(np.square(apart), step)
+                mean = float(squares.sum()) / int(outside.sum())
+                self._errors.append((name, math.inf if not mean else 10 * math.log10(255 * 255 / mean)))
+                usual = float(np.quantile(np.sqrt(squares / samples)[enough], 0.75)) if enough.any() else 0.0
+                limit = max(_LEVELS, _TIMES_USUAL * usual)
+            worst = np.where(enough, np.abs(_sums(apart, step)) / samples, 0)
+            if worst.max() > limit:
+                row, column = np.unravel_index(int(worst.argmax()), worst.shape)
+                self._places.append((name, f"{worst.max():.0f} of 255 levels round x {int(column) * _BLOCK}, "
+                                     f"y {int(row) * _BLOCK}"))
+                return
 
     def end(self) -> None:
         """Says what came out."""
+        if self._faces is not None:
+            self._faces.close()
         found = self.found
         if self._other_format:
-            found.notes.append(f"{_frames_are(self._other_format)} of another size or sample format than the input's: "
-                               "they cannot be compared sample for sample")
+            found.gaps.append(f"{_frames_are(self._other_format)} of another size or sample format than the input's: "
+                              "they cannot be compared sample for sample")
         if self._anywhere:
-            found.notes.append(f"on {_count(self._anywhere)} something was drawn, which may be anywhere: they are not "
-                               "compared")
+            found.gaps.append(f"on {_count(self._anywhere)} something was drawn, which may be anywhere: they are not "
+                              "compared")
+        if self._covered:
+            found.gaps.append(f"on {_count(self._covered)} the boxes of corrections cover everything: nothing of them "
+                              "is compared")
+        if self._faceless:
+            found.gaps.append(f"on {_count(len(self._faceless))} the sidecar names a box in which the input shows no "
+                              f"face, or none as large (the first: {self._faceless[0]}): what lies in it is not "
+                              "compared")
         if not self.known:
             total = self._whole + len(self._differ)
-            if total:
-                found.notes.append(f"{self._whole} of {_count(total)} have every sample of the input's; where the "
-                                   "others may differ only a sidecar says (--sidecar)")
+            if self._differ:
+                found.gaps.append(f"{self._whole} of {_count(total)} have every sample of the input's; where the "
+                                  "others may differ only a sidecar says (--sidecar)")
+            elif total:
+                found.proofs.append(f"{_count(total)}: every sample is the input's")
             return
         if self._whole:
             found.proofs.append(f"{_count(self._whole)} without a correction: every sample is the input's")
         if self._outside:
             found.proofs.append(f"{_count(self._outside)} with corrections: every sample outside the faces is the "
-                                "input's")
+                                f"input's{self._covering()}")
         for name, count in self._differ[:3]:
             found.problems.append(f"frame {name}: {count} samples outside the faces are not the input's")
         if len(self._differ) > 3:
             found.problems.append(f"{len(self._differ) - 3} more frames differ outside the faces")
         self._say_errors()
 
+    def _covering(self) -> str:
+        return (f" (their boxes cover {median(self._shares):.0%} of the frame in the middle, {max(self._shares):.0%} "
+                "at most)") if self._shares else ""
+
     def _say_errors(self) -> None:
         if not self._errors:
             return
         values = [error for _, error in self._errors]
         middle = median(values)
-        bad = [(name, error) for name, error in self._errors
-               if error < min(middle - _OUTLIER_DB, _SURELY_DB)]
-        for name, error in bad[:3]:
-            self.found.problems.append(f"frame {name} is not the input's: {error:.1f} dB outside the faces, where "
-                                       f"{middle:.1f} dB are usual in this film")
+        bad = [(name, f"{error:.1f} dB outside the faces, where {middle:.1f} dB are usual in this film")
+               for name, error in self._errors if error < max(_FLOOR_DB, min(middle - _OUTLIER_DB, _SURELY_DB))]
+        bad += [(name, f"outside the faces it differs by {where}") for name, where in self._places]
+        for name, what in bad[:3]:
+            self.found.problems.append(f"frame {name} is not the input's: {what}")
+        if len(bad) > 3:
+            self.found.problems.append(f"{_count(len({name for name, _ in bad}))} are not the input's")
         if not bad:
             worst = min(values)
             shown = "equal" if math.isinf(worst) else f"PSNR {middle:.1f} dB in the middle, {worst:.1f} dB at worst"
-            self.found.proofs.append(f"{_count(len(values))} are the input's outside the faces within the encoder's "
-                                     f"error ({shown}); the output is lossy, so more cannot be proven")
+            self.found.proofs.append(f"{_count(len(values))} are the input's outside the faces{self._covering()} "
+                                     f"within the encoder's error ({shown}); the output is lossy, so more cannot be "
+                                     "proven")
 
 
-def _count(number: int) -> str:
-    return "1 frame" if number == 1 else f"{number} frames"
+def _count(number: int, what: str = "frame") -> str:
+    return f"1 {what}" if number == 1 else f"{number} {what}s"
 
 
 def _frames_are(number: int) -> str:
@@ -244,6 +286,12 @@ def _outside(shape: tuple[int, ...], size: tuple[int, int], boxes: list[Box]) ->
     for x0, y0, x1, y1 in boxes:
         out[math.floor(y0 * down):math.ceil(y1 * down), math.floor(x0 * across):math.ceil(x1 * across)] = False
     return out
+
+
+def _sums(values: NDArray[np.float32], step: tuple[int, int]) -> NDArray[np.float32]:
+    """The sum of every block of a plane."""
+    rows = np.add.reduceat(values, np.arange(0, values.shape[0], step[0]), axis=0)
+    return np.add.reduceat(rows, np.arange(0, values.shape[1], step[1]), axis=1)
 
 
 def check_pair(output: Path, input: Path) -> None:

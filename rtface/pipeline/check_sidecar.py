@@ -33,11 +33,13 @@ class Checked:
     Attributes:
         problems: one line for everything that is not as it should be.
         proofs: one line for everything that was shown.
-        notes: one line for everything that cannot be shown, and why.
+        gaps: one line for everything that should have been compared and could not be, and why.
+        notes: one line for everything else that cannot be shown, and why.
     """
 
     problems: list[str] = field(default_factory=list[str])
     proofs: list[str] = field(default_factory=list[str])
+    gaps: list[str] = field(default_factory=list[str])
     notes: list[str] = field(default_factory=list[str])
 
 
@@ -94,8 +96,8 @@ def _check_files(found: Checked, folder: Path, files: list[dict[str, str]], doin
     if same == len(files):
         found.proofs.append(f"all {same} files are as the run left them (SHA-256)")
     names = {file["name"] for file in files}
-    found.notes += [f"{path.name}: the sidecar does not name it" for path in list_images(folder)
-                    if path.name not in names]
+    found.problems += [f"{path.name}: was added, the sidecar does not name it" for path in list_images(folder)
+                       if path.name not in names]
 
 
 def _check_tags(found: Checked, film: Path, said: dict[str, str]) -> None:

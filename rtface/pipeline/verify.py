@@ -80,7 +80,8 @@ class Verified:
         proofs: one line for everything that was shown by the sidecar or the input.
         problems: one line for each file that differs or is missing, and for what sidecar or input show to differ.
         differences: of each stream the first frame or packet that differs.
-        notes: what was not checked, and why.
+        gaps: one line for everything that was to be compared and could not be, and why.
+        notes: what else was not checked, and why.
         timecode: the film's start timecode, or None.
     """
 
@@ -95,13 +96,23 @@ class Verified:
     proofs: list[str] = field(default_factory=list[str])
     problems: list[str] = field(default_factory=list[str])
     differences: list[Difference] = field(default_factory=list[Difference])
+    gaps: list[str] = field(default_factory=list[str])
     notes: list[str] = field(default_factory=list[str])
     timecode: str | None = None
 
     @property
+    def differs(self) -> bool:
+        """Whether anything is not as it should be."""
+        return "differs" in self._answers
+
+    @property
     def same(self) -> bool:
-        """Whether everything that was checked is as it should be."""
-        return "differs" not in (self.files, self.frames, self.sidecar, self.credentials, self.input)
+        """Whether everything that was to be compared was, and is as it should be."""
+        return "same" in self._answers and not self.differs and not self.gaps
+
+    @property
+    def _answers(self) -> tuple[Answer, ...]:
+        return self.files, self.frames, self.sidecar, self.credentials, self.input
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists, numbers and strings."""
@@ -186,8 +197,9 @@ def _add(found: Verified, checked: Checked) -> Answer:
     """Adds what a check found, and says how it ended."""
     found.problems += checked.problems
     found.proofs += checked.proofs
+    found.gaps += checked.gaps
     found.notes += checked.notes
-    return "differs" if checked.problems else "same" if checked.proofs else "not checked"
+    return "differs" if checked.problems else "same" if checked.proofs and not checked.gaps else "not checked"
 
 
 def has_manifest(output: Path) -> bool:

@@ -87,7 +87,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         output, source = await in_thread(lambda: (_file(studio, request, "result"), _file(studio, request, "source")))
         # 1: something cannot be checked, 3: something differs; both are results.
         async with verifying:
-            return JSONResponse(await json_of("verify", "--input", str(source), "--", str(output), accept=(0, 1, 3)))
+            return JSONResponse(await json_of("verify", "--input", str(source), "--", str(output), accept=(0, 1, 3, 4)))
 
     at = "/api/queue/{id}"
     return [Route("/api/queue", answers_errors(items)), Route("/api/queue/run", answers_errors(run), methods=["POST"]),

@@ -1,0 +1,80 @@
+"""Whether the boxes that a sidecar names hold faces: what was changed lies where the input has one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import pi
+
+import numpy as np
+
+from rtface.device.cpu.device import CpuDevice
+from rtface.frame import Box, Float, Frame
+from rtface.geometry.transforms import bounds, invert, plane_matrix
+from rtface.protocols import View
+from rtface.tracking.detector import SIZE, Detector
+from rtface.tracking.facemesh import Region
+
+# A box is at most so many times as large as the face that the detector finds in it (2.3 were seen).
+_LARGEST = 3.5
+# What the detector takes for a face where one is said to be.
+_THRESHOLD = 0.3
+# A box that lies like one of so many frames before, by intersection over union, is not searched again.
+_FRAMES, _LIKE = 12, 0.6
+# Sides of the squares that are searched, in sides of the box.
+_AROUND = (1.0, 1.6, 0.6)
+
+
+class FaceBoxes:
+    """Looks for a face of the input in each box; frames come in their order."""
+
+    def __init__(self) -> None:
+        self._device = CpuDevice()
+        self._detector = Detector(threads=2)
+        self._known: list[tuple[int, Float]] = []  # frame and box in display pixels, of those that hold a face
+        self._number = 0
+
+    def without_face(self, frame: Frame, boxes: list[Box], *, alone: bool = False) -> list[Box]:
+        """Those of `boxes` (in stored samples) that no face of a frame of the input explains; `alone`: the frame does
+        not follow the one before."""
+        self._number += 1
+        self._known = [(at, box) for at, box in self._known if at >= self._number - _FRAMES and not alone]
+        size = frame.image.width, frame.image.height
+        to_display = invert(plane_matrix(size, frame.display))
+        strange: list[Box] = []
+        view = None
+        for stored in boxes:
+            box = np.array(bounds(to_display, stored), np.float64)
+            if any(_overlap(box, known) >= _LIKE for _, known in self._known):
+                continue
+            view = view or self._device.view(frame)
+            if any(_explains(face, box) for face in self._faces(view, box)):
+                self._known.append((self._number, box))
+            else:
+                strange.append(stored)
+        return strange
+
+    def _faces(self, view: View, box: Float) -> Iterator[Float]:
+        """Boxes of faces near a box, in display pixels."""
+        (x, y), side = (box[:2] + box[2:]) / 2, float(max(box[2:] - box[:2]))
+        for quarter in (0, 1, 3, 2):
+            for around in _AROUND:
+                region = Region(float(x), float(y), around * side, quarter * pi / 2)
+                for found in self._detector.detect_in(view, region.matrix(SIZE), _THRESHOLD):
+                    corners = region.to_display(found.box.reshape(2, 2), SIZE)
+                    yield np.concatenate([corners.min(0), corners.max(0)])
+
+    def close(self) -> None:
+        """Releases the detector."""
+        self._detector.close()
+
+
+def _explains(face: Float, box: Float) -> bool:
+    middle = (face[:2] + face[2:]) / 2
+    return bool((box[:2] <= middle).all() and (middle <= box[2:]).all()
+                and max(box[2:] - box[:2]) <= _LARGEST * max(face[2:] - face[:2]))
+
+
+def _overlap(a: Float, b: Float) -> float:
+    inner = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    shared = float(np.prod(np.maximum(inner, 0)))
+    return shared / max(float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - shared, 1e-9)

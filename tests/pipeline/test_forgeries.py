@@ -1,0 +1,152 @@
+"""``rtface verify OUTPUT INPUT`` confirms no forgery, whatever its sidecar says, and every honest output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import rtface
+from rtface.cli.app import app
+from rtface.media.framemd5 import PacketHashes, hash_packets
+from rtface.pipeline.check_input import check_input
+from rtface.pipeline.check_packets import check_packets
+from rtface.pipeline.check_sidecar import Checked
+from rtface.pipeline.sidecar import read_sidecar, sidecar_path
+from tests.pipeline.fakes import FakeEngine, portrait
+from tests.pipeline.run_media import Engines, still, write_film
+
+FACES, FRAMES, SIZE = 3, 6, (320, 180)
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A film with sound, half of it with a face, and its outputs with sidecars, lossless and lossy."""
+    from rtface.pipeline import runtime
+
+    made = tmp_path_factory.mktemp("films")
+    gradient = np.tile(np.linspace(20, 230, SIZE[0])[None, :, None], (SIZE[1], 1, 3)).astype(np.uint8)
+    faces = [portrait(shift=(0.5 * t, 0.0))[0] for t in range(FACES)]
+    source = write_film(made / "in.mkv", [*faces, *(np.roll(gradient, 3 * t, axis=1) for t in range(FRAMES - FACES))],
+                        sound=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime, "EngineSet", lambda *a, **k: Engines(FakeEngine(amount=0.15)))
+        rtface.run(source, made / "out.mkv", sidecar=True)
+        rtface.run(source, made / "out.mp4", sidecar=True, codec="libx264")
+    return {"in": source, "lossless": made / "out.mkv", "lossy": made / "out.mp4"}
+
+
+def forged(output: Path, target: Path, change: Callable[[int, np.ndarray], np.ndarray]) -> Path:
+    """The film with changed frames, encoded as it was, and its sound."""
+    with av.open(str(output)) as source, av.open(str(target), "w") as made:
+        lossless = output.suffix == ".mkv"
+        video = made.add_stream("ffv1" if lossless else "libx264", rate=25, options={} if lossless else {"crf": "18"})
+        video.width, video.height, video.pix_fmt = *SIZE, "yuv420p"
+        sound = made.add_stream_from_template(source.streams.audio[0])
+        packets = []
+        for packet in source.demux():
+            if packet.stream.type == "audio" and packet.size:
+                packets.append(packet)
+            elif packet.stream.type == "video":
+                for frame in packet.decode():
+                    array = change(round(frame.time * 25), frame.to_ndarray())
+                    made.mux(video.encode(av.VideoFrame.from_ndarray(array, "yuv420p")))
+        made.mux(video.encode(None))
+        for packet in packets:
+            packet.stream = sound
+            made.mux(packet)
+    return target
+
+
+def painted(array: np.ndarray) -> np.ndarray:
+    """A frame with another square in a corner, 2 % of it."""
+    array[4:36, 4:36] = 255 - array[4:36, 4:36]
+    return array
+
+
+def answer(found: Checked) -> str:
+    return "differs" if found.problems else "not checked" if found.gaps else "same"
+
+
+def checked(films: dict[str, Path], kind: str, output: Path | None = None, **more: Any) -> Checked:
+    values = read_sidecar(sidecar_path(films[kind])) | more
+    values["input"].pop("sha256")
+    return check_input(output or films[kind], films["in"], values)
+
+
+@pytest.mark.parametrize("kind", ["lossless", "lossy"])
+def test_an_honest_output_is_confirmed(films: dict[str, Path], tmp_path: Path, kind: str) -> None:
+    assert answer(checked(films, kind)) == "same"
+    again = forged(films[kind], tmp_path / films[kind].name, lambda _, array: array)
+    assert answer(checked(films, kind, again)) == "same"
+
+
+@pytest.mark.parametrize("kind", ["lossless", "lossy"])
+def test_one_frame_is_found_at_each_position(films: dict[str, Path], tmp_path: Path, kind: str) -> None:
+    for place in range(FRAMES):
+        false = forged(films[kind], tmp_path / f"{place}{films[kind].suffix}",
+                       lambda number, array, place=place: painted(array) if number == place else array)
+        assert any(line.startswith(f"frame {place}") for line in checked(films, kind, false).problems)
+
+
+@pytest.mark.parametrize(("box", "places"), [((0, 0, *SIZE), range(FRAMES)), ((0, 0, 64, 64), (1, 4))])
+def test_one_box_is_found_at_each_position(films: dict[str, Path], tmp_path: Path, box: tuple[int, ...],
+                                           places: Sequence[int]) -> None:
+    """Everything may be painted in a box that is believed."""
+    boxes = dict(read_sidecar(sidecar_path(films["lossless"]))["changed"])
+    for place in places:
+        changed = [[number, [*boxes.get(number, []), *([list(box)] if number == place else [])]]
+                   for number in range(FRAMES)]
+        assert answer(checked(films, "lossless", changed=changed)) == "not checked"
+    false = forged(films["lossless"], tmp_path / "false.mkv", lambda _, array: painted(array))
+    everywhere = [[number, [*boxes.get(number, []), list(box)]] for number in range(FRAMES)]
+    assert answer(checked(films, "lossless", false, changed=everywhere)) == "not checked"
+
+
+@pytest.mark.parametrize(("kind", "changed"), [
+    ("lossy", []), ("lossless", [[k, None] for k in range(FRAMES)]),
+    ("lossless", [[k, [[0, 0, *SIZE]]] for k in range(FRAMES)])])
+def test_all_frames_forged_alike_are_not_confirmed(films: dict[str, Path], tmp_path: Path, kind: str,
+                                                   changed: list[Any]) -> None:
+    false = forged(films[kind], tmp_path / f"false{films[kind].suffix}", lambda _, array: array[:, ::-1].copy())
+    assert answer(checked(films, kind, false, changed=changed)) != "same"
+    some = forged(films[kind], tmp_path / f"some{films[kind].suffix}", lambda _, array: painted(array))
+    assert answer(checked(films, kind, some, changed=changed)) != "same"
+
+
+def test_one_packet_is_found_at_each_position(films: dict[str, Path]) -> None:
+    made, source = hash_packets(films["lossless"]), hash_packets(films["in"])
+
+    def said(rows: list[tuple[int, str]]) -> str:
+        found, sound = Checked(), made[1]
+        check_packets(found, [made[0], PacketHashes(sound.kind, sound.codec, sound.base, rows)], source, (0.0, 0.0),
+                      (None, None))
+        return answer(found)
+
+    rows = made[1].rows
+    assert len(rows) > 5 and said(rows) == "same"
+    moved = round(0.2 / made[1].base)
+    for k, (pts, md5) in enumerate(rows):
+        for other in ([(pts, "0" * 32)], [], [(pts + moved, md5)], [(pts, md5)] * 2):
+            assert said([*rows[:k], *other, *rows[k + 1:]]) == "differs"
+    assert said([(pts + moved, md5) for pts, md5 in rows]) == "differs"
+    assert said([(pts, f"{pts:032}") for pts, _ in rows]) == "not checked"
+    found = Checked()
+    check_packets(found, made[:1], source, (0.0, 0.0), (None, None))
+    assert "is not in it" in found.gaps[0]
+
+
+def test_the_exit_code_tells_what_was_not_compared(films: dict[str, Path], tmp_path: Path) -> None:
+    labelled, folders = tmp_path / "label.mkv", (tmp_path / "out", tmp_path / "in")
+    rtface.run(films["in"], labelled, tracker="none", stages=["label"], sidecar=True)
+    for folder, name in zip(folders, ("a.png", "b.png"), strict=True):
+        folder.mkdir()
+        still(folder / name, face=False)
+    for output, source in ((labelled, films["in"]), folders):
+        ended = CliRunner().invoke(app, ["verify", str(output), str(source)])
+        assert ended.exit_code == 4 and "not checked" in ended.output
