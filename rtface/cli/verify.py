@@ -132,9 +132,9 @@ def _summary(found: Verified) -> str:
     said += [f"{name}: {answer}" for name, answer in (
         ("sidecar", found.sidecar), ("credentials", found.credentials), ("input", found.input))
              if answer != "not checked"]
-    if found.gaps and found.input == "not checked":
-        said.append("input: not checked, for not all of it could be compared")
     said = said or ["nothing could be checked"]
+    if found.gaps:
+        said.append("not all that was to be compared could be: not checked")
     return ", ".join(said) + (f", start timecode {found.timecode}" if found.timecode else "")
 
 

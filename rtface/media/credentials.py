@@ -154,6 +154,7 @@ class Credentials:
         inputs: names of what it was made of, and whether those have credentials themselves.
         actions: what was done: name, digital source type, tool.
         faces: what rtface said of faces, engines and options, or None.
+        elsewhere: they do not lie in the file but at an address, which is not asked: nothing of them is known.
     """
 
     signer: str
@@ -166,6 +167,7 @@ class Credentials:
     actions: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     faces: dict[str, Any] | None = None
     time_trusted: bool = False
+    elsewhere: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -173,6 +175,8 @@ class Credentials:
 
     def lines(self) -> list[str]:
         """What they say, in words."""
+        if self.elsewhere:
+            return ["its credentials lie at an address, which is not asked: they are not checked"]
         vouched = "" if self.trusted else (
             "; the certificate is not on a list that c2pa knows, so who signed is not proven")
         time = f", {self.time}{'' if self.time_trusted else ' by an unknown time-stamp server'}" if self.time else ""
@@ -212,6 +216,8 @@ def read_credentials(path: Path, anchors: str | None = None) -> Credentials | No
         except c2pa.C2paError as error:
             if "ManifestNotFound" in str(error) or "no JUMBF" in str(error):
                 return None
+            if str(error).startswith("Remote"):
+                return Credentials("unknown", "", None, False, False, elsewhere=True)
             return Credentials("unknown", "", None, False, False, [f"the credentials cannot be read ({_said(error)})"])
 
 

@@ -100,8 +100,30 @@ class SigningKey:
                 "value": base64.b64encode(value).decode()}
 
 
-def signer_of(signature: dict[str, str], data: bytes) -> str | None:
-    """The name in the certificate that signed some bytes; None where the signature is not of them.
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Who signed some bytes.
+
+    Attributes:
+        name: in the certificate.
+        valid_then: whether the certificate was valid at the time that is given.
+        trusted: whether one of the given certificates vouches for it.
+    """
+
+    name: str
+    valid_then: bool
+    trusted: bool
+
+
+def signer_of(signature: dict[str, str], data: bytes, at: datetime.datetime | None = None,
+              anchors: str | None = None) -> Signer | None:
+    """Who signed some bytes; None where the signature is not of them.
+
+    Args:
+        signature: as `SigningKey.sign` gives it.
+        data: the bytes.
+        at: when they were signed; None where that is not known.
+        anchors: certificates (PEM) that are trusted.
 
     Raises:
         MissingComponent: the extra is not installed.
@@ -112,8 +134,8 @@ def signer_of(signature: dict[str, str], data: bytes) -> str | None:
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
     try:
-        certificate = x509.load_pem_x509_certificates(signature["certificates"].encode())[0]
-        public: Any = certificate.public_key()
+        chain = x509.load_pem_x509_certificates(signature["certificates"].encode())
+        public: Any = chain[0].public_key()
         value = base64.b64decode(signature["value"], validate=True)
         if isinstance(public, ec.EllipticCurvePublicKey):
             public.verify(value, data, ec.ECDSA(_hash(signature["algorithm"])))
@@ -121,9 +143,32 @@ def signer_of(signature: dict[str, str], data: bytes) -> str | None:
             public.verify(value, data, _pss(), _hash(signature["algorithm"]))
         else:
             public.verify(value, data)
+        name = chain[0].subject.rfc4514_string()
     except (InvalidSignature, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return certificate.subject.rfc4514_string()
+    trusted = anchors is not None and _vouched(chain, x509.load_pem_x509_certificates(anchors.encode()))
+    first, last = chain[0].not_valid_before_utc, chain[0].not_valid_after_utc
+    return Signer(name, at is not None and first <= at <= last, trusted)
+
+
+def _vouched(chain: list[Any], anchors: list[Any]) -> bool:
+    """Whether the first certificate of a chain is an anchor, or each is issued by the next, and one by an anchor."""
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+
+    def issued(certificate: Any, issuer: Any) -> bool:
+        try:
+            certificate.verify_directly_issued_by(issuer)
+            return bool(issuer.extensions.get_extension_for_class(x509.BasicConstraints).value.ca)
+        except (InvalidSignature, ValueError, TypeError, x509.ExtensionNotFound):
+            return False
+
+    for number, certificate in enumerate(chain):
+        if certificate in anchors or any(issued(certificate, anchor) for anchor in anchors):
+            return True
+        if number + 1 == len(chain) or not issued(certificate, chain[number + 1]):
+            return False
+    return False
 
 
 def missing_extra() -> MissingComponent:

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from fractions import Fraction
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from rtface.errors import InputMissing, Interrupted, RtfaceError
+from rtface.errors import InputMissing, Interrupted, MissingComponent, RtfaceError
 from rtface.media.file_hashes import sha256_of, share_of_bytes
+from rtface.media.filled import fills_file
 from rtface.media.framemd5 import frame_hashes, hash_packets
 from rtface.media.image_read import list_images
+from rtface.media.signing_key import signer_of
 from rtface.pipeline.checksums import Doing
-from rtface.pipeline.sidecar import tags_of
+from rtface.pipeline.sidecar import layout_of, streams_said, tags_of, to_bytes
 from rtface.util.parse import format_time
 
-_SAME_S = 0.002
+_SAME_S, _MOVED_S = 0.002, 0.01
 # Tags that say when and by what a file was written, and how long it is; not what a person or rtface says of it.
 _OF_THE_MUXER = ("encoder", "duration", "_statistics_", "creation_time", "handler_name", "vendor_id", "major_brand",
                  "minor_version", "compatible_brands")
@@ -64,12 +67,16 @@ def check_sidecar(output: Path, values: dict[str, Any], *, doing: Doing | None =
     if sha256_of(output, tick=tick, stop=stop) == said.get("sha256"):
         found.proofs.append(f"all {said['bytes']} bytes are as the run left them (SHA-256)")
         return found
-    found.problems.append("its bytes are not those that the sidecar names (SHA-256)")
+    bytes_differ = "its bytes are not those that the sidecar names (SHA-256)"
+    found.problems.append(bytes_differ)
     if "streams" not in values:
         return found
     try:
         _check_tags(found, output, values["tags"])
         alike = _check_streams(found, output, values, doing, stop)
+        _check_layout(found, output, values)
+        # Damage of the container itself keeps its size, or leaves something that is no part of it.
+        rewritten = output.stat().st_size != said["bytes"] and fills_file(output)
     except Interrupted:
         raise
     except RtfaceError as error:
@@ -77,7 +84,46 @@ def check_sidecar(output: Path, values: dict[str, Any], *, doing: Doing | None =
         return found
     if not alike:
         found.problems.append(f"nothing in it is as in the sidecar, which is that of another file ({said['name']})")
+    elif found.problems == [bytes_differ] and "layout" in values and rewritten:
+        found.problems.clear()
+        found.proofs.append("only the container was written again: tags, chapters, streams and their times are as the "
+                            "run wrote them")
     return found
+
+
+def check_signature(checked: Checked, values: dict[str, Any], anchors: str | None, *, signed_inside: bool) -> None:
+    """Whether a signed sidecar is as it was signed, and by whom `anchors` vouch for.
+
+    Args:
+        checked: takes what is found.
+        values: of the sidecar.
+        anchors: certificates (PEM) that are trusted; None where none were named.
+        signed_inside: whether an output of that kind holds its signature itself.
+    """
+    if "signature" not in values:
+        if not signed_inside and (anchors is not None or values.get("options", {}).get("credentials")):
+            checked.problems.append("the sidecar has no signature: it never had one, or it was cut out")
+        return
+    try:
+        finished = datetime.strptime(str(values.get("finished")), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        finished = None
+    try:
+        signer = signer_of(values["signature"], to_bytes({k: v for k, v in values.items() if k != "signature"}),
+                           finished, anchors)
+    except MissingComponent as error:
+        checked.notes.append(f"the sidecar's signature is not checked: {error}")
+        return
+    if signer is None:
+        checked.problems.append("the sidecar was changed after it was signed")
+    elif not signer.valid_then:
+        checked.problems.append(f"the certificate of {signer.name} was not valid at the time at which the sidecar says "
+                                "that it was signed")
+    elif anchors is not None and not signer.trusted:
+        checked.problems.append(f"the sidecar is signed by {signer.name}, for whom no certificate of --trust vouches")
+    else:
+        unknown = "" if signer.trusted else "; whether that name is true is not checked"
+        checked.proofs.append(f"the sidecar is as {signer.name} signed it{unknown}")
 
 
 def _check_files(found: Checked, folder: Path, files: list[dict[str, str]], doing: Doing | None,
@@ -125,6 +171,12 @@ def _check_streams(found: Checked, film: Path, values: dict[str, Any], doing: Do
                                   f"({len(now.rows)} of {now.codec}, and {was['packets']} of {was['codec']} then)")
         else:
             alike = alike or was["md5"] == now.md5
+    for number, (was, now) in enumerate(zip(said, streams_said(streams), strict=False)):
+        late = next((b - a for a, b in zip(was.get("times", ()), now["times"], strict=False) if abs(a - b) > _MOVED_S),
+                    0)
+        if late and was["md5"] == now["md5"]:
+            found.problems.append(f"stream {number} ({was['kind']}): its packets come {abs(late):.3f} s "
+                                  f"{'later' if late > 0 else 'earlier'} than the run wrote them")
     if not streams:
         return alike
     frames = values["frames"]
@@ -137,6 +189,16 @@ def _check_streams(found: Checked, film: Path, values: dict[str, Any], doing: Do
     if len(found.problems) == before:
         found.proofs.append(f"all {len(rows)} {frames['of']} of its picture are as the run wrote them (MD5)")
     return alike or bool({md5 for _, md5 in rows} & {md5 for _, md5 in frames["rows"]})
+
+
+def _check_layout(found: Checked, film: Path, values: dict[str, Any]) -> None:
+    """Notes what the container says of the picture and of chapters, where that differs."""
+    was, now = values.get("layout", {}), layout_of(film)
+    for key, what in (("aspect", "the shape of its samples differs"), ("matrix", "the rotation of its picture differs"),
+                      ("crop", "what it hides at the borders differs"),
+                      ("color", "what it says of its colours differs"), ("chapters", "its chapters differ")):
+        if key in was and was[key] != now[key]:
+            found.problems.append(f"{what}: {now[key]}, and was {was[key]}")
 
 
 def _check_rows(found: Checked, was: Sequence[tuple[int, str]], was_base: Fraction, now: Sequence[tuple[int, str]],

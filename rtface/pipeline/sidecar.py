@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import av
@@ -19,12 +20,13 @@ from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.errors import InputError, InputMissing, Interrupted, OutputError
 from rtface.media.changed_frames import ChangedFrames
 from rtface.media.file_hashes import sha256_of, share_of_bytes
-from rtface.media.framemd5 import frame_hashes, hash_packets
+from rtface.media.framemd5 import PacketHashes, frame_hashes, hash_packets
 from rtface.media.image_read import list_images
 from rtface.media.outputs import OutputPath
 from rtface.media.probe import open_container
 from rtface.media.provenance import Change, own_tags
 from rtface.media.signing_key import SigningKey
+from rtface.media.source import FileSource
 from rtface.media.workfile import Target, full, write_whole
 from rtface.options import OPTIONS, Options, person_photos
 from rtface.pipeline.checksums import Doing
@@ -131,7 +133,8 @@ def describe_output(output: Path, input: Path | Address | str, options: Options,
     if film:
         values["marks"], values["tags"] = tags_of(output)
         streams = hash_packets(output, stop=stop)
-        values["streams"] = [{"kind": s.kind, "codec": s.codec, "packets": len(s.rows), "md5": s.md5} for s in streams]
+        values["streams"] = streams_said(streams)
+        values["layout"] = layout_of(output)
         base, rows = (frame_hashes(output, tick=(lambda done: doing("framemd5", done)) if doing else None, stop=stop)
                       if frames else (streams[0].base, sorted(streams[0].rows)))
         values["frames"] = {"of": "frames" if frames else "packets", "time_base": str(base), "rows": rows}
@@ -193,6 +196,31 @@ def tags_of(film: Path) -> tuple[dict[str, str], dict[str, str]]:
         for stream in container.streams:
             tags |= {f"{stream.index}:{name}": text for name, text in stream.metadata.items()}
         return own_tags(container.metadata), tags
+
+
+def streams_said(streams: Sequence[PacketHashes]) -> list[dict[str, Any]]:
+    """What a sidecar says of the packets of a film. The times are seconds after the first frame: of the first and the
+    last packet, and the mean of all."""
+    begins = min((pts for pts, _ in streams[0].rows), default=0) * streams[0].base
+    said: list[dict[str, Any]] = []
+    for stream in streams:
+        times = [float(pts * stream.base - begins) for pts, _ in stream.rows]
+        said.append({"kind": stream.kind, "codec": stream.codec, "packets": len(times), "md5": stream.md5,
+                     "times": [round(time, 3) for time in (min(times), max(times), fmean(times))] if times else []})
+    return said
+
+
+def layout_of(film: Path) -> dict[str, Any]:
+    """What the container of a film says of the picture and of chapters, which no packet holds."""
+    source = FileSource(film, threads=1)
+    try:
+        info = source.info
+        return {"aspect": str(info.aspect or 1), "matrix": info.matrix and list(info.matrix),
+                "crop": info.crop and list(info.crop), "color": asdict(info.tags),
+                "chapters": [[*(round(float(time - info.clock_start), 3) for time in (one.start, one.end)),
+                              one.metadata.get("title", "")] for one in info.chapters]}
+    finally:
+        source.close()
 
 
 def versions() -> dict[str, str]:

@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rtface.errors import InputError, InputMissing, MissingComponent, UsageError
-from rtface.media.credentials import may_have_credentials, read_anchors, read_credentials
+from rtface.media.credentials import can_hold, may_have_credentials, read_anchors, read_credentials
 from rtface.media.file_hashes import read_manifest, sha256_of, share_of_bytes
 from rtface.media.framemd5 import HashedStream, HashList, HashRow, hash_frames, parse_row
 from rtface.media.images import list_images
-from rtface.media.signing_key import signer_of
 from rtface.media.start_timecode import film_timecode
 from rtface.pipeline.check_input import check_input, check_pair
-from rtface.pipeline.check_sidecar import Checked, check_sidecar
+from rtface.pipeline.check_sidecar import Checked, check_sidecar, check_signature
 from rtface.pipeline.checksums import FILES, FRAMES, Doing
-from rtface.pipeline.sidecar import SUFFIX, read_sidecar, to_bytes
+from rtface.pipeline.sidecar import SUFFIX, read_sidecar
 from rtface.util.parse import format_time
 
 Answer = Literal["same", "differs", "not checked"]
@@ -140,9 +139,10 @@ def verify(output: Path, manifest: Path | None = None, *, input: Path | None = N
     if not output.exists():
         raise InputMissing(f"{output}: there is no such file or folder; check the name")
     found = Verified(str(output))
-    _check_credentials(found, output, read_anchors(trust) if trust is not None else None)
-    sums, hashes, sidecar = _manifests(output, manifest,
-                                       needed=input is None and found.credentials == "not checked")
+    anchors = read_anchors(trust) if trust is not None else None
+    _check_credentials(found, output, anchors)
+    sums, hashes, sidecar = _manifests(output, manifest, needed=input is None and not found.gaps
+                                       and found.credentials == "not checked")
     if sums is not None:
         _check_files(found, output, sums, doing, stop)
     if hashes is not None and files_only:
@@ -152,7 +152,7 @@ def verify(output: Path, manifest: Path | None = None, *, input: Path | None = N
     values = read_sidecar(sidecar) if sidecar is not None else None
     if values is not None:
         checked = check_sidecar(output, values, doing=doing, stop=stop)
-        _check_signature(checked, values)
+        check_signature(checked, values, anchors, signed_inside=output.is_file() and can_hold(output))
         found.sidecar = _add(found, checked)
     if input is not None:
         check_pair(output, input)
@@ -170,27 +170,14 @@ def _check_credentials(found: Verified, output: Path, anchors: str | None) -> No
         return
     if credentials is None:
         return
-    found.credentials = "same" if credentials.valid else "differs"
-    if credentials.valid:
-        found.proofs += credentials.lines()
-    else:
+    if credentials.elsewhere:
+        found.gaps += credentials.lines()
+    elif not credentials.valid or (anchors is not None and not credentials.trusted):
+        found.credentials = "differs"
         found.problems += credentials.lines()[:1]
-
-
-def _check_signature(checked: Checked, values: dict[str, Any]) -> None:
-    """Whether a signed sidecar is as it was signed."""
-    signature = values.get("signature")
-    if signature is None:
-        return
-    try:
-        signer = signer_of(signature, to_bytes({k: v for k, v in values.items() if k != "signature"}))
-    except MissingComponent as error:
-        checked.notes.append(f"the sidecar's signature is not checked: {error}")
-        return
-    if signer is None:
-        checked.problems.append("the sidecar was changed after it was signed")
     else:
-        checked.proofs.append(f"the sidecar is as {signer} signed it; whether that name is true is not checked")
+        found.credentials = "same"
+        found.proofs += credentials.lines()
 
 
 def _add(found: Verified, checked: Checked) -> Answer:

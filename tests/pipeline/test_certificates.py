@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import http.server
+import json
 import shutil
 import subprocess
 import threading
@@ -26,6 +27,9 @@ import rtface
 from rtface.cli.app import app
 from rtface.errors import UsageError
 from rtface.media.credentials import read_anchors, read_credentials
+from rtface.media.signing_key import SigningKey
+from rtface.pipeline.sidecar import sidecar_path, to_bytes
+from rtface.pipeline.verify import verify
 from tests.pipeline.run_media import film, still
 
 pytestmark = pytest.mark.usefixtures("engines")
@@ -143,6 +147,39 @@ def test_a_signer_is_trusted_by_the_anchor_that_is_named(tmp_path: Path, authori
     for name, says in (("text.pem", "is no certificate in PEM form"), ("none.pem", "cannot be read")):
         result = CliRunner().invoke(app, ["verify", str(out), "--trust", str(tmp_path / name)])
         assert result.exit_code == 2 and says in result.stderr
+
+
+def test_a_sidecar_needs_a_signer_whom_trust_vouches_for(tmp_path: Path, authority: Authority, newsroom: str,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out.mkv"
+    rtface.run(film(tmp_path / "in.mkv", frames=2), out, sign=newsroom)
+    side = sidecar_path(out)
+    honest = side.read_bytes()
+    (tmp_path / "other").mkdir()
+    other = Authority(tmp_path / "other")
+
+    def answer(values: dict[str, Any], key: str | None = None, trust: Path | None = authority.anchor) -> str:
+        values = {name: value for name, value in values.items() if name != "signature"}
+        if key is not None:
+            certificate, secret = (Path(name).read_bytes() for name in key.split(","))
+            values["signature"] = SigningKey(certificate, secret, "es256").sign(to_bytes(values))
+        side.write_bytes(to_bytes(values))
+        return verify(out, trust=trust).sidecar
+
+    values = json.loads(honest)
+    assert verify(out, trust=authority.anchor).same and verify(out).same
+    assert not verify(out, trust=other.anchor).same
+    ended = authority.issue("Old", purpose=ExtendedKeyUsageOID.EMAIL_PROTECTION, ended=True)
+    self_made = other.issue("Newsroom", purpose=ExtendedKeyUsageOID.EMAIL_PROTECTION)
+    assert answer(values, newsroom) == "same"
+    assert answer(values | {"changes": []}, self_made) == "differs"
+    assert answer(values, ended) == answer(values, ended, None) == "differs"
+    assert answer(values) == "differs" and answer(values | {"options": {"credentials": True}}, trust=None) == "differs"
+    side.write_bytes(to_bytes(values | {"signature": None}))
+    assert verify(out).sidecar == "differs"
+    inside = tmp_path / "out.mp4"
+    rtface.run(tmp_path / "in.mkv", inside, sign=newsroom)
+    assert verify(inside, trust=authority.anchor).same and not verify(inside, trust=other.anchor).same
 
 
 def test_a_certificate_that_has_ended_or_is_for_another_use(tmp_path: Path, authority: Authority) -> None:

@@ -89,6 +89,17 @@ def test_a_container_without_credentials_has_a_signed_sidecar(tmp_path: Path) ->
     assert "the sidecar was changed after it was signed" in verify(tmp_path / "out.mkv").problems
 
 
+def test_credentials_at_an_address_are_not_checked(tmp_path: Path) -> None:
+    photo, place = still(tmp_path / "in.jpg"), "https://example.invalid/manifest"
+    data, xmp = photo.read_bytes(), (
+        'http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/'
+        '22-rdf-syntax-ns#"><rdf:Description rdf:about="" xmlns:dcterms="http://purl.org/dc/terms/" '
+        f'dcterms:provenance="{place}"/></rdf:RDF></x:xmpmeta>').encode()
+    photo.write_bytes(data[:2] + b"\xff\xe1" + (len(xmp) + 2).to_bytes(2, "big") + xmp + data[2:])
+    ended = CliRunner().invoke(app, ["verify", str(photo)])
+    assert ended.exit_code == 4 and "lie at an address" in ended.output and not verify(photo).problems
+
+
 def test_a_job_is_signed_once_it_is_joined(tmp_path: Path) -> None:
     job = FilmJob.open(film(tmp_path / "in.mkv", frames=3), tmp_path / "out.mp4", Options(credentials=True))
     assert isinstance(job, FilmJob)
