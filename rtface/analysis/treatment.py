@@ -19,6 +19,7 @@ from rtface.analysis.measure import Analysis
 from rtface.analysis.patch import SMALLEST_FACE
 from rtface.errors import InputMissing, UsageError
 from rtface.frame import ColourMode, WantedRegion
+from rtface.util.foreign import read_regular
 from rtface.util.parse import is_person_name, is_person_number
 from rtface.util.spelling import hint
 from rtface.util.text import brief
@@ -233,7 +234,7 @@ def made_for_another(path: Path, input: str | os.PathLike[str]) -> str | None:
 def _read(path: Path) -> dict[str, Any]:
     """The file as a table, of this version and with tracks."""
     try:
-        table: Any = parse_json(path.read_text(encoding="utf-8"))
+        table: Any = parse_json(read_regular(path).decode("utf-8"))
     except FileNotFoundError as error:
         raise InputMissing(f"treatment file {path} is not there; make one with: rtface analyze INPUT --json") from error
     except OSError as error:

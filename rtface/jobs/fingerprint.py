@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rtface.errors import InputError, InputMissing
+from rtface.util.foreign import open_regular
 
 _PIECE = 1 << 16
 _PIECES = 16
@@ -19,7 +20,7 @@ def fingerprint(path: Path) -> dict[str, Any]:
         InputMissing: it is not there or may not be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             status = path.stat()
             digest = hashlib.sha256()
             for k in range(_PIECES):

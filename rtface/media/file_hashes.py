@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtface.errors import InputError, InputMissing, Interrupted
+from rtface.util.foreign import open_regular, read_regular
 
 _BLOCK = 1 << 20
 _GNU = re.compile(r"(\\?)([0-9a-fA-F]{64}) [ *](.+)")
@@ -41,7 +42,7 @@ def sha256_of(path: Path, *, tick: Callable[[int], None] | None = None, stop: Ca
     """
     value = hashlib.sha256()
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             while block := file.read(_BLOCK):
                 if stop is not None and stop():
                     raise Interrupted
@@ -90,7 +91,7 @@ def read_manifest(path: Path) -> list[HashedFile]:
         InputError: it has no line of a file.
     """
     try:
-        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        text = read_regular(path).decode("utf-8", "surrogateescape")
     except OSError as error:
         raise InputMissing(f"{path}: cannot be read ({error.strerror})") from error
     files: list[HashedFile] = []

@@ -26,12 +26,15 @@ from av.video.stream import VideoStream
 from rtface.errors import InputError, InputMissing, Interrupted
 from rtface.media.probe import choose_video, open_container, rate_of
 from rtface.redaction import shown
+from rtface.util.foreign import open_regular, parse_fraction
 
 Tick = Callable[[float], None]
 """Called with the share of the work that is done, 0…1."""
 
-_ROW = re.compile(r"\s*(\d+),\s*(-?\d+),\s*(-?\d+),\s*(-?\d+),\s*(\d+),\s*([0-9a-f]{32})\b")
+_ROW = re.compile(r"\s*(\d{1,4}),\s*(-?\d{1,19}),\s*(-?\d{1,19}),\s*(-?\d+),\s*(\d+),\s*([0-9a-f]{32})\b")
 _HEAD = re.compile(r"#(tb|media_type|codec_id) (\d+): (\S+)")
+# Streams that a list may have, and bytes of a line.
+_STREAMS, _LINE = 1000, 4096
 _RAW = "rawvideo"
 
 
@@ -106,16 +109,19 @@ class HashList:
             match = _HEAD.match(line)
             if match is None:
                 continue
+            if len(match[2]) > 9 or int(match[2]) >= _STREAMS:
+                raise InputError(f"{self.path}: names the stream {match[2][:20]}, and no film has as many; the list is "
+                                 "damaged")
             stream = self.streams.setdefault(int(match[2]), HashedStream())
-            try:
-                if match[1] == "tb":
-                    stream.base = Fraction(match[3])
-                elif match[1] == "media_type":
-                    stream.kind = match[3]
-                else:
-                    stream.codec = match[3]
-            except (ValueError, ZeroDivisionError) as error:
-                raise InputError(f"{self.path}: has a time base that is no number ({match[3]})") from error
+            if match[1] == "tb":
+                base = parse_fraction(match[3])
+                if not base or base < 0:
+                    raise InputError(f"{self.path}: has a time base that is no number ({match[3][:40]})")
+                stream.base = base
+            elif match[1] == "media_type":
+                stream.kind = match[3]
+            else:
+                stream.codec = match[3]
         if not hashed or not any(stream.codec == _RAW for stream in self.streams.values()):
             raise InputError(f"{self.path}: is no framemd5 list of decoded frames; FFmpeg and --checksums write such")
 
@@ -131,8 +137,9 @@ class HashList:
 
     def _lines(self) -> Iterator[str]:
         try:
-            with self.path.open(encoding="ascii", errors="replace") as file:
-                yield from file
+            with open_regular(self.path) as file:
+                while line := file.readline(_LINE):
+                    yield line.decode("ascii", "replace")
         except OSError as error:
             raise InputMissing(f"{self.path}: cannot be read ({error.strerror})") from error
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, cast
 
 import av
 
@@ -32,6 +32,8 @@ from rtface.options import OPTIONS, Options, person_photos
 from rtface.pipeline.checksums import Doing
 from rtface.redaction import redacted_values
 from rtface.report import Report
+from rtface.util.foreign import Shape, check_shape, flag, fraction, none_or, number, read_regular, row, text, whole
+from rtface.util.toml_dataclass import parse_json
 from rtface.util.urls import Address
 
 SUFFIX = ".rtface.json"
@@ -39,6 +41,29 @@ SUFFIX = ".rtface.json"
 FORMAT, VERSION = "rtface sidecar", 1
 # The folders of a file that a stage's option names.
 _FOLDERS = re.compile(r"\b((?:file|font|template)=)[^,]*[/\\]")
+
+
+
+
+def _file_name(value: Any) -> bool:
+    """The name of a file in the folder of a sidecar."""
+    return text(value) and value not in ("", ".", "..") and not {"/", "\\", "\0"} & set(value)
+
+
+def _named(value: Any) -> bool:
+    """A table of texts."""
+    return isinstance(value, dict) and all(text(key) and text(entry) for key, entry in cast("Any", value).items())
+
+
+_FILES: Shape = {"name": text, "bytes?": whole, "sha256?": text, "files?": [{"name": _file_name, "sha256": text}]}
+_SHAPE: Shape = {
+    "output": {**_FILES, "lossless": flag}, "input": {**_FILES, "start_s?": none_or(number), "end_s?": none_or(number)},
+    "changed": [row(lambda value: whole(value) or text(value), none_or([row(whole, whole, whole, whole)]))],
+    "options?": {}, "changes?": [text], "treatments?": [{}], "finished?": text, "engines?": {}}
+_FILM: Shape = {
+    "tags": _named, "marks": _named, "layout?": {},
+    "streams": [{"kind": text, "codec": text, "packets": whole, "md5": text, "times?": [number]}],
+    "frames": {"of": text, "time_base": fraction, "rows": [row(whole, text)]}}
 
 
 @dataclass(slots=True)
@@ -167,23 +192,21 @@ def read_sidecar(path: Path) -> dict[str, Any]:
         InputError: it is no sidecar, is damaged, or is of a later version.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except OSError as error:
         raise InputMissing(f"{path}: cannot be read ({error.strerror}); check the name") from error
     try:
-        values = json.loads(data)
-        if values["format"] != FORMAT:
-            raise KeyError
+        values = parse_json(data)
+        check_shape(values, {"format": lambda value: value == FORMAT, "version": whole, "rtface?": text})
         if values["version"] == VERSION:
-            for key in ("output", "input", "changed"):
-                values[key]
-            if "frames" in values:
-                Fraction(values["frames"]["time_base"])
-                values["frames"]["rows"] = [(int(pts), str(md5)) for pts, md5 in values["frames"]["rows"]]
+            check_shape(values, _SHAPE)
+            if "streams" in values:
+                check_shape(values, _FILM)
+                values["frames"]["rows"] = [tuple(row) for row in values["frames"]["rows"]]
             return values
-    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
-        raise InputError(f"{path}: is no sidecar of rtface, or a damaged one; name the .rtface.json that --sidecar "
-                         "wrote") from error
+    except ValueError as error:
+        raise InputError(f"{path}: is no sidecar of rtface, or a damaged one ({error}); name the .rtface.json that "
+                         "--sidecar wrote") from error
     raise InputError(f"{path}: is a sidecar of version {values['version']}, and this rtface reads version {VERSION}; "
                      f"use rtface {values.get('rtface', '')}")
 

@@ -20,6 +20,7 @@ from rtface.pipeline.check_input import check_input, check_pair
 from rtface.pipeline.check_sidecar import Checked, check_sidecar, check_signature
 from rtface.pipeline.checksums import FILES, FRAMES, Doing
 from rtface.pipeline.sidecar import SUFFIX, read_sidecar
+from rtface.util.foreign import open_regular
 from rtface.util.parse import format_time
 
 Answer = Literal["same", "differs", "not checked"]
@@ -199,7 +200,7 @@ def _manifests(output: Path, manifest: Path | None, *, needed: bool) -> tuple[Pa
     output = output.resolve() if not output.name else output
     if manifest is not None:
         try:
-            with manifest.open("rb") as file:
+            with open_regular(manifest) as file:
                 head = file.read(20)
         except OSError as error:
             raise InputMissing(f"{manifest}: cannot be read ({error.strerror}); check the name") from error

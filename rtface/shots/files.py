@@ -12,6 +12,7 @@ from rtface.shots.edl import read_edl, write_edl
 from rtface.shots.otio import open_library, read_otio, write_otio
 from rtface.shots.scenes import SceneRecorder
 from rtface.shots.settings import Shot, ShotList
+from rtface.util.foreign import read_regular
 
 _READ = (".csv", ".edl", ".otio")
 _WRITTEN = (*_READ, ".json")
@@ -89,9 +90,7 @@ def _kind(path: Path, kinds: tuple[str, ...], option: str) -> str:
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > _LARGEST:
-            raise UsageError(f"--shots {path}: is larger than {_LARGEST >> 20} MiB, which no list of shots is")
-        data = path.read_bytes()
+        data = read_regular(path, _LARGEST)
     except FileNotFoundError as error:
         raise InputMissing(f"--shots {path}: there is no such file; check the name") from error
     except OSError as error:

@@ -10,6 +10,7 @@ from rtface.errors import MissingComponent, UsageError
 from rtface.shots.clock import FilmClock
 from rtface.shots.scenes import Scene
 from rtface.shots.settings import AS_RUN, Shot, read_settings
+from rtface.util.foreign import too_deep
 from rtface.util.install import extra_line
 
 _KEY = "rtface"
@@ -35,6 +36,8 @@ def read_otio(text: str, name: str, clock: FilmClock) -> list[Shot]:
         UsageError: names the file and the clip.
     """
     otio = open_library()
+    if too_deep(text):  # the library would crash
+        raise UsageError(f"{name}: is nested too deeply, and no OpenTimelineIO file of a film is")
     try:
         timeline: Any = otio.core.deserialize_json_from_string(text)
     except Exception as error:

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from rtface.util.foreign import read_regular
+
 if sys.platform != "win32":
     import fcntl
 
@@ -98,14 +100,14 @@ def read_shared(path: Path) -> bytes:
     """
     for _ in range(_STALE_READS):
         try:
-            return path.read_bytes()
+            return read_regular(path)
         except FileNotFoundError:
             with contextlib.suppress(OSError), os.scandir(path.parent):
                 pass
         except OSError as error:
             if error.errno != getattr(errno, "ESTALE", None):
                 raise
-    return path.read_bytes()
+    return read_regular(path)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

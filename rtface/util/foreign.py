@@ -1,0 +1,138 @@
+"""Reading what somebody else may have written: no file is waited for or fills the memory, values have their shape."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import re
+import stat
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias, cast
+
+from rtface.util.text import brief
+
+LARGEST = 1 << 30
+"""Bytes of a file that is read as a whole; the sidecar of a film of ten hours has a tenth of that."""
+_DEEPEST = 100
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_FRACTION = re.compile(r"-?\d{1,18}(/\d{1,18})?")
+
+Shape: TypeAlias = "Callable[[Any], bool] | list[Shape] | dict[str, Shape]"
+"""What a value has to be: what a function agrees to, a list of such, or a table with these keys (and any others). A key
+with a question mark at its end may be missing."""
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Opens a file for reading.
+
+    Raises:
+        OSError: it cannot be opened, or is a pipe or device.
+    """
+    number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return os.fdopen(number, "rb")
+
+
+def read_regular(path: Path, largest: int = LARGEST) -> bytes:
+    """All of a file; OSError as `open_regular`, and where it is larger than that."""
+    with open_regular(path) as file:
+        data = file.read(largest + 1)
+    if len(data) > largest:
+        raise OSError(errno.EFBIG, f"it is larger than {largest >> 20} MiB", str(path))
+    return data
+
+
+def too_deep(text: str) -> bool:
+    """Whether the brackets of a JSON text are nested deeper than those of any real file."""
+    level = 0
+    for found in _BRACKETS.finditer(text):
+        level += (found[0] in "[{") - (found[0] in "]}")
+        if level > _DEEPEST:
+            return True
+    return False
+
+
+def check_shape(value: Any, shape: Shape, where: str = "") -> None:
+    """Raises ValueError, with the place, where a value is not what it has to be."""
+    if isinstance(shape, dict):
+        if not isinstance(value, dict):
+            raise ValueError(f"{where or 'it'} is no table")
+        table = cast("dict[str, Any]", value)
+        for key, inner in shape.items():
+            name = key.removesuffix("?")
+            if name in table:
+                check_shape(table[name], inner, f"{where}.{name}" if where else name)
+            elif key == name:
+                raise ValueError(f"{where + '.' if where else ''}{name} is missing")
+    elif isinstance(shape, list):
+        if not isinstance(value, list):
+            raise ValueError(f"{where or 'it'} is no list")
+        for number, entry in enumerate(cast("list[Any]", value)):
+            check_shape(entry, shape[0], f"{where}[{number}]")
+    elif not shape(value):
+        raise ValueError(f"{where or 'it'} is {brief(value)}")
+
+
+def text(value: Any) -> bool:
+    """A text that can be written as UTF-8."""
+    return isinstance(value, str) and not any("\ud800" <= sign <= "\udfff" for sign in value)
+
+
+def whole(value: Any) -> bool:
+    """A number that a signed integer of 64 bits holds."""
+    return isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63
+
+
+def number(value: Any) -> bool:
+    """A finite number."""
+    return whole(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def flag(value: Any) -> bool:
+    """True or False."""
+    return isinstance(value, bool)
+
+
+def anything(value: Any) -> bool:
+    """Whatever it is."""
+    return True
+
+
+def none_or(shape: Shape) -> Callable[[Any], bool]:
+    """None, or a value of a shape."""
+    return lambda value: value is None or fits(value, shape)
+
+
+def row(*shapes: Shape) -> Callable[[Any], bool]:
+    """A list of as many values as there are shapes."""
+    return lambda value: isinstance(value, list | tuple) and len(cast("list[Any]", value)) == len(shapes) and all(
+        fits(entry, shape) for entry, shape in zip(cast("list[Any]", value), shapes, strict=True))
+
+
+def fraction(value: Any) -> bool:
+    """A positive fraction as text."""
+    return isinstance(value, str) and parse_fraction(value) is not None and Fraction(value) > 0
+
+
+def parse_fraction(given: str) -> Fraction | None:
+    """A fraction of short whole numbers, or None: "1e999999999" would take all memory."""
+    if not _FRACTION.fullmatch(given):
+        return None
+    try:
+        return Fraction(given)
+    except ZeroDivisionError:
+        return None
+
+
+def fits(value: Any, shape: Shape) -> bool:
+    """Whether a value has a shape."""
+    try:
+        check_shape(value, shape)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,75 @@
+"""Files and values of others: pipes, devices, sizes, depth, shape."""
+
+from __future__ import annotations
+
+import os
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from rtface.errors import InputError, RtfaceError, UsageError
+from rtface.media.file_hashes import read_manifest, sha256_of
+from rtface.media.framemd5 import HashList
+from rtface.pipeline.sidecar import read_sidecar
+from rtface.shots.clock import FilmClock
+from rtface.shots.files import read_shots
+from rtface.shots.otio import read_otio
+from rtface.util.foreign import check_shape, fraction, none_or, parse_fraction, read_regular, row, text, too_deep, whole
+
+LIST = "#format: frame checksums\n#version: 2\n#hash: MD5\n#tb 0: 1/25\n#media_type 0: video\n#codec_id 0: rawvideo\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pipes or devices with names")
+@pytest.mark.parametrize("name", ["pipe", "/dev/zero"])
+def test_a_pipe_or_device_is_refused_at_once(tmp_path: Path, name: str):
+    path = tmp_path / name
+    if not path.exists():
+        os.mkfifo(path)
+    shots = tmp_path / "shots.csv"
+    shots.symlink_to(path)
+    for read in (sha256_of, read_manifest, HashList, read_sidecar,
+                 lambda path: read_shots(shots, FilmClock(Fraction(25)))):
+        with pytest.raises(RtfaceError, match="it is no regular file"):
+            read(path)
+
+
+def test_a_file_has_a_largest_size(tmp_path: Path):
+    path = tmp_path / "file"
+    path.write_bytes(b"12345")
+    assert read_regular(path, 5) == b"12345"
+    with pytest.raises(OSError, match="larger than"):
+        read_regular(path, 4)
+
+
+@pytest.mark.parametrize("line", ["#codec_id 999999999: rawvideo", "#codec_id " + "9" * 3000 + ": rawvideo",
+                                  "#tb 0: 1e999999999", "#tb 0: 1/0", "#tb 0: -1/25", "#tb 0: " + "9" * 5000])
+def test_a_list_of_frames_takes_no_memory(tmp_path: Path, line: str):
+    path = tmp_path / "list.framemd5"
+    path.write_text(LIST)
+    assert HashList(path).streams[0].base * 25 == 1
+    path.write_text(LIST + line + "\n")
+    with pytest.raises(InputError, match=r"names the stream|time base"):
+        HashList(path)
+
+
+def test_a_timeline_that_is_nested_too_deeply_is_refused():
+    pytest.importorskip("opentimelineio", reason="the extra is not installed")
+    for deep in ("[" * 200_000, '{"a":' * 60_000):
+        with pytest.raises(UsageError, match="nested too deeply"):
+            read_otio(deep, "deep.otio", FilmClock(Fraction(25)))
+    assert not too_deep("[[]]" * 10_000 + '"' + "[" * 1000 + '"')
+
+
+def test_values_have_their_shape():
+    shape = {"rows": [row(whole, text)], "more?": none_or({"base": fraction})}
+    for good in ({"rows": []}, {"rows": [[1, "a"]], "more": None}, {"rows": [], "more": {"base": "1/25"}, "x": 1}):
+        check_shape(good, shape)
+    for bad, where in (([], "it is no table"), ({}, "rows is missing"), ({"rows": {}}, "rows is no list"),
+                       ({"rows": [[1]]}, r"rows\[0\]"), ({"rows": [[True, "a"]]}, r"rows\[0\]"),
+                       ({"rows": [[1 << 70, "a"]]}, r"rows\[0\]"), ({"rows": [[1, "\ud800"]]}, r"rows\[0\]"),
+                       ({"rows": [], "more": {"base": "1/0"}}, "more")):
+        with pytest.raises(ValueError, match=where):
+            check_shape(bad, shape)
+    assert parse_fraction("1e999999999") is None and parse_fraction("30000/1001") == parse_fraction("60000/2002")
