@@ -32,6 +32,8 @@ _OUTLIER_DB, _SURELY_DB, _FLOOR_DB = 12.0, 40.0, 22.0
 # by so many times the error that three quarters of its blocks have at most. (At most 6.1 times at the coarsest; below
 # 6 levels at usual qualities.)
 _BLOCK, _LEVELS, _TIMES_USUAL = 16, 12.0, 8.0
+# A correction changes the mean of one of 8×8 parts of its box by no more than so many of 255 levels (1.3 were seen).
+_PARTS, _ALIKE = 8, 24.0
 _SAME_S = 0.004
 
 
@@ -142,6 +144,7 @@ class _Compared:
         self._places: list[tuple[Any, str]] = []  # where a frame differs by more than an encoder's error
         self._faces: FaceBoxes | None = None
         self._faceless: list[Any] = []  # frames with a box that no face is in
+        self._unlike: list[Any] = []  # frames with a box in which the picture is another
         self._shares: list[float] = []  # of the frame that boxes cover
 
     def frame(self, name: Any, new: Frame, old: Frame) -> None:
@@ -156,12 +159,14 @@ class _Compared:
             self._anywhere += 1
             return
         if boxes:
-            luma = _outside((a.height, a.width), (a.width, a.height), boxes)
-            self._shares.append(1 - float(luma.mean()))
+            outside = float(_outside((a.height, a.width), (a.width, a.height), boxes).mean())
+            self._shares.append(1 - outside)
             self._faces = self._faces or FaceBoxes()
             if self._faces.without_face(old, boxes, alone=not isinstance(name, int)):
                 self._faceless.append(name)
-            if not luma.any():
+            elif not all(_resembles(a, b, box) for box in boxes):
+                self._unlike.append(name)
+            if not outside:
                 self._covered += 1
                 return
         if self._lossless:
@@ -215,13 +220,13 @@ class _Compared:
         if self._anywhere:
             found.gaps.append(f"on {_count(self._anywhere)} something was drawn, which may be anywhere: they are not "
                               "compared")
-        if self._covered:
-            found.gaps.append(f"on {_count(self._covered)} the boxes of corrections cover everything: nothing of them "
-                              "is compared")
         if self._faceless:
             found.gaps.append(f"on {_count(len(self._faceless))} the sidecar names a box in which the input shows no "
                               f"face, or none as large (the first: {self._faceless[0]}): what lies in it is not "
                               "compared")
+        if self._unlike:
+            found.gaps.append(f"on {_count(len(self._unlike))} the picture in a box is further from the input's than a "
+                              f"correction makes it (the first: {self._unlike[0]})")
         if not self.known:
             total = self._whole + len(self._differ)
             if self._differ:
@@ -235,6 +240,9 @@ class _Compared:
         if self._outside:
             found.proofs.append(f"{_count(self._outside)} with corrections: every sample outside the faces is the "
                                 f"input's{self._covering()}")
+        if self._covered:
+            found.proofs.append(f"{_count(self._covered)} are filled by a face of the input, and nothing lies outside "
+                                "of it")
         for name, count in self._differ[:3]:
             found.problems.append(f"frame {name}: {count} samples outside the faces are not the input's")
         if len(self._differ) > 3:
@@ -277,6 +285,19 @@ def _planes(image: av.VideoFrame) -> list[NDArray[Any]]:
     kind = np.dtype("<u2") if max(c.bits for c in image.format.components) > 8 else np.dtype(np.uint8)
     return [plane_rows(plane)[:plane.height, : plane.width * sample_bytes(image, plane)].view(kind)
             for plane in image.planes]
+
+
+def _resembles(a: av.VideoFrame, b: av.VideoFrame, box: Box) -> bool:
+    """Whether the picture in a box (luma samples) is about the other's: the means of 8×8 parts of it."""
+    x0, y0, x1, y1 = box
+    first, second = _planes(a)[0], _planes(b)[0]
+    each = first.shape[1] // a.width  # of a sample's values in a row
+    mine, theirs = (plane[y0:y1, x0 * each:x1 * each].astype(np.float32) for plane in (first, second))
+    step = max(1, -(-mine.shape[0] // _PARTS)), max(1, -(-mine.shape[1] // _PARTS))
+    if not mine.size:
+        return True
+    apart = np.abs(_sums(mine - theirs, step)) / _sums(np.ones_like(mine), step)
+    return float(apart.max()) * 255 <= _ALIKE * ((1 << a.format.components[0].bits) - 1)
 
 
 def _outside(shape: tuple[int, ...], size: tuple[int, int], boxes: list[Box]) -> NDArray[np.bool_]:

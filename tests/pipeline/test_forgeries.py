@@ -119,6 +119,18 @@ def test_all_frames_forged_alike_are_not_confirmed(films: dict[str, Path], tmp_p
     assert answer(checked(films, kind, some, changed=changed)) != "same"
 
 
+def test_another_picture_in_a_box_is_not_confirmed(films: dict[str, Path], tmp_path: Path) -> None:
+    (x0, y0, x1, y1), = dict(read_sidecar(sidecar_path(films["lossless"]))["changed"])[1]
+
+    def turned(number: int, array: np.ndarray) -> np.ndarray:
+        if number == 1:
+            array[y0:y1, x0:x1] = array[y0:y1, x0:x1][::-1]
+        return array
+
+    false = forged(films["lossless"], tmp_path / "false.mkv", turned)
+    assert "further from the input's than a correction" in checked(films, "lossless", false).gaps[0]
+
+
 def test_one_packet_is_found_at_each_position(films: dict[str, Path]) -> None:
     made, source = hash_packets(films["lossless"]), hash_packets(films["in"])
 
