@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from time import perf_counter, thread_time
+from typing import Any
 
 import av
 
@@ -25,6 +26,7 @@ from rtface.media.sampler import FrameSampler
 from rtface.options import Options
 from rtface.protocols import ALL_FACES, Tracker
 from rtface.tracking import create_tracker
+from rtface.util.foreign import count, number, row
 
 _FACES_SHARE, _LESS_SHARE = 0.006, 0.004
 """Processor seconds for a second of film; less without faces, where the work takes less, too."""
@@ -38,10 +40,15 @@ FIRST_SAMPLES = 16
 """Samples that are written first, then each time there are twice as many."""
 
 
+def read_samples(folder: JobFolder) -> dict[str, Any]:
+    """What is in faces.json; nothing where it is not there. Raises InputError where it cannot be used."""
+    return folder.read(folder.faces, {"samples": [row(number, count)]}) or {}
+
+
 def wanted(folder: JobFolder, plan: JobPlan, options: Options) -> bool:
     """Whether a film is to be sampled, and was not yet."""
     return (plan.duration_s >= SHORTEST_S and options.tracker != "none"
-            and not (folder.read(folder.faces) or {}).get("whole"))
+            and not read_samples(folder).get("whole"))
 
 
 def shares(duration_s: float) -> list[float]:
@@ -67,7 +74,7 @@ def sample(folder: JobFolder, plan: JobPlan, options: Options,
     """
     began = thread_time()
     samples: list[tuple[float, int]] = [
-        (time, faces) for time, faces in (folder.read(folder.faces) or {}).get("samples", ())]
+        (time, faces) for time, faces in read_samples(folder).get("samples", ())]
     due, over = max(FIRST_SAMPLES, 2 * len(samples)), False
     try:
         tracker = create_tracker(options.tracker, max_faces=options.max_faces or ALL_FACES)

@@ -31,6 +31,8 @@ from typing import Any
 from rtface.errors import InputError, InputMissing, OutputError, UsageError
 from rtface.media.workfile import full
 from rtface.util.files import NEW, read_shared, rename_new, replace, sync_file, sync_folder
+from rtface.util.foreign import Shape, anything, check_shape
+from rtface.util.toml_dataclass import parse_json
 
 FORMAT = 2
 """Version of the format of the folder; one of another version is refused."""
@@ -117,21 +119,23 @@ class JobFolder:
 
     # -- JSON ---------------------------------------------------------------------------------------------------
 
-    def read(self, path: Path) -> Any:
+    def read(self, path: Path, shape: Shape = anything) -> Any:
         """The value in a JSON file of the job; None where there is no such file.
 
         Raises:
-            InputError: it cannot be read, or is no JSON.
+            InputError: it cannot be read, is no JSON, or has another shape.
         """
         try:
-            return json.loads(read_shared(path))
+            value = parse_json(read_shared(path))
+            check_shape(value, shape)
+            return value
         except FileNotFoundError:
             return None
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror}); check the disk and its permissions, then the "
                              "same command continues") from error
         except ValueError as error:
-            raise InputError(f"{path}: cannot be used (it is no JSON); begin again with --restart") from error
+            raise InputError(f"{path}: cannot be used ({error}); begin again with --restart") from error
 
     def write(self, path: Path, value: object, *, new: bool = False, sync: bool = True, private: bool = False) -> bool:
         """Writes a JSON file in one step.

@@ -22,6 +22,7 @@ from rtface.errors import InputError, InputMissing, Interrupted, OutputError
 from rtface.jobs import fingerprint
 from rtface.jobs.face_numbers import highest_number
 from rtface.jobs.figures import JobFigures
+from rtface.jobs.fingerprint import FINGERPRINT
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.further_films import plan_further
 from rtface.jobs.plan import JobPlan
@@ -38,10 +39,14 @@ from rtface.pipeline.build import plan_film_output
 from rtface.pipeline.compare import pair_tags
 from rtface.report import Report, metadata_options
 from rtface.stats import Stats
+from rtface.util.foreign import Shape, file_path, fits, none_or
 
 # Seconds of the film that frames stay behind the other streams, as they do behind an encoder: the first packet of all
 # decides by how much a container moves negative times.
 _BEHIND_S = 1
+
+
+_FILM: Shape = {"path?": file_path, "work?": file_path, "made?": FINGERPRINT}
 
 
 class DamagedSegments(Exception):
@@ -213,7 +218,7 @@ class Join:
                 damaged.append(number)
                 why = str(error)
                 continue
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+            except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
                 damaged.append(number)
                 why = f"{self._folder.record(number)}: cannot be used ({error!r})"
                 continue
@@ -297,24 +302,34 @@ class Join:
 
 def published(folder: JobFolder) -> bool:
     """Whether the output of a job has its name, and only the folder was not removed yet."""
-    note = folder.read(folder.joining)
-    return bool(note) and _has_name(note)
+    note = _read_note(folder)
+    return note is not None and _has_name(note)
 
 
 def named_films(folder: JobFolder) -> set[Path]:
     """Films that a join gave their names, before it ended or was killed, here or on another machine."""
-    return {Path(part["path"]) for part in _parts(folder.read(folder.joining)) if _has_name(part)}
+    return {Path(part["path"]) for part in _parts(_read_note(folder)) if _has_name(part)}
 
 
 def remove_unfinished(folder: JobFolder) -> None:
     """Removes what a join that was ended left: its working files, and further films whose film did not get its name."""
     with suppress(InputError):
-        note = folder.read(folder.joining)
+        note = _read_note(folder)
         for part in _parts(note):
-            if part is not note and _has_name(part) and not _has_name(note):
+            if note is not None and part is not note and _has_name(part) and not _has_name(note):
                 _unlink(part["path"])
             if "work" in part:
                 _unlink(part["work"])
+
+
+def _read_note(folder: JobFolder) -> dict[str, Any] | None:
+    """The note of a join; None where there is none. Raises InputError where it cannot be used."""
+    note = folder.read(folder.joining, none_or(_FILM))
+    for key, part in (note or {}).items():
+        if isinstance(part, dict) and key != "made" and not fits(part, _FILM):
+            raise InputError(f"{folder.joining}: cannot be used (it says nothing clear of {key}); begin again with "
+                             "--restart")
+    return note
 
 
 def _parts(note: dict[str, Any] | None) -> list[dict[str, Any]]:
@@ -325,7 +340,7 @@ def _parts(note: dict[str, Any] | None) -> list[dict[str, Any]]:
 def _has_name(part: dict[str, Any]) -> bool:
     """Whether a film that was complete has its name. Its bytes tell: numbers of inodes are used again, and differ from
     machine to machine on some network drives."""
-    return "made" in part and fingerprint.same(part["made"], Path(part["path"]))
+    return "made" in part and "path" in part and fingerprint.same(part["made"], Path(part["path"]))
 
 
 def _unlink(path: str) -> None:

@@ -30,6 +30,7 @@ from rtface.jobs.folder import JobFolder
 from rtface.media.leftovers import process_alive
 from rtface.media.workfile import HOST
 from rtface.util.files import lock, now_in
+from rtface.util.foreign import text, whole
 
 BEAT_S = 2.0
 STALE_S = 60.0
@@ -134,7 +135,7 @@ class Leases:
         for name, epoch in found.items():
             worker: object = f"{_UNREADABLE}{name}-{epoch}"
             with contextlib.suppress(InputError, TypeError, KeyError):
-                value = self._folder.read(self._path(name, epoch))
+                value = self._folder.read(self._path(name, epoch), {"worker": text})
                 if value is None:
                     continue
                 worker = value["worker"]
@@ -186,7 +187,7 @@ class Leases:
             return False
         beat: object = None
         with contextlib.suppress(InputError, TypeError, KeyError):
-            value = self._folder.read(self._folder.workers / f"{worker}.json")
+            value = self._folder.read(self._folder.workers / f"{worker}.json", {"beat": whole})
             beat = value["beat"] if value is not None else None
         now = self._clock()
         known = self._seen.get(worker)

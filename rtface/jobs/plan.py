@@ -13,7 +13,7 @@ from fractions import Fraction
 from itertools import pairwise
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 
@@ -22,7 +22,7 @@ from rtface.engine.engine_set import DEFAULT, LIGHT, check_allowed, engine_names
 from rtface.engine.recipe import find_recipes
 from rtface.errors import InputError, UsageError
 from rtface.jobs.borders import SEGMENT_S, borders, read_times
-from rtface.jobs.fingerprint import fingerprint
+from rtface.jobs.fingerprint import FINGERPRINT, fingerprint
 from rtface.jobs.folder import FORMAT, JobFolder
 from rtface.jobs.further_films import plan_further
 from rtface.media.cuda.nvenc import choose_encoder, encoding
@@ -39,6 +39,19 @@ from rtface.shots.files import read_shots
 from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stages.entry_points import stage_version
 from rtface.stages.options import Spec
+from rtface.util.foreign import (
+    Shape,
+    anything,
+    check_shape,
+    count,
+    file_path,
+    fits,
+    flag,
+    none_or,
+    ratio,
+    row,
+    text,
+)
 
 # Seconds before a segment in which faces are tracked and measured where its worker did not process the segment before
 # it: the first where that is finished and says how each face is treated, the second where it is not.
@@ -48,6 +61,16 @@ CORRECTED_LEAD_IN_S = Fraction(1)
 # Options that change no frame: they may differ from call to call.
 _FREE = ("report", "overwrite", "threads", "dry_run", "segments", "checksums", "sidecar", "credentials", "sign",
          "timestamp")
+
+
+_SHAPE: Shape = {
+    "input": {"path": file_path, "name": text, **FINGERPRINT}, "output": {"path": file_path, "container": text},
+    "options": {}, "files": {}, "engines": {}, "versions": {"rtface": text}, "video": {"encoder": text},
+    "clock": {"start": none_or(ratio), "end": none_or(ratio), "origin": none_or(ratio), "begins": none_or(ratio)},
+    "size": row(count, count, text), "ends": ratio, "lead_in": ratio, "segments": [{"start": ratio, "frames": count}],
+    "stages?": {}, "further?": lambda films: isinstance(films, dict) and all(
+        fits(film, {"container": text, "encoder": text}) for film in cast("dict[str, Any]", films).values()),
+    "numbered?": flag, "created?": text}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,22 +179,26 @@ class JobPlan:
         Raises:
             InputError: there is none, it cannot be read, or has another format.
         """
-        values = folder.read(folder.plan)
+        values = folder.read(folder.plan, {"format": anything})
         if values is None:
             raise InputError(f"{folder.path}: is no job (it has no plan.json); name the folder that 'rtface run' made")
         try:
             if values["format"] != FORMAT:
                 raise UsageError(f"{folder.path}: has format {values['format']}, and this rtface reads {FORMAT}; use "
                                  f"rtface {values['versions']['rtface']}, or begin again with --restart")
+            check_shape(values, _SHAPE)
             segments = values.pop("segments")
             values |= {"starts": [Fraction(s["start"]) for s in segments], "frames": [s["frames"] for s in segments],
                        "ends": Fraction(values["ends"]), "lead_in": Fraction(values["lead_in"]),
                        "size": tuple(values["size"])}
-            return cls(**values)
+            plan = cls(**values)
+            if any(after <= before for before, after in pairwise([*plan.starts, plan.ends])):
+                raise ValueError("the segments do not follow each other")
+            return plan
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, UsageError):
                 raise
-            raise InputError(f"{folder.plan}: cannot be used ({error!r}); begin again with --restart") from error
+            raise InputError(f"{folder.plan}: cannot be used ({error}); begin again with --restart") from error
 
 
 def frame_options(options: Options) -> dict[str, Any]:

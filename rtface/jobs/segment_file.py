@@ -27,9 +27,14 @@ from rtface.media.frame_encoder import FrameEncoder, add_video
 from rtface.media.muxer import AnyPacket
 from rtface.stats import Stats
 from rtface.util.files import NEW, sync_file
+from rtface.util.foreign import Shape, check_shape, count, file_name, fraction, row, text, whole
 
 Times = tuple[int, int, int, int, int]
 """pts, dts, duration, bytes, and 1 for a frame that is decoded without others."""
+
+
+_SHAPE: Shape = {"file": file_name, "sha256": text, "header": text, "time_base": fraction,
+                 "packets": [row(whole, whole, count, count, whole)], "records?": [text]}
 
 
 class SegmentWriter:
@@ -145,7 +150,8 @@ class SegmentFile:
 
     @classmethod
     def of(cls, folder: Path, record: dict[str, Any]) -> SegmentFile:
-        """The file of a record in `folder`."""
+        """The file of a record in `folder`; ValueError where the record has another shape."""
+        check_shape(record, _SHAPE)
         times: list[Times] = [tuple(entry) for entry in record["packets"]]
         return cls(folder / record["file"], base64.b64decode(record["header"]), times,
                    Fraction(record["time_base"]), record["sha256"])

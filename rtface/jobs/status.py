@@ -10,14 +10,18 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, cast
 
 from rtface.errors import InputError
+from rtface.jobs.faces_ahead import read_samples
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.leases import STALE_S, Leases
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.time_left import AtWork, Row, join_s, spread, time_left
 from rtface.util.files import now_in
+from rtface.util.foreign import Shape, count, none_or, number, row, text
 
 # The part of a segment that is done is below 1 while it is in work.
 _NEARLY = 0.999
+_WORKER: Shape = {"host": text, "pid": count, "segment?": none_or(count), "seconds?": number, "speed?": none_or(number),
+                  "pace?": [row(count, count, number)]}
 
 State = Literal["searching", "working", "joining", "waiting", "ready"]
 
@@ -102,10 +106,10 @@ def read_status(folder: JobFolder, plan: JobPlan | None = None, leases: Leases |
     done = sum(plan.seconds(n) for n in finished)
     for path in sorted(folder.workers.glob("*.json")):
         try:
-            value = folder.read(path)
+            value = folder.read(path, _WORKER)
         except InputError:
             continue
-        if not isinstance(value, dict):
+        if value is None:
             continue
         value, quiet = cast("dict[str, Any]", value), leases.silent_s(path.stem, now)
         if not leases.alive(path.stem):
@@ -140,7 +144,7 @@ def _left(folder: JobFolder, plan: JobPlan, finished: Collection[int],
     """Seconds until the film is whole."""
     starts = [float(start) for start in plan.starts]
     samples: list[tuple[float, int]] = []
-    for seconds, faces in (folder.read(folder.faces) or {}).get("samples", ()):
+    for seconds, faces in read_samples(folder).get("samples", ()):
         number = max(0, bisect_right(starts, seconds) - 1)
         share = (seconds - starts[number]) / plan.seconds(number)
         samples.append((number + min(max(0.0, share), _NEARLY), faces))

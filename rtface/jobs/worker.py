@@ -213,7 +213,7 @@ class Worker:
     def _record(self, number: int) -> Mapping[str, Any] | None:
         """The record of a segment; None where there is none, or one that cannot be used and is made again in the end.
         """
-        with suppress(InputError, KeyError, TypeError, ValueError, AttributeError):
+        with suppress(InputError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
             record = self._folder.read(self._folder.record(number))
             if record is not None:
                 KnownFaces(record, Fraction(1))

@@ -200,7 +200,7 @@ def _check_blocks(data: bytes, header: ExrHeader) -> None:
     if header.flags & (_TILED | _DEEP | _PARTS) or header.compression >= len(_LINES):
         return
     count = -(-(header.data[3] - header.data[1] + 1) // _LINES[header.compression])
-    if header.end + 8 * count > len(data):
+    if count < 1 or header.end + 8 * count > len(data):
         raise ValueError("it is cut off")
     for place in struct.unpack_from(f"<{count}Q", data, header.end):
         if place + 8 > len(data) or place + 8 + struct.unpack_from("<I", data, place + 4)[0] > len(data):

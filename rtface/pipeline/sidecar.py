@@ -32,7 +32,19 @@ from rtface.options import OPTIONS, Options, person_photos
 from rtface.pipeline.checksums import Doing
 from rtface.redaction import redacted_values
 from rtface.report import Report
-from rtface.util.foreign import Shape, check_shape, flag, fraction, none_or, number, read_regular, row, text, whole
+from rtface.util.foreign import (
+    Shape,
+    check_shape,
+    file_name,
+    flag,
+    fraction,
+    none_or,
+    number,
+    read_regular,
+    row,
+    text,
+    whole,
+)
 from rtface.util.toml_dataclass import parse_json
 from rtface.util.urls import Address
 
@@ -45,17 +57,12 @@ _FOLDERS = re.compile(r"\b((?:file|font|template)=)[^,]*[/\\]")
 
 
 
-def _file_name(value: Any) -> bool:
-    """The name of a file in the folder of a sidecar."""
-    return text(value) and value not in ("", ".", "..") and not {"/", "\\", "\0"} & set(value)
-
-
 def _named(value: Any) -> bool:
     """A table of texts."""
     return isinstance(value, dict) and all(text(key) and text(entry) for key, entry in cast("Any", value).items())
 
 
-_FILES: Shape = {"name": text, "bytes?": whole, "sha256?": text, "files?": [{"name": _file_name, "sha256": text}]}
+_FILES: Shape = {"name": text, "bytes?": whole, "sha256?": text, "files?": [{"name": file_name, "sha256": text}]}
 _SHAPE: Shape = {
     "output": {**_FILES, "lossless": flag}, "input": {**_FILES, "start_s?": none_or(number), "end_s?": none_or(number)},
     "changed": [row(lambda value: whole(value) or text(value), none_or([row(whole, whole, whole, whole)]))],

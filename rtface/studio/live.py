@@ -30,7 +30,9 @@ from rtface.studio.context import Studio
 from rtface.studio.http import answers_errors, in_thread, json_body
 from rtface.studio.live_run import LivePlan, LiveRun, live_options, plan_live_run
 from rtface.util.files import numbered, write_atomically
+from rtface.util.foreign import read_regular
 from rtface.util.paths import data_dir
+from rtface.util.toml_dataclass import parse_json
 
 log = logging.getLogger("rtface")
 
@@ -259,7 +261,8 @@ def _file() -> Path:
 
 def _presets() -> dict[str, Any]:
     try:
-        value = json.loads(_file().read_bytes())
+        value = parse_json(read_regular(_file()))
+        json.dumps(value, ensure_ascii=False).encode()  # what cannot be written again is no preset
     except FileNotFoundError:
         return {}
     except (OSError, ValueError):

@@ -93,6 +93,26 @@ def number(value: Any) -> bool:
     return whole(value) or (isinstance(value, float) and math.isfinite(value))
 
 
+def count(value: Any) -> bool:
+    """A number of things, or of one of them: a whole number of 31 bits that is not negative."""
+    return whole(value) and 0 <= value < 1 << 31
+
+
+def file_path(value: Any) -> bool:
+    """The path of a file."""
+    return text(value) and bool(value) and "\0" not in value
+
+
+def file_name(value: Any) -> bool:
+    """The name of a file in a folder that is known."""
+    return file_path(value) and value not in (".", "..") and not {"/", "\\"} & set(value)
+
+
+def ratio(value: Any) -> bool:
+    """A fraction as text, of any sign."""
+    return isinstance(value, str) and parse_fraction(value) is not None
+
+
 def flag(value: Any) -> bool:
     """True or False."""
     return isinstance(value, bool)

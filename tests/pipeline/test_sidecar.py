@@ -16,13 +16,15 @@ from typer.testing import CliRunner
 
 import rtface
 from rtface.cli.app import app
-from rtface.errors import InputError, OutputError
+from rtface.errors import InputError, OutputError, RtfaceError
 from rtface.jobs import FilmJob
 from rtface.options import Options
+from rtface.pipeline.check_sidecar import check_sidecar
 from rtface.pipeline.sidecar import SUFFIX, read_sidecar
 from rtface.pipeline.verify import Verified, verify
 from tests.pipeline.fakes import portrait
 from tests.pipeline.run_media import still, write_film
+from tests.util.mutations import mutated
 
 pytestmark = pytest.mark.usefixtures("engines")
 
@@ -283,3 +285,17 @@ def test_the_command_says_what_was_shown(out: Path) -> None:
     assert result.exit_code == 3 and "of another file (other.mkv)" in result.stderr
     out.write_bytes(out.read_bytes()[:5000])
     assert run(app, ["verify", str(out)]).exit_code == 3
+
+
+def test_a_sidecar_of_others_is_used_or_refused(out: Path) -> None:
+    side = out.with_name(out.name + SUFFIX)
+    whole = json.loads(side.read_bytes())
+    whole["output"]["sha256"] = "0" * 64
+    for number, data in enumerate(mutated(whole, 400)):
+        side.write_bytes(data)
+        try:
+            values = read_sidecar(side)
+            if not number % 20:
+                check_sidecar(out, values)
+        except RtfaceError as error:
+            assert "\n" not in str(error)

@@ -1,0 +1,87 @@
+"""A job folder that somebody else wrote: each of its files is used, or refused in one line."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from rtface.errors import Interrupted, RtfaceError
+from rtface.jobs import FilmJob
+from rtface.jobs.face_numbers import FaceNumbers
+from rtface.jobs.folder import JobFolder
+from rtface.jobs.join import named_films, published
+from rtface.jobs.leases import Leases
+from rtface.jobs.plan import JobPlan
+from rtface.jobs.segment_file import SegmentFile
+from rtface.jobs.status import read_status
+from rtface.options import Options
+from tests.jobs import films
+from tests.util.mutations import mutated
+
+WORKER = "abc-12-ff"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> JobFolder:
+    """A job of which the first segment is finished."""
+    made, stop = tmp_path_factory.mktemp("job"), threading.Event()
+    with pytest.MonkeyPatch.context() as patch:
+        from rtface.pipeline import runtime
+        from tests.pipeline.fakes import FakeEngine
+        from tests.pipeline.run_media import Engines
+
+        patch.setattr(runtime, "EngineSet", lambda *a, **k: Engines(FakeEngine()))
+        job = FilmJob.open(films.FILMS["odd size"](made), made / "out.mkv", Options(tracker="none", codec="ffv1"),
+                           length=films.LENGTH)
+        assert isinstance(job, FilmJob)
+        with pytest.raises(Interrupted):
+            job.run(stop=stop, progress=lambda p: stop.set() if p.frames > 30 else None)
+    return job.folder
+
+
+def segment_file(folder: JobFolder) -> None:
+    with suppress(KeyError, TypeError, ValueError):  # which a join takes for a segment to be made again
+        SegmentFile.of(folder.segments, folder.read(folder.record(0))).check()
+
+
+NOTE = {"path": "/nowhere/out.mkv", "work": "/nowhere/w", "made": {"size": 3, "changed_ns": 4, "samples_sha256": "a"}}
+FILES: dict[str, tuple[Callable[[JobFolder], Path], object, Callable[[JobFolder], object]]] = {
+    "plan": (lambda f: f.plan, None, lambda f: (JobPlan.load(f), read_status(f))),
+    "record": (lambda f: f.record(0), None, segment_file),
+    "note": (lambda f: f.joining, {**NOTE, "correction": NOTE}, lambda f: (published(f), named_films(f))),
+    "samples": (lambda f: f.faces, {"samples": [[0.0, 1], [1.0, 2]], "whole": True}, read_status),
+    "numbers": (lambda f: f.numbers / "state.json", {"segments": 2, "highest": 3},
+                lambda f: FaceNumbers(f, JobPlan.load(f)).highest + 1),
+    "lease": (lambda f: f.leases / "00001-1.json", {"worker": WORKER, "host": "h", "pid": 12},
+              lambda f: Leases(f, "me-1-x").held()),
+    "worker": (lambda f: f.workers / f"{WORKER}.json",
+               {"beat": 4, "host": "h", "tag": "x", "pid": 3, "segment": 1, "seconds": 0.4, "speed": 1.0,
+                "pace": [[1, 2, 0.5]]}, read_status)}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_file_of_a_job_is_used_or_refused(folder: JobFolder, kind: str):
+    place, value, read = FILES[kind]
+    path = place(folder)
+    path.parent.mkdir(exist_ok=True)
+    before = path.read_bytes() if path.exists() else None
+    whole = json.loads(before) if before is not None and value is None else value
+    try:
+        path.write_text(json.dumps(whole))
+        read(folder)  # as it should be
+        for data in mutated(whole, 400 if kind not in ("worker", "samples") else 100):
+            path.write_bytes(data)
+            try:
+                read(folder)
+            except RtfaceError as error:
+                assert "\n" not in str(error)
+    finally:
+        if before is None:
+            path.unlink()
+        else:
+            path.write_bytes(before)

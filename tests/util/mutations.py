@@ -1,0 +1,39 @@
+"""JSON files as somebody else may have written them."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from collections.abc import Iterator
+from typing import Any
+
+_WEIRD = [None, "", -1, 0, 10**20, 1e308, float("nan"), float("inf"), True, [], {}, [[]], {"a": 1}, "\0", "../../x",
+          "/dev/zero", "x" * 5000, "\ud800", "9" * 5000, "1/0", "-1/3", "1e999999999", [None] * 50, 2**63, 10**400]
+
+
+def mutated(value: Any, count: int, seed: int = 1) -> Iterator[bytes]:
+    """Files with one or more places of a value changed, left out or doubled, and some that are no JSON."""
+    chance = random.Random(seed)
+    for _ in range(count):
+        made = copy.deepcopy(value)
+        for _ in range(chance.choice((1, 1, 2, 4))):
+            made = _changed(made, chance)
+        data = json.dumps(made).encode()
+        if chance.random() < 0.2:
+            place = chance.randrange(len(data))
+            data = chance.choice((data[:place], b"[" * 5000, data[:place] + b"\xff" + data[place + 1:]))
+        yield data
+
+
+def _changed(value: Any, chance: random.Random) -> Any:
+    if not isinstance(value, dict | list) or not value or chance.random() < 0.15:
+        return copy.deepcopy(chance.choice(_WEIRD))
+    key = chance.choice(list(value) if isinstance(value, dict) else range(min(len(value), 6)))
+    if chance.random() < 0.1:
+        del value[key]
+    elif isinstance(value, list) and chance.random() < 0.1:
+        value.append(value[key])
+    else:
+        value[key] = _changed(value[key], chance)
+    return value
