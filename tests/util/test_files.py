@@ -60,7 +60,7 @@ def test_a_file_that_is_replaced_is_read_again(tmp_path: Path, monkeypatch, faul
             raise left.pop()
         return read(asked)
 
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr(files, "read_regular", read_bytes)
     assert read_shared(path) == b"new"
 
 
@@ -71,7 +71,7 @@ def test_other_faults_of_a_read_are_told_at_once(tmp_path: Path, monkeypatch):
         calls.append(asked)
         raise OSError(errno.EIO, "bad disk")
 
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr(files, "read_regular", read_bytes)
     with pytest.raises(OSError, match="bad disk"):
         files.read_shared(tmp_path / "state.json")
     assert len(calls) == 1
