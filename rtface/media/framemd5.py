@@ -316,8 +316,14 @@ class PacketHashes:
         return hashlib.md5("".join(md5 for _, md5 in self.rows).encode(), usedforsecurity=False).hexdigest()
 
 
-def hash_packets(film: str | os.PathLike[str], *, stop: Callable[[], bool] | None = None) -> list[PacketHashes]:
+def hash_packets(film: str | os.PathLike[str], *, stop: Callable[[], bool] | None = None, bare: bool = False,
+                 ) -> list[PacketHashes]:
     """The packets of all streams of a film, the enhanced one first; attachments have none and are left out.
+
+    Args:
+        film: a file that PyAV opens.
+        stop: ends the work with `Interrupted` once it is true.
+        bare: AAC without the headers (ADTS) that it has in MPEG-TS, and in no other container.
 
     Raises:
         InputError: the film cannot be read.
@@ -333,7 +339,11 @@ def hash_packets(film: str | os.PathLike[str], *, stop: Callable[[], bool] | Non
                 if stop is not None and stop():
                     raise Interrupted
                 if packet.size and packet.stream_index in found:
-                    md5 = hashlib.md5(bytes(packet), usedforsecurity=False).hexdigest()
+                    data = bytes(packet)
+                    aac = bare and found[packet.stream_index].codec == "aac"
+                    if aac and data[:1] == b"\xff" and data[1:2] >= b"\xf0":
+                        data = data[7 if data[1] & 1 else 9:]
+                    md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
                     found[packet.stream_index].rows.append((packet.pts or 0, md5))
         except av.FFmpegError as error:
             raise InputError(f"{name}: could not be read to its end ({error.strerror}); the file is damaged") from error

@@ -121,8 +121,8 @@ def _compare_films(compared: _Compared, output: Path, input: Path, said: dict[st
             source.close()
     finally:
         made.close()
-    check_packets(compared.found, hash_packets(output, stop=stop), hash_packets(input, stop=stop), first or (0.0, 0.0),
-                  cut)
+    check_packets(compared.found, hash_packets(output, stop=stop, bare=True), hash_packets(input, stop=stop, bare=True),
+                  first or (0.0, 0.0), cut)
 
 
 def _frames(source: FileSource, stop: Stop | None) -> Iterator[Frame]:

@@ -78,7 +78,8 @@ def _check_times(found: Checked, named: str, stream: PacketHashes, other: Packet
         times.setdefault(md5, []).append(float(pts * other.base) - begins[1])
     for number, (pts, md5) in enumerate(stream.rows):
         time = float(pts * stream.base) - begins[0]
-        late = min((time - theirs for theirs in times[md5]), key=abs)
+        # A subtitle that is on screen at the beginning of a cut begins there.
+        late = min((time - each for theirs in times[md5] for each in (theirs, max(theirs, 0.0))), key=abs)
         if abs(late) > _MOVED_S:
             found.problems.append(f"{named}: packet {number} comes {abs(late):.3f} s "
                                   f"{'later' if late > 0 else 'earlier'} than in the input")
