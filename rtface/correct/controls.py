@@ -25,6 +25,7 @@ from rtface.correct.colour import (
 )
 from rtface.correct.eyes import Iris, lost_colour, means_of_cells
 from rtface.correct.face_region import FaceRegion
+from rtface.correct.flecks import FleckLimit
 from rtface.correct.grain import Grain, GrainMatcher, Texture, highpass
 from rtface.correct.mask import residual_gate
 from rtface.correct.openings import OpeningLimit
@@ -44,6 +45,7 @@ class CorrectionState:
     grain: GrainMatcher = field(default_factory=GrainMatcher)
     key: Reprojection = field(default_factory=Reprojection)
     openings: OpeningLimit = field(default_factory=OpeningLimit)
+    flecks: FleckLimit = field(default_factory=FleckLimit)
     gate: Float32 | None = None
     time: float = 0.0
 
@@ -54,6 +56,7 @@ class CorrectionState:
         self.grain.reset()
         self.key.reset()
         self.openings.reset()
+        self.flecks.reset()
         self.gate = None
 
 
@@ -69,14 +72,14 @@ class Measures:
 
     Attributes:
         cells: float32 3×64×64, averages of d.
-        crop_cells: float32 3×32×32, averages of c; None where `colour` is "lock".
+        crop_cells: float32 3×64×64, averages of c.
         samples: float32 3×n×n, c at every `step`-th sample in both directions.
         irises, changes: float32 2×3, the mean colour in c of both irises, and that in d.
         texture: the fine structure; None where `grain` is "none".
     """
 
     cells: Float32
-    crop_cells: Float32 | None
+    crop_cells: Float32
     samples: Float32
     irises: Float32
     changes: Float32
@@ -133,13 +136,13 @@ def decide(measures: Measures, area: FaceRegion, state: CorrectionState, options
         state.reset()
         raise EngineError("an engine's answer holds values that are not numbers; the frame is left as it is")
     gate = _gate(measures.cells, area.weight, state, time) if options.gate else None
-    limit = state.openings.update(area.openings, measures.cells, measures.samples, time)
-    if limit is not None:
-        gate = limit if gate is None else gate * limit
+    for limit in (state.openings.update(area.openings, measures.cells, measures.samples, time),
+                  state.flecks.update(measures.crop_cells, time)):
+        if limit is not None:
+            gate = limit if gate is None else gate * limit
     low = low_frequencies(measures.cells)
     curve: Float | None = None
     if options.colour == "restore":
-        assert measures.crop_cells is not None
         low_c = low_frequencies(measures.crop_cells)
         small: Any = cv2.resize(area.weight, (GRID, GRID), interpolation=cv2.INTER_AREA)
         curve = state.curve.update(low_c, low + low_c, small, time, measures.samples)

@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtface.correct.colour import GRID, cells_of, enlarged, luma_of, subtract_low_frequencies
+from rtface.correct.colour import cells_of, enlarged, luma_of, subtract_low_frequencies
 from rtface.correct.controls import Controls, Measures
 from rtface.correct.eyes import iris_means, restore_iris_colour
 from rtface.correct.face_region import FaceRegion
@@ -29,7 +29,7 @@ class CpuShaper:
         """The figures that `decide` needs for these options."""
         c, d, area = self._c, self._d, self._area
         every = slice(None, None, area.step)
-        return Measures(cells_of(d), cells_of(c, GRID) if options.colour == "restore" else None,
+        return Measures(cells_of(d), cells_of(c),
                         np.ascontiguousarray(c[:, every, every]), iris_means(c, area.irises),
                         iris_means(d, area.irises), self._texture() if options.grain == "match" else None)
 

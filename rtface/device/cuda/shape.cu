@@ -121,7 +121,7 @@ template <typename At> __device__ float gaussian(const At& at, const float* taps
 
 // ---- measure
 
-// 64 x 192 threads: the averages of the three planes of d; the first 32 x 32 of each plane, those of c.
+// 64 x 192 threads: the averages of the three planes of d; and those of c.
 extern "C" __global__ void shape_cells(const ShapeFace* __restrict__ faces) {
     const ShapeFace& face = faces[blockIdx.z];
     int i = column(), plane = line() / CELLS, j = line() % CELLS, size = face.size;
@@ -129,9 +129,8 @@ extern "C" __global__ void shape_cells(const ShapeFace* __restrict__ faces) {
     Change d(face);
     ((float*)face.cells)[(plane * CELLS + j) * CELLS + i] =
         average([&](int x, int y) { return d(plane, x, y); }, i, j, CELLS, CELLS, size, size);
-    if (face.restore && i < GRID && j < GRID)
-        ((float*)face.crop_cells)[(plane * GRID + j) * GRID + i] =
-            average([&](int x, int y) { return d.c(plane, x, y); }, i, j, GRID, GRID, size, size);
+    ((float*)face.crop_cells)[(plane * CELLS + j) * CELLS + i] =
+        average([&](int x, int y) { return d.c(plane, x, y); }, i, j, CELLS, CELLS, size, size);
 }
 
 // side x side threads: c and the textures at every step-th sample.

@@ -106,7 +106,7 @@ def _measured(size: int) -> dict[str, tuple[int, int, tuple[int, ...]]]:
     """What is measured of a crop, in the order in which it lies: the first float, the one after the last, the shape."""
     side = samples_of(size)
     shapes: dict[str, tuple[int, ...]] = {
-        "cells": (3, CELLS, CELLS), "crop_cells": (3, GRID, GRID), "samples": (3, side, side),
+        "cells": (3, CELLS, CELLS), "crop_cells": (3, CELLS, CELLS), "samples": (3, side, side),
         "texture": (side, side), "change": (side, side), "irises": (2, _LINES, 7), "grain": (side, side),
         "middle": (_MIDDLE, size), "above": (_MIDDLE, size // 4), "below": (_MIDDLE, size // 4)}
     ends = list(accumulate(math.prod(shape) for shape in shapes.values()))
@@ -184,7 +184,7 @@ def unpack(data: Float32, area: FaceRegion, options: ShapingOptions) -> Measures
         return OwnTexture(found["grain"][part], np.ascontiguousarray(found["middle"][:lines, :width]),
                           found["above"][:lines, :cells], found["below"][:lines, :cells])
 
-    return Measures(found["cells"], found["crop_cells"] if options.colour == "restore" else None, found["samples"],
+    return Measures(found["cells"], found["crop_cells"], found["samples"],
                     means[:, :3], means[:, 3:],
                     Texture(found["texture"], found["change"][part], own) if options.grain == "match" else None)
 

@@ -284,7 +284,7 @@ def test_a_crop_too_small_for_a_gpu_is_refused():
 
 
 def test_what_comes_back_is_small():
-    assert 4 * shaping.measure_floats(512) < 220_000
+    assert 4 * shaping.measure_floats(512) < 260_000
 
 
 def test_reduced_crops_of_several_sizes(shaper):
