@@ -132,7 +132,7 @@ class QualityOptions(_Group):
         "Keep the colours of the face, or also correct fading and exposure.", flags=("--colour", "--color"))
     damage: Literal["none", "repair"] = _option(
         "none", v.choice("none", "repair"), _FILES | Scope.ENHANCER,
-        "Repair scratches, dust, creases, missing parts and halftone dots of old prints and films on faces.",
+        "Take halftone dots and light flecks out of the faces of old prints and films.",
         "What is filled is invented; the report says how much. [How](analysis.md#damage)")
     grain: Literal["match", "none"] = _option(
         "match", v.choice("match", "none"), _ALL,

@@ -1,5 +1,4 @@
-"""Repairs damage on the faces of frames before they are enhanced (``--damage repair``): halftone screens, scratches,
-dust, missing parts.
+"""Repairs the faces of frames before they are enhanced (``--damage repair``): halftone screens and light flecks.
 
 The screen of a halftone print is filtered out at the resolution of the frame (`rtface.correct.halftone`). Other damage
 is found as a mask on each face's crop and filled inside the face (`rtface.correct.damage`). The enhancement then sees
@@ -22,7 +21,6 @@ from rtface.correct.damage import (
     enlarged_hole,
     features_of,
     from_before,
-    from_other_half,
     grain_of,
     holes_of,
     painted,
@@ -32,11 +30,10 @@ from rtface.correct.grain import SHEET
 from rtface.correct.halftone import screen_of, without_screen
 from rtface.correct.mask import face_mask
 from rtface.correct.motion import Motion
-from rtface.correct.openings import openings_of
 from rtface.enhance.face_filter import FaceFilter
 from rtface.enhance.track_store import seed_of
 from rtface.frame import Bytes, Crops, Face, Float, Float32, Frame, Pixels
-from rtface.geometry.alignment import crop_matrix, move, pose
+from rtface.geometry.alignment import crop_matrix, move
 from rtface.geometry.transforms import apply, bounds, compose, invert, to_cv2, translation
 from rtface.options import EnhanceOptions
 from rtface.protocols import MEMORY_S, Correction, DamageFinder, Device, Item
@@ -178,8 +175,7 @@ class DamageRepair:
         if hole is None:
             self._remember(face, frame, crop, past)
             return None
-        over = painted(crop, hole)
-        fill = from_other_half(over, hole, 0.0 if face.mesh is None else pose(face.mesh)[0])
+        fill = over = painted(crop, hole)
         if past is not None and 0.0 < frame.time - past.time <= MEMORY_S:
             fill = from_before(fill, hole, past.crop, past.motion)
         fill = np.clip(fill, 0.0, 1.0)
@@ -198,8 +194,8 @@ class DamageRepair:
         if face.width < SMALLEST:
             return None
         mesh = None if face.mesh is None else move(matrix, face.mesh)
-        hole = holes_of(self._finder(crop), mask, openings_of(mesh, SIZE), features=features_of(mesh, SIZE),
-                        luma=luma_of(np.ascontiguousarray(crop.transpose(2, 0, 1))))
+        luma = luma_of(np.ascontiguousarray(crop.transpose(2, 0, 1)))
+        hole = holes_of(self._finder(crop), mask, luma, features_of(mesh, SIZE))
         return hole if hole.any() else None
 
     def _filled(self, frame: Frame, face: Face, crops: Crops[Float32], hole: Bytes, more: Float32) -> Correction:

@@ -17,10 +17,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtface.correct import face_mask, openings_of
-from rtface.correct.damage import from_other_half, grain_of, holes_of, painted, share_of
+from rtface.correct import face_mask
+from rtface.correct.colour import luma_of
+from rtface.correct.damage import features_of, grain_of, holes_of, painted, share_of
 from rtface.engine.damage_network import DamageNetwork
-from rtface.geometry.alignment import pose
 from training.crop_space import F32, U8, oval_mask
 from training.data.damaged_faces import SIZE, crop_of, load, sample
 from training.data.portraits import load_faces, load_fresh, split
@@ -46,11 +46,11 @@ class Repair:
         points, score = self.marks.read(crop, self.marks.region(crop))
         mesh = points * (SIZE / 512) if score > CERTAIN else None
         face = face_mask(SIZE, None if mesh is None else mesh[:, :2])
-        hole = holes_of(self.network(crop), face, openings_of(mesh, SIZE))
+        luma = luma_of(np.ascontiguousarray(crop.transpose(2, 0, 1)))
+        hole = holes_of(self.network(crop), face, luma, features_of(mesh, SIZE))
         if not hole.any():
             return crop, hole, face
-        fill = from_other_half(painted(crop, hole), hole, 0.0 if mesh is None else pose(mesh)[0])
-        fill = fill + grain_of(crop, hole, face, 1.0, (0, 0))[..., None]
+        fill = painted(crop, hole) + grain_of(crop, hole, face, 1.0, (0, 0))[..., None]
         return (crop + (fill - crop) * face[..., None]).astype(np.float32), hole, face
 
 
@@ -81,9 +81,7 @@ def made_damage(repair: Repair, portraits: list[U8], engine: Path | None,
             hit, missed = hit + float((true & found).sum()), missed + float((true & ~found).sum())
             wrong += float((found & ~near).sum())
             known = cv2.dilate((s.mask > 0.25).astype(np.uint8), np.ones((3, 3), np.uint8))
-            over = painted(seen, known)
-            best = from_other_half(over, known)
-            images = {"input": seen, "fill": fill, "OpenCV, true mask": over, "fill, true mask": best}
+            images = {"input": seen, "fill": fill, "fill, true mask": painted(seen, known)}
             if restorer is not None:
                 images |= {"engine": restored(seen), "fill + engine": restored(fill)}
             inside = true.astype(np.float32)
