@@ -132,8 +132,8 @@ class ExposureCurve:
     from the crop to its restoration; next to nothing with engines that are trained with `lock_colour`) and a stretch of
     the levels: blacks that a faded film or print has lifted are lowered, and a scene without highlights is brightened.
     Both take the surroundings in the crop into account: a dark face near a white shirt is well exposed. They stay as
-    they are, so the stretch goes part of the distance, the face's mean moves by `SHIFT` at most, and its mean
-    chroma stays: it keeps the tint of neck, ears and paper.
+    they are, so the stretch goes part of the distance, the face's mean luma moves by `SHIFT` at most and only towards
+    what is around the face, and its mean chroma stays: it keeps the tint of neck, ears and paper.
     """
 
     GAIN = (0.7, 1.6)
@@ -175,7 +175,8 @@ class ExposureCurve:
         if samples is not None:
             stretch, shift = self._levels(gain * luma_of(np.ascontiguousarray(samples)) + np.float32(offset))
             gain, offset = min(stretch * gain, self.GAIN[1]), stretch * offset + shift
-        moved = min(max((gain - 1.0) * mean_c + offset, -self.SHIFT), self.SHIFT)
+        apart = _around(light_c, weight, mean_c) - mean_c
+        moved = min(max((gain - 1.0) * mean_c + offset, -self.SHIFT, min(apart, 0.0)), self.SHIFT, max(apart, 0.0))
         tones = (w * c).sum(axis=(1, 2), dtype=np.float64)  # a channel is stretched about its own mean
         now = np.stack([np.full(3, gain), moved - (gain - 1.0) * tones])
         if self._value is None:
@@ -195,3 +196,11 @@ class ExposureCurve:
         to_white = white + self.SHARE * max(self.WHITE - white, 0.0)
         gain = min(max((to_white - to_black) / max(white - black, 0.1), 1.0), 1.3)
         return gain, to_black - gain * black
+
+
+def _around(light: Float32, weight: Float32, face: float) -> float:
+    """The mean luma of what is around a face: light and mask n×n; that of the face where nothing is."""
+    side = 2 * (len(weight) // 8) + 1
+    near: Any = cv2.dilate(weight, np.ones((side, side), np.uint8))
+    ring = (near > 0.0) & (weight <= 0.0)
+    return float(light[ring].mean()) if ring.any() else face

@@ -114,6 +114,16 @@ def test_restore_keeps_the_mean_chroma_and_bounds_the_mean_luma(face):
     assert abs(moved[0]) <= 10 / 255 + 1e-6
 
 
+@pytest.mark.parametrize(("answer", "around", "moves"), [(0.9, 0.8, 1), (0.9, 0.2, 0), (0.1, 0.8, 0), (0.1, 0.2, -1)])
+def test_restore_moves_the_face_only_towards_what_is_around_it(answer, around, moves):
+    c = np.full((3, 32, 32), around, np.float32)
+    c[:, 8:24, 8:24] = 0.5
+    weight = np.zeros((32, 32), np.float32)
+    weight[8:24, 8:24] = 1.0
+    gain, offset = ExposureCurve().update(c, np.where(weight > 0, np.float32(answer), c), weight, 0.0)
+    assert np.sign(np.round(gain[0] * 0.5 + offset[0] - 0.5, 6)) == moves
+
+
 @pytest.mark.parametrize(("low", "high", "changed"), [(0.25, 0.7, True), (0.1, 0.45, True), (0.04, 0.9, False)])
 def test_restore_stretches_the_levels_of_a_faded_or_dark_crop(low, high, changed):
     """An engine that leaves the tone alone; the levels are those of the whole crop."""
