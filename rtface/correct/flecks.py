@@ -15,9 +15,9 @@ from rtface.correct.colour import luma_of
 from rtface.correct.mask import median_of
 from rtface.frame import Float32
 
-_APART = 0.045  # luma outside what the frame before shows there, from which on it is none of the face's own motion
-_NOISES = 6.0  # likewise, times the usual difference of the two frames
-_LARGEST = 40  # cells of a fleck at most
+_APART = 0.04  # luma outside what the frame before shows there, from which on it is none of the face's own motion
+_NOISES = 4.0  # likewise, times the usual difference of the two frames
+_LARGEST, _MOST = 40, 96  # cells of a fleck, and of all; above that the face moves faster than can be told
 _GAP = 0.2  # seconds between two frames that are compared
 
 
@@ -48,11 +48,12 @@ class FleckLimit:
         self._before, self._time = now, time
         if before is None or not 0.0 < elapsed <= _GAP:
             return None
-        around = np.ones((3, 3), np.uint8)
-        apart: Any = np.maximum(now - cv2.dilate(before, around), cv2.erode(before, around) - now)
+        around, flicker = np.ones((3, 3), np.uint8), median_of(now.ravel()) / max(median_of(before.ravel()), 0.02)
+        before = before * np.float32(flicker)
         usual = median_of(np.abs(now - before).ravel())
+        apart: Any = np.maximum(now - cv2.dilate(before, around), cv2.erode(before, around) - now)
         parts = (apart > max(_APART, _NOISES * usual)).astype(np.uint8)
-        if not parts.any():
+        if not 0 < np.count_nonzero(parts) <= _MOST:
             return None
         _, labels, figures, _ = cv2.connectedComponentsWithStats(parts, connectivity=8)
         small = np.asarray(figures[:, cv2.CC_STAT_AREA]) <= _LARGEST
