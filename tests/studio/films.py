@@ -24,7 +24,8 @@ def make_film(path: Path, seconds: float = 1.2, rate: int = 10) -> Path:
         stream.width, stream.height, stream.pix_fmt = 320, 288, "yuv420p"
         for number in range(round(seconds * rate)):
             canvas = np.full((288, 320, 3), 90, np.uint8)
-            canvas[16:272, 20 + number:276 + number] = face
+            left = 20 + number % 44
+            canvas[16:272, left:left + 256] = face
             container.mux(stream.encode(av.VideoFrame.from_ndarray(canvas, format="rgb24")))
         container.mux(stream.encode(None))
     return path

@@ -43,7 +43,7 @@ def until(studio: RunningStudio, state: str) -> dict[str, Any]:
 
 @pytest.fixture
 def film(studio: RunningStudio) -> Path:
-    return make_film(studio.folder / "film.mp4", seconds=20, rate=2)
+    return make_film(studio.folder / "film.mp4", seconds=90, rate=2)  # longer than a test takes on a busy machine
 
 
 class MadeRun:
@@ -341,7 +341,8 @@ def test_live_view_shows_and_changes_a_run(page: Any, studio: RunningStudio, fil
     page.locator("h1").click()
     page.keyboard.press("Control+z")
     expect(page.get_by_role("checkbox", name="Enhance anna")).to_be_checked()
-    assert until(studio, "running")["status"]["persons"] == [{"name": "anna", "in_view": True, "strength": 1.0}]
+    (anna,) = until(studio, "running")["status"]["persons"]
+    assert (anna["name"], anna["strength"]) == ("anna", 1.0)
     strength = page.get_by_role("slider", name="Strength", exact=True)
     strength.focus()
     page.keyboard.press("Home")
