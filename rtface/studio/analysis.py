@@ -1,13 +1,15 @@
-"""What films hold: ``rtface analyze`` and ``rtface try`` in separate processes, with progress while they run."""
+"""What films hold: ``rtface analyze``, ``rtface try`` and ``rtface run`` of some seconds in separate processes, with
+progress while they run."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +19,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from rtface.errors import InputMissing, RtfaceError
-from rtface.studio.commands import json_of
+from rtface.studio.commands import json_of, run_command
 from rtface.studio.context import Studio
 from rtface.studio.film_settings import FilmSettings
 from rtface.studio.http import FAILED, answers_errors, in_thread, json_body
@@ -30,6 +32,8 @@ AT_ONCE = 2
 """Processes of all films together; further ones wait."""
 _NONE = {"state": "none"}
 _FOLDER, _LOCK = "rtface-studio-", "lock"
+_CLIP = ("--overwrite", "--codec", "libx264", "--preset", "superfast")
+"""Options of a clip's run: made to be played at once, by browsers."""
 _FACE = 128
 """Side of a face on the page, pixels."""
 
@@ -54,6 +58,13 @@ class FilmTask:
         """Starts the work, which gets a function that takes its progress, where none is under way."""
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(work))
+
+    async def restart(self, work: Callable[[Callable[[dict[str, Any]], None]], Coroutine[Any, Any, Any]]) -> None:
+        """Ends the work that is under way, if any, and starts this."""
+        self.stop()
+        if self._task is not None:
+            await asyncio.wait({self._task})
+        self.start(work)
 
     def stop(self) -> None:
         """Ends the work, if any."""
@@ -114,7 +125,7 @@ class FilmTasks:
         self._tasks: dict[tuple[int, str], FilmTask] = {}
 
     def of(self, number: int, kind: str) -> FilmTask:
-        """The task of a film; kind is "analysis" or "sheet"."""
+        """The task of a film; kind is "analysis", "sheet" or "clip"."""
         def say(state: dict[str, Any]) -> None:
             self._studio.events.publish(f"film/{number}/{kind}", state, keep=True)
 
@@ -173,6 +184,26 @@ class FilmTasks:
 
         self.of(number, "sheet").start(work)
 
+    async def play(self, number: int, path: Path, words: Sequence[str]) -> None:
+        """Starts a clip of a few seconds with before and after side by side, in place of the one before.
+
+        Args:
+            number, path: of the film.
+            words: options of ``rtface run``, with the range.
+        """
+        clip = self.folder(number) / "clip.mp4"
+
+        async def work(progress: Callable[[dict[str, Any]], None]) -> Any:
+            def said(line: str) -> None:
+                if share := re.search(r" (\d+) %", line):
+                    progress({"share": int(share[1]) / 100})
+
+            await run_command("run", *words, *_CLIP, "--compare", str(clip), "--", str(path),
+                              str(clip.with_name("after.mp4")), said=said)
+            return {"clip": f"/api/films/{number}/clip.mp4"}
+
+        await self.of(number, "clip").restart(work)
+
 
 def routes(tasks: FilmTasks, film: Callable[[Request], tuple[int, Path]]) -> list[BaseRoute]:
     """The routes of analyses and sheets below ``/api/films/ID``.
@@ -212,10 +243,14 @@ def routes(tasks: FilmTasks, film: Callable[[Request], tuple[int, Path]]) -> lis
         folder = tasks.folder(film(request)[0])
         return _file(folder / f"sheet.{kind}" if kind in ("png", "html") else None, download=kind == "html")
 
+    async def clip(request: Request) -> Response:
+        return _file(tasks.folder(film(request)[0]) / "clip.mp4")
+
     at = "/api/films/{id}"
     return [Route(f"{at}/analysis", answers_errors(analysis), methods=["GET", "POST"]),
             Route(f"{at}/sheet", answers_errors(sheet), methods=["GET", "POST"]),
             Route(f"{at}/sheet.{{kind}}", answers_errors(drawn)),
+            Route(f"{at}/clip.mp4", answers_errors(clip)),
             Route(f"{at}/faces/{{label}}", answers_errors(face))]
 
 

@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from rtface.engine.recipe import find_recipes
-from rtface.errors import Closed, InputMissing, RtfaceError, UsageError, reason
+from rtface.errors import Closed, InputMissing, OutputError, RtfaceError, UsageError, reason
 from rtface.geometry.transforms import display_size
 from rtface.jobs.queue.api import Queue
 from rtface.media.image_read import IMAGE_KINDS, read_image
@@ -34,7 +34,7 @@ from rtface.studio.analysis import FilmTasks
 from rtface.studio.context import Studio
 from rtface.studio.film_settings import OPTIONS as FILM_OPTIONS
 from rtface.studio.film_settings import FilmSettings, SettingsFolder
-from rtface.studio.frame_renderer import FrameRenderer, PersonOnFrame, RenderedFrame, jpeg
+from rtface.studio.frame_renderer import FrameRenderer, PersonOnFrame, RenderedFrame, jpeg, untouched_frame
 from rtface.studio.http import answers_errors, in_thread, json_body, number_of, path_number
 from rtface.studio.queue_runner import ensure_runner
 from rtface.util.files import numbered, write_atomically
@@ -44,10 +44,14 @@ log = logging.getLogger("rtface")
 
 SIDE = 2160
 """Longest side of a picture for the page, pixels, at most."""
+_PICTURE = 320
+"""The same of a picture in the list."""
 _TRIES = 3
 """Attempts to render a frame while other pages look at other films, each of which closes the renderer of this one."""
 _MOST_KEPT = 50
 """Open films that the next start has."""
+CLIP_S = 4.0
+"""Seconds of film that the page plays before and after."""
 _AT_ONCE = 2
 """Frames that are rendered or encoded at once. Further requests wait, and need no worker thread for that."""
 
@@ -107,7 +111,28 @@ class Films:
 
     def leave(self, number: str) -> None:
         """Takes a film out of the list; its settings and its file stay."""
+        self._forget(self.get(number))
+
+    def delete_copy(self, number: str) -> None:
+        """Takes a film out of the list, and deletes its file.
+
+        Raises:
+            UsageError: it is not one that was uploaded, or an item of the queue needs it.
+            OutputError: it cannot be deleted.
+        """
         film = self.get(number)
+        if not self._copied(film):
+            raise UsageError(f"{film.path.name} is no copy of the studio; delete it in its folder")
+        if any(item.input == str(film.path) and item.state not in ("done", "failed", "cancelled")
+               for item in Queue().items()):
+            raise UsageError(f"{film.path.name} is in the queue; cancel it there first")
+        try:
+            film.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"{film.path}: cannot be deleted ({error.strerror})") from error
+        self._forget(film)
+
+    def _forget(self, film: Film) -> None:
         with self._lock:
             self._films = {number: old for number, old in self._films.items() if old is not film}
             self._keep()
@@ -151,6 +176,14 @@ class Films:
     def all(self) -> list[Film]:
         """All opened films, the newest first."""
         return list(reversed(self._films.values()))
+
+    def shown(self, film: Film) -> dict[str, Any]:
+        """A film as the page gets it; "copied" says whether it was uploaded."""
+        return {"id": film.id, "path": str(film.path), "name": film.path.name,
+                "copied": self._copied(film), **film.facts}
+
+    def _copied(self, film: Film) -> bool:
+        return film.path.parent == self._studio.uploads.resolve()
 
     def current(self, number: str) -> Film:
         """An opened film whose file is still the one that was opened, in an allowed folder.
@@ -203,14 +236,22 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     async def opened(request: Request) -> Response:
         if request.method == "POST":
-            return JSONResponse(_shown(await in_thread(films.open, (await json_body(request)).get("path"))))
-        return JSONResponse({"films": [_shown(film) for film in films.all()]})
+            return JSONResponse(films.shown(await in_thread(films.open, (await json_body(request)).get("path"))))
+        return JSONResponse({"films": [films.shown(film) for film in films.all()]})
 
     async def film(request: Request) -> Response:
         if request.method == "DELETE":
-            await in_thread(films.leave, request.path_params["id"])
-            return JSONResponse({"films": [_shown(film) for film in films.all()]})
-        return JSONResponse(_shown(films.get(request.path_params["id"])))
+            leave = films.delete_copy if request.query_params.get("copy") else films.leave
+            await in_thread(leave, request.path_params["id"])
+            return JSONResponse({"films": [films.shown(film) for film in films.all()]})
+        return JSONResponse(films.shown(films.get(request.path_params["id"])))
+
+    async def picture(request: Request) -> Response:
+        film = await current(request)
+        time = min(1.0, (film.facts["duration_s"] or 0.0) / 2)
+        async with turn:
+            picture, _ = await in_thread(untouched_frame, film.path, time, _PICTURE)
+        return Response(await in_thread(jpeg, picture), media_type="image/jpeg", headers={"cache-control": "no-store"})
 
     async def frame(request: Request) -> Response:
         film, query = await current(request), request.query_params
@@ -251,6 +292,19 @@ def routes(studio: Studio) -> list[BaseRoute]:
         await in_thread(ensure_runner, studio)
         return JSONResponse({"item": item.id})
 
+    async def play(request: Request) -> Response:
+        film, body = await current(request), await json_body(request)
+        if body.get("action") == "stop":
+            tasks.of(film.id, "clip").stop()
+        else:
+            wanted = replace(FilmSettings.of(body.get("settings", {})), persons={})  # numbered by the whole film
+            options = await in_thread(wanted.for_run, film.settings.path, film.path)
+            begin = number_of(str(body.get("time", 0)), "time", 0, 1e7)
+            given = replace(options, start=begin, end=begin + CLIP_S)
+            await tasks.play(film.id, film.path, option_words(given, [
+                *wanted.run, *(["shots"] if options.shots else []), "start", "end"]))
+        return JSONResponse(tasks.of(film.id, "clip").state)
+
     async def command(request: Request) -> Response:
         film, output, options, given = await _asked(request)
         options, given = replace(options, sidecar=True), ["sidecar", *given]  # as `start`
@@ -282,20 +336,27 @@ def routes(studio: Studio) -> list[BaseRoute]:
             Route("/api/films", answers_errors(opened), methods=["GET", "POST"]),
             Route(at, answers_errors(film), methods=["GET", "DELETE"]),
             Route(f"{at}/frame", answers_errors(frame)),
+            Route(f"{at}/picture", answers_errors(picture)),
             *analysis.routes(tasks, named),
             Route(f"{at}/settings", answers_errors(settings), methods=["GET", "PUT"]),
             Route(f"{at}/start", answers_errors(start), methods=["POST"]),
+            Route(f"{at}/clip", answers_errors(play), methods=["POST"]),
             Route(f"{at}/command", answers_errors(command), methods=["POST"]),
             Route(f"{at}/output", answers_errors(output))]
 
 
 def command_line(source: Path, output: Path, options: Options, given: Iterable[str]) -> str:
     """The command that does what a started item does."""
-    words = ["rtface", "run", str(source), str(output)]
+    return shlex.join(["rtface", "run", str(source), str(output), *option_words(options, given)])
+
+
+def option_words(options: Options, given: Iterable[str]) -> list[str]:
+    """Some options by name, as words of the command line."""
+    words = list[str]()
     for name in given:
         value = getattr(options, name)
         words += [OPTIONS[name].flag] if value is True else [OPTIONS[name].flag, str(value)]
-    return shlex.join(words)
+    return words
 
 
 def output_of(path: Path) -> Path:
@@ -335,10 +396,6 @@ def _stamp(path: Path) -> tuple[int, ...]:
     except OSError:
         return ()
     return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
-
-
-def _shown(film: Film) -> dict[str, Any]:
-    return {"id": film.id, "path": str(film.path), "name": film.path.name, **film.facts}
 
 
 def persons_at(found: dict[str, Any], time: float) -> list[str]:

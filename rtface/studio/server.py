@@ -44,7 +44,8 @@ log = logging.getLogger("rtface")
 PORT = 8790
 EVERYWHERE = frozenset({"0.0.0.0", "::"})
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-_KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+_KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml",
+          ".jpg": "image/jpeg"}
 _AREAS = (
     "engines",
     "files",

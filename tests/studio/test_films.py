@@ -86,6 +86,19 @@ def test_films_stay_open_over_a_restart(studio: RunningStudio, start_studio: Any
     assert post(again, "/api/films", path=kept["path"])[1] == kept
 
 
+def test_copies_of_the_studio_are_deleted_where_that_is_asked_for(studio: RunningStudio) -> None:
+    film = make_film(studio.folder / "film.mp4", seconds=0.3)
+    copy = Path(ask(studio, "PUT", "/api/files/upload?name=film.mp4", film.read_bytes())[1]["path"])
+    own, copied = (post(studio, "/api/films", path=str(path))[1] for path in (film, copy))
+    assert (own["copied"], copied["copied"]) == (False, True)
+    assert ask(studio, "DELETE", f"/api/films/{own['id']}?copy=1")[0] == 400
+    item = Queue().add(copy, studio.folder / "out.mp4")
+    assert ask(studio, "DELETE", f"/api/films/{copied['id']}?copy=1")[0] == 400
+    Queue().cancel(item.id)
+    assert [film["id"] for film in ask(studio, "DELETE", f"/api/films/{copied['id']}?copy=1")[1]["films"]] == [own["id"]]
+    assert film.is_file() and not copy.exists()
+
+
 def test_frames_of_two_films_by_turns(studio: RunningStudio) -> None:
     films = [make_film(studio.folder / name, seconds=0.5) for name in ("a.mp4", "b.mp4")]
     numbers = [post(studio, "/api/films", path=str(film))[1]["id"] for film in films]

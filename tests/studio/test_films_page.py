@@ -19,7 +19,9 @@ from tests.studio.test_access import ask
 pytest.importorskip("skimage")
 
 
-def open_film(page: Any, studio: RunningStudio) -> None:
+def open_film(page: Any, studio: RunningStudio, height: int | None = None) -> None:
+    if height:
+        page.set_viewport_size({"width": 1280, "height": height})
     make_film(studio.folder / "film.mp4")
     page.get_by_role("button", name="Choose a film").click()
     page.locator("dialog .chooser-row", has_text="film.mp4").click()
@@ -64,6 +66,42 @@ def test_film_is_copied_from_the_device(page: Any, studio: RunningStudio, tmp_pa
     assert [file.name for file in studio.studio.uploads.iterdir()] == ["phone.mp4"]
 
 
+def test_the_first_page_says_what_it_does(page: Any, studio: RunningStudio) -> None:
+    page.get_by_role("heading", name="Clearer faces in films, photos and video calls").wait_for()
+    page.wait_for_function("() => document.querySelector('.introduction img').naturalWidth > 100")
+    page.get_by_role("link", name="Set up a call").click()
+    page.get_by_role("heading", name="Live", exact=True).wait_for()
+    ask(studio, "POST", "/api/films", json.dumps({"path": str(make_film(studio.folder / "film.mp4"))}).encode())
+    page.get_by_role("link", name="Films").click()
+    page.wait_for_function("() => document.querySelector('.film-card img')?.naturalWidth > 100")
+    assert not page.locator(".introduction").count()
+
+
+def test_the_chooser_finds_by_name_and_closes_by_back(page: Any, studio: RunningStudio) -> None:
+    for name in ("a.mp4", "a.enhanced.mp4", "b.mp4", "c.mp4", "d.mp4", "e.mp4", "f.mp4"):
+        (studio.folder / name).touch()
+    page.get_by_role("button", name="Choose a film").click()
+    page.get_by_role("button", name="Open all 6").wait_for()
+    page.get_by_label("Find by name").fill("A.")
+    assert page.locator("dialog .chooser-row:visible").count() == 2
+    page.go_back()
+    page.locator("dialog").wait_for(state="detached")
+    assert page.url.endswith("#/films") or "#" not in page.url
+
+
+def test_a_copy_goes_on_when_its_page_is_left(page: Any, studio: RunningStudio, tmp_path: Path) -> None:
+    held: list[Any] = []
+    page.route("**/api/files/upload*", lambda route: held.append(route))
+    with page.expect_request("**/api/files/upload*"):
+        page.locator("input[type=file]").set_input_files(make_film(tmp_path / "phone.mp4", seconds=0.5))
+    page.get_by_role("link", name="Queue").click()
+    page.get_by_role("heading", name="Queue", exact=True).wait_for()
+    page.get_by_text("Copying phone.mp4").wait_for()
+    held[0].continue_()
+    page.get_by_text("phone.mp4 is copied").wait_for()
+    page.get_by_text("Copying phone.mp4").wait_for(state="hidden")
+
+
 def test_several_films_are_copied_and_started_at_once(page: Any, studio: RunningStudio, tmp_path: Path) -> None:
     films = [make_film(tmp_path / name, seconds=0.3) for name in ("a.mp4", "b.mp4")]
     (wrong := tmp_path / "letter.mp4").write_text("no film")
@@ -96,19 +134,19 @@ def test_two_pages_of_a_film_show_each_other_s_changes(page: Any, studio: Runnin
 
 
 def test_zoomed_pictures_are_seen_from_edge_to_edge(page: Any, studio: RunningStudio) -> None:
-    open_film(page, studio)
+    open_film(page, studio, height=1000)
     page.keyboard.press("z")  # it fits at more than 100 and 200 %, which are left out
     page.get_by_role("button", name="400 %").wait_for()
     left = "() => { const e = document.querySelector('.wipe.zoomed'); e.scrollTo(0, 0); return " \
         "e.querySelector('.wipe-pictures').getBoundingClientRect().left - e.getBoundingClientRect().left; }"
-    page.wait_for_function("document.querySelector('.wipe.zoomed')?.scrollWidth > 1000")
+    page.wait_for_function("() => document.querySelector('.wipe.zoomed')?.scrollWidth > 1000")
     assert page.evaluate(left) == 0
 
 
 def test_zoomed_pictures_are_moved_by_drag_and_keyboard(page: Any, studio: RunningStudio) -> None:
-    open_film(page, studio)
+    open_film(page, studio, height=1000)
     page.keyboard.press("z")
-    page.wait_for_function("document.querySelector('.wipe.zoomed')?.scrollWidth > 1000")
+    page.wait_for_function("() => document.querySelector('.wipe.zoomed')?.scrollWidth > 1000")
     line = page.get_by_role("slider", name="Wipe")
     nose = line.get_attribute("aria-valuenow")
     assert 40 < int(nose) < 60 and nose != "50", "the line goes through the face"
@@ -123,7 +161,7 @@ def test_zoomed_pictures_are_moved_by_drag_and_keyboard(page: Any, studio: Runni
     assert (page.evaluate(offset.format("Left")), page.evaluate(offset.format("Top"))) == (left + 60, top + 40)
     assert line.get_attribute("aria-valuenow") == nose
     page.keyboard.press("Shift+ArrowLeft")
-    page.wait_for_function(f"{offset.format('Left')} < {left}")
+    page.wait_for_function(f"() => {offset.format('Left')} < {left}")
     page.mouse.click(x, y)
     assert line.get_attribute("aria-valuenow") != nose
 
@@ -146,7 +184,31 @@ def test_wipe_by_keyboard_and_undo(page: Any, studio: RunningStudio) -> None:
     page.keyboard.press("Control+z")
     expect(region).to_have_value("auto")
     page.keyboard.press(".")
-    page.wait_for_function("Number(document.querySelector('.wipe').dataset.time) > 0.55")
+    page.wait_for_function("() => Number(document.querySelector('.wipe').dataset.time) > 0.55")
+
+
+def test_the_first_look_is_at_the_face_that_gains_most(page: Any, studio: RunningStudio) -> None:
+    tracks = {"1": {"first_s": 0, "last_s": 1.0, "on": False, "strength": 0, "mean_width_px": 90},
+              "2": {"first_s": 0.8, "last_s": 1.0, "on": True, "strength": 1, "mean_width_px": 50},
+              "3": {"first_s": 0, "last_s": 0.4, "on": True, "strength": 0.5, "mean_width_px": 50}}
+    found = {"state": "done", "result": {"tracks": tracks, "persons": {}, "scenes": []}}
+    page.route("**/api/films/*/analysis", lambda route: route.fulfill(json=found))
+    open_film(page, studio)
+    page.wait_for_function("() => Math.abs(document.querySelector('.wipe').dataset.time - 0.9) < 0.06")
+    boxes = [page.locator(name).bounding_box() for name in (".timeline-area", ".timeline > input")]
+    (left, width), (other, wider) = ((box["x"], box["width"]) for box in boxes)
+    assert other + 8 == pytest.approx(left, abs=1) and wider - 16 == pytest.approx(width, abs=1), "one ruler"
+
+
+def test_some_seconds_play_before_and_after(page: Any, studio: RunningStudio) -> None:
+    open_film(page, studio)
+    page.locator("h1").click()
+    page.keyboard.press("Space")
+    page.locator(".wipe[data-at]").wait_for(timeout=60_000)
+    page.wait_for_function("() => document.querySelector('.wipe[data-at]').dataset.at > 0.3")
+    page.keyboard.press(".")
+    page.get_by_role("button", name="Play 4 seconds").wait_for()
+    page.locator(".wipe[data-at]").wait_for(state="detached")
 
 
 def test_arrow_keys_jump_from_shot_to_shot(page: Any, studio: RunningStudio) -> None:
@@ -219,11 +281,12 @@ def test_a_recording_without_its_length_is_seen_to_its_end(page: Any, studio: Ru
                 cut.mux(packet)
     page.get_by_role("button", name="Choose a film").click()
     page.locator("dialog .chooser-row", has_text="film.mkv").click()
-    page.get_by_text("0:00.0 / 0:01.2").wait_for(timeout=60_000)
+    page.get_by_text("/ 0:01.2").wait_for(timeout=60_000)
     page.locator("h1").click()
-    page.keyboard.press("l")
-    page.get_by_text("0:01.0 / 0:01.2").wait_for()
-    page.locator(".wipe[data-time^='1.0']").wait_for()
+    for _ in range(2):
+        page.keyboard.press("l")
+    page.get_by_text("0:01.1 / 0:01.2").wait_for()
+    page.locator(".wipe[data-time^='1.1']").wait_for()
     assert page.evaluate("import('/page/lib/text.js').then(({ clock }) => clock(9.9999999, true))") == "0:10.0"
 
 
@@ -264,6 +327,7 @@ def test_shots_and_the_map_are_seen_at_once(page: Any, studio: RunningStudio) ->
     open_film(page, studio)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if "/frame?" in request.url else None)
+    page.get_by_text("This shot").click()
     with page.expect_response("**/frame?*layer=after*"):
         page.get_by_label("Faces", exact=True).select_option("off")
     assert "shots" in asked[-1]
@@ -296,6 +360,7 @@ def test_persons_are_seen_before_the_analysis_ends(page: Any, studio: RunningStu
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
     expect(page.locator(".person")).to_have_count(1)
     page.get_by_label("P1", exact=True).select_option("off")
+    page.get_by_text("This shot").click()
     with page.expect_response("**/settings*") as kept:
         page.get_by_label("Engine in this shot").select_option("default")
     assert kept.value.request.post_data_json["shots"] == [{"start_s": 0.0, "end_s": 0.8, "engine": "default"}]

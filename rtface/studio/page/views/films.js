@@ -4,7 +4,12 @@ import { chooseFilm } from "../lib/chooser.js";
 import { h, replace } from "../lib/dom.js";
 import { bytes, clock, percent, t } from "../lib/text.js";
 import { button, confirm, emptyState, showError, toast } from "../lib/ui.js";
+import { wipe } from "../lib/wipe.js";
 import { mountFilm } from "./films/film.js";
+
+const HERE = ["127.0.0.1", "localhost", "[::1]"].includes(location.hostname); // then the folders are those of the person who looks
+const copying = document.body.appendChild(h("div", { class: "toast copying", role: "status", hidden: true })); // stays when the view is left
+addEventListener("beforeunload", (event) => { if (!copying.hidden) event.preventDefault(); }); // it would end with the page
 
 export async function mount(root, { argument }) {
   return argument[0] ? mountFilm(root, argument[0]) : mountList(root);
@@ -18,20 +23,24 @@ async function openFilm(path, signal) {
 
 async function mountList(root) {
   const recent = h("div", {});
-  const state = h("p", { class: "quiet-text", role: "status" });
   const file = h("input", { type: "file", hidden: true, multiple: true, accept: "video/*,image/*", onchange: () => { receive([...file.files]); file.value = ""; } });
-  const area = emptyState(t("films.drop"), t("films.drop_hint"), [button(t("films.choose"), () => chooseFilm((path) => openFilm(path, ending.signal), async (paths) => list(await listed(...paths))), { kind: "primary" }), button(t("films.upload"), () => file.click())], file, state);
+  const choose = () => chooseFilm((path) => openFilm(path, ending.signal), async (paths) => list(await listed(...paths)));
+  const area = emptyState(t("films.drop"), t("films.drop_hint"), [button(t(HERE ? "films.choose_any" : "films.choose_there"), choose, { kind: "primary" }), button(t(HERE ? "films.upload_here" : "films.upload"), () => file.click())], file);
   const ending = new AbortController();
 
   /** Copies files to the server, one after the other, and opens them: a single one is shown, several are listed. */
   async function receive(files) {
+    if (!files.length) return;
     const cancel = new AbortController();
-    const text = h("span", {}, "");
-    if (files.length) replace(state, text, " ", button(t("app.cancel"), () => cancel.abort(), { kind: "small" }));
+    const text = h("span", {}, ""), bar = h("progress", { max: 1, value: 0, "aria-label": t("queue.progress") });
+    replace(copying, h("div", { class: "stack" }, text, bar), button(t("app.cancel"), () => cancel.abort(), { kind: "small" }));
+    copying.hidden = false;
     for (const [k, file] of files.entries()) {
       const place = files.length > 1 ? ` (${k + 1} / ${files.length})` : "";
+      const show = (share) => { bar.value = share; text.textContent = t("films.uploading", { name: file.name, share: percent(share) }) + place; };
+      show(0);
       try {
-        const path = await upload(file, (share) => { text.textContent = t("films.uploading", { name: file.name, share: percent(share) }) + place; }, cancel.signal);
+        const path = await upload(file, show, cancel.signal);
         if (ending.signal.aborted) toast(t("films.uploaded", { name: file.name }));
         else if (files.length === 1) await openFilm(path, ending.signal);
         else list(await listed(path));
@@ -40,7 +49,7 @@ async function mountList(root) {
         showError(error);
       }
     }
-    replace(state);
+    copying.hidden = true;
   }
 
   async function listed(...paths) {
@@ -71,12 +80,33 @@ async function mountList(root) {
     receive([...event.dataTransfer.files]);
   }, options);
 
-  replace(root, h("div", { class: "head" }, h("h1", {}, t("films.title"))), area, recent);
-  const list = ({ films }) => replace(recent, films.length ? h("section", { class: "stack" }, h("div", { class: "head" }, h("h2", {}, t("films.recent")),
+  async function leave(film) {
+    const copy = film.copied && await confirm(t("films.leave_title", { name: film.name }), t("films.leave_text", { size: bytes(film.size ?? 0) }), t("films.leave_delete"), t("films.leave_keep"));
+    list(await api.delete(`/api/films/${film.id}${copy ? "?copy=1" : ""}`));
+  }
+  const card = (film) => h("li", { class: "card stack film-card" },
+    h("img", { src: `/api/films/${film.id}/picture`, alt: "", loading: "lazy", onerror: (event) => { event.target.hidden = true; } }),
+    h("div", { class: "head" }, h("a", { href: `#/films/${film.id}` }, film.name), button("×", () => leave(film), { kind: "small quiet", "aria-label": t("films.leave", { name: film.name }) })),
+    h("p", { class: "quiet-text number" }, [film.kind === "still" ? null : clock(film.duration_s ?? 0), `${film.width} × ${film.height}`, bytes(film.size ?? 0)].filter(Boolean).join(" · ")));
+  const welcome = h("div", {});
+  replace(root, h("div", { class: "head" }, h("h1", {}, t("films.title"))), welcome, area, recent);
+  function list({ films }) {
+    if (films.length) replace(welcome); else if (!welcome.firstChild) replace(welcome, introduction());
+    replace(recent, films.length ? h("section", { class: "stack" }, h("div", { class: "head" }, h("h2", {}, t("films.recent")),
       films.length > 1 ? button(t("films.start_all", { count: films.length }), () => startAll(films), { kind: "small" }) : null),
-    h("ul", { class: "grid" }, films.map((film) => h("li", { class: "card stack" }, h("div", { class: "head" }, h("a", { href: `#/films/${film.id}` }, film.name),
-      button("×", async () => list(await api.delete(`/api/films/${film.id}`)), { kind: "small quiet", "aria-label": t("films.leave", { name: film.name }) })),
-      h("p", { class: "quiet-text number" }, [film.kind === "still" ? null : clock(film.duration_s ?? 0), `${film.width} × ${film.height}`, bytes(film.size ?? 0)].filter(Boolean).join(" · ")))))) : null);
+    h("ul", { class: "grid" }, films.map(card))) : null);
+  }
   api.get("/api/films").then(list, showError);
   return () => ending.abort();
+}
+
+/** What the program does, with an example, for who opens it for the first time. */
+function introduction() {
+  const example = wipe();
+  example.element.style.setProperty("--aspect", "1");
+  example.show("/page/example/before.jpg", "/page/example/after.jpg");
+  const way = (name) => h("li", {}, h("strong", {}, t(`films.way_${name}`)), " ", t(`films.way_${name}_text`), " ");
+  return h("section", { class: "card introduction", "aria-label": t("films.welcome") }, h("div", { class: "stack" }, h("h2", {}, t("films.welcome")), h("p", {}, t("films.welcome_text")),
+    h("ul", { class: "stack" }, way("film"), way("call")), h("a", { class: "button", href: "#/live" }, t("films.to_live")),
+    h("p", { class: "quiet-text" }, t("films.example"))), example.element);
 }

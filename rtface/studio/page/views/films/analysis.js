@@ -29,7 +29,7 @@ export function mountAnalysis(root, id, seek, told, { still = false } = {}) {
       count = "";
       pictures.clear();
       tell(value.result, true);
-      replace(root, head, found(result, seek, pictures));
+      replace(root, head, found(result, seek, pictures, still));
     } else if (value.state === "failed") replace(root, head, note(translated(value.error), "bad"), button(t("films.analyse_again"), () => act()));
     else if (value.state === "stopped") replace(root, head, h("p", {}, t("films.analysis_stopped")), button(t("films.analyse_again"), () => act()));
     else {
@@ -38,7 +38,7 @@ export function mountAnalysis(root, id, seek, told, { still = false } = {}) {
       line.textContent = [t(value.state === "waiting" ? "films.analysis_waits" : "films.analysing"), typeof value.share === "number" && percent(value.share),
         value.left_s && t("queue.left", { time: clock(value.left_s) })].filter(Boolean).join(" · ");
       if (value.scenes?.length || value.tracks) tell(Object.fromEntries(["scenes", "tracks", "persons"].filter((key) => value[key]).map((key) => [key, value[key]])), false);
-      if (Object.keys(value.tracks ?? {}).length && !sofar.contains(document.activeElement)) replace(sofar, found(result, seek, pictures));
+      if (Object.keys(value.tracks ?? {}).length && !sofar.contains(document.activeElement)) replace(sofar, found(result, seek, pictures, still));
     }
     shown = value.state;
   }
@@ -48,11 +48,20 @@ export function mountAnalysis(root, id, seek, told, { still = false } = {}) {
   return on(`film/${id}/analysis`, draw);
 }
 
+const TELLING_S = 2; // tracks that may still grow are not judged before they are so long
+
+/** The middle of the track whose face gains most, as far as its size and strength tell; null where none is corrected. */
+export function clearest({ tracks = {} }, whole) {
+  const gain = ({ strength, mean_width_px: width }) => strength * (width ?? 0);
+  const best = Object.values(tracks).filter((track) => track.on && (whole || track.last_s - track.first_s >= TELLING_S)).sort((a, b) => gain(b) - gain(a))[0];
+  return best ? (best.first_s + best.last_s) / 2 : null;
+}
+
 /** The result with its persons by their numbers. */
 const ordered = (result) => ({ ...result, persons: Object.fromEntries(Object.entries(result.persons ?? {}).sort(([a], [b]) => a.localeCompare(b, "en", { numeric: true }))) });
 
 /** The persons, each with the best face that was found. */
-function faces(persons, seek, pictures) {
+function faces(persons, seek, pictures, still) {
   const picture = (label, url) => {
     if (!pictures.has(label)) pictures.set(label, h("img", { src: url, alt: "", width: 96, height: 96 }));
     return pictures.get(label);
@@ -60,22 +69,22 @@ function faces(persons, seek, pictures) {
   return h("ul", { class: "persons" }, persons.map(([label, person]) => h("li", {},
     h("button", { type: "button", class: "person", onclick: () => seek(person.first_s + 0.2), "aria-label": t("films.person_seek", { name: label }) },
       person.face ? picture(label, person.face) : h("span", { class: "no-face" }),
-      h("strong", {}, label), h("span", { class: "quiet-text number" }, t("films.person_seconds", { time: clock(person.seconds, true) }))))));
+      h("strong", {}, label), still ? null : h("span", { class: "quiet-text number" }, t("films.person_seconds", { time: clock(person.seconds, true) }))))));
 }
 
-function found(result, seek, pictures) {
+function found(result, seek, pictures, still) {
   const tracks = Object.entries(result.tracks ?? {});
   if (!tracks.length) return h("p", {}, t("films.no_faces"));
   const persons = Object.entries(result.persons ?? {});
   const jump = (time) => button(clock(time, true), () => seek(time), { kind: "small quiet" });
   return [
-    h("p", {}, t("films.found", { persons: persons.length, tracks: tracks.length })),
-    persons.length ? faces(persons, seek, pictures) : null,
-    h("div", { class: "table-scroll", tabindex: 0, role: "region", "aria-label": t("films.analysis") }, h("table", {},
-      h("thead", {}, h("tr", {}, ["track", "person", "from", "width", "problems", "plan"].map((key) => h("th", { scope: "col", class: ["track", "width"].includes(key) ? "wide-only" : null }, t(`films.column_${key}`))))),
-      h("tbody", {}, tracks.map(([number, track]) => h("tr", {}, h("td", { class: "number wide-only" }, number),
+    h("p", {}, still ? t("films.found_still", { count: tracks.length }) : t("films.found", { persons: persons.length, tracks: tracks.length })),
+    persons.length ? faces(persons, seek, pictures, still) : null,
+    h("div", { class: "table-scroll", tabindex: 0, role: "region", "aria-label": t(still ? "films.analysis_still" : "films.analysis") }, h("table", {},
+      h("thead", {}, h("tr", {}, ["track", "person", "from", "width", "problems", "plan"].filter((key) => !still || !["track", "from"].includes(key)).map((key) => h("th", { scope: "col", class: ["track", "width"].includes(key) ? "wide-only" : null }, t(`films.column_${key}`))))),
+      h("tbody", {}, tracks.map(([number, track]) => h("tr", {}, still ? null : h("td", { class: "number wide-only" }, number),
         h("td", {}, persons.find(([, person]) => person.tracks.includes(Number(number)))?.[0] ?? t("films.unknown")),
-        h("td", {}, jump(track.first_s ?? 0)), h("td", { class: "number wide-only" }, `${Math.round(track.mean_width_px ?? 0)} px`),
+        still ? null : h("td", {}, jump(track.first_s ?? 0)), h("td", { class: "number wide-only" }, `${Math.round(track.mean_width_px ?? 0)} px`),
         h("td", {}, problems(track.analysis ?? {})),
         h("td", {}, track.on ? badge(`${percent(track.strength)}`, "accent") : [badge(t("films.left_alone")), h("div", { class: "quiet-text" }, reason(track))])))))),
   ];

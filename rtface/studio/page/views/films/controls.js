@@ -39,14 +39,14 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
     fidelity: slider(t("films.fidelity"), kept.settings.fidelity, (value) => set("fidelity", value), { help: t("films.fidelity_help") }),
     colour: select(t("films.colour"), COLOURS(), kept.settings.colour, (value) => set("colour", value)),
     region: select(t("films.region"), REGIONS(), kept.settings.region, (value) => set("region", value)),
-    grain: select(t("films.grain"), [["match", t("films.grain_match")], ["none", t("films.grain_none")]], kept.settings.grain, (value) => set("grain", value)),
+    grain: select(t("films.grain"), [["match", t(still ? "films.grain_match_still" : "films.grain_match")], ["none", t("films.grain_none")]], kept.settings.grain, (value) => set("grain", value)),
     correct: select(t("films.faces"), [["auto", t("films.faces_auto")], ["always", t("films.always")], ["never", t("films.never")]], kept.settings.correct, (value) => set("correct", value)),
     damage: select(t("films.damage"), [["none", t("films.damage_none")], ["repair", t("films.damage_repair")]], kept.settings.damage, (value) => set("damage", value)),
   };
   const shotPart = h("section", { class: "card stack", "aria-label": t("films.this_shot") });
   const personPart = h("section", { class: "card stack", "aria-label": t("films.persons") });
-  const shotTime = h("p", { class: "quiet-text number" });
-  const opened = new Set(); // persons whose further settings are shown
+  const shotTime = h("span", { class: "quiet-text number" });
+  const opened = new Set(); // persons whose further settings are shown, and the shot
   let time = 0, analysis = {}, drawn = "";
 
   function take(settings) {
@@ -99,11 +99,12 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
   function drawShot(shot) {
     if (!shot) { replace(shotPart, h("h2", {}, t("films.this_shot")), h("p", { class: "quiet-text" }, t("films.no_shots"))); return; }
     const { start_s, end_s, ...own } = kept.settings.shots.find((one) => one.start_s === shot.start_s) ?? {};
-    replace(shotPart, h("h2", {}, t("films.this_shot")), shotTime,
+    const open = opened.has(shotPart) || Object.keys(own).length > 0;
+    replace(shotPart, h("details", { class: "more", open, ontoggle: (event) => opened[event.target.open ? "add" : "delete"](shotPart) }, h("summary", {}, h("h2", {}, t("films.this_shot")), shotTime), h("div", { class: "stack" },
       select(t("films.faces_here"), choices(), nameOf(own.on), (value) => setShot(shot, { ...own, on: ON[value] })),
       slider(t("films.shot_strength"), own.strength ?? kept.settings.strength, (value, final) => { if (final) setShot(shot, { ...own, strength: value }); }),
       replaced("shot", "", own, (values) => setShot(shot, values)),
-      Object.keys(own).length ? button(t("films.shot_reset"), () => setShot(shot, {}), { kind: "small" }) : null);
+      Object.keys(own).length ? button(t("films.shot_reset"), () => setShot(shot, {}), { kind: "small" }) : null)));
   }
 
   function drawPersons(labels) {
@@ -144,7 +145,7 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
     h("section", { class: "card stack" }, h("h2", {}, t("films.controls")), whole.engine, whole.strength, whole.fidelity, whole.correct,
       h("details", { class: "more" }, h("summary", {}, t("films.more")), h("div", { class: "stack" }, whole.colour, whole.region, whole.grain, whole.damage)),
       button(t("films.reset"), () => to({ ...DEFAULTS, shots: [], persons: {} }), { kind: "small" })),
-    still ? null : [shotPart, personPart]);
+    still ? null : [personPart, shotPart]);
   draw(true);
   return { element, take, always: () => set("correct", "always"), at(now) { time = now; draw(); }, found(result, { more, whole }) { analysis = result; draw(more); if (whole) fitShots(); } };
 }

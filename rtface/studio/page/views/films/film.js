@@ -6,7 +6,8 @@ import { shortcuts } from "../../lib/keys.js";
 import { clock, t } from "../../lib/text.js";
 import { button, select, showError } from "../../lib/ui.js";
 import { wipe, zoomControls } from "../../lib/wipe.js";
-import { mountAnalysis, reasonOf } from "./analysis.js";
+import { clearest, mountAnalysis, reasonOf } from "./analysis.js";
+import { clips } from "./clip.js";
 import { changed, DEFAULTS, filmControls, useDefaults } from "./controls.js";
 import { mountSheet } from "./sheet.js";
 import { startDialog } from "./start.js";
@@ -14,6 +15,7 @@ import { timeline } from "./timeline.js";
 
 const memory = new Map(); // time and layer of each film while the page is open
 const TAB = Math.random().toString(36).slice(2); // tells the changes of this page from those of another one
+const CLIP_S = 4; // of film that is played before and after
 const NEAR_S = 0.1; // the shown frame may lie beside the time that was asked for
 let sending = Promise.resolve(); // settings that are on their way to the server
 
@@ -31,6 +33,16 @@ export async function mountFilm(root, id) {
   let duration = film.duration_s ?? 0;
   const seek = h("input", { type: "range", min: 0, max: duration, step: 1 / film.fps, "aria-label": t("films.position") });
   const at = h("span", { class: "number" });
+  const clip = clips(id, player, (text, playing) => {
+    player.busy(text ?? "");
+    replace(info, text, playing && Object.keys(kept.settings.persons).length ? ` ${t("films.clip_no_persons")}` : null);
+    play.textContent = clip.on ? t("films.clip_stop") : t("films.clip_play");
+    if (!clip.on && text === null) render();
+  });
+  const play = button(t("films.clip_play"), () => {
+    kept.moved = true;
+    return clip.on ? clip.stop() : clip.play(Math.max(0, Math.min(kept.time, duration - CLIP_S)), changed(kept.settings));
+  }, { kind: "small" });
   let asking = null, wanted = false, ended = false, urls = [], keeping = null, unchanged = false;
 
   function showTime() {
@@ -64,7 +76,7 @@ export async function mountFilm(root, id) {
       const faces = Number(after.headers.get("x-faces")), left = JSON.parse(after.headers.get("x-left-alone") ?? "[]");
       if (!kept.wiped && after.headers.get("x-nose")) { // so that half of the face is seen before, and half after
         player.set(Number(after.headers.get("x-nose")));
-        kept.wiped = true;
+        kept.wiped = player.share;
       }
       unchanged = film.kind === "still" && left.length === faces && kept.settings.damage === "none";
       replace(info, ...done(faces, left));
@@ -85,8 +97,9 @@ export async function mountFilm(root, id) {
   const done = (faces, left) => [t("films.rendered", { count: faces }), left.length ? ` ${t("films.rendered_left", { count: left.length, why: [...new Set(left.map(reasonOf))].join("; ") })} ` : null,
     left.length && kept.settings.correct === "auto" ? button(t("films.anyway"), () => controls.always(), { kind: "small" }) : null];
 
-  const go = (time) => { kept.time = Math.min(Math.max(0, time), Math.max(0, duration - 1 / film.fps)); render(); };
-  const strip = timeline(duration, go);
+  const show = (time) => { kept.time = Math.min(Math.max(0, time), Math.max(0, duration - 1 / film.fps)); clip.stop(); render(); };
+  const go = (time) => { kept.moved = true; show(time); };
+  const strip = timeline(duration, go, seek);
   /** Takes the length that the analysis has found so far, of a film that does not say how long it is, such as a recording that was cut short. */
   function lasts(seconds) {
     if (seconds <= duration) return;
@@ -99,6 +112,8 @@ export async function mountFilm(root, id) {
 
   const controls = filmControls(kept, engines, () => {
     strip.show(null, kept.settings.persons);
+    kept.moved = true;
+    clip.stop();
     render();
     clearTimeout(keeping);
     keeping = setTimeout(keep, 400);
@@ -122,6 +137,12 @@ export async function mountFilm(root, id) {
     if (film.duration_s === null) lasts(result.scenes?.at(-1)?.end_s ?? 0);
     strip.show(result, kept.settings.persons);
     controls.found(result, state);
+    const moment = kept.moved ? null : clearest(result, state.whole); // the first look is at the face that gains most
+    if (moment !== null) {
+      kept.moved = true;
+      if (kept.wiped === player.share) kept.wiped = 0; // else it was moved by hand
+      show(moment);
+    }
   }, { still: film.kind === "still" });
   const sheet = h("section", { class: "card stack", "aria-label": t("films.sheet") });
   const endSheet = mountSheet(sheet, id, () => changed(kept.settings));
@@ -131,10 +152,10 @@ export async function mountFilm(root, id) {
       h("p", { class: "quiet-text number" }, `${film.width} × ${film.height} · ${film.codec}${film.kind === "still" ? "" : ` · ${film.fps.toFixed(2)} fps${duration ? ` · ${clock(duration)}` : ""}`}`)),
     h("div", { class: "row" }, h("a", { class: "button", href: "#/films" }, t("films.another")), startButton)),
     h("div", { class: "film-columns" },
-      h("div", { class: "stack" }, player.element, film.kind === "still" ? h("div", { class: "row" }, zoom.button) :
-        h("div", { class: "film-transport" }, button("◂", () => go(kept.time - 1 / film.fps), { kind: "small", "aria-label": t("films.key_back") }),
-          button("▸", () => go(kept.time + 1 / film.fps), { kind: "small", "aria-label": t("films.key_forward") }), seek, at, zoom.button),
-        film.kind === "still" ? null : strip.element, layer, legend, info),
+      h("div", { class: "stack" }, player.element, info, film.kind === "still" ? h("div", { class: "row" }, zoom.button) : [strip.element,
+        h("div", { class: "row" }, play, button("−1", () => go(kept.time - 1 / film.fps), { kind: "small", "aria-label": t("films.key_back"), title: t("films.key_back") }),
+          button("+1", () => go(kept.time + 1 / film.fps), { kind: "small", "aria-label": t("films.key_forward"), title: t("films.key_forward") }), at, zoom.button)],
+        layer, legend),
       controls.element, h("div", { class: "stack film-below" }, analysis, sheet)));
   const frame = 1 / film.fps;
   const ending = new AbortController();
@@ -144,13 +165,14 @@ export async function mountFilm(root, id) {
     ",": ["films.key_back", () => go(kept.time - frame)], ".": ["films.key_forward", () => go(kept.time + frame)],
     ArrowUp: ["films.key_shot_back", () => shot(-1)], ArrowDown: ["films.key_shot_forward", () => shot(1)],
     j: ["films.key_second_back", () => go(kept.time - 1)], l: ["films.key_second_forward", () => go(kept.time + 1)],
+    ...(film.kind === "still" ? {} : { " ": ["films.key_play", () => play.click()] }),
     b: ["films.key_before", () => player.only("before")], ...zoom.keys, i: ["films.key_invented", () => { kept.layer = kept.layer === "after" ? "invented" : "after"; layer.show(kept.layer); render(); }], s: ["films.start", () => startButton.click()],
   });
   render();
   return () => {
     ended = true;
     if (keeping) { clearTimeout(keeping); keep(); }
-    ending.abort(); endKeys(); endSettings(); endAnalysis(); endSheet(); asking?.abort();
+    ending.abort(); endKeys(); endSettings(); endAnalysis(); endSheet(); clip.end(); asking?.abort();
     urls.forEach((url) => URL.revokeObjectURL(url));
   };
 }

@@ -1,19 +1,19 @@
-// The film's shots and, below them, when each person is seen. A press moves the player to that time.
+// The film's position and, below it on the same ruler, its shots and when each person is seen. A press moves the player to that time.
 import { h, replace } from "../../lib/dom.js";
 import { t } from "../../lib/text.js";
 
 /**
- * A timeline of `duration` seconds, which `lasts(seconds)` changes for the next `show`; `seek(time)` moves the player. `show(result, set)` takes the result of the analysis
+ * A timeline of `duration` seconds, which `lasts(seconds)` changes for the next `show`; `seek(time)` moves the player, and `slider` is the control of its position. `show(result, set)` takes the result of the analysis
  * (null for the last one) and what is set for persons,
  * `at(time)` moves the line of the current frame, `shot(time, step)` gives the start of the next (1) or previous (-1)
  * shot, or null where there is none.
  */
-export function timeline(duration, seek) {
+export function timeline(duration, seek, slider) {
   const lanes = h("div", { class: "timeline-lanes" });
   const line = h("div", { class: "timeline-line" });
-  const area = h("div", { class: "timeline-area" }, lanes, line);
+  const area = h("div", { class: "timeline-area", role: "img" }, lanes, line);
   const names = h("div", { class: "timeline-names", "aria-hidden": "true" });
-  const element = h("div", { class: "timeline", role: "img" }, names, area);
+  const element = h("div", { class: "timeline" }, h("span"), slider, names, area);
   const share = (seconds) => `${100 * Math.min(1, Math.max(0, seconds / duration))}%`;
   let starts = [0], last = {};
 
@@ -30,7 +30,7 @@ export function timeline(duration, seek) {
     replace(lanes, lane(shots.map((shot) => span("shot", shot.start_s, shot.end_s))),
       persons.map(([name, person]) => lane(person.tracks.map((number) => tracks[number]).filter(Boolean)
         .map((track) => span(set[name]?.on ?? track.on ? "on" : "off", track.first_s, track.last_s)))));
-    element.setAttribute("aria-label", t("films.timeline", { shots: starts.length, persons: persons.length }));
+    area.setAttribute("aria-label", t("films.timeline", { shots: starts.length, persons: persons.length }));
   }
 
   area.addEventListener("pointerdown", (event) => {
