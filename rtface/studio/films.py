@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import logging
+import re
 import secrets
 import shlex
 import threading
@@ -27,7 +28,8 @@ from rtface.jobs.queue.api import Queue
 from rtface.media.image_read import IMAGE_KINDS, read_image
 from rtface.media.source import FileSource
 from rtface.option_sources import load
-from rtface.options import OPTIONS, Options
+from rtface.options import OPTIONS, Options, check
+from rtface.pipeline.film import run_file
 from rtface.pipeline.stills import is_image
 from rtface.studio import analysis
 from rtface.studio.analysis import FilmTasks
@@ -308,7 +310,8 @@ def routes(studio: Studio) -> list[BaseRoute]:
     async def command(request: Request) -> Response:
         film, output, options, given = await _asked(request)
         options, given = replace(options, sidecar=True), ["sidecar", *given]  # as `start`
-        return JSONResponse({"command": command_line(film.path, output, options, given)})
+        return JSONResponse({"command": command_line(film.path, output, options, given), "exists": output.exists(),
+                             **await in_thread(estimate, film.path, output, options)})
 
     async def _asked(request: Request) -> tuple[Film, Path, Options, list[str]]:
         """Film, output, options and their names, of a request to start a run."""
@@ -317,8 +320,12 @@ def routes(studio: Studio) -> list[BaseRoute]:
         wanted = FilmSettings.of(body.get("settings", {}))
         if not isinstance(overwrite := body.get("overwrite", False), bool):
             raise UsageError("overwrite must be true or false")
-        options = replace(await in_thread(wanted.for_run, film.settings.path, film.path), overwrite=overwrite)
-        given = [*wanted.run, *(key for key in ("shots", "treatment", "overwrite") if getattr(options, key))]
+        options = replace(await in_thread(wanted.for_run, film.settings.path, film.path), overwrite=overwrite,
+                          **{key: check(key, body[key], key) for key in ("start", "end") if body.get(key)})
+        if body.get("compare") is True:
+            options = replace(options, compare=output.with_stem(f"{output.stem}.before-after"))
+        given = [*wanted.run, *(key for key in ("shots", "treatment", "overwrite", "start", "end", "compare")
+                                if getattr(options, key) not in (None, False))]
         return film, output, options, given
 
     async def output(request: Request) -> Response:
@@ -343,6 +350,18 @@ def routes(studio: Studio) -> list[BaseRoute]:
             Route(f"{at}/clip", answers_errors(play), methods=["POST"]),
             Route(f"{at}/command", answers_errors(command), methods=["POST"]),
             Route(f"{at}/output", answers_errors(output))]
+
+
+def estimate(source: Path, output: Path, options: Options) -> dict[str, float | None]:
+    """About how many "seconds" a run takes on this machine, and how many "bytes" its output; None for what is not
+    known, or where the run would be refused."""
+    try:
+        said = run_file(source, output, replace(options, dry_run=True)).notes[-1]
+    except (RtfaceError, IndexError):
+        said = ""
+    time, size = (re.search(rf"about ([\d.]+) ({units})\b", said) for units in ("s|minutes|hours", "MB|GB"))
+    return {"seconds": float(time[1]) * {"s": 1, "minutes": 60, "hours": 3600}[time[2]] if time else None,
+            "bytes": float(size[1]) * {"MB": 1e6, "GB": 1e9}[size[2]] if size else None}
 
 
 def command_line(source: Path, output: Path, options: Options, given: Iterable[str]) -> str:

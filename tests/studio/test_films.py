@@ -95,7 +95,7 @@ def test_copies_of_the_studio_are_deleted_where_that_is_asked_for(studio: Runnin
     item = Queue().add(copy, studio.folder / "out.mp4")
     assert ask(studio, "DELETE", f"/api/films/{copied['id']}?copy=1")[0] == 400
     Queue().cancel(item.id)
-    assert [film["id"] for film in ask(studio, "DELETE", f"/api/films/{copied['id']}?copy=1")[1]["films"]] == [own["id"]]
+    assert ask(studio, "DELETE", f"/api/films/{copied['id']}?copy=1")[1]["films"] == [own]
     assert film.is_file() and not copy.exists()
 
 
@@ -127,6 +127,22 @@ def test_an_output_is_replaced_only_where_that_is_asked_for(studio: RunningStudi
     assert found["command"].endswith(" --overwrite")
     status, found = post(studio, f"{film}/start", output=str(there), overwrite=True)
     assert status == 200 and Queue().item(found["item"]).options["overwrite"] is True
+    Queue().cancel(found["item"])
+
+
+def test_a_part_and_a_comparison_are_asked_for(studio: RunningStudio) -> None:
+    post(studio, "/api/films", path=str(make_film(studio.folder / "film.mp4", seconds=0.6)))
+    film, more = newest(studio), {"start": "0:00.2", "end": "0.5", "compare": True}
+    (studio.folder / "there.mp4").touch()
+    for name, there in (("there.mp4", True), ("out.mp4", False)):
+        found = post(studio, f"{film}/command", output=str(studio.folder / name), **more)[1]
+        assert found["exists"] is there and (found["bytes"] is None) is there
+    assert "--start 0.2 --end 0.5" in found["command"] and "out.before-after.mp4" in found["command"]
+    assert post(studio, f"{film}/start", output=str(studio.folder / "out.mp4"), start="x")[0] == 400
+    status, found = post(studio, f"{film}/start", output=str(studio.folder / "out.mp4"), **more)
+    assert status == 200, found
+    options = Queue().item(found["item"]).options
+    assert (options["start"], options["end"]) == (0.2, 0.5) and options["compare"].endswith("out.before-after.mp4")
     Queue().cancel(found["item"])
 
 

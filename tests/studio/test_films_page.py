@@ -305,6 +305,29 @@ def test_what_was_interrupted_is_said_in_german(page: Any, message: str, said: s
     }""", message) == said
 
 
+def test_the_queue_is_seen_from_every_view_and_tidied_at_once(page: Any, studio: RunningStudio) -> None:
+    for name in ("a", "b", "c"):
+        Queue().add(make_film(studio.folder / f"{name}.mp4", seconds=0.3), studio.folder / f"{name}.out.mp4")
+    page.reload()
+    link = page.get_by_role("navigation").get_by_role("link", name="Queue")
+    link.get_by_text("3", exact=True).wait_for()
+    link.click()
+    page.get_by_role("button", name="Pause all").click()
+    page.get_by_role("button", name="Resume all").wait_for()
+    assert {item.state for item in Queue().items()} == {"paused"}
+    item = Queue().item(1).to_dict() | {"id": 7, "output": "/x/d.out.mp4", "share": 0.5}
+    studio.studio.events.publish("queue", {"items": [item | {"state": "running"}], "running": True})
+    page.wait_for_function("() => document.title.startsWith('50%')")
+    studio.studio.events.publish("queue", {"items": [item | {"state": "done", "shown": False}], "running": False})
+    page.locator(".toast", has_text="d.out.mp4 is done").wait_for()
+    Queue().cancel(1)
+    Queue().cancel(2)
+    page.get_by_text("cancelled", exact=True).nth(1).wait_for()
+    page.get_by_role("button", name="Remove the ended ones").click()
+    page.get_by_text("a.out.mp4").wait_for(state="detached")
+    assert [item.id for item in Queue().items()] == [3]
+
+
 def test_queue_without_items_says_what_to_do(page: Any) -> None:
     page.get_by_role("link", name="Queue").click()
     page.get_by_text("Nothing is in the queue").wait_for()
@@ -327,7 +350,7 @@ def test_shots_and_the_map_are_seen_at_once(page: Any, studio: RunningStudio) ->
     open_film(page, studio)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if "/frame?" in request.url else None)
-    page.get_by_text("This shot").click()
+    page.locator("summary", has_text="This shot").click()
     with page.expect_response("**/frame?*layer=after*"):
         page.get_by_label("Faces", exact=True).select_option("off")
     assert "shots" in asked[-1]
@@ -345,7 +368,13 @@ def test_shots_and_the_map_are_seen_at_once(page: Any, studio: RunningStudio) ->
     page.get_by_label("Write to").fill("/elsewhere.mp4")
     page.locator("dialog").get_by_role("button", name="Start", exact=True).click()
     page.locator("dialog .field", has_text="is outside the folders").get_by_label("Write to").fill("x")
-    page.locator("dialog .help.bad").wait_for(state="hidden")
+    page.locator("dialog .help.bad").first.wait_for(state="hidden")
+    assert page.get_by_label("Replace the file").is_hidden()
+    page.get_by_text("Only a part").click()
+    page.get_by_label("Write to").fill(str(studio.folder / "x.mp4"))
+    page.get_by_label("From", exact=True).fill("abc")
+    page.locator("dialog").get_by_role("button", name="Start", exact=True).click()
+    page.locator("dialog .field", has_text="write 90.5 or").get_by_label("From", exact=True).wait_for()
 
 
 def test_persons_are_seen_before_the_analysis_ends(page: Any, studio: RunningStudio) -> None:
@@ -360,7 +389,7 @@ def test_persons_are_seen_before_the_analysis_ends(page: Any, studio: RunningStu
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
     expect(page.locator(".person")).to_have_count(1)
     page.get_by_label("P1", exact=True).select_option("off")
-    page.get_by_text("This shot").click()
+    page.locator("summary", has_text="This shot").click()
     with page.expect_response("**/settings*") as kept:
         page.get_by_label("Engine in this shot").select_option("default")
     assert kept.value.request.post_data_json["shots"] == [{"start_s": 0.0, "end_s": 0.8, "engine": "default"}]

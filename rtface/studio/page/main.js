@@ -1,9 +1,9 @@
 // The page's frame: navigation, theme, language, keyboard, and the view that the address names.
 import { h, replace } from "./lib/dom.js";
 import { api, ApiError } from "./lib/api.js";
-import { connect, onState } from "./lib/events.js";
+import { connect, on, onState } from "./lib/events.js";
 import { listenForKeys, shortcuts, showShortcuts } from "./lib/keys.js";
-import { LANGUAGES, language, loadTexts, setLanguage, t } from "./lib/text.js";
+import { LANGUAGES, language, loadTexts, percent, setLanguage, t } from "./lib/text.js";
 import { note, showError, toast } from "./lib/ui.js";
 import { forget, redo, undo } from "./lib/undo.js";
 
@@ -11,6 +11,8 @@ const VIEWS = ["films", "live", "queue", "engines", "health", "settings"];
 let leave = () => {};
 let shown = 0; // counts views, so that one that was left while it loaded is ended
 let main, lost, nav, about = {};
+let queued = []; // items of the queue
+const count = h("span", { class: "badge", hidden: true }); // of those that are not ended, in the navigation
 
 function theme() { try { return localStorage.getItem("theme") ?? "auto"; } catch { return "auto"; } }
 
@@ -40,8 +42,26 @@ async function logOut() {
 
 function drawNavigation(current) {
   replace(nav, h("span", { class: "brand" }, h("img", { src: "/page/icon.svg", alt: "" }), "rtface"),
-    VIEWS.map((name) => h("a", { href: `#/${name}`, "aria-current": name === current ? "page" : null }, t(`app.nav_${name}`))),
+    VIEWS.map((name) => h("a", { href: `#/${name}`, "aria-current": name === current ? "page" : null }, t(`app.nav_${name}`), name === "queue" ? count : null)),
     h("span", { class: "grow" }), tools());
+}
+
+/** Says everywhere how the queue gets on: in the navigation, in the title, and when an item has ended. */
+function drawQueue({ items }) {
+  for (const { id, state, output } of items) {
+    if (!["done", "failed"].includes(state) || location.hash === `#/queue/${id}` || !["running", "waiting"].includes(queued.find((one) => one.id === id)?.state)) continue;
+    toast(t(`app.item_${state}`, { name: output.split(/[\\/]/).pop() }), { kind: state === "failed" ? "bad" : "", seconds: 60, action: h("a", { href: `#/queue/${id}` }, t("films.to_queue")) });
+  }
+  queued = items;
+  const open = items.filter(({ state }) => ["waiting", "running", "paused", "interrupted"].includes(state)).length;
+  count.hidden = !open;
+  count.textContent = open;
+  entitle();
+}
+
+function entitle() {
+  const share = queued.find(({ state }) => state === "running")?.share ?? null, view = location.hash.replace(/^#\//, "").split("/")[0];
+  document.title = [share !== null && percent(share), t(`app.nav_${VIEWS.includes(view) ? view : "films"}`), "rtface"].filter(Boolean).join(" · ");
 }
 
 /** The view of the address: #/films, or #/films/3 with "3" as its argument. */
@@ -53,7 +73,7 @@ async function show() {
   forget();
   drawNavigation(view);
   document.body.classList.toggle("dock", view === "live" && rest[0] === "dock");
-  document.title = `${t(`app.nav_${view}`)} · rtface`;
+  entitle();
   const mine = ++shown;
   const root = h("div", { class: "view" });
   replace(main, root);
@@ -106,6 +126,8 @@ async function start() {
     if (!connected) api.get("/api/about").catch((error) => { if (error.status === 403) location.reload(); });
     was = connected;
   });
+  on("queue", drawQueue);
+  api.get("/api/queue").then(drawQueue, () => {});
   connect();
   listenForKeys();
   shortcuts({

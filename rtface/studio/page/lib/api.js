@@ -1,11 +1,11 @@
 // Requests to the studio's server.
 import { translated } from "./text.js";
 
-/** A request that failed; `message` is fit to be shown. `lost` is true where the server did not answer at all. */
+/** A request that failed; `message` is fit to be shown, `said` is what the server said. `lost` is true where the server did not answer at all. */
 export class ApiError extends Error {
-  constructor(message, { status = 0, kind = "", lost = false } = {}) {
+  constructor(message, { status = 0, kind = "", lost = false, said = "" } = {}) {
     super(message);
-    Object.assign(this, { status, kind, lost });
+    Object.assign(this, { status, kind, lost, said });
   }
 }
 
@@ -27,7 +27,7 @@ async function request(method, path, body, { signal } = {}) {
 
 async function fail(response) {
   const value = await response.json().catch(() => ({}));
-  throw new ApiError(value.error ? translated(value.error) : `${response.status} ${response.statusText}`, { status: response.status, kind: value.kind });
+  throw new ApiError(value.error ? translated(value.error) : `${response.status} ${response.statusText}`, { status: response.status, kind: value.kind, said: value.error ?? "" });
 }
 
 const json = async (response) => (await response).json();

@@ -14,6 +14,10 @@ export const chooseFilm = (chosen, all = null) => choose(t("films.choose_any"), 
 /** Opens the dialog for a file whose name fits `names`; `chosen(path)` is called with it. */
 export const chooseFile = (chosen, names) => choose(t("app.choose_file"), names, chosen);
 
+/** Opens the dialog for a folder; `chosen(path)` is called with it. */
+export const chooseFolder = (chosen) => choose(t("app.choose_folder"), null, chosen);
+
+/** `names` is null where a folder is chosen. */
 function choose(title, names, chosen, all = null) {
   const list = h("div", { class: "stack" });
   const box = dialog(title, list);
@@ -46,7 +50,7 @@ function choose(title, names, chosen, all = null) {
   async function open(path) {
     const mine = ++asked, value = await api.get(`/api/files?folder=${encodeURIComponent(path)}`);
     if (mine !== asked) return;
-    const entries = value.entries.filter((entry) => entry.folder || names.test(entry.name));
+    const entries = value.entries.filter((entry) => entry.folder || names?.test(entry.name));
     const files = entries.filter((entry) => !entry.folder && !RESULT.test(entry.name));
     const date = new Intl.DateTimeFormat(language, { dateStyle: "medium" });
     const rows = entries.map((entry) => [entry.name.toLowerCase(), row(entry.name, entry.folder, () => (entry.folder ? open(entry.path) : pick(chosen, entry.path)),
@@ -56,9 +60,10 @@ function choose(title, names, chosen, all = null) {
     replace(list, h("div", { class: "row" },
       button(t("films.up"), () => (value.parent ? open(value.parent).catch((error) => { showError(error); return roots(); }) : roots()), { kind: "small" }), h("code", {}, value.folder),
       all && files.length > 1 ? button(t("films.open_all", { count: files.length }), () => pick(all, files.map((entry) => entry.path)), { kind: "small" }) : null,
+      names ? null : button(t("app.take_folder"), () => pick(chosen, value.folder), { kind: "primary small" }),
       entries.length > MANY ? find : null),
     rows.map(([, element]) => element),
-    entries.length ? null : names === FILMS ? emptyState(t("films.no_films"), t("films.no_films_hint")) : emptyState(t("app.no_files"), t("films.no_films_hint")));
+    entries.length || !names ? null : names === FILMS ? emptyState(t("films.no_films"), t("films.no_films_hint")) : emptyState(t("app.no_files"), t("films.no_films_hint")));
     (list.querySelector(".chooser-row") ?? list.querySelector("button"))?.focus();
   }
   roots(true).catch(showError); // the folder named first; "Up" leads to the others

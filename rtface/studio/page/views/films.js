@@ -8,7 +8,7 @@ import { wipe } from "../lib/wipe.js";
 import { mountFilm } from "./films/film.js";
 
 const HERE = ["127.0.0.1", "localhost", "[::1]"].includes(location.hostname); // then the folders are those of the person who looks
-const copying = document.body.appendChild(h("div", { class: "toast copying", role: "status", hidden: true })); // stays when the view is left
+const copying = document.body.appendChild(h("div", { class: "card row copying", role: "status", hidden: true })); // stays when the view is left
 addEventListener("beforeunload", (event) => { if (!copying.hidden) event.preventDefault(); }); // it would end with the page
 
 export async function mount(root, { argument }) {

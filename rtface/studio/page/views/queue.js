@@ -13,12 +13,23 @@ export async function mount(root, { argument }) {
   if (argument[0]) return mountResult(root, Number(argument[0]));
   const list = h("div", { class: "stack" });
   const runner = h("div", {});
-  replace(root, h("div", { class: "head" }, h("h1", {}, t("queue.title"))), runner, list);
+  const all = h("div", { class: "row" });
+  replace(root, h("div", { class: "head" }, h("h1", {}, t("queue.title")), all), runner, list);
+  /** A button that does one thing to all items in some states. */
+  const forAll = (items, states, verb, text) => {
+    const some = items.filter((item) => states.includes(item.state)).reverse(); // the one that runs last, else the next one would begin
+    return some.length > 1 ? button(t(`queue.${text}`), async () => {
+      let queue;
+      for (const { id } of some) queue = await api.post(`/api/queue/${id}/${verb}`);
+      draw(queue);
+    }, { kind: "small", "data-key": text }) : null;
+  };
   const draw = ({ items, running, waits: live }) => {
     const waits = items.some((item) => ["waiting", "interrupted"].includes(item.state));
     replace(runner, waits && !running ? note([h("p", {}, t("queue.stopped")), button(t("queue.run"), () => api.post("/api/queue/run"), { kind: "primary small" })], "warn") :
       live && (waits || items.some((item) => item.state === "running")) ? note([h("p", {}, t("queue.waits")),
         button(t("queue.go_on"), () => api.post("/api/live/films_wait", { value: false }), { kind: "small" })]) : null);
+    keepFocus(all, () => replace(all, forAll(items, ["waiting", "running"], "pause", "pause_all"), forAll(items, ["paused"], "resume", "resume_all"), forAll(items, ["done", "failed", "cancelled"], "remove", "remove_ended")));
     keepFocus(list, () => replace(list, items.length ? items.map((item) => card(item, items, draw)) :
       emptyState(t("queue.empty"), t("queue.empty_hint"), h("a", { class: "button primary", href: "#/films" }, t("queue.choose")))));
   };

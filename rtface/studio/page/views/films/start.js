@@ -1,22 +1,34 @@
-// The dialog that starts the run of a film: where the output goes, and the command that does the same.
+// The dialog that starts the run of a film: where the output goes, which part of the film, and the command that does the same.
 import { api } from "../../lib/api.js";
+import { chooseFolder } from "../../lib/chooser.js";
 import { h } from "../../lib/dom.js";
-import { t } from "../../lib/text.js";
+import { bytes, clock, t } from "../../lib/text.js";
 import { button, check, copyButton, dialog, field, note, toast } from "../../lib/ui.js";
 
 /** `unchanged`: whether no face of a still is corrected with these settings. */
 export async function startDialog(film, settings, { unchanged = false } = {}) {
   const { output } = await api.get(`/api/films/${film.id}/output`);
-  const command = h("code", {});
-  let overwrite = false;
-  const asked = () => ({ output: name.value, overwrite, settings });
-  const tell = () => api.post(`/api/films/${film.id}/command`, asked())
-    .then((value) => { command.textContent = value.command; }, () => { command.textContent = "–"; }); // starting says why
-  const name = h("input", { type: "text", value: output, spellcheck: "false", onchange: tell });
+  const command = h("code", {}), cost = h("p", { class: "quiet-text", role: "status" });
+  let overwrite = false, compare = false;
+  const asked = () => ({ output: name.value, overwrite, compare, settings, start: start.value.trim(), end: end.value.trim() });
+  const tell = () => api.post(`/api/films/${film.id}/command`, asked()).then((value) => {
+    command.textContent = value.command;
+    replacing.hidden = !value.exists;
+    cost.textContent = [value.seconds !== null && t("films.takes", { time: clock(value.seconds) }), value.bytes !== null && t("films.size", { size: bytes(value.bytes) })].filter(Boolean).join(" ");
+  }, () => { command.textContent = "–"; cost.textContent = ""; }); // starting says why
+  const input = (value, hint = "") => h("input", { type: "text", value, spellcheck: "false", placeholder: hint, onchange: tell });
+  const name = input(output), start = input("", "0:00"), end = input("", clock(film.duration_s ?? 0));
+  const replacing = check(t("films.overwrite"), overwrite, (value) => { overwrite = value; tell(); });
+  replacing.hidden = true;
   await tell();
   const where = field(t("films.output"), name, { help: t("films.output_help") });
+  const times = { start: field(t("films.part_from"), start), end: field(t("films.part_to"), end) };
+  const part = film.kind === "still" ? null : h("details", {}, h("summary", {}, t("films.part")), h("div", { class: "stack" },
+    h("div", { class: "row" }, times.start, times.end), h("p", { class: "quiet-text" }, t("films.part_help")),
+    check(t("films.compare"), compare, (value) => { compare = value; tell(); })));
   const box = dialog(t(film.kind === "still" ? "films.start_still" : "films.start_title"), unchanged ? note(t("films.start_unchanged"), "warn") : null, where,
-    check(t("films.overwrite"), overwrite, (value) => { overwrite = value; tell(); }),
+    button(t("films.folder"), () => chooseFolder((folder) => { name.value = folder + name.value.slice(Math.max(name.value.lastIndexOf("/"), name.value.lastIndexOf("\\"))); return tell(); }), { kind: "small" }),
+    replacing, part, cost,
     h("p", {}, t("films.start_note")),
     h("details", {}, h("summary", {}, t("films.command")), h("div", { class: "stack" }, command, copyButton(() => command.textContent))),
     h("div", { class: "row" }, button(t("films.start"), async () => {
@@ -24,7 +36,9 @@ export async function startDialog(film, settings, { unchanged = false } = {}) {
       try {
         ({ item } = await api.post(`/api/films/${film.id}/start`, asked()));
       } catch (error) {
-        return where.fault(error.message);
+        await tell();
+        const [, at] = /^(start|end)\b/.exec(error.said) ?? [];
+        return (at ? times[at] : where).fault(error.message);
       }
       box.close();
       toast(t("films.started"), { action: h("a", { href: `#/queue/${item}` }, t("films.to_queue")) });
