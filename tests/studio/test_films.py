@@ -86,7 +86,7 @@ def test_films_stay_open_over_a_restart(studio: RunningStudio, start_studio: Any
     assert post(again, "/api/films", path=kept["path"])[1] == kept
 
 
-def test_copies_of_the_studio_are_deleted_where_that_is_asked_for(studio: RunningStudio) -> None:
+def test_copies_are_deleted_where_that_is_asked_for(studio: RunningStudio) -> None:
     film = make_film(studio.folder / "film.mp4", seconds=0.3)
     copy = Path(ask(studio, "PUT", "/api/files/upload?name=film.mp4", film.read_bytes())[1]["path"])
     own, copied = (post(studio, "/api/films", path=str(path))[1] for path in (film, copy))

@@ -299,10 +299,27 @@ def test_what_a_live_run_refuses_is_said(page: Any) -> None:
     page.get_by_role("link", name="Live").click()
     page.get_by_text("4 previews are open").wait_for()
     page.get_by_text("film.mp4: nothing comes", exact=True).wait_for()
+    page.get_by_text("Figures").click()
     page.get_by_text("full; light engine, restored on one frame of 2").wait_for()
     page.locator("h1").click()
     page.keyboard.press("+")
     page.locator(".toast", has_text="the run is gone").wait_for()
+
+
+def test_a_call_is_looked_at_first(page: Any) -> None:
+    found = [{"kind": "camera", "address": "camera:0", "name": "Cam"},
+             {"kind": "virtual camera", "address": "vcam:rtface", "name": "rtface"}]
+    asked: list[Any] = []
+    page.route("**/api/live/devices", lambda route: route.fulfill(json={"devices": found, "overlays": []}))
+    page.route("**/api/live/start", lambda route: (asked.append(route.request.post_data_json), route.fulfill(
+        status=400, json={"error": "no"})))
+    page.get_by_role("link", name="Live").click()
+    page.locator(".field", has_text="Fidelity").get_by_text("100 %", exact=True).wait_for()
+    page.get_by_text("choose this virtual camera as your camera").wait_for()
+    for name in ("Look first", "Start"):
+        with page.expect_response("**/api/live/start"):
+            page.get_by_role("button", name=name, exact=True).click()
+    assert [(one["source"], one["output"]) for one in asked] == [("camera:0", "null:"), ("camera:0", "vcam:rtface")]
 
 
 @pytest.mark.slow
@@ -313,6 +330,7 @@ def test_live_view_shows_and_changes_a_run(page: Any, studio: RunningStudio, fil
     page.get_by_role("link", name="Live").click()
     page.get_by_label("From").select_option("film")
     page.get_by_label("Path").fill(str(film))
+    page.get_by_text("Whose faces").click()
     page.get_by_role("button", name="Add a person by a photo").click()
     page.get_by_label("Name", exact=True).fill("anna")
     page.get_by_label("Photo", exact=True).fill(str(make_photo(studio.folder / "anna.png")))
@@ -346,13 +364,14 @@ def test_live_view_shows_and_changes_a_run(page: Any, studio: RunningStudio, fil
     strength = page.get_by_role("slider", name="Strength", exact=True)
     strength.focus()
     page.keyboard.press("Home")
-    page.get_by_role("button", name="Enhancement on").click()
-    expect(page.get_by_role("button", name="Enhancement off")).to_be_visible()
+    power = page.get_by_role("switch", name="Enhance faces")
+    power.click()
+    expect(power).to_have_attribute("aria-checked", "false")
     assert until(studio, "running")["status"]["strength"] == 0
     assert not until(studio, "running")["status"]["enabled"]
     page.locator("h1").click()
     page.keyboard.press("Control+z")
-    expect(page.get_by_role("button", name="Enhancement on")).to_be_visible()
+    expect(power).to_have_attribute("aria-checked", "true")
     found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
     assert not found.response["violations"], found.generate_report()
     page.reload()  # the run goes on without the page
@@ -391,42 +410,43 @@ def test_overlays_change_while_the_run_continues(page: Any, studio: RunningStudi
     page.get_by_role("link", name="Live").click()
     page.get_by_label("From").select_option("film")
     page.get_by_label("Path").fill(str(film))
-    page.get_by_role("checkbox", name="label").check()
-    page.get_by_label("label: text").fill("On air, live")
+    page.get_by_text("Overlays", exact=True).click()
+    page.get_by_role("checkbox", name="Label").check()
+    page.get_by_label("Label: Text").fill("On air, live")
     page.get_by_role("button", name="Start", exact=True).click()
     page.locator(".wipe[data-pairs]").wait_for(timeout=30_000)
     assert drawn() == ["label:text=On air\\, live"]
-    page.get_by_role("checkbox", name="lower-third").check()
-    page.get_by_role("button", name="Show lower-third now").click()
+    page.get_by_role("checkbox", name="Lower third").check()
+    page.get_by_role("button", name="Show Lower third now").click()
     page.get_by_text("lower-third needs title=").wait_for()
-    page.get_by_label("lower-third: title").fill("Anna")
-    page.get_by_role("button", name="Take label off").wait_for()
+    page.get_by_label("Lower third: Title").fill("Anna")
+    page.get_by_role("button", name="Take Label off").wait_for()
     assert drawn() == ["label:text=On air\\, live"], "nothing is on the air before its button is pressed"
-    page.get_by_role("button", name="Show lower-third now").click()
+    page.get_by_role("button", name="Show Lower third now").click()
     eventually("label:text=On air\\, live", "lower-third:title=Anna")
     expect(page.get_by_role("slider", name="Wipe between before and after")).to_have_attribute("aria-valuenow", "0")
-    page.get_by_label("lower-third: title").fill("")
+    page.get_by_label("Lower third: Title").fill("")
     page.get_by_text("lower-third needs title=").wait_for()
     assert drawn() == ["label:text=On air\\, live", "lower-third:title=Anna"], "what was drawn stays"
-    page.get_by_label("lower-third: title").fill("Ben")
+    page.get_by_label("Lower third: Title").fill("Ben")
     eventually("label:text=On air\\, live", "lower-third:title=Ben")
-    page.get_by_label("label: place").select_option("top")
+    page.get_by_label("Label: Place").select_option("top")
     eventually("label:text=On air\\, live,place=top", "lower-third:title=Ben")
     found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
     assert not found.response["violations"], found.generate_report()
     page.locator("h1").click()
     page.keyboard.press("Control+z")
     eventually("label:text=On air\\, live", "lower-third:title=Ben")
-    expect(page.get_by_label("label: place")).to_have_value("auto")
+    expect(page.get_by_label("Label: Place")).to_have_value("auto")
     page.keyboard.press("Control+z")
     eventually("label:text=On air\\, live", "lower-third:title=Anna")
-    expect(page.get_by_label("lower-third: title")).to_have_value("Anna")
+    expect(page.get_by_label("Lower third: Title")).to_have_value("Anna")
     assert until(studio, "running")["status"]["warnings"] == []
     assert call(studio, "POST", "/api/live/overlays", stages=["picture:file=/etc/passwd"])[0] == 400
     assert call(studio, "POST", "/api/live/overlays", stages=["os.path"])[0] == 400
     page.route("**/api/live/overlays", lambda route: route.fulfill(status=400, json={
         "error": "start the run again", "kind": "RestartNeeded"}))
-    page.get_by_role("checkbox", name="lower-third").uncheck()
+    page.get_by_role("checkbox", name="Lower third").uncheck()
     expect(page.get_by_role("button", name="Start the run again")).to_be_visible()
     page.get_by_role("button", name="Stop").click()
     page.get_by_text("The run has ended.").wait_for()

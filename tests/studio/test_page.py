@@ -36,6 +36,9 @@ def test_texts_of_overlays_are_those_of_the_command_line(package: str) -> None:
     said = {f"overlays.{name}": summary(name) for name in ours}
     said |= {f"overlays.{name}.{one['name']}": one["help"] for name in ours for one in option_facts(name)}
     assert ours and {key: catalogue()[key]["en"] for key in said} == said
+    words = {*ours} | {one["name"] for name in ours for one in option_facts(name)}
+    words |= {f"value_{word}" for name in ours for one in option_facts(name) for word in one["words"]}
+    assert not {word for word in words if f"overlay_words.{word}" not in catalogue()}
 
 
 def messages(tree: ast.AST) -> set[str]:

@@ -55,7 +55,8 @@ def font_for(text: str, size: float, path: Path | None = None) -> Font:
             found = ImageFont.truetype(name, size)
         except OSError:
             continue
-        if not _missing(found, text):
+        missing = min(missing, lacking := _missing(found, text), key=len)  # what not even the best one has
+        if not lacking:
             return found
     raise UsageError(f"no font here has {missing!r}: name one that does with font=FILE.ttf")
 

@@ -105,6 +105,9 @@ def test_letters_that_the_built_in_font_lacks_come_from_another() -> None:
         assert "font=FILE.ttf" in str(error)  # no other font on this machine
     else:
         assert changed(out, plain) is not None
+        with pytest.raises(UsageError) as caught:
+            drawn("label:text=Łukasz \ue123")
+        assert "Ł" not in str(caught.value), "only what no font has is named"
 
 
 def test_a_lower_third_comes_and_goes() -> None:

@@ -80,7 +80,7 @@ export async function mountMonitor(root, run, { changed }) {
   const sliders = Object.fromEntries(["strength", "light", "cpu_budget"].map((name) =>
     [name, slider(t(name === "strength" ? "films.strength" : `live.${name}`), values[name], (value, final) => { if (final) set(name, value); }, { min: name === "cpu_budget" ? 0.05 : 0 })]));
   const films = check(t("live.films_wait"), true, (value) => api.post("/api/live/films_wait", { value }));
-  const power = button("", () => set("enabled", !values.enabled), { kind: "live-power" });
+  const power = button(t("tray.enhance"), () => set("enabled", !values.enabled), { kind: "live-power", role: "switch" });
   const stop = button(t("live.stop"), async () => changed(await api.post("/api/live/stop")), { kind: "danger" });
   const alerts = h("div", { class: "stack", role: "status" });
   const figures = h("dl", { class: "facts number" });
@@ -90,8 +90,7 @@ export async function mountMonitor(root, run, { changed }) {
   const ends = h("p", { class: "quiet-text" });
 
   function draw() {
-    power.setAttribute("aria-pressed", String(values.enabled));
-    power.textContent = values.enabled ? t("live.on") : t("live.off");
+    power.setAttribute("aria-checked", String(values.enabled));
     for (const [name, control] of Object.entries(sliders)) if (document.activeElement !== control.input) control.show(values[name]);
   }
 
@@ -117,7 +116,7 @@ export async function mountMonitor(root, run, { changed }) {
       ["live.processor", status.cpu_share === null ? "–" : percent(status.cpu_share)],
       ["live.left", status.cpu_share === null ? "–" : percent(Math.max(0, status.cpu_budget - status.cpu_share))],
       ["live.time", clock(status.seconds)],
-      ...status.sinks.map((end) => [null, end.frames, end.name])].map(([key, value, name]) =>
+      ...status.sinks.filter((end) => !end.name.startsWith("null:")).map((end) => [null, end.frames, end.name])].map(([key, value, name]) =>
         [h("dt", {}, key ? t(key) : t("live.frames_to", { name: shortened(name) })), h("dd", {}, value)]));
   }
 
@@ -164,9 +163,10 @@ export async function mountMonitor(root, run, { changed }) {
       personChoice(persons), h("p", { class: "quiet-text" }, t("live.restarts")), button(t("live.apply"), () => restart.click(), { kind: "small" }))];
   const controls = h("aside", { class: "card stack", "aria-label": t("films.controls") }, h("div", { class: "row" }, power, stop),
     Object.values(sliders), sharper, films,
+    run.output.startsWith("vcam:") ? h("p", { class: "quiet-text" }, t("live.in_call")) : null,
     run.settings.also ? h("p", {}, badge(t("live.recording", { name: run.settings.also.split(/[\\/]/).pop() }), "bad")) : null);
-  const numbers = h("section", { class: "card stack" }, h("h2", {}, t("live.figures")), figures,
-    h("div", { class: "row live-legend" }, LATENCY.map(([name, colour]) => h("span", { class: `live-key ${name}` }, name)), h("span", { class: "quiet-text" }, "ms")), plot.element);
+  const numbers = h("details", { class: "card" }, h("summary", {}, h("strong", {}, t("live.figures"))), h("div", { class: "stack" }, figures,
+    h("div", { class: "row live-legend" }, LATENCY.map(([name]) => h("span", { class: `live-key ${name}` }, t(`live.latency_${name}`))), h("span", { class: "quiet-text" }, "ms")), plot.element));
   replace(root, h("div", { class: "head" }, title, ends), h("div", { class: "live-columns" },
     player.element, h("div", { class: "stack live-side" }, controls, refusal, alerts, seen.element, drawn), numbers));
   const endKeys = shortcuts({

@@ -22,11 +22,11 @@ export function overlayList(overlays, chosen, done = () => {}, { live = false } 
     one.open = one.on || (live && one.open);
     const form = h("div", { class: "stack live-overlay-form" });
     const air = (now) => { one.on = now; draw(); done(null); };
-    const shown = () => h("div", { class: "row" }, button(t(one.on ? "live.overlay_hide" : "live.overlay_show", { name: overlay.name }), () => air(!one.on), { kind: one.on ? "small" : "small primary" }),
+    const shown = () => h("div", { class: "row" }, button(t(one.on ? "live.overlay_hide" : "live.overlay_show", { name: labelOf(overlay.name) }), () => air(!one.on), { kind: one.on ? "small" : "small primary" }),
       one.on ? badge(t("live.overlay_on"), "bad") : null);
     const draw = () => replace(form, one.open ? [fields(overlay, one.values, live ? (group) => { if (one.on) done(group); } : done), live ? shown() : null] : null);
     draw();
-    return h("li", { class: "live-overlay" }, check(overlay.name, one.open, (now) => {
+    return h("li", { class: "live-overlay" }, check(labelOf(overlay.name), one.open, (now) => {
       one.open = now;
       if (!live || (one.on && !now)) air(now); else draw();
     }),
@@ -40,22 +40,24 @@ function fields(overlay, values, done) {
     h("div", { class: "stack" }, all.slice(SHOWN))) : null];
 }
 
+const labelOf = (name) => textOr(`overlay_words.${name}`, name);
+
 /** The control of one option, named by overlay and option; `help` is its text where the catalogue has none. */
 function control(overlay, { name, help, kind, words, default: usual, needed }, values, done) {
   const set = (value) => {
     if (value === "" || (value === usual && !needed)) delete values[name]; else values[name] = value;
     done(`${overlay}-${name}`);
   };
-  const now = values[name] ?? usual, label = t("live.overlay_option", { overlay, option: name });
+  const now = values[name] ?? usual, label = t("live.overlay_option", { overlay: labelOf(overlay), option: labelOf(name) });
   if (kind === "flag") {
-    const box = check(name, now === "true", (on) => set(String(on)));
+    const box = check(labelOf(name), now === "true", (on) => set(String(on)));
     box.input.setAttribute("aria-label", label);
     return box;
   }
   const input = kind === "words" ?
-    h("select", { "aria-label": label, onchange: () => set(input.value) }, words.map((word) => h("option", { value: word, selected: word === now }, word))) :
+    h("select", { "aria-label": label, onchange: () => set(input.value) }, words.map((word) => h("option", { value: word, selected: word === now }, textOr(`overlay_words.value_${word}`, word)))) :
     h("input", { type: "text", inputmode: kind === "number" ? "decimal" : null, value: now, spellcheck: "false", "aria-label": label, required: needed, oninput: () => set(input.value.trim()) });
-  const shown = field(name, input, { help: textOr(`overlays.${overlay}.${name}`, help) });
+  const shown = field(labelOf(name), input, { help: textOr(`overlays.${overlay}.${name}`, help) });
   if (kind === "file") shown.append(button(t("app.choose_file"), () => chooseFile((path) => { input.value = path; set(path); }, name === "font" ? FONTS : ANY), { kind: "small" }));
   return shown;
 }

@@ -21,27 +21,35 @@ export async function mountSetup(root, run, { changed }) {
     h("section", { class: "card stack live-source" }, h("h2", {}, t("live.source")), source(devices, values, draw, again)),
     h("section", { class: "card stack live-output" }, h("h2", {}, t("live.output")), output(devices, values, folders, draw)),
     h("section", { class: "card stack" }, h("h2", {}, t("live.look")), look(values, choices)),
-    h("section", { class: "card stack live-wide" }, h("h2", {}, t("live.persons")), personChoice(values.settings)),
-    h("section", { class: "card stack live-wide" }, h("h2", {}, t("live.overlays")), overlayList(overlays, values.settings.stages ??= {})));
+    further("persons", (values.settings.faces ?? "all") !== "all", personChoice(values.settings)),
+    further("overlays", Object.values(values.settings.stages ??= {}).some((one) => one.on), overlayList(overlays, values.settings.stages)),
+    further("presets", Object.keys(presets).length > 0, kept));
+
+  const opened = new Set();
+  /** A part that most people need not open. */
+  const further = (name, used, content) => h("details", { class: "card live-wide", open: used || opened.has(name), ontoggle: (event) => opened[event.target.open ? "add" : "delete"](name) },
+    h("summary", {}, h("strong", {}, t(`live.${name}`))), content);
 
   async function again() {
     ({ devices } = await api.get("/api/live/devices"));
     draw();
   }
 
-  const start = button(t("live.start"), async () => {
-    const missing = ["source", "output"].find((end) => !values[end]?.trim()); // only what is typed can be empty
+  async function begin(to) {
+    const missing = ["source", "output"].find((end) => !{ ...values, output: to }[end]?.trim()); // only what is typed can be empty
     if (missing) return form.querySelector(`.live-${missing} .field:has(input)`).fault(t(`live.no_${missing}`));
     try {
-      await changed(await api.post("/api/live/start", { source: values.source, output: values.output, settings: tidy(values.settings) }));
+      await changed(await api.post("/api/live/start", { source: values.source, output: to, settings: tidy(values.settings) }));
     } catch (failure) {
       replace(error, note(failure.message, "bad"));
       error.scrollIntoView({ block: "nearest" });
     }
-  }, { kind: "primary" });
+  }
   const kept = h("div", { class: "row" });
   drawPresets(kept, presets, values, draw);
-  replace(root, h("div", { class: "head" }, h("h1", {}, t("live.title")), start), error, kept, form);
+  replace(root, h("div", { class: "head" }, h("h1", {}, t("live.title")), h("div", { class: "row" },
+    button(t("live.look_first"), () => begin("null:"), { title: t("live.look_first_hint") }), button(t("live.start"), () => begin(values.output), { kind: "primary" }))),
+    h("p", {}, t("live.lead")), error, form);
   draw();
 
   function update(now) {
@@ -75,7 +83,7 @@ function typed(label, values, key, help) {
 function source(devices, values, draw, again) {
   const cameras = devices.filter((one) => one.kind === "camera").map((one) => [one.address, `${one.name} (${one.address})`]);
   const screens = devices.filter((one) => one.kind === "screen").map((one) => [one.address, t("live.screen")]);
-  const [control, kind] = choice(t("live.source_from"), [...cameras, ...screens], [["stream", t("live.stream")], ["film", t("live.film")]], values, "source", draw);
+  const [control, kind] = choice(t("live.source_from"), [...cameras, ...screens], [["film", t("live.film")], ["stream", t("live.stream")]], values, "source", draw);
   return [control,
     cameras.length ? null : note([h("p", {}, t("live.no_camera")), button(t("live.no_camera_hint"), again, { kind: "small" })]),
     kind === "stream" ? typed(t("live.address"), values, "source", t("live.source_help")) : null,
@@ -93,7 +101,8 @@ function output(devices, values, folders, draw) {
     kind === "stream" ? typed(t("live.address"), values, "output", t("live.output_help")) : null,
     kind === "film" ? typed(t("live.path"), values, "output", t("live.file_help", { folder: folders[0] })) : null,
     kind === "film" && values.sourceKind === "film" ? note([h("p", {}, t("live.not_live")), h("a", { href: "#/films" }, t("queue.choose"))], "warn") : null,
-    field(t("live.record"), record, { help: t("live.record_help") })];
+    cameras.some(([address]) => address === kind) ? h("p", { class: "quiet-text" }, t("live.in_call")) : null,
+    h("details", { class: "more", open: Boolean(values.settings.also) }, h("summary", {}, t("live.record")), field(t("live.record"), record, { help: t("live.record_help") }))];
 }
 
 /** How faces look; what is not set here is as the settings have it. */
@@ -102,7 +111,7 @@ function look(values, { engines, defaults }) {
   const set = (name) => (value) => { settings[name] = value; };
   return [select(t("films.engine"), [["auto", t("live.engine_auto")], ...engineChoices(engines)], settings.engine ?? defaults.engine, set("engine")),
     slider(t("films.strength"), settings.strength ?? defaults.strength, set("strength")),
-    slider(t("films.fidelity"), settings.fidelity ?? defaults.fidelity, set("fidelity"), { help: t("films.fidelity_help") }),
+    slider(t("films.fidelity"), settings.fidelity ?? defaults.fidelity ?? 1, set("fidelity"), { help: t("films.fidelity_help") }),
     select(t("films.region"), REGIONS(), settings.region ?? defaults.region, set("region")),
     slider(t("live.light"), settings.light ?? defaults.light, set("light"), { help: t("live.light_help") }),
     slider(t("live.cpu_budget"), settings.cpu_budget ?? defaults.cpu_budget, set("cpu_budget"), { min: 0.05, help: t("live.cpu_budget_help") })];
