@@ -203,6 +203,18 @@ def test_tools_in_the_browser(page: Any, studio: RunningStudio) -> None:
     page.get_by_text("settings file", exact=True).wait_for(state="hidden")
 
 
+def test_what_is_not_there_is_not_good_and_its_line_is_copied(page: Any) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    found = [{"name": "numpy", "state": "ok", "detail": "2.0", "repair": ""},
+             {"name": "virtual camera", "state": "ok", "detail": "none", "repair": "install it, then: sudo modprobe x"},
+             {"name": "group", "state": "ok", "detail": "none", "repair": "ask somebody"}]
+    page.route("**/api/health", lambda route: route.fulfill(json={"findings": found}))
+    page.get_by_role("link", name="Health").click()
+    page.get_by_role("button", name="Copy").click()  # one: the other repair is no command
+    assert page.evaluate("navigator.clipboard.readText()") == "sudo modprobe x"
+    assert page.locator("tbody tr").first.inner_text().startswith("○ not there")
+
+
 def _leaves(node: ast.expr) -> Iterator[str]:
     """The texts that an expression may give, with {} for what is put in."""
     if isinstance(node, ast.JoinedStr):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -39,8 +40,8 @@ def _module() -> Iterator[Finding]:
             listed = ""
         here = "v4l2loopback.ko" in listed
         what = "v4l2loopback is not loaded" if here else "v4l2loopback is not installed"
-        yield Finding(name, "ok", f"none ({what}); only calls need one",
-                      v4l2.CREATE if here else f"{v4l2.INSTALL}, then: {v4l2.CREATE}")
+        install = f"{v4l2.APT} && " if shutil.which("apt") else f"{v4l2.INSTALL}, then: "
+        yield Finding(name, "ok", f"none ({what}); only calls need one", ("" if here else install) + v4l2.CREATE)
         return
     if not any(v4l2.is_loopback(node) for node in v4l2.nodes()):
         yield Finding(name, "warn", "none: v4l2loopback is loaded, but has no device", v4l2.RELOAD)

@@ -21,6 +21,7 @@ LOOPBACK = "v4l2 loopback"
 
 CREATE = "sudo modprobe v4l2loopback devices=1 video_nr=10 exclusive_caps=1 card_label=rtface"
 RELOAD = f"sudo modprobe -r v4l2loopback && {CREATE}"
+APT = "sudo apt install v4l2loopback-dkms linux-headers-$(uname -r)"
 INSTALL = "install v4l2loopback-dkms and your kernel's headers"
 JOIN = "sudo usermod -aG video $USER, then log in again"
 
