@@ -275,7 +275,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
             picture = await in_thread(jpeg, shown.before if layer == "before" else shown.after)
         return Response(picture, media_type="image/jpeg", headers={
             "cache-control": "no-store", "x-frame-time": f"{shown.time:.6f}", "x-faces": str(shown.faces),
-            "x-left-alone": json.dumps(shown.left_alone), "x-nose": "" if shown.nose is None else f"{shown.nose:.3f}",
+            "x-left-alone": json.dumps(shown.left_alone), "x-nose": json.dumps(shown.nose),
             "x-render-ms": f"{1e3 * shown.seconds:.0f}"})
 
     async def settings(request: Request) -> Response:

@@ -47,7 +47,8 @@ class RenderedFrame:
         before, after: uint8 RGB h×w×3, upright, of the same size.
         seconds: that reading and enhancing took.
         faces: number of faces that were found on it.
-        nose: share of the picture's width at which the nose of its largest face is; None without a face.
+        nose: where the nose of its largest face is, and that face's width: shares of the picture's width, height and
+            width; None without a face.
         left_alone: of each face that was not corrected: why, as a run's report says it.
     """
 
@@ -57,7 +58,7 @@ class RenderedFrame:
     seconds: float
     faces: int
     left_alone: tuple[str, ...] = ()
-    nose: float | None = None
+    nose: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +144,10 @@ class FrameRenderer:
                 if isinstance(item, Frame) and item.pts == shown.pts:
                     after, faces = runtime.device.view(item).thumbnail(side)[0], len(item.faces)
                     if item.faces:
-                        width = display_size(item.image.width, item.image.height, item.display)[0]
-                        nose = float(max(item.faces, key=lambda face: face.width).points[2, 0]) / width
+                        width, height = display_size(item.image.width, item.image.height, item.display)
+                        largest = max(item.faces, key=lambda face: face.width)
+                        x, y = map(float, largest.points[2, :2])
+                        nose = x / width, y / height, float(largest.width) / width
                     tracks = parts.enhance.tracks
                     for face in item.faces:
                         treatment = tracks.forced(face, item.time) or tracks.treatment_of(face.track_id)

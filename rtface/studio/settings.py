@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 
 from rtface.errors import OutputError, UsageError
 from rtface.option_sources import file_values, load, read_file
-from rtface.options import OPTIONS, check, check_key
+from rtface.options import GROUPS, OPTIONS, check, check_key
 from rtface.policy import policies
 from rtface.redaction import shown
 from rtface.studio.context import Studio
@@ -48,14 +48,16 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
 
 def all_settings() -> dict[str, Any]:
-    """All options with "name", "flag", "help", "values", "default", "value", "source", "locked" and "changeable"; and
+    """All options with "name", "group", "flag", "help", "values", "default", "value", "source", "locked" and "changeable"; and
     the path of the settings file."""
     loaded = load({})
+    groups = {name: group.__name__.removesuffix("Options").lower()
+              for group in GROUPS for name in group.__dataclass_fields__}
     file = settings_file()
     rows = list[dict[str, Any]]()
     for name, option in OPTIONS.items():
         rows.append({
-            "name": name, "flag": option.flag, "help": option.help, "metavar": option.metavar or option.check.metavar,
+            "name": name, "group": groups[name], "flag": option.flag, "help": option.help, "metavar": option.metavar or option.check.metavar,
             "values": list(option.check.words), "default": _shown(option.default, option.unset),
             "value": _shown(getattr(loaded.options, name), option.unset), "source": loaded.sources[name],
             "locked": _locked_by(name), "changeable": name not in _NOT_KEPT})

@@ -17,6 +17,7 @@ import pytest
 from rtface.cli import doctor_checks
 from rtface.errors import RtfaceError
 from rtface.live.devices import doctor_findings
+from rtface.options import OPTIONS
 from rtface.studio.catalogue import catalogue
 from rtface.studio.commands import Shared, json_of
 from rtface.studio.events import EventHub
@@ -181,6 +182,18 @@ def test_engines_are_listed_and_added_only_with_consent(studio: RunningStudio, t
     assert call(studio, "DELETE", "/api/engines/--help")[0] == 400
 
 
+def test_settings_are_grouped_and_in_german(page: Any) -> None:
+    page.get_by_label("Language").select_option("de")
+    page.get_by_role("link", name="Einstellungen").click()
+    often = page.get_by_role("region", name="Oft gebraucht")
+    often.get_by_text("die der Engine").first.wait_for()
+    assert often.get_by_role("row").count() < 12 and page.get_by_text("cpu_budget").is_hidden()
+    page.get_by_role("searchbox").fill("cpu_budget")
+    page.get_by_text("cpu_budget", exact=True).wait_for()
+    assert {text for one in OPTIONS.values() if not (text := one.unset).isdigit()} - {""} <= {
+        text["en"] for key, text in catalogue().items() if key.startswith("values.")}
+
+
 @pytest.mark.slow
 def test_tools_in_the_browser(page: Any, studio: RunningStudio) -> None:
     page.get_by_role("link", name="Engines").click()
@@ -195,7 +208,7 @@ def test_tools_in_the_browser(page: Any, studio: RunningStudio) -> None:
     page.get_by_role("link", name="Settings").click()
     page.get_by_role("searchbox", name="Search").fill("strength")
     page.get_by_role("button", name="Change strength").click()
-    page.get_by_label("strength", exact=True).fill("0.5")
+    page.get_by_role("slider", name="strength").press("ArrowLeft")
     page.get_by_role("button", name="Save").click()
     page.get_by_text("settings file", exact=True).wait_for()
     page.locator("h1").click()

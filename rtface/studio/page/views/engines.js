@@ -2,7 +2,7 @@
 import { api } from "../lib/api.js";
 import { h, replace } from "../lib/dom.js";
 import { on } from "../lib/events.js";
-import { bytes, clock, number, t } from "../lib/text.js";
+import { bytes, clock, number, t, textOr } from "../lib/text.js";
 import { badge, button, check, confirm, dialog, emptyState, field, note, select } from "../lib/ui.js";
 import { wipe, zoomControls } from "../lib/wipe.js";
 
@@ -15,27 +15,37 @@ export async function mount(root) {
   function draw({ engines, offers }) {
     if (gone) return;
     replace(head,
+      engines.length > 1 ? button(t("engines.compare"), () => compare(engines)) : null,
       button(t("engines.measure"), async () => draw(await api.post("/api/engines/measure")), { title: t("engines.measure_hint") }),
       button(t("engines.add"), () => addDialog(offers, draw), { kind: "primary" }));
-    replace(list, engines.length ? engines.map((one) => card(one, draw)) : emptyState(t("engines.none"), t("engines.none_hint")));
+    replace(list, engines.length ? engines.map((one) => card(one, engines, draw)) : emptyState(t("engines.none"), t("engines.none_hint")));
   }
   api.get("/api/engines").then(draw, (error) => replace(list, note(error.message, "bad")));
   return () => { gone = true; };
 }
 
-function card(engine, draw) {
+/** How long an engine takes beside the fastest one; "" where that is not known. */
+function slower(engine, engines) {
+  const least = Math.min(...engines.map((one) => one.ms ?? Infinity));
+  if (engine.ms === null || engines.length < 2) return "";
+  return engine.ms > 1.05 * least ? t("engines.times", { times: number(engine.ms / least, 1) }) : t("engines.fastest");
+}
+
+const about = (engine) => textOr(`engines.about_${engine.name}`, engine.summary);
+
+function card(engine, engines, draw) {
   const speed = engine.ms === null ? t("engines.not_measured") :
     `${t("engines.speed", { ms: number(engine.ms, 1) })} (${engine.device}, ${engine.precision})${engine.busy ? ` · ${t("engines.busy")}` : ""}`;
   return h("li", { class: "card stack" },
     h("div", { class: "head" }, h("h2", {}, engine.name), h("div", { class: "row" },
       engine.default ? badge(t("engines.default"), "accent") : null, badge(engine.family))),
-    h("p", {}, engine.summary),
+    h("p", {}, about(engine), " ", h("span", { class: "quiet-text" }, slower(engine, engines))),
     engine.fault ? note(engine.fault, "bad") : null,
-    h("dl", { class: "facts" }, [
+    h("details", {}, h("summary", {}, t("engines.details")), h("dl", { class: "facts" }, [
       ["engines.licence", `${engine.licence_code}${engine.licence_weights === engine.licence_code ? "" : ` · ${t("engines.weights")} ${engine.licence_weights}`}`],
       ["engines.commercial", t(engine.commercial_use ? "engines.allowed" : "engines.forbidden")],
       ["engines.size", `${engine.size} × ${engine.size} · ${bytes(engine.bytes)}`],
-      ["engines.speed_here", speed], ["engines.version", `${engine.version} · ${engine.origin}`]].map(([key, text]) => [h("dt", {}, t(key)), h("dd", {}, text)])),
+      ["engines.speed_here", speed], ["engines.version", `${engine.version} · ${engine.origin}`]].map(([key, text]) => [h("dt", {}, t(key)), h("dd", {}, text)]))),
     engine.terms ? h("details", {}, h("summary", {}, t("engines.terms")), h("p", { class: "terms" }, engine.terms)) : null,
     h("div", { class: "row" }, button(t("engines.pictures"), () => showPictures(engine.name), { kind: "small" }),
       engine.origin === "rtface" ? null : button(t("engines.remove"), async () => {
@@ -46,29 +56,68 @@ function card(engine, draw) {
 
 const MOMENTS = [0.5, 0.25, 0.75, 0.1, 0.9]; // shares of the film; the first with a face is shown
 
+/** The film that was opened last; null, and a dialog that says so, where there is none. */
+async function newestFilm(title) {
+  const { films: [film] } = await api.get("/api/films");
+  if (!film) dialog(title, note([t("engines.no_film"), " ", h("a", { href: "#/films" }, t("queue.choose"))]));
+  return film ?? null;
+}
+
+/** A frame of a film at a share of its length, as an engine makes it. */
+const frame = (film, share, name, layer) => api.blob(`/api/films/${film.id}/frame?${new URLSearchParams({
+  time: (film.duration_s ?? 0) * share, side: 1440, settings: JSON.stringify({ engine: name, correct: "always" }), layer })}`);
+
+/** The first of some moments at which a face is seen, that frame, and where its largest face is: null where none is. */
+async function frameWithFace(film, name) {
+  let moment, after, nose = null;
+  for (moment of film.kind === "still" ? [0] : MOMENTS) {
+    after = await frame(film, moment, name, "after");
+    if ((nose = JSON.parse(after.headers.get("x-nose")))) break;
+  }
+  return { moment, after, nose };
+}
+
 /** Before and after of this engine, on a frame with a face of the film that was opened last. */
 async function showPictures(name) {
-  const { films: [film] } = await api.get("/api/films");
-  if (!film) {
-    dialog(name, note([t("engines.no_film"), " ", h("a", { href: "#/films" }, t("queue.choose"))]));
-    return;
-  }
-  const get = (share, layer) => api.blob(`/api/films/${film.id}/frame?${new URLSearchParams({
-    time: (film.duration_s ?? 0) * share, side: 1440, settings: JSON.stringify({ engine: name }), layer })}`);
-  let moment, after;
-  for (moment of MOMENTS) {
-    after = await get(moment, "after");
-    if (Number(after.headers.get("x-faces")) || film.kind === "still") break;
-  }
-  const urls = [await get(moment, "before"), after].map((blob) => URL.createObjectURL(blob));
+  const film = await newestFilm(name);
+  if (!film) return;
   const player = wipe();
   player.element.style.setProperty("--aspect", `${film.width} / ${film.height}`);
-  const box = dialog(name, player.element, h("div", { class: "row" }, zoomControls(player).button,
-    h("span", { class: "quiet-text number" }, `${film.name}, ${clock((film.duration_s ?? 0) * moment, true)}`)));
+  player.busy(t("films.rendering"));
+  const where = h("span", { class: "quiet-text number" }, film.name);
+  const box = dialog(name, player.element, h("div", { class: "row" }, zoomControls(player).button, where));
   box.classList.add("wide");
-  box.addEventListener("close", () => urls.forEach((url) => URL.revokeObjectURL(url)));
+  const { moment, after, nose } = await frameWithFace(film, name);
+  const urls = [await frame(film, moment, name, "before"), after].map((blob) => URL.createObjectURL(blob));
   await player.show(...urls);
+  urls.forEach((url) => URL.revokeObjectURL(url)); // they are decoded
+  player.busy("");
+  if (nose) player.set(nose[0]);
+  if (film.kind !== "still") where.textContent += `, ${clock((film.duration_s ?? 0) * moment, true)}`;
   player.element.dataset.time = moment;
+}
+
+const CROP = 1.8; // width of what is shown, in widths of the face
+
+/** The largest face of a frame, as it is and as each engine makes it, side by side. */
+async function compare(engines) {
+  const film = await newestFilm(t("engines.compare"));
+  if (!film) return;
+  const said = h("p", { class: "quiet-text", role: "status" }, t("films.rendering"));
+  const list = h("div", { class: "engine-faces" });
+  dialog(t("engines.compare"), list, said).classList.add("wide");
+  const { moment, nose } = await frameWithFace(film, engines[0].name);
+  if (!nose) { said.textContent = t("engines.compare_none", { name: film.name }); return; }
+  const add = async (title, text, blob) => {
+    const picture = await createImageBitmap(blob), side = Math.min(CROP * nose[2] * picture.width, picture.width, picture.height);
+    const at = (share, length) => Math.max(0, Math.min(length - side, share * length - side / 2));
+    const canvas = h("canvas", { role: "img", "aria-label": title, width: 400, height: 400 });
+    canvas.getContext("2d").drawImage(picture, at(nose[0], picture.width), at(nose[1], picture.height), side, side, 0, 0, 400, 400);
+    list.append(h("figure", {}, canvas, h("figcaption", {}, h("strong", {}, title), " ", text)));
+  };
+  await add(t("engines.input"), "", await frame(film, moment, engines[0].name, "before"));
+  for (const engine of engines.filter((one) => !one.fault)) await add(engine.name, slower(engine, engines), await frame(film, moment, engine.name, "after"));
+  said.textContent = film.kind === "still" ? film.name : `${film.name}, ${clock((film.duration_s ?? 0) * moment, true)}`;
 }
 
 function addDialog(offers, draw) {

@@ -74,8 +74,9 @@ export async function mountFilm(root, id) {
       urls = now;
       if (ended) urls.forEach((url) => URL.revokeObjectURL(url));
       const faces = Number(after.headers.get("x-faces")), left = JSON.parse(after.headers.get("x-left-alone") ?? "[]");
-      if (!kept.wiped && after.headers.get("x-nose")) { // so that half of the face is seen before, and half after
-        player.set(Number(after.headers.get("x-nose")));
+      const nose = JSON.parse(after.headers.get("x-nose"));
+      if (!kept.wiped && nose) { // so that half of the face is seen before, and half after
+        player.set(nose[0]);
         kept.wiped = player.share;
       }
       unchanged = film.kind === "still" && left.length === faces && kept.settings.damage === "none";
