@@ -106,6 +106,8 @@ def _finish(sheet: Sheet, image: Path, html: Path, line: CommandLine, variants: 
     run = line(usual(variants))
     if json:
         print_json({"sheet": str(image), "page": str(html), "seconds": round(sheet.seconds, 2), "command": run,
+                    "variants": [{"engine": one.engine, "strength": one.strength} for one in variants
+                                 if not one.invented],
                     "faces": [{"time_s": round(row.shown.time, 3), "label": row_label(row), "score":
                                round(row.choice.face.severity, 3)} for row in sheet.rows]}, indent=2)
         return

@@ -34,8 +34,8 @@ def choose(faces: Iterable[Sighting], count: int) -> list[Choice]:
 
     The worst (highest severity), the largest, then in turn the next worst and the next largest. Each is of another
     track and, while there is a telling one, of a person who is not shown yet, then of a scene that is not shown yet.
-    For a face of an unknown person another scene is the best sign of another person. Telling are faces of 48 px and
-    more that a run would treat. Tracks of one sighting of which the tracker was not sure at once come last: some are
+    For a face of an unknown person another scene is the best sign of another person. Telling are whole faces of 48 px
+    and more that a run would treat. Tracks of one sighting of which the tracker was not sure at once come last: some are
     ears or hands.
 
     Returns:
@@ -71,12 +71,12 @@ def choose(faces: Iterable[Sighting], count: int) -> list[Choice]:
 
 
 def _telling(face: Sighting) -> bool:
-    return face.width >= _JUDGED and face.severity >= _TREATED
+    return face.whole and face.width >= _JUDGED and face.severity >= _TREATED
 
 
 def _badness(face: Sighting) -> tuple[bool, float, float]:
-    return face.width >= _JUDGED, face.severity, face.width
+    return face.whole and face.width >= _JUDGED, face.severity, face.width
 
 
 def _size(face: Sighting) -> tuple[bool, float, float]:
-    return face.severity >= _TREATED, face.width, face.severity
+    return face.whole and face.severity >= _TREATED, face.width, face.severity

@@ -20,7 +20,7 @@ def row_label(row: Row, *, scale: bool = True) -> list[str]:
     lines = [place]
     if shown.timecode:
         lines.append(f"timecode {shown.timecode}")
-    lines.append(f"scene {face.scene}, track {face.track}" if face.image is None else f"face {face.track}")
+    lines += [f"face {face.track}"] if face.image is not None else []
     enlarged = f", shown at {100 * shown.scale} %" if scale else ""
     lines.append(f"{shown.width:.0f} px wide{enlarged}")
     lines.append(f"the {row.choice.why}: score {face.severity:.2f}")

@@ -45,6 +45,7 @@ class Sighting:
         track: number of the track, from 1: faces at the same place of the same scene.
         scene: number of the scene, from 1.
         person: number of the person, from 1; 0 where that is not known.
+        whole: whether the picture's edge cuts nothing off it.
         image: the file, of a folder of stills or a still; None in a film.
         sure: whether the tracker's networks were sure of it at once.
         embedding: float32 of length 1, of a face that shows enough of a person; forgotten after the search.
@@ -59,6 +60,7 @@ class Sighting:
     image: Path | None = None
     sure: bool = True
     person: int = 0
+    whole: bool = True
     embedding: Float32 | None = None
 
     @property
@@ -205,8 +207,10 @@ def _sample(frame: Frame, image: Path | None, tracker: Tracker, device: Device, 
         if face.width >= SMALLEST_FACE:
             analysis = analyze_face(view, face)
             chip = cut_chip(view, face) if fitness(face, view.width, view.height) > 0.0 else None
+            whole = bool((face.box >= 0).all() and face.box[2] <= view.width and face.box[3] <= view.height)
             sample.faces.append(Sighting(at, face.box, analysis, severity_of(analysis, exposure)[0], image=image,
-                                         sure=face.track_id in sure, embedding=None if chip is None else embed(chip)))
+                                         sure=face.track_id in sure, whole=whole,
+                                         embedding=None if chip is None else embed(chip)))
     return sample
 
 

@@ -180,7 +180,7 @@ class FilmTasks:
                                   str(image), said=lambda line: progress({"line": line}))
             at = f"/api/films/{number}/sheet"
             return {"command": found["command"], "seconds": found["seconds"], "image": f"{at}.png",
-                    "page": f"{at}.html"}
+                    "page": f"{at}.html", "variants": found["variants"]}
 
         self.of(number, "sheet").start(work)
 

@@ -64,6 +64,13 @@ def test_a_doubtful_face_comes_last() -> None:
     assert chosen([ear], 2) == [(1, "worst")]
 
 
+def test_a_face_that_the_edge_cuts_comes_last() -> None:
+    cut = [replace(face(track, 0.9, 300, time=1), whole=False) for track in (1, 2)]
+    assert chosen([*cut, face(2, 0.4, 90, time=2), face(3, 0.3, 80)], 3) == [
+        (2, "worst"), (3, "largest"), (1, "worst")]
+    assert choose([*cut, face(2, 0.4, 90, time=2)], 1)[0].face.time == 2
+
+
 def by_tint(chip: Bytes) -> Float32:
     return ANNA if chip[..., 0].mean() > chip[..., 2].mean() else BEN
 

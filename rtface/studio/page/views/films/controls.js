@@ -147,5 +147,5 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
       button(t("films.reset"), () => to({ ...DEFAULTS, shots: [], persons: {} }), { kind: "small" })),
     still ? null : [personPart, shotPart]);
   draw(true);
-  return { element, take, always: () => set("correct", "always"), at(now) { time = now; draw(); }, found(result, { more, whole }) { analysis = result; draw(more); if (whole) fitShots(); } };
+  return { element, take, always: () => set("correct", "always"), choose: (values) => to({ ...kept.settings, ...values }), at(now) { time = now; draw(); }, found(result, { more, whole }) { analysis = result; draw(more); if (whole) fitShots(); } };
 }

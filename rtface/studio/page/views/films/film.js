@@ -146,7 +146,7 @@ export async function mountFilm(root, id) {
     }
   }, { still: film.kind === "still" });
   const sheet = h("section", { class: "card stack", "aria-label": t("films.sheet") });
-  const endSheet = mountSheet(sheet, id, () => changed(kept.settings));
+  const endSheet = mountSheet(sheet, id, () => changed(kept.settings), (values) => controls.choose(values));
   const startButton = button(t("films.start"), () => startDialog(film, changed(kept.settings), { unchanged }), { kind: "primary" });
   replace(root,
     h("div", { class: "head" }, h("div", {}, h("h1", {}, film.name),

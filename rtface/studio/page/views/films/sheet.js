@@ -2,11 +2,11 @@
 import { api } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 import { on } from "../../lib/events.js";
-import { t, translated } from "../../lib/text.js";
+import { percent, t, translated } from "../../lib/text.js";
 import { button, copyButton, note } from "../../lib/ui.js";
 
-/** Shows the sheet in `root`; `settings()` gives those of the whole film. Gives a function that ends this. */
-export function mountSheet(root, id, settings) {
+/** Shows the sheet in `root`; `settings()` gives those of the whole film, and `take(values)` sets some of them. Gives a function that ends this. */
+export function mountSheet(root, id, settings, take) {
   const act = async (body) => draw(await api.post(`/api/films/${id}/sheet`, body));
   const make = (label) => button(label, () => act({ settings: settings() }), { kind: "small" });
   const line = h("p", { class: "quiet-text", role: "status" });
@@ -19,6 +19,8 @@ export function mountSheet(root, id, settings) {
     } else if (state === "done") {
       const image = `${result.image}?${Date.now()}`;
       replace(root, head, h("a", { href: image, target: "_blank", rel: "noopener" }, h("img", { src: image, alt: t("films.sheet_alt") })),
+        h("div", { class: "row" }, h("span", {}, t("films.sheet_take")), result.variants.map(({ engine, strength }) =>
+          button(`${engine}, ${percent(strength)}`, () => take({ engine: engine === "rtface-m" ? "default" : engine, strength }), { kind: "small" }))),
         h("div", { class: "row" }, h("code", {}, result.command),
           copyButton(() => result.command)),
         h("div", { class: "row" }, h("a", { class: "button small", href: result.page }, t("films.sheet_page")), make(t("films.sheet_again"))));
