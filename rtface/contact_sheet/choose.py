@@ -35,8 +35,8 @@ def choose(faces: Iterable[Sighting], count: int) -> list[Choice]:
     The worst (highest severity), the largest, then in turn the next worst and the next largest. Each is of another
     track and, while there is a telling one, of a person who is not shown yet, then of a scene that is not shown yet.
     For a face of an unknown person another scene is the best sign of another person. Telling are whole faces of 48 px
-    and more that a run would treat. Tracks of one sighting of which the tracker was not sure at once come last: some are
-    ears or hands.
+    and more that a run would treat. Tracks of one sighting of which the tracker was not sure at once come last: some
+    are ears or hands.
 
     Returns:
         At most one sighting for each track: of the worst its worst, of the largest its largest.

@@ -35,7 +35,7 @@ from rtface.media.image_meta import (
     read_meta,
     size_of,
 )
-from rtface.media.probe import MAX_PIXELS, shown
+from rtface.media.probe import shown
 from rtface.media.quantiser import one_step
 from rtface.media.quantiser_tables import jpeg_step
 from rtface.stats import Stats
@@ -43,6 +43,8 @@ from rtface.stats import Stats
 IMAGE_KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".tif": "tiff", ".tiff": "tiff", ".webp": "webp",
                ".bmp": "bmp", ".dpx": "dpx", ".exr": "exr"}
 _READ_ONLY = (".avif", ".jp2", ".j2k", ".pnm", ".pbm", ".pgm", ".ppm", ".tga")
+# A negative of 4×5 inches at 4000 dpi has 320 megapixels. A run of 144 in 8 bits takes 1.2 GB.
+MAX_PIXELS = 350_000_000
 _CODECS = {"png": "png", "jpeg": "mjpeg", "tiff": "tiff", "webp": "webp", "bmp": "bmp", "dpx": "dpx",
            "exr": "exr", "jp2": "jpeg2000", "tga": "targa"}
 _PNM = {b"1": "pbm", b"2": "pgm", b"3": "ppm", b"4": "pbm", b"5": "pgm", b"6": "ppm", b"7": "pam"}

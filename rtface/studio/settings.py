@@ -48,8 +48,8 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
 
 def all_settings() -> dict[str, Any]:
-    """All options with "name", "group", "flag", "help", "values", "default", "value", "source", "locked" and "changeable"; and
-    the path of the settings file."""
+    """All options with "name", "group", "flag", "help", "values", "default", "value", "source", "locked" and
+    "changeable"; and the path of the settings file."""
     loaded = load({})
     groups = {name: group.__name__.removesuffix("Options").lower()
               for group in GROUPS for name in group.__dataclass_fields__}
@@ -57,7 +57,8 @@ def all_settings() -> dict[str, Any]:
     rows = list[dict[str, Any]]()
     for name, option in OPTIONS.items():
         rows.append({
-            "name": name, "group": groups[name], "flag": option.flag, "help": option.help, "metavar": option.metavar or option.check.metavar,
+            "name": name, "group": groups[name], "flag": option.flag, "help": option.help,
+            "metavar": option.metavar or option.check.metavar,
             "values": list(option.check.words), "default": _shown(option.default, option.unset),
             "value": _shown(getattr(loaded.options, name), option.unset), "source": loaded.sources[name],
             "locked": _locked_by(name), "changeable": name not in _NOT_KEPT})

@@ -262,6 +262,11 @@ def test_what_is_no_image_or_too_large(tmp_path: Path, monkeypatch: pytest.Monke
         read_image(tmp_path / "x.png")
 
 
+def test_scans_of_large_negatives_are_read(tmp_path: Path):
+    cv2.imwrite(str(tmp_path / "x.png"), np.zeros((10_100, 10_000), np.uint8), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    assert read_image(tmp_path / "x.png").frame.image.height == 10_100
+
+
 def test_the_place_is_checked_before(tmp_path: Path):
     (tmp_path / "x.png").write_bytes(png(smooth()))
     still = read_image(tmp_path / "x.png")
