@@ -443,6 +443,20 @@ def test_a_film_that_was_left_is_not_changed(page: Any, studio: RunningStudio) -
     assert len(held) == 1 and asked == []
 
 
+def test_the_result_of_a_part_is_seen_beside_that_part(page: Any, studio: RunningStudio) -> None:
+    whole, part = (make_film(studio.folder / name, seconds) for name, seconds in (("a.mp4", 1.2), ("b.mp4", 0.5)))
+    item = Queue().add(whole, part, start=0.6, overwrite=True).to_dict() | {"state": "done", "shown": True}
+    page.route("**/api/queue", lambda route: route.fulfill(json={"items": [item | {"still": False}], "running": False}))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/frame/" in request.url else None)
+    page.evaluate("location.hash = '#/queue/1'")
+    source = "document.querySelector('video[aria-label=Source]')"
+    page.wait_for_function(f"() => Math.abs({source}?.currentTime - 0.6) < 0.03")
+    page.get_by_text("Compare frame by frame").click()
+    page.locator(".wipe[data-time='0']").wait_for()
+    assert sorted(url.rpartition("/frame/")[2] for url in asked) == ["result?time=0", "source?time=0.6"]
+
+
 def test_report_has_each_person_with_what_was_invented(page: Any) -> None:
     track = {"id": 1, "person": "anna", "first_s": 0, "last_s": 2, "mean_width_px": 90, "frames": 50, "strength": 1}
     tracks = [track | {"frames_corrected": 30, "invented": 0.1},

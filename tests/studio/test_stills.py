@@ -76,7 +76,7 @@ def test_result_of_a_photo_on_a_narrow_page(page: Any, studio: RunningStudio) ->
     enhance(studio)
     page.goto(page.url.split("#")[0] + "#/queue/1")
     page.locator(".wipe[data-time]").wait_for()
-    page.get_by_text("digital_source_type", exact=True).wait_for()
+    page.get_by_text("Kind of origin (IPTC)").wait_for()
     page.get_by_text("Faces followed: 1; corrected: 1. Engine: rtface-m.").wait_for()
     assert not page.locator("video").count()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

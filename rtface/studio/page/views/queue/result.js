@@ -3,7 +3,7 @@ import { api } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 import { on } from "../../lib/events.js";
 import { shortcuts } from "../../lib/keys.js";
-import { clock, t } from "../../lib/text.js";
+import { clock, t, textOr } from "../../lib/text.js";
 import { button, note, showError } from "../../lib/ui.js";
 import { reportCard, verifyCard } from "./report.js";
 import { stepper } from "./stepper.js";
@@ -42,7 +42,7 @@ function saysCard(id) {
   api.get(`/api/queue/${id}/inspect/result`).then((found) => {
     const rows = { ...(found.source_type ? { digital_source_type: found.source_type } : {}), ...found.rtface };
     replace(says, found.lines.map((line) => h("p", {}, line)),
-      h("dl", { class: "facts" }, Object.entries(rows).map(([key, value]) => [h("dt", {}, key), h("dd", {}, String(value))])),
+      h("dl", { class: "facts" }, Object.entries(rows).map(([key, value]) => [h("dt", {}, textOr(`queue.says_${key}`, key)), h("dd", {}, String(value))])),
       found.lines.length || Object.keys(rows).length ? null : h("p", { class: "quiet-text" }, t("queue.says_nothing")));
   }).catch(showError);
   return h("section", { class: "card stack" }, h("h2", {}, t("queue.says")), says);
@@ -68,6 +68,8 @@ export async function mountResult(root, id) {
   if (item.still) return showStill(root, head, item);
   const video = (which) => h("video", { src: `/api/queue/${id}/media/${which}`, preload: "auto", muted: which === "source", playsinline: true, "aria-label": t(`queue.${which}`) });
   const source = video("source"), result = video("result");
+  const begins = item.options.start ?? 0; // a part of the source
+  source.addEventListener("loadedmetadata", () => { source.currentTime = begins; }, { once: true });
   source.muted = true;
   const unplayable = h("div", { hidden: true }, note(t("queue.unplayable"), "warn"));
   for (const one of [source, result]) one.addEventListener("error", () => { unplayable.hidden = false; compare.open = true; });
@@ -83,7 +85,8 @@ export async function mountResult(root, id) {
   let ended = false;
   const follow = () => {
     if (ended) return;
-    if (Math.abs(source.currentTime - result.currentTime) > DRIFT_S && !source.seeking) source.currentTime = result.currentTime;
+    const wanted = result.currentTime + begins;
+    if (Math.abs(source.currentTime - wanted) > DRIFT_S && !source.seeking) source.currentTime = wanted;
     showTime();
     requestAnimationFrame(follow);
   };
@@ -94,9 +97,12 @@ export async function mountResult(root, id) {
   }, { kind: "small" });
   result.addEventListener("pause", () => { source.pause(); play.textContent = t("queue.play"); });
   result.addEventListener("play", () => { play.textContent = t("queue.pause_playing"); });
-  const go = (time) => { result.currentTime = source.currentTime = Math.max(0, time); };
+  const go = (time) => {
+    result.currentTime = Math.max(0, time);
+    source.currentTime = begins + Math.max(0, time);
+  };
   seek.addEventListener("input", () => go(Number(seek.value)));
-  const steps = stepper(id);
+  const steps = stepper(id, false, begins);
   const compare = h("details", { class: "card", ontoggle: () => { if (compare.open && !steps.element.querySelector("[data-time]")) steps.show(result.currentTime || 0); } },
     h("summary", {}, h("strong", {}, t("queue.compare"))), steps.element);
   replace(root, head, unplayable,

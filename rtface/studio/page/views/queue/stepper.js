@@ -7,15 +7,15 @@ import { button, showError } from "../../lib/ui.js";
 import { wipe, zoomControls } from "../../lib/wipe.js";
 
 /**
- * The comparison of item `id`, of one frame where it is a `still`: {element, show(time), frame(), end()}; nothing is asked
+ * The comparison of item `id`, of one frame where it is a `still`, of the source from `begins` on: {element, show(time), frame(), end()}; nothing is asked
  * for before `show`. `frame()` gives the seconds of one frame of the result.
  */
-export function stepper(id, still = false) {
+export function stepper(id, still = false, begins = 0) {
   const player = wipe(), zoom = zoomControls(player), endKeys = shortcuts(zoom.keys);
   const at = h("span", { class: "number" });
   let time = 0, seconds = 0, urls = [], asking = false, wanted = null, ended = false;
   const get = async (which, at) => {
-    const blob = await api.blob(`/api/queue/${id}/frame/${which}?time=${at}`);
+    const blob = await api.blob(`/api/queue/${id}/frame/${which}?time=${at + (which === "source" ? begins : 0)}`);
     if (which === "result") seconds = Number(blob.headers.get("x-frame-seconds")) || 1 / 25;
     return blob;
   };
