@@ -102,7 +102,7 @@ export async function mountMonitor(root, run, { changed }) {
     draw();
     films.show(now.films_wait ?? true);
     const troubles = [...(status.paused ? [t("live.paused", { why: textOr(PAUSED[status.paused], status.paused) })] : []), ...status.alerts.map(dropping),
-      ...[status.source, status.sound, ...status.sinks].filter((end) => end && end.state !== "live").map((end) => `${end.name}: ${end.detail ? translated(end.detail.replace(`${end.name}: `, "")) : t(`live.state_${end.state}`)}`)]; // a detail may begin with the name
+      ...[status.source, status.sound, ...status.sinks].filter((end) => end && end.state !== "live" && !end.name.startsWith("null:")).map((end) => `${shortened(end.name)}: ${end.detail ? translated(end.detail.replace(`${end.name}: `, "")) : t(`live.state_${end.state}`)}`)]; // a detail may begin with the name
     seen.update(status.persons);
     replace(alerts, troubles.map((text) => note(text, "warn")), status.warnings.map((text) => note(text)));
     const { p50, p95, p99 } = status.latency_ms;
