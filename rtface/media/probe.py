@@ -205,13 +205,14 @@ def open_container(path: str | os.PathLike[str], reader: PipeReader | FileReader
         InputError: it is empty, cut off, or neither film nor image.
     """
     name = shown(path)
-    url = os.fspath(path)
+    url, options = os.fspath(path), NETWORK_OPTIONS
     if not is_url(path):
         _check_file(Path(path), name)
         url = f"file:{url}"  # keeps "a:b.mp4" from being read as a protocol
+        options = {"protocol_whitelist": "file,crypto,data"}  # no playlist or session description opens the network
     try:
         container = av.open(reader or file_reader(path) or url, "r", metadata_errors="replace",
-                            container_options=(NETWORK_OPTIONS if is_url(path) else {}) | {"export_xmp": "1"},
+                            container_options=options | {"export_xmp": "1"},
                             timeout=(_OPEN_S, _READ_S) if is_url(path) else None)
     except av.FFmpegError as error:
         if isinstance(error, PermissionError | FileNotFoundError):
@@ -223,6 +224,11 @@ def open_container(path: str | os.PathLike[str], reader: PipeReader | FileReader
         raise InputError(f"{name}: is no film but a playlist that names other files; if you trust it, give it its own "
                          f"extension, {_PLAYLISTS[container.format.name][0]}")
     return container
+
+
+def is_playlist(path: str | os.PathLike[str]) -> bool:
+    """Whether a file of this name may name other files, which would be read with it; those of other names may not."""
+    return Path(path).suffix.lower() in {suffix for suffixes in _PLAYLISTS.values() for suffix in suffixes}
 
 
 def _check_file(path: Path, name: str) -> None:

@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Route
 
 from rtface.errors import InputError, OutputError, RtfaceError, UsageError
 from rtface.studio.context import Studio
-from rtface.studio.films import film_facts
+from rtface.studio.films import check_no_playlist, film_facts
 from rtface.studio.http import answers_errors, in_thread
 from rtface.util.files import NEW
 
@@ -102,6 +102,7 @@ def _new_file(folder: Path, name: str) -> tuple[Path, BinaryIO]:
     last = "".join(c if c.isprintable() and c not in '<>:"|?*' else "_" for c in re.split(r"[/\\]", name)[-1])
     kept = last.encode()[-_NAME_BYTES:].decode("utf-8", "ignore")  # the end, with its suffix
     wanted = Path(kept.strip(" .") or "film")
+    check_no_playlist(wanted)  # before other requests could open it
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(1, 1000):

@@ -22,10 +22,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from rtface.engine.recipe import find_recipes
-from rtface.errors import Closed, InputMissing, OutputError, RtfaceError, UsageError, reason
+from rtface.errors import Closed, InputError, InputMissing, OutputError, RtfaceError, UsageError, reason
 from rtface.geometry.transforms import display_size
 from rtface.jobs.queue.api import Queue
 from rtface.media.image_read import IMAGE_KINDS, read_image
+from rtface.media.probe import is_playlist
 from rtface.media.source import FileSource
 from rtface.option_sources import load
 from rtface.options import OPTIONS, Options, check
@@ -389,7 +390,8 @@ def output_of(path: Path) -> Path:
 
 
 def film_facts(path: Path) -> dict[str, Any]:
-    """What the page shows of a film or still; InputError where it is neither."""
+    """What the page shows of a film or still; InputError where it is neither, or names files outside the folders."""
+    check_no_playlist(path)
     if is_image(path):
         image = read_image(path).frame
         width, height = display_size(image.image.width, image.image.height, image.display)
@@ -402,6 +404,13 @@ def film_facts(path: Path) -> dict[str, Any]:
                 "height": info.display_height, "codec": info.codec, "sound": info.has_audio, "size": info.size}
     finally:
         source.close()
+
+
+def check_no_playlist(path: Path) -> None:
+    """InputError for a playlist: it may name any file of this machine. Under a film's name it is refused anyway."""
+    if is_playlist(path):
+        raise InputError(f"{path}: is a playlist, which may name files outside the folders of this studio; choose the "
+                         "film itself, or use 'rtface run'")
 
 
 def _list_file() -> Path:

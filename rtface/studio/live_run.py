@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 from rtface.concurrency.threads import start_thread
 from rtface.errors import InputMissing, RestartNeeded, UsageError
 from rtface.live.addresses import LIVE_SCHEMES, LiveAddress, check_addresses, is_live, parse_address
+from rtface.media.probe import is_playlist
 from rtface.options import Options, person_photos
 from rtface.redaction import redacted
 from rtface.stages.options import file_options
@@ -112,7 +113,10 @@ def _end(folders: AllowedFolders, name: object, what: str) -> LiveAddress:
         raise UsageError(f"choose a {what} for the live run")
     address = parse_address(name.strip())
     if address.kind == "file":
-        return LiveAddress("file", str(folders.path(address.name)))
+        if is_playlist(path := folders.path(address.name)):
+            raise UsageError(f"{path.name} is a playlist, which may name files outside the folders of this studio; "
+                             "choose the film itself")
+        return LiveAddress("file", str(path))
     if address.kind == "stream" and address.scheme not in (*LIVE_SCHEMES, "http", "https"):
         raise UsageError(f"{address}: a live run takes {', '.join(LIVE_SCHEMES)}, http and https")
     if address.kind in ("camera", "vcam") and address.name.startswith("-"):

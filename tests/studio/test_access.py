@@ -259,3 +259,22 @@ def test_answers_are_sent_at_once(start_studio: Callable[[], RunningStudio], mon
     studio = start_studio()
     assert ask(studio, "GET", "/api/about")[0] == 200
     assert studio.server.port in at_once
+
+
+@pytest.mark.parametrize("suffix", ["m3u8", "M3U", "ffconcat", "txt", "mp4"])
+def test_no_playlist_leads_out_of_the_folders(studio: RunningStudio, suffix: str) -> None:
+    """Neither an upload nor a file that lies there; the film beside it is opened."""
+    from tests.studio.films import make_film
+
+    private = make_film(studio.folder.parent / "private.ts", 0.2)
+    here, own = studio.folder / f"list.{suffix}", make_film(studio.folder / "own.ts", 0.2)
+    here.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile://{private}\n#EXT-X-ENDLIST\n"
+                    if suffix in ("m3u8", "M3U", "mp4") else "ffconcat version 1.0\nfile ../private.ts\n")
+    assert ask(studio, "PUT", f"/api/files/upload?name=list.{suffix}", here.read_bytes())[0] == 422
+    assert ask(studio, "POST", "/api/films", json.dumps({"path": str(here)}).encode())[0] == 422
+    if suffix != "mp4":
+        live = {"source": str(here), "output": "udp://127.0.0.1:9", "settings": {}}
+        assert ask(studio, "POST", "/api/live/start", json.dumps(live).encode())[0] == 400
+    assert ask(studio, "POST", "/api/films", json.dumps({"path": str(own)}).encode())[0] == 200
+    assert ask(studio, "PUT", "/api/files/upload?name=own.ts", own.read_bytes())[0] == 200
+    assert ask(studio, "PUT", "/api/files/upload?name=list.png", PICTURE)[0] == 200
