@@ -21,8 +21,8 @@ from rtface.util.toml_dataclass import parse_toml
 log = logging.getLogger("rtface")
 
 PREFIX = "RTFACE_"
-_OTHER_VARIABLES = ("RTFACE_CACHE", "RTFACE_CONFIG", "RTFACE_CONFIG_DIR", "RTFACE_DATA", "RTFACE_POLICY",
-                    "RTFACE_TORCH_PYTHON")
+_OTHER_VARIABLES = ("RTFACE_CACHE", "RTFACE_CONFIG", "RTFACE_CONFIG_DIR", "RTFACE_CONTROL_KEY", "RTFACE_DATA",
+                    "RTFACE_POLICY", "RTFACE_TORCH_PYTHON")
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,7 +161,7 @@ def main() -> int:
         command = ["run", str(clip), str(enhanced), "--compare", str(pair), "--report", str(folder / "report.json"),
                    "--overwrite", *options]
         _say("rtface " + shlex.join(command))
-        code = subprocess.run([sys.executable, "-m", "rtface", *command], check=False).returncode
+        code = subprocess.run([sys.executable, "-P", "-m", "rtface", *command], check=False).returncode
         if code:
             return code
         make_image(pair, still)

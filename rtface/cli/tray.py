@@ -59,7 +59,8 @@ def tray(
         wait_for_reader(sink.name, width, height, stopped)
 
     camera_run = CameraRun(lambda: LiveRun(plan), wait)
-    words = [_windowless_python(), "-m", "rtface", "tray", camera, output, *(["--", *options] if options else [])]
+    words = [_windowless_python(), "-P", "-m", "rtface", "tray", camera, output,
+             *(["--", *options] if options else [])]
     app = TrayApp(camera_run, words, lambda line: console.say(line, "warning"), stop.event, system_language())
     app.icon = make_icon(app.view(), console.say)
     camera_run.changed = app.refresh

@@ -90,8 +90,8 @@ def make(folder: Path, tell: SetupOutput) -> Path:
     try:
         venv.create(folder, with_pip=True)
         python = _python_in(folder)
-        command = [python, "-m", "pip", "--disable-pip-version-check", "install", "--no-input", "--progress-bar", "off",
-                   *PACKAGES]
+        command = [python, "-P", "-m", "pip", "--disable-pip-version-check", "install", "--no-input", "--progress-bar",
+                   "off", *PACKAGES]
         ended = child.run(command, lambda line: tell.status(_step(line)))
         if ended.code:
             failed = next((e for e in ended.errors if e.startswith("ERROR:")), ended.why).removeprefix("ERROR: ")

@@ -48,7 +48,7 @@ async def run_command(*words: str, said: Callable[[str], None] = lambda line: No
         RtfaceError: another exit code; with the command's last message.
     """
     with tempfile.TemporaryFile() as out:
-        process = subprocess.Popen([sys.executable, "-m", "rtface", *words], stdin=subprocess.DEVNULL, stdout=out,
+        process = subprocess.Popen([sys.executable, "-P", "-m", "rtface", *words], stdin=subprocess.DEVNULL, stdout=out,
                                    stderr=subprocess.PIPE)
         try:
             lines = await asyncio.to_thread(_follow, process, said)

@@ -98,12 +98,12 @@ def routes(studio: Studio) -> list[BaseRoute]:
                         headers={"cache-control": "no-store"})
 
     async def preview(request: Request) -> Response:
-        while (port := live.running().port) is None:  # it is starting
+        while (port := (run := live.running()).port) is None:  # it is starting
             if await request.is_disconnected():
                 return Response(status_code=HTTPStatus.NO_CONTENT)
             await asyncio.sleep(0.1)
-        return await _preview(port, urlencode({key: request.query_params[key] for key in ("sharp", "from", "to")
-                                               if key in request.query_params}))
+        query = {key: request.query_params[key] for key in ("sharp", "from", "to") if key in request.query_params}
+        return await _preview(port, run.authorization, urlencode(query))
 
     async def presets(request: Request) -> Response:
         if request.method == "PUT":
@@ -219,14 +219,15 @@ def _devices() -> dict[str, Any]:
                          for name in sorted(plugins.installed("stage"))]}
 
 
-async def _preview(port: int, query: str) -> Response:
+async def _preview(port: int, authorization: str, query: str) -> Response:
     """The preview of a run's control server, passed on as it comes; UsageError where the run refuses."""
     with ExitStack() as unused:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=_PIECE)
             unused.callback(writer.close)
             async with asyncio.timeout(_HEAD_S):
-                writer.write(f"GET /preview.mjpeg?{query} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+                writer.write(f"GET /preview.mjpeg?{query} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n"
+                             f"Authorization: {authorization}\r\n\r\n".encode())
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
                 kind = next((line.partition(":")[2].strip() for line in head.split("\r\n")
                              if line.lower().startswith("content-type:")), "")

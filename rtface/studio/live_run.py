@@ -62,7 +62,7 @@ class LivePlan:
                         f"{end.kind}:{end.name}")  # str() leaves the kind of a device's path out
             if end.kind == "stream":
                 given[variable] = end.name
-        return [sys.executable, "-m", "rtface", "run", *words, "--control=0", "--", *ends], given
+        return [sys.executable, "-P", "-m", "rtface", "run", *words, "--control=0", "--", *ends], given
 
 
 def plan_live_run(folders: AllowedFolders, source: object, output: object, settings: object) -> LivePlan:
@@ -143,7 +143,7 @@ class LiveRun:
         self._port: int | None = None
         self._stopped = False
         self._status: dict[str, Any] | None = None  # the last one
-        self._key = secrets.token_urlsafe(32)  # proves to the run who changes its overlays
+        self._key = secrets.token_urlsafe(32)  # without it the run answers no program of this machine
         command, given = plan.command()
         # The pipe to its stdin closes when this process dies, however it dies; the run ends then.
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
@@ -164,6 +164,11 @@ class LiveRun:
         except subprocess.TimeoutExpired:
             return False
         return True
+
+    @property
+    def authorization(self) -> str:
+        """The header of this name that its control server wants."""
+        return f"Bearer {self._key}"
 
     @property
     def port(self) -> int | None:
@@ -275,7 +280,7 @@ class LiveRun:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_S)
         try:
             connection.request(method, path, None if body is None else json.dumps(body).encode(),
-                               {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"})
+                               {"Authorization": self.authorization, "Content-Type": "application/json"})
             answer = connection.getresponse()
             return answer.status, answer.read()
         except (OSError, http.client.HTTPException):

@@ -33,7 +33,7 @@ class Studio:
         with self._lock:
             if self._process is None or self._process.poll() is not None:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "rtface", "app", "--no-browser", "--port=0", "-q"],
+                    [sys.executable, "-P", "-m", "rtface", "app", "--no-browser", "--port=0", "-q"],
                     stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
                 assert self._process.stdout is not None
                 self._address = self._process.stdout.readline().strip()

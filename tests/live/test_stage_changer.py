@@ -106,20 +106,18 @@ def test_files_need_the_key_and_own_classes_are_refused(tmp_path):
     logo = tmp_path / "logo.png"
     cv2.imwrite(str(logo), np.full((8, 8, 3), 200, np.uint8))
     filters, changer, _ = begun(BAR)
-    routes = control_routes(LiveControls(), dict, stages=changer, key="secret")
 
-    def post(stages, **headers):
-        return routes["POST", "/stages"](HttpRequest({"stages": stages}, headers)).body
+    def post(stages, key="", **headers):
+        routes = control_routes(LiveControls(), dict, stages=changer, key=key)
+        return routes["POST", "/stages"](HttpRequest({"stages": stages}, headers))
 
     picture = f"picture:file={logo},at=top"
     for stages in ([OTHER], [picture], ["label:font=/etc/font.ttf"], "label", [1], None):
         with pytest.raises(UsageError):
             post(stages)
-        with pytest.raises(UsageError):
-            post(stages, authorization="Bearer wrong")
+    assert post([BAR], "secret", authorization="Bearer wrong").status == 401
     assert changer.stages == (BAR,)
     post([BAR, "label:text=On air"])
     assert changer.stages == (BAR, "label:text=On air")
-    post([picture], authorization="Bearer secret")
-    assert b"picture" in routes["GET", "/stages"](HttpRequest({}, {})).body
+    assert b"picture" in post([picture], "secret", authorization="Bearer secret").body
     filters.close()

@@ -7,6 +7,7 @@ import asyncio
 import inspect
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,11 +17,13 @@ import pytest
 
 from rtface.cli import doctor_checks
 from rtface.errors import RtfaceError
+from rtface.live.addresses import parse_address
 from rtface.live.devices import doctor_findings
 from rtface.options import OPTIONS
 from rtface.studio.catalogue import catalogue
-from rtface.studio.commands import Shared, json_of
+from rtface.studio.commands import Shared, json_of, run_command
 from rtface.studio.events import EventHub
+from rtface.studio.live_run import LivePlan
 from tests.studio.conftest import RunningStudio
 from tests.studio.test_access import ask
 
@@ -103,6 +106,17 @@ def test_commands_run_once_for_all_who_ask() -> None:
 def test_an_error_of_a_command_is_said_without_its_prefix() -> None:
     with pytest.raises(RtfaceError, match=r"^/nowhere\.mp4: "):
         asyncio.run(json_of("try", "--", "/nowhere.mp4", "sheet.png"))
+
+
+def test_no_python_file_of_the_current_folder_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands of the studio start in the folder of the studio, which may hold anybody's films."""
+    for name in ("typer", "av", "numpy", "rtface"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nraise SystemExit(3)\n")
+    monkeypatch.chdir(tmp_path)
+    assert asyncio.run(run_command("--version")).startswith("rtface ")
+    live = LivePlan(parse_address("camera:nowhere"), parse_address("null:"), {}).command()[0]
+    subprocess.run([*live[:live.index("run")], "--version"], check=True)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_look_that_fails_is_made_again() -> None:

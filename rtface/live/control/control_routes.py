@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hmac
 import math
+from base64 import b64decode
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
@@ -36,7 +37,8 @@ def control_routes(controls: LiveControls, status: Callable[[], dict[str, Any]],
         preview: before|after; without one there is no /preview.mjpeg.
         persons: those in view; without them there is none of their paths.
         stages: those that draw; without them there is no /stages.
-        key: who sends it as ``Authorization: Bearer KEY`` may give stages that read files; "" for none.
+        key: every request needs it, as ``Authorization: Bearer KEY`` or as the password that a browser asks for; its
+            sender may give stages that read files. "" lets every program of this machine in, without such stages.
     """
     def command(action: Callable[[], None]) -> Callable[[HttpRequest], HttpResponse]:
         def handle(request: HttpRequest) -> HttpResponse:
@@ -58,9 +60,9 @@ def control_routes(controls: LiveControls, status: Callable[[], dict[str, Any]],
         pairs = preview.watch(sharp=request.values.get("sharp") == "1", wipe=_wipe(request.values))
         return HttpResponse(_mjpeg(pairs), f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
 
-    return {
+    routes: Routes = {
         **(_person_routes(controls, persons) if persons else {}),
-        **(_stage_routes(stages, key) if stages else {}),
+        **(_stage_routes(stages, bool(key)) if stages else {}),
         ("GET", "/"): lambda _: HttpResponse(b"", "text/plain", HTTPStatus.SEE_OTHER, {"Location": "/preview"}),
         ("GET", "/status"): lambda _: json_response(status()),
         ("GET", "/preview"): lambda _: HttpResponse(_page(), "text/html; charset=utf-8",
@@ -74,6 +76,21 @@ def control_routes(controls: LiveControls, status: Callable[[], dict[str, Any]],
         ("POST", "/cpu_budget"): number("cpu_budget"),
         ("POST", "/quit"): command(lambda: controls.stop.set()),
     }
+    return {at: _with_key(key, handler) for at, handler in routes.items()} if key else routes
+
+
+def _with_key(key: str, handler: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    def handle(request: HttpRequest) -> HttpResponse:
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme == "Basic":
+            with suppress(ValueError):
+                given = b64decode(given).decode().partition(":")[2]
+        if not hmac.compare_digest(given.encode(), key.encode()):
+            return json_response({"error": "send the key of RTFACE_CONTROL_KEY, as Authorization: Bearer KEY"},
+                                 HTTPStatus.UNAUTHORIZED, **{"WWW-Authenticate": 'Basic realm="rtface"'})
+        return handler(request)
+
+    return handle
 
 
 def _person_routes(controls: LiveControls, persons: PersonsInView) -> Routes:
@@ -101,7 +118,7 @@ def _person_routes(controls: LiveControls, persons: PersonsInView) -> Routes:
     return {("POST", "/persons"): recognise, ("POST", "/person"): change, ("GET", "/person.jpeg"): face}
 
 
-def _stage_routes(stages: StageChanger, key: str) -> Routes:
+def _stage_routes(stages: StageChanger, files: bool) -> Routes:
     def listed(request: HttpRequest) -> HttpResponse:
         return json_response({"stages": list(stages.stages)})
 
@@ -109,9 +126,7 @@ def _stage_routes(stages: StageChanger, key: str) -> Routes:
         wanted: Any = request.values.get("stages")
         if not isinstance(wanted, list) or not all(isinstance(text, str) for text in wanted):  # pyright: ignore
             raise UsageError('give all stages that are to draw, as {"stages": ["label:text=Live"]} in the body')
-        owner = bool(key) and hmac.compare_digest(request.headers.get("authorization", "").encode(),
-                                                  f"Bearer {key}".encode())
-        for text in wanted if not owner else ():
+        for text in wanted if not files else ():
             if text not in stages.stages:
                 check_without_files(text)
         try:

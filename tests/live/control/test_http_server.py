@@ -224,3 +224,21 @@ def test_it_ends_whoever_is_connected():
         server.close()
     with pytest.raises(OSError, match=r"."):
         socket.create_connection(("127.0.0.1", port), timeout=1)
+
+
+@pytest.mark.parametrize(("given", "let_in"), [
+    ({}, False), ({"Authorization": "Bearer wrong"}, False), ({"Authorization": "Basic !"}, False),
+    ({"Authorization": "Bearer"}, False),
+    ({"Authorization": "Bearer secret"}, True), ({"Authorization": "Basic OnNlY3JldA=="}, True),
+    ({"Authorization": "Basic YW5uYTpzZWNyZXQ="}, True)], ids=str)
+def test_a_run_with_a_key_answers_only_who_has_it(given, let_in):
+    controls = LiveControls(strength=0.5)
+    server = LocalHttpServer(control_routes(controls, dict, key="secret"), port=0, option="--control")
+    port = int(server.address.rsplit(":", 1)[1])
+    for method, path in (("GET", "/status"), ("GET", "/preview"), ("GET", "/preview.mjpeg"), ("POST", "/off"),
+                         ("POST", "/strength?value=0"), ("POST", "/quit")):
+        reply = raw(port, f"{method} {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n".encode() + b"".join(
+            f"{name}: {value}\r\n".encode() for name, value in given.items()) + b"\r\n")
+        assert (b" 401 " not in reply.split(b"\n")[0]) == let_in, path
+    server.close()
+    assert (controls.stop.is_set(), controls.values()["strength"]) == ((True, 0.0) if let_in else (False, 0.5))
