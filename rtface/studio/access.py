@@ -16,11 +16,12 @@ from urllib.parse import parse_qs
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rtface.errors import UsageError
+from rtface.studio.connections import LET_IN
 from rtface.studio.entrance_pages import closed_page, language_of, login_page
 from rtface.studio.http import error_response
 from rtface.studio.password import PasswordLogin
@@ -48,6 +49,8 @@ _FORM_HEADERS = (
     (b"referrer-policy", b"same-origin"),
 )
 _LOGIN_BYTES = 4096
+FORM_S = 5.0
+"""Within so many seconds the form of a log-in must have arrived."""
 CHECK_S = 2.0
 """A websocket is closed within so many seconds after its session."""
 
@@ -113,6 +116,8 @@ class AccessControl:
         if (refusal := self._refusal(scope, headers)) is not None:
             await self._refuse(refusal, scope, receive, send)
             return
+        if scope["path"] not in _OPEN:
+            scope.setdefault("state", {})[LET_IN] = True
         if scope["type"] == "websocket":
             if self._login is not None:
                 receive = _while_open(self._login, _cookie_of(headers, headers["host"]), receive)
@@ -176,10 +181,16 @@ class AccessControl:
         refused, wait, status = False, 0.0, HTTPStatus.OK
         if request.method == "POST":
             data = bytearray()
-            async for piece in request.stream():
-                data += piece
-                if len(data) > _LOGIN_BYTES:
-                    return error_response("the form is too long", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            try:
+                async with asyncio.timeout(FORM_S):
+                    async for piece in request.stream():
+                        data += piece
+                        if len(data) > _LOGIN_BYTES:
+                            return error_response("the form is too long", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            except TimeoutError:
+                return error_response("the form did not come in time", HTTPStatus.REQUEST_TIMEOUT)
+            except ClientDisconnect:
+                return Response(status_code=HTTPStatus.BAD_REQUEST)
             given = parse_qs(data.decode("utf-8", "replace")).get("password", [""])[0]
             if (token := await run_in_threadpool(login.log_in, address, given)) is not None:
                 response = RedirectResponse("/", HTTPStatus.SEE_OTHER)

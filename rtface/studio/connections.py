@@ -8,6 +8,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 CONNECTIONS = 512
 """Open ones, at most; a further one ends the idle one that was used longest ago. A page has up to seven."""
+LET_IN = "let_in"
+"""Key in the state of a request whose sender may use the studio; its connection is not idle."""
 HEAD_S = 10.0
 """Within so many seconds the head of a request must have arrived, from its first byte or the connection's start."""
 IDLE_S = 5
@@ -28,7 +30,11 @@ class HttpConnection(H11Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether no request is being answered."""
+        """Whether no request is being answered whose sender was let in: who sends a log-in slowly may be closed."""
+        return self._waits or LET_IN not in self.cycle.scope.get("state", {})
+
+    @property
+    def _waits(self) -> bool:
         return not self.cycle or self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -42,7 +48,7 @@ class HttpConnection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         self.used = self.loop.time()
         super().data_received(data)
-        if self.idle and self in self.connections:  # a WebSocket takes its connection over
+        if self._waits and self in self.connections:  # a WebSocket takes its connection over
             self._wait_for_head()
         else:
             self._stop_waiting()

@@ -21,7 +21,7 @@ def ensure_runner(studio: Studio) -> bool:
     if Queue().store.has_runner():
         return False
     process = subprocess.Popen([sys.executable, "-P", "-m", "rtface", "queue", "run", "--quiet"],
-                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-                               creationflags=_DETACHED if os.name == "nt" else 0)
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                               start_new_session=True, creationflags=_DETACHED if os.name == "nt" else 0)
     studio.runners.append(process)  # so that its end is collected while the studio runs
     return True

@@ -237,6 +237,7 @@ class StudioServer:
                         secure=studio.remote, login=PasswordLogin(remote.password) if remote else None)
         config = uvicorn.Config(app, **tls, log_config=None, log_level="critical", access_log=False,
                                 lifespan="off", http=HttpConnection, server_header=False,
+                                proxy_headers=False,  # their senders would choose the address that has to wait
                                 limit_concurrency=CONNECTIONS + 1, timeout_keep_alive=IDLE_S,
                                 timeout_graceful_shutdown=1, ws="websockets-sansio", ws_max_size=64 * 1024)
         self._server = _Server(config)

@@ -24,6 +24,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from benchmarks.studio.hostile import PASSWORD, SECRET, Target, attack, make_certificate
 from rtface.cli.studio import remote_access
 from rtface.errors import UsageError
+from rtface.studio import access, connections
 from rtface.studio.context import Studio
 from rtface.studio.folders import AllowedFolders
 from rtface.studio.password import IDLE_S, PasswordLogin
@@ -164,6 +165,37 @@ def test_wrong_passwords_have_to_wait(server: StudioServer) -> None:
     assert b"Passwort" in ask(server, "GET", "/login", **{"Accept-Language": "de-AT,de;q=0.9,en;q=0.8"})[2]
     assert ask(server, "POST", "/login", urlencode({"password": PASSWORD}))[0] == 403, "it has to wait, too"
     assert ask(server, "POST", "/login", "x" * 5000)[0] == 413
+
+
+def test_no_header_chooses_the_address_that_waits(server: StudioServer) -> None:
+    for number in range(4):
+        page = ask(server, "POST", "/login", urlencode({"password": "wrong"}), X_Forwarded_For=f"10.0.0.{number}")[2]
+    assert b"Wait" in page
+
+
+def test_slow_forms_keep_nobody_out(monkeypatch: pytest.MonkeyPatch, server: StudioServer) -> None:
+    """A session's own slow request, an upload, goes on meanwhile."""
+    monkeypatch.setattr(connections, "CONNECTIONS", 8)
+    monkeypatch.setattr(access, "FORM_S", 0.5)
+    cookie = ask(server, "POST", "/login", urlencode({"password": PASSWORD}))[1]["set-cookie"].partition(";")[0]
+    upload = opened(server, f"PUT /api/files/upload?name=a.mp4 HTTP/1.1\r\nCookie: {cookie}\r\nContent-Length: 9")
+    slow = [opened(server, "POST /login HTTP/1.1\r\nContent-Length: 4000") for _ in range(20)]
+    assert [ask(server, "GET", "/login")[0] for _ in range(3)] == [200] * 3
+    assert ask(server, "POST", "/login", urlencode({"password": PASSWORD}))[0] == 303
+    assert slow[-1].recv(1 << 16).startswith(b"HTTP/1.1 408 ")
+    upload.sendall(b"no film!!")
+    assert upload.recv(1 << 16).startswith(b"HTTP/1.1 422 ")
+    for client in (upload, *slow):
+        client.close()
+
+
+def opened(server: StudioServer, head: str) -> ssl.SSLSocket:
+    """A connection that has sent the head of a request, and no body yet."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    client = context.wrap_socket(socket.create_connection(("127.0.0.1", server.port), timeout=10))
+    client.sendall(f"{head}\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode())
+    return client
 
 
 def test_a_session_ends_when_nobody_uses_it() -> None:
