@@ -38,7 +38,7 @@ from rtface.studio.context import Studio
 from rtface.studio.film_settings import OPTIONS as FILM_OPTIONS
 from rtface.studio.film_settings import FilmSettings, SettingsFolder
 from rtface.studio.frame_renderer import FrameRenderer, PersonOnFrame, RenderedFrame, jpeg, untouched_frame
-from rtface.studio.http import answers_errors, in_thread, json_body, number_of, path_number
+from rtface.studio.http import answers_errors, in_thread, json_body, json_object, number_of, path_number
 from rtface.studio.queue_runner import ensure_runner
 from rtface.util.files import numbered, write_atomically
 from rtface.util.paths import data_dir
@@ -259,7 +259,8 @@ def routes(studio: Studio) -> list[BaseRoute]:
     async def frame(request: Request) -> Response:
         film, query = await current(request), request.query_params
         time = number_of(query.get("time", "0"), "time", 0, 1e7)
-        wanted, labels = FilmSettings.of(_json(query.get("settings", "{}"))), persons_at(tasks.analysis(film.id), time)
+        wanted = FilmSettings.of(json_object(query.get("settings", "{}"), "settings"))
+        labels = persons_at(tasks.analysis(film.id), time)
         options = await in_thread(wanted.at, time, labels)  # reads the settings file
         persons = tuple(PersonOnFrame(label, tasks.photos(film.id, label), wanted.treatment_of(label))
                         for label in labels if len(labels) > 1)
@@ -432,10 +433,3 @@ def persons_at(found: dict[str, Any], time: float) -> list[str]:
               if track["first_s"] - 0.1 <= time <= track["last_s"] + 0.1}
     return [label for label, person in found.get("persons", {}).items()
             if tracks & {str(number) for number in person["tracks"]}]
-
-
-def _json(text: str) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise UsageError("settings must be a JSON object") from None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtface.errors import InputMissing, UsageError
+from rtface.util import foreign
 
 _UNFINISHED = re.compile(r"\.partial(-\d+)?\.[^.]+$|\.rtface$")
 
@@ -67,7 +68,8 @@ class AllowedFolders:
 
     def entries(self, name: object) -> list[Entry]:
         """What is in an allowed folder: folders first, by name; no hidden entries, no links that lead outside, and
-        nothing unfinished: folders of jobs, and parts that ended runs left.
+        nothing unfinished: folders of jobs, and parts that ended runs left; none whose name is no text, which no page
+        can name.
 
         Raises:
             UsageError: see `path`.
@@ -81,7 +83,7 @@ class AllowedFolders:
         return sorted(found, key=lambda entry: (not entry.folder, entry.name.casefold()))
 
     def _entry(self, path: Path) -> Entry | None:
-        if path.name.startswith(".") or _UNFINISHED.search(path.name):
+        if path.name.startswith(".") or not foreign.text(path.name) or _UNFINISHED.search(path.name):
             return None
         try:
             if path.is_symlink() and not self.holds(path.resolve()):

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from rtface.errors import InputMissing, OutputError, RtfaceError, UsageError
+from rtface.util import foreign
 
 log = logging.getLogger("rtface")
 
@@ -43,13 +44,25 @@ async def json_body(request: Request) -> dict[str, Any]:
             raise UsageError(f"a body has at most {BODY_BYTES} bytes")
     if not data.strip():
         return {}
+    return json_object(bytes(data), "the body")
+
+
+def json_object(data: bytes | str, what: str) -> dict[str, Any]:
+    """A JSON object whose texts can be written and be names of files; UsageError for anything else."""
     try:
         value = json.loads(data)
+        if isinstance(value, dict) and _is_usable(value):
+            return cast(dict[str, Any], value)
     except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise UsageError("the body is not a JSON object")
-    return cast(dict[str, Any], value)
+        pass
+    raise UsageError(f"{what} is not a JSON object of readable text")
+
+
+def _is_usable(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_usable, value)) and all(map(_is_usable, value.values()))
+    return all(map(_is_usable, value)) if isinstance(value, list) else not isinstance(value, str) or (
+        foreign.text(value) and "\0" not in value)
 
 
 def number_of(text: str, name: str, least: float, most: float) -> float:

@@ -15,9 +15,10 @@ from starlette.routing import BaseRoute, Route
 
 from rtface.errors import OutputError, UsageError
 from rtface.option_sources import file_values, load, read_file
-from rtface.options import GROUPS, OPTIONS, check, check_key
+from rtface.options import GROUPS, OPTIONS, Options, check, check_key
 from rtface.policy import policies
 from rtface.redaction import shown
+from rtface.stages.options import file_options
 from rtface.studio.context import Studio
 from rtface.studio.http import answers_errors, in_thread, json_body
 from rtface.util.files import write_atomically
@@ -92,6 +93,9 @@ def change_setting(name: str, value: object) -> None:
         raise UsageError(f"the policy {policy} forbids {OPTIONS[key].flag}; ask the administrator")
     if value is not None and not isinstance(value, (str, bool, int, float)):
         raise UsageError(f"{name}: give the value as text, as the command line takes it")
+    if key == "stages" and value is not None:
+        for stage in Options.of({key: value}).stages:
+            file_options(stage)  # raises for a class of a module, which every later run would import
     line = None if value is None else f"{key} = {toml_value(check(key, value, name), str(value))}"
     with _writing:
         before = dict(read_file(path)) if path.is_file() else {}

@@ -6,8 +6,10 @@ import ast
 import asyncio
 import inspect
 import json
+import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -83,6 +85,37 @@ def test_settings_with_files_stay_on_this_machine(studio: RunningStudio, tmp_pat
     for name, value in (("slate", "/etc/hostname"), ("stages", "picture:file=/etc/hostname"), ("sign", "a,b")):
         assert call(studio, "PUT", f"/api/settings/{name}", value=value)[0] == 400
     assert call(studio, "PUT", "/api/settings/strength", value="0.5")[0] == 200
+
+
+def test_no_setting_names_a_module(studio: RunningStudio, tmp_path: Path) -> None:
+    """Every later run would import it; stages that are installed are set as before."""
+    pytest.importorskip("rtface_overlays")
+    for value in ("/x/a.mp4", "os.path", "os:system", "label:text=x;os.path"):
+        assert call(studio, "PUT", "/api/settings/stages", value=value)[0] == 400, value
+    for value in ("label:text=On air", "blur", "label:text=a;blur", "picture:file=/x/a.png"):
+        assert call(studio, "PUT", "/api/settings/stages", value=value)[0] == 200, value
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\0b"])
+def test_what_is_no_text_is_refused(studio: RunningStudio, text: str) -> None:
+    folder = str(studio.folder)
+    live = {"source": "camera:0", "output": "null:", "settings": {}}
+    for method, path, body in (
+            ("POST", "/api/films", {"path": f"{folder}/{text}"}), ("PUT", "/api/live/presets/x", {"source": text}),
+            ("PUT", "/api/settings/slate", {"value": text}), ("PUT", "/api/live/presets/x", {text: [text]}),
+            ("POST", "/api/live/start", live | {"source": f"camera:{text}"}),
+            ("POST", "/api/live/start", live | {"settings": {"also": f"{folder}/{text}"}}),
+            ("POST", "/api/live/start", live | {"settings": {"stages": [f"label:text={text}"]}})):
+        assert call(studio, method, path, **body)[0] == 400, (path, body)
+    assert call(studio, "PUT", "/api/live/presets/x", source="camera:Kamera für 日本 🙂")[0] == 200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text there")
+def test_a_name_that_is_no_text_hides_no_other(studio: RunningStudio) -> None:
+    for name in (b"\xff.mp4", "Jürgen 🙂.mp4".encode()):
+        Path(os.fsdecode(os.fsencode(studio.folder) + b"/" + name)).touch()
+    status, found = ask(studio, "GET", f"/api/files?folder={studio.folder}")
+    assert (status, [entry["name"] for entry in found["entries"]]) == (200, ["Jürgen 🙂.mp4"])
 
 
 def test_commands_run_once_for_all_who_ask() -> None:
