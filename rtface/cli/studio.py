@@ -47,11 +47,11 @@ def studio(
     Its server answers this machine only, and only who has the address with the token, which is another one at each
     start unless --keep-address is given. Jobs in the queue continue when the page or the server is closed.
     """
-    from rtface.live.control.browser import open_in_browser
+    from rtface.concurrency.threads import start_thread
     from rtface.studio.access import kept_token
     from rtface.studio.context import Studio
     from rtface.studio.folders import AllowedFolders
-    from rtface.studio.running import found_at, running_address
+    from rtface.studio.running import found_at, open_page, running_address
     from rtface.studio.server import StudioServer
 
     uploads = upload_folder()
@@ -70,15 +70,19 @@ def studio(
         typer.echo(address)
         console.say("studio: it runs already, with the folders that it was started with; this is its address")
         if browser:
-            open_in_browser(address, wait=True)
+            open_page(address, wait=True)
         return
     typer.echo(server.address)  # with its secret, which the console's own functions remove
     where = "of this machine" if remote is None else "of any machine that reaches this one, and log in"
     console.say(f"studio: open this address in a browser {where}; Ctrl-C ends it; jobs continue")
 
-    def started() -> None:
-        if browser and not open_in_browser(server.address):
+    def show() -> None:
+        if not open_page(server.address):
             console.say("studio: there is no browser here to open it in")
+
+    def started() -> None:
+        if browser:
+            start_thread("browser", show)  # the server has to answer it
 
     with found_at(server.address):
         server.run(stop.event, started)

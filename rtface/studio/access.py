@@ -8,6 +8,8 @@ import ipaddress
 import os
 import secrets
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
@@ -17,7 +19,7 @@ from urllib.parse import parse_qs
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rtface.errors import UsageError
@@ -51,6 +53,8 @@ _FORM_HEADERS = (
 _LOGIN_BYTES = 4096
 FORM_S = 5.0
 """Within so many seconds the form of a log-in must have arrived."""
+ONCE, ONCE_S = "/api/once", 60.0
+"""Path that gives a token which opens the page once, within so many seconds."""
 CHECK_S = 2.0
 """A websocket is closed within so many seconds after its session."""
 
@@ -93,7 +97,9 @@ class AccessControl:
     """ASGI middleware that answers a request only where its sender may use the studio.
 
     The address with ``?token=…`` sets a cookie that scripts cannot read, and leads to the same address without it.
-    After that the cookie is the proof. Programs may send ``Authorization: Bearer TOKEN`` instead. With a `login` there
+    After that the cookie is the proof, until the server ends: browsers send it to other ports of the machine, too, so
+    it is not the token. Programs may send ``Authorization: Bearer TOKEN`` instead; POST to `ONCE` gives them a token
+    for the address that a browser is started with, which every user of the machine can see. With a `login` there
     is no token: a password at ``/login`` gives the cookie of a session, until ``/api/logout``.
 
     Args:
@@ -102,11 +108,14 @@ class AccessControl:
         hosts: host names, lower case and without port, by which the server may be called.
         secure: whether it is reached by HTTPS.
         login: checks passwords, in place of the token. Where there is one, every address of the machine may be used.
+        clock: monotonic time in seconds.
     """
 
     def __init__(self, app: ASGIApp, *, token: str, hosts: frozenset[str], secure: bool = False,
-                 login: PasswordLogin | None = None) -> None:
+                 login: PasswordLogin | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._app, self._token, self._hosts, self._secure, self._login = app, token, hosts, secure, login
+        self._session, self._clock = new_token(), clock
+        self._once: dict[str, float] = {}  # tokens of `ONCE`, and until when they open the page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -129,6 +138,9 @@ class AccessControl:
             return
         if self._login is not None and scope["path"] not in _OPEN:
             send = _until_closed(self._login, _cookie_of(headers, headers["host"]), send)
+        if self._login is None and scope["path"] == ONCE and scope["method"] == "POST":
+            await self._one_more()(scope, receive, _with_headers(send))
+            return
         if (response := self._entrance(scope)) is not None:
             await response(scope, receive, _with_headers(send))
             return
@@ -165,7 +177,7 @@ class AccessControl:
         bearer = headers.get("authorization", "")
         if bearer.startswith("Bearer "):
             return self._matches(bearer.removeprefix("Bearer "))
-        return self._matches(_cookie_of(headers, host))
+        return _same(_cookie_of(headers, host), self._session)
 
     async def _session(self, login: PasswordLogin, request: Request) -> Response:
         """Answers ``/login`` and ``/api/logout``."""
@@ -202,21 +214,28 @@ class AccessControl:
 
     def _in_address(self, scope: Scope) -> bool:
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
-        return scope["method"] in ("GET", "HEAD") and len(given) == 1 and self._matches(given[0])
+        return scope["method"] in ("GET", "HEAD") and len(given) == 1 and (
+            self._matches(given[0]) or self._clock() < self._once.get(given[0], 0.0))
+
+    def _one_more(self) -> Response:
+        now, token = self._clock(), new_token()
+        self._once = {old: until for old, until in self._once.items() if now < until} | {token: now + ONCE_S}
+        return JSONResponse({"token": token}, headers={"cache-control": "no-store"})
 
     def _entrance(self, scope: Scope) -> RedirectResponse | None:
         """Where the token is in the address: sets the cookie and leads to the address without it."""
         if self._login is not None or not self._in_address(scope):
             return None
+        self._once.pop(parse_qs(scope["query_string"].decode("latin-1"))["token"][0], None)
         host = Headers(scope=scope)["host"]
         response = RedirectResponse(scope["path"] if scope["path"].startswith("/") and not
                                     scope["path"].startswith("//") else "/", HTTPStatus.SEE_OTHER)
-        response.set_cookie(_cookie(host), self._token, httponly=True, samesite="strict", secure=self._secure)
+        response.set_cookie(_cookie(host), self._session, httponly=True, samesite="strict", secure=self._secure)
         response.headers["cache-control"] = "no-store"
         return response
 
     def _matches(self, given: str) -> bool:
-        return hmac.compare_digest(given.encode(), self._token.encode())
+        return _same(given, self._token)
 
     async def _refuse(self, why: str, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -230,6 +249,10 @@ class AccessControl:
             await HTMLResponse(page, HTTPStatus.FORBIDDEN)(scope, receive, _with_headers(send))
             return
         await error_response(why, HTTPStatus.FORBIDDEN)(scope, receive, _with_headers(send))
+
+
+def _same(given: str, secret: str) -> bool:
+    return hmac.compare_digest(given.encode(), secret.encode())
 
 
 def _while_open(login: PasswordLogin, token: str, receive: Receive) -> Receive:

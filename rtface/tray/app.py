@@ -9,8 +9,8 @@ from collections.abc import Callable
 from textwrap import shorten
 
 from rtface.errors import OutputError, RtfaceError
-from rtface.live.control.browser import open_in_browser
 from rtface.studio.catalogue import catalogue
+from rtface.studio.running import open_page
 from rtface.tray.autostart import set_start_at_login, starts_at_login
 from rtface.tray.camera_run import CameraRun
 from rtface.tray.view import IconState, MenuItem, TrayIcon, TrayView
@@ -40,7 +40,7 @@ class Studio:
             address = self._address
         if not address:
             raise OutputError("the studio could not be started; rtface app in a terminal says why")
-        if not open_in_browser(address):
+        if not open_page(address):
             raise OutputError("there is no browser here to open the studio in")
 
     def close(self) -> None:
