@@ -114,7 +114,7 @@ class AccessControl:
     def __init__(self, app: ASGIApp, *, token: str, hosts: frozenset[str], secure: bool = False,
                  login: PasswordLogin | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._app, self._token, self._hosts, self._secure, self._login = app, token, hosts, secure, login
-        self._session, self._clock = new_token(), clock
+        self._given, self._clock = new_token(), clock
         self._once: dict[str, float] = {}  # tokens of `ONCE`, and until when they open the page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -177,7 +177,7 @@ class AccessControl:
         bearer = headers.get("authorization", "")
         if bearer.startswith("Bearer "):
             return self._matches(bearer.removeprefix("Bearer "))
-        return _same(_cookie_of(headers, host), self._session)
+        return _same(_cookie_of(headers, host), self._given)
 
     async def _session(self, login: PasswordLogin, request: Request) -> Response:
         """Answers ``/login`` and ``/api/logout``."""
@@ -230,7 +230,7 @@ class AccessControl:
         host = Headers(scope=scope)["host"]
         response = RedirectResponse(scope["path"] if scope["path"].startswith("/") and not
                                     scope["path"].startswith("//") else "/", HTTPStatus.SEE_OTHER)
-        response.set_cookie(_cookie(host), self._session, httponly=True, samesite="strict", secure=self._secure)
+        response.set_cookie(_cookie(host), self._given, httponly=True, samesite="strict", secure=self._secure)
         response.headers["cache-control"] = "no-store"
         return response
 
