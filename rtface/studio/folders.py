@@ -55,6 +55,7 @@ class AllowedFolders:
             raise UsageError("the path is missing or cannot be used; choose a file in one of the allowed folders")
         try:
             path = Path(name).resolve()
+            path.exists()  # a name that is too long for the disk cannot be asked about
         except (OSError, RuntimeError):
             path = None
         if path is None or not Path(name).is_absolute() or not self.holds(path):

@@ -48,21 +48,25 @@ async def json_body(request: Request) -> dict[str, Any]:
 
 
 def json_object(data: bytes | str, what: str) -> dict[str, Any]:
-    """A JSON object whose texts can be written and be names of files; UsageError for anything else."""
+    """A JSON object whose numbers are finite, and whose texts can be written and be names of files; UsageError for
+    anything else."""
     try:
         value = json.loads(data)
         if isinstance(value, dict) and _is_usable(value):
             return cast(dict[str, Any], value)
     except (ValueError, RecursionError):
         pass
-    raise UsageError(f"{what} is not a JSON object of readable text")
+    raise UsageError(f"{what} is not a JSON object of text and numbers")
 
 
 def _is_usable(value: Any) -> bool:
     if isinstance(value, dict):
         return all(map(_is_usable, value)) and all(map(_is_usable, value.values()))
-    return all(map(_is_usable, value)) if isinstance(value, list) else not isinstance(value, str) or (
-        foreign.text(value) and "\0" not in value)
+    if isinstance(value, list):
+        return all(map(_is_usable, value))
+    if isinstance(value, str):
+        return foreign.text(value) and "\0" not in value
+    return not isinstance(value, float) or math.isfinite(value)  # no answer could hold it
 
 
 def number_of(text: str, name: str, least: float, most: float) -> float:

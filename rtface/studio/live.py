@@ -263,7 +263,7 @@ def _file() -> Path:
 def _presets() -> dict[str, Any]:
     try:
         value = parse_json(read_regular(_file()))
-        json.dumps(value, ensure_ascii=False).encode()  # what cannot be written again is no preset
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # what cannot be written again is no preset
     except FileNotFoundError:
         return {}
     except (OSError, ValueError):

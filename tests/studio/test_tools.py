@@ -107,6 +107,8 @@ def test_what_is_no_text_is_refused(studio: RunningStudio, text: str) -> None:
             ("POST", "/api/live/start", live | {"settings": {"also": f"{folder}/{text}"}}),
             ("POST", "/api/live/start", live | {"settings": {"stages": [f"label:text={text}"]}})):
         assert call(studio, method, path, **body)[0] == 400, (path, body)
+    assert call(studio, "PUT", "/api/live/presets/x", source=float("nan"))[0] == 400
+    assert call(studio, "POST", "/api/films", path=f"{folder}/{'y' * 300}.mp4")[0] == 400
     assert call(studio, "PUT", "/api/live/presets/x", source="camera:Kamera für 日本 🙂")[0] == 200
 
 
