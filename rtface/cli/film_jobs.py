@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ from rtface.cli.signals import StopRequest
 from rtface.errors import UsageError
 from rtface.options import Options
 from rtface.util.parse import format_time
+from rtface.util.text import printable
 from rtface.util.urls import Address
 
 if TYPE_CHECKING:
     from rtface.jobs import FilmJob, JobStatus
+    from rtface.jobs.folder import JobFolder as Job
     from rtface.pipeline.progress import Show
     from rtface.report import Report
     from rtface.stats import Stats
@@ -33,6 +36,8 @@ _Folder = Annotated[Path, typer.Argument(metavar="JOB", show_default=False, help
     "Folder of a job: OUTPUT.rtface, or what --job named."))]
 
 
+TrustPlan = Annotated[bool, typer.Option("--trust-plan", help=(
+    "Work on a plan of another user, without being asked."))]
 Workers = Annotated[str | None, typer.Option(metavar="N|auto", show_default="1", help=(
     "Processes that work on a film at the same time; 0 only plans it, for 'rtface work' on other machines."))]
 JobFolder = Annotated[Path | None, typer.Option(metavar="DIR", show_default="OUTPUT.rtface", help=(
@@ -174,16 +179,14 @@ def work(
     threads: Annotated[int | None, typer.Option(min=1, max=1024, show_default="all cores", help=(
         "CPU threads."))] = None,
     *,
+    trust_plan: TrustPlan = False,
     console: Console,
     stop: StopRequest,
 ) -> None:
     """Take part in a job, from any machine that sees its folder and its film. Ends when no segment is free."""
-    from rtface.jobs.folder import JobFolder
-    from rtface.jobs.plan import JobPlan
     from rtface.jobs.worker import Worker
 
-    place = JobFolder(folder)
-    total = len(JobPlan.load(place))
+    place, total = _agreed(folder, trust_plan, console)
     with Worker(place, threads=threads, stop=stop.event, building=console.building,
                 on_step=_shown(console, total)) as worker:
         complete = worker.work()
@@ -200,6 +203,7 @@ def segment(
     threads: Annotated[int | None, typer.Option(min=1, max=1024, show_default="all cores", help=(
         "CPU threads."))] = None,
     *,
+    trust_plan: TrustPlan = False,
     console: Console,
     stop: StopRequest,
 ) -> None:
@@ -207,8 +211,9 @@ def segment(
     worker has it, 4 this installation differs from the one that planned the job."""
     from rtface.jobs.worker import Outcome, WorkerRefused, do_segment
 
+    place, _ = _agreed(folder, trust_plan, console)
     try:
-        outcome = do_segment(folder, number, threads=threads, stop=stop.event, wait=True)
+        outcome = do_segment(place, number, threads=threads, stop=stop.event, wait=True)
     except WorkerRefused as error:
         console.say(str(error), "error")
         raise typer.Exit(REFUSED) from None
@@ -234,14 +239,37 @@ def status(folder: _Folder, *, json: Json = False) -> None:
             (w.id, w.host, "" if w.segment is None else str(w.segment), f"{w.seconds:.0f} s",
              "" if w.speed is None else f"{w.speed:.2f}x") for w in found.workers)])
     for worker in found.silent:
-        typer.echo(f"{worker.id} ({worker.host}): not heard of for {_clock(worker.silent_s)}")
+        typer.echo(f"{printable(f'{worker.id} ({worker.host})')}: not heard of for {_clock(worker.silent_s)}")
+
+
+def _agreed(folder: Path, trusted: bool, console: Console) -> tuple[Job, int]:
+    """The folder of a job and the number of its segments, once the user agreed to a plan of somebody else: it can name
+    any file that the user may read, and a stage that runs code."""
+    from rtface.jobs.folder import JobFolder
+    from rtface.jobs.plan import JobPlan
+
+    place = JobFolder(folder)
+    plan, sha256, own = JobPlan.look(place)
+    if own:
+        return place, len(plan)
+    for line in (f"{folder}: another user planned this job", f"INPUT: {plan.source}", f"OUTPUT: {plan.target}",
+                 *(f"--{key.replace('_', '-')}: {value}" for key, value in plan.options.items())):
+        console.say(printable(line))
+    asks = sys.stdin.isatty() and sys.stderr.isatty()
+    try:
+        if not trusted and not (asks and typer.confirm("rtface: do you want to work on it?", err=True)):
+            raise UsageError(f"{folder}: another user planned this job; give --trust-plan to work on it")
+    except typer.Abort:  # Ctrl-C, or the end of what can be typed
+        raise KeyboardInterrupt from None
+    place.agreed = sha256
+    return place, len(plan)
 
 
 def _lines(found: JobStatus) -> list[str]:
     share = found.done_s / found.duration_s if found.duration_s else 1.0
     times = dict.fromkeys(map(_clock, found.time_left_range_s or ()))  # one, where both are the same second
     left = f", {' to '.join(times)} left" if times else ""
-    return [f"{found.input} -> {found.output}",
+    return [printable(f"{found.input} -> {found.output}"),
             f"{found.state}: {found.finished} of {found.segments} segments, {share:.0%}{left}"]
 
 

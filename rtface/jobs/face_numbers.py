@@ -119,7 +119,7 @@ class FaceNumbers:
         self._folder.write(self._folder.numbers / "state.json", self.state)
         for earlier in self._folder.numbers.glob("persons-*.json"):
             if earlier != self._persons(self.searched) or self.complete:
-                earlier.unlink(missing_ok=True)
+                self._folder.unlink(earlier)
 
     def persons(self) -> dict[str, Any] | None:
         """What the search knows about persons, for `PersonRecogniser.restore`; None before the first segment."""
@@ -218,7 +218,7 @@ def find_numbers(folder: JobFolder, plan: JobPlan, options: Options, leases: Lea
         epoch = leases.take("numbers")
         if epoch is not None:
             try:
-                folder.numbers.mkdir(exist_ok=True)
+                folder.make_subfolder(folder.numbers)
                 _search(FaceNumbers(folder, plan), plan, options, progress, stop)
             finally:
                 leases.release("numbers", epoch)

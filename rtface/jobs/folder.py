@@ -18,11 +18,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -30,8 +32,9 @@ from typing import Any
 
 from rtface.errors import InputError, InputMissing, OutputError, UsageError
 from rtface.media.workfile import full
-from rtface.util.files import NEW, read_shared, rename_new, replace, sync_file, sync_folder
-from rtface.util.foreign import Shape, anything, check_shape
+from rtface.util.files import NEW, read_shared, rename_new, replace, status_in, sync_file, sync_folder
+from rtface.util.foreign import Shape, anything, check_shape, open_below, open_folder
+from rtface.util.text import printable
 from rtface.util.toml_dataclass import parse_json
 
 FORMAT = 2
@@ -39,18 +42,23 @@ FORMAT = 2
 SUFFIX = ".rtface"
 _OWN = ("plan.json", "join.json", "faces.json", "progress.json", "log.txt", "segments",
         "leases", "workers", "numbers")
-_RECORD = re.compile(r"(\d{5,})\.json")
+_RECORD = re.compile(r"(\d{5,9})\.json", re.ASCII)
 
 
 class JobFolder:
     """The files of one job.
 
+    Somebody else may write to it: no link in it is followed, and a plan of another user is looked at first.
+
     Args:
-        path: the folder; it need not exist.
+        path: the folder; it need not exist. A link is followed where this user made it.
+        agreed: SHA-256 of a plan of another user that is worked on; see `rtface.jobs.plan.JobPlan.look`.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, agreed: str = "") -> None:
+        if path.is_symlink() and self.is_own(path.lstat(), path.parent):
+            path = path.resolve()
+        self.path, self.agreed = path, agreed
         self.plan = path / "plan.json"
         self.segments = path / "segments"
         self.leases = path / "leases"
@@ -77,7 +85,8 @@ class JobFolder:
         with self._errors("cannot be made"):
             if self.path.is_dir() and (strange := sorted(p.name for p in self.path.iterdir() if not _own(p.name))):
                 raise UsageError(f"{self.path}: holds other things ({strange[0]}); name a new folder by --job")
-            self.path.mkdir(exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                self.path.mkdir()
             sync_folder(self.path.parent)
         self.make_subfolders()
 
@@ -89,7 +98,14 @@ class JobFolder:
         """
         with self._errors("cannot be made"):
             for folder in (self.segments, self.leases, self.workers):
-                folder.mkdir(exist_ok=True)
+                self.make_subfolder(folder)
+
+    def make_subfolder(self, folder: Path) -> None:
+        """Makes one of them; OSError where a link or a file has its name."""
+        with open_folder(self.path, self.path) as top, contextlib.suppress(FileExistsError):
+            os.mkdir(folder if top is None else folder.name, dir_fd=top)
+        with open_folder(self.path, folder):
+            pass
 
     def remove(self) -> None:
         """Removes the job's files, and the folder when nothing else is in it.
@@ -100,12 +116,14 @@ class JobFolder:
         for folder in (self.segments, self.leases, self.workers, self.numbers):
             with contextlib.suppress(OSError):
                 for path in sorted(folder.iterdir(), key=lambda path: path.suffix != ".json"):
-                    path.unlink(missing_ok=True)  # records before the files that they name
-            shutil.rmtree(folder, ignore_errors=True)
+                    self.unlink(path)  # records before the files that they name
+            with contextlib.suppress(OSError), open_folder(self.path, self.path) as top:
+                shutil.rmtree(folder if top is None else folder.name, ignore_errors=True, dir_fd=top)
         with contextlib.suppress(OSError):
             last = [self.plan, self.joining]
             for path in [*(p for p in self.path.iterdir() if _own(p.name) and p not in last), *last]:
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    self.unlink(path)
         with contextlib.suppress(OSError):
             self.path.rmdir()
 
@@ -117,6 +135,23 @@ class JobFolder:
                 self.workers.rmdir()
                 self.path.rmdir()
 
+    def open(self, path: Path, flags: int, mode: int = 0o666) -> int:
+        """Opens a file of the job; raises as `rtface.util.foreign.open_below`."""
+        return open_below(self.path, path, flags, mode)
+
+    def unlink(self, path: Path) -> None:
+        """Removes a file of the job, or a link in its place; OSError where it cannot be removed."""
+        with open_folder(self.path, path.parent) as folder, contextlib.suppress(FileNotFoundError):
+            os.unlink(path if folder is None else path.name, dir_fd=folder)
+
+    @staticmethod
+    def is_own(status: os.stat_result, folder: Path, *, root: bool = True) -> bool:
+        """Whether a file of a folder is this user's, or where `root` is true the administrator's."""
+        if sys.platform == "win32" or status.st_uid == os.geteuid() or (root and status.st_uid == 0):
+            return True
+        mine = status_in(folder)  # a server may give its users other numbers
+        return mine is not None and status.st_uid == mine.st_uid
+
     # -- JSON ---------------------------------------------------------------------------------------------------
 
     def read(self, path: Path, shape: Shape = anything) -> Any:
@@ -125,12 +160,18 @@ class JobFolder:
         Raises:
             InputError: it cannot be read, is no JSON, or has another shape.
         """
+        return self.read_from(path, shape)[0]
+
+    def read_from(self, path: Path, shape: Shape = anything) -> tuple[Any, str, bool]:
+        """`read`, with the SHA-256 of the file, and whether this user or the administrator wrote it."""
+        found: list[os.stat_result] = []
         try:
-            value = parse_json(read_shared(path))
+            data = read_shared(path, self.path, found.append)
+            value = parse_json(data)
             check_shape(value, shape)
-            return value
+            return value, hashlib.sha256(data).hexdigest(), self.is_own(found[-1], self.path)
         except FileNotFoundError:
-            return None
+            return None, "", True
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror}); check the disk and its permissions, then the "
                              "same command continues") from error
@@ -153,7 +194,7 @@ class JobFolder:
         work = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
         with self._errors("cannot be written to"):
             try:
-                with os.fdopen(os.open(work, NEW, 0o600 if private else 0o666), "wb") as file:
+                with os.fdopen(self.open(work, NEW, 0o600 if private else 0o666), "wb") as file:
                     file.write((json.dumps(value, separators=(",", ":")) if path.parent != self.path
                                 else json.dumps(value, indent=1)).encode() + b"\n")
                     file.flush()
@@ -174,8 +215,9 @@ class JobFolder:
 
     def log(self, line: str) -> None:
         """Adds a line to the log; one that cannot be written is no reason to end."""
-        with contextlib.suppress(OSError), (self.path / "log.txt").open("ab") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n".encode())
+        with contextlib.suppress(OSError), os.fdopen(
+                self.open(self.path / "log.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {printable(line)}\n".encode(errors="replace"))
 
     # -- segments -----------------------------------------------------------------------------------------------
 

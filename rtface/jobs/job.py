@@ -107,7 +107,7 @@ class FilmJob:
             if place.planned and (held := Leases(place, "").held()):
                 worker = next(iter(held.values()))[1]
                 raise UsageError(f"{place.path}: worker {worker} is at work on this job; stop it before --restart")
-            remove_unfinished(place)
+            remove_unfinished(place, [target, *_further(options)])
             place.remove()
         if not place.planned:
             if place.path.is_dir():
@@ -130,6 +130,7 @@ class FilmJob:
             if place.write(place.plan, plan.to_json(), new=True):
                 place.log(f"planned by rtface {__version__}: {len(plan)} segments, {plan.duration_s:.1f} s")
         place.make_subfolders()
+        _, place.agreed, _ = JobPlan.look(place)  # another user's, too, where it is what this call would plan
         job = cls(place, options)
         job._check_same(source, target)
         return job
@@ -179,15 +180,15 @@ class FilmJob:
         enforce(options, Scope.FILM | Scope.ENCODED)
         report = Report(str(self.plan.source), str(self.plan.target), __version__, options.engine, options.device,
                         options=report_options(options))
-        began, before = perf_counter(), sum(self.plan.frames[number] for number in self.folder.finished())
+        began, before = perf_counter(), sum(self.plan.frames[number] for number in self._finished())
         signing = Signing.asked(options, self.plan.source)
         saved: Target | None = None
         failure: BaseException | None = None
         try:
-            whole = published(self.folder)  # a call was ended behind the join
+            whole = published(self.folder, self.plan.target)  # a call was ended behind the join
             if "join" not in Leases(self.folder, "").held():
-                remove_unfinished(self.folder)
-            further, named = further_paths(options), named_films(self.folder)
+                remove_unfinished(self.folder, self._films)
+            further, named = further_paths(options), named_films(self.folder, self._films)
             sums = checksum_outputs(self.plan.target, film=True) if options.checksums else []
             films = [OutputPath(self.plan.target), *further.values()]
             written = [*(replace(film, resumes=Path(film.path).resolve() in named) for film in films), *sums]
@@ -305,7 +306,7 @@ class FilmJob:
                         leases.release("join", epoch)
             except DamagedSegments as error:
                 for number in error.numbers:
-                    self.folder.record(number).unlink(missing_ok=True)
+                    self.folder.unlink(self.folder.record(number))
                 self.folder.log(f"made again: segments {', '.join(map(str, error.numbers))}; {error}")
                 count = "1 segment has" if len(error.numbers) == 1 else f"{len(error.numbers)} segments have"
                 said(f"{count} to be made again ({str(error) or 'a record is missing'})")
@@ -345,7 +346,10 @@ class FilmJob:
     @property
     def complete(self) -> bool:
         """Whether every segment is finished."""
-        return len(self.folder.finished()) >= len(self.plan)
+        return len(self._finished()) >= len(self.plan)
+
+    def _finished(self) -> set[int]:
+        return {number for number in self.folder.finished() if number < len(self.plan)}
 
     # -- ends ---------------------------------------------------------------------------------------------------
 
@@ -357,8 +361,16 @@ class FilmJob:
                            "the same command continues")
 
     def _remove(self) -> None:
-        remove_unfinished(self.folder)
+        remove_unfinished(self.folder, self._films)
         self.folder.remove()
+
+    @property
+    def _films(self) -> list[Path]:
+        return [self.plan.target, *_further(self.options)]
+
+
+def _further(options: Options) -> list[Path]:
+    return [Path(film.path) for film in further_paths(options).values()]
 
 
 def _take_over(stats: Stats, other: Stats) -> None:

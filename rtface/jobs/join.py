@@ -33,7 +33,7 @@ from rtface.media.muxer import AnyPacket
 from rtface.media.provenance import Change, describe
 from rtface.media.source import FileSource
 from rtface.media.stream_plan import OutputPlan
-from rtface.media.workfile import Target, work_name
+from rtface.media.workfile import Target, is_work_of, work_name
 from rtface.options import Options
 from rtface.pipeline.build import plan_film_output
 from rtface.pipeline.compare import pair_tags
@@ -150,6 +150,7 @@ class Join:
         self._options, self._report, self._stats, self._stop = options, report, stats, stop
         self._frames = _Pieces(folder, plan.video["encoder"])
         self._pieces = {name: _Pieces(folder, film["encoder"], name) for name, film in plan.further.items()}
+        self._paths = [target.path, *(film.path for film in further.values())]
         self._note: dict[str, Any] = {}
 
     def run(self) -> JobFigures:
@@ -161,16 +162,16 @@ class Join:
             OutputError: the output cannot be written.
             Interrupted: it was stopped.
         """
-        if published(self._folder):  # by another call, while this one waited
+        if published(self._folder, self._target.path):  # by another call, while this one waited
             return self._read_records()
-        remove_unfinished(self._folder)
+        remove_unfinished(self._folder, self._paths)
         figures = self._read_records()
         source = FileSource(self._plan.source, start=self._options.start, end=self._options.end, threads=1,
                             stats=Stats(), strict=self._options.strict)
         try:
             self._join(source, figures)
         except BaseException as error:
-            remove_unfinished(self._folder)
+            remove_unfinished(self._folder, self._paths)
             if isinstance(error, OutputError):
                 error.args = (f"{error}; all segments stay in {self._folder.path}; once its cause is gone, the same "
                               "command joins them",)
@@ -300,31 +301,46 @@ class Join:
             raise Interrupted
 
 
-def published(folder: JobFolder) -> bool:
+def published(folder: JobFolder, output: Path) -> bool:
     """Whether the output of a job has its name, and only the folder was not removed yet."""
     note = _read_note(folder)
-    return note is not None and _has_name(note)
+    return note is not None and note.get("path") == str(output) and _has_name(note)
 
 
-def named_films(folder: JobFolder) -> set[Path]:
-    """Films that a join gave their names, before it ended or was killed, here or on another machine."""
-    return {Path(part["path"]) for part in _parts(_read_note(folder)) if _has_name(part)}
+def named_films(folder: JobFolder, films: Iterable[Path]) -> set[Path]:
+    """Those of these films to which a join gave their names, before it ended or was killed, here or on another machine.
+    """
+    named = {Path(part["path"]) for part in _parts(_read_note(folder)) if _has_name(part)}
+    return named & {path.resolve() for path in films}
 
 
-def remove_unfinished(folder: JobFolder) -> None:
-    """Removes what a join that was ended left: its working files, and further films whose film did not get its name."""
+def remove_unfinished(folder: JobFolder, films: Iterable[Path]) -> None:
+    """Removes what a join that was ended left: its working files, and further films whose film did not get its name.
+
+    Args:
+        folder: of the job.
+        films: the output and the further films; nothing else that a note names is touched.
+    """
+    known = {path.resolve() for path in films}
     with suppress(InputError):
         note = _read_note(folder)
         for part in _parts(note):
+            path = Path(part.get("path", ""))
+            if path not in known:
+                continue
             if note is not None and part is not note and _has_name(part) and not _has_name(note):
-                _unlink(part["path"])
-            if "work" in part:
-                _unlink(part["work"])
+                _unlink(path)
+            work = Path(part.get("work", ""))
+            if is_work_of(work, path) and work.parent == path.parent and work.suffix == path.suffix:
+                _unlink(work)
 
 
 def _read_note(folder: JobFolder) -> dict[str, Any] | None:
-    """The note of a join; None where there is none. Raises InputError where it cannot be used."""
-    note = folder.read(folder.joining, none_or(_FILM))
+    """The note of a join; None where there is none, or another user wrote it. Raises InputError where it cannot be
+    used."""
+    note, _, own = folder.read_from(folder.joining, none_or(_FILM))
+    if not own:
+        return None
     for key, part in (note or {}).items():
         if isinstance(part, dict) and key != "made" and not fits(part, _FILM):
             raise InputError(f"{folder.joining}: cannot be used (it says nothing clear of {key}); begin again with "
@@ -343,9 +359,9 @@ def _has_name(part: dict[str, Any]) -> bool:
     return "made" in part and "path" in part and fingerprint.same(part["made"], Path(part["path"]))
 
 
-def _unlink(path: str) -> None:
+def _unlink(path: Path) -> None:
     with suppress(OSError):
-        Path(path).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
 def delay_of(times: Iterable[Times]) -> int:

@@ -37,7 +37,7 @@ STALE_S = 60.0
 """A worker whose beat has stood still for so long is gone."""
 # The end waits for a beat in work no longer than this: a shared disk may not answer.
 _LAST_BEAT_S = 2.0
-_LEASE = re.compile(r"(\w+)-(\d+)\.json")
+_LEASE = re.compile(r"(\w+)-(\d{1,9})\.json", re.ASCII)
 _WORKER = re.compile(r"[\w.-]{0,200}", re.ASCII)  # none: taken back by a farm, and free
 _UNREADABLE = "unreadable-"  # in place of a worker's id, before the name of the lease
 
@@ -68,7 +68,7 @@ class WorkerSign:
 
     def __enter__(self) -> Self:
         try:
-            self._lock = self._lock_path.open("wb")
+            self._lock = os.fdopen(self._folder.open(self._lock_path, os.O_WRONLY | os.O_CREAT), "wb")
         except OSError as error:
             raise self._folder.failure(error) from error
         with contextlib.suppress(BlockingIOError):
@@ -85,8 +85,8 @@ class WorkerSign:
         if self._lock is not None:
             self._lock.close()
         with contextlib.suppress(OSError):
-            self._path.unlink(missing_ok=True)
-            self._lock_path.unlink(missing_ok=True)
+            self._folder.unlink(self._path)
+            self._folder.unlink(self._lock_path)
         self._folder.remove_empty()
 
     def beat(self) -> None:
@@ -102,7 +102,7 @@ class WorkerSign:
                 if self._on_beat:
                     self._on_beat()
         with contextlib.suppress(OSError):
-            self._path.unlink(missing_ok=True)
+            self._folder.unlink(self._path)
 
 
 class Leases:
@@ -176,13 +176,13 @@ class Leases:
     def release(self, name: str, epoch: int) -> None:
         """Gives a lease back."""
         with contextlib.suppress(OSError):
-            self._path(name, epoch).unlink(missing_ok=True)
+            self._folder.unlink(self._path(name, epoch))
 
     def alive(self, worker: str) -> bool:
         """Whether a worker is there, as far as this process knows by now."""
         if worker == self._worker:
             return True
-        gone = _gone(self._folder.workers / f"{worker}.lock", worker)
+        gone = _gone(self._folder, worker)
         if gone:
             return False
         beat: object = None
@@ -208,7 +208,7 @@ class Leases:
         lease = worker.removeprefix(_UNREADABLE)
         path = self._folder.workers / f"{worker}.json" if lease == worker else self._folder.leases / f"{lease}.json"
         try:
-            return max(0.0, now - path.stat().st_mtime)
+            return max(0.0, now - path.lstat().st_mtime)
         except OSError:
             return math.inf
 
@@ -216,13 +216,13 @@ class Leases:
         return self._folder.leases / f"{name}-{epoch}.json"
 
 
-def _gone(path: Path, worker: str) -> bool:
+def _gone(folder: JobFolder, worker: str) -> bool:
     """Whether a worker of this machine has certainly ended; False where that cannot be seen."""
     tag, _, rest = worker.partition("-")
     if tag != HOST:
         return False
     try:
-        with path.open("rb+") as file:
+        with os.fdopen(folder.open(folder.workers / f"{worker}.lock", os.O_RDWR), "rb+") as file:
             return lock(file.fileno()) or not process_alive(int(rest.partition("-")[0]))
     except BlockingIOError:
         return False

@@ -29,9 +29,11 @@ _STOP_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class WorkerTask:
-    """What a child process is given: the job's folder, its share of the threads, and chains at the same time."""
+    """What a child process is given: the job's folder with `JobFolder.agreed`, its share of the threads, and chains at
+    the same time."""
 
     folder: Path
+    agreed: str
     threads: int
     segments: int | None
 
@@ -46,7 +48,7 @@ def run_worker(parent: ParentProcess, task: WorkerTask) -> None:
             stop.set()
 
     try:
-        with Worker(JobFolder(task.folder), threads=task.threads, stop=stop, on_step=step,
+        with Worker(JobFolder(task.folder, task.agreed), threads=task.threads, stop=stop, on_step=step,
                     segments=task.segments) as worker:
             worker.work()
     except Interrupted:
@@ -71,8 +73,8 @@ class LocalWorkers:
     def __init__(self, folder: JobFolder, count: int, threads: int | None, segments: int | None) -> None:
         available = threads or cores()
         self._folder = folder
-        self._tasks = [WorkerTask(folder.path, max(1, available // count + (k < available % count)), segments)
-                       for k in range(count)]
+        self._tasks = [WorkerTask(folder.path, folder.agreed, max(1, available // count + (k < available % count)),
+                                  segments) for k in range(count)]
         self._ended: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
         self._faults: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self.steps: dict[int, Step] = {}

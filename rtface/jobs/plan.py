@@ -178,8 +178,24 @@ class JobPlan:
 
         Raises:
             InputError: there is none, it cannot be read, or has another format.
+            ForeignPlan: another user made it, and it is not `JobFolder.agreed`.
         """
-        values = folder.read(folder.plan, {"format": anything})
+        plan, sha256, own = cls.look(folder)
+        if not own and sha256 != folder.agreed:
+            raise ForeignPlan(f"{folder.path}: another user planned this job, and a plan decides what is read and "
+                              "written; look at it with 'rtface status', then take part with 'rtface work' and "
+                              "--trust-plan")
+        return plan
+
+    @classmethod
+    def look(cls, folder: JobFolder) -> tuple[JobPlan, str, bool]:
+        """The plan in a folder, whoever made it, the SHA-256 of its file, and whether this user made it.
+
+        A plan of another user can name any file that this one may read, as INPUT or in its options, and a stage that
+        runs code: it is looked at, and not worked on before its SHA-256 is `JobFolder.agreed`. Raises InputError as
+        `load`.
+        """
+        values, sha256, own = folder.read_from(folder.plan, {"format": anything})
         if values is None:
             raise InputError(f"{folder.path}: is no job (it has no plan.json); name the folder that 'rtface run' made")
         try:
@@ -194,11 +210,15 @@ class JobPlan:
             plan = cls(**values)
             if any(after <= before for before, after in pairwise([*plan.starts, plan.ends])):
                 raise ValueError("the segments do not follow each other")
-            return plan
+            return plan, sha256, own
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, UsageError):
                 raise
             raise InputError(f"{folder.plan}: cannot be used ({error}); begin again with --restart") from error
+
+
+class ForeignPlan(UsageError):
+    """Another user planned the job, and this one did not agree to that."""
 
 
 def frame_options(options: Options) -> dict[str, Any]:

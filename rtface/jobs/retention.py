@@ -11,9 +11,12 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from rtface.errors import RtfaceError
 from rtface.jobs.folder import SUFFIX, JobFolder, folder_of
+from rtface.jobs.leases import Leases
 from rtface.jobs.queue.store import Store
 from rtface.policy import retention_s
+from rtface.util.files import status_in
 
 log = logging.getLogger("rtface")
 
@@ -23,10 +26,10 @@ def remove_old_jobs(places: Iterable[Path], *, now: float | None = None) -> list
 
     Args:
         places: folders that are looked through for ``*.rtface``, or job folders.
-        now: seconds since 1970.
+        now: seconds since 1970; the clock of the disk without.
 
     Returns:
-        Those that were removed. A job that is being worked on is never old: its workers write every two seconds.
+        Those that were removed: this user's own, without a worker, behind no link.
 
     Raises:
         UsageError: a policy cannot be used.
@@ -34,14 +37,13 @@ def remove_old_jobs(places: Iterable[Path], *, now: float | None = None) -> list
     limit, removed = retention_s(), list[Path]()
     if limit is None:
         return removed
-    before = (time.time() if now is None else now) - limit
     for place in places:
         for path in (place, *sorted(place.glob(f"*{SUFFIX}"))):
             folder = JobFolder(path)
-            if folder.planned and _changed(path) < before:
+            if folder.planned and _may_go(folder, limit, now):
                 from rtface.jobs.join import remove_unfinished  # it imports PyAV
 
-                remove_unfinished(folder)
+                remove_unfinished(folder, _films(folder))
                 folder.remove()
                 log.warning("%s: removed, because nothing was written there for longer than the policy's retention",
                             path)
@@ -57,6 +59,32 @@ def remove_old_items(store: Store, *, now: float | None = None) -> None:
         return
     outputs = store.remove_ended((time.time() if now is None else now) - limit)
     remove_old_jobs((folder_of(Path(output)) for output in outputs), now=now)
+
+
+def _may_go(folder: JobFolder, limit: float, now: float | None) -> bool:
+    """Whether a job is this user's own, old by the clock of the disk, and without a worker."""
+    path, changed = folder.path, _changed(folder.path)
+    with suppress(OSError, RtfaceError):
+        if not all(JobFolder.is_own(one.lstat(), path.parent, root=False) for one in (path, folder.plan)):
+            return False
+        if now is None:  # asked for outside the folder, whose time of change must stay
+            status = status_in(path.parent)
+            if status is None:
+                return False
+            now = status.st_mtime
+        return changed < now - limit and not Leases(folder, "").held()
+    return False
+
+
+def _films(folder: JobFolder) -> list[Path]:
+    """The films of a job that cannot be resumed any more; none where its plan cannot be used."""
+    from rtface.jobs.further_films import further_paths
+    from rtface.jobs.plan import JobPlan, options_of
+
+    with suppress(RtfaceError):
+        plan = JobPlan.load(folder)
+        return [plan.target, *(Path(film.path) for film in further_paths(options_of(plan)).values())]
+    return []
 
 
 def _changed(folder: Path) -> float:

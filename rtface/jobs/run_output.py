@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import stat
+import sys
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -134,10 +138,19 @@ class RunOutput:
     def _open(self) -> None:
         """Begins the files of the segment."""
         plan, path = self._plan, self._folder.segments / f"{self._number:05}-{self._epoch}-{secrets.token_hex(3)}.video"
-        self._writer = SegmentWriter(path, self._video, plan.container, plan.origin, self._stats)
+        self._writer = SegmentWriter(path, self._video, plan.container, plan.origin, self._stats, open=self._new)
         for name, (film, _) in self._further.items():
             self._further_writers[name] = SegmentWriter(path.with_suffix(f".{name}"), film.video, film.format,
-                                                        plan.origin, Stats())
+                                                        plan.origin, Stats(), open=self._new)
+
+    def _new(self, path: Path, flags: int) -> int:
+        """Makes a file that is readable by those who may read the film."""
+        film = self._plan.source.stat()
+        number = self._folder.open(path, flags, stat.S_IMODE(film.st_mode) & 0o666 | 0o600)
+        if sys.platform != "win32" and os.geteuid() == 0:
+            with suppress(OSError):
+                os.fchown(number, film.st_uid, -1)
+        return number
 
     def _writers(self) -> list[SegmentWriter]:
         return [] if self._writer is None else [self._writer, *self._further_writers.values()]

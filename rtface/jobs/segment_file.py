@@ -11,7 +11,7 @@ import base64
 import hashlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -27,7 +27,7 @@ from rtface.media.frame_encoder import FrameEncoder, add_video
 from rtface.media.muxer import AnyPacket
 from rtface.stats import Stats
 from rtface.util.files import NEW, sync_file
-from rtface.util.foreign import Shape, check_shape, count, file_name, fraction, row, text, whole
+from rtface.util.foreign import Shape, check_shape, count, file_name, fraction, open_regular, row, text, whole
 
 Times = tuple[int, int, int, int, int]
 """pts, dts, duration, bytes, and 1 for a frame that is decoded without others."""
@@ -47,6 +47,7 @@ class SegmentWriter:
         origin: the time of the input's clock that becomes 0.
         stats: receives counters.
         last: pts of the frame before, in the encoder's unit; None where it is not known.
+        open: opens the file.
 
     Raises:
         OSError: the file cannot be made.
@@ -54,9 +55,9 @@ class SegmentWriter:
     """
 
     def __init__(self, path: Path, video: VideoPlan, format: str, origin: Fraction, stats: Stats,
-                 last: int | None = None) -> None:
+                 last: int | None = None, *, open: Callable[[Path, int], int] = os.open) -> None:
         self.path = path
-        self._file = os.fdopen(os.open(path, NEW, 0o666), "wb", buffering=1 << 16)
+        self._file = os.fdopen(open(path, NEW), "wb", buffering=1 << 16)
         try:
             self._container = av.open(io.BytesIO(), "w", format=format)  # never written to
             self._stream = add_video(self._container, video, str(path))
@@ -162,12 +163,12 @@ class SegmentFile:
         Raises:
             InputError: it is not there, cannot be read, or has other bytes.
         """
-        if sha256_of(self.path) != self.sha256:
+        if sha256_of(self.path, top=self.path.parent.parent) != self.sha256:
             raise InputError(f"{self.path}: is damaged")
 
     def packets(self) -> Iterator[tuple[bytes, Times]]:
         """Every encoded frame with its times, in the order of decoding."""
-        with self.path.open("rb") as file:
+        with open_regular(self.path, self.path.parent.parent) as file:
             file.seek(len(self.header))
             for times in self.times:
                 yield file.read(times[3]), times

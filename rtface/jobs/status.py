@@ -94,7 +94,7 @@ def read_status(folder: JobFolder, plan: JobPlan | None = None, leases: Leases |
     Raises:
         InputError: there is no job, or it cannot be read.
     """
-    plan, leases = plan or JobPlan.load(folder), leases or Leases(folder, "")
+    plan, leases = plan or JobPlan.look(folder)[0], leases or Leases(folder, "")
     finished = {n for n in folder.finished() if n < len(plan)}
     now = now_in(folder.path)
     held = {name: lease for name, lease in leases.held().items() if leases.silent_s(lease[1], now) < math.inf}

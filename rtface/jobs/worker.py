@@ -91,8 +91,9 @@ class Step:
     frames: int
 
 
-def do_segment(folder: Path, number: int, *, threads: int | None = None, stop: threading.Event | None = None,
-               on_step: Callable[[Step], object] | None = None, wait: bool = False) -> Outcome:
+def do_segment(folder: Path | JobFolder, number: int, *, threads: int | None = None,
+               stop: threading.Event | None = None, on_step: Callable[[Step], object] | None = None,
+               wait: bool = False) -> Outcome:
     """Makes one segment of a job; safe to call again, and at the same time from several machines.
 
     Args:
@@ -105,12 +106,14 @@ def do_segment(folder: Path, number: int, *, threads: int | None = None, stop: t
             another machine counts as there.
 
     Raises:
-        UsageError: there is no such segment, or this installation differs from the one that planned the job.
+        UsageError: there is no such segment, another user planned the job and this one did not agree
+            (`JobFolder.agreed`), or this installation differs from the one that planned it.
         InputError: there is no job, or its film is missing or another.
         OutputError: the folder cannot be written to.
         Interrupted: `stop` was set.
     """
-    with Worker(JobFolder(folder), threads=threads, stop=stop, on_step=on_step) as worker:
+    folder = folder if isinstance(folder, JobFolder) else JobFolder(folder)
+    with Worker(folder, threads=threads, stop=stop, on_step=on_step) as worker:
         return worker.do(number, wait=wait)
 
 

@@ -49,11 +49,13 @@ def segment_file(folder: JobFolder) -> None:
         SegmentFile.of(folder.segments, folder.read(folder.record(0))).check()
 
 
+OUTPUT = Path("/nowhere/out.mkv")
 NOTE = {"path": "/nowhere/out.mkv", "work": "/nowhere/w", "made": {"size": 3, "changed_ns": 4, "samples_sha256": "a"}}
 FILES: dict[str, tuple[Callable[[JobFolder], Path], object, Callable[[JobFolder], object]]] = {
     "plan": (lambda f: f.plan, None, lambda f: (JobPlan.load(f), read_status(f))),
     "record": (lambda f: f.record(0), None, segment_file),
-    "note": (lambda f: f.joining, {**NOTE, "correction": NOTE}, lambda f: (published(f), named_films(f))),
+    "note": (lambda f: f.joining, {**NOTE, "correction": NOTE},
+             lambda f: (published(f, OUTPUT), named_films(f, [OUTPUT]))),
     "samples": (lambda f: f.faces, {"samples": [[0.0, 1], [1.0, 2]], "whole": True}, read_status),
     "numbers": (lambda f: f.numbers / "state.json", {"segments": 2, "highest": 3},
                 lambda f: FaceNumbers(f, JobPlan.load(f)).highest + 1),

@@ -1,0 +1,257 @@
+"""What another user put into a job folder runs, removes and shows nothing; what colleagues put there still works."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rtface.cli.app import app
+from rtface.errors import InputError, OutputError, UsageError
+from rtface.jobs import FilmJob, do_segment, fingerprint, retention
+from rtface.jobs.folder import JobFolder
+from rtface.jobs.join import published, remove_unfinished
+from rtface.jobs.leases import Leases, WorkerSign
+from rtface.jobs.plan import JobPlan
+from rtface.media.workfile import work_name
+from rtface.options import Options
+from tests.jobs import films
+
+OPTIONS = Options(tracker="none", codec="ffv1")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links and owners are those of POSIX")
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> FilmJob:
+    """A job that is planned."""
+    made = FilmJob.open(films.FILMS["few frames"](tmp_path), tmp_path / "out.mkv", OPTIONS, length=films.LENGTH)
+    assert isinstance(made, FilmJob)
+    return made
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    """A folder of the user, with files of names that a job has."""
+    (tmp_path / "docs").mkdir()
+    for name in ("thesis.txt", "00000-1.json", "persons-00001.json"):
+        (tmp_path / "docs" / name).write_text("mine")
+    return tmp_path / "docs"
+
+
+def untouched(docs: Path) -> bool:
+    return [path.read_text() for path in docs.iterdir()] == ["mine"] * 3
+
+
+@pytest.fixture
+def written_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All files of job folders are another user's."""
+    monkeypatch.setattr(JobFolder, "is_own", staticmethod(lambda *_, **__: False))
+
+
+# -- links -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["segments", "leases", "workers", "numbers"])
+def test_nothing_is_removed_behind_a_link(job: FilmJob, docs: Path, name: str):
+    folder = job.folder.path / name
+    if folder.is_dir():
+        folder.rmdir()
+    folder.symlink_to(docs)
+    with pytest.raises(OutputError, match="link"):
+        job.folder.write(folder / "00000-1.json", {})
+    with pytest.raises(InputError, match="link"):
+        job.folder.read(folder / "00000-1.json")
+    job.folder.remove()
+    assert untouched(docs) and not job.folder.path.exists()
+
+
+def test_a_folder_that_is_there_is_removed_whole(job: FilmJob):
+    job.folder.write(job.folder.record(0), {})
+    Leases(job.folder, "me").take("00000")
+    job.folder.log("a line")
+    (job.folder.path / ".plan.json.1-2.part").write_text("a part")
+    job.folder.remove()
+    assert not job.folder.path.exists()
+
+
+@pytest.mark.parametrize("name", ["log.txt", "plan.json", "join.json", "faces.json"])
+def test_no_file_of_a_job_is_a_link(job: FilmJob, docs: Path, name: str):
+    path = job.folder.path / name
+    path.unlink(missing_ok=True)
+    path.symlink_to(docs / "thesis.txt")
+    job.folder.log("touch PWNED")
+    if name != "log.txt":
+        with pytest.raises(InputError, match="link"):
+            job.folder.read(path)
+    assert untouched(docs)
+
+
+def test_a_line_of_the_log_is_one_line(job: FilmJob):
+    (job.folder.leases / "00000-1.json").write_text(json.dumps({"worker": "x-1\ntouch PWNED #"}))
+    job.folder.log("worker x-1\ntouch PWNED \x1b[1m\ud800")
+    lines = (job.folder.path / "log.txt").read_text().splitlines()
+    assert lines[-1].endswith("worker x-1\\ntouch PWNED \\x1b[1m?")
+    assert not any(line.startswith("touch") for line in lines)
+
+
+def test_a_link_of_ones_own_to_another_disk_is_followed(tmp_path: Path):
+    (tmp_path / "large disk").mkdir()
+    (tmp_path / "out.mkv.rtface").symlink_to(tmp_path / "large disk")
+    made = FilmJob.open(films.FILMS["few frames"](tmp_path), tmp_path / "out.mkv", OPTIONS)
+    assert isinstance(made, FilmJob)
+    made.run()
+    assert (tmp_path / "out.mkv").is_file()
+
+
+# -- the note of a join ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_note_removes_only_what_a_join_writes(job: FilmJob, docs: Path, restart: bool):
+    thesis = docs / "thesis.txt"
+    made = fingerprint.fingerprint(thesis)
+    part = {"path": str(thesis), "work": str(thesis), "made": made}
+    out = job.plan.target
+    job.folder.joining.write_text(json.dumps({"path": str(out), "work": str(thesis), "correction": part, "map": {
+        "path": str(docs / "x.mkv"), "work": str(docs / "00000-1.json")}}))
+    if restart:
+        job.folder.plan.write_text('{"format": 9, "versions": {"rtface": "9"}}')
+        assert isinstance(FilmJob.open(job.plan.source, out, OPTIONS, restart=True), FilmJob)
+    remove_unfinished(job.folder, [out, docs / "d.mkv"])
+    job.folder.joining.write_text(json.dumps(part))
+    assert untouched(docs) and not published(job.folder, out)
+
+
+def test_a_note_of_a_join_that_was_killed_is_used(job: FilmJob):
+    out = job.plan.target
+    work = work_name(out)
+    work.write_bytes(b"half")
+    job.folder.joining.write_text(json.dumps({"path": str(out), "work": str(work)}))
+    remove_unfinished(job.folder, [out])
+    assert not work.exists()
+    out.write_bytes(b"whole")
+    job.folder.joining.write_text(json.dumps({"path": str(out), "made": fingerprint.fingerprint(out)}))
+    assert published(job.folder, out)
+
+
+@pytest.mark.usefixtures("written_by_another")
+def test_a_note_of_another_user_says_nothing(job: FilmJob):
+    out = job.plan.target
+    out.write_bytes(b"whole")
+    job.folder.joining.write_text(json.dumps({"path": str(out), "made": fingerprint.fingerprint(out)}))
+    assert not published(job.folder, out)
+
+
+# -- plans -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("written_by_another")
+def test_a_plan_of_another_user_is_asked_about(job: FilmJob, monkeypatch: pytest.MonkeyPatch):
+    plan = json.loads(job.folder.plan.read_text())
+    plan["options"]["stages"] = ["picture:file=/home/me/secret.png"]
+    job.folder.plan.write_text(json.dumps(plan))
+    for use in (lambda: do_segment(job.folder.path, 0), lambda: FilmJob(job.folder.path)):
+        with pytest.raises(UsageError, match="another user planned this job"):
+            use()
+    monkeypatch.setattr("rtface.jobs.worker.Worker.__init__", lambda *_, **__: pytest.fail("it worked"))
+    for command in (["work"], ["segment", "0"]):
+        result = CliRunner().invoke(app, [command[0], str(job.folder.path), *command[1:]])
+        assert result.exit_code == 2 and "--trust-plan" in result.output
+        assert "secret.png" in result.output and str(job.plan.source) in result.output
+
+
+@pytest.mark.usefixtures("written_by_another")
+def test_a_plan_that_is_agreed_to_is_worked_on(job: FilmJob):
+    place = job.folder.path
+    with pytest.raises(UsageError, match="another user"):  # what was agreed to is that plan, and no other one
+        do_segment(JobFolder(place, "0" * 64), 0)
+    result = CliRunner().invoke(app, ["work", str(place), "--trust-plan"])
+    assert result.exit_code == 0 and "1 segment was made here" in result.output
+    # Who planned it, and gives the same options, is not asked.
+    again = FilmJob.open(job.plan.source, job.plan.target, OPTIONS)
+    assert isinstance(again, FilmJob) and again.resumed == 1
+    again.run()
+    assert job.plan.target.is_file() and not place.exists()
+
+
+def test_a_server_that_gives_users_other_numbers(job: FilmJob, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    assert JobPlan.load(JobFolder(job.folder.path)) == job.plan
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
+def test_owners(job: FilmJob):
+    assert JobPlan.load(job.folder) == job.plan
+    os.chown(job.folder.plan, 54321, -1)
+    with pytest.raises(UsageError, match="another user"):
+        JobPlan.load(JobFolder(job.folder.path))
+
+
+def test_status_shows_a_plan_without_its_control_characters(job: FilmJob):
+    plan = json.loads(job.folder.plan.read_text())
+    plan["input"]["path"] = "/a\x1b]0;x\x07\nb"
+    job.folder.plan.write_text(json.dumps(plan))
+    result = CliRunner().invoke(app, ["status", str(job.folder.path)])
+    assert result.exit_code == 0 and "/a\\x1b]0;x\\x07\\nb ->" in result.output
+
+
+# -- private films ---------------------------------------------------------------------------------------------------
+
+
+def test_a_film_is_known_by_its_content(tmp_path: Path):
+    film, copy = tmp_path / "private.mkv", tmp_path / "copy.mkv"
+    film.write_bytes(b"private")
+    known = fingerprint.fingerprint(film)
+    copy.write_bytes(b"private")
+    os.utime(copy, (1, 1))
+    assert fingerprint.same(known, film) and fingerprint.same(known, copy)
+    assert not fingerprint.same({**known, "samples_sha256": "0" * 64}, film)  # what stat() tells to everybody
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
+def test_segments_are_read_by_whom_may_read_the_film(job: FilmJob, mode: int):
+    job.plan.source.chmod(mode)
+    before = os.umask(0o002)
+    try:
+        do_segment(job.folder.path, 0)
+    finally:
+        os.umask(before)
+    [video] = job.folder.segments.glob("*.video")
+    assert stat.S_IMODE(video.stat().st_mode) == mode
+
+
+# -- retention -------------------------------------------------------------------------------------------------------
+
+
+def another_user(job: FilmJob, stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(JobFolder, "is_own", staticmethod(lambda *_, **__: False))
+
+
+def a_worker(job: FilmJob, stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    sign = stack.enter_context(WorkerSign(job.folder))
+    Leases(job.folder, sign.id).take("00000")
+
+
+def clock_ahead(job: FilmJob, stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: job.folder.plan.stat().st_mtime + 40 * 86_400)
+
+
+@pytest.mark.parametrize("kept", [another_user, a_worker, clock_ahead])
+def test_retention_spares(job: FilmJob, monkeypatch: pytest.MonkeyPatch,
+                          kept: Callable[[FilmJob, ExitStack, pytest.MonkeyPatch], None]):
+    monkeypatch.setattr(retention, "retention_s", lambda: 30 * 86_400.0)
+    later = job.folder.plan.stat().st_mtime + 40 * 86_400
+    with ExitStack() as stack:
+        kept(job, stack, monkeypatch)
+        assert not retention.remove_old_jobs([job.folder.path.parent], now=None if kept is clock_ahead else later)
+        assert job.folder.planned
+    monkeypatch.undo()
+    monkeypatch.setattr(retention, "retention_s", lambda: 30 * 86_400.0)
+    assert retention.remove_old_jobs([job.folder.path.parent], now=later) == [job.folder.path]
