@@ -7,16 +7,20 @@ task that Dask runs twice, or a worker that comes back, does no harm.
 
 from __future__ import annotations
 
+import builtins
 import importlib
 import logging
 import re
 import secrets
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
+from types import FrameType
 from typing import Any
 
 from rtface.concurrency.threads import start_thread
@@ -29,8 +33,7 @@ from rtface.jobs.share import choose
 from rtface.jobs.status import read_status
 from rtface.jobs.worker import Step
 from rtface.util.install import extra_line
-
-log = logging.getLogger("rtface")
+from rtface.util.text import printable
 
 _CONNECT_S = 10.0
 # A worker that the scheduler has not heard for so long gets no segment.
@@ -40,6 +43,11 @@ _ASK_S = 1.0  # between two questions to the scheduler
 # One segment for every four threads of a worker, as far as this much of its memory for each goes.
 _THREADS_EACH, _BYTES_EACH = 4, 2 << 30
 _ATTEMPTS = 3
+# What a pickle of Dask may name in the process of the command: plain values, and errors with their places.
+_PLAIN = {("builtins", "tuple"), ("builtins", "bytes"), ("distributed.scheduler", "KilledWorker"),
+          *(("tblib", name) for name in ("Traceback", "Frame", "Code")),
+          *(("tblib.pickling_support", f"unpickle_{what}") for what in (
+              "traceback", "exception", "exception_with_attrs"))}
 _LOCAL = re.compile(r"localhost|127(\.\d+){3}|\[?::1\]?")
 
 
@@ -47,22 +55,47 @@ def scheduler_address(text: str) -> str:
     """Dask's own address of a scheduler, such as "tcp://host:8786".
 
     Args:
-        text: "dask://host:8786", or "dask+tls://host:8786".
+        text: "dask+tls://host:8786", "dask://localhost:8786", or "dask+insecure://host:8786" for one that is neither
+            encrypted nor on this machine.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: it is none of them.
     """
-    match = re.fullmatch(r"dask(\+tls)?://([^\s/:\[\]]+|\[[0-9a-fA-F:.]+\])(?::(\d{1,5}))?/?", text)
+    match = re.fullmatch(r"dask(\+tls|\+insecure)?://([^\s/:\[\]]+|\[[0-9a-fA-F:.]+\])(?::(\d{1,5}))?/?", text)
     if match is None:
         raise UsageError(f"--farm {text}: give the scheduler of a Dask cluster, as dask://host:8786 or "
                          "dask+tls://host:8786")
-    return f"{'tls' if match[1] else 'tcp'}://{match[2]}:{match[3] or 8786}"
+    address = f"{'tls' if match[1] == '+tls' else 'tcp'}://{match[2]}:{match[3] or 8786}"
+    if not match[1] and open_to_others(address):
+        raise UsageError(f"--farm {text}: the connection is not encrypted, and whoever reaches a Dask scheduler can "
+                         "run programs on its workers; use dask+tls:// with certificates, or dask+insecure:// in a "
+                         "network where you trust everybody")
+    return address
 
 
 def open_to_others(address: str) -> bool:
     """Whether an address of `scheduler_address` is neither encrypted nor on this machine: Dask has no password, so that
     whoever reaches the scheduler can run programs on its workers."""
     return address.startswith("tcp:") and not _LOCAL.fullmatch(address.removeprefix("tcp://").rpartition(":")[0])
+
+
+@cache
+def _refuse_code() -> None:
+    """From now on, no pickle that Dask reads in this process can name code: any worker that joins a cluster may answer.
+    """
+    sys.addaudithook(_audit)
+
+
+def _audit(event: str, args: tuple[Any, ...]) -> None:
+    if event != "pickle.find_class":
+        return
+    frame: FrameType | None = sys._getframe()  # pyright: ignore[reportPrivateUsage]
+    while frame is not None and not str(frame.f_globals.get("__name__")).startswith("distributed."):
+        frame = frame.f_back
+    kind = getattr(builtins, args[1], None) if args[0] == "builtins" else None
+    if frame is None or tuple(args) in _PLAIN or (isinstance(kind, type) and issubclass(kind, BaseException)):
+        return
+    raise TypeError(f"a worker of the cluster sent {args[0]}.{args[1]}, which is no data")
 
 
 @dataclass(slots=True)
@@ -95,17 +128,15 @@ class Farm:
         except ImportError as error:
             raise MissingComponent(f"--farm needs Dask distributed, which is not installed; install it with: "
                                    f"{extra_line('farm')}") from error
+        _refuse_code()
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said here
         self._folder, self._plan, self._address, self._said, self._clock = folder, plan, address, said, clock
-        if open_to_others(address):
-            log.warning("%s: the connection is not encrypted, and a Dask scheduler asks for no password: use it only "
-                        "in a network that you trust, or dask+tls://", address)
         try:
             self._client = dask.Client(address, timeout=_CONNECT_S, set_as_default=False, name="rtface")
         except Exception as error:  # of many kinds: no answer, no certificates, a wrong configuration
             raise MissingComponent(f"the Dask scheduler {address} cannot be reached "
                                    f"({' '.join(str(error).split())}); start one with: dask scheduler") from error
-        self._run = secrets.token_hex(6)
+        self._run, self._agreed = secrets.token_hex(6), folder.agreed or JobPlan.look(folder)[1]
         self._leases = Leases(folder, "")
         self._at_work: dict[int, _Work] = {}
         self._past: dict[int, _Work] = {}  # given to another worker meanwhile
@@ -164,14 +195,23 @@ class Farm:
 
     def _result(self, number: int, work: _Work) -> None:
         error = None if work.future.cancelled() else work.future.exception()
+        kind, why = "", ""
+        if error is None and not work.future.cancelled():
+            try:
+                kind, why = work.future.result()
+            except Exception as bad:  # noqa: BLE001 - what it sent is no data
+                error = bad
+            if error is None and not (isinstance(kind, str) and isinstance(why, str)):
+                error = TypeError("it answers with something else than two texts")
         if error is not None:
             kind, why = "crashed", f"{type(error).__name__}: {' '.join(str(error).split())}"
-            if isinstance(error, ImportError | AttributeError):
+            if error.args and isinstance(error.args[0], bytes):  # a pickle that was not read
+                why = "what it says about the error is no data"
+            if isinstance(error, ImportError | AttributeError | TypeError):
                 kind, why = "refused", f"rtface is not the same there ({why})"
         elif work.future.cancelled():
             return
-        else:
-            kind, why = work.future.result()
+        why = printable(why)
         if kind in ("done", "busy", "stopped"):
             return
         self._folder.log(f"segment {number} on {work.worker}: {kind}: {why}")
@@ -210,7 +250,7 @@ class Farm:
 
     def _give(self, number: int, address: str, threads: int) -> None:
         future = self._client.submit(
-            farm_task.make_segment, str(self._folder.path), number, threads, self._run, pure=False,
+            farm_task.make_segment, str(self._folder.path), number, threads, self._run, self._agreed, pure=False,
             key=f"rtface-{self._run}-{number}-{secrets.token_hex(3)}", workers=[address], retries=0)
         future.add_done_callback(self._wake)
         self._at_work[number] = _Work(address, future)

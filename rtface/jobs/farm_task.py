@@ -36,7 +36,7 @@ _stopped: set[str] = set()
 _idle: dict[_Key, list[_SegmentProcess]] = {}
 
 
-def make_segment(folder: str, number: int, threads: int, run: str) -> Result:
+def make_segment(folder: str, number: int, threads: int, run: str, agreed: str = "") -> Result:
     """Makes a segment; safe to call again, and on several workers at the same time.
 
     Args:
@@ -44,6 +44,7 @@ def make_segment(folder: str, number: int, threads: int, run: str) -> Result:
         number: of the segment.
         threads: CPU threads.
         run: names the call of ``rtface run`` that wants it; see `stop`.
+        agreed: SHA-256 of the plan of that call.
     """
     key = run, folder, threads
     with _lock:
@@ -53,7 +54,7 @@ def make_segment(folder: str, number: int, threads: int, run: str) -> Result:
     result = process.make(number, run) if process is not None else _ENDED
     if result is _ENDED:  # there was none, or it ended for want of a segment
         try:
-            process = _SegmentProcess(folder, threads)
+            process = _SegmentProcess(folder, threads, agreed)
         except MissingComponent as error:
             return "refused", str(error)
         result = process.make(number, run)
@@ -84,9 +85,9 @@ class _SegmentProcess:
         MissingComponent: no process could be started.
     """
 
-    def __init__(self, folder: str, threads: int) -> None:
+    def __init__(self, folder: str, threads: int, agreed: str) -> None:
         self._results: queue.SimpleQueue[Result] = queue.SimpleQueue()
-        self._child = ChildProcess("rtface.jobs.farm_task:run_segments", (folder, threads),
+        self._child = ChildProcess("rtface.jobs.farm_task:run_segments", (folder, threads, agreed),
                                    name="segments", on_message=self._results.put,
                                    on_end=self._ended)
 
@@ -119,13 +120,13 @@ class _SegmentProcess:
         self._child.kill(_END_S)
 
 
-def run_segments(parent: ParentProcess, task: tuple[str, int]) -> None:
+def run_segments(parent: ParentProcess, task: tuple[str, int, str]) -> None:
     """The child process of `make_segment`: receives numbers of segments, and sends a `Result`
     for each."""
     from rtface.jobs.folder import JobFolder
     from rtface.jobs.worker import Outcome, Worker, WorkerRefused
 
-    folder, threads = task
+    folder, threads, agreed = task
     over = threading.Event()
     numbers: queue.SimpleQueue[int | None] = queue.SimpleQueue()
     start_thread("segment-messages", _listen, parent, over, numbers)
@@ -141,7 +142,7 @@ def run_segments(parent: ParentProcess, task: tuple[str, int]) -> None:
                 return
             try:
                 worker = worker or stack.enter_context(
-                    Worker(JobFolder(Path(folder)), threads=threads, stop=over))
+                    Worker(JobFolder(Path(folder), agreed), threads=threads, stop=over))
                 result = ("busy" if worker.do(number) is Outcome.BUSY else "done", "")
             except (WorkerRefused, InputError, MissingComponent) as error:
                 # Another worker may see the film.
