@@ -136,6 +136,9 @@ class Farm:
         except Exception as error:  # of many kinds: no answer, no certificates, a wrong configuration
             raise MissingComponent(f"the Dask scheduler {address} cannot be reached "
                                    f"({' '.join(str(error).split())}); start one with: dask scheduler") from error
+        for topic in ("print", "warn"):  # what workers want to show on this terminal
+            with suppress(Exception):
+                self._client.unsubscribe_topic(topic)
         self._run, self._agreed = secrets.token_hex(6), folder.agreed or JobPlan.look(folder)[1]
         self._leases = Leases(folder, "")
         self._at_work: dict[int, _Work] = {}

@@ -17,6 +17,7 @@ from rtface.cli.app import app
 from rtface.engine.recipe import SHIPPED
 from rtface.errors import InputError, InputMissing, Interrupted, OutputError, UsageError
 from rtface.jobs import FilmJob, Outcome, do_segment, folder_of
+from rtface.jobs.folder import JobFolder
 from rtface.jobs.segment_file import SegmentWriter
 from rtface.jobs.worker import WorkerRefused
 from rtface.options import Options
@@ -143,7 +144,7 @@ def test_a_damaged_record_is_made_again(source: Path, text: str):
 def test_a_record_that_cannot_be_read_now_stays(source: Path, monkeypatch: pytest.MonkeyPatch):
     job = stopped(source)
 
-    def broken(path):
+    def broken(*_):
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as disk, pytest.raises(InputError, match=r"error\); check the disk .* continues"):
@@ -163,22 +164,23 @@ def test_a_damaged_segment_is_made_again(source: Path):
 
 def test_the_next_call_removes_what_a_killed_one_left(source: Path, monkeypatch: pytest.MonkeyPatch):
     """Killed before the first, second, … file of a finished job was removed."""
-    output, unlink, calls = source.with_name("out.mkv"), Path.unlink, 0
+    output, unlink, calls = source.with_name("out.mkv"), JobFolder.unlink, 0
 
-    def die(path: Path, missing_ok: bool = False) -> None:
+    def die(folder: JobFolder, path: Path) -> None:
         nonlocal calls
         if threading.current_thread() is threading.main_thread():  # not the heartbeat, which may still be ending
             calls -= 1
             if calls < 0:
                 raise KeyboardInterrupt
-        unlink(path, missing_ok)
+        unlink(folder, path)
 
     endings = set[str]()
     for step in range(40):
         job, calls = planned(source), step
         with monkeypatch.context() as dying:
             remove = job.folder.remove
-            dying.setattr(job.folder, "remove", lambda remove=remove: (dying.setattr(Path, "unlink", die), remove()))
+            dying.setattr(job.folder, "remove",
+                          lambda remove=remove: (dying.setattr(JobFolder, "unlink", die), remove()))
             try:
                 job.run()
                 break

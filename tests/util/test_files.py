@@ -55,7 +55,7 @@ def test_a_file_that_is_replaced_is_read_again(tmp_path: Path, monkeypatch, faul
     path.write_text("new")
     read = Path.read_bytes
 
-    def read_bytes(asked: Path) -> bytes:
+    def read_bytes(asked: Path, **_: object) -> bytes:
         if left:
             raise left.pop()
         return read(asked)
@@ -67,7 +67,7 @@ def test_a_file_that_is_replaced_is_read_again(tmp_path: Path, monkeypatch, faul
 def test_other_faults_of_a_read_are_told_at_once(tmp_path: Path, monkeypatch):
     calls: list[Path] = []
 
-    def read_bytes(asked: Path) -> bytes:
+    def read_bytes(asked: Path, **_: object) -> bytes:
         calls.append(asked)
         raise OSError(errno.EIO, "bad disk")
 
