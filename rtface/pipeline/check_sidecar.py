@@ -22,6 +22,7 @@ from rtface.pipeline.sidecar import layout_of, streams_said, tags_of, to_bytes
 from rtface.util.parse import format_time
 
 _SAME_S, _MOVED_S = 0.002, 0.01
+_SHOWN = 100  # characters of a tag
 # Tags that say when and by what a file was written, and how long it is; not what a person or rtface says of it.
 _OF_THE_MUXER = ("encoder", "duration", "_statistics_", "creation_time", "handler_name", "vendor_id", "major_brand",
                  "minor_version", "compatible_brands")
@@ -147,14 +148,23 @@ def _check_files(found: Checked, folder: Path, files: list[dict[str, str]], doin
 
 
 def _check_tags(found: Checked, film: Path, said: dict[str, str]) -> None:
-    """Notes the tags that differ."""
+    """Notes the tags that differ. A language "und", as MP4 has it, is none, and other containers hold no XMP: what
+    rtface writes into it the other tags say, too."""
     _, now = tags_of(film)
-    was, now = ({key.lower(): text for key, text in tags.items()
-                 if not any(name in key.lower() for name in _OF_THE_MUXER)} for tags in (said, now))
+    if "major_brand" not in now:  # neither MP4 nor MOV
+        said = {key: text for key, text in said.items() if key != "xmp"}
+    was, now = ({name: text for key, text in tags.items()
+                 if not any(of in (name := key.lower()) for of in _OF_THE_MUXER)
+                 and not (name.endswith(":language") and text == "und")} for tags in (said, now))
     for key in sorted(was.keys() | now.keys()):
         if was.get(key) != now.get(key):
-            found.problems.append(f"the tag {key} is {now.get(key, 'missing')!r}, and was "
-                                  f"{was.get(key, 'not there')!r}")
+            found.problems.append(f"the tag {key} is {_short(now, key, 'missing')}, and was "
+                                  f"{_short(was, key, 'not there')}")
+
+
+def _short(tags: dict[str, str], key: str, absent: str) -> str:
+    text = tags.get(key)
+    return absent if text is None else repr(text if len(text) <= _SHOWN else text[:_SHOWN] + " …")
 
 
 def _check_streams(found: Checked, film: Path, values: dict[str, Any], doing: Doing | None, stop: Stop | None) -> bool:

@@ -137,6 +137,29 @@ def test_a_film_written_again_has_the_same_frames(out: Path) -> None:
         assert verify(out).sidecar == "differs"
 
 
+@pytest.mark.parametrize("lost", ["", "ENHANCED_BY"])
+def test_an_mp4_written_again_as_mkv_keeps_its_tags(lost: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from rtface.pipeline import runtime
+    from tests.pipeline.fakes import FakeEngine
+    from tests.pipeline.run_media import Engines
+
+    monkeypatch.setattr(runtime, "EngineSet", lambda *a, **k: Engines(FakeEngine(amount=0.15)))
+    out, again = tmp_path / "out.mp4", tmp_path / "again.mkv"
+    rtface.run(half_faces(tmp_path / "in.mkv"), out, sidecar=True)
+    with av.open(str(out)) as source, av.open(str(again), "w") as made:
+        made.metadata.update({k: v for k, v in source.metadata.items() if k not in ("xmp", lost.lower())})
+        streams = [made.add_stream_from_template(stream) for stream in source.streams]
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = streams[packet.stream_index]
+                made.mux(packet)
+    out.with_name(out.name + SUFFIX).rename(again.with_name(again.name + SUFFIX))
+    found = verify(again)
+    assert [line for line in found.problems if "the tag" in line] == (
+        [f"the tag enhanced_by is missing, and was {('rtface ' + rtface.__version__)!r}"] if lost else [])
+    assert found.same != bool(lost), found.problems
+
+
 @pytest.mark.parametrize(("change", "says"), [
     ("chapter", "its chapters differ"), ("sound", "its packets come 0.200 s later")])
 def test_what_only_the_container_says_is_compared(out: Path, change: str, says: str) -> None:
