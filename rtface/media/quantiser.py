@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from rtface.frame import Quantisers
 from rtface.media.coded_headers.steps import step_reader
+from rtface.media.coding import coding_of
 from rtface.media.color import side_data
 from rtface.media.pixel_format import pixel_format_info
 from rtface.media.quantiser_tables import qp_steps, vpx_steps
@@ -74,6 +75,8 @@ class QuantiserReader:
         self._codec = context.codec.canonical_name
         by_frame = ThreadType.FRAME in ThreadType(context.thread_type) and context.thread_count != 1
         exports = self._codec in _EXPORT and not (self._codec in _EXPORT_EARLY and by_frame)
+        # The steps of a lossless film say nothing about the coding before, which is what may have done harm.
+        self._silent = coding_of(context).kind == "lossless"
         if exports or self._codec not in _EXPORT:
             context.options = {**context.options, "export_side_data": "venc_params"}
         self._step = None if exports and not gpu else step_reader(self._codec, bytes(context.extradata or b""))
@@ -83,7 +86,7 @@ class QuantiserReader:
     def note(self, packet: av.Packet[Any]) -> None:
         """To be called with each packet before it is decoded."""
         stamp = packet.dts if packet.pts is None else packet.pts
-        if self._step is None or stamp is None:
+        if self._step is None or stamp is None or self._silent:
             return
         step = self._step(memoryview(packet))
         if step is not None:
@@ -93,6 +96,8 @@ class QuantiserReader:
 
     def of(self, image: av.VideoFrame) -> Quantisers | None:
         """Those of a frame as it came out of the decoder, with its time; None where nothing is known."""
+        if self._silent:
+            return None
         data = None if on_gpu(image) else side_data(image, "VIDEO_ENC_PARAMS")
         if data is not None:
             return quantisers_of(data, self._codec, image.width, image.height,

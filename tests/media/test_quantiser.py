@@ -220,8 +220,10 @@ def test_it_stays_with_a_frame_and_not_with_a_scaled_one(tmp_path: Path) -> None
     assert scaled and all(f.quantisers is None for f in scaled)
 
 
-def test_codecs_without_a_quantiser_say_nothing(tmp_path: Path) -> None:
-    assert not steps(tmp_path / "film.mkv", film("mkv", "ffv1"))
+@pytest.mark.parametrize(("codec", "options"), [
+    ("ffv1", {}), ("libx264", {"qp": "0"}), ("libx265", {"x265_params": "lossless=1:log-level=none"})])
+def test_lossless_codecs_say_nothing(codec: str, options: dict[str, str], tmp_path: Path) -> None:
+    assert not steps(tmp_path / "film.mkv", film("mkv", codec, **options))
 
 
 def test_frames_leave_nothing_for_the_garbage_collector(tmp_path: Path) -> None:
