@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtface.errors import InputError, OutputError, UsageError
-from rtface.media.image_read import list_images
+from rtface.media.image_read import IMAGE_KINDS, list_images
 from rtface.media.workfile import Target, work_name
 from rtface.util.urls import check_file_name, check_slashes
 
@@ -196,7 +196,7 @@ def film_folder(output: AnyPath, suffixes: Iterable[str], input: AnyPath, *, sti
         own, name = Path(os.fspath(input)).suffix.lower(), path.name.rstrip(".")
         given = Path(name).suffix.lower()  # of "film.mp4."
         if still:
-            advice = f"name {name if given else name + (own or '.png')} for an image"
+            advice = f"name {name if given else name + (own if own in IMAGE_KINDS else '.png')} for an image"
         else:
             film = name if given in known else name + (own if own in known else ".mp4")
             advice = f"name {film} for a film, or {path.name}/ for a folder of stills"

@@ -185,7 +185,12 @@ def _into_folder(input: Path | Address, output: Path | str, stills: bool) -> boo
             open_container(input).close()  # raises where it is neither
         raise UsageError(f"{input} is a film: name a film ({', '.join(FORMATS)}) or a folder for its images, "
                          f"not {Path(output).name}")
-    return film_folder(output, FORMATS, input, still=isinstance(input, Path) and is_image(input))
+    still = isinstance(input, Path) and is_image(input)
+    suffix = Path(output).suffix.lower()
+    if still and suffix and suffix not in FORMATS and not names_folder(output):
+        raise UsageError(f"{output}: {suffix} names no image format that is written; use one of "
+                         f"{', '.join(IMAGE_KINDS)}")
+    return film_folder(output, FORMATS, input, still=still)
 
 
 def _run_film(input: Path | Address, output: Path | Target, options: Options, report: Report, made: Made,

@@ -327,8 +327,8 @@ def streams(value: object, shown: str) -> object:
     words = [str(one).strip().lower() for one in given] if isinstance(given, list | tuple) else [""]
     for word in words:
         if word not in _STREAMS and not re.fullmatch(r"\d{1,4}", word):
-            raise UsageError(f"{shown} must be the number of a stream, or one of {_or(_STREAMS)}, not {_show(value)}"
-                             f"{hint(word, _STREAMS)}")
+            raise UsageError(f"{shown} must be the number of a stream, or one of {_or(_STREAMS)}, not "
+                             f"{_show(word or value)}{hint(word, _STREAMS)}")
     return tuple(word if word in _STREAMS else str(int(word)) for word in words)
 
 

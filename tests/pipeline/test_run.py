@@ -193,6 +193,15 @@ def test_an_image_of_a_kind_that_is_not_read_is_named(tmp_path: Path) -> None:
         rtface.run(tmp_path / "in.pdf", tmp_path / "out.png")
 
 
+@pytest.mark.parametrize(("output", "says"), [
+    ("out.ppm", r"\.ppm names no image format that is written; use one of \.png"),
+    ("out", r"name out\.png for an image")])
+def test_a_kind_of_image_that_is_not_written_is_named(output: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "in.ppm").write_bytes(b"P6 2 2 255 " + bytes(12))
+    with pytest.raises(UsageError, match=says):
+        rtface.run(tmp_path / "in.ppm", tmp_path / output)
+
+
 def test_a_folder_goes_on_past_a_picture_that_cannot_be_encoded(tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
