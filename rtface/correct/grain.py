@@ -23,7 +23,9 @@ _VISIBLE = 0.4 / 255.0, 0.8 / 255.0
 # texture of the film or the skin (0.40 and more in television and old films).
 _ROUNDING, _TEXTURE = 0.34 / 255.0, 0.42 / 255.0
 _FINE = 0.8 / 255.0  # texture of this standard deviation is kept, though the skin around has less
-_SKIN = 0.14  # largest difference from the face's median colour that still counts as the skin around it
+# Largest difference from the face's median colour, of a sample and in the mean of 5×5, that still counts as the skin
+# around it: in leaves, stripes or text single samples have any colour.
+_SKIN = 0.14
 _MAX_SYNTHETIC = 12.0 / 255.0
 SHEET = 512  # the side of a tile of synthetic grain
 
@@ -157,7 +159,7 @@ def _levels_of(texture: Texture, samples: Float32,
     apart: Any = np.zeros(face.shape, np.float32)
     for plane, middle in zip(samples, medians_of(samples, np.flatnonzero(inside)), strict=True):
         cv2.max(apart, cv2.absdiff(plane, middle), dst=apart)
-    skin = (apart < _SKIN) & (face == 0.0)
+    skin = (cv2.max(apart, cv2.blur(apart, (5, 5))) < _SKIN) & (face == 0.0)
     reference = sigma
     if np.count_nonzero(skin) >= max(48, a.size // 8):
         skin &= power <= median_of(power[skin])

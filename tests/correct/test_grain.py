@@ -64,6 +64,18 @@ def test_a_face_that_a_codec_smoothed_gets_the_neighbours_grain(smooth_face):
     assert (made[0] != made[2]).any()
 
 
+def test_what_is_drawn_round_a_face_is_no_grain(smooth_face):
+    """Stripes, leaves and text round a face, of which some samples have the colour of its skin."""
+    mask = face_mask(SIZE)
+    skin = np.median(smooth_face[:, mask > 0.9], axis=1)
+    swing = np.random.default_rng(7).uniform(-0.45, 0.45, (SIZE // 2, SIZE // 2)).astype(np.float32)
+    drawn = skin[:, None, None] + cv2.resize(swing, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
+    c = np.where(mask > 0, smooth_face, np.clip(drawn, 0, 1)).astype(np.float32)
+    made = [shape(smooth_face, c, mask, CorrectionState(), ShapingOptions(grain=mode, gate=False), time=0.0)[0]
+            for mode in ("match", "none")]
+    np.testing.assert_array_equal(*made)
+
+
 def test_an_engine_that_amplifies_noise_is_damped(smooth_face):
     c = (smooth_face + grain(0.02, 0.0, 3)).astype(np.float32)
     r = (smooth_face + 2.0 * grain(0.02, 0.0, 3)).astype(np.float32)
