@@ -16,7 +16,8 @@ from starlette.routing import BaseRoute, Route
 
 from rtface.errors import InputError, OutputError, RtfaceError, UsageError
 from rtface.studio.context import Studio
-from rtface.studio.films import check_no_playlist, film_facts
+from rtface.studio.films import film_facts
+from rtface.studio.folders import check_no_playlist
 from rtface.studio.http import answers_errors, in_thread
 from rtface.util.files import NEW
 

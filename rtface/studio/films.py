@@ -22,11 +22,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from rtface.engine.recipe import find_recipes
-from rtface.errors import Closed, InputError, InputMissing, OutputError, RtfaceError, UsageError, reason
+from rtface.errors import Closed, InputMissing, OutputError, RtfaceError, UsageError, reason
 from rtface.geometry.transforms import display_size
 from rtface.jobs.queue.api import Queue
 from rtface.media.image_read import IMAGE_KINDS, read_image
-from rtface.media.probe import is_playlist
 from rtface.media.source import FileSource
 from rtface.option_sources import load
 from rtface.options import OPTIONS, Options, check
@@ -37,6 +36,7 @@ from rtface.studio.analysis import FilmTasks
 from rtface.studio.context import Studio
 from rtface.studio.film_settings import OPTIONS as FILM_OPTIONS
 from rtface.studio.film_settings import FilmSettings, SettingsFolder
+from rtface.studio.folders import check_no_playlist
 from rtface.studio.frame_renderer import FrameRenderer, PersonOnFrame, RenderedFrame, jpeg, untouched_frame
 from rtface.studio.http import answers_errors, in_thread, json_body, json_object, number_of, path_number
 from rtface.studio.queue_runner import ensure_runner
@@ -405,13 +405,6 @@ def film_facts(path: Path) -> dict[str, Any]:
                 "height": info.display_height, "codec": info.codec, "sound": info.has_audio, "size": info.size}
     finally:
         source.close()
-
-
-def check_no_playlist(path: Path) -> None:
-    """InputError for a playlist: it may name any file of this machine. Under a film's name it is refused anyway."""
-    if is_playlist(path):
-        raise InputError(f"{path}: is a playlist, which may name files outside the folders of this studio; choose the "
-                         "film itself, or use 'rtface run'")
 
 
 def _list_file() -> Path:

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtface.errors import InputMissing, UsageError
+from rtface.errors import InputError, InputMissing, UsageError
+from rtface.media.probe import is_playlist
 from rtface.util import foreign
 
 _UNFINISHED = re.compile(r"\.partial(-\d+)?\.[^.]+$|\.rtface$")
@@ -100,3 +101,10 @@ def _root(folder: Path) -> Path:
     if not path.is_dir():
         raise InputMissing(f"{folder}: there is no such folder; name one that exists with --folder")
     return path
+
+
+def check_no_playlist(path: Path) -> None:
+    """InputError for a playlist: it may name any file of this machine. Under a film's name it is refused anyway."""
+    if is_playlist(path):
+        raise InputError(f"{path}: is a playlist, which may name files outside the folders of this studio; choose the "
+                         "film itself, or use 'rtface run'")

@@ -18,11 +18,10 @@ from urllib.parse import urlencode
 from rtface.concurrency.threads import start_thread
 from rtface.errors import InputMissing, RestartNeeded, UsageError
 from rtface.live.addresses import LIVE_SCHEMES, LiveAddress, check_addresses, is_live, parse_address
-from rtface.media.probe import is_playlist
 from rtface.options import Options, person_photos
 from rtface.redaction import redacted
 from rtface.stages.options import file_options
-from rtface.studio.folders import AllowedFolders
+from rtface.studio.folders import AllowedFolders, check_no_playlist
 
 SETTINGS = ("engine", "strength", "fidelity", "region", "light", "cpu_budget", "faces", "person", "stages", "also")
 """The options of a live run that the page sets."""
@@ -113,9 +112,8 @@ def _end(folders: AllowedFolders, name: object, what: str) -> LiveAddress:
         raise UsageError(f"choose a {what} for the live run")
     address = parse_address(name.strip())
     if address.kind == "file":
-        if is_playlist(path := folders.path(address.name)):
-            raise UsageError(f"{path.name} is a playlist, which may name files outside the folders of this studio; "
-                             "choose the film itself")
+        path = folders.path(address.name)
+        check_no_playlist(path)
         return LiveAddress("file", str(path))
     if address.kind == "stream" and address.scheme not in (*LIVE_SCHEMES, "http", "https"):
         raise UsageError(f"{address}: a live run takes {', '.join(LIVE_SCHEMES)}, http and https")

@@ -323,7 +323,7 @@ def test_no_playlist_leads_out_of_the_folders(studio: RunningStudio, suffix: str
     assert ask(studio, "POST", "/api/films", json.dumps({"path": str(here)}).encode())[0] == 422
     if suffix != "mp4":
         live = {"source": str(here), "output": "udp://127.0.0.1:9", "settings": {}}
-        assert ask(studio, "POST", "/api/live/start", json.dumps(live).encode())[0] == 400
+        assert ask(studio, "POST", "/api/live/start", json.dumps(live).encode())[0] == 422
     assert ask(studio, "POST", "/api/films", json.dumps({"path": str(own)}).encode())[0] == 200
     assert ask(studio, "PUT", "/api/files/upload?name=own.ts", own.read_bytes())[0] == 200
     assert ask(studio, "PUT", "/api/files/upload?name=list.png", PICTURE)[0] == 200
