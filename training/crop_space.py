@@ -60,6 +60,20 @@ def oval_mask(size: int) -> F32:
     return (t * t * (3.0 - 2.0 * t)).astype(np.float32)
 
 
+def before_ground(picture: U8, ground: U8, centre: tuple[float, float], axes: tuple[float, float],
+                  edge: tuple[float, float]) -> U8:  # fmt: skip
+    """A canonical picture with another ground round the head, uint8 S×S×3 all.
+
+    Args:
+        centre, axes: of the head's ellipse, fractions of the side.
+        edge: radii in its axes up to which the picture is seen, and from which on the ground.
+    """
+    y, x = (np.mgrid[: len(picture), : len(picture)] + 0.5) / len(picture)
+    radius = np.hypot((x - centre[0]) / axes[0], (y - centre[1]) / axes[1])
+    alpha = np.clip((edge[1] - radius) / (edge[1] - edge[0]), 0, 1)[..., None]
+    return np.asarray(np.rint(picture * alpha + ground * (1 - alpha)), np.uint8)
+
+
 def frame_matrix(face: Face, shrunk: float = 1.0) -> F64:
     """2×3, 512-px canonical pixels → frame pixels, both with their centres at integers.
 

@@ -30,7 +30,7 @@ VERSION = 1
 # Gain in dB from which on a face is treated, and below which a treated one is let go. Less cannot be seen.
 _ON, _OFF = 0.06, 0.03
 # Of the first stage: gain in dB below which there is none of it, and from which on there is all.
-_NONE, _ALL = 0.04, 0.15
+_WORTH = (0.04, 0.15)
 _VISIBLE = ((0.5, "clearly visible"), (0.2, "visible"))
 # Scores of exposure from which on, and below which no more, tone is a reason; and the least strength of its correction.
 _TONE, _TONE_OFF, _TONE_STRENGTH = 0.16, 0.08, 0.8
@@ -150,6 +150,17 @@ def gain_of(before: float, after: float) -> float:
     return 10 * math.log10((before + _FLOOR) / (after + _FLOOR))
 
 
+def expected_share(before: float, after: float) -> float:
+    """Share of the first stage that is done, 0…1, by the squared errors that are expected before and after it."""
+    return _between(gain_of(before, after), _WORTH)
+
+
+def _between(value: float, ends: tuple[float, float]) -> float:
+    """0 up to the first of two ends, 1 from the second on."""
+    none, full = ends
+    return min(1.0, max(0.0, (value - none) / (full - none)))
+
+
 def first_strengths(analysis: Analysis, face_width: float) -> tuple[float, float]:
     """The strengths of the first stage that help most in the face and round it, 0…1."""
     around = replace(analysis, error=analysis.ring_error, remaining=analysis.ring_remaining)
@@ -159,8 +170,7 @@ def first_strengths(analysis: Analysis, face_width: float) -> tuple[float, float
 
 def _first_stage(analysis: Analysis, face_width: float) -> float:
     """The strength of the first stage that helps most, 0…1; 0 where next to nothing is expected of it."""
-    gain = gain_of(analysis.error, analysis.remaining)
-    expected = min(1.0, max(0.0, (gain - _NONE) / (_ALL - _NONE)))
+    expected = expected_share(analysis.error, analysis.remaining)
     if not expected:
         return 0.0
     return expected * _certainty(analysis) * min(1.0, max(0.0, _dot(_FIRST, features(analysis, face_width))))
@@ -169,15 +179,13 @@ def _first_stage(analysis: Analysis, face_width: float) -> float:
 def _enlarged(analysis: Analysis) -> float:
     """How far a face lacks detail, 0…1, whatever the last coding says: it may have been coded at a smaller size before.
     The engine alone does better then than after the first stage."""
-    none, full = _ENLARGED
-    return min(1.0, max(0.0, (analysis.low_resolution - none) / (full - none)))
+    return _between(analysis.low_resolution, _ENLARGED)
 
 
 def _certainty(analysis: Analysis) -> float:
     """Share of a strength that a picture with little error gets, which may be one without any: by the codec's step, or
     where that is unknown by the expected error."""
-    value, (none, full) = ((math.log2(analysis.step), _FINE) if analysis.step > 0.0 else (analysis.error, _DOUBT))
-    return min(1.0, max(0.0, (value - none) / (full - none)))
+    return _between(math.log2(analysis.step), _FINE) if analysis.step > 0.0 else _between(analysis.error, _DOUBT)
 
 
 def severity_of(analysis: Analysis, exposure: bool = False) -> tuple[float, dict[str, float]]:

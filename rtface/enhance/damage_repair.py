@@ -199,7 +199,7 @@ class DamageRepair:
         return hole if hole.any() else None
 
     def _filled(self, frame: Frame, face: Face, crops: Crops[Float32], hole: Bytes, more: Float32) -> Correction:
-        """The correction that fills a hole: painted over, and what other half and frame before add to that.
+        """The correction that fills a hole: painted over, and what the frame before adds to that.
 
         Args:
             crops: of `SIZE` or larger.

@@ -46,6 +46,11 @@ def further_paths(options: Options) -> dict[str, OutputPath]:
             for name, path in paths.items() if path is not None}
 
 
+def all_films(output: Path, options: Options) -> list[Path]:
+    """The films that a run writes: its output, and the further ones. Raises as `further_paths`."""
+    return [output, *(Path(film.path) for film in further_paths(options).values())]
+
+
 def plan_further(options: Options, info: MediaInfo, video: VideoPlan, output: str) -> dict[str, OutputPlan]:
     """The plans of the further films, by name; their places are not checked.
 

@@ -21,7 +21,7 @@ from rtface.jobs.borders import SEGMENT_S
 from rtface.jobs.face_numbers import FaceNumbers, find_numbers, highest_number
 from rtface.jobs.figures import JobFigures
 from rtface.jobs.folder import JobFolder, folder_of
-from rtface.jobs.further_films import further_paths
+from rtface.jobs.further_films import all_films, further_paths
 from rtface.jobs.job_progress import JobProgress
 from rtface.jobs.join import DamagedSegments, Join, named_films, published, remove_unfinished
 from rtface.jobs.leases import Leases, WorkerSign
@@ -107,7 +107,7 @@ class FilmJob:
             if place.planned and (held := Leases(place, "").held()):
                 worker = next(iter(held.values()))[1]
                 raise UsageError(f"{place.path}: worker {worker} is at work on this job; stop it before --restart")
-            remove_unfinished(place, [target, *_further(options)])
+            remove_unfinished(place, all_films(target, options))
             place.remove()
         if not place.planned:
             if place.path.is_dir():
@@ -366,11 +366,7 @@ class FilmJob:
 
     @property
     def _films(self) -> list[Path]:
-        return [self.plan.target, *_further(self.options)]
-
-
-def _further(options: Options) -> list[Path]:
-    return [Path(film.path) for film in further_paths(options).values()]
+        return all_films(self.plan.target, self.options)
 
 
 def _take_over(stats: Stats, other: Stats) -> None:

@@ -78,12 +78,12 @@ def _may_go(folder: JobFolder, limit: float, now: float | None) -> bool:
 
 def _films(folder: JobFolder) -> list[Path]:
     """The films of a job that cannot be resumed any more; none where its plan cannot be used."""
-    from rtface.jobs.further_films import further_paths
+    from rtface.jobs.further_films import all_films
     from rtface.jobs.plan import JobPlan, options_of
 
     with suppress(RtfaceError):
         plan = JobPlan.load(folder)
-        return [plan.target, *(Path(film.path) for film in further_paths(options_of(plan)).values())]
+        return all_films(plan.target, options_of(plan))
     return []
 
 

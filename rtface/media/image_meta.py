@@ -98,15 +98,16 @@ def _is_tga(data: bytes) -> bool:
 
 def size_of(data: bytes) -> tuple[int, int] | None:
     """Width and height of a PNG, JPEG, AVIF or DPX by its header alone, None for other kinds and damaged ones."""
+    kind = kind_of(data)
     try:
-        if kind_of(data) == "dpx":
+        if kind == "dpx":
             return struct.unpack_from(">II" if data[:4] == b"SDPX" else "<II", data, 772)
-        if kind_of(data) == "png":
+        if kind == "png":
             return struct.unpack_from(">II", data, 16)
-        if kind_of(data) == "avif":
+        if kind == "avif":
             return max((struct.unpack_from(">II", match[0], 12) for match in re.finditer(
                 rb"\0\0\0\x14ispe............", data[:1 << 20], re.DOTALL)), default=None)
-        if kind_of(data) == "jpeg":
+        if kind == "jpeg":
             for marker, body in segments(data):
                 if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
                     height, width = struct.unpack_from(">HH", body, 1)

@@ -55,8 +55,6 @@ FORMAT, VERSION = "rtface sidecar", 1
 _FOLDERS = re.compile(r"\b((?:file|font|template)=)[^,]*[/\\]")
 
 
-
-
 def _named(value: Any) -> bool:
     """A table of texts."""
     return isinstance(value, dict) and all(text(key) and text(entry) for key, entry in cast("Any", value).items())

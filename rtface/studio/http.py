@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Awaitable, Callable
@@ -15,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from rtface.errors import InputMissing, OutputError, RtfaceError, UsageError
 from rtface.util import foreign
+from rtface.util.toml_dataclass import parse_json
 
 log = logging.getLogger("rtface")
 
@@ -51,7 +51,7 @@ def json_object(data: bytes | str, what: str) -> dict[str, Any]:
     """A JSON object whose numbers are finite, and whose texts can be written and be names of files; UsageError for
     anything else."""
     try:
-        value = json.loads(data)
+        value = parse_json(data)
         if isinstance(value, dict) and _is_usable(value):
             return cast(dict[str, Any], value)
     except (ValueError, RecursionError):

@@ -32,7 +32,7 @@ from rtface.frame import Quantisers
 from rtface.media.image_meta import quantisation_tables
 from rtface.media.quantiser import QuantiserReader
 from rtface.media.quantiser_tables import jpeg_step
-from training.crop_space import F32, F64, U8
+from training.crop_space import F32, F64, U8, before_ground
 from training.data.portraits import Face, load_faces, split
 from training.degradation.webcam import draw_webcam
 from training.degradation.ycbcr import from_rgb, shown
@@ -307,14 +307,11 @@ def _ground(r: np.random.Generator, kept: dict[str, U8]) -> U8:
 
 def _behind(image: U8, ground: U8, r: np.random.Generator) -> U8:
     """A canonical portrait with another ground round the head."""
-    side = len(image)
-    y, x = (np.mgrid[:side, :side] + 0.5) / side
-    radius = np.hypot(
-        (x - r.normal(0.5, 0.02)) / r.uniform(0.3, 0.44), (y - r.normal(0.5, 0.02)) / r.uniform(0.38, 0.5)
+    (x, across), (y, down) = (
+        (r.normal(0.5, 0.02), r.uniform(low, high)) for low, high in ((0.3, 0.44), (0.38, 0.5))
     )
-    alpha = np.clip((1.05 - radius) / float(r.uniform(0.03, 0.2)), 0, 1)[..., None]
-    ground = np.asarray(cv2.resize(ground, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
-    return np.rint(image * alpha + ground * (1 - alpha)).astype(np.uint8)
+    ground = np.asarray(cv2.resize(ground, image.shape[1::-1], interpolation=cv2.INTER_AREA), np.uint8)
+    return before_ground(image, ground, (x, y), (across, down), (1.05 - float(r.uniform(0.03, 0.2)), 1.05))
 
 
 def _photograph(r: np.random.Generator, kept: dict[str, U8]) -> U8:

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from rtface.analysis.treatment import gain_of
+from rtface.analysis.treatment import expected_share
 from rtface.engine.coded_network import CodedNetwork
 from training.crop_space import F32, U8
 from training.data.coded_pairs import before_coding, coded
@@ -17,8 +17,6 @@ HIDDEN = 0.3
 """Share of the films whose quantiser steps are hidden."""
 SHARE = (0.4, 1.0)
 """Of the first stage's correction, where it is expected to help."""
-EXPECTED = (0.04, 0.15)
-"""Gain in dB below which the first stage does nothing, and from which on it does its share."""
 
 
 def degraded(film: Film, times: list[float], keep: set[int]) -> Iterator[tuple[int, U8, U8]]:
@@ -37,8 +35,7 @@ def degraded(film: Film, times: list[float], keep: set[int]) -> Iterator[tuple[i
 def cleaned(picture: U8, steps: F32 | None, share: float) -> U8:
     """The picture (sides multiples of 16) after a share of the first stage, rounded to code values."""
     change, (before, after) = _network()(picture, steps)
-    none, full = EXPECTED
-    share *= min(1.0, max(0.0, (gain_of(float(before.mean()), float(after.mean())) - none) / (full - none)))
+    share *= expected_share(float(before.mean()), float(after.mean()))
     return np.rint(np.clip(picture + 255 * share * change.transpose(1, 2, 0), 0, 255)).astype(np.uint8)
 
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from training.crop_space import U8
+from training.crop_space import U8, before_ground
 
-HEAD = ((0.5, 0.5), (0.37, 0.46), 0.06)
-"""Centre, half axes and soft edge of the head in its canonical crop, fractions of the side: what stays of it."""
+HEAD = ((0.5, 0.5), (0.37, 0.46), (0.94, 1.06))
+"""What stays of the picture: arguments of `before_ground`."""
 GRAIN = 5.0
 """Standard deviation of film grain, code values."""
 
@@ -80,8 +80,4 @@ def behind(picture: U8, name: str) -> U8:
     side = len(picture)
     seed = int(hashlib.sha256(picture.tobytes() + name.encode()).hexdigest()[:8], 16)
     ground = BACKGROUNDS[name](side, np.random.default_rng(seed))
-    (cx, cy), (ax, ay), soft = HEAD
-    y, x = (np.mgrid[:side, :side] + 0.5) / side
-    radius = np.sqrt(((x - cx) / ax) ** 2 + ((y - cy) / ay) ** 2)
-    alpha = np.clip((1 + soft - radius) / (2 * soft), 0, 1)[..., None]
-    return np.rint(picture * alpha + ground * (1 - alpha)).astype(np.uint8)
+    return before_ground(picture, ground, *HEAD)
