@@ -157,6 +157,13 @@ def test_the_network_is_told_the_steps_or_that_they_are_unknown() -> None:
     assert [None if steps is None else set(steps.ravel().tolist()) for _, steps in network.seen] == [{4.0}, None]
 
 
+def test_a_codec_that_leaves_less_error_counts_as_a_finer_step() -> None:
+    frame = frame_with(face := face_in((120, 60, 184, 124)))
+    told = {codec: float(2.0 ** place_of(frame, face, 1.3, LARGEST).steps(
+        Quantisers(np.full((1, 1), 16, np.float32), 320, codec), 1).mean()) for codec in ("h264", "vp9", "av1")}  # pyright: ignore
+    assert told["h264"] == pytest.approx(16) and 16 > told["vp9"] > 2 * told["av1"] > 8
+
+
 def test_steps_beyond_the_map_are_those_of_its_edge() -> None:
     quantisers = Quantisers(steps_of(2, 2), 16, "mpeg2video")  # of a frame of 32×32
     place = place_of(frame_with(size=(32, 32)), face_in((0.0, 0.0, 32.0, 32.0), size=(32, 32)), 1.3, LARGEST)
@@ -210,7 +217,7 @@ def test_what_is_drawn_round_a_face_is_no_error_of_a_codec() -> None:
 def test_the_step_is_a_geometric_mean_over_the_face() -> None:
     face, steps = face_in((128.0, 64.0, 176.0, 112.0)), np.full((180 // 8 + 1, 40), 100.0, np.float32)
     steps[6:16, 14:24] = np.where(np.arange(10) % 2, 2.0, 8.0)
-    frame = frame_with(face, quantisers=Quantisers(steps, 8, "vp9"))
+    frame = frame_with(face, quantisers=Quantisers(steps, 8, "h264"))
     found = coded_stage().measure(CpuDevice().view(frame), frame, face, Analysis())
     assert found.step == pytest.approx(4.0, rel=0.05)
 

@@ -28,6 +28,7 @@ import cv2
 import numpy as np
 
 from rtface.concurrency.scheduling import scheduling_kept
+from rtface.enhance.coded_stage import FINER
 from rtface.frame import Quantisers
 from rtface.media.image_meta import quantisation_tables
 from rtface.media.quantiser import QuantiserReader
@@ -176,11 +177,11 @@ def _through(images: list[U8], coding: Coding) -> Iterator[tuple[U8, F32]]:
 
 
 def _cells(quantisers: Quantisers | None, cells: tuple[int, int]) -> F32:
-    """log2 of the steps of each 8×8 cell; NaN where unknown."""
+    """log2 of the steps of each 8×8 cell, as of H.264; NaN where unknown."""
     if quantisers is None:
         return np.full(cells, np.nan, np.float32)
     rows, columns = ((np.arange(n) * CELL + CELL // 2) // quantisers.block for n in cells)
-    return np.log2(quantisers.steps[rows][:, columns])
+    return np.log2(quantisers.steps[rows][:, columns]) - FINER.get(quantisers.codec, 0.0)
 
 
 def _jpeg(image: U8, quality: int, cells: tuple[int, int]) -> tuple[U8, F32]:
