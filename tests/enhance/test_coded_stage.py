@@ -214,6 +214,14 @@ def test_what_is_drawn_round_a_face_is_no_error_of_a_codec() -> None:
         assert changed[25:40, 130:170].max() == 0
 
 
+@pytest.mark.parametrize(("codec", "better"), [("h264", True), ("av1", False)])
+def test_round_a_face_nothing_is_expected_of_a_codec_that_is_hardly_known(codec: str, better: bool) -> None:
+    face = face_in((128.0, 64.0, 176.0, 112.0))
+    frame = frame_with(face, quantisers=Quantisers(np.full((1, 1), 30, np.float32), 320, codec))
+    found = coded_stage().measure(CpuDevice().view(frame), frame, face, Analysis())
+    assert found.remaining < found.error and (found.ring_remaining < found.ring_error) == better
+
+
 def test_the_step_is_a_geometric_mean_over_the_face() -> None:
     face, steps = face_in((128.0, 64.0, 176.0, 112.0)), np.full((180 // 8 + 1, 40), 100.0, np.float32)
     steps[6:16, 14:24] = np.where(np.arange(10) % 2, 2.0, 8.0)
