@@ -83,8 +83,7 @@ def main() -> None:
         for what, options in {"lock": ShapingOptions(grain="none", gate=False),
                               "lock, gate": ShapingOptions(grain="none"),
                               "lock, gate, grain": ShapingOptions(),
-                              "lock, gate, grain, average": ShapingOptions(average=True),
-                              "restore, gate, grain": ShapingOptions(colour="restore")}.items():
+                              "lock, gate, grain, average": ShapingOptions(average=True)}.items():
             state, clock = CorrectionState(), iter(np.arange(10**5) / 25)
             results[f"shape {size}: {what}"] = measure(
                 args.rounds, lambda r=r, c=c, m=mask, s=state, o=options, t=clock, out=out:

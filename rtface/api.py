@@ -120,7 +120,7 @@ def analyze(input: str | PathLike[str], *, progress: Callable[[Progress], None] 
     Args:
         input: as for `run`, but nothing live.
         progress, cancel: as for `run`.
-        options: those of ``rtface analyze``: colour, tracker, faces, max_faces, start, end, threads, sequence, fps.
+        options: those of ``rtface analyze``: tracker, faces, max_faces, start, end, threads, sequence, fps.
 
     Returns:
         One report for each track, in order of the tracks' numbers; see docs/report.md.
@@ -141,7 +141,8 @@ def analyze(input: str | PathLike[str], *, progress: Callable[[Progress], None] 
         chosen = Options.of(options)
         for key in options:
             if key not in ANALYSIS and getattr(chosen, key) != OPTIONS[key].default:
-                raise UsageError(f"{key} has no effect on analyze, which takes {', '.join(ANALYSIS)}; leave it out")
+                known = ", ".join(one for one in ANALYSIS if not OPTIONS[one].hidden)
+                raise UsageError(f"{key} has no effect on analyze, which takes {known}; leave it out")
         check_scope(options, chosen, scope_of(source, Path("analysis"), chosen), flags=False)
         return analyze_file(source, chosen, progress=progress, stop=cancel)
 

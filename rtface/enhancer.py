@@ -70,7 +70,7 @@ class Enhancer:
         analysis: False corrects every face fully; True (default) looks at each face and leaves clean ones bit for bit.
         wait: False starts at once on the CPU (with the light engine, where `engine` leaves the choice) and goes to the
             GPU between two frames when that is ready; True (default) waits for it. It makes no difference without one.
-        options: any further option of `rtface.Options`: colour, grain, tracker, faces, max_faces, threads …
+        options: any further option of `rtface.Options`: grain, tracker, faces, max_faces, threads …
 
     Raises:
         UsageError: an option that does not exist or cannot be used.

@@ -29,10 +29,9 @@ Matrix = Literal["bt601", "bt709", "bt2020", "smpte240m", "fcc", "ycgco", "rgb"]
 Transfer = Literal["sdr", "pq", "hlg", "linear", "log"]
 Siting = Literal["left", "center", "topleft"]
 
-ColourMode = Literal["lock", "restore"]
 GrainMode = Literal["match", "none"]
 WantedRegion = Literal["auto", "face", "head"]
-"""The values of the options `colour`, `grain` and `region`."""
+"""The values of the options `grain` and `region`."""
 CorrectedRegion = Literal["face", "head"]
 """What an engine's correction of a crop may change."""
 

@@ -14,7 +14,6 @@ from typing import Literal, TypedDict
 class AnalyzeOptions(TypedDict, total=False):
     """Options of `rtface.analyze`; `rtface.Options` says what each is."""
 
-    colour: Literal["lock", "restore"]
     threads: int | None
     tracker: str
     faces: str
@@ -34,7 +33,6 @@ class EnhancerOptions(TypedDict, total=False):
     fidelity: float | None
     commercial_use: bool
     keyframe: int | Literal["auto"]
-    colour: Literal["lock", "restore"]
     damage: Literal["none", "repair"]
     grain: Literal["match", "none"]
     region: Literal["auto", "face", "head"]

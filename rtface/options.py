@@ -77,6 +77,7 @@ class Option:
         metavar: placeholder of the value in the help, where the check's own says too little.
         unset: what a value of None stands for, in the documentation.
         flags: long flags of the command line, the usual one first.
+        hidden: help, documentation and studio leave it out, because it is there for old command lines and files only.
         name, default: of the field.
     """
 
@@ -87,6 +88,7 @@ class Option:
     metavar: str = ""
     unset: str = ""
     flags: tuple[str, ...] = ()
+    hidden: bool = False
     name: str = ""
     default: Any = None
 
@@ -127,9 +129,8 @@ class QualityOptions(_Group):
         "Run a heavy engine on every N-th frame of a face, and the light engine on all frames.",
         "N is 1 to 12. With an engine that is fast enough for every frame this is slower; see "
         "[engines](engines.md#keyframes)")
-    colour: Literal["lock", "restore"] = _option(
-        "lock", v.choice("lock", "restore"), _ALL | _ANALYSIS,
-        "Keep the colours of the face, or also correct fading and exposure.", flags=("--colour", "--color"))
+    colour: Literal["lock"] = _option(
+        "lock", v.colour, _ALL | _ANALYSIS, "Keep the colours of the face.", flags=("--colour", "--color"), hidden=True)
     damage: Literal["none", "repair"] = _option(
         "none", v.choice("none", "repair"), _FILES | Scope.ENHANCER,
         "Take halftone dots and light flecks out of the faces of old prints and films.",

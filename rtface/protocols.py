@@ -15,7 +15,6 @@ from typing import Generic, Literal, Protocol
 
 from rtface.frame import (
     Bytes,
-    ColourMode,
     CorrectedRegion,
     Crops,
     Face,
@@ -184,8 +183,6 @@ class ShapingOptions:
 
     Attributes:
         strength: 0…1 scales the correction; 0 is the identity.
-        colour: "lock" keeps the image's own low frequencies up to invisible differences; "restore" lets one smooth
-            curve a track in.
         grain: "match" restores the texture of the skin around the face; "none" leaves the engine's.
         average: take the gated average over time (for engines without recurrent state).
         gate: fade out where engine and image disagree about what is there.
@@ -195,7 +192,6 @@ class ShapingOptions:
     """
 
     strength: float = 1.0
-    colour: ColourMode = "lock"
     grain: GrainMode = "match"
     average: bool = False
     gate: bool = True

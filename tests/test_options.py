@@ -29,11 +29,11 @@ def test_flags_beat_environment_beat_file_beat_defaults(tmp_path):
     file = toml(tmp_path, "strength = 0.25\ncrf = 30\nmax-faces = 2\n")
     loaded = load({"strength": 0.75}, config=file, environ={"RTFACE_STRENGTH": "0.5", "RTFACE_CRF": "20"})
     assert (loaded.options.strength, loaded.options.crf, loaded.options.max_faces) == (0.75, 20.0, 2)
-    assert loaded.options.colour == "lock"
+    assert loaded.options.grain == "match"
     assert loaded.sources["strength"] == "--strength"
     assert loaded.sources["crf"] == "RTFACE_CRF"
     assert loaded.sources["max_faces"] == str(file)
-    assert loaded.sources["colour"] == "default"
+    assert loaded.sources["grain"] == "default"
 
 
 def test_file_in_the_configuration_folder_is_read(tmp_path):
@@ -53,13 +53,13 @@ def test_the_config_flag_overrides_the_environment(tmp_path):
 def test_values_of_every_kind_come_from_text():
     loaded = load({}, environ={
         "RTFACE_START": "00:01:30.250", "RTFACE_END": "95", "RTFACE_OVERWRITE": "yes", "RTFACE_FPS": "30000/1001",
-        "RTFACE_THREADS": "2", "RTFACE_REPORT": "a.json", "RTFACE_FACES": "3, 1", "RTFACE_COLOUR": "Restore"})
+        "RTFACE_THREADS": "2", "RTFACE_REPORT": "a.json", "RTFACE_FACES": "3, 1", "RTFACE_GRAIN": "None"})
     options = loaded.options
     assert (options.start, options.end, options.overwrite, options.threads) == (90.25, 95.0, True, 2)
     assert options.fps == Fraction(30000, 1001)
     assert options.report == Path("a.json")
     assert options.faces == "3,1"
-    assert options.colour == "restore"
+    assert options.grain == "none"
 
 
 @pytest.mark.parametrize(("key", "value", "names"), [
@@ -68,7 +68,8 @@ def test_values_of_every_kind_come_from_text():
     ("strength", "much", "between 0 and 1"),
     ("strength", float("nan"), "between 0 and 1"),
     ("strength", True, "between 0 and 1"),
-    ("colour", "lokc", "the nearest is lock"),
+    ("region", "haed", "the nearest is head"),
+    ("colour", "restore", "restore is gone, because fading belongs to the whole film"),
     ("grain", "nothing", "must be match or none, not 'nothing'"),
     ("faces", "larges", "the nearest is largest"),
     ("faces", "1,-2", "must be all, largest, or track numbers and persons as 1,P2,anna, not '1,-2'"),

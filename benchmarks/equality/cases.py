@@ -62,7 +62,7 @@ CASES = [
     _run("rgb x264rgb", "gbrp.mkv out.mkv --preset superfast --engine rtface-s --strength 0.8"),
     _run("mjpeg full range", "yuvj420p.mov out.mp4 --preset superfast --engine rtface-s"),
     _run("full range webm", "full.mkv out.webm --engine rtface-m --end 0.3"),
-    _run("h264 lossless", "h264-lossless.mp4 out.mp4 --engine rtface-m-vivid --colour restore"),
+    _run("h264 lossless", "h264-lossless.mp4 out.mp4 --engine rtface-m-vivid"),
     _run("prores", "prores.mov out.mov --engine rtface-m --strength 0.5"),
     # Fields, rotation, pixel aspect, HDR, size
     _run("tff m compare", "tff.mkv out.mkv --preset superfast --engine rtface-m"
@@ -96,8 +96,7 @@ CASES = [
     _run("two faces auto", "two.mkv out.mkv --engine auto"
          " --stage noted.Faces:file=OUT/faces.jsonl"),
     _run("two faces treatment", "two.mkv out.mkv --treatment IN/treatment.json"),
-    _run("two largest restore", "two.mkv out.mkv --faces largest --colour restore"
-         " --engine rtface-m"),
+    _run("two largest", "two.mkv out.mkv --faces largest --engine rtface-m"),
     _run("three faces config", "three.mp4 out.mkv --config IN/options.toml --codec ffv1"
          " --stage 'blur:faces=all but 1'"),
     _run("large m every 3rd", "large.mkv out.mkv --engine rtface-m --keyframe 3"),
@@ -106,7 +105,7 @@ CASES = [
     _run("large auto", "large.mkv out.mp4 --preset superfast --engine auto --codec libx264"),
     _run("face leaves, keyframes", "leaves.mkv out.mkv --engine rtface-m --keyframe 5"
          " --correct always --stage noted.Faces:file=OUT/faces.jsonl"),
-    _run("dark restore vivid", "dark.mkv out.mkv --engine rtface-m-vivid --colour restore"),
+    _run("dark vivid", "dark.mkv out.mkv --engine rtface-m-vivid"),
     _run("no face", "empty.mp4 out.mp4 --preset superfast"),
     _run("clean face", "clean.mkv out.mkv --engine rtface-m"),
     _run("clean face always", "clean.mkv out.mkv --engine rtface-m --correct always --max-faces 1"),
@@ -118,7 +117,7 @@ CASES = [
     _other("stills s", "run IN/still.png IN/alpha.png IN/gray.png IN/deep.png IN/deep.tiff"
            " IN/turned.jpg IN/fine.jpg IN/still.webp IN/still.bmp --output-dir OUT/out"
            " --engine rtface-s --json"),
-    _run("turned jpeg to png m", "turned.jpg out.png --engine rtface-m --colour restore"),
+    _run("turned jpeg to png m", "turned.jpg out.png --engine rtface-m"),
     _run("deep png to tiff", "deep.png out.tiff --engine rtface-m-vivid --compare OUT/both.png"),
     _run("deep png to jpeg", "deep.png out.jpg --engine rtface-m --strength 0.5 --stage label"),
     _run("png to webp", "still.png out.webp --engine rtface-s --grain none --stage blur"),
@@ -128,7 +127,7 @@ CASES = [
     _run("film to stills", "yuv420p10le.mkv out/ --engine rtface-s --end 0.2"),
     # Analysis, and from Python
     _other("analyze two", "analyze IN/two.mkv --json"),
-    _other("analyze call", "analyze IN/call.mp4 --json --colour restore --end 0.6"),
+    _other("analyze call", "analyze IN/call.mp4 --json --end 0.6"),
     _other("analyze stills", "analyze IN/album --json --max-faces 1"),
     _run("dry run", "call.mp4 out.mkv --dry-run"),
     _run("strict refuses", "prores.mov out.mp4 --strict"),

@@ -81,7 +81,7 @@ def enhancer_bgr(source: Path, out: Path) -> None:
     made: list[Any] = []
     results: list[Any] = []
     with rtface.Enhancer(engine="rtface-m-vivid", format="bgr", analysis=False, grain="none",
-                         colour="restore", stages=["blur:faces=2", "label"]) as enhance:
+                         stages=["blur:faces=2", "label"]) as enhance:
         for i, frame in enumerate(np.load(source / "two.npy")):
             made.append(enhance(np.ascontiguousarray(frame[..., ::-1]), time=i / 24))
             results.append(_results(enhance))

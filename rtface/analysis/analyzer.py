@@ -57,9 +57,9 @@ class Analyzer:
         first, ring: strength of the first stage on that frame in the face and round it, likewise, 0…1.
     """
 
-    def __init__(self, *, ramp_s: float = 1.0, exposure: bool = False, forced: Treatment | None = None) -> None:
-        """`exposure`: see `choose_treatment`; `forced`: the user's decision, analysed but not overruled."""
-        self._ramp_s, self._exposure, self._forced = ramp_s, exposure, forced
+    def __init__(self, *, ramp_s: float = 1.0, forced: Treatment | None = None) -> None:
+        """`forced`: the user's decision, analysed but not overruled."""
+        self._ramp_s, self._forced = ramp_s, forced
         self._recent: deque[tuple[float, float, tuple[float, ...]]] = deque()  # time, width, values
         self._sums = np.zeros(len(_FIELDS))
         self._axis = 0j
@@ -170,7 +170,7 @@ class Analyzer:
     def _chosen(self, *, on: bool) -> Treatment:
         now = Analysis(*np.median(np.array([values for *_, values in self._recent]), axis=0).tolist())
         width = float(np.median([width for _, width, _ in self._recent]))
-        return choose_treatment(now, width, on=on, exposure=self._exposure)
+        return choose_treatment(now, width, on=on)
 
 
 def _begins(period: float, before: float, time: float) -> bool:

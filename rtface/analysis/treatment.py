@@ -3,7 +3,7 @@
 The file is JSON: ``{"version": 1, "tracks": {"3": {"on": true, "strength": 0.8, "engine": "rtface-m"}}}``. Other keys
 of a track (what the analysis found) are for the reader only; other keys at the top are left alone. ``"persons"`` may
 have the same keys by name or number of a person, ``{"P2": {"strength": 0.5}}``, and then goes before tracks. Both may
-have ``"colour"`` and ``"region"``, too.
+have ``"region"``, too.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any, cast, get_args
 from rtface.analysis.measure import Analysis
 from rtface.analysis.patch import SMALLEST_FACE
 from rtface.errors import InputMissing, UsageError
-from rtface.frame import ColourMode, WantedRegion
+from rtface.frame import WantedRegion
 from rtface.util.foreign import read_regular
-from rtface.util.parse import is_person_name, is_person_number
+from rtface.util.parse import colour, is_person_name, is_person_number
 from rtface.util.spelling import hint
 from rtface.util.text import brief
 from rtface.util.toml_dataclass import parse_json
@@ -32,8 +32,6 @@ _ON, _OFF = 0.06, 0.03
 # Of the first stage: gain in dB below which there is none of it, and from which on there is all.
 _WORTH = (0.04, 0.15)
 _VISIBLE = ((0.5, "clearly visible"), (0.2, "visible"))
-# Scores of exposure from which on, and below which no more, tone is a reason; and the least strength of its correction.
-_TONE, _TONE_OFF, _TONE_STRENGTH = 0.16, 0.08, 0.8
 _FLOOR = 0.1  # squared code values: what rounding to 8 bits costs
 _STRENGTH = (0.0038, 0.4404, 0.2306, -0.0277, -0.0893, 0.1674, 0.5124, -0.1499, 0.5749, 0.1643, -0.0493)
 _GAIN = (0.5679, -0.1495, 0.6106, 0.0144, -0.0957, -0.2608, 0.3852, -0.0384, -0.1245, 0.0696, -0.1730, 0.2300)
@@ -48,8 +46,7 @@ MOST = 1.5
 INSIDE = 0.5
 """Share of the first stage's strength in a face: the engine does better with the rest still there."""
 
-_NAMES = {"motion_blur": "motion blur", "low_resolution": "low resolution", "under_exposure": "under-exposed",
-          "over_exposure": "over-exposed", "fading": "faded", "missing": "missing regions"}
+_NAMES = {"motion_blur": "motion blur", "low_resolution": "low resolution", "missing": "missing regions"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +58,6 @@ class Treatment:
         strength: of the engine's correction, multiplies the run's own; 0…1, or up to `MOST` where it was predicted.
         engine: by name, None for the run's own.
         reasons: why, one short phrase each.
-        colour: "lock" or "restore", None for that of the shot or run.
         region: "face" or "head", None for that of the shot or run.
         first, ring: strength of the first stage (`rtface.enhance.coded_stage`) in the face and round it, 0…1; both
             multiply the run's own.
@@ -72,7 +68,6 @@ class Treatment:
     strength: float = 1.0
     engine: str | None = None
     reasons: tuple[str, ...] = ()
-    colour: ColourMode | None = None
     region: WantedRegion | None = None
     first: float = 0.0
     ring: float = 0.0
@@ -89,24 +84,20 @@ FORCED = {"always": Treatment(True, 1.0, None, ("always asked for",)),
 """The treatments of ``--correct always`` and ``never``."""
 
 
-def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False, exposure: bool = False) -> Treatment:
+def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False) -> Treatment:
     """Decides whether a face is corrected, and how much, by what the correction is expected to gain.
 
     Args:
         analysis: what is wrong with it.
         face_width: display pixels.
         on: whether it is being treated already: it is then let go at a lower gain (hysteresis).
-        exposure: whether exposure and fading are reasons too; only ``--colour restore`` can do something about them.
     """
     if face_width < SMALLEST_FACE:
         return Treatment(False, 0.0, None, (f"too small ({face_width:.0f} px)",))
     strength, gain = predicted(analysis, face_width)
     first, ring = first_strengths(analysis, face_width)
-    _, scores = severity_of(analysis, exposure)
-    treat = gain >= (_OFF if on else _ON)
-    if exposure and max(analysis.under_exposure, analysis.fading) >= (_TONE_OFF if on else _TONE):
-        treat, strength = True, max(strength, _TONE_STRENGTH)  # however sharp the face is
-    if not treat:
+    _, scores = severity_of(analysis)
+    if gain < (_OFF if on else _ON):
         return Treatment(False, 0.0, None, ("nothing to gain",), gain=round(gain, 2))
     found = sorted(((v, k) for k, v in scores.items() if v >= 0.1), reverse=True)
     reasons = (f"{gain:+.1f} dB expected", *(f"{_NAMES.get(k, k)} {v:.2f}" for v, k in found))
@@ -188,11 +179,11 @@ def _certainty(analysis: Analysis) -> float:
     return _between(math.log2(analysis.step), _FINE) if analysis.step > 0.0 else _between(analysis.error, _DOUBT)
 
 
-def severity_of(analysis: Analysis, exposure: bool = False) -> tuple[float, dict[str, float]]:
-    """All scores together, and those that count: several small faults add up to one that is seen."""
+def severity_of(analysis: Analysis) -> tuple[float, dict[str, float]]:
+    """The scores that count, together and each: several small faults add up to one that is seen. Exposure and fading do
+    not count, because no correction changes them."""
     scores = analysis.scores()
-    if not exposure:
-        del scores["under_exposure"], scores["over_exposure"], scores["fading"]
+    del scores["under_exposure"], scores["over_exposure"], scores["fading"]
     return 1 - math.prod(1 - score for score in scores.values()), scores
 
 
@@ -265,8 +256,8 @@ def _track(key: str, where: str) -> int:
     return int(key)
 
 
-_CHOICES = {"colour": get_args(ColourMode), "region": get_args(WantedRegion)}
-_EDITABLE = ("on", "strength", "first", "ring", "engine", *_CHOICES)
+_REGIONS = get_args(WantedRegion)
+_EDITABLE = ("on", "strength", "first", "ring", "engine", "region")
 
 
 def _treatment(value: Any, where: str) -> Treatment:
@@ -283,11 +274,11 @@ def _treatment(value: Any, where: str) -> Treatment:
                  for key, usual, most in (("strength", 1.0, MOST), ("first", 0.0, 1.0), ("ring", 0.0, 1.0))]
     if engine is not None and (not isinstance(engine, str) or not engine):
         raise UsageError(f"{where}.engine must be an engine's name or null, got {brief(engine)}")
-    for key, choices in _CHOICES.items():
-        if table.get(key) not in (None, *choices):
-            raise UsageError(f"{where}.{key} must be {' or '.join(choices)}, or null, got {brief(table[key])}")
-    return Treatment(on, strengths[0], engine, ("as the treatment file says",), table.get("colour"),
-                     table.get("region"), *strengths[1:])
+    for key in {"colour", "color"} & table.keys():
+        colour(table[key] or "lock", f"{where}.{key}")
+    if table.get("region") not in (None, *_REGIONS):
+        raise UsageError(f"{where}.region must be {' or '.join(_REGIONS)}, or null, got {brief(table['region'])}")
+    return Treatment(on, strengths[0], engine, ("as the treatment file says",), table.get("region"), *strengths[1:])
 
 
 def _number(table: dict[str, Any], key: str, usual: float, most: float, where: str) -> float:

@@ -100,7 +100,8 @@ def _parameter(option: Option, more: dict[str, Any]) -> inspect.Parameter:
     if option.check.words:
         more = {"autocompletion": _completion(option.check.words)} | more
     annotation = Annotated[kind | None, typer.Option(
-        *flags, metavar=metavar, help=option.help, rich_help_panel=_TITLES[option.name], **more)]
+        *flags, metavar=metavar, help=option.help, rich_help_panel=_TITLES[option.name], hidden=option.hidden,
+        **more)]
     return _keyword(option.name, annotation, None)
 
 

@@ -103,7 +103,7 @@ def search(input: Path | Address, options: Options, tracker: Tracker, device: De
 
     Args:
         input: a film, or a still or folder of stills (`frames_of`).
-        options: start, end, colour.
+        options: start, end.
         tracker, device: find and read the faces.
         embed: distinguishes persons.
         limit_s: seconds for the search; at least one frame is looked at.
@@ -117,7 +117,7 @@ def search(input: Path | Address, options: Options, tracker: Tracker, device: De
     samples = result.samples
     with ExitStack() as stack:
         for frame, image in _frames(input, options, stack, result):
-            samples.append(_sample(frame, image, tracker, device, embed, exposure=options.colour == "restore"))
+            samples.append(_sample(frame, image, tracker, device, embed))
             faces += len(samples[-1].faces)
             found(len(samples), result.wanted, faces)
             if stop() or clock() - began > limit_s:
@@ -188,8 +188,7 @@ def _stills(images: list[Path], unreadable: list[str]) -> Iterator[tuple[Frame, 
         yield frame, image
 
 
-def _sample(frame: Frame, image: Path | None, tracker: Tracker, device: Device, embed: Embedder, *,
-            exposure: bool) -> Sample:
+def _sample(frame: Frame, image: Path | None, tracker: Tracker, device: Device, embed: Embedder) -> Sample:
     if frame.display.fields != "progressive":  # as a run does, by field
         frame = replace(frame, field=0)
     view, at = device.view(frame), frame.pts * frame.time_base
@@ -208,7 +207,7 @@ def _sample(frame: Frame, image: Path | None, tracker: Tracker, device: Device, 
             analysis = analyze_face(view, face)
             chip = cut_chip(view, face) if fitness(face, view.width, view.height) > 0.0 else None
             whole = bool((face.box >= 0).all() and face.box[2] <= view.width and face.box[3] <= view.height)
-            sample.faces.append(Sighting(at, face.box, analysis, severity_of(analysis, exposure)[0], image=image,
+            sample.faces.append(Sighting(at, face.box, analysis, severity_of(analysis)[0], image=image,
                                          sure=face.track_id in sure, whole=whole,
                                          embedding=None if chip is None else embed(chip)))
     return sample

@@ -1,6 +1,6 @@
 """The operations on a restored crop `r` and the correction `d = r − c`, in canonical face space (numpy and OpenCV)."""
 
-from rtface.correct.colour import ExposureCurve, cells_of, lock_colour, low_frequencies, luma_of
+from rtface.correct.colour import cells_of, lock_colour, low_frequencies, luma_of
 from rtface.correct.controls import Controls, CorrectionState, Measures, decide, state_of
 from rtface.correct.eyes import irises
 from rtface.correct.face_region import FaceRegion, face_region_of
@@ -12,7 +12,7 @@ from rtface.correct.temporal import TemporalAverage
 from rtface.protocols import ShapingOptions
 
 __all__ = [
-    "FACE_OVAL", "Controls", "CorrectionState", "CpuShaper", "ExposureCurve", "FaceRegion",
+    "FACE_OVAL", "Controls", "CorrectionState", "CpuShaper", "FaceRegion",
     "Measures", "ShapingOptions", "TemporalAverage", "carried", "cells_of", "decide",
     "face_mask", "face_region_of", "irises", "lock_colour", "low_frequencies", "luma_of",
     "openings_of", "residual_gate", "shape", "shape_part", "state_of", "support_box", "whole",

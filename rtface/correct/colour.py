@@ -1,4 +1,4 @@
-"""Colour of a correction: `lock` keeps the film's own, `restore` lets one smooth curve a track through.
+"""The colour lock: a correction keeps the colours and the light of the film.
 
 All images are planar float32, 3×S×S, RGB 0…1; corrections the same, −1…1.
 """
@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtface.frame import Box, Float, Float32
+from rtface.frame import Box, Float32
 
 GRID, CELLS = 32, 64
 LUMA_LIMIT = 6.0 / 255.0
@@ -54,32 +54,31 @@ def chroma_limit(c: Float32) -> float:
 
 
 def lock_colour(d: Float32, low: Float32 | None = None, box: Box | None = None,
-                luma: float = LUMA_LIMIT, chroma: float = CHROMA_LIMIT) -> Float32:
+                chroma: float = CHROMA_LIMIT) -> Float32:
     """Limits the low frequencies of a correction, in place.
 
     On the grid of `low_frequencies`, with y the luma of low(d), z the rest of it and m the largest |z| of its channels,
 
-        kept = luma·tanh(y/luma) + z·chroma/m·tanh(m/chroma)        d ← d − up(low(d) − kept)
+        kept = L·tanh(y/L) + z·chroma/m·tanh(m/chroma)        d ← d − up(low(d) − kept)
 
-    where up is bilinear (half-pixel centres). The training loss contains the same operation, so that nothing is trained
-    that is thrown away here.
+    where L is `LUMA_LIMIT` and up is bilinear (half-pixel centres). The training loss contains the same operation, so
+    that nothing is trained that is thrown away here.
 
     Args:
         d: float32 3×S×S.
         low: `low_frequencies(d)` where the caller has them.
         box: x0, y0, x1, y1: do it there only; the rest of `d` keeps its values.
-        luma: how far luma may be moved; 0 takes all low frequencies out of it.
-        chroma: the same of each channel of the chroma, see `chroma_limit`.
+        chroma: how far each channel of the chroma may be moved, see `chroma_limit`.
 
     Returns:
         d.
     """
     size = int(d.shape[1])
-    removed = excess(low_frequencies(d) if low is None else low, luma, chroma)
+    removed = excess(low_frequencies(d) if low is None else low, chroma)
     return subtract_low_frequencies(d, removed, box or (0, 0, size, size))
 
 
-def excess(low: Float32, luma: float = LUMA_LIMIT, chroma: float = CHROMA_LIMIT) -> Float32:
+def excess(low: Float32, chroma: float = CHROMA_LIMIT) -> Float32:
     """low − kept of `lock_colour`: 3×32×32."""
     light = luma_of(low)
     removed = low - light
@@ -87,8 +86,7 @@ def excess(low: Float32, luma: float = LUMA_LIMIT, chroma: float = CHROMA_LIMIT)
         most = np.maximum(np.abs(removed).max(axis=0), np.float32(1e-9))
         removed *= 1.0 - chroma * np.tanh(most / chroma) / most
     removed += light
-    if luma > 0.0:
-        removed -= luma * np.tanh(light / luma)
+    removed -= LUMA_LIMIT * np.tanh(light / LUMA_LIMIT)
     return removed
 
 
@@ -123,84 +121,3 @@ def enlarged(cells: Float32, size: int, box: Box) -> Float32:
         h = w = size
     out: Any = cv2.resize(cells, (w, h), interpolation=cv2.INTER_LINEAR)
     return out[y0 - top * k:y1 - top * k, x0 - left * k:x1 - left * k]
-
-
-class ExposureCurve:
-    """`--colour restore`: gain and offset that correct fading and exposure, smoothed over a track.
-
-    One straight line of luma for the whole face, drawn along with the track. It joins what the engine changes (a line
-    from the crop to its restoration; next to nothing with engines that are trained with `lock_colour`) and a stretch of
-    the levels: blacks that a faded film or print has lifted are lowered, and a scene without highlights is brightened.
-    Both take the surroundings in the crop into account: a dark face near a white shirt is well exposed. They stay as
-    they are, so the stretch goes part of the distance, the face's mean luma moves by `SHIFT` at most and only towards
-    what is around the face, and its mean chroma stays: it keeps the tint of neck, ears and paper.
-    """
-
-    GAIN = (0.7, 1.6)
-    SHIFT = 10.0 / 255.0
-    """How far the mean luma of the face may be moved."""
-    BLACK, WHITE = 0.06, 0.75
-    """Levels of 0…1 that blacks are lowered to and highlights raised to."""
-    SHARE = 0.5
-    """How far."""
-
-    def __init__(self, seconds: float = 1.0) -> None:
-        self._seconds = seconds
-        self._value: Float | None = None
-        self._time = 0.0
-
-    def reset(self) -> None:
-        """Forgets the track."""
-        self._value = None
-
-    def update(self, c: Float32, r: Float32, weight: Float32, time: float, samples: Float32 | None = None) -> Float:
-        """Takes in one crop and its restoration.
-
-        Args:
-            c, r: 3×n×n, small (32×32 will do).
-            weight: n×n, the face mask.
-            time: seconds.
-            samples: float32 3×m×m, the crop at every `step`-th sample, for its levels; None leaves them.
-
-        Returns:
-            float64 2×3: gain and offset per channel.
-        """
-        w = weight / max(float(weight.sum()), 1e-6)
-        light_c, light_r = luma_of(c), luma_of(r)
-        mean_c, mean_r = float((w * light_c).sum()), float((w * light_r).sum())
-        spread_c, spread_r = (float(np.sqrt((w * (light - mean) ** 2).sum()))
-                              for light, mean in ((light_c, mean_c), (light_r, mean_r)))
-        gain = min(max((spread_r + 0.01) / (spread_c + 0.01), self.GAIN[0]), self.GAIN[1])
-        offset = mean_r - gain * mean_c
-        if samples is not None:
-            stretch, shift = self._levels(gain * luma_of(np.ascontiguousarray(samples)) + np.float32(offset))
-            gain, offset = min(stretch * gain, self.GAIN[1]), stretch * offset + shift
-        apart = _around(light_c, weight, mean_c) - mean_c
-        moved = min(max((gain - 1.0) * mean_c + offset, -self.SHIFT, min(apart, 0.0)), self.SHIFT, max(apart, 0.0))
-        tones = (w * c).sum(axis=(1, 2), dtype=np.float64)  # a channel is stretched about its own mean
-        now = np.stack([np.full(3, gain), moved - (gain - 1.0) * tones])
-        if self._value is None:
-            self._value = now
-        else:
-            a = float(np.exp(-max(time - self._time, 0.0) / self._seconds))
-            self._value = a * self._value + (1.0 - a) * now
-        self._time = time
-        return self._value
-
-    def _levels(self, light: Float32) -> tuple[float, float]:
-        """Gain and offset from the darkest and the brightest hundredth of a crop's luma."""
-        luma = np.sort(light, axis=None)
-        count = max(1, luma.size // 100)
-        black, white = float(luma[count - 1]), float(luma[-count])
-        to_black = black - self.SHARE * max(black - self.BLACK, 0.0)
-        to_white = white + self.SHARE * max(self.WHITE - white, 0.0)
-        gain = min(max((to_white - to_black) / max(white - black, 0.1), 1.0), 1.3)
-        return gain, to_black - gain * black
-
-
-def _around(light: Float32, weight: Float32, face: float) -> float:
-    """The mean luma of what is around a face: light and mask n×n; that of the face where nothing is."""
-    side = 2 * (len(weight) // 8) + 1
-    near: Any = cv2.dilate(weight, np.ones((side, side), np.uint8))
-    ring = (near > 0.0) & (weight <= 0.0)
-    return float(light[ring].mean()) if ring.any() else face

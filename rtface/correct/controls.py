@@ -10,13 +10,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-import cv2
 import numpy as np
 
 from rtface.correct.colour import (
     GRID,
-    LUMA,
-    ExposureCurve,
     chroma_limit,
     enlarging,
     excess,
@@ -32,7 +29,7 @@ from rtface.correct.openings import OpeningLimit
 from rtface.correct.reproject import Reprojection
 from rtface.correct.temporal import TemporalAverage
 from rtface.errors import EngineError
-from rtface.frame import Box, Float, Float32
+from rtface.frame import Box, Float32
 from rtface.protocols import ShapeTask, ShapingOptions
 
 
@@ -41,7 +38,6 @@ class CorrectionState:
     """State of one track's correction between frames."""
 
     average: TemporalAverage = field(default_factory=TemporalAverage)
-    curve: ExposureCurve = field(default_factory=ExposureCurve)
     grain: GrainMatcher = field(default_factory=GrainMatcher)
     key: Reprojection = field(default_factory=Reprojection)
     openings: OpeningLimit = field(default_factory=OpeningLimit)
@@ -52,7 +48,6 @@ class CorrectionState:
     def reset(self) -> None:
         """Forgets everything: after a cut, a seek, a long gap."""
         self.average.reset()
-        self.curve.reset()
         self.grain.reset()
         self.key.reset()
         self.openings.reset()
@@ -90,7 +85,7 @@ class Measures:
 class Controls:
     """Parameters of the full-resolution step: with m the mask, g the gate (bilinear) and o what lies in front,
 
-        d ← (r − c) − up(excess) + gain·c + offset − c + the irises' colours + grain
+        d ← (r − c) − up(excess) + the irises' colours + grain
         final mask = m·g·(1 − o)        correction = strength·d·final mask        in the box; 0 outside it
 
     Attributes:
@@ -98,7 +93,6 @@ class Controls:
         box, part: x0, y0, x1, y1; own grain and synthetic grain are laid out in the part, see `FaceRegion`.
         strength: 0…1.
         excess: float32 3×32×32, enlarged bilinearly.
-        curve: float64 2×3, gain and offset a channel; None for none.
         irises: where they are.
         colours: float32 2×3, what to add to them, see `eyes.lost_colour`.
         grain: None for none.
@@ -110,7 +104,6 @@ class Controls:
     part: Box
     strength: float
     excess: Float32
-    curve: Float | None
     irises: tuple[Iris | None, ...]
     colours: Float32
     grain: Grain | None
@@ -140,25 +133,15 @@ def decide(measures: Measures, area: FaceRegion, state: CorrectionState, options
                   state.flecks.update(measures.crop_cells, time)):
         if limit is not None:
             gate = limit if gate is None else gate * limit
-    low = low_frequencies(measures.cells)
-    curve: Float | None = None
-    if options.colour == "restore":
-        low_c = low_frequencies(measures.crop_cells)
-        small: Any = cv2.resize(area.weight, (GRID, GRID), interpolation=cv2.INTER_AREA)
-        curve = state.curve.update(low_c, low + low_c, small, time, measures.samples)
-        removed = excess(low, luma=0.0, chroma=0.0)
-    else:
-        removed = excess(low, chroma=chroma_limit(measures.samples))
+    removed = excess(low_frequencies(measures.cells), chroma_limit(measures.samples))
     changes = measures.changes - means_of_cells(removed, area.size, area.irises)
-    if curve is not None:
-        changes += measures.irises * np.float32(curve[0] - 1.0) + np.float32(curve[1])
     grain: Grain | None = None
     if options.grain == "match":
         assert measures.texture is not None
-        texture = _left(measures.texture, area, removed, curve)
+        texture = _left(measures.texture, area, removed)
         grain = state.grain.decide(texture, measures.samples, area, time=time, seed=seed)
     state.time = time
-    return Controls(area.size, area.box, area.part, options.strength, removed, curve, area.irises,
+    return Controls(area.size, area.box, area.part, options.strength, removed, area.irises,
                     lost_colour(measures.irises, changes), grain, gate)
 
 
@@ -176,12 +159,10 @@ def _gate(cells: Float32, weight: Float32, state: CorrectionState, time: float) 
     return None if float(gate.min()) >= 1.0 else gate
 
 
-def _left(texture: Texture, area: FaceRegion, removed: Float32, curve: Float | None) -> Texture:
-    """The correction's texture after removal of the excess, with the exposure curve applied."""
+def _left(texture: Texture, area: FaceRegion, removed: Float32) -> Texture:
+    """The correction's texture after removal of the excess."""
     x0, y0, x1, y1 = area.part
     larger = enlarging(GRID, area.size)
     lines = highpass(np.ascontiguousarray(larger[x0:x1].T), area.scale, rows=True)[:, ::area.step]
     change: Any = texture.change - larger[y0:y1:area.step] @ luma_of(removed) @ lines
-    if curve is not None:  # grain is much the same in all channels
-        change += np.float32(np.dot(LUMA, curve[0]) - 1.0) * texture.crop[area.rows, area.columns]
     return Texture(texture.crop, change, texture.own)

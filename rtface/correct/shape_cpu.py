@@ -60,15 +60,10 @@ class CpuShaper:
             float32 h×w×3, float32 h×w, and which part of the crop that is: the area's box and, as far as the crop
             reaches, one sample more to each side.
         """
-        c, d, size = self._c, self._d, controls.size
+        d, size = self._d, controls.size
         x0, y0, x1, y1 = controls.box
         box = x0, y0, x1, y1 = clip_box((x0 - 1, y0 - 1, x1 + 1, y1 + 1), size, size)
         subtract_low_frequencies(d, controls.excess, box)
-        if controls.curve is not None:
-            gain, offset = controls.curve.astype(np.float32)
-            for k in range(3):
-                target = d[k, y0:y1, x0:x1]
-                target += c[k, y0:y1, x0:x1] * (gain[k] - np.float32(1.0)) + offset[k]
         restore_iris_colour(d, controls.irises, controls.colours)
         self._add_grain(controls)
         final: Any = mask[y0:y1, x0:x1]

@@ -66,7 +66,7 @@ class FaceCorrector(ABC):
 
     Args:
         runtime: the device and the engines.
-        options: colour, grain, strength, faces, max_faces, keyframe, region, correct.
+        options: grain, strength, faces, max_faces, keyframe, region, correct.
         stats: counters and step times.
         treatments: decisions of the file given by `--treatment`, by track id.
         analysis: False corrects every face fully; True decides by `options.correct`.
@@ -94,7 +94,7 @@ class FaceCorrector(ABC):
         self.strength = options.strength
         self.invented: InventedMeter | None = None
         self.guard: IdentityGuard | None = None
-        self.tracks = TrackStore(treatments or {}, exposure=options.colour == "restore", mode=self.mode,
+        self.tracks = TrackStore(treatments or {}, mode=self.mode,
                                  correct=options.correct if analysis else "always")
         self.use_persons(persons)
         self.switch.moved = self.tracks.leave_engines  # another device: engines' answers stay behind
@@ -254,8 +254,7 @@ class FaceCorrector(ABC):
     def _shaping(self, task: FrameTask, face: FaceTask) -> ShapingOptions:
         # A recurrent engine, and the blend of keyframes, are steady without the temporal average.
         average = not (face.light or face.engine.recurrent or task.frame.new)
-        colour = self.tracks.option("colour", face.face, face.time) or self._options.colour
-        return ShapingOptions(face.strength, colour, self.shots.at(face.time).grain or self._options.grain,
+        return ShapingOptions(face.strength, self.shots.at(face.time).grain or self._options.grain,
                               average=average,
                               keep=self.mode is Mode.LIVE and task.device.carries,
                               region=self._region(face),

@@ -198,7 +198,6 @@ class TrackStore:
 
     Args:
         treatments: a person's decisions by track id (`--treatment`).
-        exposure: whether exposure is a reason to treat (only `--colour restore` can do something about it).
         correct: "always" treats every face fully and "never" none, but for those in `treatments`.
         mode: for keyframes.
 
@@ -213,10 +212,10 @@ class TrackStore:
             replaced between frames.
     """
 
-    def __init__(self, treatments: Mapping[int, Treatment], *, exposure: bool,
+    def __init__(self, treatments: Mapping[int, Treatment], *,
                  correct: Literal["auto", "always", "never"] = "auto", mode: Mode = Mode.FILM) -> None:
         self._treatments = treatments
-        self._exposure, self._mode, self._correct = exposure, mode, correct
+        self._mode, self._correct = mode, correct
         self.states: dict[int, TrackState] = {}
         self.shots: ShotList = NO_SHOTS
         self.known: Callable[[Face, float], dict[str, Any] | None] | None = None
@@ -231,10 +230,7 @@ class TrackStore:
         if track is None:
             # With shots the analysis is needed whatever `correct` says: a track may come from one shot into another.
             forced = self._treatments.get(face.track_id, None if self.shots else FORCED.get(self._correct))
-            colour = self.shots.at(time).colour
-            exposure = self._exposure if colour is None else colour == "restore"
-            track = TrackState(face.track_id, time, Analyzer(exposure=exposure, forced=forced),
-                               KeyframeTrack(self._mode), last_s=time)
+            track = TrackState(face.track_id, time, Analyzer(forced=forced), KeyframeTrack(self._mode), last_s=time)
             if self.known is not None and (state := self.known(face, time)) is not None:
                 track.take_over(state)
             self.states[face.track_id] = track
@@ -255,7 +251,7 @@ class TrackStore:
             return None if face.track_id in self._treatments else FORCED.get(self._correct)
         return FORCED.get(correct)
 
-    def option(self, name: Literal["engine", "colour", "region"], face: Face, time: float) -> Any:
+    def option(self, name: Literal["engine", "region"], face: Face, time: float) -> Any:
         """What the treatment of a face says of an option, or else its shot; None where the run's own holds."""
         treatments = (self.forced(face, time), self.analyzer_of(face, time).treatment)
         named = next((value for one in treatments if one and (value := getattr(one, name))), None)

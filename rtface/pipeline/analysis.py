@@ -75,7 +75,7 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
             source = open_film(input, options, threads, stats, stop, stack)
             frames_in = iter(source)
         tracker, device = analysis_parts(options, threads, stats, stack)
-        tracks = TrackStore({}, exposure=options.colour == "restore", correct=options.correct)
+        tracks = TrackStore({}, correct=options.correct)
         if found is not None and source is not None:
             found.scenes.clock = FilmClock.of(source.info, options.timecode)
             frames_in = found.scenes.noted(frames_in, device)

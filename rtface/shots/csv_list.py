@@ -9,13 +9,13 @@ from fractions import Fraction
 from rtface.errors import UsageError
 from rtface.shots.clock import FilmClock
 from rtface.shots.scenes import Scene
-from rtface.shots.settings import KEYS, Shot, read_settings
+from rtface.shots.settings import GONE, KEYS, Shot, read_settings
 from rtface.util.spelling import hint
 
 _START, _END = ("start", "in"), ("end", "out")
 # Columns for the reader.
 _FREE = ("shot", "name", "comment", "timecode")
-_SETTINGS = (*KEYS, "off", "color")
+_SETTINGS = (*KEYS, "off", *GONE)
 
 
 def read_csv(text: str, name: str, clock: FilmClock) -> list[Shot]:
@@ -66,10 +66,10 @@ def write_csv(scenes: list[Scene], clock: FilmClock) -> str:
     for settings."""
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
-    table.writerow(["shot", "start", "end", "timecode", "off", "strength", "engine", "faces", "colour"])
+    table.writerow(["shot", "start", "end", "timecode", "off", "strength", "engine", "faces"])
     for number, scene in enumerate(scenes, 1):
         table.writerow([number, clock.film_time(scene.begin), clock.film_time(scene.end),
-                        clock.timecode_at(scene.begin), "", "", "", "", ""])
+                        clock.timecode_at(scene.begin), "", "", "", ""])
     return out.getvalue()
 
 

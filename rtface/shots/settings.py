@@ -9,12 +9,11 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from rtface.errors import UsageError
-from rtface.frame import ColourMode, GrainMode, WantedRegion
+from rtface.frame import GrainMode, WantedRegion
 from rtface.options import check
-from rtface.util.parse import boolean, is_person_name, is_person_number
+from rtface.util.parse import boolean, colour, is_person_name, is_person_number
 from rtface.util.spelling import hint
 
-_ALIASES = {"color": "colour", "color_": "colour"}
 _OFF = "off"
 
 
@@ -27,7 +26,6 @@ class ShotSettings:
         engine: name of the engine, or "default".
         strength: 0…1.
         faces: "all", "largest", or tracks and persons, as ``--faces``.
-        colour: "lock" or "restore".
         grain: "match" or "none".
         region: "face" or "head".
     """
@@ -36,7 +34,6 @@ class ShotSettings:
     engine: str | None = None
     strength: float | None = None
     faces: str | None = None
-    colour: ColourMode | None = None
     grain: GrainMode | None = None
     region: WantedRegion | None = None
 
@@ -57,6 +54,8 @@ class ShotSettings:
 
 KEYS = tuple(field.name for field in fields(ShotSettings))
 """The settings that a shot may have; ``off`` is another word for one of them."""
+GONE = ("colour", "color", "color_")
+"""Keys that old lists may have."""
 
 AS_RUN = ShotSettings()
 """No settings: the shot is processed with the options of the run."""
@@ -75,11 +74,13 @@ def read_settings(given: Iterable[tuple[str, object]], where: str) -> ShotSettin
     values: dict[str, Any] = {}
     for name, value in given:
         key = name.strip().lower().replace("-", "_")
-        key = _ALIASES.get(key, key)
-        if key not in (*KEYS, _OFF):
+        if key not in (*KEYS, _OFF, *GONE):
             raise UsageError(f"{where}: {name.strip()[:40]!r} is not a setting of a shot"
                              f"{hint(key, (*KEYS, _OFF))} (settings are {', '.join((*KEYS, _OFF))})")
         if value is None or (isinstance(value, str) and not value.strip()):
+            continue
+        if key in GONE:
+            colour(value, f"{where}: {key}")
             continue
         if key == _OFF:
             if not boolean(value, f"{where}: off"):

@@ -169,8 +169,7 @@ class FilmTasks:
 
     def draw_sheet(self, number: int, path: Path, settings: FilmSettings) -> None:
         """Starts the contact sheet of a film, with the options of the whole film that ``rtface try`` knows."""
-        known = {key: value for key, value in settings.run.items() if key in ("fidelity", "colour", "grain", "region",
-                                                                              "damage")}
+        known = {key: value for key, value in settings.run.items() if key in ("fidelity", "grain", "region", "damage")}
         image = self.folder(number) / "sheet.png"
 
         async def work(progress: Callable[[dict[str, Any]], None]) -> Any:

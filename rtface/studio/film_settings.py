@@ -23,11 +23,11 @@ from rtface.util.files import write_atomically
 from rtface.util.parse import is_person_number
 from rtface.util.paths import data_dir
 
-OPTIONS = ("engine", "strength", "fidelity", "colour", "region", "grain", "damage", "correct")
+OPTIONS = ("engine", "strength", "fidelity", "region", "grain", "damage", "correct")
 """The options of a run that the page sets for the whole film."""
-_SHOT_OPTIONS = ("strength", "engine", "colour", "region")
+_SHOT_OPTIONS = ("strength", "engine", "region")
 _SHOT = ("start_s", "end_s", "on", *_SHOT_OPTIONS)
-_REPLACED = ("engine", "colour", "region")
+_REPLACED = ("engine", "region")
 """What a person's settings replace; strengths are multiplied."""
 _PERSON = ("on", "strength", *_REPLACED)
 _MOST, _LATEST_S = 1000, 1e7
@@ -40,10 +40,9 @@ class FilmSettings:
 
     Attributes:
         run: options for the whole film that differ from the defaults.
-        shots: tables with "start_s" and "end_s" and some of "on", "strength", "engine", "colour" and "region"; in
-            order, without overlap.
-        persons: by label (P1, P2, …) tables with "on" (true without), "strength", a factor, "engine", "colour" and
-            "region".
+        shots: tables with "start_s" and "end_s" and some of "on", "strength", "engine" and "region"; in order,
+            without overlap.
+        persons: by label (P1, P2, …) tables with "on" (true without), "strength", a factor, "engine" and "region".
     """
 
     run: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -98,7 +97,7 @@ class FilmSettings:
         if own is None:
             return None
         return Treatment(bool(own.get("on", True)), float(own.get("strength", 1.0)), own.get("engine"),
-                         ("set for this person",), own.get("colour"), own.get("region"))
+                         ("set for this person",), own.get("region"))
 
     def for_run(self, folder: Path, source: Path) -> Options:
         """The options of the whole run; lists of shots and persons are written to files in `folder`.
@@ -143,7 +142,9 @@ class SettingsFolder:
     def load(self) -> FilmSettings:
         """The settings; none where none were kept, or where they cannot be used any more."""
         try:
-            return FilmSettings.of(json.loads((self.path / "settings.json").read_bytes()))
+            return FilmSettings.of(json.loads((self.path / "settings.json").read_bytes(),
+                                              object_pairs_hook=lambda pairs: {
+                                                  key: value for key, value in pairs if key != "colour"}))  # is gone
         except (OSError, ValueError, UsageError):
             return FilmSettings()
 

@@ -49,7 +49,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
 
 def all_settings() -> dict[str, Any]:
-    """All options with "name", "group", "flag", "help", "values", "default", "value", "source", "locked" and
+    """Options, not hidden, with "name", "group", "flag", "help", "values", "default", "value", "source", "locked" and
     "changeable"; and the path of the settings file."""
     loaded = load({})
     groups = {name: group.__name__.removesuffix("Options").lower()
@@ -57,6 +57,8 @@ def all_settings() -> dict[str, Any]:
     file = settings_file()
     rows = list[dict[str, Any]]()
     for name, option in OPTIONS.items():
+        if option.hidden:
+            continue
         rows.append({
             "name": name, "group": groups[name], "flag": option.flag, "help": option.help,
             "metavar": option.metavar or option.check.metavar,

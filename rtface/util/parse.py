@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from rtface import plugins
 from rtface.errors import UsageError
@@ -107,6 +107,16 @@ def choice(*choices: str, extension: str = "") -> Check[object]:
         raise UsageError(f"{shown} must be {_or(choices)}, not {_show(value)}"
                          f"{hint(text, choices)}")
     return check
+
+
+@_check("lock", 'Literal["lock"]', "lock")
+def colour(value: object, shown: str) -> Literal["lock"]:
+    """What is left of an option: ``restore`` is gone."""
+    if str(value).strip().lower() == "lock":
+        return "lock"
+    raise UsageError(f"{shown} can only be lock: restore is gone, because fading belongs to the whole film, not to its "
+                     "faces; leave it out, and grade the film before rtface, for example by ffmpeg's curves or "
+                     "colorbalance")
 
 
 def number(low: float, high: float, *, whole: bool = False) -> Check[float]:

@@ -65,14 +65,10 @@ def _gain(gain: float, **scores: float) -> Analysis:
     (_gain(0.06), {}, True, None),
     (_gain(0.03), {"on": True}, True, None),
     (_gain(0.029), {"on": True}, False, ("nothing to gain",)),
-    # Exposure counts only where it can be corrected, and then whatever else can be gained.
+    # Exposure and fading are no reason: no correction changes them.
     (_gain(0.0, under_exposure=0.9), {}, False, ("nothing to gain",)),
-    (_gain(0.0, under_exposure=0.9), {"exposure": True}, True, ("+0.0 dB expected", "under-exposed 0.90")),
     (_gain(0.5, under_exposure=0.9), {}, True, ("+0.5 dB expected",)),
-    (_gain(0.0, fading=0.2), {"exposure": True}, True, ("+0.0 dB expected", "faded 0.20")),
-    (_gain(0.0, fading=0.1), {"exposure": True}, False, None),
-    (_gain(0.0, fading=0.1), {"exposure": True, "on": True}, True, None),
-    (_gain(0.0, fading=0.05), {"exposure": True, "on": True}, False, None)])
+    (_gain(0.0, fading=0.9), {}, False, ("nothing to gain",))])
 def test_what_is_decided_and_why(found: Analysis, more: dict[str, Any], on: bool,
                                  reasons: tuple[str, ...] | None) -> None:
     chosen = choose_treatment(found, more.pop("width", 200), **more)
@@ -113,13 +109,6 @@ def test_the_first_stage_follows_what_it_gains_itself() -> None:
     assert strengths(80.0, 40.0, 0.0, 0.0) == (INSIDE, 0)
     some = strengths(80.0, 40.0, 80.0, 78.2)[1], strengths(80.0, 40.0, 80.0, 77.8)[1]
     assert 0 < some[0] < some[1] < 1
-
-
-@pytest.mark.usefixtures("told")
-def test_a_correction_of_tone_has_a_least_strength(monkeypatch: pytest.MonkeyPatch) -> None:
-    for strength, at_least in ((0.0, 0.8), (1.1, 1.1)):
-        monkeypatch.setattr("rtface.analysis.treatment.predicted", lambda *_, one=strength: (one, 0.0))
-        assert choose_treatment(Analysis(fading=0.5), 200, exposure=True).strength == at_least
 
 
 @pytest.mark.parametrize("correct", ["always", "never"])
@@ -379,7 +368,7 @@ def test_a_treatment_file_comes_back(tmp_path: Path) -> None:
     ('{"version": 1, "tracks": {"1": {"ring": null}}}', r"tracks\.1\.ring must be a number from 0 to 1"),
     ('{"version": 1, "tracks": {"1": {"engine": ""}}}', r"tracks\.1\.engine must be an engine's name or null"),
     ('{"version": 1, "tracks": {"1": {"region": "hair"}}}', r"tracks\.1\.region must be auto or face or head, or nul"),
-    ('{"version": 1, "tracks": {"1": {"colour": true}}}', r"tracks\.1\.colour must be lock or restore, or null"),
+    ('{"version": 1, "tracks": {"1": {"colour": "restore"}}}', r"tracks\.1\.colour can only be lock: restore is gone"),
     ('{"version": 1, "tracks": {"1": {"strenght": 0.5}}}', r"strenght is not a key: the nearest is strength"),
 ])
 def test_a_wrong_treatment_file_is_named_with_its_key(tmp_path: Path, text: str, message: str) -> None:

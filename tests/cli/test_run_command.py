@@ -32,19 +32,19 @@ def good(input, output, options, stop):
 def test_version_and_help():
     assert invoke("--version").stdout == f"rtface {__version__}\n"
     assert "analyze" in invoke("-h").stdout
-    assert "--treatment" in invoke("run", "--help").stdout
+    assert "--treatment" in (said := invoke("run", "--help").stdout) and "--colour" not in said
 
 
 def test_flags_reach_the_pipeline_and_stdout_stays_empty(pipeline, tmp_path):
     calls = pipeline(good)
-    result = invoke("run", "a.mp4", tmp_path / "b.mkv", "--strength", "0.5", "--color", "restore", "--start", "1:00",
-                    "--end", "61.5", "--no-overwrite", "--max-faces", "3")
+    result = invoke("run", "a.mp4", tmp_path / "b.mkv", "--strength", "0.5", "--grain", "none", "--color", "lock",
+                    "--start", "1:00", "--end", "61.5", "--no-overwrite", "--max-faces", "3")
     assert result.exit_code == 0
     assert result.stdout == ""
     assert "b.mkv: 3 frames" in result.stderr
     (input, output, options), = calls
     assert (input, output) == (Path("a.mp4"), tmp_path / "b.mkv")
-    assert (options.strength, options.colour, options.start, options.end) == (0.5, "restore", 60.0, 61.5)
+    assert (options.strength, options.grain, options.start, options.end) == (0.5, "none", 60.0, 61.5)
     assert options.max_faces == 3
     assert options.overwrite is False
 
@@ -71,7 +71,7 @@ def test_verbose_names_sources(pipeline, tmp_path, monkeypatch):
     (["a.mp4", "b.mp4", "--strength", "3"], "the nearest is 1"),
     (["a.mp4", "b.mp4", "--start", "soon"], "HH:MM:SS.mmm"),
     (["a.mp4", "b.mp4", "--config", "absent.toml"], "absent.toml"),
-    (["a.mp4", "b.mp4", "--colour", "lokc"], "the nearest is lock"),
+    (["a.mp4", "b.mp4", "--grain", "mach"], "the nearest is match"),
     (["a.mp4", "x/a.mp4", "--output-dir", "out"], "both become"),
     (["a.mp4", "b.mp4", "--output-dir", "out", "--compare", "c.mp4"], "--compare names one file"),
     (["a.mp4", "b.mp4", "--strenght", "1"], "--strength"),

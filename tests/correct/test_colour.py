@@ -1,10 +1,10 @@
-"""The colour lock is exactly the operation that training uses; the exposure curve is smooth."""
+"""The colour lock is exactly the operation that training uses."""
 
 import cv2
 import numpy as np
 import pytest
 
-from rtface.correct import ExposureCurve, cells_of, lock_colour, low_frequencies, luma_of
+from rtface.correct import lock_colour, low_frequencies
 from rtface.correct.colour import CHROMA_LIMIT, LUMA_LIMIT, chroma_limit
 
 LUMA = np.array([0.299, 0.587, 0.114])
@@ -86,65 +86,3 @@ def test_a_grey_picture_stays_grey(face):
     d = lock_colour(np.full((3, 256, 256), 0.02, np.float32) * np.float32([[[1]], [[0]], [[-1]]]),
                     chroma=chroma_limit(grey))
     assert np.ptp(d, axis=0).max() < 1e-6
-
-
-def test_exposure_curve_is_one_line_and_smooth_in_time():
-    rng = np.random.default_rng(0)
-    c = rng.random((3, 32, 32)).astype(np.float32) * 0.4 + 0.2
-    weight = np.ones((32, 32), np.float32)
-    curve = ExposureCurve(seconds=1.0)
-    first = curve.update(c, (1.3 * c - 0.1).astype(np.float32), weight, 0.0)
-    np.testing.assert_allclose(first[0], 1.3, atol=0.04)
-    np.testing.assert_allclose(first[1], -0.1, atol=0.02)
-    jump = curve.update(c, (0.8 * c).astype(np.float32), weight, 0.04)
-    assert np.abs(jump - first).max() < 0.03
-    later = jump
-    for k in range(1, 100):
-        later = curve.update(c, (0.8 * c).astype(np.float32), weight, 0.04 + 0.1 * k)
-    np.testing.assert_allclose(later[0], 0.8, atol=0.04)
-
-
-def test_restore_keeps_the_mean_chroma_and_bounds_the_mean_luma(face):
-    """A toned print whose answer is warmer and much lighter: the face must not leave the tint of what is around it."""
-    toned = (0.5 * luma_of(face(32))[None] * np.array([1.0, 0.95, 0.8])[:, None, None]).astype(np.float32)
-    answer = np.clip(1.5 * toned + np.array([0.2, 0.05, 0.0])[:, None, None], 0, 1).astype(np.float32)
-    gain, offset = ExposureCurve().update(toned, answer, np.ones((32, 32), np.float32), 0.0, toned)
-    moved = (gain * toned.mean(axis=(1, 2)) + offset) - toned.mean(axis=(1, 2))
-    assert np.ptp(moved) < 1e-6
-    assert abs(moved[0]) <= 10 / 255 + 1e-6
-
-
-@pytest.mark.parametrize(("answer", "around", "moves"), [(0.9, 0.8, 1), (0.9, 0.2, 0), (0.1, 0.8, 0), (0.1, 0.2, -1)])
-def test_restore_moves_the_face_only_towards_what_is_around_it(answer, around, moves):
-    c = np.full((3, 32, 32), around, np.float32)
-    c[:, 8:24, 8:24] = 0.5
-    weight = np.zeros((32, 32), np.float32)
-    weight[8:24, 8:24] = 1.0
-    gain, offset = ExposureCurve().update(c, np.where(weight > 0, np.float32(answer), c), weight, 0.0)
-    assert np.sign(np.round(gain[0] * 0.5 + offset[0] - 0.5, 6)) == moves
-
-
-@pytest.mark.parametrize(("low", "high", "changed"), [(0.25, 0.7, True), (0.1, 0.45, True), (0.04, 0.9, False)])
-def test_restore_stretches_the_levels_of_a_faded_or_dark_crop(low, high, changed):
-    """An engine that leaves the tone alone; the levels are those of the whole crop."""
-    grey = np.linspace(low, high, 64 * 64, dtype=np.float32).reshape(1, 64, 64).repeat(3, axis=0)
-    small, weight = cells_of(grey, 32), np.ones((32, 32), np.float32)
-    gain, offset = ExposureCurve().update(small, small, weight, 0.0, grey)
-    assert np.ptp(gain) < 1e-6 > np.ptp(offset), "grey stays grey"
-    black, white = gain * low + offset, gain * high + offset
-    if changed:
-        assert (gain > 1.1).all() and (gain <= 1.6).all()
-        assert (black < low - 0.01).all() and (black > 0.02).all() and (white > high - 0.04).all()
-    else:
-        np.testing.assert_allclose([black, white], [[low] * 3, [high] * 3], atol=0.01)
-
-
-def test_restore_leaves_a_dark_face_in_good_light(face):
-    """A dark face next to a white shirt is well exposed."""
-    c = 0.5 * face(256)
-    c[:, :8], c[:, 240:] = 0.02, 0.95
-    small = cells_of(c, 32)
-    gain, offset = ExposureCurve().update(small, small, np.ones((32, 32), np.float32), 0.0,
-                                          np.ascontiguousarray(c[:, ::4, ::4]))
-    np.testing.assert_allclose(gain, 1.0, atol=0.02)
-    np.testing.assert_allclose(offset, 0.0, atol=0.02)

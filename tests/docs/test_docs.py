@@ -28,7 +28,7 @@ def page(name):
 def options_of(command):
     command = get_command(app).commands[command]
     commands = [command, *getattr(command, "commands", {}).values()]
-    return {name for command in commands for parameter in command.params
+    return {name for command in commands for parameter in command.params if not getattr(parameter, "hidden", False)
             for name in (*parameter.opts, *parameter.secondary_opts) if name.startswith("--")}
 
 

@@ -72,7 +72,7 @@ def test_a_live_runs_times_count_from_its_beginning() -> None:
 
 
 def test_a_track_that_is_gone_keeps_figures_only() -> None:
-    book = TrackStore({}, exposure=False)
+    book = TrackStore({})
     analyzer = book.see(FACE, 0.0).analyzer
     analyzer.learn(BAD, 200, 0.0)
     book.sweep(6.0)
@@ -83,7 +83,7 @@ def test_a_track_that_is_gone_keeps_figures_only() -> None:
 
 
 def test_a_track_that_was_only_looked_ahead_to_stays_open() -> None:
-    book = TrackStore({}, exposure=False)
+    book = TrackStore({})
     book.analyzer_of(FACE, 61.0).learn(BAD, 200, 61.0)
     book.sweep(60.0)
     assert not book.analyzer_of(FACE, 61.2).decided
@@ -99,7 +99,7 @@ def test_pieces_of_a_film_are_joined() -> None:
 
 @pytest.mark.parametrize(("correct", "on"), [("always", True), ("never", False)])
 def test_a_person_decides_for_all_but_the_tracks_of_the_file(correct: str, on: bool) -> None:
-    book = TrackStore({2: Treatment(not on)}, exposure=False, correct=correct)  # type: ignore[arg-type]
+    book = TrackStore({2: Treatment(not on)}, correct=correct)  # type: ignore[arg-type]
     other = Face(2, FACE.box, FACE.points)
     assert book.track_of(FACE, 0.0).analyzer.treatment.on is on
     assert book.track_of(other, 0.0).analyzer.treatment.on is not on

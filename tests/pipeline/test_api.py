@@ -92,12 +92,13 @@ def test_analyze_goes_on_past_a_bad_picture(tmp_path: Path, caplog: pytest.LogCa
     (lambda p: rtface.run(p, "o.mp4", progress=3), "progress must be a function"),
     (lambda p: rtface.run(p, "o.mp4", cancel=True), "cancel must be a threading.Event, not bool"),
     (lambda p: rtface.run(p, "o.mp4", start=float("nan")), "start must be seconds"),
-    (lambda p: rtface.run(p, "o.mp4", color="restore"), "color is not an option: the nearest is colour"),
+    (lambda p: rtface.run(p, "o.mp4", grian="none"), "grian is not an option: the nearest is grain"),
+    (lambda p: rtface.run(p, "o.mp4", colour="restore"), "^colour can only be lock: restore is gone"),
     (lambda p: rtface.run(p, "o.mp4", preview=True), "^preview has no effect here: it is for live runs of the command"),
     (lambda p: rtface.run(p, "null:", control=0), "^control has no effect here"),
     (lambda p: rtface.run(p, "null:", end=3), "^end has no effect here: it is for films"),
     (lambda p: rtface.analyze([p]), "call rtface.analyze once for each"),
-    (lambda p: rtface.analyze(p, crf=3), "crf has no effect on analyze, which takes colour, threads"),
+    (lambda p: rtface.analyze(p, crf=3), "crf has no effect on analyze, which takes threads"),
 ])
 def test_wrong_arguments_say_the_fix(call: Any, says: str, film: Path) -> None:
     with pytest.raises(UsageError, match=says):

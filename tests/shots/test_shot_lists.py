@@ -51,14 +51,14 @@ def test_csv_of_a_spreadsheet_with_semicolons(tmp_path: Path) -> None:
 
 def test_edl_settings_stand_below_the_event(tmp_path: Path) -> None:
     text = ("TITLE: x\nFCM: NON-DROP FRAME\n\n" + EVENT.format(1, "01:00:00:00", "01:00:04:00")
-            + "* FROM CLIP NAME: a\n* RTFACE: strength=0.5 engine=rtface-m\n* RTFACE: colour = restore\n"
+            + "* FROM CLIP NAME: a\n* RTFACE: strength=0.5 engine=rtface-m\n* RTFACE: colour = lock\n"
             + EVENT.format(2, "01:00:04:00", "01:00:04:00")
             + "002  BX       V     D    012 00:00:00:00 00:00:04:00 01:00:04:00 01:00:08:00\n* RTFACE: OFF\n"
             + "003  AX       A     C        00:00:00:00 00:00:04:00 01:00:00:00 01:00:40:00\n"
             + EVENT.format(4, "01:00:10:00", "01:00:12:00"))
     clock = FilmClock(Fraction(25), start=Timecode.parse("01:00:00:00", Fraction(25)), length=Fraction(60))
     shots, notes = shots_of(tmp_path, "a.edl", text, clock)
-    assert shots.at(2.0) == ShotSettings(engine="rtface-m", strength=0.5, colour="restore")
+    assert shots.at(2.0) == ShotSettings(engine="rtface-m", strength=0.5)
     assert shots.at(6.0).correct == "never"
     assert shots.at(11.0) == AS_RUN
     assert notes == ["a.edl: 2 of 3 shots have settings"]

@@ -19,7 +19,7 @@ from rtface.errors import UsageError
 from rtface.jobs.queue.api import Queue
 from rtface.options import Options
 from rtface.pipeline.film import run_file
-from rtface.studio.film_settings import FilmSettings
+from rtface.studio.film_settings import FilmSettings, SettingsFolder
 from tests.studio.conftest import RunningStudio
 from tests.studio.films import make_film, newest
 from tests.studio.test_access import ask
@@ -120,15 +120,22 @@ def test_what_cannot_be_used_is_refused(values: Any) -> None:
         FilmSettings.of(values)
 
 
+def test_settings_that_were_kept_with_a_colour_stay(tmp_path: Path) -> None:
+    kept = SettingsFolder(make_film(tmp_path / "film.mp4", seconds=0.2))
+    kept.keep(wanted := FilmSettings.of({"strength": 0.5, "persons": {"P1": {"strength": 0.5}}}))
+    file = kept.path / "settings.json"
+    file.write_text(file.read_text().replace('"strength"', '"colour": "restore", "strength"'))
+    assert kept.load() == wanted
+
+
 def test_persons_decide_where_they_are_alone() -> None:
     settings = FilmSettings.of({
         "strength": 0.5, "shots": [{"start_s": 2, "end_s": 3, "region": "head", "engine": "rtface-m"}],
-        "persons": {"P1": {"strength": 0.5}, "P2": {"on": False}, "P3": {"engine": "rtface-s", "colour": "restore"}}})
+        "persons": {"P1": {"strength": 0.5}, "P2": {"on": False}, "P3": {"engine": "rtface-s", "region": "face"}}})
     assert (settings.at(0, ["P1"]).strength, settings.at(0, ["P1"]).correct) == (0.25, "always")
     assert settings.at(0, ["P2"]).correct == "never"
-    assert settings.at(2, ["P3"]) == Options(strength=0.5, correct="always", engine="rtface-s", colour="restore",
-                                             region="head")
-    assert settings.treatment_of("P3") == Treatment(True, engine="rtface-s", colour="restore",
+    assert settings.at(2, ["P3"]) == Options(strength=0.5, correct="always", engine="rtface-s", region="face")
+    assert settings.treatment_of("P3") == Treatment(True, engine="rtface-s", region="face",
                                                     reasons=("set for this person",))
     assert settings.at(0, ["P1", "P2"]) == settings.at(0) == Options(strength=0.5)
 

@@ -41,15 +41,15 @@ def setting(found: Any, name: str) -> Any:
 def test_a_setting_is_changed_in_the_file_and_taken_back(studio: RunningStudio, tmp_path: Path) -> None:
     file = tmp_path / "config" / "rtface.toml"
     file.parent.mkdir()
-    file.write_text('# for calls\ncolour = "restore"\n')
+    file.write_text('# for calls\ngrain = "none"\n')
     found = ask(studio, "GET", "/api/settings")[1]
-    assert found["file"] == str(file) and setting(found, "colour")["source"] == str(file)
+    assert found["file"] == str(file) and setting(found, "grain")["source"] == str(file)
     assert setting(found, "strength")["source"] == "default"
     status, found = call(studio, "PUT", "/api/settings/strength", value="70%")
     assert status == 200 and setting(found, "strength")["value"] == "0.7"
-    call(studio, "PUT", "/api/settings/colour", value="lock")
-    assert file.read_text() == '# for calls\ncolour = "lock"\nstrength = 0.7\n'
-    call(studio, "PUT", "/api/settings/colour", value=None)
+    call(studio, "PUT", "/api/settings/grain", value="match")
+    assert file.read_text() == '# for calls\ngrain = "match"\nstrength = 0.7\n'
+    call(studio, "PUT", "/api/settings/grain", value=None)
     assert file.read_text() == "# for calls\nstrength = 0.7\n"
     for name, value in (("strength", "7"), ("strenght", "1"), ("start", "1"), ("strength", [1])):
         assert call(studio, "PUT", f"/api/settings/{name}", value=value)[0] == 400, name
@@ -60,7 +60,7 @@ def test_settings_changed_at_once_are_all_kept(studio: RunningStudio, tmp_path: 
     (tmp_path / "config").mkdir()
     (real := tmp_path / "dotfiles.toml").write_text("")
     (file := tmp_path / "config" / "rtface.toml").symlink_to(real)
-    values = {"strength": "0.5", "colour": "restore", "region": "head", "grain": "none", "max_faces": "3", "crf": "20"}
+    values = {"strength": "0.5", "correct": "always", "region": "head", "grain": "none", "max_faces": "3", "crf": "20"}
     with ThreadPoolExecutor(6) as pages:
         asked = [pages.submit(call, studio, "PUT", f"/api/settings/{name}", value=value)
                  for name, value in values.items()]

@@ -15,7 +15,7 @@ from rtface.correct.colour import CHROMA_LIMIT, COLOURLESS, GRID, LUMA_LIMIT
 from training.crop_space import F32, oval_mask, roi
 
 RAW = 0.15
-"""Weight of the unlocked colour's error on the lock's grid: it keeps ``--colour restore`` sound."""
+"""Weight of the unlocked colour's error on the lock's grid: it keeps the answer itself near the face's colours."""
 FEATURES = 3.0
 """Weight of eyes and mouth, relative to the rest of the face: they are a twentieth of the oval, and most of who it
 is."""

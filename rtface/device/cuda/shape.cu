@@ -24,17 +24,16 @@ struct ShapeFace {
     int first, lines;        // the middle rows of the part: the first, and how many
     int above_rows[MIDDLE], below_rows[MIDDLE];  // of the cells of power
     float taps[TAPS], own_taps[TAPS];  // of the Gaussians that the high-passes take away, from the middle one on
-    int restore, match;
+    int match;
 };
 
 struct ShapeControl {
     u64 sheet;  // float32 512 x 512, or 0
     float excess[3][GRID * GRID];
     float gate[CELLS * CELLS];
-    float gain[3], offset[3];
     float colours[2][3];
     float own, deviation, made, strength;
-    int sheet_x, sheet_y, gated, curved;
+    int sheet_x, sheet_y, gated;
 };
 
 struct ShapeSmall {
@@ -293,10 +292,7 @@ extern "C" __global__ void shape_apply(const ShapeFace* __restrict__ faces,
     if (within(face.box, x, y)) {
         Change change(face);
         Between u(x, size, GRID), v(y, size, GRID);
-        for (int plane = 0; plane < 3; ++plane) {
-            d[plane] = change(plane, x, y) - bilinear(how.excess[plane], GRID, u, v);
-            if (how.curved) d[plane] += change.c(plane, x, y) * (how.gain[plane] - 1.0f) + how.offset[plane];
-        }
+        for (int plane = 0; plane < 3; ++plane) d[plane] = change(plane, x, y) - bilinear(how.excess[plane], GRID, u, v);
         for (int eye = 0; eye < 2; ++eye) {
             if (!within(face.windows[eye], x, y)) continue;
             const float* middle = face.eyes[eye];

@@ -64,10 +64,10 @@ FACE = _struct(("r", "c", "correction", "final", "mask", "occlusion", "across", 
                size=_INT, step=_INT, side=_INT, mask_side=_INT, rows=_INT, columns=_INT, region=(_INT, 4),
                box=(_INT, 4), part=(_INT, 4), windows=(_INT, (2, 4)), eyes=(_FLOAT, (2, 3)), wide=_INT, own_wide=_INT,
                first=_INT, lines=_INT, above_rows=(_INT, _MIDDLE), below_rows=(_INT, _MIDDLE), taps=(_FLOAT, _TAPS),
-               own_taps=(_FLOAT, _TAPS), restore=_INT, match=_INT)
-CONTROL = _struct(("sheet",), excess=(_FLOAT, (3, GRID, GRID)), gate=(_FLOAT, (CELLS, CELLS)), gain=(_FLOAT, 3),
-                  offset=(_FLOAT, 3), colours=(_FLOAT, (2, 3)), own=_FLOAT, deviation=_FLOAT, made=_FLOAT,
-                  strength=_FLOAT, sheet_x=_INT, sheet_y=_INT, gated=_INT, curved=_INT)
+               own_taps=(_FLOAT, _TAPS), match=_INT)
+CONTROL = _struct(("sheet",), excess=(_FLOAT, (3, GRID, GRID)), gate=(_FLOAT, (CELLS, CELLS)),
+                  colours=(_FLOAT, (2, 3)), own=_FLOAT, deviation=_FLOAT, made=_FLOAT, strength=_FLOAT, sheet_x=_INT,
+                  sheet_y=_INT, gated=_INT)
 SMALL = _struct(("c", "to"), size=_INT, unused=_INT)
 AVERAGE = _struct(("r", "mean", "flow", "gate"), size=_INT, x=_INT, y=_INT, columns=_INT, rows=_INT, cubic=_INT)
 STRUCTS = {"ShapeFace": FACE, "ShapeControl": CONTROL, "ShapeSmall": SMALL, "ShapeAverage": AVERAGE}
@@ -151,7 +151,7 @@ def face_of(area: FaceRegion, options: ShapingOptions, places: FaceAddresses) ->
                   *(places.measures + 4 * start for start, _, _ in _measured(size).values()),
                   size, area.step, samples_of(size), places.mask_side, *places.maps, *places.region, *area.box, *part,
                   *windows, *eyes, wide, own_wide, *_lines_of(part[3] - part[1]), *taps, *own_taps,
-                  options.colour == "restore", options.grain == "match")
+                  options.grain == "match")
 
 
 def _taps(scale: float) -> tuple[int, list[float]]:
@@ -196,15 +196,14 @@ def control_of(controls: Controls, sheets: Mapping[int, int]) -> bytes:
         controls: of `decide`.
         sheets: by coarseness (1, 2, 4, 8) the address of the tile `grain.sheet(coarseness)[:512, :512]`, float32.
     """
-    grain, curve = controls.grain, controls.curve
-    gain, offset = curve.tolist() if curve is not None else ((1.0,) * 3, (0.0,) * 3)
+    grain = controls.grain
     own, deviation, made, x, y = (grain.own, grain.deviation, grain.made, *grain.at) if grain else (0.0, 0.0, 0.0, 0, 0)
     gate = bytes(4 * CELLS * CELLS) if controls.gate is None else np.asarray(controls.gate, np.float32).tobytes()
     return b"".join((
         struct.pack("<Q", sheets[grain.coarseness] if grain and made else 0),
         np.asarray(controls.excess, np.float32).tobytes(), gate,
-        struct.pack("<16f4i", *gain, *offset, *controls.colours.ravel().tolist(), own, deviation, made,
-                    controls.strength, x, y, controls.gate is not None, curve is not None)))
+        struct.pack("<10f3i4x", *controls.colours.ravel().tolist(), own, deviation, made, controls.strength, x, y,
+                    controls.gate is not None)))
 
 
 def measure_launches(size: int, count: int, faces: int, *, match: bool = True) -> list[KernelCall]:

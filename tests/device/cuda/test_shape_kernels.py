@@ -185,7 +185,7 @@ def test_the_structs_are_the_files(shaper: HostKernels):
 
 @pytest.mark.parametrize("size", [256, 384, 80, 272])
 def test_figures(size, shaper):
-    given = case(size, ShapingOptions(colour="restore"), mesh=size == 384)
+    given = case(size, ShapingOptions(), mesh=size == 384)
     (got,) = Gpu(shaper, [given]).measure()
     wanted = CpuShaper(given.r, given.c, given.area).measure(given.options)
     for name in ("cells", "crop_cells", "samples", "irises", "changes"):
@@ -204,10 +204,9 @@ OPTIONS: dict[str, dict] = {
     "coarse grain": {"options": ShapingOptions(), "up": 0.4, "noise": 0.08},
     "synthetic grain": {"options": ShapingOptions(gate=False), "bare": True},
     "coarse synthetic grain": {"options": ShapingOptions(gate=False), "bare": True, "up": 0.5, "noise": 0.08},
-    "restore": {"options": ShapingOptions(colour="restore")},
     "mesh, green eyes": {"options": ShapingOptions(), "mesh": True, "green": True},
     "occlusion": {"options": ShapingOptions(), "occluded": True},
-    "all at 0.3": {"options": ShapingOptions(strength=0.3, colour="restore"), "mesh": True, "occluded": True,
+    "all at 0.3": {"options": ShapingOptions(strength=0.3), "mesh": True, "occluded": True,
                    "covered": True,
                    "green": True},
 }
@@ -237,12 +236,11 @@ def test_the_options_do_what_they_are_tested_for():
     assert decided["synthetic grain"].grain.made > 0.008 and decided["synthetic grain"].grain.coarseness == 1
     assert decided["coarse synthetic grain"].grain.made > 0.01
     assert decided["coarse synthetic grain"].grain.coarseness > 1
-    assert decided["restore"].curve is not None
     assert np.abs(decided["mesh, green eyes"].colours).max() > 0.01
 
 
 def test_faces_of_several_sides_in_one_launch(shaper):
-    cases = [case(512, ShapingOptions(), occluded=True), case(256, ShapingOptions(colour="restore"), mesh=True, seed=1),
+    cases = [case(512, ShapingOptions(), occluded=True), case(256, ShapingOptions(), mesh=True, seed=1),
              case(80, ShapingOptions(grain="none"), seed=2)]
     states = [CorrectionState() for _ in cases]
     for got, given in zip(Gpu(shaper, cases, room=2).shape(states), cases, strict=True):

@@ -4,7 +4,7 @@ import { clock, t } from "../../lib/text.js";
 import { button, engineChoices, select, slider } from "../../lib/ui.js";
 import { change } from "../../lib/undo.js";
 
-export const DEFAULTS = { engine: "default", strength: 1, fidelity: 1, colour: "lock", region: "auto", grain: "match", damage: "none", correct: "auto" };
+export const DEFAULTS = { engine: "default", strength: 1, fidelity: 1, region: "auto", grain: "match", damage: "none", correct: "auto" };
 
 /** Takes the values that the settings file and variables of this machine have, as a run does. */
 export const useDefaults = (values) => Object.assign(DEFAULTS, Object.fromEntries(Object.keys(DEFAULTS).map((key) => [key, values[key] ?? DEFAULTS[key]])));
@@ -19,7 +19,6 @@ export function changed(settings) {
 
 /** How far from the face a correction may reach, to choose from. */
 export const REGIONS = () => [["auto", t("films.region_auto")], ["face", t("films.region_face")], ["head", t("films.region_head")]];
-const COLOURS = () => [["lock", t("films.colour_lock")], ["restore", t("films.colour_restore")]];
 
 /** The values that are set: null stands for none. */
 const filled = (values) => Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null));
@@ -37,7 +36,6 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
     engine: select(t("films.engine"), engineChoices(engines), kept.settings.engine, (value) => set("engine", value)),
     strength: slider(t("films.strength"), kept.settings.strength, (value) => set("strength", value), { help: t("films.strength_help") }),
     fidelity: slider(t("films.fidelity"), kept.settings.fidelity, (value) => set("fidelity", value), { help: t("films.fidelity_help") }),
-    colour: select(t("films.colour"), COLOURS(), kept.settings.colour, (value) => set("colour", value)),
     region: select(t("films.region"), REGIONS(), kept.settings.region, (value) => set("region", value)),
     grain: select(t("films.grain"), [["match", t(still ? "films.grain_match_still" : "films.grain_match")], ["none", t("films.grain_none")]], kept.settings.grain, (value) => set("grain", value)),
     correct: select(t("films.faces"), [["auto", t("films.faces_auto")], ["always", t("films.always")], ["never", t("films.never")]], kept.settings.correct, (value) => set("correct", value)),
@@ -89,9 +87,9 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
     to({ ...kept.settings, shots: all.sort((a, b) => a.start_s - b.start_s) }, `shot-${shot.start_s}`);
   }
 
-  /** Engine, colour and region of a shot or person, which may be as in the whole film; `of` begins the names of texts. */
+  /** Engine and region of a shot or person, which may be as in the whole film; `of` begins the names of texts. */
   function replaced(of, name, own, put) {
-    const kinds = { engine: engineChoices(engines), colour: COLOURS(), region: REGIONS() };
+    const kinds = { engine: engineChoices(engines), region: REGIONS() };
     return Object.entries(kinds).map(([key, pairs]) => select(t(`films.${of}_${key}`, { name }),
       [["", t(`films.as_${of === "shot" ? "film" : "others"}`)], ...pairs], own[key] ?? "", (value) => put({ ...own, [key]: value || null })));
   }
@@ -143,7 +141,7 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
 
   const element = h("aside", { class: "stack", "aria-label": t("films.controls") },
     h("section", { class: "card stack" }, h("h2", {}, t("films.controls")), whole.engine, whole.strength, whole.fidelity, whole.correct,
-      h("details", { class: "more" }, h("summary", {}, t("films.more")), h("div", { class: "stack" }, whole.colour, whole.region, whole.grain, whole.damage)),
+      h("details", { class: "more" }, h("summary", {}, t("films.more")), h("div", { class: "stack" }, whole.region, whole.grain, whole.damage)),
       button(t("films.reset"), () => to({ ...DEFAULTS, shots: [], persons: {} }), { kind: "small" })),
     still ? null : [personPart, shotPart]);
   draw(true);
