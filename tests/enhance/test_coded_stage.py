@@ -215,7 +215,7 @@ def test_what_is_drawn_round_a_face_is_no_error_of_a_codec() -> None:
 
 
 @pytest.mark.parametrize(("codec", "better"), [("h264", True), ("av1", False)])
-def test_round_a_face_nothing_is_expected_of_a_codec_that_is_hardly_known(codec: str, better: bool) -> None:
+def test_round_a_face_an_unknown_codec_is_left(codec: str, better: bool) -> None:
     face = face_in((128.0, 64.0, 176.0, 112.0))
     frame = frame_with(face, quantisers=Quantisers(np.full((1, 1), 30, np.float32), 320, codec))
     found = coded_stage().measure(CpuDevice().view(frame), frame, face, Analysis())
