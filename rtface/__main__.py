@@ -24,6 +24,7 @@ def _open_standard_streams() -> None:
 def main() -> None:
     """Runs the command line (`rtface.cli.app`)."""
     _open_standard_streams()
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # it writes to stderr what our errors say
     if sys.argv[1:] == ["--version"]:  # typer takes longer to import than this may take
         from rtface._version import VERSION_LINE
 

@@ -303,12 +303,14 @@ class PacketHashes:
         codec: FFmpeg's name.
         base: seconds of one unit of the times.
         rows: time of presentation and MD5 (32 hexadecimal digits) of each packet, in the order of the file.
+        index: number of the stream in the file.
     """
 
     kind: str
     codec: str
     base: Fraction
     rows: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
+    index: int = 0
 
     @property
     def md5(self) -> str:
@@ -333,7 +335,8 @@ def hash_packets(film: str | os.PathLike[str], *, stop: Callable[[], bool] | Non
     with open_container(film) as source:
         video, _ = choose_video(source, name)
         streams = [video, *(s for s in source.streams if s.index != video.index and s.type != "attachment")]
-        found = {s.index: PacketHashes(s.type, _codec_of(s), s.time_base or Fraction(1, 1_000_000)) for s in streams}
+        found = {s.index: PacketHashes(s.type, _codec_of(s), s.time_base or Fraction(1, 1_000_000), index=s.index)
+                 for s in streams}
         try:
             for packet in source.demux():
                 if stop is not None and stop():

@@ -70,7 +70,7 @@ def check_input(output: Path, input: Path, values: dict[str, Any] | None, *, doi
     if output.is_dir() or (values is not None and "streams" not in values):
         _compare_stills(compared, output, input, stop)
     else:
-        _compare_films(compared, output, input, said, doing, stop)
+        _compare_films(compared, output, input, values or {}, doing, stop)
     compared.end()
     return found
 
@@ -95,8 +95,9 @@ def _compare_stills(compared: _Compared, output: Path, input: Path, stop: Stop |
         compared.frame(still.name, read_image(still).frame, read_image(source).frame)
 
 
-def _compare_films(compared: _Compared, output: Path, input: Path, said: dict[str, Any], doing: Doing | None,
+def _compare_films(compared: _Compared, output: Path, input: Path, values: dict[str, Any], doing: Doing | None,
                    stop: Stop | None) -> None:
+    said, dropped = values.get("input", {}), values.get("options", {}).get("drop", ())
     made = FileSource(output)
     try:
         source = FileSource(input, start=said.get("start_s"), end=said.get("end_s"))
@@ -122,7 +123,7 @@ def _compare_films(compared: _Compared, output: Path, input: Path, said: dict[st
     finally:
         made.close()
     check_packets(compared.found, hash_packets(output, stop=stop, bare=True), hash_packets(input, stop=stop, bare=True),
-                  first or (0.0, 0.0), cut)
+                  first or (0.0, 0.0), cut, dropped)
 
 
 def _frames(source: FileSource, stop: Stop | None) -> Iterator[Frame]:

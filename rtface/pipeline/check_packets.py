@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fractions import Fraction
 
 from rtface.media.framemd5 import PacketHashes
@@ -18,7 +18,8 @@ _COMPARED = ("audio", "subtitle", "video")
 
 
 def check_packets(found: Checked, made: Sequence[PacketHashes], source: Sequence[PacketHashes],
-                  begins: tuple[float, float], cut: tuple[Fraction | None, Fraction | None]) -> None:
+                  begins: tuple[float, float], cut: tuple[Fraction | None, Fraction | None],
+                  dropped: Collection[str] = ()) -> None:
     """Whether the packets of the streams are those of the input, all of them, at their times.
 
     Args:
@@ -26,6 +27,7 @@ def check_packets(found: Checked, made: Sequence[PacketHashes], source: Sequence
         made, source: of output and input, the picture first.
         begins: time of the first frame that was compared, in the output and in the input.
         cut: of the input, in seconds of its clock; None for none.
+        dropped: what ``--drop`` of the run named.
     """
     left = list(enumerate(source[1:], 1))
     for number, stream in enumerate(made[1:], 1):
@@ -43,10 +45,14 @@ def check_packets(found: Checked, made: Sequence[PacketHashes], source: Sequence
     transcoded = Counter(stream.kind for stream in made[1:]) - Counter(
         other.kind for k, other in enumerate(source[1:], 1) if k not in dict(left))
     for place, other in left:
-        if transcoded[other.kind]:
+        named = f"stream {place} ({other.kind}, {other.codec}) of the input is not in it"
+        kinds = {str(other.index), other.kind, "cover" if other.kind == "video" and len(other.rows) == 1 else ""}
+        if kinds & set(dropped):
+            found.notes.append(f"{named}: the run left it out (--drop)")
+        elif transcoded[other.kind]:
             transcoded[other.kind] -= 1
         elif other.rows and other.kind in _COMPARED:
-            found.gaps.append(f"stream {place} ({other.kind}, {other.codec}) of the input is not in it")
+            found.gaps.append(named)
 
 
 def _check_stream(found: Checked, named: str, name: str, stream: PacketHashes, other: PacketHashes,

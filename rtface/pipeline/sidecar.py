@@ -64,7 +64,7 @@ _FILES: Shape = {"name": text, "bytes?": whole, "sha256?": text, "files?": [{"na
 _SHAPE: Shape = {
     "output": {**_FILES, "lossless": flag}, "input": {**_FILES, "start_s?": none_or(number), "end_s?": none_or(number)},
     "changed": [row(lambda value: whole(value) or text(value), none_or([row(whole, whole, whole, whole)]))],
-    "options?": {}, "changes?": [text], "treatments?": [{}], "finished?": text, "engines?": {}}
+    "options?": {"drop?": [text]}, "changes?": [text], "treatments?": [{}], "finished?": text, "engines?": {}}
 _FILM: Shape = {
     "tags": _named, "marks": _named, "layout?": {},
     "streams": [{"kind": text, "codec": text, "packets": whole, "md5": text, "times?": [number]}],

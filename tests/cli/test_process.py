@@ -202,6 +202,16 @@ def test_a_reader_that_goes_away_is_no_traceback():
     assert process.returncode == 1
 
 
+def test_opencv_writes_no_lines_of_its_own_about_a_damaged_image():
+    script = ("import sys; sys.argv = ['rtface', '--version']\n"
+              "from rtface.__main__ import main; main()\n"
+              "import cv2, numpy as np\n"
+              "avif = cv2.imencode('.avif', np.zeros((64, 64, 3), np.uint8))[1]\n"
+              "assert cv2.imdecode(avif[:len(avif) // 2], cv2.IMREAD_UNCHANGED) is None\n")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment())
+    assert done.returncode == 0 and done.stderr == ""
+
+
 def test_only_the_command_sets_the_switch_interval():
     script = ("import sys; before = sys.getswitchinterval()\n"
               "import rtface.cli.app; assert sys.getswitchinterval() == before\n"

@@ -153,6 +153,13 @@ def test_one_packet_is_found_at_each_position(films: dict[str, Path]) -> None:
     assert "is not in it" in found.gaps[0]
 
 
+@pytest.mark.parametrize(("drop", "said"), [("audio", "same"), ("1", "same"), ("subtitle", "not checked")])
+def test_a_stream_that_the_run_left_out_is_not_missing(films: dict[str, Path], drop: str, said: str) -> None:
+    made, source, found = hash_packets(films["lossless"]), hash_packets(films["in"]), Checked()
+    check_packets(found, made[:1], source, (0.0, 0.0), (None, None), (drop,))
+    assert answer(found) == said and "is not in it" in (found.notes or found.gaps)[0]
+
+
 def test_the_exit_code_tells_what_was_not_compared(films: dict[str, Path], tmp_path: Path) -> None:
     labelled, folders = tmp_path / "label.mkv", (tmp_path / "out", tmp_path / "in")
     rtface.run(films["in"], labelled, tracker="none", stages=["label"], sidecar=True)
