@@ -51,7 +51,7 @@ def read_times(path: str | PathLike[str], start: Fraction | None = None, end: Fr
     with probe.open_container(path) as container:
         video, _ = probe.choose_video(container, str(path))
         base = video.time_base or Fraction(1, 1_000_000)
-        if container.format.name == "avi":
+        if container.format.name == "avi" and video.codec_context.codec.reorder:
             fault = "AVI knows the order of its frames only, not their times"
         shown, decoded, key = array("q"), array("q"), bytearray()
         for packet in container.demux(video):

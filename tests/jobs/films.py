@@ -110,6 +110,7 @@ FILMS: dict[str, Callable[[Path], Path]] = {
     "late sound": _late_sound,
     "lossless RGB": _plain(".mkv", "ffv1", pix_fmt="gbrp10le", sound=False),
     "odd size": _plain(".mkv", "ffv1", size=(97, 75), pix_fmt="yuv444p"),
+    "AVI": _plain(".avi", "ffv1", options={"g": "20"}),
     "few frames": _plain(".mp4", "libx264", frames=3),
     "one keyframe": _plain(".mp4", "libx264", options={"g": "500", "sc_threshold": "0"}),
 }
