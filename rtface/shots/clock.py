@@ -25,6 +25,7 @@ class FilmClock:
         begin: where film times (``--start``) count from, seconds of the input's own clock.
         start: timecode of the first video frame; None where neither the film nor the user says it.
         length: seconds from `begin` to the end of the film; None where it is not known.
+        reel: the film's name for its tape or reel; None where it has none.
     """
 
     rate: Fraction
@@ -32,6 +33,7 @@ class FilmClock:
     begin: Fraction = Fraction(0)
     start: Timecode | None = None
     length: Fraction | None = None
+    reel: str | None = None
 
     @classmethod
     def of(cls, info: MediaInfo, timecode: str | None = None) -> FilmClock:
@@ -49,7 +51,7 @@ class FilmClock:
         if info.duration_s is not None and info.end is None:
             length = Fraction(info.duration_s).limit_denominator(1_000_000) + (
                 info.start if info.start is not None else info.clock_start) - info.clock_start
-        return cls(standard_rate(info.rate), info.video_start, info.clock_start, start, length)
+        return cls(standard_rate(info.rate), info.video_start, info.clock_start, start, length, info.reel)
 
     @property
     def early(self) -> Fraction:

@@ -18,6 +18,7 @@ _TRANSITION = re.compile(r"C|D|W\d{3}|K|KB|KO")
 _COMMENT = re.compile(r"\*\s*RTFACE\s*:?\s*(.*)", re.IGNORECASE)
 _FCM = re.compile(r"FCM\s*:\s*(NON[- ])?DROP[- ]?FRAME", re.IGNORECASE)
 _LARGEST = 999_999
+_REEL, _NO_REEL = re.compile(r"[A-Za-z0-9_.-]{1,32}"), "AX      "
 
 
 def read_edl(text: str, name: str, clock: FilmClock) -> list[Shot]:
@@ -62,15 +63,16 @@ def read_edl(text: str, name: str, clock: FilmClock) -> list[Shot]:
 
 
 def write_edl(scenes: list[Scene], clock: FilmClock, title: str) -> str:
-    """An EDL with an event for each scene, whose record and source times are those of the film."""
+    """An EDL with an event for each scene, whose record and source times are those of the film, and whose reel is its own."""
     plain = re.sub(r"[^\x20-\x7e]", "_", title)
     start = clock.timecode_at(clock.first)
+    reel = f"{clock.reel:8}" if clock.reel and _REEL.fullmatch(clock.reel) else _NO_REEL
     lines = [f"TITLE: {plain[:70]}", f"FCM: {'DROP FRAME' if start.drop else 'NON-DROP FRAME'}", ""]
     for number, scene in enumerate(scenes, 1):
         begin, end = clock.timecode_at(scene.begin), clock.timecode_at(scene.end)
         if begin == end:  # uneven frames: two scene changes near one timecode
             continue
-        lines += [f"{min(number, _LARGEST):03d}  AX       V     C        {begin} {end} {begin} {end}",
+        lines += [f"{min(number, _LARGEST):03d}  {reel} V     C        {begin} {end} {begin} {end}",
                   f"* FROM CLIP NAME: {plain}"]
     return "\n".join(lines) + "\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -157,6 +158,12 @@ def test_scenes_are_read_back_as_shots(tmp_path: Path, kind: str, clock: FilmClo
     early = float(clock.early)
     inside = [n for n in (0, 47, 48, 49, 1799, 1800) if shots.at(float(clock.time_at(n)) + early / 2)]
     assert inside == [48, 49, 1799]
+
+
+@pytest.mark.parametrize(("reel", "said"), [("A001C002", "A001C002"), (None, "AX"), ("tape 1 of 2", "AX")])
+def test_events_name_the_reel_of_the_film(reel: str | None, said: str) -> None:
+    text = scenes_text(Path("a.edl"), recorded(replace(CLOCK, reel=reel)), "film.mp4")
+    assert [line.split()[1] for line in text.splitlines() if line[:1].isdigit()] == [said] * 3
 
 
 def filled(kind: str, text: str) -> str:
