@@ -155,7 +155,7 @@ class Farm:
     def steps(self) -> dict[str, Step]:
         """Where each worker is, by its name in the folder."""
         status = read_status(self._folder, self._plan, self._leases)
-        return {w.id: Step(w.segment, w.seconds, 0, 0) for w in status.workers if w.segment is not None}
+        return {w.id: Step(w.segment, w.seconds, 0, w.frames) for w in status.workers if w.segment is not None}
 
     def wait(self, timeout: float) -> bool:
         """Hands out segments, and waits a little for results; whether any segment is missing.

@@ -69,7 +69,7 @@ class JobProgress:
             return
         now, (count, since), left = monotonic(), self._last, self._left
         if now - since >= 1.0:
-            self._fps, self._last = (self._frames - count) / (now - since), (self._frames, now)
+            self._fps, self._last = max(0, self._frames - count) / (now - since), (self._frames, now)
         done = self._done_s + sum(step.seconds for step in steps if step.segment not in self._finished)
         faces = max((step.faces for step in steps), default=0)
         left_s = None if left is None else max(0.0, left[0] - (now - left[1]))

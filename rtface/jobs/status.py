@@ -21,7 +21,7 @@ from rtface.util.foreign import Shape, count, none_or, number, row, text
 # The part of a segment that is done is below 1 while it is in work.
 _NEARLY = 0.999
 _WORKER: Shape = {"host": text, "pid": count, "segment?": none_or(count), "seconds?": number, "speed?": none_or(number),
-                  "pace?": [row(count, count, number)]}
+                  "frames?": count, "pace?": [row(count, count, number)]}
 
 State = Literal["searching", "working", "joining", "waiting", "ready"]
 
@@ -36,6 +36,7 @@ class WorkerStatus:
         seconds: of that segment that are done.
         speed: seconds of the film a second, all segments of the worker together; None before the first frames.
         silent_s: seconds since it was last heard of.
+        frames: it has made, all segments together.
     """
 
     id: str
@@ -45,6 +46,7 @@ class WorkerStatus:
     seconds: float
     speed: float | None
     silent_s: float = 0.0
+    frames: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ def read_status(folder: JobFolder, plan: JobPlan | None = None, leases: Leases |
             number + min(at / plan.seconds(number), _NEARLY))
         at_work.append(AtWork(place, [Row(*row) for row in value.get("pace", ())]))
         workers.append(WorkerStatus(path.stem, value["host"], value["pid"], number, at, value.get("speed"),
-                                    round(quiet, 1)))
+                                    round(quiet, 1), value.get("frames", 0)))
     speeds = [worker.speed for worker in workers if worker.speed]
     speed = sum(speeds) if speeds else None
     left, (least, most) = _left(folder, plan, finished, at_work), spread(at_work)

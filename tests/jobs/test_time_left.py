@@ -88,12 +88,13 @@ def test_a_film_is_sampled_for_its_time_left(tmp_path: Path):
 
     assert job.status().time_left_s is None  # nobody is at work
     half = job.plan.seconds(2) / 2
-    worker = {"beat": 1, "host": "other", "pid": 7, "segment": 2, "seconds": half,
+    worker = {"beat": 1, "host": "other", "pid": 7, "segment": 2, "seconds": half, "frames": 40,
               "pace": [[40, 0, 5.0]]}
     job.folder.write(job.folder.workers / "ffffff-7-abc.json", worker)
     Leases(job.folder, "ffffff-7-abc").take("00002")
     status = read_status(job.folder)
     assert status.time_left_s == pytest.approx(job.plan.frames[2] * 0.5 / 8, rel=0.05)
+    assert [worker.frames for worker in status.workers] == [40]  # what the progress of a farm counts
     shown = CliRunner().invoke(app, ["status", str(job.folder.path)])
     assert "0:00:03 to 0:00:04 left" in shown.stdout
 
