@@ -63,7 +63,7 @@ def read_edl(text: str, name: str, clock: FilmClock) -> list[Shot]:
 
 
 def write_edl(scenes: list[Scene], clock: FilmClock, title: str) -> str:
-    """An EDL with an event for each scene, whose record and source times are those of the film, and whose reel is its own."""
+    """An EDL with an event for each scene; record and source times and the reel are those of the film."""
     plain = re.sub(r"[^\x20-\x7e]", "_", title)
     start = clock.timecode_at(clock.first)
     reel = f"{clock.reel:8}" if clock.reel and _REEL.fullmatch(clock.reel) else _NO_REEL
