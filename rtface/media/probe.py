@@ -39,6 +39,7 @@ _PLAYLISTS = {"hls": (".m3u8", ".m3u"), "concat": (".ffconcat", ".txt"), "dash":
 
 # Packets of sound in which the first of each stream is looked for.
 _LOOKED_AT = 2000
+_NO_FILM = "is neither a film nor an image that can be read; check that it is the right file"
 # Seconds within which a network source has to answer, and that one packet may take with all attempts to reconnect.
 _OPEN_S, _READ_S = 15.0, 60.0
 # Where a connection ends or stalls before the Content-Length is reached, FFmpeg asks for the rest (a byte range), after
@@ -249,6 +250,8 @@ def _check_file(path: Path, name: str) -> None:
                 bomb = kind_of(head) == "png" and unpacks_large(head + file.read())
         except OSError as error:
             raise InputMissing(f"{name}: may not be read ({error.strerror}); check its permissions") from error
+        if head.startswith(b"%PDF"):  # FFmpeg takes the images in it for a film
+            raise InputError(f"{name}: {_NO_FILM}")
         if bomb:
             raise InputError(f"{name}: its profile or text would unpack to more than any real one; save it again as "
                              "another PNG, or write an image instead of a film")
@@ -262,7 +265,7 @@ def _why(path: str | os.PathLike[str], error: av.FFmpegError) -> str:
             return ("is incomplete (no index): the recording or copy was cut off before its end; "
                     "copy it again, or repair it with a tool such as untrunc")
     if isinstance(error, av.InvalidDataError):
-        return "is neither a film nor an image that can be read; check that it is the right file"
+        return _NO_FILM
     return f"cannot be opened ({error_text(error)})"
 
 

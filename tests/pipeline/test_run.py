@@ -188,7 +188,8 @@ def test_an_image_of_a_kind_that_is_not_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "in.webp").write_bytes(b"RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0\2" + bytes(20))
     with pytest.raises(InputError, match="is an animation"):
         rtface.run(tmp_path / "in.webp", tmp_path / "out.png")
-    (tmp_path / "in.pdf").write_bytes(b"%PDF-1.4\n" + bytes(200))
+    jpeg = cv2.imencode(".jpg", np.zeros((64, 64, 3), np.uint8))[1].tobytes()
+    (tmp_path / "in.pdf").write_bytes(b"%PDF-1.4\nstream\n" + jpeg)  # a scanned page
     with pytest.raises(InputError, match="neither a film nor an image"):
         rtface.run(tmp_path / "in.pdf", tmp_path / "out.png")
 
