@@ -55,7 +55,8 @@ def studio(
     from rtface.studio.server import StudioServer
 
     uploads = upload_folder()
-    uploads.mkdir(parents=True, exist_ok=True)
+    uploads.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    uploads.mkdir(exist_ok=True, mode=0o700)
     remote = remote_access(host, tls, password_file, names or [])
     if keep_address and (remote is not None or not port):
         raise UsageError("--keep-address: the address holds no token with --tls, and no fixed port with --port 0; "

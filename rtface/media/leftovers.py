@@ -72,8 +72,8 @@ def _looked_after(path: Path, target: Target, live: bool) -> str | None:
         os.close(number)
 
 
-def remove_unfinished_stills(folder: Path) -> None:
-    """Removes half-written stills that killed runs left in a folder; the next run makes them again."""
+def remove_unfinished_files(folder: Path) -> None:
+    """Removes half-written files that killed processes left in a folder, such as stills: the next run makes them again."""
     for path in sorted(folder.glob(".*.partial.*")):
         if not writer_of(path)[1]:
             continue

@@ -25,7 +25,7 @@ from rtface.media.folder_sink import FolderSink
 from rtface.media.image_write import ONLY_FROM_EXR
 from rtface.media.images import IMAGE_KINDS, SUFFIXES, SequenceSource
 from rtface.media.invented import InventedSink, check_map_name
-from rtface.media.leftovers import clear_leftovers, remove_unfinished_stills
+from rtface.media.leftovers import clear_leftovers, remove_unfinished_files
 from rtface.media.outputs import OutputPath, check_outputs, film_folder, names_folder
 from rtface.media.probe import MediaInfo, open_container
 from rtface.media.provenance import describe
@@ -116,7 +116,7 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
             for line in clear_leftovers(target):
                 stats.warn(f"leftover:{line}", line)
         if stills and written[0].folder:
-            remove_unfinished_stills(targets[0].path)
+            remove_unfinished_files(targets[0].path)
     began = perf_counter()
     made = Made()
     failure: BaseException | None = None

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from rtface.errors import InputError, OutputError, RtfaceError, UsageError
+from rtface.media.leftovers import remove_unfinished_files
+from rtface.media.workfile import Target, WorkFile
 from rtface.studio.context import Studio
 from rtface.studio.films import film_facts
 from rtface.studio.folders import check_no_playlist
 from rtface.studio.http import answers_errors, in_thread
-from rtface.util.files import NEW
 
 UPLOAD_BYTES = 64 << 30
 SPARE_BYTES = 1 << 30
@@ -31,6 +30,8 @@ _NAME_BYTES = 200
 
 def routes(studio: Studio) -> list[BaseRoute]:
     """``GET /api/files``, ``PUT /api/files/upload``; of an upload that is no film and no still nothing stays."""
+    remove_unfinished_files(studio.uploads)  # of a studio that was killed
+
     async def files(request: Request) -> Response:
         name = request.query_params.get("folder")
         if name is None:
@@ -58,34 +59,36 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
 
 async def _receive(request: Request, folder: Path, name: str, size: int) -> Path:
-    """Writes an upload to a new file; nothing stays of one that is cut short."""
+    """Writes an upload to a new file, which has its name once it is whole; nothing stays of one that is cut short."""
     await in_thread(_check_size, folder, size)
-    path, file = await in_thread(_new_file, folder, name)
+    wanted = _wanted(folder, name)
+    file: WorkFile | None = None
     written = 0
 
-    def write(data: bytes) -> None:
+    def write(file: WorkFile, data: bytes) -> None:
         _check_size(folder, len(data))  # others may have filled the disk meanwhile
         file.write(data)
     try:
-        with file:
-            waiting = bytearray()
-            async for piece in request.stream():
-                written += len(piece)
-                if written > size:
-                    raise InputError(f"{path.name}: more was sent than the upload announced; send it again")
-                waiting += piece
-                if len(waiting) >= _PIECE:
-                    await in_thread(write, bytes(waiting))
-                    waiting.clear()
-            await in_thread(write, bytes(waiting))
+        file = await in_thread(_new_file, wanted)
+        waiting = bytearray()
+        async for piece in request.stream():
+            written += len(piece)
+            if written > size:
+                raise InputError(f"{wanted.name}: more was sent than the upload announced; send it again")
+            waiting += piece
+            if len(waiting) >= _PIECE:
+                await in_thread(write, file, bytes(waiting))
+                waiting.clear()
+        await in_thread(write, file, bytes(waiting))
         if written < size:
-            raise InputError(f"{path.name}: the upload was cut short; send it again")
+            raise InputError(f"{wanted.name}: the upload was cut short; send it again")
+        return await in_thread(_named, file)
     except BaseException as error:
-        path.unlink(missing_ok=True)
+        if file is not None:
+            file.discard()
         if isinstance(error, OSError) and not isinstance(error, OutputError):
-            raise OutputError(f"{path}: could not be written ({error.strerror})") from error
+            raise OutputError(f"{folder}: {wanted.name} could not be written ({error.strerror})") from error
         raise
-    return path
 
 
 def _check_size(folder: Path, size: int) -> None:
@@ -98,18 +101,29 @@ def _check_size(folder: Path, size: int) -> None:
                           f"be used in {folder}; free some space, or open the film where it lies")
 
 
-def _new_file(folder: Path, name: str) -> tuple[Path, BinaryIO]:
-    """A file that was not there, named after `name`: its last part, without characters that paths give a meaning."""
+def _wanted(folder: Path, name: str) -> Path:
+    """The path that an upload's name asks for: its last part, without characters that paths give a meaning."""
     last = "".join(c if c.isprintable() and c not in '<>:"|?*' else "_" for c in re.split(r"[/\\]", name)[-1])
     kept = last.encode()[-_NAME_BYTES:].decode("utf-8", "ignore")  # the end, with its suffix
-    wanted = Path(kept.strip(" .") or "film")
-    check_no_playlist(wanted)  # before other requests could open it
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for number in range(1, 1000):
-            path = folder / (wanted.name if number == 1 else f"{wanted.stem} ({number}){wanted.suffix}")
-            with contextlib.suppress(FileExistsError):
-                return path, os.fdopen(os.open(path, NEW, 0o600), "wb")
-    except OSError as error:
-        raise OutputError(f"{folder}: could not be written ({error.strerror})") from error
-    raise OutputError(f"{folder}: there are a thousand files named {wanted}; remove some")
+    wanted = folder / (kept.strip(" .") or "film")
+    check_no_playlist(Path(wanted.name))  # before other requests could open it
+    return wanted
+
+
+def _new_file(wanted: Path) -> WorkFile:
+    wanted.parent.mkdir(parents=True, exist_ok=True)
+    file = WorkFile(Target(wanted, wanted.name))
+    file.path.chmod(0o600)
+    return file
+
+
+def _named(file: WorkFile) -> Path:
+    """Gives an upload the first name that is free."""
+    wanted = file.target.path
+    for number in range(1, 1000):
+        if number > 1:
+            file.target = Target(wanted.with_name(f"{wanted.stem} ({number}){wanted.suffix}"), wanted.name)
+        with contextlib.suppress(FileExistsError):
+            file.publish(sync=False)
+            return file.path
+    raise OutputError(f"{wanted.parent}: there are a thousand files named {wanted.name}; remove some")

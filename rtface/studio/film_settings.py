@@ -204,7 +204,7 @@ def _kept(folder: Path, name: str, suffix: str, text: str) -> Path:
 
 def _written(path: Path, text: str) -> Path:
     try:
-        write_atomically(path, text.encode() + b"\n")
+        write_atomically(path, text.encode() + b"\n", private=True)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror}); free some space") from error
     return path

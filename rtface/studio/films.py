@@ -145,7 +145,7 @@ class Films:
         films = [{"id": film.id, "path": str(film.path), "stamp": film.stamp, "facts": film.facts}
                  for film in self._films.values()]
         try:
-            write_atomically(_list_file(), json.dumps([*self._elsewhere, *films][-_MOST_KEPT:]).encode())
+            write_atomically(_list_file(), json.dumps([*self._elsewhere, *films][-_MOST_KEPT:]).encode(), private=True)
         except OSError as error:
             log.warning("the list of open films cannot be kept for the next start: %s", error.strerror)
 

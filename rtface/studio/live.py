@@ -297,6 +297,6 @@ def _forget(name: str) -> None:
 
 def _write(presets: dict[str, Any]) -> None:
     try:
-        write_atomically(_file(), json.dumps(presets, indent=1, ensure_ascii=False).encode() + b"\n")
+        write_atomically(_file(), json.dumps(presets, indent=1, ensure_ascii=False).encode() + b"\n", private=True)
     except OSError as error:
         raise OutputError(f"{_file()}: cannot be written ({error.strerror})") from error

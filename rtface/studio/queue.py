@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import mimetypes
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 from rtface.errors import InputMissing, UsageError
 from rtface.jobs.queue.api import Queue
 from rtface.pipeline.inspection import inspect_file
-from rtface.pipeline.sidecar import sidecar_path
+from rtface.pipeline.sidecar import read_sidecar, sidecar_path
 from rtface.pipeline.stills import is_image
 from rtface.studio.commands import json_of
 from rtface.studio.context import Studio
@@ -63,8 +63,11 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     async def media(request: Request) -> Response:
         path = await in_thread(_file, studio, request)
-        name = path.name if "download" in request.query_params else None
-        return FileResponse(path, filename=name)
+        kind = mimetypes.guess_type(path.name)[0] or ""
+        # A browser shows nothing else: the name of a film may be that of a page or of a drawing with scripts.
+        shown = kind.startswith(("video/", "image/")) and "svg" not in kind
+        return FileResponse(path, filename=None if shown and "download" not in request.query_params else path.name,
+                            media_type=kind if shown else "application/octet-stream")
 
     async def inspect(request: Request) -> Response:
         path = await in_thread(_file, studio, request)
@@ -122,12 +125,9 @@ def _allowed(studio: Studio, name: str) -> bool:
 def _report(studio: Studio, request: Request) -> dict[str, Any]:
     """What the sidecar says of how the result was made; {} where there is none."""
     sidecar = _sidecar(studio, request)
-    try:
-        table = json.loads(sidecar.read_bytes())
-    except FileNotFoundError:
+    if not sidecar.is_file():
         return {}
-    except (OSError, ValueError) as error:
-        raise InputMissing(f"{sidecar} cannot be read ({error})") from error
+    table = read_sidecar(sidecar)
     keys = ("finished", "rtface", "engines", "changes", "treatments", "options")
     return {key: table[key] for key in keys if key in table}
 

@@ -111,16 +111,18 @@ def read_shared(path: Path, top: Path | None = None,
     return read_regular(path, top=top, seen=seen)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, *, private: bool = False) -> None:
     """Writes a file under a temporary name and renames it, so that no process ever sees a part of it.
 
-    Missing folders are made. Raises OSError; then nothing of it is left.
+    Missing folders are made; with `private` only this user can read it, and its folder where that is new. Raises
+    OSError; then nothing of it is left.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if private else 0o777)
     # A random name: in containers every process may have number 1.
     work = path.with_name(f"{path.name}.{secrets.token_hex(6)}.part")
     try:
-        work.write_bytes(data)
+        with os.fdopen(os.open(work, NEW, 0o600 if private else 0o666), "wb") as file:
+            file.write(data)
         replace(work, path)
     except OSError:
         with contextlib.suppress(OSError):

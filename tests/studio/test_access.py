@@ -195,6 +195,7 @@ def test_upload_lands_in_its_folder_under_a_free_name(studio: RunningStudio) -> 
         status, _ = ask(studio, "PUT", "/api/files/upload?name=..%2F..%2Fa%20film.png", PICTURE)
         assert status == 200
     assert sorted(path.name for path in studio.studio.uploads.iterdir()) == ["a film (2).png", "a film.png"]
+    assert not any(path.stat().st_mode & 0o077 for path in studio.studio.uploads.iterdir())
 
 
 def test_upload_with_a_long_name_keeps_its_suffix(studio: RunningStudio) -> None:
@@ -222,6 +223,23 @@ def test_upload_that_is_cut_short_leaves_nothing(studio: RunningStudio) -> None:
     connection.close()
     studio.close()
     assert not list(studio.studio.uploads.glob("*"))
+
+
+def test_of_an_upload_to_a_killed_studio_nothing_stays(start_studio: Callable[[], RunningStudio], tmp_path: Path) -> None:
+    """Not even under its name while it comes; what lies there whole stays."""
+    (uploads := tmp_path / "uploads").mkdir()
+    (uploads / "whole.mp4").write_bytes(b"film")
+    child = f"""if True:
+        import os
+        from pathlib import Path
+        from rtface.media.workfile import Target, WorkFile
+        WorkFile(Target(Path({str(uploads)!r}) / "film.mp4", "film.mp4")).write(b"half")
+        os.kill(os.getpid(), 9)"""
+    subprocess.run([sys.executable, "-c", child], check=False, timeout=60)
+    assert len(list(uploads.iterdir())) == 2 and not (uploads / "film.mp4").exists()
+    studio = start_studio()
+    assert ask(studio, "GET", "/api/files")[0] == 200
+    assert [path.name for path in uploads.iterdir()] == ["whole.mp4"]
 
 
 def test_uploads_leave_a_gigabyte_of_the_disk_free(studio: RunningStudio, monkeypatch: pytest.MonkeyPatch) -> None:

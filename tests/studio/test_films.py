@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -184,6 +185,8 @@ def test_start_makes_an_item_that_a_process_of_its_own_runs(studio: RunningStudi
     outside = studio.folder.parent / "outside.json"
     outside.write_text('{"options": {"strength": 1}}')
     sidecar = Path(f"{wanted}.rtface.json")
+    sidecar.write_text("[1]")
+    assert ask(again, "GET", "/api/queue/1/report")[0] == 422
     sidecar.unlink()
     sidecar.symlink_to(outside)
     assert ask(again, "GET", "/api/queue/1/report")[0] == 400
@@ -202,6 +205,24 @@ def test_media_of_items_outside_the_folders_are_not_served(studio: RunningStudio
     assert status == 200 and not value["items"][0]["shown"] and not value["running"]
     for which in ("source", "result"):
         assert ask(studio, "GET", f"/api/queue/{item.id}/media/{which}")[0] == 400
+
+
+@pytest.mark.parametrize("name", ["film.html", "film.svg", "film.xhtml", "film"])
+def test_a_film_named_as_a_page_is_downloaded(studio: RunningStudio, name: str) -> None:
+    film = make_film(studio.folder / "film.mp4", seconds=0.3)
+    shown, other = Queue().add(film, studio.folder / "a.mp4"), studio.folder / name
+    other.write_bytes(film.read_bytes())
+    kinds = list[tuple[str | None, str | None]]()
+    for item in (shown, Queue().add(other, studio.folder / "b.mp4")):
+        connection = http.client.HTTPConnection("127.0.0.1", studio.server.port, timeout=20)
+        connection.request("GET", f"/api/queue/{item.id}/media/source", headers={
+            "Authorization": f"Bearer {studio.server.token}"})
+        response = connection.getresponse()
+        assert response.read() == film.read_bytes()
+        kinds.append((response.headers["content-type"], response.headers["content-disposition"]))
+        connection.close()
+    assert kinds[0] == ("video/mp4", None)
+    assert kinds[1][0] == "application/octet-stream" and str(kinds[1][1]).startswith("attachment")
 
 
 def test_analysis_has_faces_and_can_be_stopped(studio: RunningStudio) -> None:

@@ -257,6 +257,8 @@ def test_presets_outlast_the_server(start_studio: Callable[[], RunningStudio]) -
     first.close()
     second = start_studio()
     assert ask(second, "GET", "/api/live/presets")[1] == {"presets": {"call": preset}}
+    (file,) = (second.folder.parent / "data").glob("live-presets.json")
+    assert not (file.stat().st_mode | file.parent.stat().st_mode) & 0o077
     assert call(second, "DELETE", "/api/live/presets/call")[1] == {"presets": {}}
 
 
