@@ -20,10 +20,13 @@ from rtface.media.framemd5 import hash_packets
 from rtface.media.image_read import list_images, read_image
 from rtface.media.source import FileSource
 from rtface.pipeline.check_boxes import FaceBoxes
+from rtface.pipeline.check_layout import check_layout
+from rtface.pipeline.check_order import FrameOrder
 from rtface.pipeline.check_packets import check_packets
 from rtface.pipeline.check_sidecar import Checked, Stop
 from rtface.pipeline.checksums import Doing
 from rtface.util.av_arrays import plane_rows, sample_bytes
+from rtface.util.parse import format_time
 
 # A frame that nothing was changed on is no copy of the input's where it is this far below the middle of such frames,
 # and below the last in any case: of H.264, H.265, VP9 and MPEG-2 at their coarsest the worst frame had 24.7 dB.
@@ -32,8 +35,9 @@ _OUTLIER_DB, _SURELY_DB, _FLOOR_DB = 12.0, 40.0, 22.0
 # by so many times the error that three quarters of its blocks have at most. (At most 6.1 times at the coarsest; below
 # 6 levels at usual qualities.)
 _BLOCK, _LEVELS, _TIMES_USUAL = 16, 12.0, 8.0
-# A correction changes the mean of one of 8×8 parts of its box by no more than so many of 255 levels (1.3 were seen).
-_PARTS, _ALIKE = 8, 24.0
+# A correction changes the mean of one of 8×8 parts of its box by no more than so many of 255 levels (2.0 were seen, and
+# at least 18 where another person's face was put in).
+_PARTS, _ALIKE = 8, 12.0
 _SAME_S = 0.004
 
 
@@ -103,6 +107,9 @@ def _compare_films(compared: _Compared, output: Path, input: Path, values: dict[
         source = FileSource(input, start=said.get("start_s"), end=said.get("end_s"))
         try:
             length, cut = made.info.duration_s, (source.info.start, source.info.end)
+            if cut != (None, None):
+                compared.found.notes.append(f"it is compared with a part of {input.name} only, {_part(said)}, which is "
+                                            "what its sidecar says that the run read")
             first: tuple[float, float] | None = None
             for number, (new, old) in enumerate(zip_longest(_frames(made, stop), _frames(source, stop))):
                 if new is None or old is None:
@@ -122,6 +129,7 @@ def _compare_films(compared: _Compared, output: Path, input: Path, values: dict[
             source.close()
     finally:
         made.close()
+    check_layout(compared.found, made.info, source.info, first or (0.0, 0.0))
     check_packets(compared.found, hash_packets(output, stop=stop, bare=True), hash_packets(input, stop=stop, bare=True),
                   first or (0.0, 0.0), cut, dropped)
 
@@ -147,6 +155,7 @@ class _Compared:
         self._faceless: list[Any] = []  # frames with a box that no face is in
         self._unlike: list[Any] = []  # frames with a box in which the picture is another
         self._shares: list[float] = []  # of the frame that boxes cover
+        self._order = FrameOrder()
 
     def frame(self, name: Any, new: Frame, old: Frame) -> None:
         """Takes the next frame of the output, and that of the input."""
@@ -155,9 +164,11 @@ class _Compared:
         if (a.width, a.height) != (b.width, b.height) or [c.bits for c in a.format.components] != [
                 c.bits for c in b.format.components] or len(a.planes) != len(b.planes):
             self._other_format += 1
+            self._order.gap()
             return
         if boxes is None:
             self._anywhere += 1
+            self._order.gap()
             return
         if boxes:
             outside = float(_outside((a.height, a.width), (a.width, a.height), boxes).mean())
@@ -193,6 +204,9 @@ class _Compared:
         for plane, (mine, theirs) in enumerate(zip(_planes(a), _planes(b), strict=True)):
             outside = _outside(mine.shape, (a.width, a.height), boxes)
             apart = np.where(outside, mine.astype(np.float32) - theirs, np.float32(0)) * np.float32(255 / top)
+            if not plane and isinstance(name, int):
+                own = mine.astype(np.float32) * np.float32(255 / top)
+                self._order.frame(name, own, theirs.astype(np.float32) * np.float32(255 / top), outside)
             step = _BLOCK * mine.shape[0] // a.height or 1, _BLOCK * mine.shape[1] // a.width or 1
             samples = _sums(outside.astype(np.float32), step)
             enough = samples >= step[0] * step[1] / 4
@@ -262,6 +276,7 @@ class _Compared:
         bad = [(name, f"{error:.1f} dB outside the faces, where {middle:.1f} dB are usual in this film")
                for name, error in self._errors if error < max(_FLOOR_DB, min(middle - _OUTLIER_DB, _SURELY_DB))]
         bad += [(name, f"outside the faces it differs by {where}") for name, where in self._places]
+        bad += [(name, f"it is more like the frame {which} it there") for name, which in self._order.moved]
         for name, what in bad[:3]:
             self.found.problems.append(f"frame {name} is not the input's: {what}")
         if len(bad) > 3:
@@ -272,6 +287,11 @@ class _Compared:
             self.found.proofs.append(f"{_count(len(values))} are the input's outside the faces{self._covering()} "
                                      f"within the encoder's error ({shown}); the output is lossy, so more cannot be "
                                      "proven")
+
+
+def _part(said: dict[str, Any]) -> str:
+    start, end = said.get("start_s"), said.get("end_s")
+    return f"from {format_time(start or 0.0)} {'to its end' if end is None else f'to {format_time(end)}'}"
 
 
 def _count(number: int, what: str = "frame") -> str:

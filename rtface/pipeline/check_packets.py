@@ -9,9 +9,8 @@ from fractions import Fraction
 from rtface.media.framemd5 import PacketHashes
 from rtface.pipeline.check_sidecar import Checked
 
-# A stream may begin this much earlier or later than the picture: containers count the samples that a sound decoder
-# needs to warm up in different ways.
-_MOVED_S = 0.1
+# A packet may come this much earlier or later beside the picture (0.7 ms were seen between containers).
+_MOVED_S = 0.02
 # Packets at each border of a cut that may or may not be in.
 _AT_CUT = 2
 _COMPARED = ("audio", "subtitle", "video")

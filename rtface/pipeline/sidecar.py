@@ -60,10 +60,15 @@ def _named(value: Any) -> bool:
     return isinstance(value, dict) and all(text(key) and text(entry) for key, entry in cast("Any", value).items())
 
 
+def _box(value: Any) -> bool:
+    """Corners of a box in a frame: numpy counts negative ones from the other side."""
+    return row(whole, whole, whole, whole)(value) and 0 <= value[0] <= value[2] and 0 <= value[1] <= value[3]
+
+
 _FILES: Shape = {"name": text, "bytes?": whole, "sha256?": text, "files?": [{"name": file_name, "sha256": text}]}
 _SHAPE: Shape = {
     "output": {**_FILES, "lossless": flag}, "input": {**_FILES, "start_s?": none_or(number), "end_s?": none_or(number)},
-    "changed": [row(lambda value: whole(value) or text(value), none_or([row(whole, whole, whole, whole)]))],
+    "changed": [row(lambda value: whole(value) or text(value), none_or([_box]))],
     "options?": {"drop?": [text]}, "changes?": [text], "treatments?": [{}], "finished?": text, "engines?": {}}
 _FILM: Shape = {
     "tags": _named, "marks": _named, "layout?": {},
@@ -205,6 +210,8 @@ def read_sidecar(path: Path) -> dict[str, Any]:
         check_shape(values, {"format": lambda value: value == FORMAT, "version": whole, "rtface?": text})
         if values["version"] == VERSION:
             check_shape(values, _SHAPE)
+            if len({name for name, _ in values["changed"]}) < len(values["changed"]):
+                raise ValueError("changed names a frame twice")
             if "streams" in values:
                 check_shape(values, _FILM)
                 values["frames"]["rows"] = [tuple(row) for row in values["frames"]["rows"]]

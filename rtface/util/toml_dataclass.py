@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 import types
+from collections import Counter
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -17,11 +18,20 @@ T = TypeVar("T")
 
 
 def parse_json(text: str | bytes) -> Any:
-    """A JSON value. Raises ValueError for invalid JSON, and where it is nested too deeply."""
+    """A JSON value. Raises ValueError for invalid JSON, where it is nested too deeply, and where a table has a key
+    twice: another reader may take the other value."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_table)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"it has the key {twice[:80]!r} twice")
+    return table
 
 
 def parse_toml(text: str) -> dict[str, Any]:

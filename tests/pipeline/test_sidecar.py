@@ -279,7 +279,11 @@ def test_no_paths_and_no_images_are_in_it(out: Path) -> None:
 def test_sidecars_that_cannot_be_used(out: Path) -> None:
     sidecar = out.with_name(f"out.mkv{SUFFIX}")
     values = json.loads(sidecar.read_text())
-    for text in ("{", "{}", '{"format": "rtface sidecar"}', json.dumps({**values, "frames": {"rows": 3}})):
+    whole = sidecar.read_text()
+    box = [0, [[-9, 0, 5, 5]]]
+    for text in ("{", "{}", '{"format": "rtface sidecar"}', json.dumps({**values, "frames": {"rows": 3}}),
+                 whole.replace("{", '{"changed": [], ', 1), json.dumps({**values, "changed": [[0, []], [0, None]]}),
+                 json.dumps({**values, "changed": [box]})):
         sidecar.write_text(text)
         with pytest.raises(InputError, match="no sidecar of rtface"):
             verify(out)

@@ -225,7 +225,8 @@ def test_upload_that_is_cut_short_leaves_nothing(studio: RunningStudio) -> None:
     assert not list(studio.studio.uploads.glob("*"))
 
 
-def test_of_an_upload_to_a_killed_studio_nothing_stays(start_studio: Callable[[], RunningStudio], tmp_path: Path) -> None:
+def test_of_an_upload_to_a_killed_studio_nothing_stays(start_studio: Callable[[], RunningStudio],
+                                                       tmp_path: Path) -> None:
     """Not even under its name while it comes; what lies there whole stays."""
     (uploads := tmp_path / "uploads").mkdir()
     (uploads / "whole.mp4").write_bytes(b"film")

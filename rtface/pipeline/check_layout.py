@@ -1,0 +1,53 @@
+"""Checks what the container of an output says of its picture, and its chapters, against those of the input."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from rtface.media.color import UNSPECIFIED
+from rtface.media.probe import MediaInfo
+from rtface.pipeline.check_sidecar import Checked
+
+# Containers round the shape of samples, and times to a millisecond.
+_ALIKE, _MOVED_S = 0.01, 0.05
+_LIMITED = 1  # range, what a film that does not say has
+
+
+def check_layout(found: Checked, made: MediaInfo, source: MediaInfo, begins: tuple[float, float]) -> None:
+    """Whether shape, rotation, borders, colours and chapters are those of the input.
+
+    Args:
+        found: takes what comes out.
+        made, source: output and input; of the input the part that was read.
+        begins: time of the first frame, in the output and in the input.
+    """
+    shapes = [float(info.aspect or 1) for info in (made, source)]
+    if abs(shapes[0] / shapes[1] - 1) > _ALIKE:
+        found.problems.append(f"the shape of its samples is {made.aspect or 1}, and in the input {source.aspect or 1}")
+    if made.matrix != source.matrix:
+        found.problems.append("its picture is rotated or mirrored in another way than the input's")
+    if made.crop != source.crop:
+        found.problems.append("it hides another part of its borders than the input")
+    for what, unsaid in (("range", 0), ("primaries", UNSPECIFIED), ("transfer", UNSPECIFIED), ("matrix", UNSPECIFIED)):
+        now, was = (getattr(info.tags, what) for info in (made, source))
+        if now != was and {now, was} != {0, _LIMITED}:
+            said = f"what it says of its colours differs: {what} {now}, and {was} in the input (numbers of H.273)"
+            (found.gaps if unsaid in (now, was) else found.problems).append(said)
+    _check_chapters(found, made, source, begins)
+
+
+def _check_chapters(found: Checked, made: MediaInfo, source: MediaInfo, begins: tuple[float, float]) -> None:
+    """Notes chapters that the input has not. Containers without chapters, and those that end with a cut, lack some."""
+    first = Fraction(begins[1])
+    left = [(max(0.0, float(one.start - first)), one.metadata.get("title", "")) for one in source.chapters
+            if one.end >= first and (source.end is None or one.start < source.end)]
+    for one in made.chapters:
+        start, title = float(one.start) - begins[0], one.metadata.get("title", "")
+        match = next((chapter for chapter in left if chapter[1] == title
+                      and abs(chapter[0] - max(0.0, start)) <= _MOVED_S), None)
+        if match is None:
+            found.problems.append(f"its chapter {title[:100]!r} is not one of the input, or not at that time")
+            return
+        left.remove(match)
+    if left:
+        found.gaps.append(f"{len(left)} chapters of the input are not in it, such as {left[0][1][:100]!r}")
