@@ -117,7 +117,8 @@ class JobFolder:
             with contextlib.suppress(OSError):
                 for path in sorted(folder.iterdir(), key=lambda path: path.suffix != ".json"):
                     self.unlink(path)  # records before the files that they name
-            with contextlib.suppress(OSError), open_folder(self.path, self.path) as top:
+            # rmtree would wait at a pipe of that name.
+            with contextlib.suppress(OSError), open_folder(self.path, self.path) as top, open_folder(self.path, folder):
                 shutil.rmtree(folder if top is None else folder.name, ignore_errors=True, dir_fd=top)
         with contextlib.suppress(OSError):
             last = [self.plan, self.joining]
@@ -217,6 +218,8 @@ class JobFolder:
         """Adds a line to the log; one that cannot be written is no reason to end."""
         with contextlib.suppress(OSError), os.fdopen(
                 self.open(self.path / "log.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as file:
+            if os.fstat(file.fileno()).st_nlink > 1:  # it may be a file of another folder under a second name
+                return
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {printable(line)}\n".encode(errors="replace"))
 
     # -- segments -----------------------------------------------------------------------------------------------

@@ -63,11 +63,16 @@ _FREE = ("report", "overwrite", "threads", "dry_run", "segments", "checksums", "
          "timestamp")
 
 
+def _side(value: Any) -> bool:
+    """Samples in one direction of a frame."""
+    return count(value) and 0 < value < 1 << 16
+
+
 _SHAPE: Shape = {
     "input": {"path": file_path, "name": text, **FINGERPRINT}, "output": {"path": file_path, "container": text},
     "options": {}, "files": {}, "engines": {}, "versions": {"rtface": text}, "video": {"encoder": text},
     "clock": {"start": none_or(ratio), "end": none_or(ratio), "origin": none_or(ratio), "begins": none_or(ratio)},
-    "size": row(count, count, text), "ends": ratio, "lead_in": ratio, "segments": [{"start": ratio, "frames": count}],
+    "size": row(_side, _side, text), "ends": ratio, "lead_in": ratio, "segments": [{"start": ratio, "frames": count}],
     "stages?": {}, "further?": lambda films: isinstance(films, dict) and all(
         fits(film, {"container": text, "encoder": text}) for film in cast("dict[str, Any]", films).values()),
     "numbered?": flag, "created?": text}
@@ -208,7 +213,7 @@ class JobPlan:
                        "ends": Fraction(values["ends"]), "lead_in": Fraction(values["lead_in"]),
                        "size": tuple(values["size"])}
             plan = cls(**values)
-            if any(after <= before for before, after in pairwise([*plan.starts, plan.ends])):
+            if not segments or any(after <= before for before, after in pairwise([*plan.starts, plan.ends])):
                 raise ValueError("the segments do not follow each other")
             return plan, sha256, own
         except (KeyError, TypeError, ValueError) as error:

@@ -93,6 +93,16 @@ def test_no_file_of_a_job_is_a_link(job: FilmJob, docs: Path, name: str):
     assert untouched(docs)
 
 
+def test_a_log_with_a_second_name_is_not_written(job: FilmJob, docs: Path):
+    log = job.folder.path / "log.txt"
+    job.folder.log("first")
+    before = log.read_text()
+    log.unlink()
+    os.link(docs / "thesis.txt", log)
+    job.folder.log("second")
+    assert "first" in before and untouched(docs)
+
+
 def test_a_line_of_the_log_is_one_line(job: FilmJob):
     (job.folder.leases / "00000-1.json").write_text(json.dumps({"worker": "x-1\ntouch PWNED #"}))
     job.folder.log("worker x-1\ntouch PWNED \x1b[1m\ud800")
