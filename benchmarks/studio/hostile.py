@@ -115,7 +115,8 @@ class Target:
         target = cls(server.port, "", secrets, context)
         login = target.ask(target.request("POST", "/login", body=urlencode({"password": PASSWORD}).encode()), 5.0)
         proof = login.decode("latin-1").partition("set-cookie: ")[2].partition(";")[0]
-        return cls(server.port, f"Cookie: {proof}", (*secrets, proof.encode()), context)
+        key = login.decode("latin-1").partition("?key=")[2].split()[0]
+        return cls(server.port, f"Cookie: {proof}\r\nX-Rtface-Key: {key}", (*secrets, proof.encode()), context)
 
     def request(self, method: str, path: str, *headers: str, host: str | None = None, body: bytes = b"") -> bytes:
         """The bytes of a request."""

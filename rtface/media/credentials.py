@@ -17,6 +17,7 @@ from typing import Any
 
 from rtface.errors import OutputError, UsageError
 from rtface.media.image_write import encode_by
+from rtface.media.mp4 import boxes
 from rtface.media.signing_key import SigningKey, missing_extra
 from rtface.media.workfile import Target, WorkFile, full
 
@@ -26,6 +27,7 @@ KINDS = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".
 """Media types of files that hold credentials, by extension."""
 _INPUTS = {**KINDS, ".mkv": "video/x-matroska", ".webm": "video/webm", ".avi": "video/avi", ".bmp": "image/bmp"}
 _UNKNOWN = "application/octet-stream"
+_HEAD = 8  # bytes of a box's size and kind
 _SETTINGS = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
 # What c2pa calls a signature whose certificate is on none of its lists.
 _UNTRUSTED = "signingCredential.untrusted"
@@ -219,6 +221,15 @@ def read_credentials(path: Path, anchors: str | None = None) -> Credentials | No
             if str(error).startswith("Remote"):
                 return Credentials("unknown", "", None, False, False, elsewhere=True)
             return Credentials("unknown", "", None, False, False, [f"the credentials cannot be read ({_said(error)})"])
+
+
+def bytes_left_out(path: Path) -> int:
+    """Bytes of an MP4 or MOV that its credentials do not cover: of the boxes that C2PA leaves out. An empty one, as
+    FFmpeg writes it, does not count."""
+    if not KINDS.get(path.suffix.lower(), "").startswith("video/"):
+        return 0
+    with path.open("rb") as file:
+        return sum(size - _HEAD for kind, size in boxes(file) if kind in (b"free", b"skip"))
 
 
 def read_anchors(path: Path) -> str:

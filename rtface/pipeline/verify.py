@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rtface.errors import InputError, InputMissing, MissingComponent, UsageError
-from rtface.media.credentials import can_hold, may_have_credentials, read_anchors, read_credentials
+from rtface.media.credentials import (
+    bytes_left_out,
+    can_hold,
+    may_have_credentials,
+    read_anchors,
+    read_credentials,
+)
 from rtface.media.file_hashes import read_manifest, sha256_of, share_of_bytes
 from rtface.media.framemd5 import HashedStream, HashList, HashRow, hash_frames, parse_row
 from rtface.media.images import list_images
@@ -179,6 +185,10 @@ def _check_credentials(found: Verified, output: Path, anchors: str | None) -> No
     else:
         found.credentials = "same"
         found.proofs += credentials.lines()
+        left_out = bytes_left_out(output)
+        if left_out:
+            found.notes.append(f"its credentials do not cover {left_out} bytes in boxes that players skip (free, "
+                               "skip), as C2PA has it; anything may be in them")
 
 
 def _add(found: Verified, checked: Checked) -> Answer:

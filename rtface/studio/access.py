@@ -55,6 +55,8 @@ FORM_S = 5.0
 """Within so many seconds the form of a log-in must have arrived."""
 ONCE, ONCE_S = "/api/once", 60.0
 """Path that gives a token which opens the page once, within so many seconds."""
+KEY = "x-rtface-key"
+"""Header with the key of the page."""
 CHECK_S = 2.0
 """A websocket is closed within so many seconds after its session."""
 
@@ -98,9 +100,12 @@ class AccessControl:
 
     The address with ``?token=…`` sets a cookie that scripts cannot read, and leads to the same address without it.
     After that the cookie is the proof, until the server ends: browsers send it to other ports of the machine, too, so
-    it is not the token. Programs may send ``Authorization: Bearer TOKEN`` instead; POST to `ONCE` gives them a token
-    for the address that a browser is started with, which every user of the machine can see. With a `login` there
-    is no token: a password at ``/login`` gives the cookie of a session, until ``/api/logout``.
+    it is not the token, and opens the page without what lies below ``/api/``. That needs the key of the cookie, which
+    the page gets in its first address, keeps where only pages of this port can read it, and sends as the header `KEY`,
+    or where there can be none as ``key=…`` in the address. Programs may send ``Authorization: Bearer TOKEN`` instead;
+    POST to `ONCE` gives them a token for the address that a browser is started with, which every user of the machine
+    can see. With a `login` there is no token: a password at ``/login`` gives the cookie of a session, until
+    ``/api/logout``.
 
     Args:
         app: gets the requests that are let in.
@@ -115,6 +120,7 @@ class AccessControl:
                  login: PasswordLogin | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._app, self._token, self._hosts, self._secure, self._login = app, token, hosts, secure, login
         self._given, self._clock = new_token(), clock
+        self._secret = secrets.token_bytes(32)  # keys of cookies are made with
         self._once: dict[str, float] = {}  # tokens of `ONCE`, and until when they open the page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -160,12 +166,13 @@ class AccessControl:
         if headers.get("origin") not in (None, f"{scheme}://{host}") or not (site in _OWN_SITE or opened):
             return "requests of other web pages are not answered"
         if self._login is not None:
-            if scope["path"] in _OPEN or self._login.knows(_cookie_of(headers, host)):
+            known = self._login.knows(_cookie_of(headers, host)) and self._has_key(scope, headers)
+            if known or scope["path"] in _OPEN:
                 return None
             return "log in first: the token of the session is missing"
         if scope["type"] == "http" and scope["path"] == _STYLE:  # of the page that says that the token is missing
             return None
-        if not (self._has_token(headers, host) or (scope["type"] == "http" and self._in_address(scope))):
+        if not (self._has_token(scope, headers, host) or (scope["type"] == "http" and self._in_address(scope))):
             return "the token is missing or wrong"
         return None
 
@@ -173,11 +180,28 @@ class AccessControl:
         """Whether the studio may be called so. A page of another site can have its name lead here, but no address."""
         return name in self._hosts or (self._login is not None and _is_address(name))
 
-    def _has_token(self, headers: Headers, host: str) -> bool:
+    def _has_token(self, scope: Scope, headers: Headers, host: str) -> bool:
         bearer = headers.get("authorization", "")
         if bearer.startswith("Bearer "):
             return self._matches(bearer.removeprefix("Bearer "))
-        return _same(_cookie_of(headers, host), self._given)
+        return _same(_cookie_of(headers, host), self._given) and self._has_key(scope, headers)
+
+    def _has_key(self, scope: Scope, headers: Headers) -> bool:
+        """Whether a request with a cookie has its key, too, or needs none."""
+        if not scope["path"].startswith("/api/"):
+            return True
+        given = headers.get(KEY) or parse_qs(scope["query_string"].decode("latin-1")).get("key", [""])[-1]
+        return _same(given, self._key(_cookie_of(headers, headers["host"])))
+
+    def _key(self, cookie: str) -> str:
+        return hmac.new(self._secret, cookie.encode(), "sha256").hexdigest()
+
+    def _led(self, path: str, name: str, cookie: str) -> RedirectResponse:
+        """Sets a cookie, and leads to the page with its key."""
+        response = RedirectResponse(f"{path}?key={self._key(cookie)}", HTTPStatus.SEE_OTHER)
+        response.set_cookie(name, cookie, httponly=True, samesite="strict", secure=self._secure)
+        response.headers["cache-control"] = "no-store"
+        return response
 
     async def _session(self, login: PasswordLogin, request: Request) -> Response:
         """Answers ``/login`` and ``/api/logout``."""
@@ -205,9 +229,7 @@ class AccessControl:
                 return Response(status_code=HTTPStatus.BAD_REQUEST)
             given = parse_qs(data.decode("utf-8", "replace")).get("password", [""])[0]
             if (token := await run_in_threadpool(login.log_in, address, given)) is not None:
-                response = RedirectResponse("/", HTTPStatus.SEE_OTHER)
-                response.set_cookie(name, token, httponly=True, samesite="strict", secure=self._secure)
-                return response
+                return self._led("/", name, token)
             refused, wait, status = True, login.wait_s(address), HTTPStatus.FORBIDDEN
         return HTMLResponse(login_page(language_of(request.headers), refused, wait), status,
                             headers={"cache-control": "no-store"})
@@ -228,11 +250,8 @@ class AccessControl:
             return None
         self._once.pop(parse_qs(scope["query_string"].decode("latin-1"))["token"][0], None)
         host = Headers(scope=scope)["host"]
-        response = RedirectResponse(scope["path"] if scope["path"].startswith("/") and not
-                                    scope["path"].startswith("//") else "/", HTTPStatus.SEE_OTHER)
-        response.set_cookie(_cookie(host), self._given, httponly=True, samesite="strict", secure=self._secure)
-        response.headers["cache-control"] = "no-store"
-        return response
+        path = scope["path"] if scope["path"].startswith("/") and not scope["path"].startswith("//") else "/"
+        return self._led(path, _cookie(host), self._given)
 
     def _matches(self, given: str) -> bool:
         return _same(given, self._token)

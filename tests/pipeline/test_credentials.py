@@ -111,6 +111,9 @@ def test_a_job_is_signed_once_it_is_joined(tmp_path: Path) -> None:
 def test_tampering_with_a_signed_film_is_found(tmp_path: Path) -> None:
     rtface.run(film(tmp_path / "in.mkv", frames=3), tmp_path / "out.mp4", credentials=True)
     data = bytearray((tmp_path / "out.mp4").read_bytes())
+    assert "do not cover" not in CliRunner().invoke(app, ["verify", str(tmp_path / "out.mp4")]).stderr
+    (tmp_path / "out.mp4").write_bytes(data + b"\0\0\0\x10freespyspyok")
+    assert "do not cover 8 bytes" in CliRunner().invoke(app, ["verify", str(tmp_path / "out.mp4")]).stderr
     data[data.index(b"mdat") + 100] ^= 1
     (tmp_path / "out.mp4").write_bytes(data)
     result = CliRunner().invoke(app, ["verify", str(tmp_path / "out.mp4")])

@@ -45,11 +45,19 @@ def test_token_in_the_address_becomes_a_cookie(studio: RunningStudio) -> None:
     connection.request("GET", f"/?token={studio.server.token}")
     response = connection.getresponse()
     response.read()
-    assert response.status == 303 and response.headers["location"] == "/"
+    path, _, key = response.headers["location"].partition("?key=")
     cookie = response.headers["set-cookie"]
-    assert "HttpOnly" in cookie and "SameSite=strict" in cookie
-    connection.request("GET", "/api/about", headers={"Cookie": cookie.partition(";")[0]})
-    assert connection.getresponse().status == 200
+    assert response.status == 303 and path == "/" and "HttpOnly" in cookie and "SameSite=strict" in cookie
+    cookie = cookie.partition(";")[0]
+    # Browsers send the cookie to other ports, too: it opens the page, and nothing else.
+    for path, headers, status in (("/", {}, 200), ("/api/about", {}, 403), ("/api/events?key=", {}, 403), (
+            "/api/about", {"X-Rtface-Key": key}, 200), (f"/api/about?key={key}", {}, 200), (
+            "/api/about", {"X-Rtface-Key": "0" * 64}, 403)):
+        connection.request("GET", path, headers={"Cookie": cookie, **headers})
+        response = connection.getresponse()
+        assert key not in response.read().decode() and response.status == status, path
+    connection.request("GET", "/", headers={"X-Rtface-Key": key})
+    assert connection.getresponse().status == 403
     connection.close()
 
 
@@ -60,16 +68,17 @@ def test_what_starts_the_browser_opens_the_page_once(studio: RunningStudio, monk
     assert open_page(studio.address) and open_page(studio.address) and opened[0] != opened[1]
     for url in opened:
         connection = http.client.HTTPConnection("127.0.0.1", studio.server.port, timeout=20)
-        statuses, cookie = list[int](), ""
+        statuses, cookie, key = list[int](), "", ""
         for _ in range(2):
             connection.request("GET", f"/?{urlsplit(url).query}")
             response = connection.getresponse()
             response.read()
             statuses.append(response.status)
             cookie = response.headers["set-cookie"] or cookie
+            key = (response.headers["location"] or key).partition("=")[2] or key
         assert statuses == [303, 403] and studio.server.token not in url + cookie
         cookie = cookie.partition(";")[0]
-        assert ask(studio, "GET", "/api/about", Authorization="", Cookie=cookie)[0] == 200
+        assert ask(studio, "GET", "/api/about", Authorization="", Cookie=cookie, X_Rtface_Key=key)[0] == 200
         for given in ({"Authorization": f"Bearer {cookie.partition('=')[2]}"},
                       {"Authorization": f"Bearer {url.partition('token=')[2]}"}):
             assert ask(studio, "GET", "/api/about", **given)[0] == 403
@@ -273,7 +282,7 @@ def test_a_websocket_ends_with_its_session(monkeypatch: pytest.MonkeyPatch) -> N
         messages.append(message)
 
     async def connect(proof: str) -> None:
-        scope = {"type": "websocket", "path": "/api/events", "headers": [
+        scope = {"type": "websocket", "path": "/events", "headers": [
             (b"host", b"here"), (b"cookie", f"rtface-app={proof}".encode())]}
         await AccessControl(page, token="", hosts=frozenset({"here"}), secure=True, login=login)(scope, receive, send)
 
@@ -304,7 +313,7 @@ def test_a_long_answer_ends_with_its_session() -> None:
         sent.append(message)
 
     async def get() -> None:
-        scope = {"type": "http", "method": "GET", "path": "/api/live/preview", "query_string": b"", "headers": [
+        scope = {"type": "http", "method": "GET", "path": "/preview", "query_string": b"", "headers": [
             (b"host", b"here"), (b"cookie", f"rtface-app={token}".encode())], "asgi": {"spec_version": "2.4"}}
         control = AccessControl(preview, token="", hosts=frozenset({"here"}), secure=True, login=login)
         await control(scope, receive, send)

@@ -79,17 +79,19 @@ def test_a_password_opens_a_session_until_it_is_ended(server: StudioServer) -> N
     status, headers, _ = ask(server, "POST", "/login", urlencode({"password": PASSWORD}))
     cookie = headers["set-cookie"]
     assert status == 303 and "Secure" in cookie and "HttpOnly" in cookie and "SameSite=strict" in cookie
-    proof = cookie.partition(";")[0]
-    assert ask(server, "GET", "/api/about", Cookie=proof)[0] == 200
-    assert ask(server, "GET", "/api/about", Cookie=proof, Host=f"studio.example:{server.port}")[0] == 200
-    for address in ("192.0.2.7", "[2001:db8::7]"):  # no page of another site has such a name
-        assert ask(server, "GET", "/api/about", Cookie=proof, Host=f"{address}:{server.port}")[0] == 200
-    assert ask(server, "GET", "/login", Host="other.example")[0] == 403
-    assert ask(server, "GET", "/api/logout", Cookie=proof)[0] == 405
-    assert ask(server, "POST", "/api/logout", Cookie=proof, Origin="https://other.example")[0] == 403
-    assert ask(server, "GET", "/api/about", Cookie=proof)[0] == 200
-    assert ask(server, "POST", "/api/logout", Cookie=proof)[0] == 200
+    proof, key = cookie.partition(";")[0], headers["location"].partition("?key=")[2]
     assert ask(server, "GET", "/api/about", Cookie=proof)[0] == 403
+    own = {"Cookie": proof, "X_Rtface_Key": key}
+    assert ask(server, "GET", "/api/about", **own)[0] == 200
+    assert ask(server, "GET", "/api/about", **own, Host=f"studio.example:{server.port}")[0] == 200
+    for address in ("192.0.2.7", "[2001:db8::7]"):  # no page of another site has such a name
+        assert ask(server, "GET", "/api/about", **own, Host=f"{address}:{server.port}")[0] == 200
+    assert ask(server, "GET", "/login", Host="other.example")[0] == 403
+    assert ask(server, "GET", "/api/logout", **own)[0] == 405
+    assert ask(server, "POST", "/api/logout", **own, Origin="https://other.example")[0] == 403
+    assert ask(server, "GET", "/api/about", **own)[0] == 200
+    assert ask(server, "POST", "/api/logout", **own)[0] == 200
+    assert ask(server, "GET", "/api/about", **own)[0] == 403
 
 
 @pytest.mark.slow
@@ -177,8 +179,9 @@ def test_slow_forms_keep_nobody_out(monkeypatch: pytest.MonkeyPatch, server: Stu
     """A session's own slow request, an upload, goes on meanwhile."""
     monkeypatch.setattr(connections, "CONNECTIONS", 8)
     monkeypatch.setattr(access, "FORM_S", 0.5)
-    cookie = ask(server, "POST", "/login", urlencode({"password": PASSWORD}))[1]["set-cookie"].partition(";")[0]
-    upload = opened(server, f"PUT /api/files/upload?name=a.mp4 HTTP/1.1\r\nCookie: {cookie}\r\nContent-Length: 9")
+    headers = ask(server, "POST", "/login", urlencode({"password": PASSWORD}))[1]
+    cookie, key = headers["set-cookie"].partition(";")[0], headers["location"].partition("?")[2]
+    upload = opened(server, f"PUT /api/files/upload?name=a.mp4&{key} HTTP/1.1\r\nCookie: {cookie}\r\nContent-Length: 9")
     slow = [opened(server, "POST /login HTTP/1.1\r\nContent-Length: 4000") for _ in range(20)]
     assert [ask(server, "GET", "/login")[0] for _ in range(3)] == [200] * 3
     assert ask(server, "POST", "/login", urlencode({"password": PASSWORD}))[0] == 303

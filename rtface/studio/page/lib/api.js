@@ -1,6 +1,21 @@
 // Requests to the studio's server.
 import { translated } from "./text.js";
 
+/** The secret of the page beside the cookie, which browsers send to other ports of a machine, too; the server gives it once, in the address. */
+function ownKey() {
+  const given = new URLSearchParams(location.search).get("key");
+  if (given) history.replaceState(null, "", location.pathname + location.hash);
+  try {
+    if (given) localStorage.setItem("key", given);
+    return given ?? localStorage.getItem("key") ?? "";
+  } catch { return given ?? ""; } // private windows keep nothing
+}
+
+export const keyHeader = { "X-Rtface-Key": ownKey() };
+
+/** The address of something that no header goes with: a picture, a video, a download, a WebSocket. */
+export const keyed = (path) => `${path}${path.includes("?") ? "&" : "?"}key=${keyHeader["X-Rtface-Key"]}`;
+
 /** A request that failed; `message` is fit to be shown, `said` is what the server said. `lost` is true where the server did not answer at all. */
 export class ApiError extends Error {
   constructor(message, { status = 0, kind = "", lost = false, said = "" } = {}) {
@@ -10,7 +25,7 @@ export class ApiError extends Error {
 }
 
 async function request(method, path, body, { signal } = {}) {
-  const options = { method, signal, headers: {} };
+  const options = { method, signal, headers: { ...keyHeader } };
   if (body !== undefined) {
     options.body = JSON.stringify(body);
     options.headers["Content-Type"] = "application/json";
@@ -49,6 +64,7 @@ export function upload(file, progress = () => {}, signal) {
   return new Promise((resolve, reject) => {
     const sending = new XMLHttpRequest();
     sending.open("PUT", `/api/files/upload?name=${encodeURIComponent(file.name)}`);
+    for (const [name, value] of Object.entries(keyHeader)) sending.setRequestHeader(name, value);
     sending.upload.onprogress = (event) => progress(event.loaded / (event.total || 1));
     sending.onerror = () => reject(new ApiError(translated("The upload was interrupted; try again"), { lost: true }));
     sending.onabort = () => reject(new DOMException("cancelled", "AbortError"));

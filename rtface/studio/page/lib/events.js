@@ -1,5 +1,7 @@
 // Changes that the server tells of, by topic, over a WebSocket that connects again by itself.
 
+import { keyed } from "./api.js";
+
 const listeners = new Map();
 const states = new Set();
 const last = new Map();
@@ -20,7 +22,7 @@ export function onState(listener) {
 }
 
 export function connect() {
-  const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/api/events`);
+  const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${keyed("/api/events")}`);
   socket.onopen = () => {
     wait = 250;
     for (const listener of states) listener(true);

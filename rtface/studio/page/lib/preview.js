@@ -1,5 +1,7 @@
 // Reads the preview of a live run: JPEGs one after the other, each with before on the left and after on the right, as far as a wipe shows them.
 
+import { keyHeader } from "./api.js";
+
 const HEAD = /X-Wipe: ([\d.]+) ([\d.]+)\r\nContent-Length: (\d+)\r\n\r\n/;
 
 function joined(a, b) {
@@ -29,7 +31,7 @@ async function readPairs(path, shown, signal, refused) {
   document.addEventListener("visibilitychange", leave); // a page that nobody sees costs the run nothing
   signal.addEventListener("abort", leave);
   try {
-    const response = await fetch(path, { signal: leaving.signal });
+    const response = await fetch(path, { signal: leaving.signal, headers: keyHeader });
     if (response.status === 400) refused((await response.json()).error); // others: the run begins or has ended
     if (!response.ok) return;
     const reader = response.body.getReader();

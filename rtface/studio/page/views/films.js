@@ -1,5 +1,5 @@
 // Films: choose one, look at any frame before and after, change how it is enhanced, and start the job.
-import { api, upload } from "../lib/api.js";
+import { api, keyed, upload } from "../lib/api.js";
 import { chooseFilm } from "../lib/chooser.js";
 import { h, replace } from "../lib/dom.js";
 import { bytes, clock, percent, t } from "../lib/text.js";
@@ -85,7 +85,7 @@ async function mountList(root) {
     list(await api.delete(`/api/films/${film.id}${copy ? "?copy=1" : ""}`));
   }
   const card = (film) => h("li", { class: "card stack film-card" },
-    h("img", { src: `/api/films/${film.id}/picture`, alt: "", loading: "lazy", onerror: (event) => { event.target.hidden = true; } }),
+    h("img", { src: keyed(`/api/films/${film.id}/picture`), alt: "", loading: "lazy", onerror: (event) => { event.target.hidden = true; } }),
     h("div", { class: "head" }, h("a", { href: `#/films/${film.id}` }, film.name), button("×", () => leave(film), { kind: "small quiet", "aria-label": t("films.leave", { name: film.name }) })),
     h("p", { class: "quiet-text number" }, [film.kind === "still" ? null : clock(film.duration_s ?? 0), `${film.width} × ${film.height}`, bytes(film.size ?? 0)].filter(Boolean).join(" · ")));
   const welcome = h("div", {});

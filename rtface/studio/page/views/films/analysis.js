@@ -1,5 +1,5 @@
 // What the analysis of a film found: persons, tracks, what is wrong with each face, and what a run does about it.
-import { api } from "../../lib/api.js";
+import { api, keyed } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 import { on } from "../../lib/events.js";
 import { clock, percent, t, translated } from "../../lib/text.js";
@@ -63,7 +63,7 @@ const ordered = (result) => ({ ...result, persons: Object.fromEntries(Object.ent
 /** The persons, each with the best face that was found. */
 function faces(persons, seek, pictures, still) {
   const picture = (label, url) => {
-    if (!pictures.has(label)) pictures.set(label, h("img", { src: url, alt: "", width: 96, height: 96 }));
+    if (!pictures.has(label)) pictures.set(label, h("img", { src: keyed(url), alt: "", width: 96, height: 96 }));
     return pictures.get(label);
   };
   return h("ul", { class: "persons" }, persons.map(([label, person]) => h("li", {},

@@ -1,5 +1,5 @@
 // Some seconds of a film, before and after, played again and again: a run makes them, as both halves of one film.
-import { api } from "../../lib/api.js";
+import { api, keyed } from "../../lib/api.js";
 import { h } from "../../lib/dom.js";
 import { on } from "../../lib/events.js";
 import { percent, t, translated } from "../../lib/text.js";
@@ -29,7 +29,7 @@ export function clips(id, still, told) {
 
   function show(url) {
     making = false;
-    video.src = `${url}?${Date.now()}`;
+    video.src = keyed(`${url}?${Date.now()}`);
     video.onloadeddata = async () => {
       player.element.style.setProperty("--aspect", `${video.videoWidth / 2} / ${video.videoHeight}`);
       player.set(still.share);

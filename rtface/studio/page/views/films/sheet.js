@@ -1,5 +1,5 @@
 // The contact sheet of a film: its most telling faces, with two engines and strengths.
-import { api } from "../../lib/api.js";
+import { api, keyed } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 import { on } from "../../lib/events.js";
 import { percent, t, translated } from "../../lib/text.js";
@@ -17,13 +17,13 @@ export function mountSheet(root, id, settings, take) {
       line.textContent = said ?? t("films.sheet_working");
       replace(root, head, line, h("progress", { "aria-label": t("films.sheet_working") }), button(t("app.cancel"), () => act({ action: "stop" }), { kind: "small" }));
     } else if (state === "done") {
-      const image = `${result.image}?${Date.now()}`;
+      const image = keyed(`${result.image}?${Date.now()}`);
       replace(root, head, h("a", { href: image, target: "_blank", rel: "noopener" }, h("img", { src: image, alt: t("films.sheet_alt") })),
         h("div", { class: "row" }, h("span", {}, t("films.sheet_take")), result.variants.map(({ engine, strength }) =>
           button(`${engine}, ${percent(strength)}`, () => take({ engine: engine === "rtface-m" ? "default" : engine, strength }), { kind: "small" }))),
         h("div", { class: "row" }, h("code", {}, result.command),
           copyButton(() => result.command)),
-        h("div", { class: "row" }, h("a", { class: "button small", href: result.page }, t("films.sheet_page")), make(t("films.sheet_again"))));
+        h("div", { class: "row" }, h("a", { class: "button small", href: keyed(result.page) }, t("films.sheet_page")), make(t("films.sheet_again"))));
     } else {
       replace(root, head, h("p", { class: "quiet-text" }, t("films.sheet_hint")), state === "failed" ? note(translated(error), "bad") : null, make(t("films.sheet_make")));
     }

@@ -1,5 +1,5 @@
 // The persons whom a live run sees now: a picture, on or off, and a strength of each.
-import { api } from "../../lib/api.js";
+import { api, keyed } from "../../lib/api.js";
 import { h } from "../../lib/dom.js";
 import { t } from "../../lib/text.js";
 import { button, check, slider } from "../../lib/ui.js";
@@ -35,7 +35,7 @@ export function personsInView() {
       state.textContent = now.in_view ? "" : t("live.out_of_view");
       if (now.in_view && performance.now() - one.asked > PICTURE_S * 1000) {
         one.asked = performance.now();
-        face.src = `/api/live/face?name=${encodeURIComponent(name)}&at=${Math.round(one.asked)}`;
+        face.src = keyed(`/api/live/face?name=${encodeURIComponent(name)}&at=${Math.round(one.asked)}`);
       }
     };
     return one;

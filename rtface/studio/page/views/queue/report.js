@@ -1,5 +1,5 @@
 // What a run says of itself, and what `rtface verify` proves about its output.
-import { api } from "../../lib/api.js";
+import { api, keyed } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 import { clock, number, percent, t } from "../../lib/text.js";
 import { badge, button, note } from "../../lib/ui.js";
@@ -45,7 +45,7 @@ export function reportCard({ id, started_at: started, ended_at: ended }) {
       h("p", {}, t("queue.report_line", { faces: report.treatments.length, corrected: corrected.length, engines: Object.keys(report.engines ?? {}).join(", ") || "–" })),
       started && ended ? h("p", { class: "quiet-text" }, t("queue.report_time", { time: clock((new Date(ended) - new Date(started)) / 1000), version: report.rtface })) : null,
       persons.length ? h("ul", {}, persons) : null,
-      h("p", {}, h("a", { href: `/api/queue/${id}/report?download` }, t("queue.report_download"))),
+      h("p", {}, h("a", { href: keyed(`/api/queue/${id}/report?download`) }, t("queue.report_download"))),
       report.treatments.length ? tracksTable(report.treatments) : null);
   }, () => {});
   return root;

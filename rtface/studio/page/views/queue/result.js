@@ -1,5 +1,5 @@
 // The result of an item beside its source: both play by one clock; download, and what the file says about itself.
-import { api } from "../../lib/api.js";
+import { api, keyed } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 import { on } from "../../lib/events.js";
 import { shortcuts } from "../../lib/keys.js";
@@ -34,7 +34,7 @@ function waitForEnd(root, head, item) {
 }
 
 const download = (item) => h("div", { class: "row" },
-  h("a", { class: "button primary", href: `/api/queue/${item.id}/media/result?download` }, t("queue.download")), h("code", {}, item.output));
+  h("a", { class: "button primary", href: keyed(`/api/queue/${item.id}/media/result?download`) }, t("queue.download")), h("code", {}, item.output));
 
 /** The card with what the output of item `id` says about itself. */
 function saysCard(id) {
@@ -66,7 +66,7 @@ export async function mountResult(root, id) {
   if (!item.shown) { replace(root, head, note(t("queue.outside", { path: item.output }), "warn")); return null; }
 
   if (item.still) return showStill(root, head, item);
-  const video = (which) => h("video", { src: `/api/queue/${id}/media/${which}`, preload: "auto", muted: which === "source", playsinline: true, "aria-label": t(`queue.${which}`) });
+  const video = (which) => h("video", { src: keyed(`/api/queue/${id}/media/${which}`), preload: "auto", muted: which === "source", playsinline: true, "aria-label": t(`queue.${which}`) });
   const source = video("source"), result = video("result");
   const begins = item.options.start ?? 0; // a part of the source
   source.addEventListener("loadedmetadata", () => { source.currentTime = begins; }, { once: true });
