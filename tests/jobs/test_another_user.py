@@ -81,6 +81,24 @@ def test_a_folder_that_is_there_is_removed_whole(job: FilmJob):
     assert not job.folder.path.exists()
 
 
+@pytest.mark.parametrize("name", ["segments", "leases", "workers", "numbers"])
+def test_a_pipe_in_place_of_a_folder_is_removed(job: FilmJob, name: str):
+    folder = job.folder.path / name
+    if folder.is_dir():
+        folder.rmdir()
+    os.mkfifo(folder)
+    job.folder.remove()
+    assert not job.folder.path.exists()
+
+
+@pytest.mark.parametrize("value", [{"segments": []}, {"size": [1 << 30, 96, "yuv420p"]}, {"size": [160, 0, "yuv420p"]}])
+def test_a_plan_that_no_film_has_is_refused(job: FilmJob, value: dict[str, object]):
+    plan = job.folder.plan
+    plan.write_text(json.dumps(json.loads(plan.read_text()) | value))
+    with pytest.raises(InputError, match="cannot be used"):
+        JobPlan.load(job.folder)
+
+
 @pytest.mark.parametrize("name", ["log.txt", "plan.json", "join.json", "faces.json"])
 def test_no_file_of_a_job_is_a_link(job: FilmJob, docs: Path, name: str):
     path = job.folder.path / name

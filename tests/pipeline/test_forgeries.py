@@ -162,15 +162,17 @@ def test_all_frames_forged_alike_are_not_confirmed(films: dict[str, Path], tmp_p
     assert answer(checked(films, kind, some, changed=changed)) != "same"
 
 
-def test_another_picture_in_a_box_is_not_confirmed(films: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["turned", "lit"])
+def test_another_picture_in_a_box_is_not_confirmed(films: dict[str, Path], tmp_path: Path, kind: str) -> None:
     (x0, y0, x1, y1), = dict(read_sidecar(sidecar_path(films["lossless"]))["changed"])[1]
 
-    def turned(number: int, array: np.ndarray) -> np.ndarray:
+    def other(number: int, array: np.ndarray) -> np.ndarray:
         if number == 1:
-            array[y0:y1, x0:x1] = array[y0:y1, x0:x1][::-1]
+            box = array[y0:y1, x0:x1]
+            box[:] = box[::-1] if kind == "turned" else np.where(box < 128, box + 16, box - 16)
         return array
 
-    false = forged(films["lossless"], tmp_path / "false.mkv", turned)
+    false = forged(films["lossless"], tmp_path / "false.mkv", other)
     assert "further from the input's than a correction" in checked(films, "lossless", false).gaps[0]
 
 
