@@ -147,10 +147,10 @@ def _example(policy: Policy) -> str:
 
 
 def _fits(given: dict[str, str], wanted: dict[str, str], free: tuple[str, ...]) -> bool:
-    """Whether a label has the options that are wanted, and no other but the free ones; its text is not empty."""
+    """Whether a label has the options that are wanted, and no other but the free ones; its text can be read."""
     return (all(given.get(key) == value for key, value in wanted.items())
             and all(key in wanted or key in free for key in given)
-            and ("text" not in given or bool(given["text"].strip())))
+            and ("text" not in given or any(sign.isalnum() for sign in given["text"])))
 
 
 def _check_credentials(policy: Policy, options: Options) -> None:

@@ -154,6 +154,8 @@ def test_engines_that_are_chosen_later_are_checked(site: Path, monkeypatch: pyte
     ("commercial-use = true", Options(stages=("synthetic",)), FILM, r"may not be used commercially .*policy\.toml"),
     ("require-label = true", Options(stages=("label:opacity=0.01",)), FILM, "as the last stage, with no other options"),
     ("require-label = true", Options(stages=("label:text= ",)), FILM, "as the last stage"),
+    ("require-label = true", Options(stages=("label:text=\u200b",)), FILM, "as the last stage"),
+    ("require-label = true", Options(stages=("label:text=.",)), FILM, "as the last stage"),
     ("require-label = true", Options(stages=("label", "picture:file=a.png")), FILM, "as the last stage"),
     ('require-label = "label:text=AI,place=top"', Options(stages=("label:text=AI",)), FILM, "--stage label:text=AI,pl"),
     ("require-label = true", Options(stages=("label",), compare=Path("a.mp4")), FILM, "--compare shows frames without"),
