@@ -52,7 +52,7 @@ class AllowedFolders:
         Raises:
             UsageError: it is no path, or lies outside the folders. The message is the same whether it exists or not.
         """
-        if not isinstance(name, str) or not name or "\0" in name or len(name) > 4096:
+        if not isinstance(name, str) or not foreign.file_path(name) or len(name) > 4096:
             raise UsageError("the path is missing or cannot be used; choose a file in one of the allowed folders")
         try:
             path = Path(name).resolve()

@@ -22,6 +22,7 @@ from starlette.responses import StreamingResponse
 
 from rtface.errors import UsageError
 from rtface.studio.access import AccessControl, kept_token
+from rtface.studio.folders import AllowedFolders
 from rtface.studio.password import PasswordLogin
 from rtface.studio.running import found_at, open_page, running_address
 from tests.studio.conftest import RunningStudio
@@ -185,6 +186,12 @@ def test_no_path_leads_out_of_the_folders(studio: RunningStudio, path: str) -> N
     (studio.folder.parent / "secret").mkdir(exist_ok=True)
     status, value = ask(studio, "GET", f"/api/files?folder={quote(path.format(folder=studio.folder))}")
     assert (status == 400 and "outside" in value["error"]) or "cannot be used" in value["error"]
+
+
+@pytest.mark.parametrize("name", ["", "\0", "/\ud800", 7, None, "/" * 5000])
+def test_what_is_no_path_is_refused(tmp_path: Path, name: object) -> None:
+    with pytest.raises(UsageError, match="cannot be used"):
+        AllowedFolders([tmp_path]).path(name)
 
 
 def test_links_out_of_a_folder_are_not_listed(studio: RunningStudio) -> None:
