@@ -9,7 +9,7 @@ from fractions import Fraction
 from rtface.media.framemd5 import PacketHashes
 from rtface.pipeline.check_sidecar import Checked
 
-# A packet may come this much earlier or later beside the picture (0.7 ms were seen between containers).
+# A packet may come this much earlier or later than the picture wants it (0.7 ms were seen between containers).
 _MOVED_S = 0.02
 # Packets at each border of a cut that may or may not be in.
 _AT_CUT = 2

@@ -1,7 +1,7 @@
 // Requests to the studio's server.
 import { translated } from "./text.js";
 
-/** The secret of the page beside the cookie, which browsers send to other ports of a machine, too; the server gives it once, in the address. */
+/** The second secret of the page: browsers send the cookie to other ports of a machine, too. The server gives it once, in the address. */
 function ownKey() {
   const given = new URLSearchParams(location.search).get("key");
   if (given) history.replaceState(null, "", location.pathname + location.hash);
