@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# A frame is another's where it is so many times nearer to it (mean squares) than to that of its number, and differs from
-# that at all (in levels², of 255). (Encoders at their coarsest made it 1.4 times nearer to the one before, 1.1 to the one after.)
+# A frame is another's where it is so many times nearer to it (mean squares) than to that of its number, and differs
+# from that at all (levels², of 255). (Encoders at their coarsest made it 1.4 times nearer to the one before, 1.1 to the
+# one after.)
 _NEARER, _COPY = 2.0, 0.5
 
 

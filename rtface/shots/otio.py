@@ -51,7 +51,10 @@ def read_otio(text: str, name: str, clock: FilmClock) -> list[Shot]:
             if isinstance(item, otio.schema.Gap | otio.schema.Transition):
                 continue
             where = f"clip {item.name[:60] or number}"
-            times = item.range_in_parent()
+            try:
+                times = item.range_in_parent()
+            except otio.exceptions.OTIOError as error:
+                raise UsageError(f"{name}, {where}: has no times ({' '.join(str(error).split())[:200]})") from error
             rate = times.start_time.rate
             begin = clock.frames(times.start_time.value, rate, f"{name}, {where}")
             end = clock.frames(times.end_time_exclusive().rescaled_to(rate).value, rate, f"{name}, {where}")

@@ -192,6 +192,8 @@ def test_otio_faults_name_the_clip(tmp_path: Path) -> None:
     timeline.video_tracks()[0][0].metadata["rtface"] = {"strength": 7}
     assert "a.otio, clip shot 1: strength must be" in refused(tmp_path, "a.otio", timeline.to_json_string())
     assert "counts 25 frames a second, the film has 29.97" in refused(tmp_path, "a.otio", text, FilmClock(NTSC))
+    timeline.video_tracks()[0][0].source_range = None
+    assert "a.otio, clip shot 1: has no times" in refused(tmp_path, "a.otio", timeline.to_json_string())
 
 
 def test_uneven_frames_are_noticed() -> None:
