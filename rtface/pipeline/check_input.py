@@ -129,7 +129,7 @@ def _compare_films(compared: _Compared, output: Path, input: Path, values: dict[
             source.close()
     finally:
         made.close()
-    check_layout(compared.found, made.info, source.info, first or (0.0, 0.0))
+    check_layout(compared.found, made.info, source.info, first or (0.0, 0.0), dropped)
     check_packets(compared.found, hash_packets(output, stop=stop, bare=True), hash_packets(input, stop=stop, bare=True),
                   first or (0.0, 0.0), cut, dropped)
 

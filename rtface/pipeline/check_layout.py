@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from fractions import Fraction
 
 from rtface.media.color import UNSPECIFIED
@@ -13,13 +14,15 @@ _ALIKE, _MOVED_S = 0.01, 0.05
 _LIMITED = 1  # range, what a film that does not say has
 
 
-def check_layout(found: Checked, made: MediaInfo, source: MediaInfo, begins: tuple[float, float]) -> None:
+def check_layout(found: Checked, made: MediaInfo, source: MediaInfo, begins: tuple[float, float],
+                 dropped: Collection[str] = ()) -> None:
     """Whether shape, rotation, borders, colours and chapters are those of the input.
 
     Args:
         found: takes what comes out.
         made, source: output and input; of the input the part that was read.
         begins: time of the first frame, in the output and in the input.
+        dropped: what ``--drop`` of the run named.
     """
     shapes = [float(info.aspect or 1) for info in (made, source)]
     if abs(shapes[0] / shapes[1] - 1) > _ALIKE:
@@ -33,10 +36,11 @@ def check_layout(found: Checked, made: MediaInfo, source: MediaInfo, begins: tup
         if now != was and {now, was} != {0, _LIMITED}:
             said = f"what it says of its colours differs: {what} {now}, and {was} in the input (numbers of H.273)"
             (found.gaps if unsaid in (now, was) else found.problems).append(said)
-    _check_chapters(found, made, source, begins)
+    _check_chapters(found, made, source, begins, "chapters" in dropped)
 
 
-def _check_chapters(found: Checked, made: MediaInfo, source: MediaInfo, begins: tuple[float, float]) -> None:
+def _check_chapters(found: Checked, made: MediaInfo, source: MediaInfo, begins: tuple[float, float],
+                    dropped: bool) -> None:
     """Notes chapters that the input has not. Containers without chapters, and those that end with a cut, lack some."""
     first = Fraction(begins[1])
     left = [(max(0.0, float(one.start - first)), one.metadata.get("title", "")) for one in source.chapters
@@ -50,4 +54,5 @@ def _check_chapters(found: Checked, made: MediaInfo, source: MediaInfo, begins: 
             return
         left.remove(match)
     if left:
-        found.gaps.append(f"{len(left)} chapters of the input are not in it, such as {left[0][1][:100]!r}")
+        said = f"{len(left)} chapters of the input are not in it, such as {left[0][1][:100]!r}"
+        (found.notes if dropped else found.gaps).append(said + (": the run left them out (--drop)" if dropped else ""))
