@@ -104,7 +104,7 @@ def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Ca
             return run_live(make_endpoints(*ends, chosen, stats), chosen, stats=stats, stop=cancel,
                             monitor=_live_progress(progress) if progress else None)
         from rtface.pipeline.film import run_file
-        from rtface.pipeline.stills import scope_of
+        from rtface.pipeline.plan import scope_of
 
         source, target = place(names[0]), names[1]
         check_scope(options, chosen, scope_of(source, target, chosen), flags=False)
@@ -132,7 +132,7 @@ def analyze(input: str | PathLike[str], *, progress: Callable[[Progress], None] 
 
     from rtface.live.addresses import resolve_address
     from rtface.pipeline.analysis import analyze_file
-    from rtface.pipeline.stills import scope_of
+    from rtface.pipeline.plan import scope_of
     from rtface.util.urls import place
 
     with python_errors():

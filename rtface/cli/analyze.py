@@ -60,7 +60,7 @@ def analyze(
     early_checks.check_inputs([source])
     from rtface.media.outputs import OutputPath, check_outputs
     from rtface.pipeline.analysis import Findings, analyze_file
-    from rtface.pipeline.stills import scope_of
+    from rtface.pipeline.plan import scope_of
     from rtface.report import persons_of
     from rtface.shots.files import check_scenes_file
     from rtface.stats import Stats

@@ -147,7 +147,7 @@ def why_no_job(input: Path | Address, output: Path | str, options: Options) -> s
     """Why a run cannot be a job; None where it can."""
     from rtface.media.stream_plan import FORMATS
     from rtface.pipeline.compare import IMAGES
-    from rtface.pipeline.stills import is_image
+    from rtface.pipeline.plan import is_image
 
     if not isinstance(input, Path) or not input.is_file() or is_image(input):
         return "the INPUT is no film in a file"

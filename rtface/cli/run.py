@@ -101,7 +101,7 @@ def output_name(path: Path | Address, *, sequence: bool = False) -> str:
         return f"{path.resolve().name}.mp4" if sequence else path.resolve().name
     from rtface.media.images import IMAGE_KINDS
     from rtface.media.stream_plan import FORMATS
-    from rtface.pipeline.stills import is_image
+    from rtface.pipeline.plan import is_image
 
     if path.suffix.lower() in (FORMATS | IMAGE_KINDS):
         return path.name
@@ -174,7 +174,7 @@ def _say_how_to_go_on(job: Job, error: BaseException, console: Console) -> None:
 
 def _scope(jobs: list[Job], options: Options) -> Scope:
     """The scopes of all `jobs`, combined."""
-    from rtface.pipeline.stills import scope_of
+    from rtface.pipeline.plan import scope_of
 
     return functools.reduce(operator.or_, (scope_of(job.input, job.named, options) for job in jobs))
 

@@ -67,7 +67,7 @@ def try_sheet(
     early_checks.check_inputs([source])
     pairs = parse_variants(engines, strengths, options.engine)
     if invented:
-        from rtface.pipeline.invented import check_invented
+        from rtface.pipeline.plan import check_invented
 
         check_invented(replace(options, show="invented"))
     for engine in dict.fromkeys(name for name, _ in pairs):
@@ -75,7 +75,7 @@ def try_sheet(
     from rtface.contact_sheet.restore import Variant
     from rtface.contact_sheet.sheet import SheetOptions, make_sheet, write_sheet
     from rtface.media.outputs import OutputPath, check_outputs
-    from rtface.pipeline.stills import is_stills_job
+    from rtface.pipeline.plan import is_stills_job
     from rtface.stats import Stats
 
     stills = (isinstance(source, Path) and is_stills_job(source, "sheet/", options)) or _is_still(source)
@@ -175,7 +175,7 @@ def sheet_names(source: Path | Address, output: Path | None) -> tuple[Path, Path
 
 
 def _is_still(source: Path | Address) -> bool:
-    from rtface.pipeline.stills import is_image
+    from rtface.pipeline.plan import is_image
 
     return isinstance(source, Path) and is_image(source)
 

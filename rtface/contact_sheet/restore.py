@@ -25,10 +25,11 @@ from rtface.contact_sheet.search import Sighting
 from rtface.errors import Interrupted
 from rtface.frame import Bytes, Face, Float, Frame
 from rtface.media.images import read_image
-from rtface.options import Options
+from rtface.options import Options, Scope
 from rtface.pipeline.build import open_film, segment_parts
-from rtface.pipeline.chain import bytes_of, find_faces, join_fields, split_fields
-from rtface.pipeline.invented import check_invented, measure_invented
+from rtface.pipeline.chain import bytes_of, enhance, find_faces, split_fields
+from rtface.pipeline.invented import measure_invented
+from rtface.pipeline.plan import check_invented, plan_frames
 from rtface.pipeline.show_invented import with_map
 from rtface.pipeline.threads import Threads
 from rtface.protocols import Device, Item, Runtime, Tracker
@@ -222,13 +223,11 @@ class FaceRestorer:
         options = replace(self._options, engine=engine, strength=1.0, faces=str(followed.track),
                           show="invented" if invented else self._options.show)
         check_invented(options, followed.frames[0].color.transfer)
-        parts = segment_parts(runtime, self._tracker, options, stats)
-        measure_invented(parts, options)
-        items: Iterator[Item] = self._copied(followed.frames)
-        if parts.repair is not None:
-            items = parts.repair(items)
+        plan = plan_frames(self._input, options, Scope.FILM | Scope.ANALYSIS)
+        parts = segment_parts(runtime, self._tracker, plan, stats)
+        measure_invented(parts, plan)
         crop = drawn = shown.before
-        for item in join_fields(parts.enhance(items)):
+        for item in enhance(self._copied(followed.frames), parts):
             if isinstance(item, Frame) and item.pts == shown.pts:
                 crop = drawn = _cut(item, shown, runtime.device)
                 if invented:

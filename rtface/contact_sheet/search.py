@@ -169,7 +169,7 @@ def _sought(sampler: FrameSampler, times: list[float], start: float) -> Iterator
 
 def images_of(input: Path) -> list[Path]:
     """The images that a still or a folder of stills is; none for a film."""
-    from rtface.pipeline.stills import is_image
+    from rtface.pipeline.plan import is_image
 
     if input.is_dir():
         return list_images(input)

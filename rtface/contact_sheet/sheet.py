@@ -24,7 +24,7 @@ from rtface.media.workfile import Target, write_whole
 from rtface.options import Options, Scope
 from rtface.persons.network import PersonNetwork
 from rtface.pipeline.build import film_parts
-from rtface.pipeline.enforce import enforce
+from rtface.pipeline.plan import plan_frames
 from rtface.pipeline.runtime import engine_request, open_runtime
 from rtface.pipeline.threads import Threads
 from rtface.protocols import Runtime
@@ -88,18 +88,17 @@ def make_sheet(input: Path | Address, options: Options, wanted: SheetOptions, *,
         Interrupted: `stop` was set.
     """
     began, stats, stop = clock(), stats or Stats(), stop or threading.Event()
-    for engine in dict.fromkeys(variant.engine for variant in wanted.variants):
-        enforce(replace(options, engine=engine), Scope.FILM | Scope.ANALYSIS)
+    plans = {engine: plan_frames(input, replace(options, engine=engine), Scope.FILM | Scope.ANALYSIS)
+             for engine in dict.fromkeys(variant.engine for variant in wanted.variants)}
     say = status or _silent
     with ExitStack() as stack:
         say("loading")
         threads = Threads.for_film(options.threads)
-        engines = list(dict.fromkeys(variant.engine for variant in wanted.variants))
-        first = replace(options, engine=engines[0])
-        parts = film_parts(first, threads, stats, stack)
-        runtimes: dict[str, Runtime] = {engines[0]: parts.runtime}
-        for name in engines[1:]:
-            runtimes[name] = open_runtime(engine_request(replace(options, engine=name)), options.device, stack,
+        (first, plan), *others = plans.items()
+        parts = film_parts(plan, threads, stats, stack)
+        runtimes: dict[str, Runtime] = {first: parts.runtime}
+        for name, other in others:
+            runtimes[name] = open_runtime(engine_request(other.options), options.device, stack,
                                           threads=threads.engines, warn=stats.warn)
         device = parts.runtime.device
         parts.tracker.watchful = True  # so that the search knows of faces that are not sure

@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rtface.analysis.look_ahead import Undecided, look_ahead
-from rtface.analysis.treatment import read_person_treatments
 from rtface.concurrency import buffer, close_with
 from rtface.device.cpu.device import CpuDevice
 from rtface.errors import Interrupted
@@ -32,17 +31,14 @@ from rtface.jobs.folder import JobFolder
 from rtface.jobs.leases import Leases
 from rtface.jobs.plan import JobPlan
 from rtface.media.source import FileSource
-from rtface.options import Options
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.pipeline.build import open_film, open_tracker
-from rtface.pipeline.chain import WAITING, bytes_of, end_at_faults, split_fields, track
+from rtface.pipeline.chain import bytes_of, end_at_faults, split_fields, track
 from rtface.pipeline.persons import open_persons
+from rtface.pipeline.plan import FramePlan, plan_film
 from rtface.pipeline.progress import Progress, Show, SpeedMeter
-from rtface.pipeline.threads import Threads
+from rtface.pipeline.threads import WAITING, Threads
 from rtface.protocols import Tracker, View
-from rtface.shots.clock import FilmClock
-from rtface.shots.files import read_shots
-from rtface.shots.settings import NO_SHOTS
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
 from rtface.tracking.identity import same_place
@@ -198,12 +194,13 @@ def _apart(face: Face, other: Known) -> float:
     return float(np.linalg.norm(face.box[:2] + face.box[2:] - other.box[:2] - other.box[2:])) / 2
 
 
-def find_numbers(folder: JobFolder, plan: JobPlan, options: Options, leases: Leases, *, progress: Show | None = None,
+def find_numbers(folder: JobFolder, plan: JobPlan, frames: FramePlan, leases: Leases, *, progress: Show | None = None,
                  stop: threading.Event) -> FaceNumbers:
     """Searches the film for faces, as far as no call before did, and waits where another process does.
 
     Args:
-        folder, plan, options: of the job.
+        folder, plan: of the job.
+        frames: what is done with its frames.
         leases: of this process.
         progress: called after frames.
         stop: ends the search when set.
@@ -219,7 +216,7 @@ def find_numbers(folder: JobFolder, plan: JobPlan, options: Options, leases: Lea
         if epoch is not None:
             try:
                 folder.make_subfolder(folder.numbers)
-                _search(FaceNumbers(folder, plan), plan, options, progress, stop)
+                _search(FaceNumbers(folder, plan), plan, frames, progress, stop)
             finally:
                 leases.release("numbers", epoch)
         elif stop.wait(_WAIT_S):
@@ -232,10 +229,10 @@ def highest_number(folder: JobFolder, plan: JobPlan) -> int:
     return FaceNumbers(folder, plan).highest if plan.numbered else 0
 
 
-def _search(numbers: FaceNumbers, plan: JobPlan, options: Options, progress: Show | None,
+def _search(numbers: FaceNumbers, plan: JobPlan, frames: FramePlan, progress: Show | None,
             stop: threading.Event) -> None:
     """Searches the segments that are left."""
-    first, stats, meter = numbers.searched, Stats(), SpeedMeter()
+    first, stats, meter, options = numbers.searched, Stats(), SpeedMeter(), frames.options
     threads = Threads.for_film(options.threads)
     with ExitStack() as stack:
         if first:
@@ -245,11 +242,8 @@ def _search(numbers: FaceNumbers, plan: JobPlan, options: Options, progress: Sho
         assert isinstance(source, FileSource)
         device = CpuDevice(threads.engines.opencv, warn=stats.warn)
         own = open_tracker(options, stack)
-        shots = NO_SHOTS
-        if options.shots is not None:
-            shots, _ = read_shots(options.shots, FilmClock.of(source.info, options.timecode))
-        by_person = read_person_treatments(options.treatment) if options.treatment else {}
-        persons = open_persons(options, own, stats, wanted=bool(shots.persons or by_person))
+        shots = plan_film(frames, source).shots
+        persons = open_persons(options, own, stats, wanted=bool(shots.persons or frames.by_person))
         tracker = NumberedTracker(own, numbers, fresh=not first)
         stages = Stages.open(options.stages, stats, origin=float(plan.begins), commercial_use=options.commercial_use)
         stack.callback(stages.close)
@@ -265,7 +259,7 @@ def _search(numbers: FaceNumbers, plan: JobPlan, options: Options, progress: Sho
                            examined)
         firsts = plan.first_pts(source.info.time_base)
         rows = list[Any]()
-        for frames, frame in enumerate((item for item in items if isinstance(item, Frame)), 1):
+        for searched, frame in enumerate((item for item in items if isinstance(item, Frame)), 1):
             if stop.is_set():
                 raise Interrupted
             number = max(0, bisect_right(firsts, frame.pts) - 1)
@@ -275,7 +269,7 @@ def _search(numbers: FaceNumbers, plan: JobPlan, options: Options, progress: Sho
             if number >= first:
                 _note(persons.label(frame) if persons is not None else frame, rows)
             if progress:
-                progress(Progress(frames, frame.time - float(plan.starts[0]), plan.duration_s, meter.tick(),
+                progress(Progress(searched, frame.time - float(plan.starts[0]), plan.duration_s, meter.tick(),
                                   len(frame.faces), float(plan.starts[first] - plan.starts[0])))
         if stop.is_set():
             raise Interrupted

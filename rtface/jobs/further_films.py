@@ -12,17 +12,15 @@ from typing import Protocol
 
 from rtface.errors import OutputError
 from rtface.frame import Frame
-from rtface.media.correction import check_correction_name, plan_correction
+from rtface.media.correction import plan_correction
 from rtface.media.encoders import VideoPlan
-from rtface.media.invented import check_map_name, map_frame, plan_map
-from rtface.media.outputs import OutputPath
+from rtface.media.invented import map_frame, plan_map
 from rtface.media.probe import MediaInfo
 from rtface.media.stream_plan import OutputPlan
 from rtface.media.workfile import Target
 from rtface.options import Options
 from rtface.pipeline.compare import Comparison, plan_pairs
-
-_OPTIONS = {"correction": "keep_correction", "comparison": "compare", "map": "invented"}
+from rtface.pipeline.plan import further_paths
 
 
 class FurtherFrames(Protocol):
@@ -31,19 +29,6 @@ class FurtherFrames(Protocol):
     def of(self, frame: Frame) -> tuple[Frame, bytes]:
         """The frame that belongs to the next one of the output, and its text; b"" for none."""
         ...
-
-
-def further_paths(options: Options) -> dict[str, OutputPath]:
-    """The further films that a run writes, by name: "correction", "comparison", "map".
-
-    Raises:
-        UsageError: a correction or map whose name is no Matroska file's.
-    """
-    check_correction_name(options.keep_correction)
-    check_map_name(options.invented, still=False)
-    paths: dict[str, Path | None] = {name: getattr(options, option) for name, option in _OPTIONS.items()}
-    return {name: OutputPath(path, f"--{_OPTIONS[name].replace('_', '-')}")
-            for name, path in paths.items() if path is not None}
 
 
 def all_films(output: Path, options: Options) -> list[Path]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
-from dataclasses import replace
+from contextlib import suppress
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -13,15 +12,13 @@ from time import monotonic, perf_counter
 from typing import TYPE_CHECKING
 
 from rtface._version import __version__
-from rtface.analysis.treatment import read_treatments
-from rtface.enhance.face_filter import missing_tracks
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.jobs import fingerprint
 from rtface.jobs.borders import SEGMENT_S
 from rtface.jobs.face_numbers import FaceNumbers, find_numbers, highest_number
 from rtface.jobs.figures import JobFigures
 from rtface.jobs.folder import JobFolder, folder_of
-from rtface.jobs.further_films import all_films, further_paths
+from rtface.jobs.further_films import all_films
 from rtface.jobs.job_progress import JobProgress
 from rtface.jobs.join import DamagedSegments, Join, named_films, published, remove_unfinished
 from rtface.jobs.leases import Leases, WorkerSign
@@ -29,20 +26,14 @@ from rtface.jobs.local_workers import LocalWorkers, count_workers
 from rtface.jobs.plan import JobPlan, difference, frame_options, make_plan, option_files, options_of
 from rtface.jobs.status import JobStatus, read_status
 from rtface.jobs.worker import Worker
-from rtface.media.changed_frames import ChangedFrames
-from rtface.media.credentials import can_hold
-from rtface.media.leftovers import clear_leftovers
-from rtface.media.outputs import OutputPath, check_outputs
 from rtface.media.source import FileSource
-from rtface.media.workfile import Target
 from rtface.options import OPTIONS, Options, Scope
-from rtface.pipeline.checksums import checksum_outputs, write_checksums
-from rtface.pipeline.enforce import enforce
+from rtface.pipeline.finish import carry_out
+from rtface.pipeline.plan import plan_film, plan_frames, plan_run
 from rtface.pipeline.progress import Show
 from rtface.pipeline.runtime import BuildProgress
-from rtface.pipeline.sidecar import Made, has_sidecar, sidecar_output, write_sidecar
-from rtface.pipeline.signing import Signing
-from rtface.report import Report, report_options
+from rtface.pipeline.sidecar import Made
+from rtface.report import Report
 from rtface.stats import Stats
 
 if TYPE_CHECKING:
@@ -100,7 +91,7 @@ class FilmJob:
             InputError: the film cannot be read, or is another than the job's.
             OutputError: the folder cannot be made.
         """
-        enforce(options, Scope.FILM | Scope.ENCODED)
+        plan_frames(input, options, Scope.FILM | Scope.ENCODED)
         source, target = input.resolve(), output.resolve()
         place = JobFolder(folder.absolute() if folder is not None else folder_of(target))
         if restart and place.path.is_dir():
@@ -113,12 +104,11 @@ class FilmJob:
             if place.path.is_dir():
                 place.make()  # raises where it holds other things
                 place.remove()
-            check_outputs([OutputPath(output), *further_paths(options).values()], inputs=[source],
-                          overwrite=options.overwrite)
+            run = plan_run(source, output, options, job=True)
             place.make()
             opened = FileSource(source, start=options.start, end=options.end)
             try:
-                plan = make_plan(opened.info, source, target, options, length)
+                plan = make_plan(plan_film(run, opened), source, target, length)
             except BaseException:
                 place.remove()
                 raise
@@ -177,74 +167,30 @@ class FilmJob:
             Interrupted: `stop` was set, or Ctrl-C came; its message says how to continue.
         """
         stats, stop, options = stats or Stats(), stop or threading.Event(), self.options
-        enforce(options, Scope.FILM | Scope.ENCODED)
-        report = Report(str(self.plan.source), str(self.plan.target), __version__, options.engine, options.device,
-                        options=report_options(options))
-        began, before = perf_counter(), sum(self.plan.frames[number] for number in self._finished())
-        signing = Signing.asked(options, self.plan.source)
-        saved: Target | None = None
-        failure: BaseException | None = None
-        try:
-            whole = published(self.folder, self.plan.target)  # a call was ended behind the join
-            if "join" not in Leases(self.folder, "").held():
-                remove_unfinished(self.folder, self._films)
-            further, named = further_paths(options), named_films(self.folder, self._films)
-            sums = checksum_outputs(self.plan.target, film=True) if options.checksums else []
-            films = [OutputPath(self.plan.target), *further.values()]
-            written = [*(replace(film, resumes=Path(film.path).resolve() in named) for film in films), *sums]
-            written += [OutputPath(options.report, "--report")] if options.report else []
-            targets = check_outputs(written, inputs=[self.plan.source], overwrite=options.overwrite or whole)
-            # One of an earlier film of this name, which is gone, is replaced: jobs write theirs unasked.
-            [sidecar] = check_outputs([sidecar_output(self.plan.target)], inputs=[self.plan.source, *(
-                target.path for target in targets)], overwrite=options.overwrite or whole or has_sidecar(
-                    self.plan.target))
-            saved = targets[-1] if options.report else None
-            figures: JobFigures | None = None
-            if whole:
-                figures = self._figures()
-                if figures is None:  # the report was written before
-                    saved = None
+        whole = published(self.folder, self.plan.target)  # a call was ended behind the join
+        if "join" not in Leases(self.folder, "").held():
+            remove_unfinished(self.folder, self._films)
+        run = plan_run(self.plan.source, self.plan.target, options, job=True, whole=whole,
+                       made=named_films(self.folder, self._films))
+
+        def make(report: Report) -> Made | None:
+            began, before = perf_counter(), sum(self.plan.frames[number] for number in self._finished())
+            try:
+                figures = self._figures() if whole else self._make(
+                    partial(Join, self.folder, self.plan, run, report, stats, stop), report,
+                    self._processes(workers, farm, said), progress, stop, building, said)
+                if figures is None:
                     report.notes.append("an earlier call finished the film; its report has the figures")
-            for line in (line for target in (*targets[:len(films)], sidecar) for line in clear_leftovers(target)):
-                stats.warn(f"leftover:{line}", line)
-            if not whole:
-                join = partial(Join, self.folder, self.plan, targets[0], options, report, stats, stop,
-                               dict(zip(further, targets[1:], strict=False)))
-                figures = self._make(join, report, self._processes(workers, farm, said), progress,
-                                     stop, building, said)
-            if figures is not None:
+                    return None
                 _take_over(stats, figures.stats)
                 figures.fill(report)
-            made = Made(figures.changed if figures is not None else ChangedFrames(),
-                        self.plan.video["lossless"] and not self.plan.video["convert"])
-            if signing is not None and figures is not None and can_hold(self.plan.target):
-                report.notes.append(signing.sign(self.plan.target, self.plan.source, options, report, made))
-            if sums:
-                report.notes += write_checksums(
-                    self.plan.target, targets[len(films):][:len(sums)], stop=stop.is_set,
-                    more=[options.keep_correction.resolve()] if options.keep_correction else [])
-            if figures is not None:
-                report.notes.append(write_sidecar(
-                    sidecar, self.plan.target, self.plan.source, options, report, made,
-                    frames=options.sidecar, key=signing.key if signing else None, stop=stop.is_set))
-        except BaseException as error:  # noqa: BLE001 - noted in the report, and raised again
-            failure = self._interrupted() if isinstance(error, KeyboardInterrupt) else error
-            report.ended_by(failure)
-            raise failure from (None if failure is not error else error.__cause__)
-        finally:
-            report.seconds = round(perf_counter() - began, 3)
-            report.fps = round(max(0, report.frames_out - before) / max(report.seconds, 1e-3), 2)
-            report.fill(stats)
-            if failure is None:
-                report.note_uncorrected()
-                report.note_label()
-                if self.plan.numbered:
-                    report.notes += missing_tracks(
-                        options.faces, read_treatments(options.treatment) if options.treatment else {},
-                        [track.id for track in report.tracks], [track.person for track in report.tracks])
-            if saved is not None and (failure is None or report.interrupted):
-                with suppress(OutputError) if failure is not None else nullcontext():
-                    report.save(saved)
+                return Made(figures.changed, self.plan.video["lossless"] and not self.plan.video["convert"])
+            except KeyboardInterrupt:
+                raise self._interrupted() from None
+            finally:
+                report.fps = round(max(0, report.frames_out - before) / max(perf_counter() - began, 1e-3), 2)
+
+        report = carry_out(run, make, stats, stop=stop, building=building)
         self._remove()
         return report
 
@@ -262,7 +208,8 @@ class FilmJob:
             return
         said("tracks or persons are named: the film is searched for its faces first")
         with WorkerSign(self.folder) as sign:
-            find_numbers(self.folder, self.plan, options_of(self.plan, threads=self.options.threads),
+            options = options_of(self.plan, threads=self.options.threads)
+            find_numbers(self.folder, self.plan, plan_frames(self.plan.source, options, Scope.FILM),
                          Leases(self.folder, sign.id), progress=progress, stop=stop or threading.Event())
 
     def _figures(self) -> JobFigures | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from fractions import Fraction
 from itertools import pairwise
@@ -33,10 +33,9 @@ from rtface.media.muxer import AnyPacket
 from rtface.media.provenance import Change, describe
 from rtface.media.source import FileSource
 from rtface.media.stream_plan import OutputPlan
-from rtface.media.workfile import Target, is_work_of, work_name
-from rtface.options import Options
-from rtface.pipeline.build import plan_film_output
+from rtface.media.workfile import is_work_of, work_name
 from rtface.pipeline.compare import pair_tags
+from rtface.pipeline.plan import RunPlan, plan_film
 from rtface.report import Report, metadata_options
 from rtface.stats import Stats
 from rtface.util.foreign import Shape, file_path, fits, none_or
@@ -136,18 +135,17 @@ class Join:
 
     Args:
         folder, plan: of the job.
-        target: the output, checked.
-        options: of the run.
+        run: the plan of the call.
         report: is filled with the figures of all segments.
         stats: receives counters and warnings.
         stop: ends it when set.
-        further: places of the further films by name, checked.
     """
 
-    def __init__(self, folder: JobFolder, plan: JobPlan, target: Target, options: Options, report: Report,
-                 stats: Stats, stop: threading.Event, further: Mapping[str, Target]) -> None:
-        self._folder, self._plan, self._target, self._further = folder, plan, target, further
-        self._options, self._report, self._stats, self._stop = options, report, stats, stop
+    def __init__(self, folder: JobFolder, plan: JobPlan, run: RunPlan, report: Report, stats: Stats,
+                 stop: threading.Event) -> None:
+        self._folder, self._plan, self._run = folder, plan, run
+        self._target, self._further = target, further = run.outputs.film, run.outputs.further
+        self._options, self._report, self._stats, self._stop = run.options, report, stats, stop
         self._frames = _Pieces(folder, plan.video["encoder"])
         self._pieces = {name: _Pieces(folder, film["encoder"], name) for name, film in plan.further.items()}
         self._paths = [target.path, *(film.path for film in further.values())]
@@ -236,7 +234,10 @@ class Join:
 
     def _plan_output(self, source: FileSource, figures: JobFigures) -> OutputPlan:
         options, report = self._options, self._report
-        output = plan_film_output(source.info, self._target.path, options, report, self._stats)
+        film = plan_film(self._run, source)
+        film.describe(report, self._stats)
+        output = film.streams
+        assert output is not None
         output.target, report.decoder = self._target, source.info.decoder
         engine = "+".join(figures.engines)
         output.metadata.update(describe(engine, __version__, options.strength, metadata_options(options)))

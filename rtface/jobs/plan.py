@@ -29,14 +29,12 @@ from rtface.media.cuda.nvenc import choose_encoder, encoding
 from rtface.media.encoders import VideoPlan
 from rtface.media.mxf import check_times
 from rtface.media.probe import MediaInfo
-from rtface.media.stream_plan import FORMATS, OutputPlan, plan_output, supported_encoders
+from rtface.media.stream_plan import OutputPlan, supported_encoders
 from rtface.options import OPTIONS, Options
-from rtface.pipeline.invented import check_invented
+from rtface.pipeline.plan import FilmPlan
 from rtface.pipeline.runtime import codec_device
 from rtface.redaction import redacted_values
-from rtface.shots.clock import FilmClock
-from rtface.shots.files import read_shots
-from rtface.shots.settings import NO_SHOTS, ShotList
+from rtface.shots.settings import ShotList
 from rtface.stages.entry_points import stage_version
 from rtface.stages.options import Spec
 from rtface.util.foreign import (
@@ -306,14 +304,12 @@ def described_further(films: Mapping[str, OutputPlan]) -> dict[str, dict[str, An
     return {name: {"container": film.format, **described(film.video)} for name, film in films.items()}
 
 
-def make_plan(info: MediaInfo, source: Path, output: Path, options: Options,
-              length: Fraction = SEGMENT_S) -> JobPlan | str:
+def make_plan(film: FilmPlan, source: Path, output: Path, length: Fraction = SEGMENT_S) -> JobPlan | str:
     """Plans a job.
 
     Args:
-        info: the opened film.
+        film: what becomes of the film.
         source, output: absolute paths.
-        options: of the run.
         length: of a segment, about, in seconds.
 
     Returns:
@@ -321,21 +317,16 @@ def make_plan(info: MediaInfo, source: Path, output: Path, options: Options,
 
     Raises:
         OutputError: a correction of these samples cannot be kept, or the container cannot hold what the input has.
-        UsageError: the name of a comparison is no film's, or no map of what was invented can be made.
+        UsageError: the name of a comparison is no film's.
     """
-    check_invented(options, info.color.transfer)
+    info, options, shots, streams = film.info, film.frames.options, film.shots, film.streams
+    assert streams is not None
     times = read_times(source, info.start, info.end)
     if times.fault or not times.pts:
         return f"{source.name} is processed without a job, because {times.fault or 'no frame was found'}"
-    shots = NO_SHOTS
-    if options.shots is not None:
-        shots, _ = read_shots(options.shots, FilmClock.of(info, options.timecode))
-        for name in shots.engines:
-            check_allowed(recipe_named(name))
-    container = FORMATS[output.suffix.lower()]
-    video = plan_output(info, output, codec=options.codec, crf=options.crf, preset=options.preset,
-                        strict=options.strict, overwrite=True, timecode=options.timecode,
-                        drop=options.drop, encode=encoding(options.encode, codec_device(options.device))).video
+    for name in shots.engines:
+        check_allowed(recipe_named(name))
+    container, video = streams.format, streams.video
     further = plan_further(options, info, video, output.name)
     for path, format, each in ((output, container, video), *(
             (film.target.path, film.format, film.video) for film in further.values())):

@@ -48,19 +48,11 @@ from rtface.media.source import FileSource
 from rtface.media.stream_plan import OutputPlan
 from rtface.options import Options, Scope
 from rtface.pipeline.build import RunParts, film_parts, open_film, segment_parts
-from rtface.pipeline.chain import chain, end_at_faults
-from rtface.pipeline.enforce import enforce
-from rtface.pipeline.invented import measure_invented, wants_map
+from rtface.pipeline.film_chain import FilmChain
+from rtface.pipeline.plan import FilmPlan, plan_film, plan_frames
 from rtface.pipeline.runtime import BuildProgress
-from rtface.pipeline.segment_plan import SegmentPlan, plan_segments
-from rtface.pipeline.segments import in_segments
-from rtface.pipeline.show_invented import show_invented
 from rtface.pipeline.threads import Threads
 from rtface.protocols import Item
-from rtface.shots.clock import FilmClock
-from rtface.shots.files import read_shots
-from rtface.shots.settings import NO_SHOTS, ShotList
-from rtface.stages.runner import Stages
 from rtface.stats import Stats
 
 __all__ = ["Outcome", "Step", "Worker", "WorkerRefused", "do_segment"]
@@ -142,24 +134,23 @@ class Worker:
                  on_beat: Callable[[], object] | None = None, segments: int | None = None) -> None:
         self._folder, self._plan = folder, JobPlan.load(folder)
         self._options: Options = options_of(self._plan, threads=threads, segments=segments)
-        enforce(self._options, Scope.FILM)
         self._threads = Threads.for_film(threads)
         self._stop = stop or threading.Event()
         self._on_step, self._building = on_step, building
         check_worker(self._plan, self._options)
+        self._frames = plan_frames(self._plan.source, self._options, Scope.FILM)
         fingerprint.check(self._plan.input, self._plan.source)
         self._stats = Stats()
         self._sign = WorkerSign(folder, on_beat=on_beat)
         self._leases = Leases(folder, self._sign.id)
         self._parts: RunParts[FilmEnhancer] | None = None
         self._video: VideoPlan | None = None
+        self._film: FilmPlan | None = None
         self._further: dict[str, OutputPlan] = {}
-        self._shots: ShotList = NO_SHOTS
-        self._several: SegmentPlan | None = None  # chains at the same time
         self._numbers: FaceNumbers | None = None  # where options name tracks or persons
         self._stack = ExitStack()
         self._runs = 0
-        self._frames = 0
+        self._written = 0
         self._pace = Pace()
         self._from: float | None = None  # time of the first frame
         self._at: int | None = None  # the segment in work
@@ -243,14 +234,11 @@ class Worker:
             run = f"{self._sign.id}.{self._runs}"
             self._folder.log(f"{run}: begins at segment {first}")
             self._sample()
-            parts, video = self._opened()
+            parts, video, film = self._opened()
             with ExitStack() as stack:
                 before = self._record(first - 1)
-                source = self._source(first, before is not None, stack)
-                stages = Stages.open(self._options.stages, self._stats, origin=float(self._plan.begins),
-                                     begins=float(self._plan.starts[0]), commercial_use=self._options.commercial_use)
-                stack.callback(stages.close)
-                stages.watch(parts.tracker, self._options.tracker)
+                source = self._source(first, before is not None, film, stack)
+                steps = FilmChain(self._frames, film, parts, self._stats, stack)
                 if first:
                     parts.enhance.engines_from = float(self._plan.starts[first] - CORRECTED_LEAD_IN_S)
                     parts.enhance.tracks.known = KnownFaces(before, source.info.time_base) if before else None
@@ -263,17 +251,11 @@ class Worker:
                     further={name: (self._further[name], frames) for name, frames in made.items() if frames},
                     on_frame=self._note, stopped=self._stop.is_set)
                 items = iter(source)
-                if first and not self._several:
+                if first and not film.segments:
                     items = _marked(items, self._plan.starts[first])
-                items = stages.remember(corrections.remember(items) if corrections else items)
-                if self._several:
-                    items = in_segments(items, parts, self._options, self._stats, self._several, self._stop.is_set)
-                else:
-                    items = chain(items, parts, self._stats, stop=self._stop.is_set,
-                                  comparison=pairs.comparison if pairs else None)
-                stack.enter_context(closing(items))
-                done = end_at_faults(items, self._stats)
-                output.write(stages(show_invented(done) if self._options.show == "invented" else done))
+                output.write(stack.enter_context(closing(steps.frames(
+                    corrections.remember(items) if corrections else items, stop=self._stop.is_set,
+                    comparison=pairs.comparison if pairs else None))))
         except BaseException as error:
             if output is None:
                 self._leases.release(_name(first), epoch)
@@ -288,36 +270,32 @@ class Worker:
         finally:
             self.done, self._output = self._made(), None
 
-    def _opened(self) -> tuple[RunParts[FilmEnhancer], VideoPlan]:
-        """Tracker, engines and the plan of the encoder; the enhancement has no past."""
-        if self._parts is None or self._video is None:
+    def _opened(self) -> tuple[RunParts[FilmEnhancer], VideoPlan, FilmPlan]:
+        """Tracker, engines, and the plans of encoder and film; the enhancement has no past."""
+        if self._parts is None or self._video is None or self._film is None:
             source = FileSource(self._plan.source, start=self._options.start, end=self._options.end, threads=1)
             try:
                 self._video = encoder_of(source.info, self._plan.container, self._options)
                 self._further = plan_further(self._options, source.info, self._video, self._plan.target.name)
-                if self._options.shots is not None:
-                    self._shots, _ = read_shots(self._options.shots, FilmClock.of(source.info, self._options.timecode))
-                self._several, _ = plan_segments(self._options, source.info, self._shots)
+                self._film = plan_film(self._frames, source)
             finally:
                 source.close()
             check_video(self._plan, self._video, self._further)
             for video in (self._video, *(film.video for film in self._further.values())):
                 video.threads = self._threads.encode
             if self._plan.numbered:
-                self._numbers = find_numbers(self._folder, self._plan, self._options, self._leases, stop=self._stop)
-            parts = film_parts(self._options, self._threads, self._stats, self._stack, self._building,
+                self._numbers = find_numbers(self._folder, self._plan, self._frames, self._leases, stop=self._stop)
+            parts = film_parts(self._frames, self._threads, self._stats, self._stack, self._building,
                                recognise=self._numbers is None)
             if self._numbers is not None:
                 parts = replace(parts, tracker=NumberedTracker(parts.tracker, self._numbers))
             self._parts = parts
-            self._parts.use_shots(self._shots)
         else:
-            self._parts = segment_parts(self._parts.runtime, self._parts.tracker, self._options, self._stats,
-                                        self._shots, threads=self._threads.engines.engine)
-        measure_invented(self._parts, self._options)
+            self._parts = segment_parts(self._parts.runtime, self._parts.tracker, self._frames, self._stats,
+                                        threads=self._threads.engines.engine)
         if isinstance(tracker := self._parts.tracker, NumberedTracker):
             self._parts.enhance.tracks.person_of = tracker.person_of
-        return self._parts, self._video
+        return self._parts, self._video, self._film
 
     def _sample(self) -> None:
         """Samples the film for faces on a thread, unless another worker did or does so."""
@@ -332,18 +310,17 @@ class Worker:
             self._stack.callback(self._sampling.exception)
             self._stack.callback(over.set)
 
-    def _source(self, first: int, known: bool, stack: ExitStack) -> FileSource:
+    def _source(self, first: int, known: bool, film: FilmPlan, stack: ExitStack) -> FileSource:
         """The film from the lead-in of a segment on; `known`: the treatment of its faces is."""
         plan, options = self._plan, self._options
         if first:
             lead_in = plan.lead_in if known else UNKNOWN_LEAD_IN_S
-            if self._several:  # whose chains correct all of it
+            if film.segments:  # whose chains correct all of it
                 lead_in = CORRECTED_LEAD_IN_S
             start = max(plan.starts[first] - plan.begins - lead_in, Fraction(options.start or 0))
             options = replace(options, start=float(start) or None)
         source = open_film(plan.source, options, self._threads, self._stats, self._stop, stack, size=plan.size,
-                           on_gpu=not self._further and not options.stages
-                           and options.damage == "none" and not wants_map(options))
+                           on_gpu=not self._frames.on_host)
         assert isinstance(source, FileSource)
         return source
 
@@ -351,7 +328,7 @@ class Worker:
         return [*self.done, *(self._output.done if self._output is not None else ())]
 
     def _note(self, segment: int, seconds: float, faces: int) -> None:
-        self._frames += 1
+        self._written += 1
         self._pace.add(faces)
         now = monotonic()
         if self._from is None:
@@ -359,11 +336,11 @@ class Worker:
         if segment != self._at:
             self._at, self._made_s = segment, sum(map(self._plan.seconds, self._made()))
         done = seconds + self._made_s
-        self._sign.state = {"segment": segment, "seconds": round(seconds, 2), "frames": self._frames,
+        self._sign.state = {"segment": segment, "seconds": round(seconds, 2), "frames": self._written,
                             "pace": self._pace.rows,
                             "speed": round(done / (now - self._from), 4) if now > self._from else None}
         if self._on_step:
-            self._on_step(Step(segment, seconds, faces, self._frames))
+            self._on_step(Step(segment, seconds, faces, self._written))
 
 
 def _marked(items: Iterator[Item], start: Fraction) -> Iterator[Item]:

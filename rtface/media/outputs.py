@@ -27,12 +27,14 @@ class OutputPath:
         folder: whether it is a folder of images.
         resumes: whether what is there is of an earlier call: images in a folder stay, and only those
             that are missing are written; a film may be there.
+        replaces: whether a file that is there is replaced without being asked to.
     """
 
     path: AnyPath
     name: str = ""
     folder: bool = False
     resumes: bool = False
+    replaces: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} {os.fspath(self.path)}".lstrip()
@@ -63,7 +65,7 @@ def check_outputs(written: Sequence[OutputPath], *, inputs: Iterable[AnyPath], o
     read = list(inputs)
     made = {Path(os.path.realpath(one.path)) for one in written if one.folder}
     for one in written:
-        target = _check(one, read, overwrite, made)
+        target = _check(one, read, overwrite or one.replaces, made)
         for other, before in zip(written, targets, strict=False):
             if target.path == before.path or _same(target.path, before.path):
                 raise OutputError(f"{one}: is the same file as {_called(other)}; choose another name")

@@ -18,12 +18,12 @@ from rtface.frame import Bytes, Frame
 from rtface.media.image_read import list_images, warn_left_out
 from rtface.options import Options, Scope
 from rtface.pipeline.build import analysis_parts, open_coded, open_film
-from rtface.pipeline.chain import WAITING, bytes_of, end_at_faults, split_fields, track
+from rtface.pipeline.chain import bytes_of, end_at_faults, split_fields, track
 from rtface.pipeline.enforce import enforce
 from rtface.pipeline.persons import open_persons
 from rtface.pipeline.progress import Progress, Show, SpeedMeter
 from rtface.pipeline.stills import frames_of_stills
-from rtface.pipeline.threads import Threads
+from rtface.pipeline.threads import WAITING, Threads
 from rtface.report import TrackReport
 from rtface.shots.clock import FilmClock
 from rtface.shots.scenes import SceneRecorder

@@ -23,7 +23,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from rtface.analysis.treatment import read_person_treatments, read_treatments
 from rtface.concurrency import call_until_stopped
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.engine import EngineRequest
@@ -36,17 +35,15 @@ from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.single import FrameEnhancer
 from rtface.errors import InputError, Interrupted, UsageError
 from rtface.frame import Bytes, Float32, Transfer
-from rtface.media.cuda.nvenc import encoding
 from rtface.media.decoder import Size
 from rtface.media.hardware import decoding
 from rtface.media.images import SequenceSource
-from rtface.media.probe import MediaInfo
 from rtface.media.source import FileSource
-from rtface.media.stream_plan import OutputPlan, plan_output
 from rtface.options import EnhanceOptions, FaceOptions, Options, QualityOptions, person_photos
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.pipeline.identity_guard import open_guard
 from rtface.pipeline.persons import open_persons
+from rtface.pipeline.plan import FramePlan
 from rtface.pipeline.runtime import (
     BuildProgress,
     codec_device,
@@ -57,8 +54,7 @@ from rtface.pipeline.runtime import (
 )
 from rtface.pipeline.threads import EngineThreads, Threads
 from rtface.protocols import ALL_FACES, CodedNetwork, Device, Runtime, Tracker
-from rtface.report import Report
-from rtface.shots.settings import NO_SHOTS, ShotList
+from rtface.shots.settings import ShotList
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
 from rtface.util.parse import is_person_number
@@ -155,24 +151,7 @@ def open_film(input: Path | Address, options: Options, threads: Threads, stats: 
     return source
 
 
-def plan_film_output(info: MediaInfo, output: Path, options: Options, report: Report, stats: Stats) -> OutputPlan:
-    """What becomes of a film's frames and streams; `report` receives it too.
-
-    Raises:
-        UsageError, OutputError: as `rtface.media.stream_plan.plan_output`.
-    """
-    plan = plan_output(info, output, codec=options.codec, crf=options.crf, preset=options.preset,
-                       strict=options.strict, overwrite=options.overwrite, stats=stats,
-                       encode=encoding(options.encode, codec_device(options.device)), timecode=options.timecode,
-                       drop=options.drop)
-    report.timecode = str(plan.timecode) if plan.timecode else None
-    report.notes += plan.notes
-    report.encoder = plan.video.described
-    report.input_coding, report.output_coding = info.coding.kind, plan.video.coding
-    return plan
-
-
-def film_parts(options: EnhanceOptions, threads: Threads, stats: Stats, stack: ExitStack,
+def film_parts(plan: FramePlan, threads: Threads, stats: Stats, stack: ExitStack,
                progress: BuildProgress | None = None, *, recognise: bool = True) -> RunParts[FilmEnhancer]:
     """The parts of a film or of stills.
 
@@ -186,8 +165,9 @@ def film_parts(options: EnhanceOptions, threads: Threads, stats: Stats, stack: E
         MissingComponent: a package or model file is not there.
         EngineError: an engine does not give its reference's answers.
     """
+    options = plan.options
     tracker, runtime = open_networks(options, threads, stats, stack, stack, progress)
-    enhance = _film_enhancer(runtime, options, stats, threads.engines.engine)
+    enhance = _film_enhancer(runtime, plan, stats, threads.engines.engine)
 
     def persons(wanted: bool = True) -> PersonRecogniser | None:
         return open_persons(options, tracker, stats, wanted=wanted) if recognise else None
@@ -243,17 +223,15 @@ def open_coded(stats: Stats, threads: int | None) -> CodedStage:
     return CodedStage(answer, CpuDevice(warn=stats.warn), partial(HostCorrection, dithered=False), stats)
 
 
-def _film_enhancer(runtime: Runtime, options: EnhanceOptions, stats: Stats, threads: int | None) -> FilmEnhancer:
+def _film_enhancer(runtime: Runtime, plan: FramePlan, stats: Stats, threads: int | None) -> FilmEnhancer:
     """The enhancement of a film with the decisions of its treatment file."""
-    treatments = read_treatments(options.treatment) if options.treatment else {}
-    by_person = read_person_treatments(options.treatment) if options.treatment else {}
-    for treatment in (*treatments.values(), *by_person.values()):
+    for treatment in (*plan.treatments.values(), *plan.by_person.values()):
         if treatment.engine:
             runtime.engines.named(treatment.engine)  # a wrong name ends the run before any work
-    enhance = FilmEnhancer(runtime, options, stats, treatments=treatments, light=LIGHT,
+    enhance = FilmEnhancer(runtime, plan.options, stats, treatments=plan.treatments, light=LIGHT,
                            coded=open_coded(stats, threads))
-    enhance.tracks.by_person = by_person
-    enhance.guard = open_guard(options, stats)
+    enhance.tracks.by_person = dict(plan.by_person)
+    enhance.guard = open_guard(plan.options, stats)
     return enhance
 
 
@@ -270,14 +248,12 @@ def open_repair(options: EnhanceOptions, stats: Stats) -> DamageRepair | None:
     return DamageRepair(DamageNetwork(), CpuDevice(warn=stats.warn), HostCorrection, options, stats)
 
 
-def segment_parts(runtime: Runtime, tracker: Tracker, options: EnhanceOptions, stats: Stats,
-                  shots: ShotList = NO_SHOTS, *, threads: int | None = None) -> RunParts[FilmEnhancer]:
+def segment_parts(runtime: Runtime, tracker: Tracker, plan: FramePlan, stats: Stats, *,
+                  threads: int | None = None) -> RunParts[FilmEnhancer]:
     """The parts of the next segment of a film, whose tracks have no past; `threads` of the first stage's network."""
     tracker.reset()
-    parts = RunParts(tracker, _film_enhancer(runtime, options, stats, threads), open_repair(options, stats),
-                     names=_names(options))
-    parts.use_shots(shots)
-    return parts
+    return RunParts(tracker, _film_enhancer(runtime, plan, stats, threads), open_repair(plan.options, stats),
+                    names=_names(plan.options))
 
 
 def frame_parts(options: EnhanceOptions, stats: Stats, stack: ExitStack, *, analysis: bool,

@@ -13,13 +13,10 @@ from rtface.errors import DeviceLost, EngineError
 from rtface.frame import Bytes, Face, Frame
 from rtface.pipeline.build import RunParts
 from rtface.pipeline.compare import Comparison
+from rtface.pipeline.threads import WAITING
 from rtface.protocols import Device, Item, Tracker
 from rtface.stats import FAULTS_IN_A_ROW, Stats
 from rtface.util.av_gpu import on_gpu
-
-# Frames that may wait on each side of the enhancement, fewer where they are large. Enough for an
-# encoder or decoder that stops for a short time; more would only hold memory (6 MB for 1080p at 10 bit).
-WAITING = 8
 
 # Memory for failed frames that are held back. With large frames fewer failures in a row end a run, but
 # at least HELD_LEAST.
@@ -49,12 +46,16 @@ def chain(source: Iterator[Item], parts: RunParts[FilmEnhancer], stats: Stats, *
 
 def track_and_enhance(items: Iterator[Item], parts: RunParts[FilmEnhancer], stats: Stats,
                       stack: ExitStack) -> Iterator[Item]:
-    """Track │ repair damage (where asked for) │ enhance: the steps that keep state from frame to frame.
+    """Track │ `enhance`: the steps that keep state from frame to frame.
 
     Close `stack` after the iteration: that ends the tracking thread.
     """
     tracked = track(split_fields(items), parts.tracker, parts.runtime.device, stats)
-    items = close_with(stack, buffer(tracked, 2, name="track", weigh=bytes_of))
+    return enhance(close_with(stack, buffer(tracked, 2, name="track", weigh=bytes_of)), parts)
+
+
+def enhance(items: Iterator[Item], parts: RunParts[FilmEnhancer]) -> Iterator[Item]:
+    """Repair damage (where asked for) │ enhance │ join fields; `items` are tracked."""
     if parts.repair is not None:
         items = parts.repair(items)
     return join_fields(parts.enhance(items))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from rtface.engine.listing import list_engines
+from dataclasses import dataclass
+
+from rtface.engine.listing import EngineInfo, list_engines
 from rtface.media.coding import CLASSES
 from rtface.media.encoders import FAMILIES, VideoPlan
 from rtface.media.probe import MediaInfo
@@ -53,24 +55,53 @@ def _fate(plan: StreamPlan) -> str:
                          "attach": "is attached", "cover": "becomes the cover", "drop": "is left out"}[plan.action]
 
 
-def _engine_and_cost(info: MediaInfo, plan: OutputPlan | None, options: QualityOptions) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """About what a run costs; None for what is not known.
+
+    Attributes:
+        frames: of the input; 0 where it does not say how long it is.
+        seconds: with one face on every frame; `less` where the engine was timed on a busy computer.
+        bytes: of a film, half or twice that by what it shows.
+    """
+
+    frames: int
+    seconds: float | None = None
+    bytes: float | None = None
+    less: bool = False
+
+
+def cost_of(info: MediaInfo, plan: OutputPlan | None, options: QualityOptions) -> Cost:
+    """What a run costs; arguments as of `describe_plan`."""
+    frames = info.expected_frames or (round(info.duration_s * float(info.rate)) if info.duration_s else 0)
+    if not frames:
+        return Cost(0)
+    _, row, gpu = _engine(options)
+    ms, pixels = None if gpu or row is None else row.ms, info.width * info.height
+    return Cost(frames, None if ms is None else frames * (_FACE_S + 1e-3 * ms + 1e-6 * pixels * _MEGAPIXEL_S),
+                None if plan is None else frames * pixels * _bits(plan.video) / 8, row is not None and row.busy)
+
+
+def _engine(options: QualityOptions) -> tuple[str, EngineInfo | None, bool]:
+    """The engine's name, what is known of it, and whether it runs on a GPU."""
     rows = {row.name: row for row in list_engines(measure=False)}
     default = next((row.name for row in rows.values() if row.default), options.engine)
     name = default if options.engine in ("default", "auto") else options.engine
-    gpu = may_take_gpu(options.device)
-    ms = None if gpu or name not in rows else rows[name].ms
+    return name, rows.get(name), may_take_gpu(options.device)
+
+
+def _engine_and_cost(info: MediaInfo, plan: OutputPlan | None, options: QualityOptions) -> list[str]:
+    (name, _, gpu), cost = _engine(options), cost_of(info, plan, options)
     lines = [f"engine: {name} on {'an NVIDIA GPU' if gpu else 'the CPU'}"
              + (" (auto: rtface-s on small faces)" if options.engine == "auto" else "")]
-    frames = info.expected_frames or (round(info.duration_s * float(info.rate)) if info.duration_s else 0)
-    if not frames:
+    if not cost.frames:
         return [*lines, "time and size are not known: the input does not say how long it is"]
-    pixels = info.width * info.height
-    cost = ("the time is known once this engine has run here" if ms is None else
-            "about " + _duration(frames * (_FACE_S + 1e-3 * ms + 1e-6 * pixels * _MEGAPIXEL_S)) +
-            " with one face on every frame" + ", or less: the engine was timed on a busy computer" * rows[name].busy)
-    if plan is not None:
-        cost += f"; about {_size(frames * pixels * _bits(plan.video) / 8)}, half or twice that by what the film shows"
-    return [*lines, f"{frames} frames: {cost}"]
+    said = ("the time is known once this engine has run here" if cost.seconds is None else
+            f"about {_duration(cost.seconds)} with one face on every frame"
+            + ", or less: the engine was timed on a busy computer" * cost.less)
+    if cost.bytes is not None:
+        said += f"; about {_size(cost.bytes)}, half or twice that by what the film shows"
+    return [*lines, f"{cost.frames} frames: {said}"]
 
 
 def _bits(video: VideoPlan) -> float:

@@ -82,8 +82,8 @@ class FilmWriter:
         """Whether a read that is blocked is to be left."""
         return self._failed or self.stop.is_set()
 
-    def write(self, chain: Generator[Item, None, None], items: Iterator[Item]) -> None:
-        """Writes all `items`; `chain`, which they come from, is closed where that fails."""
+    def write(self, items: Generator[Item, None, None]) -> None:
+        """Writes all `items`, and closes them where that fails."""
         started = perf_counter()
         ended = False  # every frame was handed to the sink
         try:
@@ -92,7 +92,7 @@ class FilmWriter:
             self.outputs.sink.finish()
         except BaseException as error:
             self._failed = True
-            chain.close()
+            items.close()
             interrupted = isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted)
             failure = Interrupted() if interrupted else error
             self._leave_partial(failure, ended)

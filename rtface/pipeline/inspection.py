@@ -16,8 +16,8 @@ from rtface.media.image_read import read_image
 from rtface.media.probe import open_container
 from rtface.media.provenance import own_tags, source_type_of
 from rtface.media.source import FileSource
+from rtface.pipeline.plan import is_image
 from rtface.pipeline.sidecar import SUFFIX, read_sidecar, sidecar_path
-from rtface.pipeline.stills import is_image
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _PREFIXES = {"http://ns.adobe.com/xap/1.0/": "xmp", "http://purl.org/dc/elements/1.1/": "dc",

@@ -13,7 +13,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtface.analysis.treatment import read_treatments
 from rtface.correct import face_mask
 from rtface.correct.colour import LUMA
 from rtface.correct.expected_error import CALIBRATIONS, bound, chance_of_worse, check_calibrated
@@ -24,7 +23,7 @@ from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.tasks import FaceTask
 from rtface.errors import UsageError
-from rtface.frame import Box, Bytes, Float, Float32, Frame, Transfer
+from rtface.frame import Box, Bytes, Float, Float32, Frame
 from rtface.geometry.color_curves import code_range
 from rtface.geometry.planes import Layout, Role, Samples, layout, planes
 from rtface.geometry.transforms import (
@@ -38,8 +37,8 @@ from rtface.geometry.transforms import (
     to_cv2,
     translation,
 )
-from rtface.options import Options
 from rtface.pipeline.build import RunParts
+from rtface.pipeline.plan import FramePlan, wants_map
 from rtface.util.av_arrays import copy_image
 
 AROUND = 5
@@ -205,40 +204,20 @@ def _share(task: FaceTask, face: ChangedFace, within: Float32, forward: Float) -
     return float(chance[inside].mean()) if inside.any() else 0.0
 
 
-def wants_map(options: Options) -> bool:
-    """Whether a run makes maps of what was invented."""
-    return options.invented is not None or options.show == "invented"
-
-
-def check_invented(options: Options, transfer: Transfer = "sdr") -> None:
-    """UsageError for options, or an input's transfer curve, with which no map can be made."""
-    if not wants_map(options):
-        return
-    asked = "--invented" if options.invented is not None else "--show invented"
-    if options.damage != "none":
-        raise UsageError(f"{asked}: what --damage repair fills is not in the map; leave one of them out")
-    if options.keyframe not in ("auto", 1):
-        raise UsageError(f"{asked}: between keyframes no engine says how large its error may be; leave --keyframe out")
-    if transfer != "sdr":
-        raise UsageError(f"{asked}: errors were measured on SDR only, and the input is {transfer.upper()}; leave it "
-                         "out, or convert the input first")
-
-
-def measure_invented(parts: RunParts[FilmEnhancer], options: Options) -> None:
-    """Has maps of what was invented made, where the options ask for them; after `RunParts.use_shots`.
+def measure_invented(parts: RunParts[FilmEnhancer], plan: FramePlan) -> None:
+    """Has maps of what was invented made, where the plan asks for them; after `RunParts.use_shots`.
 
     Raises:
         UsageError: an engine of the run does not say how large its error may be, its network is another than the one
             that was calibrated, or the run is on a GPU.
     """
-    if not wants_map(options):
+    if not wants_map(plan.options):
         return
     runtime = parts.runtime
     if runtime.device.name != "cpu":
         raise UsageError("the map of what was invented is made on the CPU; add --device cpu")
-    treatments = read_treatments(options.treatment) if options.treatment else {}
     named = {runtime.engines.pick(width).name for width in (1.0, 1e4)} | set(parts.enhance.shots.engines)
-    for name in sorted(named | {treatment.engine for treatment in treatments.values() if treatment.engine}):
+    for name in sorted(named | {treatment.engine for treatment in plan.treatments.values() if treatment.engine}):
         engine = runtime.engines.named(name).name
         recipe = find_recipes().get(engine)
         check_calibrated(engine, load_recipe(recipe).weights.sha256 if recipe else "")

@@ -14,10 +14,9 @@ from rtface.frame import Face, Frame
 from rtface.media.pixel_format import pixel_format_info
 from rtface.media.probe import MediaInfo
 from rtface.options import Options
-from rtface.pipeline.chain import WAITING
+from rtface.pipeline.threads import WAITING
 from rtface.protocols import Device, Item
 from rtface.shots.settings import NO_SHOTS, ShotList
-from rtface.tracking.identity import same_place
 
 # Seconds of a segment: a long one spends little on its lead-in, a short one holds less memory. A film
 # shorter than two of the shortest is not divided.
@@ -122,6 +121,8 @@ def cuts_found(items: Iterator[Item], device: Device) -> Iterator[Item]:
 
 def same_tracks(before: Iterable[Sight], after: Iterable[Sight]) -> dict[int, int]:
     """The ids before by those after, of tracks whose boxes overlap on most frames that both saw."""
+    from rtface.tracking.identity import same_place  # it imports OpenVINO
+
     seen = dict(before)
     together: Counter[tuple[int, int]] = Counter()
     for pts, faces in after:

@@ -25,10 +25,11 @@ from rtface.concurrency import buffer, close_with
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.track_store import TrackStore
 from rtface.frame import Frame
-from rtface.options import EnhanceOptions
 from rtface.pipeline.build import RunParts, open_tracker, segment_parts
-from rtface.pipeline.chain import WAITING, bytes_of, timed, track_and_enhance
+from rtface.pipeline.chain import bytes_of, timed, track_and_enhance
+from rtface.pipeline.plan import FramePlan
 from rtface.pipeline.segment_plan import LEAST, SegmentPlan, Sight, cuts_found, same_tracks
+from rtface.pipeline.threads import WAITING
 from rtface.protocols import Item, Tracker
 from rtface.stats import Stats
 from rtface.util.av_arrays import copy_image
@@ -40,7 +41,7 @@ log = logging.getLogger("rtface")
 PACKET_BYTES = 64 << 20
 
 
-def in_segments(source: Iterator[Item], parts: RunParts[FilmEnhancer], options: EnhanceOptions, stats: Stats,
+def in_segments(source: Iterator[Item], parts: RunParts[FilmEnhancer], frames: FramePlan, stats: Stats,
                 plan: SegmentPlan, stop: Callable[[], bool] | None = None) -> Generator[Item, None, None]:
     """What `chain` gives, from several chains: frames in order of pts and packets in demux order.
 
@@ -49,7 +50,7 @@ def in_segments(source: Iterator[Item], parts: RunParts[FilmEnhancer], options: 
     """
     log.info("%d segments of up to %d frames are processed at the same time", plan.chains, plan.length)
     with ExitStack() as stack:
-        yield from _SegmentScheduler(source, parts, options, stats, plan, stop, stack).items()
+        yield from _SegmentScheduler(source, parts, frames, stats, plan, stop, stack).items()
 
 
 class _Segment:
@@ -94,15 +95,15 @@ class _Segment:
 class _SegmentScheduler:
     """Distributes a film to chains and collects their frames, in one thread; the chains have theirs."""
 
-    def __init__(self, source: Iterator[Item], parts: RunParts[FilmEnhancer], options: EnhanceOptions, stats: Stats,
+    def __init__(self, source: Iterator[Item], parts: RunParts[FilmEnhancer], frames: FramePlan, stats: Stats,
                  plan: SegmentPlan, stop: Callable[[], bool] | None, stack: ExitStack) -> None:
         self._runtime, self._tracks, self._shots = parts.runtime, parts.enhance.tracks, parts.enhance.shots
-        self._options, self._stats, self._plan = options, stats, plan
+        self._planned, self._stats, self._plan = frames, stats, plan
         self._invented = parts.enhance.invented
         self._trackers: queue.SimpleQueue[Tracker] = queue.SimpleQueue()  # one for each chain
         for _ in range(plan.chains):
             # Scene changes are found before the segments, by `cuts_found`.
-            tracker = open_tracker(options, stack, cuts=False, gpu=self._runtime.networks)
+            tracker = open_tracker(frames.options, stack, cuts=False, gpu=self._runtime.networks)
             tracker.watchful = parts.tracker.watchful
             self._trackers.put(tracker)
         self._segments: deque[_Segment] = deque()  # from the one that is collected to the one that is filled
@@ -185,7 +186,8 @@ class _SegmentScheduler:
         """Runs a chain over a segment, in a thread of the pool; returns its tracks."""
         tracker = self._trackers.get()
         try:
-            parts = segment_parts(self._runtime, tracker, self._options, self._stats, self._shots, threads=1)
+            parts = segment_parts(self._runtime, tracker, self._planned, self._stats, threads=1)
+            parts.use_shots(self._shots)
             parts.enhance.invented = self._invented
             with ExitStack() as stack:
                 items = track_and_enhance(segment.fed(), parts, self._stats, stack)

@@ -6,116 +6,91 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from rtface._version import __version__
-from rtface.enhance.film import FilmEnhancer
 from rtface.errors import InputError, Interrupted, OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
-from rtface.media.image_meta import kind_of
 from rtface.media.image_read import warn_left_out
 from rtface.media.images import IMAGE_KINDS, ImagePlan, Still, list_images, plan_image, read_image, write_image
 from rtface.media.invented import map_frame
-from rtface.media.outputs import names_folder
 from rtface.media.provenance import describe, own_tags
 from rtface.media.workfile import full
-from rtface.options import InputOptions, Options, Scope
-from rtface.pipeline.build import RunParts, film_parts
-from rtface.pipeline.chain import chain, end_at_faults
+from rtface.options import Options
+from rtface.pipeline.build import film_parts
 from rtface.pipeline.compare import IMAGES, BestPair, Comparison, pair_tags
-from rtface.pipeline.invented import measure_invented
+from rtface.pipeline.film_chain import FilmChain
+from rtface.pipeline.plan import RunPlan
 from rtface.pipeline.progress import Progress, Show
 from rtface.pipeline.runtime import BuildProgress
-from rtface.pipeline.show_invented import show_invented
 from rtface.pipeline.sidecar import Made
 from rtface.pipeline.threads import Threads
 from rtface.report import Report, metadata_options
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
-from rtface.util.urls import Address
 
 
-def is_stills_job(input: Path | Address, output: Path | str, options: InputOptions) -> bool:
-    """Whether a job is about separate stills: a folder without `--sequence`, or an image to an image.
+@dataclass(frozen=True, slots=True)
+class StillsPlan:
+    """The stills of a run.
+
+    Attributes:
+        pairs: each still with its output.
+        notes: for the user.
+    """
+
+    pairs: list[tuple[Path, Path]]
+    notes: list[str]
+
+
+def plan_stills(plan: RunPlan, stats: Stats) -> StillsPlan:
+    """Plans what becomes of separate stills.
 
     Raises:
-        UsageError: the input is a folder of stills and the output a single file.
+        UsageError: a comparison or a map of a folder, or a comparison that is no image.
     """
-    if isinstance(input, Address):
-        return False
-    suffix, folder = Path(output).suffix, names_folder(output)
-    if input.is_dir() and not options.sequence:
-        if suffix and not folder:
-            raise UsageError(f"{input} is a folder of stills and {output} a single file: name a folder, or make a film "
-                             "of them with --sequence --fps RATE")
-        return True
-    return suffix.lower() in IMAGE_KINDS and not folder and is_image(input)
+    input, output, options = plan.input, Path(plan.output), plan.options
+    assert isinstance(input, Path)
+    if input.is_dir():
+        warn_left_out(input, stats)
+        for flag, path, what in (("--compare", options.compare, "before|after is made"),
+                                 ("--invented", options.invented, "a map is made")):
+            if path is not None:
+                raise UsageError(f"{flag} {path}: {input} is a folder of stills, and {what} of one image or film; give "
+                                 "one of its images as INPUT")
+    if options.compare and options.compare.suffix.lower() not in IMAGES:
+        raise UsageError(f"--compare {options.compare}: of a still, name an image ({', '.join(IMAGES)})")
+    notes = [f"--segments {options.segments}: stills are worked on one by one"] if (options.segments or 1) > 1 else []
+    return StillsPlan(_pairs(input, output), [*notes, *Stages.planned(
+        options.stages, commercial_use=options.commercial_use, comparing=options.compare is not None)])
 
 
-def scope_of(input: Path | Address, output: Path | str, options: Options) -> Scope:
-    """What a run from file to file is and has. Raises UsageError as `is_stills_job`."""
-    if is_stills_job(input, output, options):
-        return Scope.STILLS
-    scope = Scope.FILM
-    if options.sequence:
-        scope |= Scope.SEQUENCE
-    if options.compare or (Path(output).suffix and not names_folder(output)):
-        scope |= Scope.ENCODED
-    return scope
-
-
-def is_image(path: Path) -> bool:
-    """Whether a file's first bytes are those of a still image."""
-    if not path.is_file():  # what is read from a pipe is gone
-        return False
-    try:
-        with path.open("rb") as file:
-            return kind_of(file.read(64)) is not None
-    except OSError:
-        return False  # the source says what is wrong with it
-
-
-def run_stills(input: Path, output: Path, options: Options, report: Report, made: Made, *, stats: Stats,
-               progress: Show | None = None, stop: threading.Event,
-               building: BuildProgress | None = None) -> None:
+def run_stills(plan: RunPlan, report: Report, *, stats: Stats, progress: Show | None = None, stop: threading.Event,
+               building: BuildProgress | None = None) -> Made:
     """Enhances every still and fills the report's engine, device and notes; see `rtface.pipeline.film.run_file` for
     the rest.
 
     In a folder, images that are there already are skipped (unless `overwrite`), a bad one does not stop the rest,
     and at the end InputError names how many failed.
     """
-    jobs = _jobs(input, output, options)
-    if input.is_dir():
-        warn_left_out(input, stats)
-    if options.compare and input.is_dir():
-        raise UsageError(f"--compare {options.compare}: {input} is a folder of stills, and before|after is made of one "
-                         "image or film; give one of its images as INPUT")
-    if options.compare and options.compare.suffix.lower() not in IMAGES:
-        raise UsageError(f"--compare {options.compare}: of a still, name an image ({', '.join(IMAGES)})")
+    options, stills = plan.options, plan_stills(plan, stats)
+    report.notes += stills.notes
     pair = BestPair(options.compare, overwrite=options.overwrite) if options.compare else None
-    if options.invented is not None and input.is_dir():
-        raise UsageError(f"--invented {options.invented}: {input} is a folder of stills, and a map is made of one "
-                         "image or film; give one of its images as INPUT")
-    if options.dry_run:
-        report.notes += [f"{source} → {target}" for source, target in jobs]
-        return
-    if input.is_dir():
-        _make_folder(output)
+    if plan.folder:
+        _make_folder(Path(plan.output))
+    made = Made()
     with ExitStack() as stack:
-        stages = Stages.open(options.stages, stats, commercial_use=options.commercial_use)
-        stack.callback(stages.close)
-        report.notes += stages.notes(comparing=pair is not None)
-        parts = film_parts(options, Threads.for_film(options.threads), stats, stack, building)
-        stages.watch(parts.tracker, options.tracker)
-        measure_invented(parts, options)
+        parts = film_parts(plan, Threads.for_film(options.threads), stats, stack, building)
+        steps = FilmChain(plan, None, parts, stats, stack)
         report.engine, report.device = parts.runtime.engines.described
         if pair:
             pair.tags = pair_tags(report.engine, options)
-        work = _Stills(jobs, options, parts, stages, stats, progress, stop,
+        work = _Stills(stills.pairs, options, steps, stats, progress, stop,
                        describe(report.engine, __version__, options.strength, metadata_options(options)), pair,
-                       input.is_dir(), made)
+                       plan.folder, made)
         try:
             work.run()
         finally:
@@ -124,9 +99,10 @@ def run_stills(input: Path, output: Path, options: Options, report: Report, made
             report.notes += work.notes
     if pair:
         pair.finish()
+    return made
 
 
-def _jobs(input: Path, output: Path, options: Options) -> list[tuple[Path, Path]]:
+def _pairs(input: Path, output: Path) -> list[tuple[Path, Path]]:
     if not input.is_dir():
         return [(input, output)]
     images = list_images(input)
@@ -146,10 +122,10 @@ def _make_folder(folder: Path) -> None:
 class _Stills:
     """One run over a list of images."""
 
-    def __init__(self, jobs: list[tuple[Path, Path]], options: Options, parts: RunParts[FilmEnhancer],
-                 stages: Stages, stats: Stats, progress: Show | None, stop: threading.Event, tags: dict[str, str],
+    def __init__(self, jobs: list[tuple[Path, Path]], options: Options, steps: FilmChain, stats: Stats,
+                 progress: Show | None, stop: threading.Event, tags: dict[str, str],
                  pair: BestPair | None, folder: bool, made: Made) -> None:
-        self.jobs, self.options, self.parts, self.stages, self.stats = jobs, options, parts, stages, stats
+        self.jobs, self.options, self.steps, self.stats = jobs, options, steps, stats
         self.progress, self.stop, self.tags, self.pair, self.folder = progress, stop, tags, pair, folder
         self.done = self.skipped = 0
         self.made = made
@@ -163,12 +139,10 @@ class _Stills:
         """Reads, enhances and writes every image."""
         began = perf_counter()
         comparison = Comparison(self.pair.write) if self.pair else None
-        read = self.stages.remember(self._read())
-        items = chain(read, self.parts, self.stats, comparison=comparison, waiting=1,  # photos are large
-                      stop=self.stop.is_set)
+        items = self.steps.frames(self._read(), comparison=comparison, stop=self.stop.is_set, hold=False,
+                                  waiting=1)  # photos are large
         try:
-            done = end_at_faults(items, self.stats, hold=False)
-            for item in self.stages(show_invented(done) if self.options.show == "invented" else done):
+            for item in items:
                 if isinstance(item, Frame):
                     self._write(item)
                     if self.progress:

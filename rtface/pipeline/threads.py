@@ -6,6 +6,10 @@ from dataclasses import dataclass, replace
 
 from rtface.util import machine
 
+WAITING = 8
+"""Frames that may wait on each side of the enhancement, fewer where they are large. Enough for an encoder or decoder
+that stops for a short time; more would only hold memory (6 MB for 1080p at 10 bit)."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineThreads:

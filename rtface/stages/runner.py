@@ -111,6 +111,12 @@ class Stages:
         made.specs = tuple(specs)
         return made
 
+    @classmethod
+    def planned(cls, specs: Sequence[str], *, commercial_use: bool = False, comparing: bool = False) -> list[str]:
+        """`notes` of the stages that `open` would make; they do not begin. Raises as `open`."""
+        made = _made(specs, {}, commercial_use=commercial_use)
+        return cls(made, Stats(), begun=[stage for _, stage in made]).notes(comparing=comparing)
+
     def changed(self, specs: Sequence[str], *, commercial_use: bool = False) -> Stages:
         """Other stages for the same live run, which begins now for those that are new. A stage whose text stays the
         same is taken over with what it remembers, so that a face that it covers stays covered. Afterwards close these

@@ -18,7 +18,7 @@ from rtface.errors import OutputError, UsageError
 from rtface.jobs.fingerprint import fingerprint
 from rtface.option_sources import load
 from rtface.options import Options, check
-from rtface.pipeline.stills import is_image
+from rtface.pipeline.plan import is_image
 from rtface.util.files import write_atomically
 from rtface.util.parse import is_person_number
 from rtface.util.paths import data_dir

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import json
 import logging
-import re
 import secrets
 import shlex
 import threading
@@ -29,8 +28,9 @@ from rtface.media.image_read import IMAGE_KINDS, read_image
 from rtface.media.source import FileSource
 from rtface.option_sources import load
 from rtface.options import OPTIONS, Options, check
-from rtface.pipeline.film import run_file
-from rtface.pipeline.stills import is_image
+from rtface.pipeline.dry_run import cost_of
+from rtface.pipeline.film import plan_file
+from rtface.pipeline.plan import FilmPlan, is_image
 from rtface.studio import analysis
 from rtface.studio.analysis import FilmTasks
 from rtface.studio.context import Studio
@@ -357,13 +357,13 @@ def routes(studio: Studio) -> list[BaseRoute]:
 def estimate(source: Path, output: Path, options: Options) -> dict[str, float | None]:
     """About how many "seconds" a run takes on this machine, and how many "bytes" its output; None for what is not
     known, or where the run would be refused."""
-    try:
-        said = run_file(source, output, replace(options, dry_run=True)).notes[-1]
-    except (RtfaceError, IndexError):
-        said = ""
-    time, size = (re.search(rf"about ([\d.]+) ({units})\b", said) for units in ("s|minutes|hours", "MB|GB"))
-    return {"seconds": float(time[1]) * {"s": 1, "minutes": 60, "hours": 3600}[time[2]] if time else None,
-            "bytes": float(size[1]) * {"MB": 1e6, "GB": 1e9}[size[2]] if size else None}
+    with suppress(RtfaceError):
+        _, film = plan_file(source, output, options)
+        if isinstance(film, FilmPlan):
+            cost = cost_of(film.info, film.streams, options)
+            seconds = None if cost.seconds is None else max(1, round(cost.seconds))
+            return {"seconds": seconds, "bytes": cost.bytes}
+    return {"seconds": None, "bytes": None}
 
 
 def command_line(source: Path, output: Path, options: Options, given: Iterable[str]) -> str:

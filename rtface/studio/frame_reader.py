@@ -16,7 +16,7 @@ from rtface.media.image_read import read_image
 from rtface.options import Options
 from rtface.pipeline.build import open_film
 from rtface.pipeline.chain import bytes_of
-from rtface.pipeline.stills import is_image
+from rtface.pipeline.plan import is_image
 from rtface.pipeline.threads import Threads
 from rtface.protocols import Item
 from rtface.stats import Stats

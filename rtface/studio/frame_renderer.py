@@ -15,13 +15,14 @@ from rtface.device.cpu.device import CpuDevice
 from rtface.errors import Closed, InputError
 from rtface.frame import Bytes, Float32, Frame
 from rtface.geometry.transforms import display_size
-from rtface.options import Options
+from rtface.options import Options, Scope
 from rtface.persons.gallery import Gallery
 from rtface.persons.recogniser import Embedder, PersonRecogniser
 from rtface.pipeline.build import engine_request, open_networks, open_runtime, segment_parts
-from rtface.pipeline.chain import join_fields, split_fields, track
-from rtface.pipeline.invented import check_invented, measure_invented
+from rtface.pipeline.chain import enhance, split_fields, track
+from rtface.pipeline.invented import measure_invented
 from rtface.pipeline.persons import embeddings_of
+from rtface.pipeline.plan import check_invented, is_image, plan_frames
 from rtface.pipeline.show_invented import show_invented
 from rtface.pipeline.threads import Threads
 from rtface.protocols import Runtime, Tracker
@@ -109,6 +110,7 @@ class FrameRenderer:
             persons: those on the frame, where they are treated differently; photos say which face is whose.
 
         Raises:
+            UsageError: a policy forbids it, or options do not go together.
             InputError: the film cannot be read there.
             MissingComponent, EngineError: the engine cannot be used.
             Closed: after `close`.
@@ -119,6 +121,8 @@ class FrameRenderer:
             if self._last is not None and self._last[:4] == (time, side, options, persons):
                 return self._last[4]
             began = perf_counter()
+            plan = plan_frames(self._path, options, Scope.ANALYSIS | (
+                Scope.STILLS if is_image(self._path) else Scope.FILM))
             runtime = self._runtime(options)
             assert self._tracker is not None
             frames = self._reader.read(time, LEAD_IN_S)
@@ -126,19 +130,19 @@ class FrameRenderer:
             before = runtime.device.view(shown).thumbnail(side)[0]
             stats, after = Stats(), before
             recogniser = self._recogniser(persons, self._tracker, stats)
-            parts = segment_parts(runtime, self._tracker, options, stats)
+            parts = segment_parts(runtime, self._tracker, plan, stats)
             parts.enhance.use_persons(recogniser)
             parts.enhance.tracks.by_person = {one.label.lower(): one.treatment for one in persons if one.treatment}
             for treatment in parts.enhance.tracks.by_person.values():
                 if treatment.engine:
                     runtime.engines.named(treatment.engine)  # what is wrong with it is raised here
             check_invented(options, shown.color.transfer)
-            measure_invented(parts, options)
+            measure_invented(parts, plan)
             parts.enhance.engines_from = shown.time - CORRECTED_LEAD_IN_S
             copies = (replace(frame, image=copy_image(frame.image)) for frame in frames)
             # Not on a thread as in a run: the enhancement waits for the faces of nearly all of these few frames.
             tracked = track(split_fields(copies), self._tracker, runtime.device, stats)
-            done = join_fields(parts.enhance(parts.repair(tracked) if parts.repair is not None else tracked))
+            done = enhance(tracked, parts)
             faces, left, nose = 0, list[str](), None
             for item in show_invented(done) if options.show == "invented" else done:
                 if isinstance(item, Frame) and item.pts == shown.pts:

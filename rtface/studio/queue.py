@@ -15,8 +15,8 @@ from starlette.routing import BaseRoute, Route
 from rtface.errors import InputMissing, UsageError
 from rtface.jobs.queue.api import Queue
 from rtface.pipeline.inspection import inspect_file
+from rtface.pipeline.plan import is_image
 from rtface.pipeline.sidecar import read_sidecar, sidecar_path
-from rtface.pipeline.stills import is_image
 from rtface.studio.commands import json_of
 from rtface.studio.context import Studio
 from rtface.studio.frame_renderer import jpeg, untouched_frame

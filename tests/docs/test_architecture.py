@@ -70,3 +70,19 @@ def test_threads_and_processes_have_one_home() -> None:
     strays = {path for path in makers if not path.startswith(("rtface/concurrency/", *ALLOWED))}
     assert not strays, f"make threads in rtface/concurrency, or give a reason above: {strays}"
     assert all(any(path.startswith(allowed) for path in makers) for allowed in ALLOWED), "a line above is out of date"
+
+
+def test_a_run_is_checked_in_one_place_and_built_in_one() -> None:
+    assert callers("check_outputs", "rtface/pipeline/", "rtface/jobs/") <= {
+        "rtface/pipeline/plan.py", "rtface/pipeline/undo.py"}
+    for check in "read_shots", "read_treatments", "read_person_treatments", "plan_segments", "plan_output":
+        assert callers(check) - {"rtface/pipeline/undo.py"} == {"rtface/pipeline/plan.py"}, check
+    assert callers("enforce", "rtface/jobs/", "rtface/studio/", "rtface/contact_sheet/", "rtface/cli/") == set()
+    for part in "in_segments", "chain":
+        assert callers(part, "rtface/pipeline/", "rtface/jobs/") == {"rtface/pipeline/film_chain.py"}, part
+
+
+def callers(function: str, *folders: str) -> set[str]:
+    """The files that call a function of this name."""
+    return {path for path, tree in TREES.items() if path.startswith(folders or ("rtface/",)) and any(
+        isinstance(node, ast.Call) and getattr(node.func, "id", "") == function for node in ast.walk(tree))}

@@ -20,7 +20,7 @@ from rtface.media.source import FileSource
 from rtface.options import Options
 from rtface.pipeline.analysis import analyze_file
 from rtface.pipeline.film import run_file
-from rtface.pipeline.stills import is_image
+from rtface.pipeline.plan import is_image
 from tests.pipeline.run_media import decoded, write_film
 
 pytestmark = [pytest.mark.skipif(os.name == "nt", reason="no FIFO there"), pytest.mark.usefixtures("engines")]

@@ -9,8 +9,10 @@ import pytest
 
 import rtface
 from rtface.engine.listing import EngineInfo
+from rtface.errors import UsageError
 from rtface.pipeline import dry_run
 from tests.pipeline.run_media import write_film
+from tests.stages import trial_stages
 
 
 @pytest.fixture
@@ -53,3 +55,11 @@ def test_a_folder_of_pictures_has_no_size(film: Path) -> None:
     said = "\n".join(rtface.run(film, film.with_name("pictures"), dry_run=True, engine="auto").notes)
     assert "(auto: rtface-s on small faces)" in said
     assert said.endswith("with one face on every frame")
+
+
+def test_stages_are_checked_and_do_not_begin(film: Path) -> None:
+    before = len(trial_stages.begun)
+    assert "stages: tests.stages.trial_stages.Bar" in notes(film, "out.mp4", stages="tests.stages.trial_stages.Bar")
+    with pytest.raises(UsageError, match="heigth"):
+        notes(film, "out.mp4", stages="tests.stages.trial_stages.Bar:heigth=3")
+    assert len(trial_stages.begun) == before

@@ -18,7 +18,7 @@ from rtface.engine.engine_set import recipe_named
 from rtface.errors import UsageError
 from rtface.frame import Display, Frame
 from rtface.options import Options
-from rtface.pipeline.invented import check_invented
+from rtface.pipeline.plan import check_invented
 from rtface.pipeline.show_invented import with_map
 from rtface.report import CONSIDER_LABEL
 from tests.media.encoded import interlaced_film

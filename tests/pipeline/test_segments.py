@@ -28,6 +28,7 @@ from rtface.options import Options
 from rtface.pipeline import runtime, segments
 from rtface.pipeline.build import RunParts
 from rtface.pipeline.film import run_file
+from rtface.pipeline.plan import FramePlan
 from rtface.pipeline.progress import Progress
 from rtface.pipeline.segment_plan import SegmentPlan, plan_segments, same_tracks
 from rtface.pipeline.segments import in_segments
@@ -36,6 +37,8 @@ from rtface.stats import Stats
 from rtface.tracking import NoTracker
 from tests.pipeline.fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
 from tests.pipeline.run_media import Engines, decoded, write_film
+
+FRAMES = FramePlan(Path("film.mkv"), Options(tracker="none"))
 
 
 def film(path: Path, frames: int = 75, *, face: bool = True, cuts: tuple[int, ...] = (),
@@ -286,7 +289,7 @@ def test_memory_is_bounded_whatever_the_length(display: Display, monkeypatch: py
             yield Packet(PACKET, pts)
 
     got: list[int] = []
-    for item in in_segments(source(), parts_without_faces(), Options(tracker="none"), Stats(), how):
+    for item in in_segments(source(), parts_without_faces(), FRAMES, Stats(), how):
         got.append(item.pts if isinstance(item, Frame) else -1)
         if len(got) == 500:  # a sink that pauses is waited for
             threading.Event().wait(0.3)
@@ -306,7 +309,7 @@ def test_sound_after_all_frames_of_the_file_ends_nothing(monkeypatch: pytest.Mon
             yield Frame(av.VideoFrame(64, 48, "gray"), pts, Fraction(1, 25), 1)
         yield from (Packet(PACKET, 8) for _ in range(100))
 
-    items = in_segments(source(), parts_without_faces(), Options(tracker="none"), Stats(), SegmentPlan(2, 20, 5, 40))
+    items = in_segments(source(), parts_without_faces(), FRAMES, Stats(), SegmentPlan(2, 20, 5, 40))
     got = [item.pts if isinstance(item, Frame) else -item.stream_index for item in items]
     assert got == [*range(30), *[-7] * 100, *range(30, 60), *[-8] * 100]
 
@@ -361,7 +364,7 @@ def test_a_truncated_source_ends_after_its_last_frame() -> None:
     got: list[int] = []
     with pytest.raises(InputError, match="the share is gone"):
         how = SegmentPlan(2, 10, 3, 20)
-        for item in in_segments(source(), parts_without_faces(), Options(tracker="none"), Stats(), how):
+        for item in in_segments(source(), parts_without_faces(), FRAMES, Stats(), how):
             got += [item.pts]  # type: ignore[union-attr]
     assert got == list(range(33))
     assert not of_segments()
@@ -372,7 +375,7 @@ def test_a_consumer_that_leaves_ends_every_thread() -> None:
         for pts in range(1000):
             yield Frame(av.VideoFrame(64, 48, "gray"), pts, Fraction(1, 25), 1)
 
-    items = in_segments(source(), parts_without_faces(), Options(tracker="none"), Stats(), SegmentPlan(2, 10, 3, 20))
+    items = in_segments(source(), parts_without_faces(), FRAMES, Stats(), SegmentPlan(2, 10, 3, 20))
     assert next(items).pts == 0  # type: ignore[union-attr]
     assert of_segments()
     items.close()

@@ -12,7 +12,7 @@ import pytest
 
 import rtface
 from rtface.analysis.treatment import Treatment
-from rtface.errors import Closed, InputError, RtfaceError
+from rtface.errors import Closed, InputError, RtfaceError, UsageError
 from rtface.frame import Bytes, Float32
 from rtface.options import Options
 from rtface.studio.frame_renderer import FrameRenderer, PersonOnFrame
@@ -46,6 +46,18 @@ def test_rendered_frame_is_that_of_the_run(tmp_path: Path) -> None:
         renderer.close()
     with pytest.raises(Closed):
         renderer.render(0.8, 320, Options(engine="rtface-s"))
+
+
+def test_what_a_policy_forbids_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "policy.toml").write_text('forbid = ["region", "damage"]\n')
+    monkeypatch.setenv("RTFACE_POLICY", str(tmp_path / "policy.toml"))
+    renderer = FrameRenderer(make_film(tmp_path / "film.mp4"))
+    try:
+        for forbidden in ({"region": "head"}, {"damage": "repair"}):
+            with pytest.raises(UsageError, match="forbids"):
+                renderer.render(0.8, 320, Options.of({"engine": "rtface-s", **forbidden}))
+    finally:
+        renderer.close()
 
 
 def test_time_beyond_the_end_is_said(tmp_path: Path) -> None:

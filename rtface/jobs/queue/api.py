@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
@@ -73,8 +72,8 @@ class Queue:
             job: flags of jobs, as `Task.flags`; they were checked.
         """
         from rtface.live.addresses import is_live, parse_address, resolve_address
-        from rtface.pipeline.film import run_file
-        from rtface.pipeline.stills import scope_of
+        from rtface.pipeline.film import plan_file
+        from rtface.pipeline.plan import scope_of
 
         if options.dry_run:
             raise UsageError("--dry-run adds nothing to a queue; check the item with: rtface run … --dry-run")
@@ -91,7 +90,7 @@ class Queue:
         if isinstance(source, Path):
             _check_there(source)
             # The checks of a run: outputs, streams, codecs. An address is not opened until its item begins.
-            run_file(source, output, replace(Options.of(chosen), dry_run=True))
+            plan_file(source, output, Options.of(chosen))
         target = os.path.abspath(output) + ("/" if output.endswith(("/", os.sep)) else "")  # noqa: PTH100
         number = self.store.add(_stored(input, source), target, os.getcwd(), kept,  # noqa: PTH109
                                 sorted(written(target, kept | (job or {}))), job)

@@ -1,0 +1,72 @@
+"""The steps that the frames of a film or of stills pass, built from a plan. Callers read frames and write them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing
+
+from rtface.enhance.film import FilmEnhancer
+from rtface.pipeline.build import RunParts
+from rtface.pipeline.chain import chain, end_at_faults
+from rtface.pipeline.compare import Comparison
+from rtface.pipeline.invented import measure_invented
+from rtface.pipeline.plan import FilmPlan, FramePlan
+from rtface.pipeline.segments import in_segments
+from rtface.pipeline.show_invented import show_invented
+from rtface.pipeline.threads import WAITING
+from rtface.protocols import Item
+from rtface.stages.runner import Stages
+from rtface.stats import Stats
+
+
+class FilmChain:
+    """Decode │ track │ enhance │ what faults, `--show` and stages make of it; for one run over frames.
+
+    Args:
+        plan: of the frames.
+        film: of the film; None for stills.
+        parts: of the run, which has not begun.
+        stats: receives counters and times.
+        stack: closes the stages.
+
+    Raises:
+        UsageError: a shot or a map asks for something that these parts cannot do; a stage cannot begin.
+        MissingComponent, EngineError: as `rtface.pipeline.build.film_parts`.
+    """
+
+    def __init__(self, plan: FramePlan, film: FilmPlan | None, parts: RunParts[FilmEnhancer], stats: Stats,
+                 stack: ExitStack) -> None:
+        options = plan.options
+        self._plan, self._parts, self._stats = plan, parts, stats
+        self._segments = film.segments if film is not None else None
+        if film is not None:
+            parts.use_shots(film.shots)
+        measure_invented(parts, plan)
+        self._stages = Stages.open(options.stages, stats, origin=None if film is None else float(film.info.clock_start),
+                                   begins=None if film is None else float(film.begins),
+                                   commercial_use=options.commercial_use)
+        stack.callback(self._stages.close)
+        self._stages.watch(parts.tracker, options.tracker)
+
+    def frames(self, items: Iterator[Item], *, comparison: Comparison | None = None,
+               stop: Callable[[], bool] | None = None, waiting: int = WAITING, hold: bool = True) -> Generator[Item]:
+        """The finished frames, and the packets between them.
+
+        Args:
+            items: as they are read, on a thread.
+            comparison: makes the before|after pair of every frame.
+            stop: where it returns True while the source blocks, iteration ends after the items already read.
+            waiting: as for `rtface.pipeline.chain.chain`.
+            hold: as for `rtface.pipeline.chain.end_at_faults`.
+
+        Raises:
+            EngineError: frame after frame fails.
+        """
+        items = self._stages.remember(items)
+        if self._segments is not None:
+            done = in_segments(items, self._parts, self._plan, self._stats, self._segments, stop)
+        else:
+            done = chain(items, self._parts, self._stats, comparison=comparison, waiting=waiting, stop=stop)
+        with closing(done):
+            items = end_at_faults(done, self._stats, hold=hold)
+            yield from self._stages(show_invented(items) if self._plan.options.show == "invented" else items)

@@ -1,0 +1,103 @@
+"""Carries out a planned run: what comes before and after the work is the same for films, stills and jobs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+
+from rtface.enhance.face_filter import missing_tracks
+from rtface.errors import Interrupted, OutputError
+from rtface.media.leftovers import clear_leftovers, remove_unfinished_files
+from rtface.pipeline.checksums import write_checksums
+from rtface.pipeline.plan import RunPlan
+from rtface.pipeline.runtime import BuildProgress
+from rtface.pipeline.sidecar import Made, write_sidecar
+from rtface.report import Report
+from rtface.stats import Stats
+
+
+def carry_out(plan: RunPlan, make: Callable[[Report], Made | None], stats: Stats, *, stop: threading.Event,
+              building: BuildProgress | None = None) -> Report:
+    """Does the work of a run, finishes its output and writes its report.
+
+    Args:
+        plan: of the run.
+        make: does the work; what it made, or None where an earlier call made it and wrote its report.
+        stats: receives warnings.
+        stop: ends the work when set.
+        building: called with what is done to the finished output, and the share of it that is done (0…1).
+
+    Raises:
+        what `make` raises; Interrupted for Ctrl-C.
+        OutputError, InputError: the output is whole, and cannot be signed or described.
+    """
+    for key, line in plan.warnings.items():
+        stats.warn(key, line)
+    for line in (line for target in plan.outputs.all() for line in clear_leftovers(target)):
+        stats.warn(f"leftover:{line}", line)
+    if plan.stills and plan.folder:
+        remove_unfinished_files(plan.outputs.film.path)
+    report, began = plan.report(), perf_counter()
+    made: Made | None = None
+    failure: BaseException | None = None
+    try:
+        made = make(report)
+        _settle(plan, report, stats, began)
+        if made is not None:
+            report.note_uncorrected()
+            report.note_label()
+            report.notes += missing_tracks(plan.options.faces, plan.treatments, [track.id for track in report.tracks],
+                                           [track.person for track in report.tracks])
+        finish(plan, report, made, stop=stop, building=building)
+    except BaseException as error:
+        failure = error if isinstance(error, Interrupted) or not isinstance(error, KeyboardInterrupt) else Interrupted()
+        _settle(plan, report, stats, began)
+        report.ended_by(failure)
+        if failure is error:
+            raise
+        raise failure from None
+    finally:
+        # Of a run that ended before its first frame there is nothing to report, unless it was interrupted.
+        if plan.outputs.report is not None and (
+                made is not None if failure is None else report.interrupted or report.frames_out):
+            try:
+                report.save(plan.outputs.report)
+            except OutputError as error:  # does not hide what ended the run
+                if failure is None:
+                    raise
+                stats.warn("report", str(error))
+    return report
+
+
+def _settle(plan: RunPlan, report: Report, stats: Stats, began: float) -> None:
+    """Fills in what is known once the work has ended."""
+    report.seconds = report.seconds or round(perf_counter() - began, 3)
+    if not plan.job:
+        report.fps = report.fps or round(report.frames_out / max(report.seconds, 1e-3), 2)
+    report.fill(stats)
+
+
+def finish(plan: RunPlan, report: Report, made: Made | None, *, stop: threading.Event,
+           building: BuildProgress | None = None) -> None:
+    """Signs a finished output, and writes its checksums and its sidecar; arguments as of `carry_out`."""
+    def doing(what: str) -> Callable[[str, float], None] | None:
+        if building is None:
+            return None
+        return lambda part, done: building(f"{what} ({part})", done)
+
+    options, outputs, key = plan.options, plan.outputs, None
+    if plan.signing is not None and made is not None:
+        key = plan.signing.key
+        if plan.signed_inside:
+            assert isinstance(plan.input, Path)
+            report.notes.append(plan.signing.sign(outputs.film.path, plan.input, options, report, made))
+    if outputs.checksums:
+        report.notes += write_checksums(
+            Path(plan.output), outputs.checksums, stop=stop.is_set, doing=doing("checksums"),
+            more=[options.keep_correction.resolve()] if options.keep_correction else [])
+    if outputs.sidecar is not None and made is not None:
+        report.notes.append(write_sidecar(
+            outputs.sidecar, outputs.film.path, plan.input, options, report, made, stop=stop.is_set, key=key,
+            frames=options.sidecar or not plan.job, doing=doing("sidecar")))

@@ -1,0 +1,363 @@
+"""The plan of a run: all its checks are made here, and nothing is written.
+
+`plan_frames` checks what is done with frames, `plan_run` also where the results go, both before the input is opened;
+`plan_film` what becomes of a film that was opened. What builds and runs the steps takes a plan, never options: what was
+not planned cannot run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+
+from rtface._version import __version__
+from rtface.analysis.treatment import Treatment, made_for_another, read_person_treatments, read_treatments
+from rtface.errors import UsageError
+from rtface.frame import Transfer
+from rtface.media.correction import check_correction_name
+from rtface.media.credentials import can_hold
+from rtface.media.cuda.nvenc import encoding
+from rtface.media.image_meta import kind_of
+from rtface.media.image_write import ONLY_FROM_EXR
+from rtface.media.images import IMAGE_KINDS, SequenceSource
+from rtface.media.invented import check_map_name
+from rtface.media.outputs import OutputPath, check_outputs, film_folder, names_folder
+from rtface.media.probe import MediaInfo, open_container
+from rtface.media.source import FileSource
+from rtface.media.stream_plan import FORMATS, OutputPlan, plan_output
+from rtface.media.workfile import Target
+from rtface.options import InputOptions, Options, Scope
+from rtface.pipeline.checksums import checksum_outputs
+from rtface.pipeline.enforce import enforce
+from rtface.pipeline.runtime import codec_device
+from rtface.pipeline.segment_plan import SegmentPlan, plan_segments
+from rtface.pipeline.sidecar import has_sidecar, sidecar_output
+from rtface.pipeline.signing import Signing
+from rtface.report import Report, report_options
+from rtface.shots.clock import FilmClock
+from rtface.shots.files import check_shots_file, read_shots
+from rtface.shots.settings import NO_SHOTS, ShotList
+from rtface.stages.runner import Stages
+from rtface.stats import Stats
+from rtface.util.urls import Address
+
+# Images that are not read; the demuxers that open some of them do not give the whole picture.
+_OTHER_IMAGES = (".heic", ".heif", ".jxl", ".psd", ".ico")
+_FURTHER = {"correction": "keep_correction", "comparison": "compare", "map": "invented"}
+
+
+@dataclass(frozen=True, slots=True)
+class FramePlan:
+    """What is done with the frames of an input.
+
+    Attributes:
+        input: what is read.
+        options: of the run.
+        treatments, by_person: of the treatment file, by track and by person.
+        warnings: for the user, by key.
+    """
+
+    input: Path | Address
+    options: Options
+    treatments: Mapping[int, Treatment] = field(default_factory=dict[int, Treatment])
+    by_person: Mapping[str, Treatment] = field(default_factory=dict[str, Treatment])
+    warnings: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def on_host(self) -> bool:
+        """Whether a step needs frames in the host's memory, as comparisons, repairs and stages do."""
+        options = self.options
+        return bool(options.stages) or options.damage != "none" or wants_map(options) or (
+            options.compare is not None or options.keep_correction is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What a run writes, by name; None for what it does not.
+
+    Attributes:
+        film: the film, the still, or the folder of stills.
+        correction, comparison, map: the further films (`--keep-correction`, `--compare`, `--invented`).
+        report, sidecar: of the run, and of the output.
+        checksums: the manifests, as `rtface.pipeline.checksums.checksum_outputs` orders them.
+    """
+
+    film: Target
+    correction: Target | None = None
+    comparison: Target | None = None
+    map: Target | None = None
+    report: Target | None = None
+    sidecar: Target | None = None
+    checksums: Sequence[Target] = ()
+
+    @property
+    def further(self) -> dict[str, Target]:
+        """The further films by name."""
+        films = {"correction": self.correction, "comparison": self.comparison, "map": self.map}
+        return {name: target for name, target in films.items() if target is not None}
+
+    def all(self) -> list[Target]:
+        """All of them."""
+        return [self.film, *self.further.values(), *(one for one in (self.report, self.sidecar) if one is not None),
+                *self.checksums]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan(FramePlan):
+    """A run from file to file.
+
+    Attributes:
+        output: file or folder, as the user named it.
+        outputs: what is written.
+        stills: whether the input is separate stills.
+        folder: whether the output is a folder of stills.
+        job: whether the run is a job.
+        signing: how the output is signed; None for not.
+    """
+
+    output: Path | str
+    outputs: Outputs
+    stills: bool
+    folder: bool
+    job: bool
+    signing: Signing | None
+
+    @property
+    def signed_inside(self) -> bool:
+        """Whether the output itself holds the signature."""
+        return self.signing is not None and isinstance(self.input, Path) and (
+            self.stills if self.folder else can_hold(self.outputs.film.path))
+
+    def report(self) -> Report:
+        """The report of the run, before it."""
+        return Report(str(self.input), os.fspath(self.output), __version__, self.options.engine, self.options.device,
+                      options=report_options(self.options))
+
+
+@dataclass(frozen=True, slots=True)
+class FilmPlan:
+    """What becomes of a film that was opened.
+
+    Attributes:
+        frames: what is done with its frames.
+        info: of the input.
+        shots: with settings of their own.
+        segments: of the film that are processed at the same time; None for one.
+        streams: of the output; None for a folder of stills, and where nothing is written.
+        notes: for the user.
+        warnings: for the user, by key.
+    """
+
+    frames: FramePlan
+    info: MediaInfo
+    shots: ShotList
+    segments: SegmentPlan | None
+    streams: OutputPlan | None
+    notes: Sequence[str]
+    warnings: Mapping[str, str]
+
+    @property
+    def begins(self) -> Fraction:
+        """Where the output begins, in seconds of the input's clock."""
+        return self.info.video_start if self.info.start is None else self.info.start
+
+    def describe(self, report: Report, stats: Stats) -> None:
+        """Tells the report and the user what was decided."""
+        report.notes += self.notes
+        for key, line in self.warnings.items():
+            stats.warn(key, line)
+        if (plan := self.streams) is not None:
+            report.timecode = str(plan.timecode) if plan.timecode else None
+            report.encoder = plan.video.described
+            report.input_coding, report.output_coding = plan.info.coding.kind, plan.video.coding
+
+
+def plan_frames(input: Path | Address, options: Options, scope: Scope) -> FramePlan:
+    """Plans what is done with frames, whatever becomes of them.
+
+    Args:
+        input: a film, a still, or a folder of stills.
+        options: of the run.
+        scope: its kind, for the policy (`rtface.pipeline.enforce.enforce`).
+
+    Raises:
+        UsageError: a policy forbids it, or options do not go together.
+        InputMissing, UsageError: the treatment file cannot be used.
+        MissingComponent: a stage that a policy asks about cannot be loaded.
+    """
+    check_invented(options)
+    enforce(options, scope)
+    if (path := options.treatment) is None:
+        return FramePlan(input, options)
+    plan = FramePlan(input, options, read_treatments(path), read_person_treatments(path))
+    if (other := made_for_another(path, input)) is None:
+        return plan
+    return FramePlan(input, options, plan.treatments, plan.by_person, {
+        "treatment": f"the treatment file {path} was made for {other}; its tracks may be other faces of {input}"})
+
+
+def plan_run(input: Path | Address, output: Path | str, options: Options, *, job: bool = False,
+             made: Collection[Path] = (), whole: bool = False) -> RunPlan:
+    """Plans a run from file to file; the input is not opened.
+
+    Args:
+        input: whatever PyAV opens (`Address`), a still, or a folder of stills.
+        output: file or folder; a file's extension names its kind, and a name that ends in a slash means a folder.
+        options: of the run.
+        job: whether it is a job, which writes a sidecar unasked.
+        made: films that an earlier call of the job finished.
+        whole: whether an earlier call of the job finished all of them.
+
+    Raises:
+        UsageError, InputError, OutputError, MissingComponent: see `rtface.errors`.
+    """
+    if options.sequence and not input.is_dir():
+        raise UsageError(f"{input} is not a folder: --sequence makes a film of a folder of stills")
+    stills = is_stills_job(input, output, options)
+    frames = plan_frames(input, options, Scope.STILLS if stills else Scope.FILM | Scope.ENCODED)
+    folder = _into_folder(input, output, stills)
+    named = {"film": OutputPath(output, folder=folder, resumes=stills)}
+    named |= further_paths(options, still=stills)
+    if options.report is not None:
+        named["report"] = OutputPath(options.report, "--report")
+    sums = checksum_outputs(Path(output), film=not stills and not folder) if options.checksums else []
+    named |= {f"checksums {place}": path for place, path in enumerate(sums)}
+    signing = Signing.asked(options, input)
+    if job or options.sidecar or (signing is not None and (folder or not can_hold(Path(output)))):
+        # One of an earlier film of this name, which is gone, is replaced: jobs write theirs unasked.
+        named["sidecar"] = replace(sidecar_output(Path(output)), replaces=job and has_sidecar(Path(output)))
+    read = [input, *(path for path in (options.treatment, options.shots) if path is not None)]
+    if options.shots is not None:
+        check_shots_file(options.shots)
+    written = [replace(one, resumes=one.resumes or Path(one.path).resolve() in made) for one in named.values()]
+    targets = dict(zip(named, check_outputs(written, inputs=read, overwrite=options.overwrite or whole), strict=True))
+    outputs = Outputs(**{name: target for name, target in targets.items() if not name.startswith("checksums")},
+                      checksums=[target for name, target in targets.items() if name.startswith("checksums")])
+    return RunPlan(input, options, frames.treatments, frames.by_person, frames.warnings, output=output, outputs=outputs,
+                   stills=stills, folder=folder, job=job, signing=signing)
+
+
+def further_paths(options: Options, *, still: bool = False) -> dict[str, OutputPath]:
+    """The further films that a run writes, by name: "correction", "comparison", "map".
+
+    Raises:
+        UsageError: a correction or map whose name is no Matroska file's, or of a still no image's.
+    """
+    check_correction_name(options.keep_correction)
+    check_map_name(options.invented, still=still)
+    return {name: OutputPath(path, f"--{option.replace('_', '-')}") for name, option in _FURTHER.items()
+            if (path := getattr(options, option)) is not None}
+
+
+def plan_film(frames: FramePlan, source: FileSource | SequenceSource) -> FilmPlan:
+    """Plans what becomes of a film that was opened.
+
+    Args:
+        frames: a `RunPlan` where a film or a folder of stills is written.
+        source: the film.
+
+    Raises:
+        UsageError, OutputError, MissingComponent: see `rtface.errors`.
+    """
+    options, info, stats = frames.options, source.info, Stats()
+    check_invented(options, info.color.transfer)
+    notes = Stages.planned(options.stages, commercial_use=options.commercial_use,
+                           comparing=options.compare is not None)
+    streams: OutputPlan | None = None
+    if isinstance(frames, RunPlan) and frames.folder:
+        if options.codec == "exr" and not (isinstance(source, SequenceSource) and source.kind == "exr"):
+            raise UsageError(f"--codec exr: {ONLY_FROM_EXR}")
+        notes += [*info.notes, *(["a folder of stills holds no sound: it is left out"] if info.has_audio else [])]
+    elif isinstance(frames, RunPlan):
+        streams = plan_output(info, Path(frames.output), codec=options.codec, crf=options.crf,
+                              preset=options.preset, strict=options.strict, overwrite=options.overwrite, stats=stats,
+                              encode=encoding(options.encode, codec_device(options.device)),
+                              timecode=options.timecode, drop=options.drop)
+        notes += streams.notes
+    shots, said = NO_SHOTS, list[str]()
+    if options.shots is not None:
+        shots, said = read_shots(options.shots, FilmClock.of(info, options.timecode))
+    segments, why = plan_segments(options, info, shots)
+    return FilmPlan(frames, info, shots, segments, streams, [*notes, *said, *([why] if why else [])], stats.warnings)
+
+
+def wants_map(options: Options) -> bool:
+    """Whether maps of what was invented are made."""
+    return options.invented is not None or options.show == "invented"
+
+
+def check_invented(options: Options, transfer: Transfer = "sdr") -> None:
+    """UsageError for options, or an input's transfer curve, with which no map can be made."""
+    if not wants_map(options):
+        return
+    asked = "--invented" if options.invented is not None else "--show invented"
+    if options.damage != "none":
+        raise UsageError(f"{asked}: what --damage repair fills is not in the map; leave one of them out")
+    if options.keyframe not in ("auto", 1):
+        raise UsageError(f"{asked}: between keyframes no engine says how large its error may be; leave --keyframe out")
+    if transfer != "sdr":
+        raise UsageError(f"{asked}: errors were measured on SDR only, and the input is {transfer.upper()}; leave it "
+                         "out, or convert the input first")
+
+
+def is_stills_job(input: Path | Address, output: Path | str, options: InputOptions) -> bool:
+    """Whether a job is about separate stills: a folder without `--sequence`, or an image to an image.
+
+    Raises:
+        UsageError: the input is a folder of stills and the output a single file.
+    """
+    if isinstance(input, Address):
+        return False
+    suffix, folder = Path(output).suffix, names_folder(output)
+    if input.is_dir() and not options.sequence:
+        if suffix and not folder:
+            raise UsageError(f"{input} is a folder of stills and {output} a single file: name a folder, or make a film "
+                             "of them with --sequence --fps RATE")
+        return True
+    return suffix.lower() in IMAGE_KINDS and not folder and is_image(input)
+
+
+def scope_of(input: Path | Address, output: Path | str, options: Options) -> Scope:
+    """What a run from file to file is and has. Raises UsageError as `is_stills_job`."""
+    if is_stills_job(input, output, options):
+        return Scope.STILLS
+    scope = Scope.FILM
+    if options.sequence:
+        scope |= Scope.SEQUENCE
+    if options.compare or (Path(output).suffix and not names_folder(output)):
+        scope |= Scope.ENCODED
+    return scope
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file's first bytes are those of a still image."""
+    if not path.is_file():  # what is read from a pipe is gone
+        return False
+    try:
+        with path.open("rb") as file:
+            return kind_of(file.read(64)) is not None
+    except OSError:
+        return False  # the source says what is wrong with it
+
+
+def _into_folder(input: Path | Address, output: Path | str, stills: bool) -> bool:
+    """Whether stills are written into a folder; UsageError for a name that is no output's."""
+    if stills:
+        return input.is_dir()
+    if Path(output).suffix.lower() in IMAGE_KINDS and not names_folder(output):
+        if isinstance(input, Path) and input.suffix.lower() in _OTHER_IMAGES:
+            raise UsageError(f"{input} is an image of a kind that is not read ({input.suffix[1:].upper()}); save it as "
+                             "PNG, TIFF or JPEG")
+        if isinstance(input, Path) and input.is_file():
+            open_container(input).close()  # raises where it is neither
+        raise UsageError(f"{input} is a film: name a film ({', '.join(FORMATS)}) or a folder for its images, "
+                         f"not {Path(output).name}")
+    still = isinstance(input, Path) and is_image(input)
+    suffix = Path(output).suffix.lower()
+    if still and suffix and suffix not in FORMATS and not names_folder(output):
+        raise UsageError(f"{output}: {suffix} names no image format that is written; use one of "
+                         f"{', '.join(IMAGE_KINDS)}")
+    return film_folder(output, FORMATS, input, still=still)

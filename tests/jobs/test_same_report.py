@@ -1,0 +1,99 @@
+"""The whole report of a job is that of a run in one piece: figures, notes and warnings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rtface.jobs import FilmJob
+from rtface.options import Options
+from rtface.pipeline.film import run_file
+from tests.pipeline.fakes import portrait
+from tests.pipeline.run_media import write_film
+
+LENGTH = Fraction(9, 25)
+OTHER = {"seconds", "fps", "first_frame_s", "peak_rss_mb", "latency_ms", "stages_ms"}
+"""Keys that the clock and the machine decide."""
+UNASKED = "out.mkv.rtface.json: what was done, and hashes of the rest"
+"""The note that a job has and a run in one piece has not, unless it is asked for: on its sidecar."""
+BORDERS = {"strength", "analysis"}
+"""Means over the frames of a track, from which a job leaves out those that are in work at a border of segments."""
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """0.96 s of a moving face, 160×96, with sound."""
+    pictures = (portrait(160, 96, scale=0.6, blur=1.0, shift=(0.3 * t, 0.0))[0] for t in range(24))
+    return write_film(tmp_path_factory.mktemp("film") / "in.mkv", pictures, options={"g": "1"}, sound=True)
+
+
+def treatment(folder: Path, made_for: str) -> Path:
+    path = folder / "treatment.json"
+    path.write_text(json.dumps({"version": 1, "input": made_for, "tracks": {
+        number: {"on": True, "strength": 0.5} for number in (1, 7)}}))
+    return path
+
+
+def shots(folder: Path) -> Path:
+    path = folder / "shots.csv"
+    path.write_text("start,end,strength,off\n0,0.3,0.5,\n0.3,0.6,,\n0.6,2,,1\n")
+    return path
+
+
+Case = Callable[[Path], dict[str, Any]]
+CASES: dict[str, Case] = {
+    "plain": lambda at: {},
+    "another film's treatment": lambda at: {"treatment": treatment(at, "elsewhere/another.mkv"), "checksums": True},
+    "treatment and pairs": lambda at: {"treatment": treatment(at, "in.mkv"), "compare": at / "pairs.mkv", "crf": 0,
+                                       "grain": "none"},
+    "shots, stage, pairs": lambda at: {"shots": shots(at), "stages": ("tests.stages.trial_stages.Bar",),
+                                       "compare": at / "pairs.mkv", "sidecar": True},
+    "correction and stage": lambda at: {"keep_correction": at / "d.mkv", "correct": "always", "checksums": True,
+                                        "stages": ("tests.stages.trial_stages.Bar:where=half",)},
+    "cut, without sound": lambda at: {"start": 0.2, "end": 0.8, "drop": ("audio",), "correct": "always"},
+    "shots of a cut": lambda at: {"shots": shots(at), "start": 0.2, "drop": ("audio",), "strength": 0.5},
+    "faces that never came": lambda at: {"faces": "1,5", "correct": "always", "timecode": "10:00:00:00"},
+    "no face": lambda at: {"tracker": "none", "sidecar": True, "compare": at / "pairs.mkv"},
+    "left as they are": lambda at: {"correct": "never", "shots": shots(at), "keep_correction": at / "d.mkv"},
+    "several chains": lambda at: {"segments": 2, "treatment": treatment(at, "in.mkv"), "correct": "always"},
+    "at most one face": lambda at: {"max_faces": 1, "strength": 0, "stages": ("tests.stages.trial_stages.Bar",),
+                                    "timecode": "01:00:00:00"},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_report_of_a_job_is_that_of_one_piece(case: str, source: Path, tmp_path: Path) -> None:
+    said: list[dict[str, Any]] = []
+    for name, run in ("one", run_file), ("job", as_job):
+        folder = tmp_path / name
+        folder.mkdir()
+        options = Options.of({"codec": "ffv1", "overwrite": True, "report": folder / "report.json",
+                              **CASES[case](folder)})
+        report = run(source, folder / "out.mkv", options)
+        for values in (report.to_dict(), json.loads((folder / "report.json").read_text())):
+            text = json.dumps({key: value for key, value in values.items() if key not in OTHER})
+            said.append(plain(json.loads(text.replace(str(folder), "")), sidecar=options.sidecar or name == "one"))
+    for one, job in zip(said[:2], said[2:], strict=True):
+        assert {key: (value, job[key]) for key, value in one.items() if value != job[key]} == {}
+
+
+def plain(report: dict[str, Any], *, sidecar: bool) -> dict[str, Any]:
+    """A report without the named exceptions."""
+    report["notes"] = [note for note in report["notes"] if sidecar or note != UNASKED]
+    del report["frames_in"]  # one piece reads the frame behind its cut
+    for track in report["tracks"]:
+        for values in (track, track["treatment"]):
+            for key in BORDERS & values.keys():
+                del values[key]
+    return report
+
+
+def as_job(input: Path, output: Path, options: Options) -> Any:
+    job = FilmJob.open(input, output, options, length=LENGTH)
+    assert isinstance(job, FilmJob) and len(job.plan) > 1, job
+    return job.run()
