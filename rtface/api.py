@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import threading
@@ -19,6 +20,8 @@ from rtface.util import parse
 if TYPE_CHECKING:
     from rtface.live.session import LiveSession
     from rtface.report import Report, TrackReport
+
+log = logging.getLogger("rtface")
 
 # A flag, and the word after it where that may be its value.
 _FLAG = re.compile(r"--([a-z]+(?:-[a-z]+)*)(?: ([\w.:%]*\w)(?=[\s,;.:)]|$))?")
@@ -75,8 +78,9 @@ def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Ca
             Live: "vcam:", a URL, "null:" or a recording; such a run ends with its input, or when the process is
             interrupted (docs/live.md).
         progress: called after every frame, and five times a second in a live run, on the thread that called `run`.
-        cancel: ends the run when another thread sets it. A live run returns its report then; others leave a
-            playable part and raise Interrupted.
+        cancel: ends the run when another thread sets it. A live run returns its report then; others raise
+            Interrupted and leave a playable part, or where a film takes long what the same call continues from
+            (docs/films.md).
         options: the fields of `rtface.Options`, which are those of ``rtface run``.
 
     Returns:
@@ -103,12 +107,13 @@ def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Ca
             stats = Stats()
             return run_live(make_endpoints(*ends, chosen, stats), chosen, stats=stats, stop=cancel,
                             monitor=_live_progress(progress) if progress else None)
-        from rtface.pipeline.film import run_file
+        from rtface.jobs.run import run_film
         from rtface.pipeline.plan import scope_of
 
         source, target = place(names[0]), names[1]
         check_scope(options, chosen, scope_of(source, target, chosen), flags=False)
-        report = run_file(source, target, chosen, progress=progress, stop=cancel)
+        report = run_film(source, target, chosen, progress=progress, stop=cancel, said=log.info)
+        assert report is not None, "only flags of the command line leave a film planned"
         report.notes = [in_python(note) for note in report.notes]
         return report
 

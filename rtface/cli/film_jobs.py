@@ -1,11 +1,9 @@
-"""Films as jobs: which films of ``rtface run`` are one, and the commands ``work``, ``segment`` and ``status``."""
+"""Films as jobs: the flags of ``rtface run``, and the commands ``work``, ``segment`` and ``status``."""
 
 from __future__ import annotations
 
 import sys
-import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,22 +13,15 @@ from rtface.cli.command import Json, command
 from rtface.cli.console import Console, print_json, print_table
 from rtface.cli.signals import StopRequest
 from rtface.errors import UsageError
-from rtface.options import Options
 from rtface.util.parse import format_time
 from rtface.util.text import printable
-from rtface.util.urls import Address
 
 if TYPE_CHECKING:
-    from rtface.jobs import FilmJob, JobStatus
+    from rtface.jobs import JobStatus
     from rtface.jobs.folder import JobFolder as Job
-    from rtface.pipeline.progress import Show
-    from rtface.report import Report
-    from rtface.stats import Stats
 
 BUSY, REFUSED = 3, 4
 """Exit codes of ``rtface segment``: another worker has the segment; this machine may not take part."""
-# A film of so many seconds is a job by itself; a shorter one is done again soon.
-LONG_S = 120.0
 
 _Folder = Annotated[Path, typer.Argument(metavar="JOB", show_default=False, help=(
     "Folder of a job: OUTPUT.rtface, or what --job named."))]
@@ -46,131 +37,6 @@ Restart = Annotated[bool, typer.Option("--restart", help=(
     "Begin a film again, instead of continuing where the last run of it ended."))]
 FarmAddress = Annotated[str | None, typer.Option(metavar="dask://HOST:PORT", help=(
     "Let the workers of a Dask cluster make a film; they see its folder and the INPUT under the same path."))]
-
-
-@dataclass(frozen=True, slots=True)
-class Resumable:
-    """What the flags of ``rtface run`` say about jobs.
-
-    Attributes:
-        folder: ``--job``.
-        workers: ``--workers``.
-        restart: ``--restart``.
-        farm: ``--farm``.
-    """
-
-    folder: Path | None = None
-    workers: str | None = None
-    restart: bool = False
-    farm: str | None = None
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Resumable:
-        """The flags from `to_dict`."""
-        folder = values.get("job")
-        return cls(Path(folder) if folder else None, values.get("workers"), bool(values.get("restart")),
-                   values.get("farm"))
-
-    def to_dict(self) -> dict[str, Any]:
-        """The flags that were given, for JSON, by their names."""
-        values = {"job": str(self.folder.absolute()) if self.folder else None, "workers": self.workers,
-                  "restart": self.restart or None, "farm": self.farm}
-        return {name: value for name, value in values.items() if value is not None}
-
-    def check(self) -> None:
-        """UsageError for values that cannot be used, and for flags that exclude each other."""
-        if self.farm is None:
-            return
-        from rtface.jobs.farm import scheduler_address
-
-        scheduler_address(self.farm)
-        if self.workers is not None:
-            raise UsageError("--workers counts processes of this machine, and with --farm the cluster does the work; "
-                             "leave one of them out")
-
-    @property
-    def asked(self) -> str | None:
-        """A flag that is for jobs only and was given."""
-        return ("--job" if self.folder is not None else "--workers" if self.workers is not None else
-                "--restart" if self.restart else "--farm" if self.farm is not None else None)
-
-
-def run_film(input: Path | Address, output: Path | str, options: Options, flags: Resumable, console: Console, *,
-             stats: Stats, progress: Show, stop: threading.Event) -> Report | None:
-    """Runs a film as a job where it is one, else in one piece; None where it was only planned."""
-    from rtface.jobs.retention import remove_old_jobs
-    from rtface.pipeline.film import run_file
-
-    flags.check()
-    if not options.dry_run:
-        remove_old_jobs([Path(output).resolve().parent, *([flags.folder] if flags.folder else [])])
-    job = _job(input, output, options, flags, console)
-    if job is None:
-        return run_file(input, output, options, stats=stats, progress=progress, stop=stop, building=console.building)
-    count = len(job.plan)
-    if job.resumed:
-        console.say(f"resumed: {job.resumed} of {count} segments are done")
-    if flags.workers == "0" and not job.complete:
-        named = "1 segment" if count == 1 else f"{count} segments"
-        job.find_numbers(progress, stop, console.say)
-        console.say(f"{job.folder.path}: planned, {named}; take part with: rtface work {job.folder.path} "
-                    f"(or rtface segment {job.folder.path} N); the same command joins them in the end")
-        return None
-    return job.run(workers=flags.workers or 1, farm=flags.farm, stats=stats, progress=progress, stop=stop,
-                   building=console.building, said=console.say)
-
-
-def _job(input: Path | Address, output: Path | str, options: Options, flags: Resumable,
-         console: Console) -> FilmJob | None:
-    """The job of a film; None where it is processed without one."""
-    why = why_no_job(input, output, options)
-    if why is None:
-        from rtface.jobs import FilmJob, folder_of
-
-        assert isinstance(input, Path)
-        place = flags.folder or folder_of(Path(output).resolve())
-        if not (flags.asked or place.is_dir() or _seconds(input, options) >= LONG_S):
-            return None
-        job = FilmJob.open(input, Path(output), options, folder=flags.folder, restart=flags.restart)
-        if not isinstance(job, str):
-            return job
-        why = job
-        if not flags.asked:
-            console.say(why)
-            return None
-    if flags.asked:
-        raise UsageError(f"{flags.asked} has no effect here: {why}; leave it out")
-    return None
-
-
-def why_no_job(input: Path | Address, output: Path | str, options: Options) -> str | None:
-    """Why a run cannot be a job; None where it can."""
-    from rtface.media.stream_plan import FORMATS
-    from rtface.pipeline.compare import IMAGES
-    from rtface.pipeline.plan import is_image
-
-    if not isinstance(input, Path) or not input.is_file() or is_image(input):
-        return "the INPUT is no film in a file"
-    if str(output).endswith("/") or Path(output).is_dir() or Path(output).suffix.lower() not in FORMATS:
-        return "the OUTPUT is no film"
-    if options.dry_run:
-        return "--dry-run is given"
-    if options.compare is not None and options.compare.suffix.lower() in IMAGES:
-        return "--compare names an image"
-    return None
-
-
-def _seconds(path: Path, options: Options) -> float:
-    """Length of the part of a film that is worked on; 0 where it is not known."""
-    from rtface.errors import RtfaceError
-    from rtface.media.probe import open_container
-
-    try:
-        with open_container(path) as container:
-            length = (container.duration or 0) / 1e6
-    except RtfaceError:  # the run meets it again and says it
-        return 0.0
-    return min(length, options.end or length) - (options.start or 0.0)
 
 
 @command()

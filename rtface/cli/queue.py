@@ -12,10 +12,11 @@ import typer
 from rtface.cli import early_checks, live
 from rtface.cli.command import FAILED, GroupedHelp, Json, command, explain
 from rtface.cli.console import Console, print_json, print_table
-from rtface.cli.film_jobs import FarmAddress, JobFolder, Restart, Resumable, Workers, why_no_job
+from rtface.cli.film_jobs import FarmAddress, JobFolder, Restart, Workers
 from rtface.cli.run import RUN_FLAGS, output_folder, plan_jobs
 from rtface.cli.signals import INTERRUPTED, StopRequest
 from rtface.errors import RtfaceError, UsageError
+from rtface.jobs.run import Resumable, why_no_job
 from rtface.option_sources import LoadedOptions
 from rtface.options import OPTIONS
 from rtface.util.parse import format_time

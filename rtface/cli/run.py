@@ -18,9 +18,10 @@ import typer
 from rtface.cli import early_checks, live
 from rtface.cli.command import Json, command, explain
 from rtface.cli.console import Console, discard_output, print_json, print_text
-from rtface.cli.film_jobs import FarmAddress, JobFolder, Restart, Resumable, Workers
+from rtface.cli.film_jobs import FarmAddress, JobFolder, Restart, Workers
 from rtface.cli.signals import INTERRUPTED, StopRequest
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
+from rtface.jobs.run import Resumable
 from rtface.live.addresses import live_scope, resolve_address
 from rtface.option_sources import LoadedOptions
 from rtface.options import OPTIONS, Options, Scope, check_scope
@@ -112,7 +113,7 @@ def output_name(path: Path | Address, *, sequence: bool = False) -> str:
 def run_jobs(jobs: list[Job], options: Options, console: Console, stop: StopRequest, *, skip: bool,
              json: bool, resumable: Resumable) -> int:
     """Runs all jobs; a failed one does not stop the rest. Gives the exit code."""
-    from rtface.cli.film_jobs import run_film
+    from rtface.jobs.run import run_film
     from rtface.stats import Stats
 
     codes: list[int] = []
@@ -125,8 +126,9 @@ def run_jobs(jobs: list[Job], options: Options, console: Console, stop: StopRequ
                 _print_line({"input": str(job.input), "output": str(job.output), "status": "skipped"})
             continue
         try:
-            report = run_film(job.input, job.named, options, resumable, console, stats=Stats(),
-                              progress=ProgressLine(console, job.input.name), stop=stop.event)
+            report = run_film(job.input, job.named, options, resumable, stats=Stats(), stop=stop.event,
+                              progress=ProgressLine(console, job.input.name), building=console.building,
+                              said=console.say)
             if report is None:
                 codes.append(0)
                 continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rtface.engine.listing import EngineInfo, list_engines
+from rtface.engine.listing import list_engines
 from rtface.media.coding import CLASSES
 from rtface.media.encoders import FAMILIES, VideoPlan
 from rtface.media.probe import MediaInfo
@@ -60,39 +60,39 @@ class Cost:
     """About what a run costs; None for what is not known.
 
     Attributes:
+        engine: its name.
+        gpu: whether it runs on a GPU.
         frames: of the input; 0 where it does not say how long it is.
-        seconds: with one face on every frame; `less` where the engine was timed on a busy computer.
+        seconds: with one face on every frame.
+        less: whether it may take less, as the engine was timed on a busy computer.
         bytes: of a film, half or twice that by what it shows.
     """
 
+    engine: str
+    gpu: bool
     frames: int
-    seconds: float | None = None
-    bytes: float | None = None
-    less: bool = False
+    seconds: float | None
+    less: bool
+    bytes: float | None
 
 
 def cost_of(info: MediaInfo, plan: OutputPlan | None, options: QualityOptions) -> Cost:
     """What a run costs; arguments as of `describe_plan`."""
-    frames = info.expected_frames or (round(info.duration_s * float(info.rate)) if info.duration_s else 0)
-    if not frames:
-        return Cost(0)
-    _, row, gpu = _engine(options)
-    ms, pixels = None if gpu or row is None else row.ms, info.width * info.height
-    return Cost(frames, None if ms is None else frames * (_FACE_S + 1e-3 * ms + 1e-6 * pixels * _MEGAPIXEL_S),
-                None if plan is None else frames * pixels * _bits(plan.video) / 8, row is not None and row.busy)
-
-
-def _engine(options: QualityOptions) -> tuple[str, EngineInfo | None, bool]:
-    """The engine's name, what is known of it, and whether it runs on a GPU."""
     rows = {row.name: row for row in list_engines(measure=False)}
     default = next((row.name for row in rows.values() if row.default), options.engine)
     name = default if options.engine in ("default", "auto") else options.engine
-    return name, rows.get(name), may_take_gpu(options.device)
+    gpu, pixels, row = may_take_gpu(options.device), info.width * info.height, rows.get(name)
+    frames = info.expected_frames or (round(info.duration_s * float(info.rate)) if info.duration_s else 0)
+    return Cost(
+        name, gpu, frames, less=row is not None and row.busy,
+        seconds=None if gpu or row is None or row.ms is None or not frames else
+        frames * (_FACE_S + 1e-3 * row.ms + 1e-6 * pixels * _MEGAPIXEL_S),
+        bytes=None if plan is None or not frames else frames * pixels * _bits(plan.video) / 8)
 
 
 def _engine_and_cost(info: MediaInfo, plan: OutputPlan | None, options: QualityOptions) -> list[str]:
-    (name, _, gpu), cost = _engine(options), cost_of(info, plan, options)
-    lines = [f"engine: {name} on {'an NVIDIA GPU' if gpu else 'the CPU'}"
+    cost = cost_of(info, plan, options)
+    lines = [f"engine: {cost.engine} on {'an NVIDIA GPU' if cost.gpu else 'the CPU'}"
              + (" (auto: rtface-s on small faces)" if options.engine == "auto" else "")]
     if not cost.frames:
         return [*lines, "time and size are not known: the input does not say how long it is"]

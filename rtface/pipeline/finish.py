@@ -82,12 +82,7 @@ def _settle(plan: RunPlan, report: Report, stats: Stats, began: float) -> None:
 def finish(plan: RunPlan, report: Report, made: Made | None, *, stop: threading.Event,
            building: BuildProgress | None = None) -> None:
     """Signs a finished output, and writes its checksums and its sidecar; arguments as of `carry_out`."""
-    def doing(what: str) -> Callable[[str, float], None] | None:
-        if building is None:
-            return None
-        return lambda part, done: building(f"{what} ({part})", done)
-
-    options, outputs, key = plan.options, plan.outputs, None
+    options, outputs, key, tell = plan.options, plan.outputs, None, building or (lambda what, done: None)
     if plan.signing is not None and made is not None:
         key = plan.signing.key
         if plan.signed_inside:
@@ -95,9 +90,11 @@ def finish(plan: RunPlan, report: Report, made: Made | None, *, stop: threading.
             report.notes.append(plan.signing.sign(outputs.film.path, plan.input, options, report, made))
     if outputs.checksums:
         report.notes += write_checksums(
-            Path(plan.output), outputs.checksums, stop=stop.is_set, doing=doing("checksums"),
+            Path(plan.output), outputs.checksums, stop=stop.is_set,
+            doing=lambda what, done: tell(f"checksums ({what})", done),
             more=[options.keep_correction.resolve()] if options.keep_correction else [])
     if outputs.sidecar is not None and made is not None:
         report.notes.append(write_sidecar(
             outputs.sidecar, outputs.film.path, plan.input, options, report, made, stop=stop.is_set, key=key,
-            frames=options.sidecar or not plan.job, doing=doing("sidecar")))
+            frames=options.sidecar or not plan.job,
+            doing=lambda what, done: tell(f"sidecar ({what})", done)))

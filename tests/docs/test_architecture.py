@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import tomllib
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "rtface").rglob("*.py"))
 TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+NAMED = re.compile(r"rtface\.(\w+)[\w.]*:\w+")
 STARTS = {"run", "call", "check_call", "check_output"}  # of subprocess
 MAKERS = {"Thread", "Timer", "ThreadPoolExecutor", "ProcessPoolExecutor", "Process", "Popen", "fork"}
 
@@ -70,6 +73,15 @@ def test_threads_and_processes_have_one_home() -> None:
     strays = {path for path in makers if not path.startswith(("rtface/concurrency/", *ALLOWED))}
     assert not strays, f"make threads in rtface/concurrency, or give a reason above: {strays}"
     assert all(any(path.startswith(allowed) for path in makers) for allowed in ALLOWED), "a line above is out of date"
+
+
+def test_modules_named_in_strings_obey_the_layers() -> None:
+    layers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
+    floor = {name: number for number, names in enumerate(layers) for name in names.split(" | ")}
+    for path, tree in TREES.items():
+        for node in ast.walk(tree) if path != "rtface/plugins.py" else ():  # the registry of what is above it
+            if isinstance(node, ast.Constant) and (named := NAMED.fullmatch(str(node.value))):
+                assert floor[Path(path).parts[1].removesuffix(".py")] <= floor[named[1]], f"{path}: {named[0]}"
 
 
 def test_a_run_is_checked_in_one_place_and_built_in_one() -> None:

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rtface.cli import queue_item
 from rtface.concurrency.child_main import ParentProcess
 from rtface.errors import Interrupted
+from rtface.jobs.queue import item_process
 from rtface.jobs.queue.attempt import STOP, Ended, Start
 from rtface.jobs.queue.item import ItemProgress
 from rtface.pipeline.progress import Progress
@@ -66,5 +66,5 @@ def run_endless_film(parent: ParentProcess, start: Start) -> None:
         part.touch()
         raise Interrupted("interrupted; go on with --start 0:00:01", partial=str(part))
 
-    queue_item.run_film = run_film  # type: ignore[assignment]
-    queue_item.run_item(parent, start)
+    item_process.run_film = run_film  # type: ignore[assignment]
+    item_process.run_item(parent, start)

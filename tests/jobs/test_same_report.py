@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from rtface.jobs import FilmJob
+import rtface
+from rtface.jobs import FilmJob, do_segment
 from rtface.options import Options
 from rtface.pipeline.film import run_file
 from tests.pipeline.fakes import portrait
@@ -97,3 +98,12 @@ def as_job(input: Path, output: Path, options: Options) -> Any:
     job = FilmJob.open(input, output, options, length=LENGTH)
     assert isinstance(job, FilmJob) and len(job.plan) > 1, job
     return job.run()
+
+
+def test_python_continues_a_job(source: Path, tmp_path: Path) -> None:
+    output, options = tmp_path / "out.mkv", {"codec": "ffv1", "correct": "always"}
+    job = FilmJob.open(source, output, Options.of(options), length=LENGTH)
+    assert isinstance(job, FilmJob)
+    do_segment(job.folder.path, 1)
+    assert rtface.run(source, output, **options).frames_corrected == 24
+    assert not job.folder.path.exists() and output.exists()

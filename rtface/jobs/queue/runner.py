@@ -20,7 +20,7 @@ from rtface.util.machine import cores, free_memory
 
 log = logging.getLogger("rtface")
 
-TARGET = "rtface.cli.queue_item:run_item"
+TARGET = "rtface.jobs.queue.item_process:run_item"
 """The function that runs an item in its process, as ``rtface run`` does."""
 _POLL_S = 0.25
 _RECORD_S = 1.0  # between two records of progress, and two looks for runners that ended

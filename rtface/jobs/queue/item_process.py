@@ -17,13 +17,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from rtface.cli.console import Console
-from rtface.cli.film_jobs import Resumable, run_film
 from rtface.concurrency.child_main import ParentProcess
 from rtface.concurrency.threads import start_thread
 from rtface.errors import Interrupted, RtfaceError, reason
 from rtface.jobs.queue.attempt import PAUSE, RESUME, STOP, Ended, Start
 from rtface.jobs.queue.item import ItemProgress
+from rtface.jobs.run import Resumable, run_film
 from rtface.live.addresses import resolve_address
 from rtface.options import Options
 from rtface.pipeline.progress import Progress, eta, share
@@ -119,7 +118,7 @@ def _enhance(start: Start, stop: threading.Event, progress: Callable[[Progress],
     try:
         options = Options.of({"threads": start.threads} | task.options)
         report = run_film(place(resolve_address(task.source)), task.output, options, Resumable.of(task.flags),
-                          Console(), stats=Stats(), progress=progress, stop=stop)
+                          stats=Stats(), progress=progress, stop=stop, said=logging.getLogger("rtface").info)
         assert report is not None, "jobs that are only planned are not added"
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - told to the runner
         if not isinstance(error, (RtfaceError, Interrupted)):

@@ -1,0 +1,161 @@
+"""One film: a job where it is one, else in one piece. The command line, Python, the queue and the studio start here.
+
+Imports of codecs are inside of functions, as a command line reads `Resumable` before it knows what it needs.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rtface.errors import RtfaceError, UsageError
+from rtface.options import Options
+from rtface.util.urls import Address
+
+if TYPE_CHECKING:
+    from rtface.jobs.job import FilmJob
+    from rtface.pipeline.progress import Show
+    from rtface.pipeline.runtime import BuildProgress
+    from rtface.report import Report
+    from rtface.stats import Stats
+
+LONG_S = 120.0
+"""A film of so many seconds is a job by itself; a shorter one is done again soon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumable:
+    """What the flags of ``rtface run`` say about jobs.
+
+    Attributes:
+        folder: ``--job``.
+        workers: ``--workers``.
+        restart: ``--restart``.
+        farm: ``--farm``.
+    """
+
+    folder: Path | None = None
+    workers: str | None = None
+    restart: bool = False
+    farm: str | None = None
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Resumable:
+        """The flags from `to_dict`."""
+        folder = values.get("job")
+        return cls(Path(folder) if folder else None, values.get("workers"), bool(values.get("restart")),
+                   values.get("farm"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The flags that were given, for JSON, by their names."""
+        values = {"job": str(self.folder.absolute()) if self.folder else None, "workers": self.workers,
+                  "restart": self.restart or None, "farm": self.farm}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def check(self) -> None:
+        """UsageError for values that cannot be used, and for flags that exclude each other."""
+        if self.farm is None:
+            return
+        from rtface.jobs.farm import scheduler_address
+
+        scheduler_address(self.farm)
+        if self.workers is not None:
+            raise UsageError("--workers counts processes of this machine, and with --farm the cluster does the work; "
+                             "leave one of them out")
+
+    @property
+    def asked(self) -> str | None:
+        """A flag that is for jobs only and was given."""
+        return ("--job" if self.folder is not None else "--workers" if self.workers is not None else
+                "--restart" if self.restart else "--farm" if self.farm is not None else None)
+
+
+def run_film(input: Path | Address, output: Path | str, options: Options, flags: Resumable = Resumable(), *,
+             stats: Stats | None = None, progress: Show | None = None, stop: threading.Event | None = None,
+             building: BuildProgress | None = None, said: Callable[[str], object] = lambda _: None) -> Report | None:
+    """Enhances a film as a job where it is one, else in one piece, as stills are; None where it was only planned.
+
+    Args:
+        input, output, options, stats, progress, stop, building: as of `rtface.pipeline.film.run_file`.
+        flags: about jobs.
+        said: called with lines for the user.
+
+    Raises:
+        as `rtface.pipeline.film.run_file` and `FilmJob.run`.
+    """
+    from rtface.jobs.retention import remove_old_jobs
+    from rtface.pipeline.film import run_file
+
+    flags.check()
+    if not options.dry_run:
+        remove_old_jobs([Path(output).resolve().parent, *([flags.folder] if flags.folder else [])])
+    job = _job(input, output, options, flags, said)
+    if job is None:
+        return run_file(input, output, options, stats=stats, progress=progress, stop=stop, building=building)
+    count = len(job.plan)
+    if job.resumed:
+        said(f"resumed: {job.resumed} of {count} segments are done")
+    if flags.workers == "0" and not job.complete:
+        named = "1 segment" if count == 1 else f"{count} segments"
+        job.find_numbers(progress, stop, said)
+        said(f"{job.folder.path}: planned, {named}; take part with: rtface work {job.folder.path} "
+             f"(or rtface segment {job.folder.path} N); the same command joins them in the end")
+        return None
+    return job.run(workers=flags.workers or 1, farm=flags.farm, stats=stats, progress=progress, stop=stop,
+                   building=building, said=said)
+
+
+def _job(input: Path | Address, output: Path | str, options: Options, flags: Resumable,
+         said: Callable[[str], object]) -> FilmJob | None:
+    """The job of a film; None where it is processed without one."""
+    why = why_no_job(input, output, options)
+    if why is None:
+        from rtface.jobs.folder import folder_of
+        from rtface.jobs.job import FilmJob
+
+        assert isinstance(input, Path)
+        place = flags.folder or folder_of(Path(output).resolve())
+        if not (flags.asked or place.is_dir() or _seconds(input, options) >= LONG_S):
+            return None
+        job = FilmJob.open(input, Path(output), options, folder=flags.folder, restart=flags.restart)
+        if not isinstance(job, str):
+            return job
+        why = job
+        if not flags.asked:
+            said(why)
+            return None
+    if flags.asked:
+        raise UsageError(f"{flags.asked} has no effect here: {why}; leave it out")
+    return None
+
+
+def why_no_job(input: Path | Address, output: Path | str, options: Options) -> str | None:
+    """Why a run cannot be a job; None where it can."""
+    from rtface.media.stream_plan import FORMATS
+    from rtface.pipeline.compare import IMAGES
+    from rtface.pipeline.plan import is_image
+
+    if not isinstance(input, Path) or not input.is_file() or is_image(input):
+        return "the INPUT is no film in a file"
+    if str(output).endswith("/") or Path(output).is_dir() or Path(output).suffix.lower() not in FORMATS:
+        return "the OUTPUT is no film"
+    if options.dry_run:
+        return "--dry-run is given"
+    if options.compare is not None and options.compare.suffix.lower() in IMAGES:
+        return "--compare names an image"
+    return None
+
+
+def _seconds(path: Path, options: Options) -> float:
+    """Length of the part of a film that is worked on; 0 where it is not known."""
+    from rtface.media.probe import open_container
+
+    try:
+        with open_container(path) as container:
+            length = (container.duration or 0) / 1e6
+    except RtfaceError:  # the run meets it again and says it
+        return 0.0
+    return min(length, options.end or length) - (options.start or 0.0)
