@@ -29,6 +29,11 @@ from rtface.pipeline.chain import chain
 from rtface.pipeline.film import run_file
 from rtface.stats import Stats
 
+try:
+    from rtface.pipeline.plan import FramePlan
+except ImportError:  # a checkout from before runs were planned
+    FramePlan = None
+
 _ANYBODY = ctypes.c_ulong(-1)
 _PR_SET_PTRACER = 0x59616D61
 _CALL = re.compile(r"(\S+) \(.*/(rtface/[\w/]+)\.py")
@@ -120,7 +125,7 @@ def run(clip: Path, engine: str, output: str) -> tuple[int, Stats]:
     options = Options(engine=engine)
     threads = Threads.for_film(options.threads)
     with ExitStack() as stack:
-        parts = film_parts(options, threads, stats, stack)
+        parts = film_parts(FramePlan(clip, options) if FramePlan else options, threads, stats, stack)
         source = FileSource(clip, threads=threads.decode, stats=stats)
         frames = sum(isinstance(item, Frame) for item in chain(iter(source), parts, stats))
         source.close()

@@ -19,6 +19,7 @@ from rtface.media.source import FileSource
 from rtface.options import Options
 from rtface.pipeline.build import film_parts
 from rtface.pipeline.chain import chain
+from rtface.pipeline.plan import FramePlan
 from rtface.pipeline.threads import Threads
 from rtface.stats import Stats
 
@@ -38,7 +39,7 @@ def through_chain(path: Path, options: Options) -> tuple[float, Stats, int]:
     stats = Stats()
     threads = Threads.for_film(options.threads)
     with ExitStack() as stack:
-        parts = film_parts(options, threads, stats, stack)
+        parts = film_parts(FramePlan(path, options), threads, stats, stack)
         start = perf_counter()
         source = FileSource(path, threads=threads.decode, stats=stats)
         frames = sum(isinstance(item, Frame) for item in chain(iter(source), parts, stats))

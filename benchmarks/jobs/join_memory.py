@@ -47,9 +47,9 @@ def join(folder: Path, segments: int, frames: int, container: str) -> None:
     from rtface.jobs.join import Join
     from rtface.jobs.plan import encoder_of
     from rtface.jobs.segment_file import SegmentWriter
-    from rtface.media.outputs import check_target
     from rtface.media.source import FileSource
     from rtface.options import Options
+    from rtface.pipeline.plan import plan_run
     from rtface.report import Report
     from rtface.stats import Stats
 
@@ -74,8 +74,8 @@ def join(folder: Path, segments: int, frames: int, container: str) -> None:
             "faces_before": [], "faces_last": [], "treatments": {}, "change": 0,
             "changed": [], **writer.finish()}, sync=False)
     opened.close()
-    target = check_target(plan.target, inputs=[source], overwrite=False)
-    joining = Join(job.folder, plan, target, options, Report("", "", "", "", ""), Stats(), threading.Event(), {})
+    run = plan_run(source, plan.target, options, job=True)
+    joining = Join(job.folder, plan, run, Report("", "", "", "", ""), Stats(), threading.Event())
     print(json.dumps({"segments": len(plan), "frames": sum(plan.frames), **measured(joining.run),
                       "remuxed": measured(partial(remux, source, folder / "plain.mkv", sum(plan.frames)))}), flush=True)
 

@@ -82,7 +82,12 @@ def _settle(plan: RunPlan, report: Report, stats: Stats, began: float) -> None:
 def finish(plan: RunPlan, report: Report, made: Made | None, *, stop: threading.Event,
            building: BuildProgress | None = None) -> None:
     """Signs a finished output, and writes its checksums and its sidecar; arguments as of `carry_out`."""
-    options, outputs, key, tell = plan.options, plan.outputs, None, building or (lambda what, done: None)
+    options, outputs, key = plan.options, plan.outputs, None
+
+    def tell(what: str, done: float) -> None:
+        if building is not None:
+            building(what, done)
+
     if plan.signing is not None and made is not None:
         key = plan.signing.key
         if plan.signed_inside:

@@ -144,7 +144,7 @@ class FilmPlan:
     Attributes:
         frames: what is done with its frames.
         info: of the input.
-        shots: with settings of their own.
+        shots: those with settings.
         segments: of the film that are processed at the same time; None for one.
         streams: of the output; None for a folder of stills, and where nothing is written.
         notes: for the user.

@@ -113,9 +113,11 @@ class Stages:
 
     @classmethod
     def planned(cls, specs: Sequence[str], *, commercial_use: bool = False, comparing: bool = False) -> list[str]:
-        """`notes` of the stages that `open` would make; they do not begin. Raises as `open`."""
+        """What a report says of the stages that `open` would make; they do not begin. Raises as `open`."""
         made = _made(specs, {}, commercial_use=commercial_use)
-        return cls(made, Stats(), begun=[stage for _, stage in made]).notes(comparing=comparing)
+        names = cls(made, Stats(), begun=[stage for _, stage in made]).names
+        return [f"stages: {', '.join(names)}"] * bool(names) + [
+            "--compare shows frames without what stages draw"] * bool(names and comparing)
 
     def changed(self, specs: Sequence[str], *, commercial_use: bool = False) -> Stages:
         """Other stages for the same live run, which begins now for those that are new. A stage whose text stays the
@@ -160,13 +162,6 @@ class Stages:
     def __bool__(self) -> bool:
         """Whether there are any."""
         return bool(self._all)
-
-    def notes(self, *, comparing: bool = False) -> list[str]:
-        """What a report says of them."""
-        if not self.names:
-            return []
-        notes = [f"stages: {', '.join(self.names)}"]
-        return [*notes, "--compare shows frames without what stages draw"] if comparing else notes
 
     def __call__(self, items: Iterable[Item]) -> Iterator[Item]:
         """The step in the chain."""

@@ -197,8 +197,8 @@ def test_the_next_call_removes_what_a_killed_one_left(source: Path, monkeypatch:
         output.unlink()
         source.with_name("out.mkv.rtface.json").unlink()
     assert step > 10 and endings == {"an earlier call finished the film; its report has the figures",
-                                     "out.mkv.rtface.json: what was done, and hashes of the rest "
-                                     "no face was corrected: no face was found"}
+                                     "no face was corrected: no face was found "
+                                     "out.mkv.rtface.json: what was done, and hashes of the rest"}
 
 
 def test_folders_that_are_no_job_are_left_alone(source: Path, tmp_path: Path):
