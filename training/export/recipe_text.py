@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from training.crop_space import roi
 
-VERSION = "0.3.2"
+VERSION = "0.4.0"
 GRID = 256
 """Side of the crop on which both networks remember."""
 MAPS = (48, 44)
