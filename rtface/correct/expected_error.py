@@ -38,12 +38,12 @@ class Calibration:
     scale: float
 
 
-# Fitted by `python -m benchmarks.invented calibrate` (`rtface-s` 0.3.1, the others 0.3.2; 2026-11).
+# Fitted by `python -m benchmarks.invented calibrate` (`rtface-s` and `rtface-m` 0.4.0, `rtface-m-vivid` 0.3.2; 2026-11).
 CALIBRATIONS = {
     "rtface-s": Calibration(
-        "8a7f6055f71fdb729f7f050e653f80d929fc153c3fe4e30dfd1780526aa8aa41", 2.22, 0.37, 0.20, 0.46, 0.71, -0.13),
+        "f3bf5e32e4fa8381216d3d75c16b0b81a9475e2b7dd6fb466f5d7b7e3dbfc7d0", 2.04, 0.48, 0.11, 0.47, 0.64, -0.11),
     "rtface-m": Calibration(
-        "c683b4bfea779f37ab07d1df377b9d0bb87a2411d3f5dbc6878e26fac893d614", 2.28, 0.33, 0.12, 0.48, 0.68, -0.18),
+        "ace2c2b8158e480becb46689bc2439b1a2916703d02c47cc53de619cf82efbd0", 2.06, 0.44, 0.10, 0.47, 0.64, -0.11),
     "rtface-m-vivid": Calibration(
         "266e34b69e367c4a15f16a81751c6fcae3bd846b1aab98c6df3ec7a11d0c19c0", 1.81, 0.40, 0.14, 0.47, 0.67, -0.07),
 }
