@@ -38,7 +38,7 @@ class Calibration:
     scale: float
 
 
-# Fitted by `python -m benchmarks.invented calibrate` (`rtface-s` and `rtface-m` 0.4.0, `rtface-m-vivid` 0.3.2; 2026-11).
+# Fitted by `python -m benchmarks.invented calibrate` (0.4.0; `rtface-m-vivid` 0.3.2; 2026-11).
 CALIBRATIONS = {
     "rtface-s": Calibration(
         "f3bf5e32e4fa8381216d3d75c16b0b81a9475e2b7dd6fb466f5d7b7e3dbfc7d0", 2.04, 0.48, 0.11, 0.47, 0.64, -0.11),
