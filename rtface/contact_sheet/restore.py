@@ -175,6 +175,7 @@ class FaceRestorer:
                  stop: threading.Event, clock_start: Fraction = Fraction(0), *, ahead: bool = False) -> None:
         self._input, self._options, self._tracker = input, options, tracker
         self._threads, self._stop, self._clock_start, self._ahead = threads, stop, clock_start, ahead
+        self._plan = plan_frames(input, options, Scope.FILM | Scope.ANALYSIS)
 
     def follow(self, face: Sighting, device: Device) -> Followed | None:
         """Reads and tracks the lead-in of a face; None where the tracker does not find it again, or sees it in a
@@ -223,7 +224,7 @@ class FaceRestorer:
         options = replace(self._options, engine=engine, strength=1.0, faces=str(followed.track),
                           show="invented" if invented else self._options.show)
         check_invented(options, followed.frames[0].color.transfer)
-        plan = plan_frames(self._input, options, Scope.FILM | Scope.ANALYSIS)
+        plan = replace(self._plan, options=options)  # a policy was asked about the user's options, not about these
         parts = segment_parts(runtime, self._tracker, plan, stats)
         measure_invented(parts, plan)
         crop = drawn = shown.before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from rtface.jobs.worker import Worker
 from rtface.media.source import FileSource
 from rtface.options import OPTIONS, Options, Scope
 from rtface.pipeline.finish import carry_out
-from rtface.pipeline.plan import plan_film, plan_frames, plan_run
+from rtface.pipeline.plan import FilmPlan, RunPlan, plan_film, plan_frames, plan_run
 from rtface.pipeline.progress import Show
 from rtface.pipeline.runtime import BuildProgress
 from rtface.pipeline.sidecar import Made
@@ -104,7 +104,7 @@ class FilmJob:
             if place.path.is_dir():
                 place.make()  # raises where it holds other things
                 place.remove()
-            run = plan_run(source, output, options, job=True)
+            run = plan_run(source, target, options, job=True)
             place.make()
             opened = FileSource(source, start=options.start, end=options.end)
             try:
@@ -177,7 +177,7 @@ class FilmJob:
             began, before = perf_counter(), sum(self.plan.frames[number] for number in self._finished())
             try:
                 figures = self._figures() if whole else self._make(
-                    partial(Join, self.folder, self.plan, run, report, stats, stop), report,
+                    partial(Join, self.folder, self.plan, self._planned(run), report, stats, stop), report,
                     self._processes(workers, farm, said), progress, stop, building, said)
                 if figures is None:
                     report.notes.append("an earlier call finished the film; its report has the figures")
@@ -190,9 +190,18 @@ class FilmJob:
             finally:
                 report.fps = round(max(0, report.frames_out - before) / max(perf_counter() - began, 1e-3), 2)
 
-        report = carry_out(run, make, stats, stop=stop, building=building)
+        try:
+            report = carry_out(run, make, stats, stop=stop, building=building)
+        except KeyboardInterrupt:  # also behind the join
+            raise self._interrupted() from None
         self._remove()
         return report
+
+    def _planned(self, run: RunPlan) -> FilmPlan:
+        """What becomes of the film, before the work: files that its options name may be gone at the end of it."""
+        with closing(FileSource(self.plan.source, start=self.options.start, end=self.options.end, threads=1,
+                                stats=Stats(), strict=self.options.strict)) as source:
+            return plan_film(run, source)
 
     def find_numbers(self, progress: Show | None = None, stop: threading.Event | None = None,
                      said: Callable[[str], object] = lambda _: None) -> None:

@@ -35,7 +35,7 @@ from rtface.media.source import FileSource
 from rtface.media.stream_plan import OutputPlan
 from rtface.media.workfile import is_work_of, work_name
 from rtface.pipeline.compare import pair_tags
-from rtface.pipeline.plan import RunPlan, plan_film
+from rtface.pipeline.plan import FilmPlan, RunPlan, plan_streams
 from rtface.report import Report, metadata_options
 from rtface.stats import Stats
 from rtface.util.foreign import Shape, file_path, fits, none_or
@@ -135,15 +135,17 @@ class Join:
 
     Args:
         folder, plan: of the job.
-        run: the plan of the call.
+        film: what becomes of the film, as decided before the work.
         report: is filled with the figures of all segments.
         stats: receives counters and warnings.
         stop: ends it when set.
     """
 
-    def __init__(self, folder: JobFolder, plan: JobPlan, run: RunPlan, report: Report, stats: Stats,
+    def __init__(self, folder: JobFolder, plan: JobPlan, film: FilmPlan, report: Report, stats: Stats,
                  stop: threading.Event) -> None:
-        self._folder, self._plan, self._run = folder, plan, run
+        run = film.frames
+        assert isinstance(run, RunPlan)
+        self._folder, self._plan, self._film = folder, plan, film
         self._target, self._further = target, further = run.outputs.film, run.outputs.further
         self._options, self._report, self._stats, self._stop = run.options, report, stats, stop
         self._frames = _Pieces(folder, plan.video["encoder"])
@@ -179,7 +181,7 @@ class Join:
         return figures
 
     def _join(self, source: FileSource, figures: JobFigures) -> None:
-        output = self._plan_output(source, figures)
+        output = self._planned_output(source, figures)
         with ExitStack() as stack:
             film = self._open(output, self._frames, self._stats, "", stack)
             film.changed = figures.changed
@@ -232,12 +234,11 @@ class Join:
             raise OutputError(f"{self._target.shown}: no frame came, so nothing was written")
         return figures
 
-    def _plan_output(self, source: FileSource, figures: JobFigures) -> OutputPlan:
+    def _planned_output(self, source: FileSource, figures: JobFigures) -> OutputPlan:
         options, report = self._options, self._report
-        film = plan_film(self._run, source)
-        film.describe(report, self._stats)
-        output = film.streams
-        assert output is not None
+        self._film.describe(report, self._stats)
+        assert isinstance(self._film.frames, RunPlan)
+        output = plan_streams(self._film.frames, source.info, Stats())
         output.target, report.decoder = self._target, source.info.decoder
         engine = "+".join(figures.engines)
         output.metadata.update(describe(engine, __version__, options.strength, metadata_options(options)))

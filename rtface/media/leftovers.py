@@ -74,7 +74,7 @@ def _looked_after(path: Path, target: Target, live: bool) -> str | None:
 
 def remove_unfinished_files(folder: Path) -> None:
     """Removes half-written files that killed processes left in a folder, such as stills, which the next run makes."""
-    for path in sorted(folder.glob(".*.partial.*")):
+    for path in sorted(folder.glob(".*.partial*")):
         if not writer_of(path)[1]:
             continue
         with contextlib.suppress(OSError), path.open("rb+") as file:

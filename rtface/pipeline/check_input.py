@@ -180,6 +180,7 @@ class _Compared:
                 self._unlike.append(name)
             if not outside:
                 self._covered += 1
+                self._order.gap()
                 return
         if self._lossless:
             self._exactly(name, a, b, boxes)

@@ -272,16 +272,26 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource) -> FilmPla
             raise UsageError(f"--codec exr: {ONLY_FROM_EXR}")
         notes += [*info.notes, *(["a folder of stills holds no sound: it is left out"] if info.has_audio else [])]
     elif isinstance(frames, RunPlan):
-        streams = plan_output(info, Path(frames.output), codec=options.codec, crf=options.crf,
-                              preset=options.preset, strict=options.strict, overwrite=options.overwrite, stats=stats,
-                              encode=encoding(options.encode, codec_device(options.device)),
-                              timecode=options.timecode, drop=options.drop)
+        streams = plan_streams(frames, info, stats)
         notes += streams.notes
     shots, said = NO_SHOTS, list[str]()
     if options.shots is not None:
         shots, said = read_shots(options.shots, FilmClock.of(info, options.timecode))
     segments, why = plan_segments(options, info, shots)
     return FilmPlan(frames, info, shots, segments, streams, [*notes, *said, *([why] if why else [])], stats.warnings)
+
+
+def plan_streams(run: RunPlan, info: MediaInfo, stats: Stats) -> OutputPlan:
+    """Plans the streams of an output. Copied ones belong to the input, which stays open until they are written.
+
+    Raises:
+        UsageError, OutputError, MissingComponent: see `rtface.errors`.
+    """
+    options = run.options
+    return plan_output(info, Path(run.output), codec=options.codec, crf=options.crf, preset=options.preset,
+                       strict=options.strict, overwrite=options.overwrite, stats=stats,
+                       encode=encoding(options.encode, codec_device(options.device)), timecode=options.timecode,
+                       drop=options.drop)
 
 
 def wants_map(options: Options) -> bool:

@@ -147,6 +147,11 @@ class AccessControl:
         if self._login is None and scope["path"] == ONCE and scope["method"] == "POST":
             await self._one_more()(scope, receive, _with_headers(send))
             return
+        # What another page leads here with is not stored as the page's key.
+        if scope["path"] == "/" and "key" in (query := parse_qs(scope["query_string"].decode("latin-1"))) and not _same(
+                query["key"][-1], self._key(_cookie_of(headers, headers["host"]))):
+            await RedirectResponse("/", HTTPStatus.SEE_OTHER)(scope, receive, _with_headers(send))
+            return
         if (response := self._entrance(scope)) is not None:
             await response(scope, receive, _with_headers(send))
             return

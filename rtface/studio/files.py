@@ -113,7 +113,8 @@ def _wanted(folder: Path, name: str) -> Path:
 def _new_file(wanted: Path) -> WorkFile:
     wanted.parent.mkdir(parents=True, exist_ok=True)
     file = WorkFile(Target(wanted, wanted.name))
-    file.path.chmod(0o600)
+    with contextlib.suppress(OSError):  # a file system without modes
+        file.path.chmod(0o600)
     return file
 
 

@@ -358,7 +358,7 @@ def estimate(source: Path, output: Path, options: Options) -> dict[str, float | 
     """About how many "seconds" a run takes on this machine, and how many "bytes" its output; None for what is not
     known, or where the run would be refused."""
     with suppress(RtfaceError):
-        _, film = plan_file(source, output, options)
+        _, film = plan_file(source, output, replace(options, dry_run=True))
         if isinstance(film, FilmPlan):
             cost = cost_of(film.info, film.streams, options)
             seconds = None if cost.seconds is None else max(1, round(cost.seconds))

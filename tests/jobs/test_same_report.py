@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 import rtface
+from rtface.errors import Interrupted
 from rtface.jobs import FilmJob, do_segment
 from rtface.options import Options
 from rtface.pipeline.film import run_file
@@ -107,3 +109,21 @@ def test_python_continues_a_job(source: Path, tmp_path: Path) -> None:
     do_segment(job.folder.path, 1)
     assert rtface.run(source, output, **options).frames_corrected == 24
     assert not job.folder.path.exists() and output.exists()
+
+
+def test_a_job_joins_without_the_files_that_its_options_named(source: Path, tmp_path: Path) -> None:
+    file = shots(tmp_path)
+    job = FilmJob.open(source, tmp_path / "out.mkv", Options.of({"codec": "ffv1", "shots": file}), length=LENGTH)
+    assert isinstance(job, FilmJob)
+    report = job.run(progress=lambda _: file.unlink(missing_ok=True))
+    assert not file.exists() and report.frames_out == 24
+
+
+def test_who_stops_behind_the_join_learns_how_to_go_on(source: Path, tmp_path: Path) -> None:
+    stop = threading.Event()
+    job = FilmJob.open(source, tmp_path / "out.mkv", Options.of({"codec": "ffv1", "checksums": True}), length=LENGTH)
+    assert isinstance(job, FilmJob)
+    with pytest.raises(Interrupted, match="the same command continues"):
+        job.run(stop=stop, building=lambda *_: stop.set())
+    assert job.folder.path.exists() and (tmp_path / "out.mkv").exists()
+    assert job.run().frames_out == 24

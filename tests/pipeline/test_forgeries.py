@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 import rtface
 from rtface.cli.app import app
+from rtface.frame import Display
 from rtface.media.color import ColorTags
 from rtface.media.framemd5 import PacketHashes, hash_packets
 from rtface.media.probe import Chapter
@@ -114,6 +115,9 @@ def test_two_frames_that_differ_little_stand_in_their_order(films: dict[str, Pat
         checked(films, "lossy", false).problems)
 
 
+TURNED = (-65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30)
+
+
 def test_what_is_said_of_the_picture_is_the_inputs(films: dict[str, Path]) -> None:
     def said(made: dict[str, Any], source: dict[str, Any] | None = None, *dropped: str) -> str:
         found = Checked()
@@ -127,12 +131,17 @@ def test_what_is_said_of_the_picture_is_the_inputs(films: dict[str, Path]) -> No
     chapters = [Chapter(Fraction(k), Fraction(k + 1), {"title": f"{k}"}) for k in range(4)]
     for made, source in ({"tags": ColorTags(1, siting="left")}, {}), ({"aspect": None}, {"aspect": Fraction(1)}), (
             {"chapters": chapters[1:]}, {"chapters": chapters[1:]}), (
-            {"chapters": chapters[1:3]}, {"chapters": chapters[1:], "end": Fraction(3)}):
+            {"chapters": chapters[1:3]}, {"chapters": chapters[1:], "end": Fraction(3)}), (
+            {"matrix": TURNED}, {"matrix": (*TURNED[:6], 1080 << 16, 0, 1 << 30)}):  # of Matroska, and of a phone
         assert said(made, source) == "same"
+    for made, source in ({"tags": ColorTags(1, 0, 0, 0)}, {"tags": sdr}), (
+            {"tags": ColorTags(1, 1, 1, 0)}, {"tags": sdr}), ({"crop": None}, {"crop": (0, 0, 0, 40)}), (
+            {"pix_fmt": "yuv420p", "tags": sdr}, {"pix_fmt": "gbrp"}):
+        assert said(made, source) == "not checked"
     assert said({"chapters": []}, {"chapters": chapters}) == said({"tags": hdr}) == "not checked"
     assert said({"chapters": []}, {"chapters": chapters}, "chapters") == "same"
     for made, source in ({"tags": hdr}, {"tags": sdr}), ({"aspect": Fraction(4)}, {}), ({"crop": (0, 0, 0, 40)}, {}), (
-            {"matrix": (-65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30)}, {}), ({"chapters": chapters}, {}), (
+            {"display": Display(quarter_turns=2)}, {}), ({"chapters": chapters}, {}), (
             {"chapters": [replace(chapters[1], metadata={"title": "lie"})]}, {"chapters": chapters}), (
             {"chapters": [replace(chapters[2], start=Fraction(5, 2))]}, {"chapters": chapters}):
         assert said(made, source) == "differs"

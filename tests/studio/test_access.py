@@ -57,6 +57,9 @@ def test_token_in_the_address_becomes_a_cookie(studio: RunningStudio) -> None:
         connection.request("GET", path, headers={"Cookie": cookie, **headers})
         response = connection.getresponse()
         assert key not in response.read().decode() and response.status == status, path
+    connection.request("GET", "/?key=another", headers={"Cookie": cookie})  # another page leads here: it is not kept
+    response = connection.getresponse()
+    assert response.read() is not None and (response.status, response.headers["location"]) == (303, "/")
     connection.request("GET", "/", headers={"X-Rtface-Key": key})
     assert connection.getresponse().status == 403
     connection.close()

@@ -90,7 +90,7 @@ class Queue:
         if isinstance(source, Path):
             _check_there(source)
             # The checks of a run: outputs, streams, codecs. An address is not opened until its item begins.
-            plan_file(source, output, Options.of(chosen))
+            plan_file(source, output, Options.of(chosen | {"dry_run": True}))
         target = os.path.abspath(output) + ("/" if output.endswith(("/", os.sep)) else "")  # noqa: PTH100
         number = self.store.add(_stored(input, source), target, os.getcwd(), kept,  # noqa: PTH109
                                 sorted(written(target, kept | (job or {}))), job)
