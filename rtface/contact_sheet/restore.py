@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from pathlib import Path
 from typing import Literal, TypeVar
 
 import av
@@ -25,11 +24,10 @@ from rtface.contact_sheet.search import Sighting
 from rtface.errors import Interrupted
 from rtface.frame import Bytes, Face, Float, Frame
 from rtface.media.images import read_image
-from rtface.options import Options, Scope
 from rtface.pipeline.build import open_film, segment_parts
 from rtface.pipeline.chain import bytes_of, enhance, find_faces, split_fields
 from rtface.pipeline.invented import measure_invented
-from rtface.pipeline.plan import check_invented, plan_frames
+from rtface.pipeline.plan import FramePlan, check_invented
 from rtface.pipeline.show_invented import with_map
 from rtface.pipeline.threads import Threads
 from rtface.protocols import Device, Item, Runtime, Tracker
@@ -37,7 +35,6 @@ from rtface.shots.clock import FilmClock
 from rtface.stats import Stats
 from rtface.tracking.identity import same_place
 from rtface.util.av_arrays import copy_image
-from rtface.util.urls import Address
 
 T = TypeVar("T")
 
@@ -163,19 +160,17 @@ class FaceRestorer:
     """Restores faces of one film, still or folder of stills.
 
     Args:
-        input: what is read.
-        options: of the run; the engine comes with each call.
+        plan: of the run; the engine comes with each call.
         tracker: follows the faces, one after the other.
         threads, stop: as for `rtface.pipeline.build.open_film`.
         clock_start: start of the input's own clock in seconds.
         ahead: whether an engine is heavy, so that frames behind the shown one are needed for its keyframes.
     """
 
-    def __init__(self, input: Path | Address, options: Options, tracker: Tracker, threads: Threads,
-                 stop: threading.Event, clock_start: Fraction = Fraction(0), *, ahead: bool = False) -> None:
-        self._input, self._options, self._tracker = input, options, tracker
+    def __init__(self, plan: FramePlan, tracker: Tracker, threads: Threads, stop: threading.Event,
+                 clock_start: Fraction = Fraction(0), *, ahead: bool = False) -> None:
+        self._plan, self._input, self._options, self._tracker = plan, plan.input, plan.options, tracker
         self._threads, self._stop, self._clock_start, self._ahead = threads, stop, clock_start, ahead
-        self._plan = plan_frames(input, options, Scope.FILM | Scope.ANALYSIS)
 
     def follow(self, face: Sighting, device: Device) -> Followed | None:
         """Reads and tracks the lead-in of a face; None where the tracker does not find it again, or sees it in a

@@ -111,7 +111,8 @@ def make_sheet(input: Path | Address, options: Options, wanted: SheetOptions, *,
         if not faces:
             raise InputError(_nothing(input, options, found))
         heavy = any(runtime.engines.pick(face.width).heavy for runtime in runtimes.values() for face in faces[:1])
-        restorer = FaceRestorer(input, options, parts.tracker, threads, stop, found.clock_start, ahead=heavy)
+        restorer = FaceRestorer(replace(plan, options=options), parts.tracker, threads, stop, found.clock_start,
+                                ahead=heavy)
         sheet, longest = Sheet([], _notes(found)), 0.0
         mapped = {variant.engine for variant in wanted.variants if variant.invented}
         # More than are wanted: of some the tracker may lose sight at once.

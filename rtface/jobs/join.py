@@ -145,7 +145,7 @@ class Join:
                  stop: threading.Event) -> None:
         run = film.frames
         assert isinstance(run, RunPlan)
-        self._folder, self._plan, self._film = folder, plan, film
+        self._folder, self._plan, self._film, self._run = folder, plan, film, run
         self._target, self._further = target, further = run.outputs.film, run.outputs.further
         self._options, self._report, self._stats, self._stop = run.options, report, stats, stop
         self._frames = _Pieces(folder, plan.video["encoder"])
@@ -237,8 +237,7 @@ class Join:
     def _planned_output(self, source: FileSource, figures: JobFigures) -> OutputPlan:
         options, report = self._options, self._report
         self._film.describe(report, self._stats)
-        assert isinstance(self._film.frames, RunPlan)
-        output = plan_streams(self._film.frames, source.info, Stats())
+        output = plan_streams(self._run, source.info, Stats())
         output.target, report.decoder = self._target, source.info.decoder
         engine = "+".join(figures.engines)
         output.metadata.update(describe(engine, __version__, options.strength, metadata_options(options)))

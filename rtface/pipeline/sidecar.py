@@ -60,9 +60,12 @@ def _named(value: Any) -> bool:
     return isinstance(value, dict) and all(text(key) and text(entry) for key, entry in cast("Any", value).items())
 
 
+_CORNERS = row(whole, whole, whole, whole)
+
+
 def _box(value: Any) -> bool:
     """Corners of a box in a frame: numpy counts negative ones from the other side."""
-    return row(whole, whole, whole, whole)(value) and 0 <= value[0] <= value[2] and 0 <= value[1] <= value[3]
+    return _CORNERS(value) and 0 <= value[0] <= value[2] and 0 <= value[1] <= value[3]
 
 
 _FILES: Shape = {"name": text, "bytes?": whole, "sha256?": text, "files?": [{"name": file_name, "sha256": text}]}

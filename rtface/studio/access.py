@@ -148,8 +148,7 @@ class AccessControl:
             await self._one_more()(scope, receive, _with_headers(send))
             return
         # What another page leads here with is not stored as the page's key.
-        if scope["path"] == "/" and "key" in (query := parse_qs(scope["query_string"].decode("latin-1"))) and not _same(
-                query["key"][-1], self._key(_cookie_of(headers, headers["host"]))):
+        if scope["path"] == "/" and "key" in (query := _query(scope)) and not self._is_key(query["key"][-1], headers):
             await RedirectResponse("/", HTTPStatus.SEE_OTHER)(scope, receive, _with_headers(send))
             return
         if (response := self._entrance(scope)) is not None:
@@ -195,7 +194,9 @@ class AccessControl:
         """Whether a request with a cookie has its key, too, or needs none."""
         if not scope["path"].startswith("/api/"):
             return True
-        given = headers.get(KEY) or parse_qs(scope["query_string"].decode("latin-1")).get("key", [""])[-1]
+        return self._is_key(headers.get(KEY) or _query(scope).get("key", [""])[-1], headers)
+
+    def _is_key(self, given: str, headers: Headers) -> bool:
         return _same(given, self._key(_cookie_of(headers, headers["host"])))
 
     def _key(self, cookie: str) -> str:
@@ -240,7 +241,7 @@ class AccessControl:
                             headers={"cache-control": "no-store"})
 
     def _in_address(self, scope: Scope) -> bool:
-        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
+        given = _query(scope).get("token", [])
         return scope["method"] in ("GET", "HEAD") and len(given) == 1 and (
             self._matches(given[0]) or self._clock() < self._once.get(given[0], 0.0))
 
@@ -253,7 +254,7 @@ class AccessControl:
         """Where the token is in the address: sets the cookie and leads to the address without it."""
         if self._login is not None or not self._in_address(scope):
             return None
-        self._once.pop(parse_qs(scope["query_string"].decode("latin-1"))["token"][0], None)
+        self._once.pop(_query(scope)["token"][0], None)
         host = Headers(scope=scope)["host"]
         path = scope["path"] if scope["path"].startswith("/") and not scope["path"].startswith("//") else "/"
         return self._led(path, _cookie(host), self._given)
@@ -273,6 +274,10 @@ class AccessControl:
             await HTMLResponse(page, HTTPStatus.FORBIDDEN)(scope, receive, _with_headers(send))
             return
         await error_response(why, HTTPStatus.FORBIDDEN)(scope, receive, _with_headers(send))
+
+
+def _query(scope: Scope) -> dict[str, list[str]]:
+    return parse_qs(scope["query_string"].decode("latin-1"))
 
 
 def _same(given: str, secret: str) -> bool:
