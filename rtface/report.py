@@ -179,7 +179,7 @@ class Report:
         self.persons, self.invented = persons_of(self.tracks), _mean_invented(self.tracks)
         used = [name.removeprefix("crops:") for name, n in counters.items() if name.startswith("crops:") and n]
         # The engines that ran; before, only the requested one was known. The first stage is none.
-        self.engine = "+".join(name for name in used if name not in ("carried", "coded")) or self.engine
+        self.engine = "+".join(name for name in used if name not in ("carried", "coded", "coded-light")) or self.engine
         self.stages_ms = stats.stages_ms()
         latency = self.stages_ms.get("latency") or self.stages_ms.get("added", {})
         self.latency_ms = {k: v for k, v in latency.items() if k in ("p50", "p95", "p99")}

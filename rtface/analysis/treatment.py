@@ -33,9 +33,9 @@ _ON, _OFF = 0.06, 0.03
 _WORTH = (0.04, 0.15)
 _VISIBLE = ((0.5, "clearly visible"), (0.2, "visible"))
 _FLOOR = 0.1  # squared code values: what rounding to 8 bits costs
-_STRENGTH = (0.0038, 0.4404, 0.2306, -0.0277, -0.0893, 0.1674, 0.5124, -0.1499, 0.5749, 0.1643, -0.0493)
-_GAIN = (0.5679, -0.1495, 0.6106, 0.0144, -0.0957, -0.2608, 0.3852, -0.0384, -0.1245, 0.0696, -0.1730, 0.2300)
-_FIRST = (0.5825, 0.0998, 0.2337, -0.0968, -0.1117, 0.0352, 0.1339, 0.1906, 0.3096, -0.2330, -0.3316)
+_STRENGTH = (0.1175, 0.4528, 0.3815, 0.0537, -0.1697, 0.2318, 0.5333, -0.2733, 0.4230, -0.3502, -0.0090)
+_GAIN = (0.3405, -0.0315, 0.5406, -0.0390, -0.0961, -0.3687, 0.2841, 0.0041, -0.0721, 0.2516, -0.2093, 0.2126)
+_FIRST = (0.5603, 0.0589, 0.3138, -0.0206, -0.1688, 0.0399, 0.2512, 0.3075, 0.2798, -0.0438, -0.3639)
 # Coefficients of `features`, fitted by training/loop/fit_strength.py: of the engine's strength; of its gain, times the
 # strength, and the last one of the strength's square; of the strength of the first stage.
 # Expected squared errors in code values, and log2 of steps, below which nothing and from which on all is done.

@@ -1,7 +1,7 @@
-"""The network that takes coding artefacts and noise out of pictures at their coded size (``rtface/models/coded``), run
-by OpenVINO on the CPU.
+"""The network that takes coding artefacts and noise out of pictures at their coded size (``rtface/models/coded``, and
+``coded-light`` at half the cost), run by OpenVINO on the CPU.
 
-It is trained by ``training/loop/train_coded.py``; ``training/MODEL_CARD.md`` describes it.
+Both are trained by ``training/loop/train_coded.py``; ``training/MODEL_CARD.md`` describes them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from rtface.frame import Bytes, Float32
 from rtface.util.openvino_core import halves, open_shipped
 
 PATH = SHIPPED / "coded" / "model.onnx"
-SHA256 = "a9b0ca45718453a99dd008ded45e5825a3f3e29c6dca71ee69aad52bfd6ce5bd"
+SHA256 = "5be4290d8614ee85861a7a38960123deec4bd38a2977df72a1486716968b30ee"
+LIGHT = SHIPPED / "coded-light" / "model.onnx", "e5b936a541fe30518966af2d79ee9093e7560648176b4a5eaa6fbe3c7ef8d4b4"
+"""Path and SHA-256 of the network of half the cost."""
 _CELL = 8
 
 

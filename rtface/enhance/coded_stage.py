@@ -117,18 +117,21 @@ class CodedStage:
 
     Args:
         network: takes coding artefacts out of a picture.
+        light: the same at half the cost, for live runs that have no time for it.
         device: composites in the host's memory.
         make_correction: makes what `device` composites.
-        stats: counts `crops:coded`.
+        stats: counts `crops:coded`, `crops:coded-light`.
     """
 
-    def __init__(self, network: CodedNetwork, device: Device, make_correction: MakeCorrection, stats: Stats) -> None:
-        self._network, self._device, self._make, self._stats = network, device, make_correction, stats
+    def __init__(self, network: CodedNetwork, device: Device, make_correction: MakeCorrection, stats: Stats,
+                 light: CodedNetwork | None = None) -> None:
+        self._network, self._light = network, light or network
+        self._device, self._make, self._stats = device, make_correction, stats
 
     def measure(self, view: View, frame: Frame, face: Face, found: Analysis) -> Analysis:
         """What was found, with the errors that are expected on a face and round it, before and after this stage."""
         place = place_of(frame, face, _HEAD, MEASURED)
-        picture, (_, errors) = self._answer(view, frame, place)
+        picture, (_, errors) = self._answer(self._network, view, frame, place)
         oval, head, calm = map(_cells, (*_masks(face, place), _calm(picture)))
         ring: Any = head * (np.float32(1.0) - oval)
         before, after = errors
@@ -148,11 +151,12 @@ class CodedStage:
                        error=mean(before, oval), remaining=mean(after, oval),
                        ring_error=mean(before, ring), ring_remaining=mean(left, ring))
 
-    def process(self, frame: Frame, faces: Sequence[tuple[Face, float, float]]) -> Frame:
+    def process(self, frame: Frame, faces: Sequence[tuple[Face, float, float]], *, light: bool = False) -> Frame:
         """The frame with its faces corrected.
 
         Args:
             faces: each with the strength of its correction inside the face's oval and round it, 0…1.
+            light: by the light network.
         """
         if on_gpu(frame.image):
             return frame
@@ -164,7 +168,7 @@ class CodedStage:
                 place, around = place_of(frame, face, _FACE, LARGEST + MULTIPLE), 0.0
             if max(inside, around) <= 0.0 or max(place.width, place.height) > LARGEST:
                 continue
-            picture, (change, _) = self._answer(view, frame, place)
+            picture, (change, _) = self._answer(self._light if light else self._network, view, frame, place)
             oval, head = _masks(face, place)
             weight = oval * np.float32(inside)
             if around > 0.0:
@@ -174,21 +178,22 @@ class CodedStage:
             boxes.append(bounds(invert(place.matrix), (0, 0, place.width, place.height), margin=1.0))
         if not corrections:
             return frame
-        self._stats.count("crops:coded", len(corrections))
+        self._stats.count(f"crops:coded{'-light' * light}", len(corrections))
         pasted = self._device.paste(frame, corrections)
         if pasted is frame:
             return frame
         changed = None if frame.changed is None else (*frame.changed, *boxes)
         return replace(pasted, changed=changed, quantisers=frame.quantisers)
 
-    def _answer(self, view: View, frame: Frame, place: Place) -> tuple[Bytes, tuple[Float32, Float32]]:
-        """The picture of a place, and what the network says of it."""
+    def _answer(self, network: CodedNetwork, view: View, frame: Frame,
+                place: Place) -> tuple[Bytes, tuple[Float32, Float32]]:
+        """The picture of a place, and the network's output for it."""
         picture = view.crop(place.matrix, (place.width, place.height))
         x0, y0, x1, y1 = place.seen
         if (x1 - x0, y1 - y0) != (place.width, place.height):  # the frame's edge must not look like one in the picture
             picture = np.asarray(cv2.copyMakeBorder(picture[y0:y1, x0:x1], y0, place.height - y1, x0, place.width - x1,
                                                     cv2.BORDER_REPLICATE), np.uint8)
-        return picture, self._network(picture, place.steps(frame.quantisers, _rows(frame)))
+        return picture, network(picture, place.steps(frame.quantisers, _rows(frame)))
 
 
 def _rows(frame: Frame) -> int:

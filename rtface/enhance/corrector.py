@@ -174,8 +174,12 @@ class FaceCorrector(ABC):
             self._ask_engines(task)
         self.tracks.sweep(frame.time)
 
-    def _first_stage(self, task: FrameTask, faces: Sequence[Face], strength: float) -> None:
-        """Takes coding artefacts out of the frame, where that is expected to help, before the engines see it."""
+    def _first_stage(self, task: FrameTask, faces: Sequence[Face], strength: float, *, light: bool = False) -> None:
+        """Takes coding artefacts out of the frame, where that is expected to help, before the engines see it.
+
+        Args:
+            light: by the network of half the cost.
+        """
         frame = task.frame
         chosen = [one for face in faces
                   if max((one := (face, *self._first_strengths(face, frame.time, strength)))[1:]) > UNSEEN]
@@ -188,7 +192,7 @@ class FaceCorrector(ABC):
         if self.invented:
             task.original = self.invented.original(frame)
         with self._stats.time("first stage"):
-            task.frame = self._coded.process(frame, chosen)
+            task.frame = self._coded.process(frame, chosen, light=light)
         task.cleaned = task.frame is not frame
         if task.cleaned and not frame.lead_in:
             corrected = {face.face.track_id for face in task.faces}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
+from math import inf
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -25,6 +26,10 @@ from rtface.quality.levels import kind_of
 from rtface.stats import Stats
 
 _USUAL_FIRST_S = 0.01
+_LIGHT_COST = 0.6
+"""What the first stage's light network takes, of what the other one takes."""
+_SPARE_S = 3.0
+"""Seconds for which the light network stays after there was no time for the other one."""
 
 
 class LiveEnhancer(FrameEnhancer):
@@ -35,7 +40,8 @@ class LiveEnhancer(FrameEnhancer):
     """
 
     mode = Mode.LIVE
-    _first_s = _USUAL_FIRST_S  # seconds that the first stage takes on a frame, on average
+    _first_s = _USUAL_FIRST_S  # seconds that the first stage takes on a frame, on average, without its light network
+    _light_until = -inf  # time of a frame
     _first_share: float | None = None  # of its strength: it fades out where time is short, and in again
     _first_at = 0.0  # time of the last frame
 
@@ -61,9 +67,15 @@ class LiveEnhancer(FrameEnhancer):
         self._governor.costs.spent(task.seconds - task.first_s, done)
         return frame
 
-    def _first_stage(self, task: FrameTask, faces: Sequence[Face], strength: float) -> None:
-        """As far as the engines leave time for it: it is the first thing that is left out."""
-        time, target = task.frame.time, float(self._governor.has_room(self._first_s))
+    def _first_stage(self, task: FrameTask, faces: Sequence[Face], strength: float, *, light: bool = False) -> None:
+        """As far as the engines leave time for it: first its light network comes in, then it is left out, before
+        anything else is."""
+        time, room = task.frame.time, self._governor.has_room
+        if light or not room(self._first_s):
+            self._light_until = time + _SPARE_S
+        light = time < self._light_until
+        cost = _LIGHT_COST if light else 1.0
+        target = float(room(cost * self._first_s))
         step = min(max(time - self._first_at, 0.0), 0.1) / FADE_S
         before = target if self._first_share is None else self._first_share
         self._first_share, self._first_at = min(max(target, before - step), before + step), time
@@ -71,10 +83,10 @@ class LiveEnhancer(FrameEnhancer):
             self._first_s += 0.01 * (_USUAL_FIRST_S - self._first_s)  # what was slow once is tried again
             return
         began = perf_counter()
-        super()._first_stage(task, faces, strength * self._first_share)
+        super()._first_stage(task, faces, strength * self._first_share, light=light)
         if task.cleaned:
             task.first_s = perf_counter() - began
-            self._first_s += 0.1 * (min(task.first_s, 2 * self._first_s) - self._first_s)
+            self._first_s += 0.1 * (min(task.first_s / cost, 2 * self._first_s) - self._first_s)
 
     def _ask_engines(self, task: FrameTask) -> None:
         now = monotonic()

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -34,7 +34,7 @@ from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.single import FrameEnhancer
 from rtface.errors import InputError, Interrupted, UsageError
-from rtface.frame import Bytes, Float32, Transfer
+from rtface.frame import Transfer
 from rtface.media.decoder import Size
 from rtface.media.hardware import decoding
 from rtface.media.images import SequenceSource
@@ -204,23 +204,23 @@ def _names(options: FaceOptions) -> frozenset[str]:
     return frozenset(name.lower() for name in person_photos(options.person))
 
 
-def open_coded(stats: Stats, threads: int | None) -> CodedStage:
-    """The first stage, on the CPU; its network is loaded when a face is looked at first.
+def open_coded(stats: Stats, threads: int | None, *, light: bool = False) -> CodedStage:
+    """The first stage, on the CPU; its networks are loaded when a face is looked at first.
 
     Args:
-        threads: of its network.
+        threads: of its networks.
+        light: whether it has a light one, too.
     """
-    network: CodedNetwork | None = None
+    @cache
+    def networks() -> tuple[CodedNetwork, CodedNetwork]:
+        from rtface.engine import coded_network  # it imports OpenVINO
 
-    def answer(picture: Bytes, steps: Float32 | None) -> tuple[Float32, Float32]:
-        nonlocal network
-        if network is None:
-            from rtface.engine.coded_network import CodedNetwork as Network  # it imports OpenVINO
+        whole = coded_network.CodedNetwork(threads)
+        return whole, coded_network.CodedNetwork(threads, *coded_network.LIGHT) if light else whole
 
-            network = Network(threads)
-        return network(picture, steps)
-
-    return CodedStage(answer, CpuDevice(warn=stats.warn), partial(HostCorrection, dithered=False), stats)
+    return CodedStage(lambda picture, steps: networks()[0](picture, steps), CpuDevice(warn=stats.warn),
+                      partial(HostCorrection, dithered=False), stats,
+                      light=lambda picture, steps: networks()[1](picture, steps))
 
 
 def _film_enhancer(runtime: Runtime, plan: FramePlan, stats: Stats, threads: int | None) -> FilmEnhancer:

@@ -296,12 +296,12 @@ def engines_said(report: Report) -> dict[str, dict[str, str]]:
 
 
 def first_stage_said(report: Report) -> dict[str, str] | None:
-    """The hash of the first stage's network, where it corrected or measured a face."""
+    """The hash of the first stage's network, where it corrected or measured a face; of a live run its light one, too."""
     if all(track.treatment.get("gain_db") is None for track in report.tracks):
         return None
-    from rtface.engine.coded_network import SHA256  # it imports OpenVINO
+    from rtface.engine.coded_network import LIGHT, SHA256  # it imports OpenVINO
 
-    return {"weights_sha256": SHA256}
+    return {"weights_sha256": SHA256} | ({"light_weights_sha256": LIGHT[1]} if report.latency_ms else {})
 
 
 def _engine(name: str) -> dict[str, str]:

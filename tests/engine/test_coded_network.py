@@ -1,6 +1,8 @@
-"""The network of the first stage: its int8 calibration belongs to the shipped weights, and answers as fp32 does."""
+"""The networks of the first stage: their int8 calibrations belong to the weights, and answer as fp32 does."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,8 +13,9 @@ from rtface.engine.backends.int8 import read_calibration
 from tests.pipeline.fakes import portrait
 
 
-def test_int8_answers_nearly_as_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert read_calibration(coded_network.PATH.parent, coded_network.SHA256, "coded") is not None
+@pytest.mark.parametrize(("path", "sha256"), [(coded_network.PATH, coded_network.SHA256), coded_network.LIGHT])
+def test_int8_answers_nearly_as_fp32(path: Path, sha256: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_calibration(path.parent, sha256, "coded") is not None
     picture, _ = portrait(224, 224, blur=0.0)
     _, jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 25])
     coded = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
@@ -21,7 +24,7 @@ def test_int8_answers_nearly_as_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     answers: list[tuple[np.ndarray, np.ndarray]] = []
     for threads, spare in ((1, 0), (2, 1), (3, None)):  # with VNNI, with AVX2 alone, with neither
         monkeypatch.setattr(coded_network, "spare_bits", lambda spare=spare: spare)
-        change, errors = coded_network.CodedNetwork(threads)(np.asarray(coded, np.uint8), steps)
+        change, errors = coded_network.CodedNetwork(threads, path, sha256)(np.asarray(coded, np.uint8), steps)
         answers.append((change.copy() * 255, errors.copy()))
     exact, told = answers[-1]
     assert np.abs(exact).mean() > 1.0

@@ -522,15 +522,17 @@ def test_both_fields_get_their_own_first_stage(predict: Callable[[float], None])
     assert first.corrected and second.corrected and stats.counters["frames_corrected"] == 1
 
 
-@pytest.mark.parametrize(("room", "cleaned"), [(True, 1), (False, 0)])
-def test_live_it_is_the_first_thing_that_is_left_out(monkeypatch: pytest.MonkeyPatch, *, room: bool,
-                                                     cleaned: int) -> None:
-    monkeypatch.setattr(QualityGovernor, "has_room", lambda self, seconds: room)
-    stats, engine = Stats(), FakeEngine()
+@pytest.mark.parametrize(("room", "whole", "light"), [(1.0, 1, 0), (0.008, 0, 1), (0.0, 0, 0)])
+def test_live_it_is_the_first_thing_that_is_left_out(monkeypatch: pytest.MonkeyPatch, room: float, whole: int,
+                                                     light: int) -> None:
+    monkeypatch.setattr(QualityGovernor, "has_room", lambda self, seconds: seconds <= room)
+    stats, engine, network = Stats(), FakeEngine(), FakeCodedNetwork()
+    stage = CodedStage(FakeCodedNetwork(), CpuDevice(), HostCorrection, stats, light=network)
     step = LiveEnhancer(Runtime(CpuDevice(), FakeEngines(engine)), Options(grain="none"), stats,
-                        QualityGovernor(0.04, 0.2), coded=coded_stage(stats=stats))
+                        QualityGovernor(0.04, 0.2), coded=stage)
     out = step.collect(step.submit(replace(real(), captured_at=0.0)))
-    assert stats.counters["crops:coded"] == cleaned and engine.calls == 1 and out.corrected
+    assert (stats.counters["crops:coded"], stats.counters["crops:coded-light"]) == (whole, light)
+    assert len(network.seen) == light and engine.calls == 1 and out.corrected
 
 
 def test_bounds_of_a_place_hold_its_faces_box() -> None:
@@ -546,7 +548,7 @@ def test_live_it_fades_where_time_becomes_short(monkeypatch: pytest.MonkeyPatch)
     step = LiveEnhancer(Runtime(CpuDevice(), FakeEngines()), Options(grain="none"), Stats(), QualityGovernor(0.04, 0.2),
                         coded=coded_stage())
     strengths: list[float] = []
-    monkeypatch.setattr(CodedStage, "process", lambda self, frame, faces: strengths.append(faces[0][1]) or frame)
+    monkeypatch.setattr(CodedStage, "process", lambda self, frame, faces, **_: strengths.append(faces[0][1]) or frame)
     found: list[float] = []
     for n in range(24):
         room[0] = n < 4 or n >= 14

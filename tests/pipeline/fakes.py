@@ -129,5 +129,5 @@ def coded_stage(network: FakeCodedNetwork | None = None, stats: Stats | None = N
 
 
 class _MeasuringStage(CodedStage):
-    def process(self, frame: Frame, faces: Any) -> Frame:
+    def process(self, frame: Frame, faces: Any, *, light: bool = False) -> Frame:
         return frame

@@ -17,7 +17,7 @@ import numpy as np
 import openvino as ov
 import torch
 
-from rtface.engine.coded_network import PATH
+from rtface.engine.coded_network import LIGHT, PATH
 from training.export.calibrate_int8 import bounds, show_inputs, write
 from training.loop.train_coded import UNKNOWN
 from training.model.coded import step_planes
@@ -25,9 +25,9 @@ from training.model.coded import step_planes
 EXACT = ("stem", "/head", "error", "up.0", "join.0", "dec.0")
 
 
-def calibrate(pairs: Path, count: int, seed: int) -> dict[str, Any]:
-    """What ``int8.json`` holds."""
-    model: Any = ov.Core().read_model(PATH)
+def calibrate(network: Path, pairs: Path, count: int, seed: int) -> dict[str, Any]:
+    """What ``int8.json`` beside a network holds."""
+    model: Any = ov.Core().read_model(network)
     names, which = show_inputs(model, EXACT)
     request: Any = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
     ranges = np.zeros((len(names), 2))  # zero is inside: convolutions pad with it
@@ -44,7 +44,7 @@ def calibrate(pairs: Path, count: int, seed: int) -> dict[str, Any]:
                     low, high = bounds(request.get_output_tensor(place).data)
                     row[:] = min(row[0], low), max(row[1], high)
     return {
-        "weights": hashlib.sha256(PATH.read_bytes()).hexdigest(),
+        "weights": hashlib.sha256(network.read_bytes()).hexdigest(),
         "convolutions": [
             {"name": name, "low": round(float(low), 5), "high": round(float(high), 5)}
             for name, (low, high) in zip(names, ranges, strict=True)
@@ -58,8 +58,10 @@ def main() -> None:
     p.add_argument("--pairs", type=Path, required=True, help="training pairs; never those of the people set aside")
     p.add_argument("--count", type=int, default=160, help="how many patches")
     p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--light", action="store_true", help="of the network of half the cost")
     a = p.parse_args()
-    write(PATH.with_name("int8.json"), calibrate(a.pairs, a.count, a.seed))
+    network = LIGHT[0] if a.light else PATH
+    write(network.with_name("int8.json"), calibrate(network, a.pairs, a.count, a.seed))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from training.crop_space import U8
+from training.data.coded_pairs import CODECS
 from training.loop.checkpoints import Ema, resume, save
 from training.loop.muon import Muon
 from training.model.coded import BLOCKS, CELL, SMALL_BLOCKS, SMALL_WIDTHS, WIDTHS, CodedNet, step_planes
@@ -35,6 +36,10 @@ FLOOR = (0.4 / 255) ** 2
 ERROR_WEIGHT = 1.0
 GOOD, OFTEN = 5.0, 3
 """Squared error in code values below which a patch counts as good, and how much more often those are drawn."""
+COARSE, MORE = 4.5, 3
+"""Mean log2 of quantiser steps from which on a patch counts as coarse, and how much more often those are drawn, and
+those of codecs that filter well (`FINE`): the mean over all patches hardly shows what is lost there."""
+FINE = [CODECS.index(name) for name in ("libx265", "libvpx-vp9", "libsvtav1")]
 AREA, LEAST = 4, (0.2 / 255) ** 2
 """Cells along each side of the areas whose mean errors are predicted, and what is added to those."""
 
@@ -62,8 +67,11 @@ class Pairs:
                 self.meta += list(data["meta"])
                 good = [float(np.mean((s.astype(np.float32) - t) ** 2)) < GOOD for s, t in
                         zip(data["seen"], data["truth"], strict=True)]
+                coarse = [bool(np.isfinite(s).all() and s.mean() > COARSE) or int(m[0]) in FINE
+                          for s, m in zip(data["steps"], data["meta"], strict=True)]
                 numbers = np.arange(len(self.seen) - len(good), len(self.seen))
-                self.order = np.concatenate([self.order, np.repeat(numbers, np.where(good, OFTEN, 1))])
+                often = np.where(good, OFTEN, np.where(coarse, MORE, 1))
+                self.order = np.concatenate([self.order, np.repeat(numbers, often)])
             self.names.add(path.name)
         return len(self.seen)
 
