@@ -16,7 +16,7 @@ from rtface.frame import Color, Display, Frame, Packet
 from rtface.media.color import color_of, display_matrix, display_of, orientation
 from rtface.media.concealment import Concealment
 from rtface.media.cuda.decoder import GpuDecoder
-from rtface.media.frame_details import details_of
+from rtface.media.frame_details import details_of, without_profile
 from rtface.media.probe import error_text, rate_of
 from rtface.media.quantiser import QuantiserReader
 from rtface.media.timeline import RisingTimestamps
@@ -210,7 +210,7 @@ class Decoder:
         self._quantisers.note(packet)
         self._concealment.note(packet)
         try:
-            images = self._decode(packet)  # pyright: ignore[reportArgumentType]
+            images = self._decode(without_profile(packet))  # pyright: ignore[reportArgumentType]
         except av.FFmpegError as error:
             if images := self._concealment.again(packet):
                 self._failed_in_a_row = 0

@@ -6,10 +6,12 @@ import functools
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 import av
 from av.filter import Graph
+
+from rtface.media.image_meta import decodable
 
 # FFmpeg's AVChromaLocation, from 0; AV_FRAME_FLAG_INTERLACED and AV_FRAME_FLAG_TOP_FIELD_FIRST.
 _PLACES = ("unspecified", "left", "center", "topleft", "top", "bottomleft", "bottom")
@@ -83,3 +85,14 @@ def _structure(image: av.VideoFrame) -> tuple[int, ...]:
     [packet] = encoder.encode(image)  # in the image's own time base, else PyAV would change its times
     data = bytes(packet)
     return struct.unpack(f"{len(data) // 4}i", data[:len(data) // 4 * 4])
+
+
+def without_profile(packet: av.Packet[Any]) -> av.Packet[Any]:
+    """A packet, of PNG without its colour profile: PyAV 18 frees the name of a frame's profile once for each look at
+    the frame's side data, and the process crashes."""
+    if packet.stream.codec_context.name not in ("png", "apng"):
+        return packet
+    bare: av.Packet[Any] = av.Packet(decodable(bytes(packet)))
+    bare.stream, bare.time_base = packet.stream, packet.time_base
+    bare.pts, bare.dts, bare.duration, bare.is_keyframe = packet.pts, packet.dts, packet.duration, packet.is_keyframe
+    return bare

@@ -36,6 +36,8 @@ _HEAD = re.compile(r"#(tb|media_type|codec_id) (\d+): (\S+)")
 # Streams that a list may have, and bytes of a line.
 _STREAMS, _LINE = 1000, 4096
 _RAW = "rawvideo"
+# Subtitles whose packets are shown for as long as the container says.
+_TEXT = ("ass", "subrip", "webvtt", "mov_text", "text")
 
 
 class Writes(Protocol):
@@ -294,6 +296,22 @@ def _codec_of(stream: Stream) -> str:
     return (getattr(stream, "name", None) or "") if context is None else context.codec.canonical_name
 
 
+def _setup_of(stream: Stream) -> str:
+    """`PacketHashes.setup`; containers give it in one form."""
+    context: Any = stream.codec_context
+    codec = _codec_of(stream)
+    if stream.type == "audio" and codec.startswith(("pcm_", "adpcm_")):
+        return f"{context.sample_rate} Hz, {context.channels} channels"
+    head = bytes(getattr(context, "extradata", None) or b"")
+    if codec == "opus":  # channels, gain, and which is which; MPEG-TS has no delay
+        head = head[9:10] + head[16:]
+    elif codec == "aac":  # kind, rate and channels; MPEG-TS keeps no more
+        head = head[:2]
+    elif stream.type != "subtitle" and codec != "vorbis":
+        head = b""
+    return hashlib.md5(head.strip(b"\0\r\n"), usedforsecurity=False).hexdigest() if head else ""
+
+
 @dataclass(slots=True)
 class PacketHashes:
     """The packets of one stream of a film, as they are in the file.
@@ -304,6 +322,9 @@ class PacketHashes:
         base: seconds of one unit of the times.
         rows: time of presentation and MD5 (32 hexadecimal digits) of each packet, in the order of the file.
         index: number of the stream in the file.
+        durations: of each packet of text, which says how long it is shown.
+        setup: what a decoder is told beside the packets: rate and channels of PCM, else the header of sound and of
+            subtitles; "" for nothing, or where the packets say all of it.
     """
 
     kind: str
@@ -311,6 +332,8 @@ class PacketHashes:
     base: Fraction
     rows: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
     index: int = 0
+    durations: list[int] = field(default_factory=list[int])
+    setup: str = ""
 
     @property
     def md5(self) -> str:
@@ -335,8 +358,8 @@ def hash_packets(film: str | os.PathLike[str], *, stop: Callable[[], bool] | Non
     with open_container(film) as source:
         video, _ = choose_video(source, name)
         streams = [video, *(s for s in source.streams if s.index != video.index and s.type != "attachment")]
-        found = {s.index: PacketHashes(s.type, _codec_of(s), s.time_base or Fraction(1, 1_000_000), index=s.index)
-                 for s in streams}
+        found = {s.index: PacketHashes(s.type, _codec_of(s), s.time_base or Fraction(1, 1_000_000), index=s.index,
+                                       setup=_setup_of(s)) for s in streams}
         try:
             for packet in source.demux():
                 if stop is not None and stop():
@@ -348,6 +371,8 @@ def hash_packets(film: str | os.PathLike[str], *, stop: Callable[[], bool] | Non
                         data = data[7 if data[1] & 1 else 9:]
                     md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
                     found[packet.stream_index].rows.append((packet.pts or 0, md5))
+                    if found[packet.stream_index].codec in _TEXT:
+                        found[packet.stream_index].durations.append(packet.duration or 0)
         except av.FFmpegError as error:
             raise InputError(f"{name}: could not be read to its end ({error.strerror}); the file is damaged") from error
     return list(found.values())

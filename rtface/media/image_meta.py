@@ -16,7 +16,8 @@ from typing import TypeAlias
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 # Chunks that say how the samples are to be read, or something about the image; the rest is the encoder's own.
-_PNG_KEPT = {b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"pHYs", b"tIME", b"tEXt", b"zTXt", b"iTXt"}
+_PNG_COLORS = {b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI"}
+_PNG_KEPT = {*_PNG_COLORS, b"pHYs", b"tIME", b"tEXt", b"zTXt", b"iTXt"}
 _PNG_PACKED = {b"iCCP", b"zTXt"}  # a decoder unpacks them
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _EXIF_HEAD, _XMP_HEAD, _ICC_HEAD = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
@@ -59,6 +60,11 @@ class ImageMetadata:
     def orientation(self) -> int:
         """EXIF orientation 1…8; 1 is upright."""
         return exif_orientation(self.exif) if self.exif else 1
+
+    @property
+    def png_colors(self) -> set[tuple[bytes, bytes]]:
+        """The PNG chunks by which the samples are shown."""
+        return {(kind, body) for kind, body in self.png if kind in _PNG_COLORS}
 
 
 def kind_of(data: bytes) -> str | None:
@@ -122,7 +128,10 @@ def more_of(data: bytes) -> str:
     kind = kind_of(data)
     with suppress(struct.error, IndexError):
         if kind == "png":
-            frames = next((struct.unpack_from(">I", body)[0] for name, body in _chunks(data) if name == b"acTL"), 1)
+            chunks = list(_chunks(data))
+            frames = next((struct.unpack_from(">I", body)[0] for name, body in chunks if name == b"acTL"), 1)
+            if any(name == b"fdAT" for name, _ in chunks):  # the image itself need not be one of them
+                frames = max(frames, 2)
             return f"holds {frames} frames" if frames > 1 else ""
         if kind == "jpeg":
             images = max([_images(body) for marker, body in segments(data)

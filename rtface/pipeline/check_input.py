@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from rtface.errors import InputError, InputMissing, Interrupted
 from rtface.frame import Box, Frame
+from rtface.geometry.transforms import clip_box
 from rtface.media.file_hashes import sha256_of, share_of_bytes
 from rtface.media.framemd5 import hash_packets
-from rtface.media.image_read import list_images, read_image
+from rtface.media.image_meta import kind_of
+from rtface.media.image_read import Still, list_images, read_image
 from rtface.media.source import FileSource
 from rtface.pipeline.check_boxes import FaceBoxes
 from rtface.pipeline.check_layout import check_layout
@@ -26,6 +28,7 @@ from rtface.pipeline.check_packets import check_packets
 from rtface.pipeline.check_sidecar import Checked, Stop
 from rtface.pipeline.checksums import Doing
 from rtface.util.av_arrays import plane_rows, sample_bytes
+from rtface.util.foreign import open_regular
 from rtface.util.parse import format_time
 
 # A frame that nothing was changed on is no copy of the input's where it is this far below the middle of such frames,
@@ -71,12 +74,22 @@ def check_input(output: Path, input: Path, values: dict[str, Any] | None, *, doi
                for number, boxes in (values["changed"] if values else ())}
     lossless = bool(values["output"]["lossless"]) if values else True
     compared = _Compared(found, changed, lossless=lossless, known=values is not None)
-    if output.is_dir() or (values is not None and "streams" not in values):
+    if output.is_dir() or ("streams" not in values if values is not None else _are_stills(output, input)):
         _compare_stills(compared, output, input, stop)
     else:
         _compare_films(compared, output, input, values or {}, doing, stop)
     compared.end()
     return found
+
+
+def _are_stills(*files: Path) -> bool:
+    for path in files:
+        if not path.is_file():
+            return False
+        with open_regular(path) as file:
+            if kind_of(file.read(64)) is None:
+                return False
+    return True
 
 
 def _compare_stills(compared: _Compared, output: Path, input: Path, stop: Stop | None) -> None:
@@ -96,7 +109,23 @@ def _compare_stills(compared: _Compared, output: Path, input: Path, stop: Stop |
     for still, source in names:
         if stop is not None and stop():
             raise Interrupted
-        compared.frame(still.name, read_image(still).frame, read_image(source).frame)
+        made, read = read_image(still), read_image(source)
+        _compare_said(compared.found, made, read)
+        compared.frame(still.name, made.frame, read.frame)
+
+
+def _compare_said(found: Checked, made: Still, read: Still) -> None:
+    """Compares what two stills say beside their samples; an image format that has no place for it cannot."""
+    name, turned = Path(made.path).name, (made.frame.display.quarter_turns, made.frame.display.mirror)
+    if turned != (read.frame.display.quarter_turns, read.frame.display.mirror):
+        found.problems.append(f"{name}: is rotated or mirrored in another way than the input")
+    if made.meta.icc != read.meta.icc:
+        said = f"{name}: its colour profile is not the input's"
+        (found.problems if made.meta.icc else found.gaps).append(said)
+    if made.meta.png_colors - read.meta.png_colors:
+        found.problems.append(f"{name}: what it says of its colours is not what the input says")
+    if made.more and made.more != read.more:
+        found.problems.append(f"{name}: {made.more}, which are not the input's")
 
 
 def _compare_films(compared: _Compared, output: Path, input: Path, values: dict[str, Any], doing: Doing | None,
@@ -161,8 +190,9 @@ class _Compared:
         """Takes the next frame of the output, and that of the input."""
         boxes: list[Box] | None = self._changed.get(name, [])
         a, b = new.image, old.image
-        if (a.width, a.height) != (b.width, b.height) or [c.bits for c in a.format.components] != [
-                c.bits for c in b.format.components] or len(a.planes) != len(b.planes):
+        if a.format.name != b.format.name and a.format.is_rgb and _kind(a) == _kind(b):
+            b = b.reformat(format=a.format.name)  # the same values in another order
+        if _kind(a) != _kind(b) or [(p.width, p.height) for p in a.planes] != [(p.width, p.height) for p in b.planes]:
             self._other_format += 1
             self._order.gap()
             return
@@ -171,6 +201,7 @@ class _Compared:
             self._order.gap()
             return
         if boxes:
+            boxes = [clip_box(box, a.width, a.height) for box in boxes]
             outside = float(_outside((a.height, a.width), (a.width, a.height), boxes).mean())
             self._shares.append(1 - outside)
             self._faces = self._faces or FaceBoxes()
@@ -303,6 +334,11 @@ def _frames_are(number: int) -> str:
     return "1 frame is" if number == 1 else f"{number} frames are"
 
 
+def _kind(image: av.VideoFrame) -> tuple[Any, ...]:
+    """What two images have in common whose samples can be compared."""
+    return image.width, image.height, image.format.is_rgb, [c.bits for c in image.format.components]
+
+
 def _planes(image: av.VideoFrame) -> list[NDArray[Any]]:
     kind = np.dtype("<u2") if max(c.bits for c in image.format.components) > 8 else np.dtype(np.uint8)
     return [plane_rows(plane)[:plane.height, : plane.width * sample_bytes(image, plane)].view(kind)
@@ -310,16 +346,30 @@ def _planes(image: av.VideoFrame) -> list[NDArray[Any]]:
 
 
 def _resembles(a: av.VideoFrame, b: av.VideoFrame, box: Box) -> bool:
-    """Whether the picture in a box (luma samples) is about the other's: the means of 8×8 parts of it."""
+    """Whether the picture in a box (luma samples) is about the other's: the means of 8×8 parts of each plane of it, or
+    of each channel."""
+    limit = _ALIKE * ((1 << a.format.components[0].bits) - 1) / 255
+    return all(_parts_apart(mine[rows, first::each], theirs[rows, first::each], columns) <= limit
+               for mine, theirs in zip(_planes(a), _planes(b), strict=True)
+               for rows, columns, each in [_part_of(mine.shape, (a.width, a.height), box)] for first in range(each))
+
+
+def _part_of(shape: tuple[int, ...], size: tuple[int, int], box: Box) -> tuple[slice, slice, int]:
+    """Rows and columns of a plane in which a box of luma samples lies, and the values of one sample in a row."""
+    each = max(1, shape[1] // size[0])
+    down, across = shape[0] / size[1], shape[1] / each / size[0]
     x0, y0, x1, y1 = box
-    first, second = _planes(a)[0], _planes(b)[0]
-    each = first.shape[1] // a.width  # of a sample's values in a row
-    mine, theirs = (plane[y0:y1, x0 * each:x1 * each].astype(np.float32) for plane in (first, second))
-    step = max(1, -(-mine.shape[0] // _PARTS)), max(1, -(-mine.shape[1] // _PARTS))
-    if not mine.size:
-        return True
-    apart = np.abs(_sums(mine - theirs, step)) / _sums(np.ones_like(mine), step)
-    return float(apart.max()) * 255 <= _ALIKE * ((1 << a.format.components[0].bits) - 1)
+    return (slice(math.floor(y0 * down), math.ceil(y1 * down)),
+            slice(math.floor(x0 * across), math.ceil(x1 * across)), each)
+
+
+def _parts_apart(mine: NDArray[Any], theirs: NDArray[Any], columns: slice) -> float:
+    """By how much the means of 8×8 parts differ at most."""
+    apart = mine[:, columns].astype(np.float32) - theirs[:, columns]
+    if not apart.size:
+        return 0.0
+    step = max(1, -(-apart.shape[0] // _PARTS)), max(1, -(-apart.shape[1] // _PARTS))
+    return float((np.abs(_sums(apart, step)) / _sums(np.ones_like(apart), step)).max())
 
 
 def _outside(shape: tuple[int, ...], size: tuple[int, int], boxes: list[Box]) -> NDArray[np.bool_]:

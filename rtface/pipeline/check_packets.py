@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Sequence
 from fractions import Fraction
 
@@ -11,8 +11,8 @@ from rtface.pipeline.check_sidecar import Checked
 
 # A packet may come this much earlier or later than the picture wants it (0.7 ms were seen between containers).
 _MOVED_S = 0.02
-# Packets at each border of a cut that may or may not be in.
-_AT_CUT = 2
+# Packets that are as near to a border of a cut may or may not be in.
+_AT_CUT_S = Fraction(1, 4)
 _COMPARED = ("audio", "subtitle", "video")
 
 
@@ -56,36 +56,64 @@ def check_packets(found: Checked, made: Sequence[PacketHashes], source: Sequence
 
 def _check_stream(found: Checked, named: str, name: str, stream: PacketHashes, other: PacketHashes,
                   begins: tuple[float, float], cut: tuple[Fraction | None, Fraction | None]) -> None:
-    start, end = cut
-    theirs = [(pts, md5) for pts, md5 in other.rows if (start is None or pts * other.base >= start)
-              and (end is None or pts * other.base < end)]
-    own, wanted = [md5 for _, md5 in stream.rows], [md5 for _, md5 in theirs]
-    changed = Counter(own) - Counter(md5 for _, md5 in other.rows)
+    own, all_theirs = [md5 for _, md5 in stream.rows], [md5 for _, md5 in other.rows]
+    is_cut = cut != (None, None)
+    changed = Counter(own) - Counter(all_theirs)
+    wanted = [md5 for pts, md5 in other.rows if _inside(pts * other.base, cut)]
     missing = (Counter(wanted) - Counter(own)).total()
-    allowed = _AT_CUT * ((start is not None) + (end is not None))
     before = len(found.problems)
     if changed:
         found.problems.append(f"{named}: {changed.total()} of {len(own)} packets are not those of {name} of the input")
-    elif missing > allowed:
+    elif missing:
         found.problems.append(f"{named}: {missing} of {len(wanted)} packets of {name} of the input are missing")
-    elif not allowed and own != wanted:
+    elif not (_in_a_row(wanted, own) if is_cut else own == wanted):
         found.problems.append(f"{named}: its packets are those of {name} of the input in another order")
+    elif stream.setup and other.setup and stream.setup != other.setup:
+        hashed = " " not in stream.setup
+        found.problems.append(f"{named}: " + (
+            f"its header, by which the packets are decoded, is not that of {name} of the input" if hashed else
+            f"is said to have {stream.setup}, and in the input {other.setup}"))
     else:
-        _check_times(found, named, stream, other, begins)
+        _check_times(found, named, stream, other, begins, cut)
     if len(found.problems) == before:
         found.proofs.append(f"{named}: all {len(own)} packets are those of {name} of the input")
 
 
+def _inside(time: Fraction, cut: tuple[Fraction | None, Fraction | None]) -> bool:
+    """Whether a packet has to be in a cut, and not only may be."""
+    start, end = cut
+    return (start is None or time >= start + _AT_CUT_S) and (end is None or time < end - _AT_CUT_S)
+
+
+def _in_a_row(wanted: list[str], own: list[str]) -> bool:
+    return any(own[at:at + len(wanted)] == wanted for at in range(len(own) - len(wanted) + 1))
+
+
 def _check_times(found: Checked, named: str, stream: PacketHashes, other: PacketHashes,
-                 begins: tuple[float, float]) -> None:
-    times: dict[str, list[float]] = {}
-    for pts, md5 in other.rows:
-        times.setdefault(md5, []).append(float(pts * other.base) - begins[1])
+                 begins: tuple[float, float], cut: tuple[Fraction | None, Fraction | None]) -> None:
+    left: dict[str, deque[tuple[float, int]]] = {}
+    for number, (pts, md5) in enumerate(other.rows):
+        left.setdefault(md5, deque()).append((float(pts * other.base) - begins[1], number))
     for number, (pts, md5) in enumerate(stream.rows):
-        time = float(pts * stream.base) - begins[0]
+        time, same = float(pts * stream.base) - begins[0], left[md5]
         # A subtitle that is on screen at the beginning of a cut begins there.
-        late = min((time - each for theirs in times[md5] for each in (theirs, max(theirs, 0.0))), key=abs)
+        while cut[0] is not None and len(same) > 1 and abs(time - max(same[1][0], 0.0)) <= abs(
+                time - max(same[0][0], 0.0)):
+            same.popleft()
+        if not same:
+            found.problems.append(f"{named}: packet {number} is not at its place in the input")
+            return
+        theirs, place = same.popleft()
+        late = min((time - theirs, time - max(theirs, 0.0)), key=abs)
         if abs(late) > _MOVED_S:
             found.problems.append(f"{named}: packet {number} comes {abs(late):.3f} s "
                                   f"{'later' if late > 0 else 'earlier'} than in the input")
+            return
+        if not (stream.durations and other.durations):
+            continue
+        shown, was = float(stream.durations[number] * stream.base), float(other.durations[place] * other.base)
+        in_whole = theirs >= 0 and (cut[1] is None or theirs + begins[1] + was < cut[1])
+        if in_whole and abs(shown - was) > _MOVED_S:
+            found.problems.append(f"{named}: packet {number} is shown for {shown:.3f} s, and for {was:.3f} s in the "
+                                  "input")
             return

@@ -66,7 +66,7 @@ def check_sidecar(output: Path, values: dict[str, Any], *, doing: Doing | None =
         return found
     tick = share_of_bytes(output.stat().st_size, doing)
     if sha256_of(output, tick=tick, stop=stop) == said.get("sha256"):
-        found.proofs.append(f"all {said['bytes']} bytes are as the run left them (SHA-256)")
+        found.proofs.append(f"all {output.stat().st_size} bytes are as the run left them (SHA-256)")
         return found
     bytes_differ = "its bytes are not those that the sidecar names (SHA-256)"
     found.problems.append(bytes_differ)
@@ -77,7 +77,7 @@ def check_sidecar(output: Path, values: dict[str, Any], *, doing: Doing | None =
         alike = _check_streams(found, output, values, doing, stop)
         _check_layout(found, output, values)
         # Damage of the container itself keeps its size, or leaves something that is no part of it.
-        rewritten = output.stat().st_size != said["bytes"] and fills_file(output)
+        rewritten = output.stat().st_size != said.get("bytes") and fills_file(output)
     except Interrupted:
         raise
     except RtfaceError as error:
@@ -99,7 +99,7 @@ def check_signature(checked: Checked, values: dict[str, Any], anchors: str | Non
         checked: takes what is found.
         values: of the sidecar.
         anchors: certificates (PEM) that are trusted; None where none were named.
-        signed_inside: whether an output of that kind holds its signature itself.
+        signed_inside: whether the output holds credentials itself.
     """
     if "signature" not in values:
         if not signed_inside and (anchors is not None or values.get("options", {}).get("credentials")):
@@ -187,6 +187,12 @@ def _check_streams(found: Checked, film: Path, values: dict[str, Any], doing: Do
         if late and was["md5"] == now["md5"]:
             found.problems.append(f"stream {number} ({was['kind']}): its packets come {abs(late):.3f} s "
                                   f"{'later' if late > 0 else 'earlier'} than the run wrote them")
+        elif was["md5"] == now["md5"] and _moved(was.get("shown", []), now.get("shown", [])):
+            found.problems.append(f"stream {number} ({was['kind']}): its texts are shown at other times, or for longer "
+                                  "or shorter, than the run wrote them")
+        if was["md5"] == now["md5"] and was.get("setup") and now["setup"] and was["setup"] != now["setup"]:
+            found.problems.append(f"stream {number} ({was['kind']}): what a decoder is told of its packets differs "
+                                  "(sample rate, channels or header)")
     if not streams:
         return alike
     frames = values["frames"]
@@ -199,6 +205,12 @@ def _check_streams(found: Checked, film: Path, values: dict[str, Any], doing: Do
     if len(found.problems) == before:
         found.proofs.append(f"all {len(rows)} {frames['of']} of its picture are as the run wrote them (MD5)")
     return alike or bool({md5 for _, md5 in rows} & {md5 for _, md5 in frames["rows"]})
+
+
+def _moved(was: list[list[float]], now: list[list[float]]) -> bool:
+    """Whether texts are shown at other times; containers without durations say nothing of them."""
+    return bool(was and now) and any(abs(a - b) > _MOVED_S for one, other in zip(was, now, strict=False)
+                                     for a, b in zip(one, other, strict=False))
 
 
 def _check_layout(found: Checked, film: Path, values: dict[str, Any]) -> None:

@@ -75,7 +75,8 @@ _SHAPE: Shape = {
     "options?": {"drop?": [text]}, "changes?": [text], "treatments?": [{}], "finished?": text, "engines?": {}}
 _FILM: Shape = {
     "tags": _named, "marks": _named, "layout?": {},
-    "streams": [{"kind": text, "codec": text, "packets": whole, "md5": text, "times?": [number]}],
+    "streams": [{"kind": text, "codec": text, "packets": whole, "md5": text, "times?": [number],
+                 "setup?": text, "shown?": [[number]]}],
     "frames": {"of": text, "time_base": fraction, "rows": [row(whole, text)]}}
 
 
@@ -238,13 +239,17 @@ def tags_of(film: Path) -> tuple[dict[str, str], dict[str, str]]:
 
 def streams_said(streams: Sequence[PacketHashes]) -> list[dict[str, Any]]:
     """What a sidecar says of the packets of a film. The times are seconds after the first frame: of the first and the
-    last packet, and the mean of all."""
+    last packet, and the mean of all; of texts, when each is shown and for how long."""
     begins = min((pts for pts, _ in streams[0].rows), default=0) * streams[0].base
     said: list[dict[str, Any]] = []
     for stream in streams:
         times = [float(pts * stream.base - begins) for pts, _ in stream.rows]
         said.append({"kind": stream.kind, "codec": stream.codec, "packets": len(times), "md5": stream.md5,
-                     "times": [round(time, 3) for time in (min(times), max(times), fmean(times))] if times else []})
+                     "times": [round(time, 3) for time in (min(times), max(times), fmean(times))] if times else [],
+                     "setup": stream.setup})
+        if stream.durations:
+            said[-1]["shown"] = [[round(time, 3), round(float(duration * stream.base), 3)]
+                                 for time, duration in zip(times, stream.durations, strict=True)]
     return said
 
 

@@ -13,7 +13,6 @@ from typing import Any, Literal
 from rtface.errors import InputError, InputMissing, MissingComponent, UsageError
 from rtface.media.credentials import (
     bytes_left_out,
-    can_hold,
     may_have_credentials,
     read_anchors,
     read_credentials,
@@ -148,6 +147,7 @@ def verify(output: Path, manifest: Path | None = None, *, input: Path | None = N
     found = Verified(str(output))
     anchors = read_anchors(trust) if trust is not None else None
     _check_credentials(found, output, anchors)
+    signed_inside = found.credentials != "not checked" or bool(found.gaps or found.notes)
     sums, hashes, sidecar = _manifests(output, manifest, needed=input is None and not found.gaps
                                        and found.credentials == "not checked")
     if sums is not None:
@@ -159,8 +159,10 @@ def verify(output: Path, manifest: Path | None = None, *, input: Path | None = N
     values = read_sidecar(sidecar) if sidecar is not None else None
     if values is not None:
         checked = check_sidecar(output, values, doing=doing, stop=stop)
-        check_signature(checked, values, anchors, signed_inside=output.is_file() and can_hold(output))
+        check_signature(checked, values, anchors, signed_inside=signed_inside)
         found.sidecar = _add(found, checked)
+    elif anchors is not None and not signed_inside:
+        found.gaps.append("nothing says who made it: it holds no credentials, and has no signed sidecar")
     if input is not None:
         check_pair(output, input)
         checked = check_input(output, input, values, doing=doing, stop=stop)

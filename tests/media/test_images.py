@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zlib
 from dataclasses import replace
@@ -452,3 +454,15 @@ def test_what_an_encoder_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(image_write, "VideoCodecContext", SimpleNamespace(create=refuse))
     with pytest.raises(OutputError, match="8×8 could not be encoded as PNG"):
         write_image(still.frame, plan_image(tmp_path / "out.png"), still=still)
+
+
+def test_a_film_of_a_png_with_a_profile(tmp_path: Path) -> None:
+    """PyAV's look at what FFmpeg says of such a frame would end the process."""
+    ok, data = cv2.imencode(".png", np.zeros((16, 16, 3), np.uint8))
+    body = b"iCCPname\0\0" + zlib.compress(bytes(200))
+    profile = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    path = tmp_path / "photo.png"
+    path.write_bytes(data.tobytes()[:33] + profile + data.tobytes()[33:])
+    code = "import sys; from rtface.media.source import FileSource; print(len(list(FileSource(sys.argv[1]))))"
+    ended = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+    assert ok and (ended.returncode, ended.stdout.strip()) == (0, "1"), ended.stderr

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -24,7 +27,7 @@ from rtface.media.source import FileSource
 from rtface.pipeline.check_input import check_input
 from rtface.pipeline.check_layout import check_layout
 from rtface.pipeline.check_packets import check_packets
-from rtface.pipeline.check_sidecar import Checked
+from rtface.pipeline.check_sidecar import Checked, check_sidecar
 from rtface.pipeline.sidecar import read_sidecar, sidecar_path
 from tests.pipeline.fakes import FakeEngine, portrait
 from tests.pipeline.run_media import Engines, still, write_film
@@ -207,6 +210,107 @@ def test_one_packet_is_found_at_each_position(films: dict[str, Path]) -> None:
     found = Checked()
     check_packets(found, made[:1], source, (0.0, 0.0), (None, None))
     assert "is not in it" in found.gaps[0]
+
+
+def packets(texts: Sequence[tuple[int, str]] = (), **others: Any) -> list[PacketHashes]:
+    """The packets of a film with subtitles, times and durations in milliseconds."""
+    base = Fraction(1, 1000)
+    return [PacketHashes("video", "ffv1", base),
+            PacketHashes("subtitle", "ass", base, list(texts), **({"durations": [200] * len(texts)} | others))]
+
+
+@pytest.mark.parametrize(("made", "cut", "said"), [
+    (packets([(0, "yes"), (400, "no"), (800, "yes"), (1200, "yes")]), (None, None), "same"),
+    (packets([(0, "yes"), (400, "no"), (800, "yes"), (1200, "yes")]), (None, Fraction(99)), "same"),
+    (packets([(0, "yes"), (400, "no"), (1200, "yes"), (1200, "yes")]), (None, None), "differs"),  # a text that is twice
+    (packets([(0, "yes"), (1200, "yes")]), (None, Fraction(99)), "differs"),  # texts left out far from the border
+    (packets([(0, "yes"), (400, "no"), (800, "yes")]), (None, Fraction(11, 10)), "same"),
+    (packets([(0, "yes"), (400, "no"), (800, "yes"), (1200, "yes")], durations=[200, 1, 200, 200]), (None, None),
+     "differs"),
+    (packets([(0, "yes"), (400, "no"), (800, "yes"), (1200, "yes")], setup="other"), (None, None), "differs"),
+])
+def test_texts_are_the_inputs_for_as_long(made: list[PacketHashes], cut: tuple[Fraction | None, Fraction | None],
+                                          said: str) -> None:
+    source, found = packets([(0, "yes"), (400, "no"), (800, "yes"), (1200, "yes")], setup="header"), Checked()
+    check_packets(found, made, source, (0.0, 0.0), cut)
+    assert answer(found) == said
+
+
+def test_what_a_decoder_is_told_is_compared(films: dict[str, Path], tmp_path: Path) -> None:
+    """The rate of PCM stands in the container only, and the header of other sound beside its packets."""
+    pcm = tmp_path / "pcm.mkv"
+    with av.open(str(pcm), "w") as made:
+        video, sound = made.add_stream("ffv1", rate=25), made.add_stream("pcm_s16le", rate=48000)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        made.mux([*video.encode(av.VideoFrame(64, 48, "yuv420p")), *video.encode(None)])
+        block = av.AudioFrame("s16", "stereo", 1024)
+        block.sample_rate = 48000
+        made.mux([*sound.encode(block), *sound.encode(None)])
+    data, slow = pcm.read_bytes(), tmp_path / "slow.mkv"
+    slow.write_bytes(data.replace(*(b"\xb5\x88" + struct.pack(">d", rate) for rate in (48000, 24000))))
+    found = Checked()
+    check_packets(found, hash_packets(slow), hash_packets(pcm), (0.0, 0.0), (None, None))
+    assert "24000 Hz" in found.problems[0]
+
+    again = tmp_path / "again.mkv"
+    with av.open(str(films["lossless"])) as source, av.open(
+            str(again), "w", options={"reserve_index_space": "500"}) as made:
+        streams = [made.add_stream_from_template(stream) for stream in source.streams]
+        made.metadata.update(source.metadata)
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = streams[packet.stream_index]
+                made.mux(packet)
+    values = read_sidecar(sidecar_path(films["lossless"]))
+    assert answer(check_sidecar(again, values)) == "same"
+    values["streams"][1]["setup"] = "0" * 32
+    assert "told of its packets" in check_sidecar(again, values).problems[-1]
+
+
+def test_colours_inside_a_box_are_compared(films: dict[str, Path], tmp_path: Path) -> None:
+    boxes = dict(read_sidecar(sidecar_path(films["lossless"]))["changed"])
+
+    def other(number: int, array: np.ndarray) -> np.ndarray:
+        if number == 1:
+            x0, y0, x1, y1 = boxes[1][0]
+            chroma = array[SIZE[1]:].reshape(2, SIZE[1] // 2, SIZE[0] // 2)
+            chroma[0, y0 // 2:y1 // 2, x0 // 2:x1 // 2] += 40
+        return array
+
+    false = forged(films["lossless"], tmp_path / "false.mkv", other)
+    assert "further from the input's than a correction" in checked(films, "lossless", false).gaps[0]
+
+
+def test_samples_of_another_shape_are_not_compared(tmp_path: Path) -> None:
+    for name, kind in (("a.mkv", "yuv420p"), ("b.mkv", "yuv422p")):
+        with av.open(str(tmp_path / name), "w") as made:
+            video = made.add_stream("ffv1", rate=25)
+            video.width, video.height, video.pix_fmt = 64, 48, kind
+            made.mux([*video.encode(av.VideoFrame(64, 48, kind)), *video.encode(None)])
+    assert "sample format" in check_input(tmp_path / "a.mkv", tmp_path / "b.mkv", None).gaps[0]
+
+
+@pytest.mark.parametrize(("made", "said"), [
+    ("in.png", "same"), ("in.bmp", "same"), ("turned.tif", "differs"), ("pages.tif", "differs"),
+    ("profile.png", "differs"), ("gamma.png", "differs"), ("frames.png", "differs"), ("turned.png", "differs")])
+def test_what_a_still_says_beside_its_samples_is_compared(tmp_path: Path, made: str, said: str) -> None:
+    import tifffile
+
+    image = np.random.default_rng(1).integers(0, 255, (48, 64, 3), np.uint8)
+    for name in ("in.png", "in.bmp"):
+        cv2.imwrite(str(tmp_path / name), image)
+    rgb = np.ascontiguousarray(image[..., ::-1])
+    tifffile.imwrite(tmp_path / "turned.tif", rgb, extratags=[(274, 3, 1, 3, True)])
+    tifffile.imwrite(tmp_path / "pages.tif", np.stack([rgb, 255 - rgb]), photometric="rgb")
+    data = (tmp_path / "in.png").read_bytes()
+    turned = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0\0\0\0\0"
+    for name, chunks in (("profile", [(b"iCCP", b"name\0\0" + zlib.compress(bytes(200)))]),
+                         ("gamma", [(b"gAMA", b"\0\x0f\0\0")]), ("turned", [(b"eXIf", turned)]),
+                         ("frames", [(b"acTL", struct.pack(">II", 1, 1)), (b"fdAT", b"\0\0\0\0")])):
+        more = b"".join(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+                        for kind, body in chunks)
+        (tmp_path / f"{name}.png").write_bytes(data[:33] + more + data[33:])
+    assert answer(check_input(tmp_path / made, tmp_path / "in.png", None)) == said
 
 
 @pytest.mark.parametrize(("drop", "said"), [("audio", "same"), ("1", "same"), ("subtitle", "not checked")])

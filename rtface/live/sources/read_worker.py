@@ -47,7 +47,7 @@ from rtface.live.sources.open_stream import OpenedInput, has_sound, may_get_soun
 from rtface.live.sources.playback_pace import CUSHION, BurstDetector, PlaybackPace
 from rtface.live.sources.sound_to_aac import AacConverter
 from rtface.media.color import color_of, display_matrix, display_of, orientation
-from rtface.media.frame_details import details_of
+from rtface.media.frame_details import details_of, without_profile
 from rtface.media.quantiser import QuantiserReader
 
 # FFmpeg's numbers of the matrices that a frame may name.
@@ -325,7 +325,7 @@ class ReadWorker:
         try:
             # Deinterlacing keeps what the decoder says of a frame; in a tone-mapped one other code values count.
             images = [(one, self._quantisers.of(one) if one.color_trc == image.color_trc else None)
-                      for image in self._decoder.decode(packet) for one in self._conform(image)]
+                      for image in self._decoder.decode(without_profile(packet)) for one in self._conform(image)]
         except av.FFmpegError:
             self._errors += 1
             return []
