@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import av
 from av.container import InputContainer
@@ -41,8 +41,11 @@ _KNOW_REFERENCES = ("h264", "mpeg1video", "mpeg2video", "mpeg4")
 # Seconds of sound before the beginning that a decoder needs to warm up.
 _PRIMING = Fraction(1, 10)
 
+_FIELDS = {"progressive": "progressive frames", "tff": "the top field first", "bff": "the bottom field first"}
+
 Size: TypeAlias = tuple[int, int, str]
 """Width, height and pixel format of decoded frames."""
+Fields: TypeAlias = Literal["progressive", "tff", "bff"]
 
 
 class Decoder:
@@ -70,6 +73,8 @@ class Decoder:
         head: the beginning of the first packet of frames.
         first: the first frame in memory of the host, as software decoded it where the GPU decodes the others too.
         reached: end of the last frame, in seconds of the input's clock.
+        fields: of the film, as an output notes them; None while that is not decided. Interlaced frames of another order
+            are reported.
     """
 
     def __init__(self, container: InputContainer, video: VideoStream, *, name: str, start: Fraction | None,
@@ -105,7 +110,8 @@ class Decoder:
         self._rotation = 0
         self._seen_colour: tuple[int, ...] | None = None
         self._color = Color()
-        self._displays: dict[bool, Display] = {}
+        self.fields: Fields | None = None
+        self._displays: dict[Fields, Display] = {}
         self._failed_in_a_row = 0
         self._waiting: av.VideoFrame | None = None
         self._done = False  # the end of the cut was reached
@@ -328,15 +334,22 @@ class Decoder:
         return self._color
 
     def _display_of(self, image: av.VideoFrame) -> Display:
-        interlaced = image.interlaced_frame
-        if interlaced not in self._displays:
+        fields: Fields = "progressive"
+        if image.interlaced_frame and self._gpu and self._displays.keys() - {"progressive"}:
+            fields = next(known for known in self._displays if known != "progressive")  # a copy of each frame is dear
+        elif image.interlaced_frame:
+            fields = details_of(software(image))[1]
+        if self.fields is not None and fields not in ("progressive", self.fields):
+            at = format_time(float(self.reached - self._step * self.time_base - self._clock_start))
+            self._fault("fields_changed", f"changes from {_FIELDS[self.fields]} to {_FIELDS[fields]} at {at}; the "
+                        "output notes the first throughout")
+        if fields not in self._displays:
             if self.matrix is not None:
                 turns, mirror = orientation(self.matrix)
             else:
                 turns, mirror = round(-self._rotation / 90) % 4, False
-            fields = details_of(software(image))[1] if interlaced else "progressive"
-            self._displays[interlaced] = display_of(turns, mirror, self._video.sample_aspect_ratio, fields)
-        return self._displays[interlaced]
+            self._displays[fields] = display_of(turns, mirror, self._video.sample_aspect_ratio, fields)
+        return self._displays[fields]
 
     # -- faults -------------------------------------------------------------------------------------------------
 

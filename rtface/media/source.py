@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from threading import Lock
@@ -36,6 +38,11 @@ from rtface.util.parse import format_time
 _EARLIER = (0, 5, 30)
 # Packets before the first frame that are kept in memory; a file with more of them is read a second time.
 HELD_BYTES = 32 << 20
+
+# Where the first frame is progressive, frames are looked at for fields: of these codecs, with the lines of interlaced
+# television, so many and as large as together at most.
+_CODES_FIELDS, _TELEVISION = ("mpeg2video", "h264", "vc1"), (480, 486, 512, 576, 608, 1080, 1088)
+_LOOKED_AT, _LOOKED_AT_BYTES = 25, 64 << 20
 
 # Seconds that `close` waits for a read.
 _CLOSE_S = 0.2
@@ -98,11 +105,13 @@ class FileSource:
             if start and duration and start * 1_000_000 >= duration:
                 raise UsageError(f"{self._name}: --start {start:g} is after its end (it lasts {duration / 1e6:.3f} s)")
             decoder, self._items = self._begin()
-            self._now = decoder
-            self.info = self._describe(decoder, self._waiting[-1])
+            self._now, first = decoder, self._waiting[-1]
+            self._look_for_fields()
+            self.info = self._describe(decoder, first)
             decoder.first = None  # it can be 100 MB
             if self._overflow:
                 self._read_again()
+            self._now.fields = self.info.display.fields
         except BaseException:
             self.close()
             raise
@@ -123,8 +132,7 @@ class FileSource:
         place of each packet of frames comes its time, in seconds of the input's clock."""
         while self._waiting:
             item = self._waiting.popleft()
-            if not isinstance(item, Frame):
-                yield item
+            yield item.pts * item.time_base if isinstance(item, Frame) else item
         if self._now is not None:
             yield from self._now.others()
 
@@ -254,6 +262,22 @@ class FileSource:
                 self._waiting.append(item)
         return False
 
+    def _look_for_fields(self) -> None:
+        """Decodes some frames more where broadcasts, whose frames may be progressive one by one, code fields."""
+        first = self._waiting[-1]
+        assert isinstance(first, Frame)
+        image, codec = first.image, self._video.codec_context.codec.canonical_name
+        if (image.interlaced_frame or codec not in _CODES_FIELDS or image.height not in _TELEVISION
+                or self._overflow or self.pipe is not None or is_url(self._path) or on_gpu(image)):
+            return
+        size = sum(plane.buffer_size for plane in image.planes)
+        most = min(_LOOKED_AT, _LOOKED_AT_BYTES // size) - 1
+        for item in itertools.islice(self._items, 40 * _LOOKED_AT):
+            self._waiting.append(item)
+            most -= isinstance(item, Frame)
+            if most <= 0 or (isinstance(item, Frame) and item.image.interlaced_frame):
+                return
+
     def _describe(self, decoder: Decoder, first: Item) -> MediaInfo:
         assert isinstance(first, Frame)
         container, image = self._container, decoder.first or first.image
@@ -266,6 +290,8 @@ class FileSource:
         width, height = image.width * float(first.display.aspect), float(image.height)
         if first.display.quarter_turns % 2:
             width, height = height, width
+        fields = next((item.display.fields for item in self._waiting if isinstance(item, Frame)
+                       and item.display.fields != "progressive"), "progressive")
         alpha = any(c.is_alpha for c in image.format.components)
         notes = [self._note] if self._note else []
         streams = probe.streams_of(container, self._video)
@@ -280,9 +306,10 @@ class FileSource:
             path=self._name, format=container.format.name, duration_s=None if length is None else float(length),
             width=image.width, height=image.height, display_width=round(width), display_height=round(height),
             rate=decoder.rate, time_base=decoder.time_base, pix_fmt=native_format(first.image),
-            codec=self._video.codec_context.codec.canonical_name, color=first.color, display=first.display,
+            codec=self._video.codec_context.codec.canonical_name, color=first.color,
+            display=replace(first.display, fields=fields),
             tags=tags_of(image, decoder.siting), matrix=decoder.matrix, aspect=aspect,
-            interlaced=image.interlaced_frame, is_still=decoder.still, has_audio=bool(container.streams.audio),
+            interlaced=fields != "progressive", is_still=decoder.still, has_audio=bool(container.streams.audio),
             transparent=alpha and int(image.reformat(format="rgba").to_ndarray()[..., 3].min()) < 255,
             streams=streams, chapters=self._chapters(), metadata=metadata,
             xmp=packet.encode() if packet else None,

@@ -31,6 +31,28 @@ def interlaced_film(path: Path, frames: Sequence[av.VideoFrame], order: str = "t
     return path
 
 
+def television(path: Path, orders: Sequence[str]) -> Path:
+    """Frames of MPEG-2 as broadcasts have them: each progressive ("prog") or of two fields ("tff", "bff")."""
+    with av.open(path, "w") as box:
+        stream = box.add_stream("mpeg2video", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 480, "yuv420p"
+        for i, order in enumerate(orders):
+            context = av.CodecContext.create("mpeg2video", "w")
+            context.width, context.height, context.pix_fmt = 64, 480, "yuv420p"
+            context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
+            context.options = {} if order == "prog" else {"flags": "+ildct+ilme"}
+            graph = av.filter.Graph()
+            graph.link_nodes(graph.add_buffer(width=64, height=480, format="yuv420p", time_base=Fraction(1, 25)),
+                             graph.add("setfield", order), graph.add("buffersink")).configure()
+            frame = picture(i, "yuv420p", 64, 480)
+            frame.pts, frame.time_base = i, Fraction(1, 25)
+            graph.push(frame)
+            for packet in [*context.encode(graph.pull()), *context.encode(None)]:
+                packet.stream, packet.pts, packet.dts, packet.time_base = stream, i, i, Fraction(1, 25)
+                box.mux(packet)
+    return path
+
+
 def captioned_h264(path: Path, pairs: Sequence[bytes]) -> None:
     """A stream of H.264, a frame for each pair of bytes of CEA-608, which it carries as SEI; b"" for none."""
     context = av.CodecContext.create("libx264", "w")

@@ -14,14 +14,15 @@ import av
 import numpy as np
 import pytest
 
-from rtface.errors import OutputError, UsageError
+from rtface.errors import InputError, OutputError, UsageError
 from rtface.frame import Frame
 from rtface.media import muxer
 from rtface.media import source as source_module
 from rtface.media.file_sink import FileSink
+from rtface.media.source import FileSource
 from rtface.media.stream_plan import StreamPlan, plan_output
 from rtface.stats import Stats
-from tests.media.encoded import captioned_h264, encoded, interlaced_film
+from tests.media.encoded import captioned_h264, encoded, interlaced_film, television
 from tests.pairs import pairs
 
 TURNS = {  # display matrices: a b u, c d v, x y w
@@ -395,6 +396,21 @@ def test_interlaced_stays_interlaced(media, tmp_path: Path, suffix: str, codec: 
     assert {f.display.fields for f in after} == {order}, plan.video
     if codec != "prores":
         assert [media.samples(f.image) for f in after] == [media.samples(f.image) for f in before]
+
+
+def test_fields_behind_progressive_frames_are_fields(media, tmp_path: Path):
+    source = television(tmp_path / "in.ts", ["prog"] * 3 + ["tff"] * 3)
+    assert [f.display.fields for f in media.frames_of(source)[0]] == ["progressive"] * 3 + ["tff"] * 3
+    media.passthrough(source, tmp_path / "out.ts")
+    assert {f.display.fields for f in media.frames_of(tmp_path / "out.ts")[0]} == {"tff"}
+
+
+def test_an_order_of_fields_that_changes_is_said(tmp_path: Path):
+    source, stats = television(tmp_path / "in.ts", ["bff"] * 2 + ["tff"] * 2), Stats()
+    assert [f.display.fields for f in FileSource(source, stats=stats)] == ["bff"] * 2 + ["tff"] * 2
+    assert [line for line in stats.warnings.values() if "the bottom field first to the top field first at 0:00:00.08" in line]
+    with pytest.raises(InputError, match="field first"):
+        list(FileSource(source, strict=True))
 
 
 @pytest.mark.parametrize(("order", "said"), [("tff", 3), ("bff", 4)])
