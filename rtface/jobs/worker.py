@@ -320,7 +320,7 @@ class Worker:
             start = max(plan.starts[first] - plan.begins - lead_in, Fraction(options.start or 0))
             options = replace(options, start=float(start) or None)
         source = open_film(plan.source, options, self._threads, self._stats, self._stop, stack, size=plan.size,
-                           on_gpu=not self._frames.on_host)
+                           fields=film.info.display.fields, on_gpu=not self._frames.on_host)
         assert isinstance(source, FileSource)
         return source
 

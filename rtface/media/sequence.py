@@ -26,6 +26,8 @@ from rtface.media.provenance import Marks, marks_of
 from rtface.protocols import Item
 from rtface.stats import Stats
 
+_NAMED = 100  # images that cannot be read and are named one by one
+
 
 class SequenceSource:
     """Yields the images of a folder as frames of one film, upright, in the size and format of the first.
@@ -93,8 +95,11 @@ class SequenceSource:
                 except InputError as error:
                     self.unreadable.append(path)
                     self._stats.count("pictures_lost")
-                    self._fault("pictures_lost", str(error), "the frame before is repeated in its place" if self._hold
-                                else "a folder of its kind gets it as it is")
+                    named = len(self.unreadable) <= _NAMED
+                    self._fault(f"pictures_lost:{path.name}" if named else "pictures_lost",
+                                str(error) if named else f"{path.parent}: further images cannot be read",
+                                "the frame before is repeated in its place" if self._hold else
+                                "a folder of its kind gets it as it is, and another leaves it out")
                 else:
                     self._shown = path
                     yield frame

@@ -21,7 +21,7 @@ from rtface.frame import Frame, Packet
 from rtface.media import probe
 from rtface.media.coding import coding_of
 from rtface.media.color import has_captions, hdr_of, tags_of
-from rtface.media.decoder import Decoder, Size
+from rtface.media.decoder import Decoder, Fields, Size
 from rtface.media.file_reader import FileReader, file_reader
 from rtface.media.hardware import Decoding, open_on_gpu
 from rtface.media.pipe import PipeReader, is_pipe
@@ -65,6 +65,7 @@ class FileSource:
         decode: GPU that decodes, as far as it can (`hardware.decoding`); None for software.
         stop: once it is true, a pipe is read no further: what came is the whole input.
         size: of all frames; those of another are scaled. None takes that of the first.
+        fields: of the film, where it was opened before: another order is reported. None finds out.
 
     Attributes:
         info: what the input is.
@@ -79,7 +80,7 @@ class FileSource:
     def __init__(self, path: str | os.PathLike[str], *, start: float | None = None, end: float | None = None,
                  threads: int | None = None, stats: Stats | None = None, strict: bool = False,
                  decode: Decoding | None = None, stop: Callable[[], bool] | None = None,
-                 size: Size | None = None) -> None:
+                 size: Size | None = None, fields: Fields | None = None) -> None:
         self._path, self._name = path, shown(path)
         self._threads, self._stats, self._strict = threads, stats or Stats(), strict
         self._wanted, self._size = decode, size
@@ -106,12 +107,13 @@ class FileSource:
                 raise UsageError(f"{self._name}: --start {start:g} is after its end (it lasts {duration / 1e6:.3f} s)")
             decoder, self._items = self._begin()
             self._now, first = decoder, self._waiting[-1]
-            self._look_for_fields()
+            if fields is None:
+                self._look_for_fields()
             self.info = self._describe(decoder, first)
             decoder.first = None  # it can be 100 MB
             if self._overflow:
                 self._read_again()
-            self._now.fields = self.info.display.fields
+            self._now.fields = fields or self.info.display.fields
         except BaseException:
             self.close()
             raise

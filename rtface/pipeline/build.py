@@ -35,7 +35,7 @@ from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.single import FrameEnhancer
 from rtface.errors import InputError, Interrupted, UsageError
 from rtface.frame import Transfer
-from rtface.media.decoder import Size
+from rtface.media.decoder import Fields, Size
 from rtface.media.hardware import decoding
 from rtface.media.images import SequenceSource
 from rtface.media.source import FileSource
@@ -115,14 +115,15 @@ class RunParts(Generic[E]):
 
 def open_film(input: Path | Address, options: Options, threads: Threads, stats: Stats,
               stop: threading.Event, stack: ExitStack, *,
-              on_gpu: bool = False, size: Size | None = None, hold: bool = True) -> FileSource | SequenceSource:
+              on_gpu: bool = False, size: Size | None = None, fields: Fields | None = None,
+              hold: bool = True) -> FileSource | SequenceSource:
     """The source of a film, or of a folder of stills that is read as one (`--sequence`).
 
     Args:
         stop: ends the wait for a pipe or a network drive that gives nothing.
         stack: closes the source.
         on_gpu: whether frames may stay in the memory of the run's GPU.
-        size: of all frames of a film; None for that of the first.
+        size, fields: of all frames of a film, as `FileSource`.
         hold: of a folder, as `SequenceSource`.
 
     Raises:
@@ -135,7 +136,7 @@ def open_film(input: Path | Address, options: Options, threads: Threads, stats: 
             return SequenceSource(input, fps=options.fps, start=options.start, end=options.end,
                                   transfer=transfer, stats=stats, strict=options.strict, hold=hold)
         return FileSource(input, start=options.start, end=options.end, threads=threads.decode,
-                           stats=stats, strict=options.strict, stop=stop.is_set, size=size,
+                           stats=stats, strict=options.strict, stop=stop.is_set, size=size, fields=fields,
                            decode=decoding(options.decode, codec_device(options.device), keep=on_gpu,
                                            strict=options.strict))
 

@@ -171,10 +171,12 @@ def test_rate_timecode_and_gaps_come_from_the_scans(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("engines")
 def test_a_scan_that_cannot_be_read_goes_along_as_it_is(tmp_path: Path) -> None:
     source = scans(tmp_path / "in", 3)
-    broken = source / "reel4_0086401.dpx"
+    broken, other = source / "reel4_0086401.dpx", source / "reel4_0086402.dpx"
     broken.write_bytes(broken.read_bytes()[:5000])
+    other.write_bytes(b"")
     report = rtface.run(source, f"{tmp_path}/out/", sequence=True)
-    assert report.frames_out == 2 and (tmp_path / "out" / broken.name).read_bytes() == broken.read_bytes()
+    assert report.frames_out == 1 and (tmp_path / "out" / broken.name).read_bytes() == broken.read_bytes()
+    assert all(any(path.name in line for line in report.warnings) for path in (broken, other))
     with pytest.raises(InputError, match="strict"):
         rtface.run(source, f"{tmp_path}/strict/", sequence=True, strict=True)
 
