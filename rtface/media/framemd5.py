@@ -323,7 +323,7 @@ class PacketHashes:
         rows: time of presentation and MD5 (32 hexadecimal digits) of each packet, in the order of the file.
         index: number of the stream in the file.
         durations: of each packet of text, which says how long it is shown.
-        setup: what a decoder is told beside the packets: rate and channels of PCM, else the header of sound and of
+        setup: codec parameters outside the packets: rate and channels of PCM, else the header of sound and of
             subtitles; "" for nothing, or where the packets say all of it.
     """
 

@@ -115,7 +115,7 @@ def _compare_stills(compared: _Compared, output: Path, input: Path, stop: Stop |
 
 
 def _compare_said(found: Checked, made: Still, read: Still) -> None:
-    """Compares what two stills say beside their samples; an image format that has no place for it cannot."""
+    """Compares the metadata of two stills; an image format that has no place for it cannot."""
     name, turned = Path(made.path).name, (made.frame.display.quarter_turns, made.frame.display.mirror)
     if turned != (read.frame.display.quarter_turns, read.frame.display.mirror):
         found.problems.append(f"{name}: is rotated or mirrored in another way than the input")

@@ -191,7 +191,7 @@ def _check_streams(found: Checked, film: Path, values: dict[str, Any], doing: Do
             found.problems.append(f"stream {number} ({was['kind']}): its texts are shown at other times, or for longer "
                                   "or shorter, than the run wrote them")
         if was["md5"] == now["md5"] and was.get("setup") and now["setup"] and was["setup"] != now["setup"]:
-            found.problems.append(f"stream {number} ({was['kind']}): what a decoder is told of its packets differs "
+            found.problems.append(f"stream {number} ({was['kind']}): its codec parameters differ "
                                   "(sample rate, channels or header)")
     if not streams:
         return alike
