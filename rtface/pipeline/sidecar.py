@@ -306,7 +306,7 @@ def first_stage_said(report: Report) -> dict[str, str] | None:
         return None
     from rtface.engine.coded_network import LIGHT, SHA256  # it imports OpenVINO
 
-    return {"weights_sha256": SHA256} | ({"light_weights_sha256": LIGHT[1]} if report.latency_ms else {})
+    return {"weights_sha256": SHA256} | ({"light_weights_sha256": LIGHT[1]} if report.cpu_share is not None else {})
 
 
 def _engine(name: str) -> dict[str, str]:
