@@ -25,7 +25,7 @@ log = logging.getLogger("rtface")
 
 # A flag, and the word after it where that may be its value.
 _FLAG = re.compile(r"--([a-z]+(?:-[a-z]+)*)(?: ([\w.:%]*\w)(?=[\s,;.:)]|$))?")
-_KEYS = {flag: option.name for option in OPTIONS.values() for flag in option.flags}
+_KEYS = {flag: option.name for option in OPTIONS.values() for flag in option.flags} | {"--restart": "restart"}
 
 
 def in_python(message: str) -> str:
@@ -35,7 +35,7 @@ def in_python(message: str) -> str:
         if key is None:
             return flag[0]
         after = f" {flag[2]}" if flag[2] else ""
-        if OPTIONS[key].check is parse.boolean:
+        if key not in OPTIONS or OPTIONS[key].check is parse.boolean:
             return f"{key}=True{after}"
         return f"{key}={flag[2]}" if after and _is_value(key, flag[2]) else key + after
     return _FLAG.sub(keyword, message)
@@ -65,7 +65,7 @@ def python_errors() -> Generator[None]:
 
 
 def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Callable[[Progress], None] | None = None,
-        cancel: threading.Event | None = None, **options: Unpack[RunOptions]) -> Report:
+        cancel: threading.Event | None = None, restart: bool = False, **options: Unpack[RunOptions]) -> Report:
     """Enhances the faces of a film, a still, a folder of stills, a camera or a stream, and changes nothing else.
 
     Outside the faces every sample is that of the input until it is encoded; a lossy encoder changes the whole frame a
@@ -81,6 +81,7 @@ def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Ca
         cancel: ends the run when another thread sets it. A live run returns its report then; others raise
             Interrupted and leave a playable part, or where a film takes long what the same call continues from
             (docs/films.md).
+        restart: begin again, where the same call would continue from what an earlier one left.
         options: the fields of `rtface.Options`, which are those of ``rtface run``.
 
     Returns:
@@ -103,16 +104,19 @@ def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Ca
             from rtface.live.session import run_live
             from rtface.stats import Stats
 
+            if restart:
+                raise UsageError("--restart has no effect here: it is for films; leave it out")
             check_scope(options, chosen, live_scope(*ends, chosen), flags=False)
             stats = Stats()
             return run_live(make_endpoints(*ends, chosen, stats), chosen, stats=stats, stop=cancel,
                             monitor=_live_progress(progress) if progress else None)
-        from rtface.jobs.run import run_film
+        from rtface.jobs.run import Resumable, run_film
         from rtface.pipeline.plan import scope_of
 
         source, target = place(names[0]), names[1]
         check_scope(options, chosen, scope_of(source, target, chosen), flags=False)
-        report = run_film(source, target, chosen, progress=progress, stop=cancel, said=log.info)
+        report = run_film(source, target, chosen, Resumable(restart=restart), progress=progress, stop=cancel,
+                          said=log.info)
         assert report is not None, "only flags of the command line leave a film planned"
         report.notes = [in_python(note) for note in report.notes]
         return report

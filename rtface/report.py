@@ -15,7 +15,9 @@ from rtface.media.workfile import Target, full, write_whole
 from rtface.options import Options
 from rtface.redaction import redacted_values
 from rtface.stats import Stats
+from rtface.util.foreign import fits, read_regular, text
 from rtface.util.parse import UNKNOWN_PERSON, is_person_name
+from rtface.util.toml_dataclass import parse_json
 
 
 @dataclass(slots=True)
@@ -245,6 +247,15 @@ class Report:
         except OSError as error:
             raise OutputError(f"{target.shown}: the report could not be written ({full(error) or error.strerror}); "
                               f"{self.output} is not touched by that") from error
+
+
+def is_unfinished(path: Path, output: Path | str) -> bool:
+    """Whether the report of a run to `output` lies there that ended early."""
+    try:
+        found = parse_json(read_regular(path))
+    except (OSError, ValueError):
+        return False
+    return fits(found, {"rtface_version": text, "output": text, "error": text}) and found["output"] == str(output)
 
 
 def _damage(counters: Mapping[str, int]) -> dict[str, float]:

@@ -36,7 +36,7 @@ from rtface.pipeline.runtime import codec_device
 from rtface.pipeline.segment_plan import SegmentPlan, plan_segments
 from rtface.pipeline.sidecar import has_sidecar, sidecar_output
 from rtface.pipeline.signing import Signing
-from rtface.report import Report, report_options
+from rtface.report import Report, is_unfinished, report_options
 from rtface.shots.clock import FilmClock
 from rtface.shots.files import check_shots_file, read_shots
 from rtface.shots.settings import NO_SHOTS, ShotList
@@ -222,7 +222,8 @@ def plan_run(input: Path | Address, output: Path | str, options: Options, *, job
     named = {"film": OutputPath(output, folder=folder, resumes=stills)}
     named |= further_paths(options, still=stills)
     if options.report is not None:
-        named["report"] = OutputPath(options.report, "--report")
+        # That of a call which this one continues is replaced.
+        named["report"] = OutputPath(options.report, "--report", replaces=job and is_unfinished(options.report, output))
     sums = checksum_outputs(Path(output), film=not stills and not folder) if options.checksums else []
     named |= {f"checksums {place}": path for place, path in enumerate(sums)}
     signing = Signing.asked(options, input)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import rtface
 from rtface.cli.app import app
 from rtface.engine.recipe import SHIPPED
 from rtface.errors import InputError, InputMissing, Interrupted, OutputError, UsageError
@@ -67,6 +68,23 @@ def test_changed_options_are_named(source: Path):
         planned(source, Options(tracker="none", codec="ffv1", strength=0.5))
     assert planned(source, Options(tracker="none", codec="ffv1", threads=1)).resumed == 1
     assert planned(source, Options(tracker="none", codec="ffv1", strength=0.5), restart=True).resumed == 0
+
+
+def test_python_continues_a_job_or_begins_again(source: Path):
+    stopped(source)
+    out, stop, values = source.with_name("out.mkv"), threading.Event(), {"tracker": "none", "codec": "ffv1"}
+    values["report"] = source.with_name("report.json")
+    with pytest.raises(Interrupted):
+        rtface.run(source, out, progress=lambda _: stop.set(), cancel=stop, **values)
+    assert json.loads(values["report"].read_bytes())["interrupted"]
+    with pytest.raises(UsageError, match="begin again with restart=True"):
+        rtface.run(source, out, strength=0.5, **values)
+    with pytest.raises(Interrupted):
+        rtface.run(source, out, progress=lambda _: stop.set(), cancel=stop, restart=True, **values | {"strength": 0.5})
+    assert rtface.run(source, out, strength=0.5, **values).frames_out == 80
+    assert not json.loads(values["report"].read_bytes())["interrupted"]
+    with pytest.raises(OutputError, match="report.json: exists already"):
+        rtface.run(source, source.with_name("b.mkv"), **values)
 
 
 def test_another_input_is_refused(source: Path):

@@ -96,6 +96,7 @@ def test_analyze_goes_on_past_a_bad_picture(tmp_path: Path, caplog: pytest.LogCa
     (lambda p: rtface.run(p, "o.mp4", colour="restore"), "^colour can only be lock: restore is gone"),
     (lambda p: rtface.run(p, "o.mp4", preview=True), "^preview has no effect here: it is for live runs of the command"),
     (lambda p: rtface.run(p, "null:", control=0), "^control has no effect here"),
+    (lambda p: rtface.run(p, "null:", restart=True), "^restart=True has no effect here: it is for films"),
     (lambda p: rtface.run(p, "null:", end=3), "^end has no effect here: it is for films"),
     (lambda p: rtface.analyze([p]), "call rtface.analyze once for each"),
     (lambda p: rtface.analyze(p, crf=3), "crf has no effect on analyze, which takes threads"),
