@@ -20,7 +20,7 @@ from rtface.jobs.figures import JobFigures
 from rtface.jobs.folder import JobFolder, folder_of
 from rtface.jobs.further_films import all_films
 from rtface.jobs.job_progress import JobProgress
-from rtface.jobs.join import DamagedSegments, Join, named_films, published, remove_unfinished
+from rtface.jobs.join import DamagedSegments, Join, named_films, note_signed, published, remove_unfinished
 from rtface.jobs.leases import Leases, WorkerSign
 from rtface.jobs.local_workers import LocalWorkers, count_workers
 from rtface.jobs.plan import JobPlan, difference, frame_options, make_plan, option_files, options_of
@@ -191,7 +191,8 @@ class FilmJob:
                 report.fps = round(max(0, report.frames_out - before) / max(perf_counter() - began, 1e-3), 2)
 
         try:
-            report = carry_out(run, make, stats, stop=stop, building=building)
+            report = carry_out(run, make, stats, stop=stop, building=building,
+                               signed=partial(note_signed, self.folder, self.plan.target))
         except KeyboardInterrupt:  # also behind the join
             raise self._interrupted() from None
         self._remove()

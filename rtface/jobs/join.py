@@ -308,6 +308,11 @@ def published(folder: JobFolder, output: Path) -> bool:
     return note is not None and note.get("path") == str(output) and _has_name(note)
 
 
+def note_signed(folder: JobFolder, output: Path) -> None:
+    """Takes note of the output's new bytes, so that the next call knows it as the joined film."""
+    folder.write(folder.joining, (_read_note(folder) or {}) | {"made": fingerprint.fingerprint(output)})
+
+
 def named_films(folder: JobFolder, films: Iterable[Path]) -> set[Path]:
     """Those of these films to which a join gave their names, before it ended or was killed, here or on another machine.
     """

@@ -19,7 +19,7 @@ from rtface.engine.engine_set import LIGHT
 from rtface.enhance.identity_guard import LIVE_S, IdentityGuard
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
-from rtface.errors import Interrupted
+from rtface.errors import Interrupted, OutputError
 from rtface.frame import Frame
 from rtface.live.control.status import LiveStatus, ProcessorMeter
 from rtface.live.controls import LiveControls
@@ -295,7 +295,7 @@ def run_live(ends: Endpoints, options: Options, *, stats: Stats | None = None, s
 
     Raises:
         as `LiveSession`, and `RecordingSigner.asked` before anything is opened; OutputError also for a recording that
-        cannot be signed, after the report is written; Interrupted when it is stopped before it has begun.
+        cannot be signed, which the report says, too; Interrupted when it is stopped before it has begun.
     """
     target = check_outputs([OutputPath(options.report, "--report")], inputs=[],
                            overwrite=options.overwrite)[0] if options.report else None
@@ -315,10 +315,15 @@ def run_live(ends: Endpoints, options: Options, *, stats: Stats | None = None, s
         report.fps = round(stats.counters["frames_out"] / max(perf_counter() - pumping, 1e-3), 2)
         live.fill(report)
     report.seconds = round(perf_counter() - began, 3)
-    if target is not None:
-        report.save(target)
-    if signer is not None:
-        report.notes += signer.sign(ends.film or (ends.names or (ends.source.described,))[0], report, stats.started)
+    try:
+        if signer is not None:
+            report.notes += signer.sign(ends.film or (ends.names or (ends.source.described,))[0], report, stats.started)
+    except OutputError as error:
+        report.ended_by(error)
+        raise
+    finally:
+        if target is not None:
+            report.save(target)
     return report
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rtface.errors import OutputError
 from rtface.live.protocols import LiveSink
 from rtface.live.sinks.record_sink import RecordSink
 from rtface.media.credentials import can_hold, sign_file
@@ -57,21 +58,27 @@ class RecordingSigner:
             A line for each recording.
 
         Raises:
-            OutputError: one cannot be signed; it is whole, without credentials.
+            OutputError: one cannot be signed; it is whole, without credentials. The others are signed.
         """
         lines: list[str] = []
+        failure: OutputError | None = None
         for sink, sidecar in self.recordings:
             ended = sink.recorded
             if ended is None or ended.why:
                 lines.append(f"{sink.path.name}: not signed, because the recording is not whole")
                 continue
             of, made = replace(report, output=str(sink.path)), Made(ended.changed)
-            if sidecar is None:
-                begin = (sink.began or origin) - origin
-                sign_file(sink.path, manifest(self.options, of, made, begin=begin), source, self.signing.key,
-                          self.signing.timestamp)
-                lines.append(signed(sink.path.name, self.options))
-            else:
-                lines.append(write_sidecar(sidecar, sink.path, source, self.options, of, made, frames=False,
-                                           key=self.signing.key))
+            try:
+                if sidecar is None:
+                    begin = (sink.began or origin) - origin
+                    sign_file(sink.path, manifest(self.options, of, made, begin=begin), source, self.signing.key,
+                              self.signing.timestamp)
+                    lines.append(signed(sink.path.name, self.options))
+                else:
+                    lines.append(write_sidecar(sidecar, sink.path, source, self.options, of, made, frames=False,
+                                               key=self.signing.key))
+            except OutputError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
         return lines

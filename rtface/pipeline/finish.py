@@ -19,7 +19,7 @@ from rtface.stats import Stats
 
 
 def carry_out(plan: RunPlan, make: Callable[[Report], Made | None], stats: Stats, *, stop: threading.Event,
-              building: BuildProgress | None = None) -> Report:
+              building: BuildProgress | None = None, signed: Callable[[], object] = lambda: None) -> Report:
     """Does the work of a run, finishes its output and writes its report.
 
     Args:
@@ -28,6 +28,7 @@ def carry_out(plan: RunPlan, make: Callable[[Report], Made | None], stats: Stats
         stats: receives warnings.
         stop: ends the work when set.
         building: called with what is done to the finished output, and the share of it that is done (0…1).
+        signed: called once a signature was put into the finished output.
 
     Raises:
         what `make` raises; Interrupted for Ctrl-C.
@@ -50,7 +51,7 @@ def carry_out(plan: RunPlan, make: Callable[[Report], Made | None], stats: Stats
             report.note_label()
             report.notes += missing_tracks(plan.options.faces, plan.treatments, [track.id for track in report.tracks],
                                            [track.person for track in report.tracks])
-        finish(plan, report, made, stop=stop, building=building)
+        finish(plan, report, made, stop=stop, building=building, signed=signed)
     except BaseException as error:
         failure = error if isinstance(error, Interrupted) or not isinstance(error, KeyboardInterrupt) else Interrupted()
         _settle(plan, report, stats, began)
@@ -80,9 +81,11 @@ def _settle(plan: RunPlan, report: Report, stats: Stats, began: float) -> None:
 
 
 def finish(plan: RunPlan, report: Report, made: Made | None, *, stop: threading.Event,
-           building: BuildProgress | None = None) -> None:
-    """Signs a finished output, and writes its checksums and its sidecar; arguments as of `carry_out`."""
+           building: BuildProgress | None = None, signed: Callable[[], object] = lambda: None) -> None:
+    """Signs a finished output, and writes its checksums and its sidecar; arguments as of `carry_out`. Where it cannot
+    be signed, these are written first."""
     options, outputs, key = plan.options, plan.outputs, None
+    unsigned: OutputError | None = None
 
     def tell(what: str, done: float) -> None:
         if building is not None:
@@ -92,7 +95,13 @@ def finish(plan: RunPlan, report: Report, made: Made | None, *, stop: threading.
         key = plan.signing.key
         if plan.signed_inside:
             assert isinstance(plan.input, Path)
-            report.notes.append(plan.signing.sign(outputs.film.path, plan.input, options, report, made))
+            try:
+                report.notes.append(plan.signing.sign(outputs.film.path, plan.input, options, report, made))
+                signed()
+            except OutputError as error:
+                unsigned = error
+                again = "signs it" if plan.job else "with --overwrite makes it again and signs it"
+                error.args = (f"{error}; once the cause is gone, the same command {again}",)
     if outputs.checksums:
         report.notes += write_checksums(
             Path(plan.output), outputs.checksums, stop=stop.is_set,
@@ -103,3 +112,5 @@ def finish(plan: RunPlan, report: Report, made: Made | None, *, stop: threading.
             outputs.sidecar, outputs.film.path, plan.input, options, report, made, stop=stop.is_set, key=key,
             frames=options.sidecar or not plan.job,
             doing=lambda what, done: tell(f"sidecar ({what})", done)))
+    if unsigned is not None:
+        raise unsigned

@@ -83,7 +83,7 @@ def test_python_continues_a_job_or_begins_again(source: Path):
         rtface.run(source, out, progress=lambda _: stop.set(), cancel=stop, restart=True, **values | {"strength": 0.5})
     assert rtface.run(source, out, strength=0.5, **values).frames_out == 80
     assert not json.loads(values["report"].read_bytes())["interrupted"]
-    with pytest.raises(OutputError, match="report.json: exists already"):
+    with pytest.raises(OutputError, match=r"report\.json: exists already"):
         rtface.run(source, source.with_name("b.mkv"), **values)
 
 

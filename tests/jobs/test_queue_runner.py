@@ -251,6 +251,19 @@ def test_the_next_runner_goes_on_after_a_kill(queue: Queue) -> None:
     assert not list(queue.store.path.parent.glob("*.lock"))
 
 
+@pytest.mark.parametrize(("options", "state"), [({}, "done"), ({"credentials": True}, "failed")])
+def test_an_end_that_was_not_recorded(options: dict[str, object], state: str, queue: Queue) -> None:
+    output = queue.store.path.parents[1] / "out.mp4"
+    number = queue.store.add("in.mp4", str(output), str(output.parent), options, [])
+    with queue.store.runner() as name:
+        queue.store.take(name)
+        queue.store.note_progress(name, number, ItemProgress(1.0, 24, 24.0, 0.0))
+    output.touch()
+    run(queue)
+    assert queue.item(number).state == state and not events(queue)
+    assert state == "done" or "--credentials" in queue.item(number).message
+
+
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
 @pytest.mark.parametrize(("verb", "state"), [("pause", "paused"), ("cancel", "cancelled")])
 def test_interrupted_items_obey(queue: Queue, verb: str, state: str) -> None:

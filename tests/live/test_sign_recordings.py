@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("c2pa", reason="the extra is not installed")
 
 from rtface.errors import OutputError, UsageError
+from rtface.live import sign_recordings
 from rtface.live.addresses import live_scope, parse_address
 from rtface.live.session import Endpoints, run_live
 from rtface.live.sign_recordings import RecordingSigner
@@ -84,6 +87,25 @@ def test_a_live_run_signs_its_recording_when_it_is_stopped(tmp_path: Path) -> No
     found = read_credentials(sink.path)
     assert found is not None and found.valid and found.inputs[0]["title"] == "fake source"
     assert [action["action"] for action in found.actions] == ["c2pa.opened", "c2pa.transcoded"]
+
+
+def test_a_recording_that_cannot_be_signed_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sign_file = sign_recordings.sign_file
+
+    def sign(path: Path, *more: Any) -> None:
+        if path.name == "a.mp4":
+            raise OutputError(f"{path}: could not be signed")
+        sign_file(path, *more)
+
+    monkeypatch.setattr(sign_recordings, "sign_file", sign)
+    sinks = [RecordSink(tmp_path / name, SIGNED, metadata=TAGS) for name in ("a.mp4", "b.mp4")]
+    with Run(replace(SIGNED, report=tmp_path / "report.json"), sinks=sinks) as run:
+        while not all(sink.health.frames for sink in sinks):
+            run.source.give(frame(round(1e6 * time.monotonic())))
+            time.sleep(0.02)
+    assert isinstance(run.error, OutputError)
+    assert "could not be signed" in json.loads((tmp_path / "report.json").read_bytes())["error"]
+    assert read_credentials(tmp_path / "b.mp4") is not None
 
 
 def test_a_recording_that_is_not_whole_is_not_signed(tmp_path: Path) -> None:

@@ -86,11 +86,12 @@ def newsroom(authority: Authority) -> str:
 
 @dataclass
 class StampServer:
-    """A time-stamp server (RFC 3161): OpenSSL's answers, or `answer` instead."""
+    """A time-stamp server (RFC 3161): OpenSSL's answers, or `answer` instead; only so many."""
 
     address: str
     asked: int = 0
     answer: bytes | None = None
+    only: int | None = None
 
 
 @pytest.fixture
@@ -108,6 +109,9 @@ def server(authority: Authority) -> Iterator[StampServer]:
         def do_POST(self) -> None:
             stamps.asked += 1
             (folder / "query").write_bytes(self.rfile.read(int(self.headers["Content-Length"])))
+            if stamps.only is not None and stamps.asked > stamps.only:
+                self.send_error(503)
+                return
             if stamps.answer is None:
                 subprocess.run(["openssl", "ts", "-reply", "-queryfile", "query", "-config", "clock.cnf", "-section",
                                 "clock", "-signer", "clock.pem", "-inkey", "clock.key", "-chain", "ca.pem", "-out",
@@ -216,3 +220,24 @@ def test_a_server_without_time_stamps_ends_the_run_early(tmp_path: Path, newsroo
         with pytest.raises(UsageError, match=r"^timestamp .*(no time stamp came|is no address)") as caught:
             rtface.run(still(tmp_path / "in.png"), tmp_path / "out.png", sign=newsroom, timestamp=address)
         assert "\n" not in str(caught.value) and not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize("job", [False, True])
+def test_a_film_that_cannot_be_signed_is_described(job: bool, tmp_path: Path, newsroom: str,
+                                                   server: StampServer) -> None:
+    source, out, said = film(tmp_path / "in.mkv", frames=3), tmp_path / "out.mp4", tmp_path / "report.json"
+    command = ["run", str(source), str(out), "--sign", newsroom, "--timestamp", server.address, "--checksums",
+               "--sidecar", "--report", str(said), *(["--job", str(tmp_path / "job")] if job else [])]
+    server.only = 2 if job else 1  # it answers before the work
+    ended = CliRunner().invoke(app, command)
+    report = json.loads(said.read_bytes())
+    assert ended.exit_code == 1 and report["error"] in " ".join(ended.output.split())
+    assert "it is whole, without credentials" in report["error"]
+    assert (report["frames_out"], report["partial"], report["interrupted"]) == (3, None, False)
+    found = verify(out, input=source)
+    assert (found.files, found.sidecar, found.input) == ("same",) * 3 and read_credentials(out) is None
+    server.only = None
+    assert CliRunner().invoke(app, command + ([] if job else ["--overwrite"])).exit_code == 0
+    found = verify(out, input=source)
+    assert (found.files, found.sidecar, found.credentials, found.input) == ("same",) * 4
+    assert json.loads(said.read_bytes())["error"] is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ pytest.importorskip("c2pa", reason="the extra is not installed")
 
 import rtface
 from rtface.cli.app import app
-from rtface.errors import MissingComponent, UsageError
-from rtface.jobs import FilmJob
+from rtface.errors import Interrupted, MissingComponent, UsageError
+from rtface.jobs import FilmJob, folder_of
 from rtface.media import credentials, signing_key
 from rtface.media.credentials import read_credentials
 from rtface.media.signing_key import SigningKey
@@ -106,6 +107,16 @@ def test_a_job_is_signed_once_it_is_joined(tmp_path: Path) -> None:
     job.run()
     found = verify(tmp_path / "out.mp4", input=tmp_path / "in.mkv")
     assert found.same and (found.credentials, found.sidecar) == ("same", "same")
+
+
+def test_a_job_that_is_ended_after_its_signature_continues(tmp_path: Path) -> None:
+    source, stop, done = film(tmp_path / "in.mkv", frames=3), threading.Event(), tmp_path / "out.mp4"
+    values = Options(credentials=True, checksums=True)
+    with pytest.raises(Interrupted):
+        FilmJob.open(source, done, values).run(
+            stop=stop, building=lambda what, _: stop.set() if what.startswith("checksums") else None)
+    FilmJob.open(source, done, values).run()
+    assert verify(done, input=source).same and not folder_of(done).exists()
 
 
 def test_tampering_with_a_signed_film_is_found(tmp_path: Path) -> None:

@@ -9,9 +9,13 @@ from typing import Literal
 
 from rtface.jobs.folder import folder_of
 from rtface.jobs.queue.item import Task
+from rtface.options import OPTIONS
 
 STOP, PAUSE, RESUME = "stop", "pause", "resume"
 """The messages with which a runner asks for a clean end, for a halt between two frames, and to continue."""
+
+# What a run does once OUTPUT has its name.
+_AFTER = ("sign", "credentials", "checksums", "sidecar", "report")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,18 @@ def pauses_in_place(task: Task) -> bool:
     return not {"workers", "farm"} & task.flags.keys()
 
 
-def finished_before(task: Task) -> bool:
+def ended_before(task: Task) -> Ended | None:
+    """How an attempt ended whose end was not recorded; None where it did not write OUTPUT."""
+    if not _wrote_output(task):
+        return None
+    after = [OPTIONS[key].flag for key in _AFTER if task.options.get(key)]
+    if not after:
+        return Ended("done", "it was finished before the last runner ended")
+    return Ended("failed", f"{task.output} is whole; the last runner was ended before or after {', '.join(after)}: add "
+                           "it again with --overwrite")
+
+
+def _wrote_output(task: Task) -> bool:
     """Whether an attempt that was cut short had finished: it had made sure that OUTPUT was free, and it is there now.
     With ``overwrite`` it is run again, as an older OUTPUT may be there; a job whose folder is there ends itself."""
     output = Path(task.output)

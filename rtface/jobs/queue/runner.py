@@ -12,7 +12,7 @@ from typing import Literal
 
 from rtface.concurrency.child_process import ChildProcess
 from rtface.errors import MissingComponent, OutputError, UsageError
-from rtface.jobs.queue.attempt import PAUSE, RESUME, STOP, Ended, Start, finished_before, pauses_in_place
+from rtface.jobs.queue.attempt import PAUSE, RESUME, STOP, Ended, Start, ended_before, pauses_in_place
 from rtface.jobs.queue.item import Item, ItemProgress, State, Task
 from rtface.jobs.queue.store import Store
 from rtface.jobs.retention import remove_old_items
@@ -158,8 +158,8 @@ class Runner:
             remove_old_items(self._store)
         while not self._waits and len(self._running) < self._at_once and (task := self._store.take(name)) is not None:
             began = True
-            if finished_before(task):
-                self._end(name, task.id, "done", "it was finished before the last runner ended")
+            if (ended := ended_before(task)) is not None:
+                self._end(name, task.id, ended.how, ended.message)
                 continue
             try:
                 self._running[task.id] = _Running(task, self._start(task))
