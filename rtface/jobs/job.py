@@ -177,7 +177,7 @@ class FilmJob:
             began, before = perf_counter(), sum(self.plan.frames[number] for number in self._finished())
             try:
                 figures = self._figures() if whole else self._make(
-                    partial(Join, self.folder, self.plan, self._planned(run), report, stats, stop), report,
+                    partial(Join, self.folder, self.plan, self._planned(run, stats), report, stats, stop), report,
                     self._processes(workers, farm, said), progress, stop, building, said)
                 if figures is None:
                     report.notes.append("an earlier call finished the film; its report has the figures")
@@ -198,11 +198,14 @@ class FilmJob:
         self._remove()
         return report
 
-    def _planned(self, run: RunPlan) -> FilmPlan:
+    def _planned(self, run: RunPlan, stats: Stats) -> FilmPlan:
         """What becomes of the film, before the work: files that its options name may be gone at the end of it."""
         with closing(FileSource(self.plan.source, start=self.options.start, end=self.options.end, threads=1,
                                 stats=Stats(), strict=self.options.strict)) as source:
-            return plan_film(run, source)
+            film = plan_film(run, source)
+        for line in film.streams.warnings if film.streams is not None else ():
+            stats.warn(line, line)
+        return film
 
     def find_numbers(self, progress: Show | None = None, stop: threading.Event | None = None,
                      said: Callable[[str], object] = lambda _: None) -> None:

@@ -236,8 +236,8 @@ class Join:
 
     def _planned_output(self, source: FileSource, figures: JobFigures) -> OutputPlan:
         options, report = self._options, self._report
-        self._film.describe(report, self._stats)
-        output = plan_streams(self._run, source.info, Stats())
+        self._film.describe(report)
+        output = plan_streams(self._run, source.info)
         output.target, report.decoder = self._target, source.info.decoder
         engine = "+".join(figures.engines)
         output.metadata.update(describe(engine, __version__, options.strength, metadata_options(options)))

@@ -63,6 +63,8 @@ class FilmFile:
         self._keeps = partial
         self.stats = stats or Stats()
         plan.video.threads = threads or 0
+        for line in plan.warnings:
+            self.stats.warn(line, line)
         for line in plan.video.warnings:
             self.stats.warn(f"encode:{line[:24]}", f"{plan.path}: {line}")
         try:

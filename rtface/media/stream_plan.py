@@ -28,7 +28,6 @@ from rtface.media.provenance import own_tags
 from rtface.media.start_timecode import output_timecode
 from rtface.media.transcode import AdtsRewriter, AudioTranscoder, encoded_layout, layout_of
 from rtface.media.workfile import Target
-from rtface.stats import Stats
 from rtface.util.files import free_bytes
 from rtface.util.timecode import Timecode
 
@@ -83,6 +82,7 @@ class OutputPlan:
         info: the input.
         timecode: of the output's first frame; None for none.
         notes: one line for each thing a user should know: transcodes, drops, choices.
+        warnings: lines that are said when the file is begun: a GPU's encoder was asked for and cannot be used.
         metadata: what is done (`rtface.media.provenance.describe`); set it before the sink is made. The film says
             as much of it as turns out to be true.
     """
@@ -94,6 +94,7 @@ class OutputPlan:
     info: MediaInfo
     timecode: Timecode | None = None
     notes: list[str] = field(default_factory=list[str])
+    warnings: list[str] = field(default_factory=list[str])
     metadata: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
@@ -110,7 +111,7 @@ class OutputPlan:
 def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str | None = None,
                 crf: float | None = None, preset: str | None = None, strict: bool = False,
                 overwrite: bool = False, encode: Encoding | None = None,
-                timecode: str | None = None, drop: Sequence[str] = (), stats: Stats | None = None) -> OutputPlan:
+                timecode: str | None = None, drop: Sequence[str] = ()) -> OutputPlan:
     """Decides container, codec and the fate of every stream, and checks that the output can be written.
 
     Args:
@@ -125,7 +126,6 @@ def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str |
         timecode: of the input's first frame, from the user; None takes what the input says.
         drop: streams to leave out: numbers, kinds, "cover" and "chapters".
         encode: whether a GPU's encoder is wanted (`nvenc.encoding`); None leaves it to where the frames lie.
-        stats: receives the warning where it was wanted and cannot be used.
 
     Raises:
         UsageError: an extension, codec or option that cannot be used.
@@ -141,10 +141,9 @@ def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str |
     find_first_packets(info)
     plan.timecode = output_timecode(info.timecode, timecode, info.rate,
                                     Fraction(0) if info.start is None else info.start - info.video_start)
-    if refused and stats and (names_gpu(codec) or (encode and encode.mode == "cuda")):
-        stats.warn("encode_gpu", f"{plan.path}: {refused}")
-    elif refused:
-        plan.notes.append(f"{plan.path}: {refused}")
+    if refused:
+        asked = names_gpu(codec) or (encode is not None and encode.mode == "cuda")
+        (plan.warnings if asked else plan.notes).append(f"{plan.path}: {refused}")
     lost = [*video.warnings, *_plan_streams(plan)]
     if strict and lost:
         raise OutputError(f"{plan.path}: {lost[0]} (--strict)")

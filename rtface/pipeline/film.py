@@ -100,9 +100,9 @@ def _dry_run(plan: RunPlan, film: FilmPlan | StillsPlan, stats: Stats) -> Report
     if not isinstance(film, FilmPlan):
         report.notes += [*film.notes, *(f"{source} → {target}" for source, target in film.pairs)]
     else:
-        film.describe(report, stats)
+        film.describe(report)
         if film.streams is not None:
-            report.notes += film.streams.video.warnings  # else the sink warns
+            report.notes += [*film.streams.warnings, *film.streams.video.warnings]  # else the sink warns
         report.notes += describe_plan(film.info, film.streams, plan.options)
     report.fill(stats)
     return report
@@ -119,7 +119,7 @@ def _run_film(plan: RunPlan, report: Report, stats: Stats, progress: Show | None
         loading = stack.enter_context(ThreadPoolExecutor(1)).submit(film_parts, plan, threads, stats, opened, building)
         source = _open(plan, threads, stats, stop, stack)
         film = plan_film(plan, source)
-        film.describe(report, stats)
+        film.describe(report)
         parts = loading.result()
         steps = FilmChain(plan, film, parts, stats, stack)
         report.engine, report.device = parts.runtime.engines.described

@@ -41,7 +41,6 @@ from rtface.shots.clock import FilmClock
 from rtface.shots.files import check_shots_file, read_shots
 from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stages.runner import Stages
-from rtface.stats import Stats
 from rtface.util.urls import Address
 
 # Images that are not read; the demuxers that open some of them do not give the whole picture.
@@ -148,7 +147,6 @@ class FilmPlan:
         segments: of the film that are processed at the same time; None for one.
         streams: of the output; None for a folder of stills, and where nothing is written.
         notes: for the user.
-        warnings: for the user, by key.
     """
 
     frames: FramePlan
@@ -157,18 +155,15 @@ class FilmPlan:
     segments: SegmentPlan | None
     streams: OutputPlan | None
     notes: Sequence[str]
-    warnings: Mapping[str, str]
 
     @property
     def begins(self) -> Fraction:
         """Where the output begins, in seconds of the input's clock."""
         return self.info.video_start if self.info.start is None else self.info.start
 
-    def describe(self, report: Report, stats: Stats) -> None:
-        """Tells the report and the user what was decided."""
+    def describe(self, report: Report) -> None:
+        """Tells the report what was decided."""
         report.notes += self.notes
-        for key, line in self.warnings.items():
-            stats.warn(key, line)
         if (plan := self.streams) is not None:
             report.timecode = str(plan.timecode) if plan.timecode else None
             report.encoder = plan.video.described
@@ -263,7 +258,7 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource) -> FilmPla
     Raises:
         UsageError, OutputError, MissingComponent: see `rtface.errors`.
     """
-    options, info, stats = frames.options, source.info, Stats()
+    options, info = frames.options, source.info
     check_invented(options, info.color.transfer)
     notes = Stages.planned(options.stages, commercial_use=options.commercial_use,
                            comparing=options.compare is not None)
@@ -273,16 +268,16 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource) -> FilmPla
             raise UsageError(f"--codec exr: {ONLY_FROM_EXR}")
         notes += [*info.notes, *(["a folder of stills holds no sound: it is left out"] if info.has_audio else [])]
     elif isinstance(frames, RunPlan):
-        streams = plan_streams(frames, info, stats)
+        streams = plan_streams(frames, info)
         notes += streams.notes
     shots, said = NO_SHOTS, list[str]()
     if options.shots is not None:
         shots, said = read_shots(options.shots, FilmClock.of(info, options.timecode))
     segments, why = plan_segments(options, info, shots)
-    return FilmPlan(frames, info, shots, segments, streams, [*notes, *said, *([why] if why else [])], stats.warnings)
+    return FilmPlan(frames, info, shots, segments, streams, [*notes, *said, *([why] if why else [])])
 
 
-def plan_streams(run: RunPlan, info: MediaInfo, stats: Stats) -> OutputPlan:
+def plan_streams(run: RunPlan, info: MediaInfo) -> OutputPlan:
     """Plans the streams of an output. Copied ones belong to the input, which stays open until they are written.
 
     Raises:
@@ -290,7 +285,7 @@ def plan_streams(run: RunPlan, info: MediaInfo, stats: Stats) -> OutputPlan:
     """
     options = run.options
     return plan_output(info, Path(run.output), codec=options.codec, crf=options.crf, preset=options.preset,
-                       strict=options.strict, overwrite=options.overwrite, stats=stats,
+                       strict=options.strict, overwrite=options.overwrite,
                        encode=encoding(options.encode, codec_device(options.device)), timecode=options.timecode,
                        drop=options.drop)
 

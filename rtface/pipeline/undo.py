@@ -112,7 +112,7 @@ def undo(film: Path, correction: Path, output: Path, *, start: float | None = No
             done.encoder = source.kind
         else:
             plan = plan_output(source.info, output, codec=encode.codec, crf=encode.crf, preset=encode.preset,
-                               overwrite=overwrite, stats=stats)
+                               overwrite=overwrite)
             done.encoder, done.notes = plan.video.described, list(plan.notes)
             done.output_lossless = plan.video.lossless and not plan.video.convert
             sink = FileSink(plan, stats)

@@ -139,7 +139,7 @@ def test_corrected_frames_are_encoded_where_they_are(streams: Any, device: Any, 
     path = written(tmp_path / "in.mp4", made, *CODECS["nv12"])
     with opened(path, "nv12", keep=True) as (source, items):
         stats, faces = Stats(), iter(made)
-        plan = plan_output(source.info, tmp_path / "out.mp4", stats=stats, overwrite=True, crf=0,
+        plan = plan_output(source.info, tmp_path / "out.mp4", overwrite=True, crf=0,
                            encode=Encoding("cuda"))
         sink = FileSink(plan, stats)
         step = FilmEnhancer(Runtime(device, Only(engine)), Options(), stats, analysis=False)

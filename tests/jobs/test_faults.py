@@ -19,8 +19,10 @@ from rtface.engine.recipe import SHIPPED
 from rtface.errors import InputError, InputMissing, Interrupted, OutputError, UsageError
 from rtface.jobs import FilmJob, Outcome, do_segment, folder_of
 from rtface.jobs.folder import JobFolder
+from rtface.jobs.run import run_film
 from rtface.jobs.segment_file import SegmentWriter
 from rtface.jobs.worker import WorkerRefused
+from rtface.media.cuda import driver
 from rtface.options import Options
 from tests.jobs import films
 from tests.media.encoded import film_with_sound
@@ -60,6 +62,16 @@ def test_a_job_that_could_not_be_joined_is_not_begun(tmp_path: Path):
     with pytest.raises(OutputError, match="webm cannot hold stream 1"):
         FilmJob.open(source, tmp_path / "out.webm", Options(tracker="none"))
     assert not folder_of(tmp_path / "out.webm").exists()
+
+
+@pytest.mark.parametrize("as_job", [False, True])
+def test_a_gpu_that_cannot_encode_is_said_once(as_job: bool, source: Path, monkeypatch: pytest.MonkeyPatch,
+                                               caplog: pytest.LogCaptureFixture):
+    monkeypatch.setattr(driver, "absent", lambda device=0: "no driver")
+    options = Options(tracker="none", encode="cuda", preset="ultrafast")
+    report = planned(source, options).run() if as_job else run_film(source, source.with_name("out.mkv"), options)
+    assert report is not None and "no driver" in report.warnings[0]
+    assert [one.getMessage() for one in caplog.records if "no driver" in one.getMessage()] == report.warnings
 
 
 def test_changed_options_are_named(source: Path):

@@ -148,7 +148,7 @@ def passthrough(source: Path, output: Path, *, start: float | None = None, end: 
     stats = stats or Stats()
     opened = FileSource(source, start=start, end=end, stats=stats, strict=strict)
     try:
-        plan = plan_output(opened.info, output, stats=stats, **{"overwrite": True, **options})
+        plan = plan_output(opened.info, output, **{"overwrite": True, **options})
         plan.metadata.update(tags or {})
         Tools.feed((replace(item, corrected=corrected, **marks or {}) if isinstance(item, Frame) else item
                     for item in opened), FileSink(plan, stats))
