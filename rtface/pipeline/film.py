@@ -134,7 +134,7 @@ def _run_film(plan: RunPlan, report: Report, stats: Stats, progress: Show | None
         run = FilmWriter(source, FilmOutputs(sink, pairs, stats), stop, progress, began)
         items = run.times.noted(source)
         try:
-            run.write(steps.frames(correction.remember(items) if correction else items, stop=run.over,
+            run.write(steps.frames(correction.remember(items) if correction else items, stop=stop.is_set,
                                    comparison=Comparison(run.outputs.take_pair) if pairs else None))
         finally:
             report.frames_out = run.frames

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 
@@ -62,11 +63,16 @@ class FilmChain:
         Raises:
             EngineError: frame after frame fails.
         """
-        items = self._stages.remember(items)
+        items, left = self._stages.remember(items), threading.Event()
+
+        def over() -> bool:
+            return left.is_set() or (stop is not None and stop())
+
         if self._segments is not None:
-            done = in_segments(items, self._parts, self._plan, self._stats, self._segments, stop)
+            done = in_segments(items, self._parts, self._plan, self._stats, self._segments, over)
         else:
-            done = chain(items, self._parts, self._stats, comparison=comparison, waiting=waiting, stop=stop)
-        with closing(done):
+            done = chain(items, self._parts, self._stats, comparison=comparison, waiting=waiting, stop=over)
+        with closing(done), ExitStack() as stack:
+            stack.callback(left.set)  # first: else the steps wait for a read that blocks
             items = end_at_faults(done, self._stats, hold=hold)
             yield from self._stages(show_invented(items) if self._plan.options.show == "invented" else items)

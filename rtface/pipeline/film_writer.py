@@ -73,14 +73,9 @@ class FilmWriter:
         self.progress, self.began = progress, began
         self.frames = 0
         self.times = FrameTimes()
-        self._failed = False
         self._last: tuple[int, int, Fraction] | None = None  # pts, duration and unit of the last frame written
         self.first_frame_s: float | None = None
         self.writing_s = 0.0
-
-    def over(self) -> bool:
-        """Whether a read that is blocked is to be left."""
-        return self._failed or self.stop.is_set()
 
     def write(self, items: Generator[Item, None, None]) -> None:
         """Writes all `items`, and closes them where that fails."""
@@ -91,7 +86,6 @@ class FilmWriter:
             ended = True
             self.outputs.sink.finish()
         except BaseException as error:
-            self._failed = True
             items.close()
             interrupted = isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted)
             failure = Interrupted() if interrupted else error

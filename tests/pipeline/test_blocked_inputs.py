@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 
 import rtface
-from rtface.errors import InputError, Interrupted
+from rtface.errors import EngineError, InputError, Interrupted
 from rtface.media.source import FileSource
 from rtface.options import Options
+from rtface.pipeline import chain
 from rtface.pipeline.analysis import analyze_file
 from rtface.pipeline.film import run_file
 from rtface.pipeline.plan import is_image
+from rtface.tracking import NoTracker
 from tests.pipeline.run_media import decoded, write_film
 
 pytestmark = [pytest.mark.skipif(os.name == "nt", reason="no FIFO there"), pytest.mark.usefixtures("engines")]
@@ -157,4 +159,32 @@ def test_a_file_whose_drive_does_not_answer(film: Path, tmp_path: Path, monkeypa
         run_file(film, tmp_path / "out.mkv", Options(tracker="none"), stop=stop, progress=seen)
     assert monotonic() - began[0] < 3
     assert frames_in(caught.value.partial) >= 29
+    release.set()
+
+
+def test_a_read_that_blocks_is_left_at_the_limit_of_faults(film: Path, tmp_path: Path,
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chain, "FAULTS_IN_A_ROW", 10)
+    monkeypatch.setattr(chain, "HELD_LEAST", 10)
+    blocked, release, failed = threading.Event(), threading.Event(), list[float]()
+    items = FileSource.__iter__
+
+    def twelve(self: FileSource) -> Iterator[Any]:
+        given = items(self)
+        for _ in range(12):
+            yield next(given)
+        with self._reading:
+            blocked.set()
+            release.wait(60)
+
+    def update(self: NoTracker, view: Any, time: float, *, cut: bool = False) -> tuple[()]:
+        assert len(failed) < 9 or blocked.wait(10)
+        failed.append(monotonic())
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(FileSource, "__iter__", twelve)
+    monkeypatch.setattr(NoTracker, "update", update)
+    with pytest.raises(EngineError, match="10 frames in a row"):
+        run_file(film, tmp_path / "out.mkv", Options(tracker="none"))
+    assert monotonic() - failed[-1] < 3
     release.set()
