@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from rtface.errors import InputMissing, RtfaceError
 from rtface.studio.commands import json_of, run_command
 from rtface.studio.context import Studio
 from rtface.studio.film_settings import FilmSettings
-from rtface.studio.http import FAILED, answers_errors, in_thread, json_body
+from rtface.studio.http import FAILED, FileAnswer, answers_errors, in_thread, json_body
 from rtface.util.file_lock import try_lock
 from rtface.util.parse import is_person_number
 
@@ -267,7 +267,7 @@ def _small(photo: Path | None) -> bytes:
 def _file(path: Path | None, *, download: bool = False) -> Response:
     if path is None or not path.is_file():
         raise _missing()
-    return FileResponse(path, filename=path.name if download else None, headers={"cache-control": "no-store"})
+    return FileAnswer(path, filename=path.name if download else None, headers={"cache-control": "no-store"})
 
 
 def _missing() -> InputMissing:

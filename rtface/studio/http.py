@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable
@@ -10,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 
 from rtface.errors import InputMissing, OutputError, RtfaceError, UsageError
 from rtface.util import foreign
@@ -29,6 +30,37 @@ T = TypeVar("T")
 async def in_thread(call: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
     """Result of a call that may block, made on a worker thread."""
     return await run_in_threadpool(call, *args, **more)
+
+
+class Shared:
+    """A JSON response that all share who ask for it while the one before is made: it is made after they asked, and
+    costs as much for a hundred of them as for one.
+
+    Args:
+        make: gives the value, on a worker thread.
+    """
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._lock = asyncio.Lock()
+        self._next: asyncio.Task[bytes] | None = None
+
+    async def __call__(self) -> Response:
+        """The response; raises what `make` raises."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._made())
+        return Response(await asyncio.shield(self._next), media_type="application/json")
+
+    async def _made(self) -> bytes:
+        async with self._lock:
+            self._next = None
+            return await in_thread(lambda: bytes(JSONResponse(self._make()).body))
+
+
+class FileAnswer(FileResponse):
+    """A file in pieces of which a film takes few: each is read on a worker thread."""
+
+    chunk_size = 256 << 10
 
 
 async def json_body(request: Request) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from rtface.errors import InputMissing, UsageError
@@ -20,7 +20,7 @@ from rtface.pipeline.sidecar import read_sidecar, sidecar_path
 from rtface.studio.commands import json_of
 from rtface.studio.context import Studio
 from rtface.studio.frame_renderer import jpeg, untouched_frame
-from rtface.studio.http import answers_errors, in_thread, json_body, number_of, path_number
+from rtface.studio.http import FileAnswer, Shared, answers_errors, in_thread, json_body, number_of, path_number
 from rtface.studio.queue_runner import ensure_runner
 
 _POLL_S = 1.0
@@ -32,7 +32,7 @@ _VERBS: dict[str, Callable[[Queue, int], None]] = {
 
 def routes(studio: Studio) -> list[BaseRoute]:
     """The routes below ``/api/queue``."""
-    verifying = asyncio.Semaphore(1)
+    verifying, shared = asyncio.Semaphore(1), Shared(lambda: _items(studio))
 
     async def changed() -> dict[str, Any]:
         studio.runners[:] = [process for process in studio.runners if process.poll() is None]
@@ -40,7 +40,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     async def items(request: Request) -> Response:
         studio.events.follow("queue", changed, _POLL_S)
-        return JSONResponse(await in_thread(_items, studio))
+        return await shared()
 
     async def run(request: Request) -> Response:
         return JSONResponse({"started": await in_thread(ensure_runner, studio)})
@@ -66,7 +66,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         kind = mimetypes.guess_type(path.name)[0] or ""
         # A browser shows nothing else: the name of a film may be that of a page or of a drawing with scripts.
         shown = kind.startswith(("video/", "image/")) and "svg" not in kind
-        return FileResponse(path, filename=None if shown and "download" not in request.query_params else path.name,
+        return FileAnswer(path, filename=None if shown and "download" not in request.query_params else path.name,
                             media_type=kind if shown else "application/octet-stream")
 
     async def inspect(request: Request) -> Response:
@@ -83,7 +83,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
     async def report(request: Request) -> Response:
         if "download" in request.query_params:
             path = await in_thread(lambda: _present(_sidecar(studio, request)))
-            return FileResponse(path, filename=path.name)
+            return FileAnswer(path, filename=path.name)
         return JSONResponse(await in_thread(_report, studio, request))
 
     async def verify(request: Request) -> Response:

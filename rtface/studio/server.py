@@ -151,8 +151,13 @@ def _page_files() -> dict[str, Path]:
     return {path.relative_to(PAGE).as_posix(): path for path in PAGE.rglob("*") if path.suffix in _KINDS}
 
 
+@functools.cache
+def _texts() -> bytes:
+    return bytes(JSONResponse(catalogue()).body)
+
+
 async def _text(request: Request) -> Response:
-    return JSONResponse(catalogue())
+    return Response(_texts(), media_type="application/json")
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

@@ -20,7 +20,7 @@ from rtface.policy import policies
 from rtface.redaction import shown
 from rtface.stages.options import file_options
 from rtface.studio.context import Studio
-from rtface.studio.http import answers_errors, in_thread, json_body
+from rtface.studio.http import Shared, answers_errors, in_thread, json_body
 from rtface.util.files import write_atomically
 from rtface.util.paths import config_dir
 
@@ -33,8 +33,10 @@ _writing = threading.Lock()
 
 def routes(studio: Studio) -> list[BaseRoute]:
     """The routes below ``/api/settings``."""
+    shared = Shared(all_settings)
+
     async def settings(request: Request) -> Response:
-        return JSONResponse(await in_thread(all_settings))
+        return await shared()
 
     async def change(request: Request) -> Response:
         name, value = request.path_params["name"], (await json_body(request)).get("value")

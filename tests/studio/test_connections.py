@@ -1,13 +1,16 @@
-"""Idle connections keep nobody out."""
+"""Idle connections keep nobody out; many who ask at once cost little."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import threading
 from collections.abc import Callable
 
 import pytest
 
 from rtface.studio import connections, server
+from rtface.studio.http import Shared
 from tests.studio.conftest import RunningStudio
 from tests.studio.test_access import ask
 
@@ -60,3 +63,24 @@ def test_a_head_that_does_not_come_ends_the_connection(monkeypatch: pytest.Monke
                     pass
                 raise ConnectionResetError  # an end is as good
     assert ask(studio, "GET", "/api/about")[0] == 200
+
+
+def test_who_asks_while_an_answer_is_made_shares_the_next() -> None:
+    made, begun, go = list[int](), threading.Event(), threading.Event()
+
+    def make() -> int:
+        made.append(1)
+        begun.set()
+        go.wait(10)
+        return len(made)
+
+    async def ask() -> list[bytes]:
+        shared = Shared(make)
+        first = asyncio.create_task(shared())
+        await asyncio.to_thread(begun.wait, 10)
+        others = [asyncio.create_task(shared()) for _ in range(50)]
+        await asyncio.sleep(0)
+        go.set()
+        return [bytes((await one).body) for one in (first, *others)]
+
+    assert asyncio.run(ask()) == [b"1"] + 50 * [b"2"]
