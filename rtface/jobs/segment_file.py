@@ -33,8 +33,8 @@ Times = tuple[int, int, int, int, int]
 """pts, dts, duration, bytes, and 1 for a frame that is decoded without others."""
 
 
-_SHAPE: Shape = {"file": file_name, "sha256": text, "header": text, "time_base": fraction,
-                 "packets": [row(whole, whole, count, count, whole)], "records?": [text]}
+_SHAPE: Shape = {"file": file_name, "bytes": whole, "sha256": text, "header": text, "time_base": fraction,
+                 "frames": count, "packets": [row(whole, whole, count, count, whole)], "records?": [text]}
 
 
 class SegmentWriter:
@@ -151,11 +151,14 @@ class SegmentFile:
 
     @classmethod
     def of(cls, folder: Path, record: dict[str, Any]) -> SegmentFile:
-        """The file of a record in `folder`; ValueError where the record has another shape."""
+        """The file of a record in `folder`; ValueError where the record has another shape, or not every frame that was
+        encoded."""
         check_shape(record, _SHAPE)
         times: list[Times] = [tuple(entry) for entry in record["packets"]]
-        return cls(folder / record["file"], base64.b64decode(record["header"]), times,
-                   Fraction(record["time_base"]), record["sha256"])
+        header = base64.b64decode(record["header"])
+        if len(times) != record["frames"] or len(header) + sum(entry[3] for entry in times) != record["bytes"]:
+            raise ValueError(f"it has {len(times)} of {record['frames']} frames, or not all of their bytes")
+        return cls(folder / record["file"], header, times, Fraction(record["time_base"]), record["sha256"])
 
     def check(self) -> None:
         """Compares the file with its checksum.

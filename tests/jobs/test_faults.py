@@ -171,6 +171,15 @@ def test_a_damaged_record_is_made_again(source: Path, text: str):
     assert any("has to be made again" in line for line in said)
 
 
+def test_a_segment_whose_record_misses_a_frame_is_made_again(source: Path):
+    job = stopped(source)
+    record = json.loads(job.folder.record(0).read_bytes())
+    record["packets"].pop()
+    job.folder.record(0).write_text(json.dumps(record))
+    job.run()
+    assert len(films.video_times(job.plan.target)) == 80
+
+
 def test_a_record_that_cannot_be_read_now_stays(source: Path, monkeypatch: pytest.MonkeyPatch):
     job = stopped(source)
 
