@@ -14,7 +14,7 @@ from rtface.errors import OutputError
 from rtface.frame import Frame
 from rtface.media.changed_frames import ChangedFrames
 from rtface.media.image_meta import ImageMetadata
-from rtface.media.image_read import IMAGE_KINDS, read_origin
+from rtface.media.image_read import IMAGE_KINDS, has_still_name, read_origin
 from rtface.media.image_write import SUFFIXES, ImagePlan, copy_file, write_image
 from rtface.media.leftovers import remove_unfinished_files
 from rtface.media.probe import MediaInfo
@@ -84,7 +84,7 @@ class FolderSink:
                 self.names += part.names
                 self.changed.extend(part.count, ((number, None) for number in range(part.count)))
                 self._before = part.count
-                remove_unfinished_files(self._work)
+                remove_unfinished_files(self._work, has_still_name)
             else:
                 self._work.mkdir()
             self._lock = _locked(self._work)

@@ -88,21 +88,22 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
         names = list(Path(folder).iterdir())
     except OSError as error:
         raise InputMissing(f"{os.fspath(folder)}: cannot be read ({error.strerror}); check the name") from error
-    found = [p for p in names if _is_read(p) and not p.name.startswith(".") and p.is_file()]
+    found = [p for p in names if has_still_name(p) and not p.name.startswith(".") and p.is_file()]
     if not found:
         raise InputError(f"{os.fspath(folder)}: holds no image ({', '.join((*IMAGE_KINDS, *_READ_ONLY))})")
     return sorted(found, key=lambda p: [(int(t), "") if t.isdigit() else (-1, t)
                                         for t in re.split(r"(\d+)", p.name.lower()) if t])
 
 
-def _is_read(path: Path) -> bool:
+def has_still_name(path: Path) -> bool:
+    """Whether a name is that of a still which can be read."""
     return path.suffix.lower() in IMAGE_KINDS or path.suffix.lower() in _READ_ONLY
 
 
 def warn_left_out(folder: Path, stats: Stats) -> None:
     """Warns of what a folder holds apart from the images that `list_images` takes; hidden files are no part of it."""
     names = sorted(f"{p.name}/" if p.is_dir() else p.name for p in folder.iterdir()
-                   if not p.name.startswith(".") and (not _is_read(p) or not p.is_file()))
+                   if not p.name.startswith(".") and (not has_still_name(p) or not p.is_file()))
     if names:
         stats.count("files_left_out", len(names))
         stats.warn("files_left_out", f"{shown(folder)}: {len(names)} of its entries are left out, because they are no "

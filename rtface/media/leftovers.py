@@ -8,6 +8,7 @@ import itertools
 import os
 import stat
 import sys
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -72,10 +73,11 @@ def _looked_after(path: Path, target: Target, live: bool) -> str | None:
         os.close(number)
 
 
-def remove_unfinished_files(folder: Path) -> None:
-    """Removes half-written files that killed processes left in a folder, such as stills, which the next run makes."""
+def remove_unfinished_files(folder: Path, made: Callable[[Path], bool]) -> None:
+    """Removes half-written files that killed processes left in a folder, such as stills, which the next run makes;
+    `made` tells them from those of other runs, which may play."""
     for path in sorted(folder.glob(".*.partial*")):
-        if not writer_of(path)[1]:
+        if not writer_of(path)[1] or not made(path):
             continue
         with contextlib.suppress(OSError), path.open("rb+") as file:
             if not at_work(path, file.fileno()):

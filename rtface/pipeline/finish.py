@@ -9,6 +9,7 @@ from time import perf_counter
 
 from rtface.enhance.face_filter import missing_tracks
 from rtface.errors import Interrupted, OutputError
+from rtface.media.image_read import has_still_name
 from rtface.media.leftovers import clear_leftovers, remove_unfinished_files
 from rtface.pipeline.checksums import write_checksums
 from rtface.pipeline.plan import RunPlan
@@ -39,7 +40,7 @@ def carry_out(plan: RunPlan, make: Callable[[Report], Made | None], stats: Stats
     for line in (line for target in plan.outputs.all() for line in clear_leftovers(target)):
         stats.warn(f"leftover:{line}", line)
     if plan.stills and plan.folder:
-        remove_unfinished_files(plan.outputs.film.path)
+        remove_unfinished_files(plan.outputs.film.path, has_still_name)
     report, began = plan.report(), perf_counter()
     made: Made | None = None
     failure: BaseException | None = None

@@ -24,13 +24,16 @@ UPLOAD_BYTES = 64 << 30
 SPARE_BYTES = 1 << 30
 """Of a disk are left free by uploads."""
 _PIECE = 1 << 20
+_COMING = "rtface-upload"
+"""Of this name are uploads until they are whole."""
 _NAME_BYTES = 200
 """Of a file's name in UTF-8; file systems take 255, and a number may be added."""
 
 
 def routes(studio: Studio) -> list[BaseRoute]:
     """``GET /api/files``, ``PUT /api/files/upload``; of an upload that is no film and no still nothing stays."""
-    remove_unfinished_files(studio.uploads)  # of a studio that was killed
+    # Of a studio that was killed. Others write films to this folder, too.
+    remove_unfinished_files(studio.uploads, lambda path: path.name.startswith(f".{_COMING}."))
 
     async def files(request: Request) -> Response:
         name = request.query_params.get("folder")
@@ -82,7 +85,7 @@ async def _receive(request: Request, folder: Path, name: str, size: int) -> Path
         await in_thread(write, file, bytes(waiting))
         if written < size:
             raise InputError(f"{wanted.name}: the upload was cut short; send it again")
-        return await in_thread(_named, file)
+        return await in_thread(_named, file, wanted)
     except BaseException as error:
         if file is not None:
             file.discard()
@@ -112,18 +115,17 @@ def _wanted(folder: Path, name: str) -> Path:
 
 def _new_file(wanted: Path) -> WorkFile:
     wanted.parent.mkdir(parents=True, exist_ok=True)
-    file = WorkFile(Target(wanted, wanted.name))
+    file = WorkFile(Target(wanted.with_name(_COMING + wanted.suffix), wanted.name))
     with contextlib.suppress(OSError):  # a file system without modes
         file.path.chmod(0o600)
     return file
 
 
-def _named(file: WorkFile) -> Path:
+def _named(file: WorkFile, wanted: Path) -> Path:
     """Gives an upload the first name that is free."""
-    wanted = file.target.path
     for number in range(1, 1000):
-        if number > 1:
-            file.target = Target(wanted.with_name(f"{wanted.stem} ({number}){wanted.suffix}"), wanted.name)
+        name = wanted.name if number == 1 else f"{wanted.stem} ({number}){wanted.suffix}"
+        file.target = Target(wanted.with_name(name), wanted.name)
         with contextlib.suppress(FileExistsError):
             file.publish(sync=False)
             return file.path

@@ -233,13 +233,17 @@ def test_of_an_upload_that_is_no_film_nothing_stays(studio: RunningStudio) -> No
     assert not list(studio.studio.uploads.iterdir())
 
 
-def test_upload_that_is_cut_short_leaves_nothing(studio: RunningStudio) -> None:
+def begin_upload(studio: RunningStudio) -> http.client.HTTPConnection:
     connection = http.client.HTTPConnection("127.0.0.1", studio.server.port, timeout=20)
     connection.putrequest("PUT", "/api/files/upload?name=film.mp4")
     connection.putheader("Authorization", f"Bearer {studio.server.token}")
     connection.putheader("Content-Length", "1000")
     connection.endheaders(b"begin")
-    connection.close()
+    return connection
+
+
+def test_upload_that_is_cut_short_leaves_nothing(studio: RunningStudio) -> None:
+    begin_upload(studio).close()
     studio.close()
     assert not list(studio.studio.uploads.glob("*"))
 
@@ -250,16 +254,25 @@ def test_of_an_upload_to_a_killed_studio_nothing_stays(start_studio: Callable[[]
     (uploads := tmp_path / "uploads").mkdir()
     (uploads / "whole.mp4").write_bytes(b"film")
     child = f"""if True:
-        import os
+        import os, time
         from pathlib import Path
         from rtface.media.workfile import Target, WorkFile
-        WorkFile(Target(Path({str(uploads)!r}) / "film.mp4", "film.mp4")).write(b"half")
+        from tests.studio.conftest import RunningStudio
+        from tests.studio.test_access import begin_upload
+        folder = Path({str(tmp_path)!r})
+        recording = WorkFile(Target(folder / "uploads" / "recording.mp4", ""))
+        recording.write(b"half")
+        (folder / "films").mkdir()
+        coming = begin_upload(RunningStudio(folder / "films"))
+        while len(list((folder / "uploads").iterdir())) < 3:
+            time.sleep(0.01)
         os.kill(os.getpid(), 9)"""
-    subprocess.run([sys.executable, "-c", child], check=False, timeout=60)
-    assert len(list(uploads.iterdir())) == 2 and not (uploads / "film.mp4").exists()
+    subprocess.run([sys.executable, "-c", child], check=False, timeout=60, cwd=Path(__file__).parents[2])
+    assert len(list(uploads.iterdir())) == 3 and not (uploads / "film.mp4").exists()
     studio = start_studio()
     assert ask(studio, "GET", "/api/files")[0] == 200
-    assert [path.name for path in uploads.iterdir()] == ["whole.mp4"]
+    recording, whole = sorted(path.name for path in uploads.iterdir())
+    assert whole == "whole.mp4" and recording.startswith(".recording.")
 
 
 def test_uploads_leave_a_gigabyte_of_the_disk_free(studio: RunningStudio, monkeypatch: pytest.MonkeyPatch) -> None:
