@@ -189,6 +189,7 @@ class ShapingOptions:
         keep: remember this frame as a keyframe, for those that follow without an engine.
         region: "face", or "head": also hair, ears and neck.
         share: of this frame's engine in the correction; the rest is the engine's before it. With `keep`.
+        still: no frame before it tells flecks from the face: no small spot becomes stronger. On the CPU.
     """
 
     strength: float = 1.0
@@ -198,6 +199,7 @@ class ShapingOptions:
     keep: bool = False
     region: CorrectedRegion = "face"
     share: float = 1.0
+    still: bool = False
 
 
 class TrackMemory(Protocol):

@@ -1,24 +1,33 @@
-"""Where a crop shows what stands on one frame only: dust, flecks and scratches of a film, which no correction sharpens.
+"""Dust, flecks and scratches, which no correction sharpens.
 
-A spot is no fleck where the frame before has its brightness within a cell around it, or where it is large: a hand that
-comes in, a lid that closes, light that changes.
+In films a crop shows what stands on one frame only (`FleckLimit`). A spot is no fleck where the frame before has its
+brightness within a cell around it, or where it is large: a hand that comes in, a lid that closes, light that changes.
+A still does not tell a fleck from a mole or a glint: none of them becomes stronger there (`hold_spots`).
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import cv2
 import numpy as np
 
-from rtface.correct.colour import luma_of
+from rtface.correct.colour import enlarged, luma_of
+from rtface.correct.face_region import FaceRegion
 from rtface.correct.mask import median_of
-from rtface.frame import Float32
+from rtface.correct.openings import inside_of
+from rtface.frame import Bytes, Float32
 
 _APART = 0.04  # luma outside what the frame before shows there, from which on it is none of the face's own motion
 _NOISES = 4.0  # likewise, times the usual difference of the two frames
 _LARGEST, _MOST = 40, 96  # cells of a fleck, and of all; above that the face moves faster than can be told
 _GAP = 0.2  # seconds between two frames that are compared
+
+_SIDE = 256  # of a crop's grid on which spots are looked for
+_WIDTH, _WIDTHS = 9.0, (5, 9)  # of the largest spot in pixels of the image, and its limits in cells of that grid
+_FAINT, _CLEAR = 0.04, 0.08  # luma by which a spot stands out: held not at all, and wholly
+_NEAR = 1.5  # side of the square that a spot's change is compared with, in widths
 
 
 class FleckLimit:
@@ -63,3 +72,62 @@ class FleckLimit:
             return None
         out: Any = 1.0 - cv2.dilate(flecks.astype(np.float32), around)
         return out
+
+
+def hold_spots(d: Float32, c: Float32, area: FaceRegion) -> None:
+    """Changes a correction so that no small spot stands out more than in the crop, except in eyes and mouth.
+
+    A spot is what the largest of four openings of the luma by lines (or the smallest closing) takes away: it is short
+    in all directions, as hair, lashes, wrinkles and rims are not. Where the correction makes it lighter, or a dark one
+    darker, than it makes what is around it, the excess is taken out; all else keeps its correction, and a spot too
+    where it becomes weaker.
+
+    Args:
+        d: float32 3×S×S, the correction.
+        c: float32 3×S×S, the crop.
+        area: the face in its crop.
+    """
+    cell = max(1, area.size // _SIDE)
+    side = area.size // cell
+    x0, y0 = (low // cell for low in area.box[:2])
+    x1, y1 = (min(-(-high // cell), side) for high in area.box[2:])
+    width = round(min(max(_WIDTH * area.scale / cell, _WIDTHS[0]), _WIDTHS[1])) | 1
+    part = np.s_[:, y0 * cell:y1 * cell, x0 * cell:x1 * cell]
+
+    def small(image: Float32) -> Float32:
+        return luma_of(np.stack([cv2.resize(plane, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
+                                 for plane in image[part]]))
+
+    light, dark = _spots(small(c), width)
+    out: Any = cv2.max(light, dark)
+    if float(out.max()) <= _FAINT:
+        return
+    change, near = small(d), round(_NEAR * width) | 1
+    more: Any = cv2.subtract(change, cv2.blur(change, (near, near)))
+    more[(more > 0.0) != (light > dark)] = 0.0
+    more *= np.clip((out - _FAINT) * (1 / (_CLEAR - _FAINT)), 0.0, 1.0)
+    if area.openings:
+        more *= 1.0 - enlarged(inside_of(area.openings), side, (x0, y0, x1, y1))
+    more = cv2.resize(more, (cell * (x1 - x0), cell * (y1 - y0)), interpolation=cv2.INTER_LINEAR)
+    for plane in d[part]:
+        cv2.subtract(plane, more, dst=plane)
+
+
+def _spots(luma: Float32, width: int) -> tuple[Float32, Float32]:
+    """By how much each sample of n×n luma lies in a spot lighter, and in one darker, than what is around it; n×n."""
+    levels = np.clip(np.rint(luma * np.float32(255.0)), 0, 255).astype(np.uint8)
+    opened, closed = np.zeros_like(levels), np.full_like(levels, 255)
+    for line in _lines(width):
+        cv2.max(opened, cv2.morphologyEx(levels, cv2.MORPH_OPEN, line), dst=opened)
+        cv2.min(closed, cv2.morphologyEx(levels, cv2.MORPH_CLOSE, line), dst=closed)
+    light, dark = (np.asarray(part, np.float32) * np.float32(1 / 255)
+                   for part in (cv2.subtract(levels, opened), cv2.subtract(closed, levels)))
+    return light, dark
+
+
+@lru_cache(maxsize=8)
+def _lines(width: int) -> tuple[Bytes, ...]:
+    """Four lines of so many samples: across, down and along both diagonals."""
+    diagonal = np.eye(width, dtype=np.uint8)
+    return (np.ones((1, width), np.uint8), np.ones((width, 1), np.uint8), diagonal,
+            np.ascontiguousarray(diagonal[::-1]))

@@ -44,7 +44,7 @@ def shape_part(r: Float32, c: Float32, mask: Float32, state: CorrectionState, sh
         r = state.average.update(r, c, time, scale, None if area is None else area.box)
     if area is None or shaping.strength <= 0.0:
         return None
-    pixels = CpuShaper(r, c, area)
+    pixels = CpuShaper(r, c, area, still=shaping.still)
     controls = decide(pixels.measure(shaping), area, state, shaping, time=time, seed=seed)
     part = pixels.apply(controls, mask, occlusion)
     if not shaping.keep:

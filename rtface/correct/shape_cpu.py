@@ -11,6 +11,7 @@ from rtface.correct.colour import cells_of, enlarged, luma_of, subtract_low_freq
 from rtface.correct.controls import Controls, Measures
 from rtface.correct.eyes import iris_means, restore_iris_colour
 from rtface.correct.face_region import FaceRegion
+from rtface.correct.flecks import hold_spots
 from rtface.correct.grain import OwnGrain, OwnTexture, Texture, highpass, sheet_part
 from rtface.frame import Box, Float32
 from rtface.geometry.transforms import clip_box
@@ -18,11 +19,17 @@ from rtface.protocols import ShapingOptions
 
 
 class CpuShaper:
-    """One engine's answer r and its crop c (float32 3×S×S, not changed): measured once, then corrected once."""
+    """One engine's answer r and its crop c (float32 3×S×S, not changed): measured once, then corrected once.
 
-    def __init__(self, r: Float32, c: Float32, area: FaceRegion) -> None:
+    Args:
+        still: no small spot becomes stronger, see `hold_spots`.
+    """
+
+    def __init__(self, r: Float32, c: Float32, area: FaceRegion, *, still: bool = False) -> None:
         self._c, self._area = c, area
         self._d: Any = cv2.subtract(r, c)
+        if still:
+            hold_spots(self._d, c, area)
         self._own: OwnGrain | None = None
 
     def measure(self, options: ShapingOptions) -> Measures:

@@ -262,7 +262,7 @@ class FaceCorrector(ABC):
                               average=average,
                               keep=self.mode is Mode.LIVE and task.device.carries,
                               region=self._region(face),
-                              share=face.share if face.light is None else 1.0)
+                              share=face.share if face.light is None else 1.0, still=task.frame.new)
 
     def _wanted_region(self, face: Face, time: float) -> WantedRegion:
         named: WantedRegion | None = self.tracks.option("region", face, time)

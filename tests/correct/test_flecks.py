@@ -1,4 +1,4 @@
-"""Where a correction is left out because a crop shows something on one frame only."""
+"""Flecks that no correction sharpens: what stands on one frame only, and small spots of a still."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rtface.correct import face_mask
 from rtface.correct.colour import CELLS
 from rtface.correct.controls import CorrectionState
 from rtface.correct.flecks import FleckLimit
+from rtface.correct.openings import Opening
 from rtface.correct.shape import shape
 from rtface.protocols import ShapingOptions
 
@@ -58,3 +59,21 @@ def test_a_fleck_is_not_sharpened() -> None:
                                   time=t / 25)
         changes.append(float(np.abs(correction[118:128, 122:133]).max()))
     assert changes[0] < 0.01 < 0.1 < changes[1]
+
+
+def test_no_spot_of_a_still_stands_out_more() -> None:
+    c = np.full((3, 256, 256), 0.55, np.float32)
+    c[:, 110:114, 80:84] = 0.9
+    c[:, 160:164, 120:124] = 0.2
+    eye, line = np.s_[:, 124:128, 170:174], np.s_[:, 190:193, 90:170]
+    c[eye], c[line] = 0.9, 0.3
+    c = np.stack([cv2.GaussianBlur(plane, (0, 0), 1.2) for plane in c])
+    r = np.stack([1.6 * plane - 0.6 * cv2.GaussianBlur(plane, (0, 0), 3.0) for plane in c])
+    iris = Opening((43.0, 31.5), (1.0, 0.0), (3.0, 2.0), 0.25, lips=False)
+    film, still = (shape(r, c, face_mask(256), CorrectionState(), ShapingOptions(grain="none", gate=False, still=still),
+                         time=0.0, openings=(iris,))[0].transpose(2, 0, 1) for still in (False, True))
+    for spot, way in ((np.s_[:, 110:114, 80:84], 1), (np.s_[:, 160:164, 120:124], -1)):
+        assert (way * film[spot]).mean() > 0.03
+        assert (way * still[spot]).mean() < 0.01
+    for kept in (eye, np.s_[:, 191, 100:160]):
+        np.testing.assert_allclose(still[kept], film[kept], atol=0.002)
