@@ -103,8 +103,7 @@ def main() -> None:
     os.dup2(null, 0)
     os.dup2(2, 1)
     parent = ParentProcess(source, sink)
-    if sys.platform == "linux":
-        _die_with_parent()
+    _die_with_parent()
     start = read(source)
     if start is None:
         return
@@ -138,7 +137,10 @@ def _reason(error: BaseException) -> str:
 
 
 def _die_with_parent() -> None:
-    """Has the kernel end this process with the thread that started it, which lives as long as it is wanted."""
+    """Has the kernel end this process with the thread that started it, which lives as long as it is wanted. Linux
+    only; does nothing elsewhere."""
+    if sys.platform != "linux":
+        return
     import ctypes
 
     ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG

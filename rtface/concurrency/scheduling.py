@@ -32,10 +32,12 @@ def scheduling_kept() -> Generator[None]:
                     os.sched_setscheduler(thread, *wanted)
 
 
-def _scheduling() -> dict[int, tuple[int, os.sched_param]]:
-    """Policy and priority of each thread of this process, by its kernel number."""
-    found: dict[int, tuple[int, os.sched_param]] = {}
-    for thread in map(int, (path.name for path in Path("/proc/self/task").iterdir())):
-        with suppress(OSError):  # it has ended
-            found[thread] = os.sched_getscheduler(thread), os.sched_getparam(thread)
-    return found
+if sys.platform == "linux":
+
+    def _scheduling() -> dict[int, tuple[int, os.sched_param]]:
+        """Policy and priority of each thread of this process, by its kernel number."""
+        found: dict[int, tuple[int, os.sched_param]] = {}
+        for thread in map(int, (path.name for path in Path("/proc/self/task").iterdir())):
+            with suppress(OSError):  # it has ended
+                found[thread] = os.sched_getscheduler(thread), os.sched_getparam(thread)
+        return found

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from rtface._version import __version__
 from rtface.engine_install.partial_download import PartialDownload
 from rtface.errors import DownloadError, UsageError
 from rtface.redaction import redacted, shown
+from rtface.util.urls import file_path
 
 log = logging.getLogger("rtface")
 
@@ -86,7 +86,7 @@ def download(wanted: PublishedFile, target: Path, progress: ByteProgress, patien
 
 
 def _local(wanted: PublishedFile) -> Path:
-    path = Path(url2pathname(urlsplit(wanted.url).path))
+    path = Path(file_path(urlsplit(wanted.url).path))
     if not path.is_file():
         raise DownloadError(f"{path} is not there")
     if fault := _fault(wanted, path):

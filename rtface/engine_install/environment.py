@@ -46,7 +46,7 @@ def find_python(named: Path | None, tell: SetupOutput) -> Path:
     told = named or (expanded(os.environ[VARIABLE], VARIABLE) if os.environ.get(VARIABLE) else None)
     if told is not None:
         # The converter runs elsewhere; a venv's link must not be followed.
-        told = (told if told.exists() else Path(shutil.which(told) or told)).absolute()
+        told = (told if told.exists() else Path(shutil.which(str(told)) or told)).absolute()
         if absent := missing(told):
             what = "--python" if named else VARIABLE
             raise MissingComponent(f"{what} {told}: {', '.join(absent)} not installed there; get it with: {told} -m "

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import stat
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,12 +19,26 @@ _LOOK_MS = 100
 
 def is_pipe(path: str | os.PathLike[str]) -> bool:
     """Whether a path names a pipe or FIFO (also ``/dev/stdin`` behind a pipe) that can be read with `PipeReader`."""
-    if is_url(path) or not hasattr(select, "poll"):
+    if is_url(path) or sys.platform == "win32":
         return False
     try:
         return stat.S_ISFIFO(Path(path).stat().st_mode)
     except OSError:
         return False
+
+
+def _opened(path: str) -> int:
+    if sys.platform == "win32":
+        raise OSError(errno.ENOSYS, "pipes cannot be read by their names on Windows", path)
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+
+def _ready(pipe: int, milliseconds: int) -> bool:
+    """Whether data or the end of a pipe is there within that time."""
+    assert sys.platform != "win32"  # there, none is opened
+    waiting = select.poll()
+    waiting.register(pipe, select.POLLIN)
+    return bool(waiting.poll(milliseconds))
 
 
 class PipeReader:
@@ -46,18 +62,13 @@ class PipeReader:
         self.name = os.fspath(path)
         self.stopped = False
         self._stop = stop
-        self._pipe = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        self._poll = select.poll()
-        self._poll.register(self._pipe, select.POLLIN)
+        self._pipe = _opened(self.name)
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes as soon as there are any; none at the end."""
         while True:
             over = self._stop()
-            ready = self._poll.poll(0 if over else _LOOK_MS)
-            if ready and not ready[0][1] & select.POLLIN:
-                return b""  # the last writer has closed it
-            if ready:
+            if _ready(self._pipe, 0 if over else _LOOK_MS):
                 with suppress(BlockingIOError):
                     return os.read(self._pipe, size)
             elif over:

@@ -7,6 +7,7 @@ import math
 import os
 import re
 import stat
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -33,7 +34,7 @@ def open_folder(top: Path, path: Path) -> Generator[int | None]:
     Raises:
         OSError: it cannot be opened, or it or a folder from `top` on is a link, which somebody else may have put there.
     """
-    if os.open not in os.supports_dir_fd:
+    if sys.platform == "win32" or os.open not in os.supports_dir_fd:
         yield None
         return
     flags, number = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, -1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from time import perf_counter, process_time
 
 def cores() -> int:
     """Number of CPU cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
+    if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
@@ -61,6 +62,8 @@ _QUIET = 0.15
 
 def _busy_seconds() -> float | None:
     """Seconds that all cores of the machine have worked, for whatever process; None where the system does not say."""
+    if sys.platform != "linux":
+        return None
     try:
         with Path("/proc/stat").open(encoding="ascii") as file:
             user, nice, system, _idle, _wait, irq, softirq, steal = map(int, file.readline().split()[1:9])

@@ -71,9 +71,10 @@ class Address(os.PathLike[str]):
 
 def file_path(path: str) -> str:
     """The file name of the path of a ``file://`` URL."""
-    from urllib.request import url2pathname  # imports http and email, which start-up is too short for
+    import urllib.request  # imports http and email, which start-up is too short for
 
-    return url2pathname(path)
+    # What is deprecated on Windows is the module that the function came from, not the function.
+    return urllib.request.url2pathname(path)  # pyright: ignore[reportDeprecated]
 
 
 def place(text: str | os.PathLike[str]) -> Path | Address:

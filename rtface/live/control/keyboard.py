@@ -80,7 +80,7 @@ def read_keys(controls: LiveControls, say: Callable[[str], None], stream: TextIO
         yield
         return
     keys = KeyBindings(controls, say)
-    terminal = WindowsTerminal(keys) if os.name == "nt" else _PosixTerminal(keys, source.fileno())
+    terminal = WindowsTerminal(keys) if sys.platform == "win32" else _PosixTerminal(keys, source.fileno())
     try:
         yield
     finally:
@@ -119,104 +119,106 @@ class WindowsTerminal(_Terminal):
                 self._keys.press(key)
 
 
-class _PosixTerminal(_Terminal):
-    _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
+if sys.platform != "win32":
 
-    def __init__(self, keys: KeyBindings, fd: int) -> None:
-        super().__init__()
-        self._termios: Any = importlib.import_module("termios")
-        self._keys, self._fd = keys, fd
-        self._saved = self._termios.tcgetattr(fd)
-        self._taken = False
-        self._over = False  # or stopped: not to be taken again
-        # Re-entrant: a signal may come while the main thread itself is giving the terminal back.
-        self._lock = threading.RLock()
-        self._wake_out, self._wake_in = os.pipe()
-        self._before: dict[signal.Signals, Any] = {}
-        if threading.current_thread() is threading.main_thread():
-            for name in self._SIGNALS:
-                if signal.getsignal(signal.Signals[name]) != signal.SIG_IGN:  # as nohup does
-                    self._before[signal.Signals[name]] = signal.signal(signal.Signals[name], self._leave)
-            self._before[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, self._suspend)
-            self._before[signal.SIGCONT] = signal.signal(signal.SIGCONT, self._resume)
-        self._thread = start_thread("keyboard", self._read)
+    class _PosixTerminal(_Terminal):
+        _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
 
-    def close(self) -> None:
-        os.write(self._wake_in, b"x")
-        super().close()
-        self._over = True
-        self._give_back()
-        for number, handler in self._before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        os.close(self._wake_out)
-        os.close(self._wake_in)
-
-    def _in_front(self) -> bool:
-        """Whether this process is in the foreground; else SIGTTOU and SIGTTIN would stop it."""
-        try:
-            return os.tcgetpgrp(self._fd) == os.getpgrp()
-        except OSError:  # no controlling terminal: one that was handed to us
-            return True
-
-    def _take(self) -> None:
-        with self._lock:
-            if self._taken or self._over:
-                return
-            mode = self._termios.tcgetattr(self._fd)
-            mode[3] &= ~(self._termios.ICANON | self._termios.ECHO)
-            mode[6][self._termios.VMIN], mode[6][self._termios.VTIME] = 1, 0
-            self._termios.tcsetattr(self._fd, self._termios.TCSANOW, mode)
-            self._taken = True
-
-    def _give_back(self) -> None:
-        with self._lock:
-            if self._taken and self._in_front():
-                with suppress(self._termios.error):  # the terminal is gone
-                    self._termios.tcsetattr(self._fd, self._termios.TCSANOW, self._saved)
+        def __init__(self, keys: KeyBindings, fd: int) -> None:
+            super().__init__()
+            self._termios: Any = importlib.import_module("termios")
+            self._keys, self._fd = keys, fd
+            self._saved = self._termios.tcgetattr(fd)
             self._taken = False
+            self._over = False  # or stopped: not to be taken again
+            # Re-entrant: a signal may come while the main thread itself is giving the terminal back.
+            self._lock = threading.RLock()
+            self._wake_out, self._wake_in = os.pipe()
+            self._before: dict[signal.Signals, Any] = {}
+            if threading.current_thread() is threading.main_thread():
+                for name in self._SIGNALS:
+                    if signal.getsignal(signal.Signals[name]) != signal.SIG_IGN:  # as nohup does
+                        self._before[signal.Signals[name]] = signal.signal(signal.Signals[name], self._leave)
+                self._before[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, self._suspend)
+                self._before[signal.SIGCONT] = signal.signal(signal.SIGCONT, self._resume)
+            self._thread = start_thread("keyboard", self._read)
 
-    def _read(self) -> None:
-        import select
+        def close(self) -> None:
+            os.write(self._wake_in, b"x")
+            super().close()
+            self._over = True
+            self._give_back()
+            for number, handler in self._before.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            os.close(self._wake_out)
+            os.close(self._wake_in)
 
-        typed = ""
-        while not self._closed.is_set():
+        def _in_front(self) -> bool:
+            """Whether this process is in the foreground; else SIGTTOU and SIGTTIN would stop it."""
             try:
-                if self._over or not self._in_front():
-                    select.select([self._wake_out], [], [], _BACKGROUND_S)
-                    continue
-                self._take()
-                wait = _ESCAPE_S if typed else _BACKGROUND_S
-                ready, _, _ = select.select([self._fd, self._wake_out], [], [], wait)
-                if self._fd not in ready:
-                    typed = ""
-                elif not self._over and self._in_front():
-                    data = os.read(self._fd, 256)
-                    if not data:
-                        return
-                    typed = self._keys.press(typed + data.decode("latin-1"))
-            except (OSError, ValueError, self._termios.error):  # hung up
-                return
+                return os.tcgetpgrp(self._fd) == os.getpgrp()
+            except OSError:  # no controlling terminal: one that was handed to us
+                return True
 
-    def _leave(self, number: int, frame: FrameType | None) -> None:
-        """Handles a fatal signal: restores the terminal, then calls the earlier handler."""
-        self._over = True
-        self._give_back()
-        before = self._before[signal.Signals(number)]
-        if callable(before):
-            before(number, frame)
-        else:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
+        def _take(self) -> None:
+            with self._lock:
+                if self._taken or self._over:
+                    return
+                mode = self._termios.tcgetattr(self._fd)
+                mode[3] &= ~(self._termios.ICANON | self._termios.ECHO)
+                mode[6][self._termios.VMIN], mode[6][self._termios.VTIME] = 1, 0
+                self._termios.tcsetattr(self._fd, self._termios.TCSANOW, mode)
+                self._taken = True
 
-    def _suspend(self, number: int, frame: FrameType | None) -> None:
-        over, self._over = self._over, True
-        self._give_back()
-        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        signal.raise_signal(signal.SIGTSTP)
-        # Stopped here until SIGCONT; the thread takes the terminal again once this process is in front.
-        signal.signal(signal.SIGTSTP, self._suspend)
-        self._over = over
+        def _give_back(self) -> None:
+            with self._lock:
+                if self._taken and self._in_front():
+                    with suppress(self._termios.error):  # the terminal is gone
+                        self._termios.tcsetattr(self._fd, self._termios.TCSANOW, self._saved)
+                self._taken = False
 
-    def _resume(self, number: int, frame: FrameType | None) -> None:
-        """Handles SIGCONT; after SIGSTOP the shell has set the terminal."""
-        self._taken = False
+        def _read(self) -> None:
+            import select
+
+            typed = ""
+            while not self._closed.is_set():
+                try:
+                    if self._over or not self._in_front():
+                        select.select([self._wake_out], [], [], _BACKGROUND_S)
+                        continue
+                    self._take()
+                    wait = _ESCAPE_S if typed else _BACKGROUND_S
+                    ready, _, _ = select.select([self._fd, self._wake_out], [], [], wait)
+                    if self._fd not in ready:
+                        typed = ""
+                    elif not self._over and self._in_front():
+                        data = os.read(self._fd, 256)
+                        if not data:
+                            return
+                        typed = self._keys.press(typed + data.decode("latin-1"))
+                except (OSError, ValueError, self._termios.error):  # hung up
+                    return
+
+        def _leave(self, number: int, frame: FrameType | None) -> None:
+            """Handles a fatal signal: restores the terminal, then calls the earlier handler."""
+            self._over = True
+            self._give_back()
+            before = self._before[signal.Signals(number)]
+            if callable(before):
+                before(number, frame)
+            else:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
+
+        def _suspend(self, number: int, frame: FrameType | None) -> None:
+            over, self._over = self._over, True
+            self._give_back()
+            signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGTSTP)
+            # Stopped here until SIGCONT; the thread takes the terminal again once this process is in front.
+            signal.signal(signal.SIGTSTP, self._suspend)
+            self._over = over
+
+        def _resume(self, number: int, frame: FrameType | None) -> None:
+            """Handles SIGCONT; after SIGSTOP the shell has set the terminal."""
+            self._taken = False

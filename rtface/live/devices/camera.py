@@ -64,7 +64,7 @@ def device_of(name: str) -> str:
 def _captures(device: str) -> bool:
     """Whether frames can be read from it; a camera has a second device for its metadata."""
     try:
-        file = os.open(device, os.O_RDWR | os.O_NONBLOCK)
+        file = v4l2.open_device(device)
     except PermissionError:
         return True  # then its opening says why not
     except OSError:
@@ -81,7 +81,7 @@ def _open_v4l2(request: SourceRequest) -> OpenedInput:
     device = device_of(request.name)
     called = f"camera {request.name or 0}" if not request.name.startswith("/dev/") else device
     try:
-        file = os.open(device, os.O_RDWR | os.O_NONBLOCK)
+        file = v4l2.open_device(device)
         try:
             mode = camera_modes.choose(camera_modes.modes(file), request.size, request.fps)
             captures = mode is not None or bool(camera_modes.formats(file))

@@ -66,7 +66,7 @@ def modes(fd: int) -> list[CameraMode]:
 
 def modes_of(node: Path) -> list[CameraMode]:
     """The `modes` of a device by its path; OSError where it cannot be opened."""
-    fd = os.open(node, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    fd = v4l2.open_device(node)
     try:
         return modes(fd) if v4l2.capability(fd).captures else []
     except OSError:

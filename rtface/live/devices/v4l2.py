@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ CREATE = "sudo modprobe v4l2loopback devices=1 video_nr=10 exclusive_caps=1 card
 RELOAD = f"sudo modprobe -r v4l2loopback && {CREATE}"
 APT = "sudo apt install v4l2loopback-dkms linux-headers-$(uname -r)"
 INSTALL = "install v4l2loopback-dkms and your kernel's headers"
+ELSEWHERE = "video devices of this kind exist on Linux only"
 JOIN = "sudo usermod -aG video $USER, then log in again"
 
 
@@ -73,11 +75,40 @@ class DeviceUser:
         return f"{self.name} (pid {self.pid})"
 
 
+def open_device(node: Path | str, access: int = os.O_RDWR) -> int:
+    """Opens a video device without waiting for it; OSError where that fails."""
+    if sys.platform != "linux":
+        raise OSError(errno.ENOSYS, ELSEWHERE, str(node))
+    return os.open(node, access | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
 def ioctl(fd: int, request: int, data: bytes | bytearray) -> bytes:
     """The ioctl's answer; OSError as the driver gives it."""
+    if sys.platform != "linux":
+        raise OSError(errno.ENOSYS, ELSEWHERE)
     import fcntl
 
     return fcntl.ioctl(fd, request, bytes(data))
+
+
+def lock(fd: int) -> None:
+    """Locks an open device until it is closed; OSError where another process has locked it."""
+    if sys.platform != "linux":
+        raise OSError(errno.ENOSYS, ELSEWHERE)
+    import fcntl
+
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def wait_for_event(fd: int, seconds: float) -> bool:
+    """Whether an event of an open device comes within that time."""
+    if sys.platform != "linux":
+        raise OSError(errno.ENOSYS, ELSEWHERE)
+    import select
+
+    waiting = select.poll()
+    waiting.register(fd, select.POLLPRI)
+    return bool(waiting.poll(1000 * seconds))
 
 
 def nodes() -> list[Path]:
@@ -103,7 +134,7 @@ def capability(fd: int) -> DeviceCapability:
 
 def query(node: Path) -> DeviceCapability:
     """Of a device by its path; OSError where it cannot be opened."""
-    fd = os.open(node, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    fd = open_device(node)
     try:
         return capability(fd)
     finally:
@@ -118,7 +149,7 @@ def repair(node: Path) -> bool:
     itself is refused (EINVAL) is normal when nothing was written.
     """
     try:
-        fd = os.open(node, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = open_device(node)
     except OSError:
         return False
     try:
@@ -170,7 +201,7 @@ def _only_writes(pid: int, number: str) -> bool:
         flags = re.search(r"^flags:\s*([0-7]+)", Path(f"{PROC}/{pid}/fdinfo/{number}").read_text(), re.MULTILINE)
     except OSError:
         return False
-    return flags is not None and int(flags[1], 8) & os.O_ACCMODE == os.O_WRONLY
+    return flags is not None and int(flags[1], 8) & (os.O_WRONLY | os.O_RDWR) == os.O_WRONLY
 
 
 def locker(fd: int) -> int | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import select
 import struct
 import threading
 import time
@@ -84,7 +83,7 @@ class V4l2LoopbackOutput:
         self.name = f"{v4l2.label(node) or 'virtual camera'} ({node})"
         self.notes: list[str] = []
         self._known: tuple[int | None, float, bool] | None = None
-        self._events: select.poll | None = None
+        self._events = False  # whether the driver tells of readers
         self._fd = self._opened()
         try:
             self._claim()
@@ -96,7 +95,7 @@ class V4l2LoopbackOutput:
 
     def _opened(self) -> int:
         try:
-            return os.open(self._node, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            return v4l2.open_device(self._node, os.O_WRONLY)
         except PermissionError:
             raise OutputError(f"{self.name} may not be opened: {v4l2.JOIN}") from None
         except OSError as error:
@@ -107,10 +106,8 @@ class V4l2LoopbackOutput:
 
     def _claim(self) -> None:
         """OutputError where another writes to it, or where it is no virtual camera."""
-        import fcntl  # not on Windows
-
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel forgets it with the process
+            v4l2.lock(self._fd)  # the kernel forgets it with the process
         except OSError:
             pid = v4l2.locker(self._fd)
             raise OutputError(f"{self.name} is in use by another rtface{f' (pid {pid})' * bool(pid)}; end that one, or "
@@ -179,9 +176,9 @@ class V4l2LoopbackOutput:
     def watch(self, seconds: float, stop: threading.Event) -> bool | None:
         """Waits for a change, `seconds` at most or until `stop`; whether a program reads it, None where that is not
         known."""
-        if self._events is not None:
+        if self._events:
             usage = None
-            if self._events.poll(1000 * seconds):
+            if v4l2.wait_for_event(self._fd, seconds):
                 with contextlib.suppress(OSError):
                     while True:
                         usage = struct.unpack_from("I", v4l2.ioctl(self._fd, _DEQUEUE, bytes(136)), 8)[0] > 0
@@ -205,8 +202,7 @@ class V4l2LoopbackOutput:
             v4l2.ioctl(self._fd, _SUBSCRIBE, struct.pack("III20x", _CLIENT_USAGE, 0, _SEND_INITIAL))
         except OSError:
             return
-        self._events = select.poll()
-        self._events.register(self._fd, select.POLLPRI)
+        self._events = True
 
     def close(self) -> None:
         """Lets it go, and leaves it usable."""
