@@ -1,8 +1,9 @@
 """Runs deliberate faults: each is put into a copy of the source tree, where its tests should fail.
 
-`python -m tests.deliberate_faults [--only NAME]…` in the project's environment; NAME may be part of
-a name in `faults.toml`. The exit status is 1 where a fault was not caught. Your files stay as they
-are.
+`python -m tests.deliberate_faults [--only NAME]… [--today N]` in the project's environment; NAME may be part of
+a name in `faults.toml`. `--today` tries the N whose turn it is, `--check` none: it only looks whether the text of
+each is in the source. The exit status is 1 where a fault was not caught, or its text is not there. Your files stay
+as they are.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import sys
 import tempfile
 import time
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Queue
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS_FAILED, TESTS_PASSED = 1, 0  # exit statuses of pytest
@@ -99,21 +102,57 @@ def try_fault(tree: Path, fault: Fault) -> str:
     return f"caught      {test}"
 
 
+def check(faults: list[Fault]) -> int:
+    """Says which faults cannot be put in; the exit status."""
+    lost = 0
+    for fault in faults:
+        try:
+            patched((ROOT / fault.file).read_text(encoding="utf-8"), fault)
+        except (OSError, ValueError) as error:
+            lost += 1
+            print(f"faults.toml: {fault.name}: {error}")
+    return bool(lost)
+
+
+def of_the_day(faults: list[Fault], count: int, day: int) -> list[Fault]:
+    """`count` faults, the next ones each day, so that all have their turn."""
+    first = day * count % len(faults)
+    return (faults + faults)[first:first + min(count, len(faults))]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.deliberate_faults", description=__doc__)
     parser.add_argument("--only", action="append", metavar="NAME", help="part of a fault's name")
-    only = parser.parse_args().only
+    parser.add_argument("--today", type=int, metavar="N", help="only N of them, others tomorrow")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="so many at a time")
+    parser.add_argument("--check", action="store_true", help="only look for their text")
+    options = parser.parse_args()
+    only = options.only
     faults = [f for f in read_faults() if not only or any(part in f.name for part in only)]
     if not faults:
         parser.error(f"no fault is called {only}")
+    if options.check:
+        return check(faults)
+    if options.today:
+        faults = of_the_day(faults, options.today, int(time.time()) // 86_400)
     missed = 0
-    with tempfile.TemporaryDirectory(prefix="rtface-faults-") as folder:
-        copy_tree(tree := Path(folder))
-        for fault in faults:
-            start = time.monotonic()
+    trees: Queue[Path] = Queue()
+
+    def timed(fault: Fault) -> tuple[str, float, str]:
+        tree, start = trees.get(), time.monotonic()
+        try:
             result = try_fault(tree, fault)
+            return fault.name, time.monotonic() - start, result
+        finally:
+            trees.put(tree)
+
+    with tempfile.TemporaryDirectory(prefix="rtface-faults-") as folder, ThreadPoolExecutor(options.jobs) as pool:
+        for number in range(options.jobs):
+            copy_tree(tree := Path(folder) / str(number))
+            trees.put(tree)
+        for name, seconds, result in pool.map(timed, faults):
             missed += not result.startswith("caught")
-            print(f"{fault.name:38} {time.monotonic() - start:5.1f} s  {result}", flush=True)
+            print(f"{name:38} {seconds:5.1f} s  {result}", flush=True)
     print(f"{len(faults) - missed} of {len(faults)} caught")
     return bool(missed)
 
