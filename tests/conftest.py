@@ -1,12 +1,19 @@
 """What holds for all tests."""
 
+import importlib.util
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+# What a variable's program or package lets run (CONTRIBUTING.md).
+SWITCHES = {"CHROMIUM": "the studio's page", "DBUS": "the icon in the tray", "FFMPEG": "live with ffmpeg",
+            "GST_PYTHON": "RTSP servers", "NGINX": "RTMP servers", "NPM": "RTMP from another library",
+            "RANDOM_FACE": "rtface-synthetic's generator", "SRT": "SRT", "VM_RUN": "virtual cameras of a kernel",
+            "WHEEL": "the wheel, built and installed", "XVFB": "the screen as a source"}
 WHOLE = Path(__file__).parent / "live" / "whole"
 
 
@@ -17,6 +24,25 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for number in (signal.SIGQUIT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Says before a run of everything what is left out, and what would enable it."""
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    everything = session.config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    if terminal is None or not everything or hasattr(session.config, "workerinput"):
+        return
+    chosen = session.config.getoption("markexpr")
+    for marker, command in (("slow", "make test-all"), ("soak", "make soak")):
+        if f"not {marker}" in chosen:
+            terminal.write_line(f"left out: tests marked {marker}; they run with: {command}")
+    for name, what in SWITCHES.items():
+        if not os.environ.get(f"RTFACE_TEST_{name}"):
+            terminal.write_line(f"left out: {what}; set RTFACE_TEST_{name} (CONTRIBUTING.md)")
+    if importlib.util.find_spec("torch") is None:
+        terminal.write_line("left out: what needs torch; it runs with: make test-engines")
+    if shutil.which("nvidia-smi") is None:
+        terminal.write_line("left out: what needs an NVIDIA GPU (tests/gpu)")
 
 
 @pytest.hookimpl(tryfirst=True)
