@@ -15,6 +15,8 @@ from rtface.live.addresses import LiveAddress, is_live, parse_address, resolve_a
 from rtface.options import LiveOptions, Options
 
 if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
+
     from rtface.live.control.status import StatusLine
     from rtface.live.session import LiveSession
     from rtface.report import Report
@@ -42,7 +44,6 @@ def live_ends(named: Sequence[str]) -> tuple[LiveAddress, LiveAddress] | None:
 def run_live_job(source: LiveAddress, sink: LiveAddress, options: Options, console: Console,
                  stop: StopRequest, *, json: bool) -> int:
     """Runs live with keys, status line, control endpoint and metrics; gives the exit code, 0 after an interruption."""
-    from rtface.live.control.http_server import check_port
     from rtface.live.endpoint_factory import make_endpoints
     from rtface.live.session import run_live
     from rtface.stats import Stats
@@ -54,8 +55,11 @@ def run_live_job(source: LiveAddress, sink: LiveAddress, options: Options, conso
     if options.dry_run:
         console.say(f"{source} → {', '.join(ends.names[1:])}: nothing was opened (--dry-run)")
         return 0
-    check_port(options.control, "--control")
-    check_port(options.metrics, "--metrics")
+    if options.preview or (options.control, options.metrics) != (None, None):
+        from rtface.live.control.http_server import check_port  # takes a tenth of a second, which no frame waits for
+
+        check_port(options.control, "--control")
+        check_port(options.metrics, "--metrics")
     try:
         with ExitStack() as stack:
             monitor = LiveMonitor(console, options, stack)
@@ -142,19 +146,22 @@ class LiveMonitor:
 
     def _serve(self, live: LiveSession) -> None:
         """Starts the HTTP servers that were asked for; control and metrics share one where they share the port."""
-        from rtface.live.control.browser import open_in_browser
-        from rtface.live.control.control_routes import control_routes
-        from rtface.live.control.http_server import LocalHttpServer, Routes
-        from rtface.live.control.metrics import metrics_routes
-
         options, console = self._options, self._console
         control = 0 if options.control is None and options.preview else options.control
-        routes: dict[int, Routes] = {}
+        if control is None and options.metrics is None:
+            return
+        from rtface.live.control.http_server import LocalHttpServer
+
+        routes: dict[int, list[BaseRoute]] = {}
         if control is not None:
+            from rtface.live.control.control_routes import control_routes
+
             routes[control] = control_routes(live.controls, live.status.snapshot, live.filters.preview, live.persons,
                                              live.stages, os.environ.pop("RTFACE_CONTROL_KEY", ""))
         if options.metrics is not None:
-            routes[options.metrics] = {**routes.get(options.metrics, {}), **metrics_routes(live.status)}
+            from rtface.live.control.metrics import metrics_routes
+
+            routes[options.metrics] = routes.get(options.metrics, []) + metrics_routes(live.status)
         addresses: dict[int, str] = {}
         for port, handlers in routes.items():
             server = LocalHttpServer(handlers, port=port, option="--control" if port == control else "--metrics")
@@ -164,6 +171,8 @@ class LiveMonitor:
             page = f"{addresses[control]}/preview"
             console.say(f"control: {addresses[control]}" + (f", preview: {page}" if options.preview else ""))
             if options.preview:
+                from rtface.live.control.browser import open_in_browser
+
                 open_in_browser(page)
         if options.metrics is not None:
             console.say(f"metrics: {addresses[options.metrics]}/metrics")

@@ -235,7 +235,7 @@ class LiveSession:
 
     def _wanted(self) -> bool:
         """Whether an output, as far as that is known, or the preview has a viewer."""
-        return self.filters.preview.watched or any(sink.wanted for sink in self.ends.sinks)
+        return self.filters.preview.viewers > 0 or any(sink.wanted for sink in self.ends.sinks)
 
     def follow_viewers(self) -> None:
         """Lets the source rest while neither an output nor the preview has a viewer."""

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
@@ -18,41 +19,35 @@ from urllib.parse import parse_qs
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rtface.errors import UsageError
-from rtface.studio.connections import LET_IN
 from rtface.studio.entrance_pages import closed_page, language_of, login_page
-from rtface.studio.http import error_response
 from rtface.studio.password import PasswordLogin
+from rtface.web.access import HEADERS, bearer, foreign, same, with_headers
+from rtface.web.connections import LET_IN
+from rtface.web.http import answers_errors, body, error_response
 
 _STYLE = "/page/style.css"
 _OPEN = ("/login", _STYLE)
 """Paths that need no session where there is a login."""
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
-# What a browser sends for a request that the user or the studio's page made; programs send no such header.
-_OWN_SITE = (None, "none", "same-origin")
-_HEADERS = (
-    (b"content-security-policy", b"default-src 'none'; script-src 'self'; style-src 'self'; "
-     b"img-src 'self' blob: data:; media-src 'self' blob:; "
-     b"connect-src 'self'; font-src 'self'; manifest-src 'self'; form-action 'none'; "
-     b"base-uri 'none'; frame-ancestors 'none'"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-)
+_HEADERS = HEADERS | {
+    b"content-security-policy": b"default-src 'none'; script-src 'self'; style-src 'self'; "
+                                b"img-src 'self' blob: data:; media-src 'self' blob:; "
+                                b"connect-src 'self'; font-src 'self'; manifest-src 'self'; form-action 'none'; "
+                                b"base-uri 'none'; frame-ancestors 'none'",
+    b"cross-origin-opener-policy": b"same-origin",
+}
 # Of the page with the log-in: without a referrer policy of this kind browsers send its form with the origin "null".
-_FORM_HEADERS = (
-    (b"content-security-policy", b"default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; "
-     b"frame-ancestors 'none'"),
-    (b"referrer-policy", b"same-origin"),
-)
+_FORM_HEADERS = {
+    b"content-security-policy": b"default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; "
+                                b"frame-ancestors 'none'",
+    b"referrer-policy": b"same-origin",
+}
 _LOGIN_BYTES = 4096
-FORM_S = 5.0
-"""Within so many seconds the form of a log-in must have arrived."""
 ONCE, ONCE_S = "/api/once", 60.0
 """Path that gives a token which opens the page once, within so many seconds."""
 KEY = "x-rtface-key"
@@ -135,48 +130,43 @@ class AccessControl:
             scope.setdefault("state", {})[LET_IN] = True
         if scope["type"] == "websocket":
             if self._login is not None:
-                receive = _while_open(self._login, _cookie_of(headers, headers["host"]), receive)
+                receive = _while_open(self._login, _cookie_of(headers), receive)
             await self._app(scope, receive, send)
             return
         if self._login is not None and scope["path"] in ("/login", "/api/logout"):
-            response = await self._session(self._login, Request(scope, receive))
-            await response(scope, receive, _with_headers(send, forms=True))
+            response = await answers_errors(partial(self._session, self._login))(Request(scope, receive))
+            await response(scope, receive, with_headers(send, _HEADERS | _FORM_HEADERS))
             return
         if self._login is not None and scope["path"] not in _OPEN:
-            send = _until_closed(self._login, _cookie_of(headers, headers["host"]), send)
+            send = _until_closed(self._login, _cookie_of(headers), send)
         if self._login is None and scope["path"] == ONCE and scope["method"] == "POST":
-            await self._one_more()(scope, receive, _with_headers(send))
+            await self._one_more()(scope, receive, with_headers(send, _HEADERS))
             return
         # What another page leads here with is not stored as the page's key.
         if scope["path"] == "/" and "key" in (query := _query(scope)) and not self._is_key(query["key"][-1], headers):
-            await RedirectResponse("/", HTTPStatus.SEE_OTHER)(scope, receive, _with_headers(send))
+            await RedirectResponse("/", HTTPStatus.SEE_OTHER)(scope, receive, with_headers(send, _HEADERS))
             return
         if (response := self._entrance(scope)) is not None:
-            await response(scope, receive, _with_headers(send))
+            await response(scope, receive, with_headers(send, _HEADERS))
             return
-        await self._app(scope, receive, _with_headers(send))
+        await self._app(scope, receive, with_headers(send, _HEADERS))
 
     def _refusal(self, scope: Scope, headers: Headers) -> str | None:
         """Why a request is refused; None where it is let in."""
-        host = headers.get("host", "")
-        if len(headers.getlist("host")) != 1 or not self._is_own(_name(host)):
-            return "only requests to this machine's own name are answered"
-        if scope["type"] == "http" and scope["method"] not in METHODS:
-            return f"{scope['method'][:20]} is not answered"
-        scheme = "https" if self._secure else "http"
-        site = headers.get("sec-fetch-site")
         # A link in another program or page may lead to the studio, but to nothing within it.
         opened = scope["type"] == "http" and scope["path"] == "/" and headers.get("sec-fetch-mode") == "navigate"
-        if headers.get("origin") not in (None, f"{scheme}://{host}") or not (site in _OWN_SITE or opened):
-            return "requests of other web pages are not answered"
+        if (why := foreign(headers, self._is_own, secure=self._secure, opened=opened)) is not None:
+            return why
+        if scope["type"] == "http" and scope["method"] not in METHODS:
+            return f"{scope['method'][:20]} is not answered"
         if self._login is not None:
-            known = self._login.knows(_cookie_of(headers, host)) and self._has_key(scope, headers)
+            known = self._login.knows(_cookie_of(headers)) and self._has_key(scope, headers)
             if known or scope["path"] in _OPEN:
                 return None
             return "log in first: the token of the session is missing"
         if scope["type"] == "http" and scope["path"] == _STYLE:  # of the page that says that the token is missing
             return None
-        if not (self._has_token(scope, headers, host) or (scope["type"] == "http" and self._in_address(scope))):
+        if not (self._has_token(scope, headers) or (scope["type"] == "http" and self._in_address(scope))):
             return "the token is missing or wrong"
         return None
 
@@ -184,11 +174,10 @@ class AccessControl:
         """Whether the studio may be called so. A page of another site can have its name lead here, but no address."""
         return name in self._hosts or (self._login is not None and _is_address(name))
 
-    def _has_token(self, scope: Scope, headers: Headers, host: str) -> bool:
-        bearer = headers.get("authorization", "")
-        if bearer.startswith("Bearer "):
-            return self._matches(bearer.removeprefix("Bearer "))
-        return _same(_cookie_of(headers, host), self._given) and self._has_key(scope, headers)
+    def _has_token(self, scope: Scope, headers: Headers) -> bool:
+        if given := bearer(headers):
+            return same(given, self._token)
+        return same(_cookie_of(headers), self._given) and self._has_key(scope, headers)
 
     def _has_key(self, scope: Scope, headers: Headers) -> bool:
         """Whether a request with a cookie has its key, too, or needs none."""
@@ -197,7 +186,7 @@ class AccessControl:
         return self._is_key(headers.get(KEY) or _query(scope).get("key", [""])[-1], headers)
 
     def _is_key(self, given: str, headers: Headers) -> bool:
-        return _same(given, self._key(_cookie_of(headers, headers["host"])))
+        return same(given, self._key(_cookie_of(headers)))
 
     def _key(self, cookie: str) -> str:
         return hmac.new(self._secret, cookie.encode(), "sha256").hexdigest()
@@ -215,25 +204,15 @@ class AccessControl:
         if request.url.path == "/api/logout":
             if request.method != "POST":
                 return error_response("log out by POST", HTTPStatus.METHOD_NOT_ALLOWED)
-            login.log_out(_cookie_of(request.headers, request.headers["host"]))
+            login.log_out(_cookie_of(request.headers))
             response: Response = error_response("logged out", HTTPStatus.OK)
             response.delete_cookie(name)
             return response
         address = request.client.host if request.client else ""
         refused, wait, status = False, 0.0, HTTPStatus.OK
         if request.method == "POST":
-            data = bytearray()
-            try:
-                async with asyncio.timeout(FORM_S):
-                    async for piece in request.stream():
-                        data += piece
-                        if len(data) > _LOGIN_BYTES:
-                            return error_response("the form is too long", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-            except TimeoutError:
-                return error_response("the form did not come in time", HTTPStatus.REQUEST_TIMEOUT)
-            except ClientDisconnect:
-                return Response(status_code=HTTPStatus.BAD_REQUEST)
-            given = parse_qs(data.decode("utf-8", "replace")).get("password", [""])[0]
+            form = (await body(request, _LOGIN_BYTES)).decode("utf-8", "replace")
+            given = parse_qs(form).get("password", [""])[0]
             if (token := await run_in_threadpool(login.log_in, address, given)) is not None:
                 return self._led("/", name, token)
             refused, wait, status = True, login.wait_s(address), HTTPStatus.FORBIDDEN
@@ -243,7 +222,7 @@ class AccessControl:
     def _in_address(self, scope: Scope) -> bool:
         given = _query(scope).get("token", [])
         return scope["method"] in ("GET", "HEAD") and len(given) == 1 and (
-            self._matches(given[0]) or self._clock() < self._once.get(given[0], 0.0))
+            same(given[0], self._token) or self._clock() < self._once.get(given[0], 0.0))
 
     def _one_more(self) -> Response:
         now, token = self._clock(), new_token()
@@ -259,29 +238,22 @@ class AccessControl:
         path = scope["path"] if scope["path"].startswith("/") and not scope["path"].startswith("//") else "/"
         return self._led(path, _cookie(host), self._given)
 
-    def _matches(self, given: str) -> bool:
-        return _same(given, self._token)
-
     async def _refuse(self, why: str, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 4403, "reason": why[:100]})
             return
         if self._login is not None and scope["path"] == "/" and "log in" in why:
-            await RedirectResponse("/login", HTTPStatus.SEE_OTHER)(scope, receive, _with_headers(send))
+            await RedirectResponse("/login", HTTPStatus.SEE_OTHER)(scope, receive, with_headers(send, _HEADERS))
             return
         if scope["path"] == "/" and "token" in why:
             page = closed_page(language_of(Headers(scope=scope)))
-            await HTMLResponse(page, HTTPStatus.FORBIDDEN)(scope, receive, _with_headers(send))
+            await HTMLResponse(page, HTTPStatus.FORBIDDEN)(scope, receive, with_headers(send, _HEADERS))
             return
-        await error_response(why, HTTPStatus.FORBIDDEN)(scope, receive, _with_headers(send))
+        await error_response(why, HTTPStatus.FORBIDDEN)(scope, receive, with_headers(send, _HEADERS))
 
 
 def _query(scope: Scope) -> dict[str, list[str]]:
     return parse_qs(scope["query_string"].decode("latin-1"))
-
-
-def _same(given: str, secret: str) -> bool:
-    return hmac.compare_digest(given.encode(), secret.encode())
 
 
 def _while_open(login: PasswordLogin, token: str, receive: Receive) -> Receive:
@@ -324,33 +296,16 @@ def _is_address(name: str) -> bool:
         return False
 
 
-def _name(host: str) -> str:
-    """Host name of a Host header, without its port."""
-    if host.startswith("["):
-        return host.partition("]")[0].removeprefix("[").lower()
-    return host.partition(":")[0].lower()
-
-
 def _cookie(host: str) -> str:
     """Cookies do not know ports: two studios on one machine need two names."""
     port = host.rpartition(":")[2]
     return f"rtface-{port if port.isdecimal() else 'app'}"
 
 
-def _cookie_of(headers: Headers, host: str) -> str:
+def _cookie_of(headers: Headers) -> str:
     """The value of the studio's cookie; "" without one."""
     try:
-        cookie = SimpleCookie(headers.get("cookie", "")).get(_cookie(host))
+        cookie = SimpleCookie(headers.get("cookie", "")).get(_cookie(headers["host"]))
     except CookieError:
         return ""
     return "" if cookie is None else cookie.value
-
-
-def _with_headers(send: Send, *, forms: bool = False) -> Send:
-    added = dict(_HEADERS) | (dict(_FORM_HEADERS) if forms else {})
-
-    async def sending(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", []), *added.items()]
-        await send(message)
-    return sending

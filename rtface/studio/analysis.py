@@ -22,9 +22,9 @@ from rtface.errors import InputMissing, RtfaceError
 from rtface.studio.commands import json_of, run_command
 from rtface.studio.context import Studio
 from rtface.studio.film_settings import FilmSettings
-from rtface.studio.http import FAILED, FileAnswer, answers_errors, in_thread, json_body
 from rtface.util.file_lock import try_lock
 from rtface.util.parse import is_person_number
+from rtface.web.http import FAILED, FileAnswer, answers_errors, in_thread, json_body
 
 log = logging.getLogger("rtface")
 

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 from rtface.errors import UsageError
 from rtface.studio.commands import Shared, json_of, run_command
 from rtface.studio.context import Studio
-from rtface.studio.http import answers_errors, json_body
+from rtface.web.http import answers_errors, json_body
 
 _FAULTY = (0, 1)  # 1: one of the engines is damaged, which its row says
 

@@ -18,7 +18,7 @@ from rtface.media.workfile import Target, WorkFile
 from rtface.studio.context import Studio
 from rtface.studio.films import film_facts
 from rtface.studio.folders import check_no_playlist
-from rtface.studio.http import answers_errors, in_thread
+from rtface.web.http import answers_errors, in_thread
 
 UPLOAD_BYTES = 64 << 30
 SPARE_BYTES = 1 << 30

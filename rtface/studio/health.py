@@ -8,7 +8,7 @@ from starlette.routing import BaseRoute, Route
 
 from rtface.studio.commands import Shared, json_of
 from rtface.studio.context import Studio
-from rtface.studio.http import answers_errors
+from rtface.web.http import answers_errors
 
 
 def routes(studio: Studio) -> list[BaseRoute]:

@@ -27,12 +27,12 @@ from rtface.live.devices.listing import devices
 from rtface.redaction import shown
 from rtface.stages.options import option_facts, summary
 from rtface.studio.context import Studio
-from rtface.studio.http import answers_errors, in_thread, json_body
 from rtface.studio.live_run import LivePlan, LiveRun, live_options, plan_live_run
 from rtface.util.files import numbered, write_atomically
 from rtface.util.foreign import read_regular
 from rtface.util.paths import data_dir
 from rtface.util.toml_dataclass import parse_json
+from rtface.web.http import answers_errors, in_thread, json_body
 
 log = logging.getLogger("rtface")
 

@@ -20,8 +20,8 @@ from rtface.pipeline.sidecar import read_sidecar, sidecar_path
 from rtface.studio.commands import json_of
 from rtface.studio.context import Studio
 from rtface.studio.frame_renderer import jpeg, untouched_frame
-from rtface.studio.http import FileAnswer, Shared, answers_errors, in_thread, json_body, number_of, path_number
 from rtface.studio.queue_runner import ensure_runner
+from rtface.web.http import FileAnswer, Shared, answers_errors, in_thread, json_body, number_of, path_number
 
 _POLL_S = 1.0
 _SIDE = 2160

@@ -5,22 +5,18 @@ from __future__ import annotations
 import asyncio
 import functools
 import ipaddress
-import logging
-import os
 import secrets
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
@@ -34,16 +30,14 @@ from rtface.concurrency.threads import call_in_thread
 from rtface.errors import UsageError
 from rtface.studio.access import AccessControl, new_token
 from rtface.studio.catalogue import PAGE, catalogue
-from rtface.studio.connections import CONNECTIONS, IDLE_S, HttpConnection
 from rtface.studio.context import Studio
-from rtface.studio.http import error_response, in_thread
 from rtface.studio.password import PasswordLogin
-
-log = logging.getLogger("rtface")
+from rtface.web.access import LOOPBACK
+from rtface.web.http import error_response, in_thread
+from rtface.web.server import WebServer, listen
 
 PORT = 8790
 EVERYWHERE = frozenset({"0.0.0.0", "::"})
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml",
           ".jpg": "image/jpeg"}
 _AREAS = (
@@ -173,14 +167,6 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _connection_failed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Notes what a peer did wrong in the log only: a traceback on the terminal would be of no use to anybody."""
-    if "transport" not in context:
-        loop.default_exception_handler(context)
-    else:
-        log.debug("studio: a connection ended: %s", context.get("message"), exc_info=context.get("exception"))
-
-
 def _check_certificate(remote: RemoteAccess) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(remote.certificate, remote.key)
@@ -190,14 +176,6 @@ def _check_certificate(remote: RemoteAccess) -> None:
 
 
 _ERRORS = {404: _not_found, 405: _not_found}
-
-
-class _Server(uvicorn.Server):
-    """Leaves signals to who runs it."""
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
 
 
 class StudioServer:
@@ -224,28 +202,12 @@ class StudioServer:
         studio.remote = remote is not None
         if remote is not None:
             _check_certificate(remote)
-        # Where the protocol is named, asyncio sends at once: else the end of a picture may wait 40 ms for the browser.
-        self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM,
-                                     socket.IPPROTO_TCP)
-        try:
-            if os.name != "nt":  # there, two programs could share the port
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._socket.bind((host, port))
-            self._socket.listen(CONNECTIONS)  # who reads the address at once is answered as soon as the server runs
-        except OSError as error:
-            self._socket.close()
-            raise UsageError(f"--port {port}: the port is not available on {host} ({error.strerror}); give another, or "
-                             "0 for a free one") from None
+        self._socket = listen(host, port, "--port")
         self.host, self.port = host, self._socket.getsockname()[1]
         tls: dict[str, Any] = {} if remote is None else {"ssl_certfile": remote.certificate, "ssl_keyfile": remote.key}
         app = build_app(studio, self.token, hosts=LOOPBACK | {host.lower()} | (remote.names if remote else frozenset()),
                         secure=studio.remote, login=PasswordLogin(remote.password) if remote else None)
-        config = uvicorn.Config(app, **tls, log_config=None, log_level="critical", access_log=False,
-                                lifespan="off", http=HttpConnection, server_header=False,
-                                proxy_headers=False,  # their senders would choose the address that has to wait
-                                limit_concurrency=CONNECTIONS + 1, timeout_keep_alive=IDLE_S,
-                                timeout_graceful_shutdown=1, ws="websockets-sansio", ws_max_size=64 * 1024)
-        self._server = _Server(config)
+        self._server = WebServer(app, **tls, ws="websockets-sansio", ws_max_size=64 * 1024)
 
     @property
     def address(self) -> str:
@@ -257,22 +219,10 @@ class StudioServer:
 
     def run(self, stop: threading.Event, started: Callable[[], None] = lambda: None) -> None:
         """Serves until `stop` is set; calls `started` once requests are answered."""
-        try:
-            asyncio.run(self._serve(stop, started))
-        finally:
-            self._socket.close()
+        asyncio.run(self._serve(stop, started))
 
     async def _serve(self, stop: threading.Event, started: Callable[[], None]) -> None:
-        asyncio.get_running_loop().set_exception_handler(_connection_failed)
-        serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
-        while not self._server.started and not serving.done():
-            await asyncio.sleep(0.01)
-        started()
-        while not serving.done():
-            if stop.is_set():
-                self._server.should_exit = True
-            await asyncio.wait({serving}, timeout=0.2)
         try:
-            await serving
+            await self._server.serve_on(self._socket, stop, started)
         finally:
             await in_thread(self._studio.closing.close)  # ends what handlers on threads wait for

@@ -20,9 +20,9 @@ from rtface.policy import policies
 from rtface.redaction import shown
 from rtface.stages.options import file_options
 from rtface.studio.context import Studio
-from rtface.studio.http import Shared, answers_errors, in_thread, json_body
 from rtface.util.files import write_atomically
 from rtface.util.paths import config_dir
+from rtface.web.http import Shared, answers_errors, in_thread, json_body
 
 _NOT_KEPT = ("start", "end", "drop", "overwrite", "dry_run", "compare", "report", "invented", "keep_correction", "also")
 """Options of a single run, which a settings file should not hold; the page does not change them."""

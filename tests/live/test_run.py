@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
+from concurrent.futures import Future
+from contextlib import aclosing
 from fractions import Fraction
 
 import av
@@ -220,8 +223,14 @@ def test_who_looks_at_the_preview_sees_enhanced_frames():
     sink = FakeSink()
     sink.wanted = False
     with Run(Options(device="cpu"), FakeSource(PORTRAIT), [sink]) as run:
-        pairs = run.live.filters.preview.watch()
-        first = call_in_thread("viewer", next, pairs)
+        first, gone = Future(), threading.Event()
+
+        async def look():
+            async with aclosing(run.live.filters.preview.watch()) as pairs:
+                first.set_result(await anext(pairs) or await anext(pairs))
+                await asyncio.to_thread(gone.wait)
+
+        looking = call_in_thread("viewer", asyncio.run, look())
         for number in range(20):
             run.source.give(portrait(number))
             sink.wait_for(number + 1)
@@ -232,7 +241,8 @@ def test_who_looks_at_the_preview_sees_enhanced_frames():
         assert run.live.status.paused == ""
         run.live.follow_viewers()
         assert run.source.rests == []
-        pairs.close()
+        gone.set()
+        looking.result(5)
         run.live.follow_viewers()
         assert run.source.rests == [True]
 

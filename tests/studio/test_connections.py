@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from rtface.studio import connections, server
-from rtface.studio.http import Shared
+from rtface.web import connections
+from rtface.web.http import Shared
 from tests.studio.conftest import RunningStudio
 from tests.studio.test_access import ask
 
@@ -26,8 +26,7 @@ def request(studio: RunningStudio) -> bytes:
 
 def test_the_oldest_idle_connections_make_room(monkeypatch: pytest.MonkeyPatch,
                                                start_studio: Callable[[], RunningStudio]) -> None:
-    monkeypatch.setattr(connections, "CONNECTIONS", 8)
-    monkeypatch.setattr(server, "CONNECTIONS", 8)
+    monkeypatch.setattr(connections.HttpConnection, "MOST", 8)
     studio = start_studio()
     used = connect(studio)
     silent = [connect(studio) for _ in range(8)]

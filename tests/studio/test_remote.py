@@ -24,11 +24,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from benchmarks.studio.hostile import PASSWORD, SECRET, Target, attack, make_certificate
 from rtface.cli.studio import remote_access
 from rtface.errors import UsageError
-from rtface.studio import access, connections
 from rtface.studio.context import Studio
 from rtface.studio.folders import AllowedFolders
 from rtface.studio.password import IDLE_S, PasswordLogin
 from rtface.studio.server import StudioServer
+from rtface.web.connections import HttpConnection
 
 
 @pytest.fixture(scope="module")
@@ -177,8 +177,8 @@ def test_no_header_chooses_the_address_that_waits(server: StudioServer) -> None:
 
 def test_slow_forms_keep_nobody_out(monkeypatch: pytest.MonkeyPatch, server: StudioServer) -> None:
     """A session's own slow request, an upload, goes on meanwhile."""
-    monkeypatch.setattr(connections, "CONNECTIONS", 8)
-    monkeypatch.setattr(access, "FORM_S", 0.5)
+    monkeypatch.setattr(HttpConnection, "MOST", 8)
+    monkeypatch.setattr("rtface.web.http.BODY_S", 0.5)
     headers = ask(server, "POST", "/login", urlencode({"password": PASSWORD}))[1]
     cookie, key = headers["set-cookie"].partition(";")[0], headers["location"].partition("?")[2]
     upload = opened(server, f"PUT /api/files/upload?name=a.mp4&{key} HTTP/1.1\r\nCookie: {cookie}\r\nContent-Length: 9")

@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
-import hmac
+import json
+import logging
 import math
 from base64 import b64decode
-from collections.abc import Callable, Generator
-from contextlib import closing, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
 from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
 from rtface.errors import InputMissing, RtfaceError, UsageError
-from rtface.live.control.http_server import HttpError, HttpRequest, HttpResponse, Routes, json_response
 from rtface.live.control.preview import Pair, Preview
 from rtface.live.controls import LiveControls
 from rtface.live.persons_in_view import PersonsInView
 from rtface.live.stage_changer import StageChanger
 from rtface.stages.options import check_without_files
 from rtface.util.text import brief
+from rtface.web.access import bearer, same
+from rtface.web.connections import LET_IN
+from rtface.web.http import answers_errors, error_response, in_thread, json_body
 
+STREAMS = 4
+"""Previews at a time, at most; further connections are always left for commands."""
+BODY_BYTES = 4096
 _BOUNDARY = "rtface-picture"
+_MOTION_JPEG = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
 _POLICY = ("default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
            "img-src 'self' blob: data:; frame-ancestors 'none'")
 
 
+_Values = dict[str, Any]
+_Handler = Callable[[_Values], Response]
+_Routes = dict[tuple[str, str], _Handler]
+
+
 def control_routes(controls: LiveControls, status: Callable[[], dict[str, Any]],
                    preview: Preview | None = None, persons: PersonsInView | None = None,
-                   stages: StageChanger | None = None, key: str = "") -> Routes:
-    """Handlers for a `LocalHttpServer` (docs/control.md lists the paths).
+                   stages: StageChanger | None = None, key: str = "") -> list[BaseRoute]:
+    """Routes for a `LocalHttpServer` (docs/control.md lists the paths).
 
     Args:
         controls: what POST requests change.
@@ -40,34 +58,40 @@ def control_routes(controls: LiveControls, status: Callable[[], dict[str, Any]],
         key: every request needs it, as ``Authorization: Bearer KEY`` or as the password that a browser asks for; its
             sender may give stages that read files. "" lets every program of this machine in, without such stages.
     """
-    def command(action: Callable[[], None]) -> Callable[[HttpRequest], HttpResponse]:
-        def handle(request: HttpRequest) -> HttpResponse:
+    def command(action: Callable[[], None]) -> _Handler:
+        def handle(values: _Values) -> Response:
             action()
-            return json_response(controls.values())
+            return _json(controls.values())
 
         return handle
 
-    def number(name: str) -> Callable[[HttpRequest], HttpResponse]:
-        def handle(request: HttpRequest) -> HttpResponse:
-            controls.set(name, _new_value(name, float(controls.values()[name]), request.values))
-            return json_response(controls.values())
+    def number(name: str) -> _Handler:
+        def handle(values: _Values) -> Response:
+            controls.set(name, _new_value(name, float(controls.values()[name]), values))
+            return _json(controls.values())
 
         return handle
 
-    def frames(request: HttpRequest) -> HttpResponse:
+    async def frames(request: Request) -> Response:
         if preview is None:
-            raise HttpError(HTTPStatus.NOT_FOUND, "this run has no preview")
-        pairs = preview.watch(sharp=request.values.get("sharp") == "1", wipe=_wipe(request.values))
-        return HttpResponse(_mjpeg(pairs), f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
+            raise InputMissing("this run has no preview")
+        values = dict(request.query_params)
+        pairs = preview.watch(sharp=values.get("sharp") == "1", wipe=_wipe(values))
+        if request.method == "HEAD":
+            return Response(media_type=_MOTION_JPEG)
+        if preview.viewers >= STREAMS:
+            return error_response(f"{STREAMS} previews are open, which is the most; close one",
+                                  HTTPStatus.SERVICE_UNAVAILABLE)
+        await anext(pairs, None)  # counts from now on
+        return _MotionJpeg(pairs)
 
-    routes: Routes = {
+    handlers: _Routes = {
         **(_person_routes(controls, persons) if persons else {}),
         **(_stage_routes(stages, bool(key)) if stages else {}),
-        ("GET", "/"): lambda _: HttpResponse(b"", "text/plain", HTTPStatus.SEE_OTHER, {"Location": "/preview"}),
-        ("GET", "/status"): lambda _: json_response(status()),
-        ("GET", "/preview"): lambda _: HttpResponse(_page(), "text/html; charset=utf-8",
-                                                    headers={"Content-Security-Policy": _POLICY}),
-        ("GET", "/preview.mjpeg"): frames,
+        ("GET", "/"): lambda _: RedirectResponse("/preview", HTTPStatus.SEE_OTHER),
+        ("GET", "/status"): lambda _: _json(status()),
+        ("GET", "/preview"): lambda _: Response(_page(), media_type="text/html",
+                                                headers={"Content-Security-Policy": _POLICY}),
         ("POST", "/toggle"): command(controls.toggle),
         ("POST", "/on"): command(lambda: controls.set("enabled", True)),
         ("POST", "/off"): command(lambda: controls.set("enabled", False)),
@@ -76,54 +100,72 @@ def control_routes(controls: LiveControls, status: Callable[[], dict[str, Any]],
         ("POST", "/cpu_budget"): number("cpu_budget"),
         ("POST", "/quit"): command(lambda: controls.stop.set()),
     }
-    return {at: _with_key(key, handler) for at, handler in routes.items()} if key else routes
+    routes = {("GET", "/preview.mjpeg"): frames} | {at: _with_values(handler) for at, handler in handlers.items()}
+    return [Route(path, answers_errors(_with_key(key, endpoint), level=logging.DEBUG), methods=[method])
+            for (method, path), endpoint in routes.items()]
 
 
-def _with_key(key: str, handler: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    def handle(request: HttpRequest) -> HttpResponse:
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme == "Basic":
-            with suppress(ValueError):
-                given = b64decode(given).decode().partition(":")[2]
-        if not hmac.compare_digest(given.encode(), key.encode()):
-            return json_response({"error": "send the key of RTFACE_CONTROL_KEY, as Authorization: Bearer KEY"},
-                                 HTTPStatus.UNAUTHORIZED, **{"WWW-Authenticate": 'Basic realm="rtface"'})
-        return handler(request)
+def _json(value: object) -> Response:
+    """A response in JSON, ASCII only."""
+    return Response(json.dumps(value) + "\n", media_type="application/json")
+
+
+def _with_values(handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
+    """Gives `handler` the values of the query and of a JSON object in the body; commands, which may take long, are
+    done on a thread."""
+    async def handle(request: Request) -> Response:
+        values = dict(request.query_params) | await json_body(request, BODY_BYTES)
+        return await in_thread(handler, values) if request.method == "POST" else handler(values)
 
     return handle
 
 
-def _person_routes(controls: LiveControls, persons: PersonsInView) -> Routes:
-    def recognise(request: HttpRequest) -> HttpResponse:
+def _with_key(key: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    async def handle(request: Request) -> Response:
+        if key and not same(_given(request.headers), key):
+            return error_response("send the key of RTFACE_CONTROL_KEY, as Authorization: Bearer KEY",
+                                  HTTPStatus.UNAUTHORIZED, **{"WWW-Authenticate": 'Basic realm="rtface"'})
+        request.scope["state"][LET_IN] = True
+        return await endpoint(request)
+
+    return handle
+
+
+def _given(headers: Headers) -> str:
+    """The key in a request, as a token or as a password; "" without one."""
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    if scheme == "Basic":
+        with suppress(ValueError):
+            return b64decode(given).decode().partition(":")[2]
+    return bearer(headers)
+
+
+def _person_routes(controls: LiveControls, persons: PersonsInView) -> _Routes:
+    def recognise(values: _Values) -> Response:
         try:
             persons.recognise()
         except RtfaceError as error:  # the network is not there, or a policy forbids it
             raise UsageError(str(error)) from None
         return listed()
 
-    def change(request: HttpRequest) -> HttpResponse:
-        name = _name(request)
-        controls.set_person(name, _new_value("person", controls.persons.get(name.lower(), 1.0), request.values))
+    def change(values: _Values) -> Response:
+        name = _name(values)
+        controls.set_person(name, _new_value("person", controls.persons.get(name.lower(), 1.0), values))
         return listed()
 
-    def face(request: HttpRequest) -> HttpResponse:
-        try:
-            return HttpResponse(persons.face(_name(request)), "image/jpeg")
-        except InputMissing as error:
-            raise HttpError(HTTPStatus.NOT_FOUND, str(error)) from None
+    def listed() -> Response:
+        return _json({"persons": persons.listed()})
 
-    def listed() -> HttpResponse:
-        return json_response({"persons": persons.listed()})
-
-    return {("POST", "/persons"): recognise, ("POST", "/person"): change, ("GET", "/person.jpeg"): face}
+    return {("POST", "/persons"): recognise, ("POST", "/person"): change,
+            ("GET", "/person.jpeg"): lambda values: Response(persons.face(_name(values)), media_type="image/jpeg")}
 
 
-def _stage_routes(stages: StageChanger, files: bool) -> Routes:
-    def listed(request: HttpRequest) -> HttpResponse:
-        return json_response({"stages": list(stages.stages)})
+def _stage_routes(stages: StageChanger, files: bool) -> _Routes:
+    def listed(values: _Values) -> Response:
+        return _json({"stages": list(stages.stages)})
 
-    def change(request: HttpRequest) -> HttpResponse:
-        wanted: Any = request.values.get("stages")
+    def change(values: _Values) -> Response:
+        wanted: Any = values.get("stages")
         if not isinstance(wanted, list) or not all(isinstance(text, str) for text in wanted):  # pyright: ignore
             raise UsageError('give all stages that are to draw, as {"stages": ["label:text=Live"]} in the body')
         for text in wanted if not files else ():
@@ -135,13 +177,13 @@ def _stage_routes(stages: StageChanger, files: bool) -> Routes:
             raise
         except RtfaceError as error:  # one cannot be loaded
             raise UsageError(str(error)) from None
-        return listed(request)
+        return listed(values)
 
     return {("GET", "/stages"): listed, ("POST", "/stages"): change}
 
 
-def _name(request: HttpRequest) -> str:
-    name = request.values.get("name")
+def _name(values: _Values) -> str:
+    name = values.get("name")
     if not isinstance(name, str) or not name:
         raise UsageError("name a person, as /person?name=P1; 'GET /status' lists the persons")
     return name
@@ -174,12 +216,21 @@ def _wipe(values: dict[str, Any]) -> tuple[float, float]:
     return start, end
 
 
-def _mjpeg(pairs: Generator[Pair | None]) -> Generator[bytes]:
-    with closing(pairs):
-        for pair in pairs:
-            if pair is None:
-                yield b""
-                continue
+class _MotionJpeg(StreamingResponse):
+    """Pair after pair; the viewer no longer counts once it ends."""
+
+    def __init__(self, pairs: AsyncGenerator[Pair | None]) -> None:
+        super().__init__(_parts(pairs), media_type=_MOTION_JPEG)
+        self._pairs = pairs
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._pairs):
+            await super().__call__(scope, receive, send)
+
+
+async def _parts(pairs: AsyncGenerator[Pair | None]) -> AsyncGenerator[bytes]:
+    async for pair in pairs:
+        if pair is not None:
             start, end = pair.wipe
             head = (f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nX-Wipe: {start:.6f} {end:.6f}\r\n"
                     f"Content-Length: {len(pair.jpeg)}\r\n\r\n")

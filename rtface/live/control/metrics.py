@@ -14,9 +14,11 @@ from prometheus_client.metrics_core import GaugeMetricFamily as Gauge
 from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.metrics_core import InfoMetricFamily as Info
 from prometheus_client.registry import Collector
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 
 from rtface._version import __version__
-from rtface.live.control.http_server import HttpRequest, HttpResponse, Routes
 from rtface.live.control.status import LiveStatus
 from rtface.live.protocols import EndpointHealth
 from rtface.stats import EDGES, Histogram
@@ -27,8 +29,8 @@ _BUCKETS = sorted({int(np.abs(EDGES - ms / 1e3).argmin()) for ms in _NEAR_MS})
 _STATES = ("opening", "live", "away", "closed")
 
 
-def metrics_routes(status: LiveStatus) -> Routes:
-    """The handler of GET /metrics for a `LocalHttpServer`: the figures of `status`, read when it is asked."""
+def metrics_routes(status: LiveStatus) -> list[BaseRoute]:
+    """GET /metrics for a `LocalHttpServer`: the figures of `status`, read when it is asked."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Run(status))
     if Path("/proc/self/stat").exists():
@@ -36,11 +38,11 @@ def metrics_routes(status: LiveStatus) -> Routes:
     else:
         registry.register(_Cpu())
 
-    def handle(request: HttpRequest) -> HttpResponse:
+    def figures(request: Request) -> Response:
         encode, kind = choose_encoder(request.headers.get("accept", ""))
-        return HttpResponse(encode(registry), kind)
+        return Response(encode(registry), media_type=kind)
 
-    return {("GET", "/metrics"): handle}
+    return [Route("/metrics", figures)]
 
 
 class _Run(Collector):

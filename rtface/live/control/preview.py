@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import simplejpeg
@@ -22,9 +24,6 @@ FPS, SIDE = 30.0, 640
 SHARP_FPS, SHARP_SIDE = 10.0, 1280
 """The same where a viewer wants to see details."""
 _QUALITY = 80
-# A frame is sent again after this time without a new one, so that a viewer who left is noticed; an empty one where
-# there was none yet.
-AGAIN_S = 2.0
 _BLOCK = 16
 """Columns in a block of JPEG: a block has parts of one frame only."""
 
@@ -40,6 +39,13 @@ class Pair:
 
     jpeg: bytes
     wipe: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Viewer:
+    wipe: tuple[float, float]
+    sharp: bool
+    give: Callable[[Pair | None], object]
 
 
 class Preview:
@@ -58,26 +64,23 @@ class Preview:
     def __init__(self, clock: Callable[[], float] = time.monotonic,
                  pairs: Mailbox[tuple[Frame, Frame]] | None = None) -> None:
         self._clock = clock
-        self._wipes: list[tuple[float, float]] = []  # one of each viewer
-        self._sharp = 0
+        self._viewers: list[_Viewer] = []
         self._due = 0.0
         self._pairs = pairs or Mailbox[tuple[Frame, Frame]]()
         self._encode = PairEncoder()
-        self._changed = threading.Condition()
-        self._pair: Pair | None = None
-        self._number = 0
+        self._lock = threading.Lock()
         self._closed = False
         self._thread: threading.Thread | None = None
 
     @property
-    def watched(self) -> bool:
-        """Whether there are viewers."""
-        return bool(self._wipes)
+    def viewers(self) -> int:
+        """How many there are."""
+        return len(self._viewers)
 
     @property
     def wanted(self) -> bool:
         """Whether there are viewers, and it is time for another frame."""
-        return self.watched and self._clock() >= self._due
+        return bool(self._viewers) and self._clock() >= self._due
 
     def show(self, before: Frame, after: Frame) -> None:
         """Takes an untouched and a finished frame, whose samples must not change any more."""
@@ -86,52 +89,60 @@ class Preview:
             self._due = max(self._due + period, self._clock() - period)
             self._pairs.put((before, after))
 
-    def watch(self, *, sharp: bool = False, wipe: tuple[float, float] = (0.0, 1.0)) -> Generator[Pair | None]:
-        """Pair after pair as they become ready until `close`; None every two seconds before the first.
+    async def watch(self, *, sharp: bool = False, wipe: tuple[float, float] = (0.0, 1.0)
+                    ) -> AsyncGenerator[Pair | None]:
+        """None once the viewer counts, then every pair that is the newest when it is asked for, until `close`.
 
         Args:
             sharp: frames of up to 1280 pixels, ten times a second, instead of 640 and 30.
             wipe: between which shares of the width the viewer's wipe will stand: what is not seen then is not sent.
         """
-        with self._changed:
+        newest: Pair | None = None
+        ready = asyncio.Event()
+
+        def take(pair: Pair | None) -> None:
+            nonlocal newest
+            newest = pair
+            ready.set()
+
+        viewer = _Viewer(wipe, sharp, partial(asyncio.get_running_loop().call_soon_threadsafe, take))
+        with self._lock:
             if self._closed:
                 return
-            self._wipes.append(wipe)
-            self._sharp += sharp
+            self._viewers.append(viewer)
             if self._thread is None:
                 self._thread = start_thread("preview", self._make)
-            seen = self._number  # what was made for another viewer, maybe long ago, is not shown
         try:
-            while True:
-                with self._changed:
-                    self._changed.wait_for(lambda: self._closed or self._number != seen, AGAIN_S)  # noqa: B023
-                    if self._closed:
-                        return
-                    seen, pair = self._number, self._pair
-                yield pair
+            while not self._closed:
+                yield newest
+                await ready.wait()
+                ready.clear()
         finally:
-            with self._changed:
-                self._wipes.remove(wipe)
-                self._sharp -= sharp
+            with self._lock:
+                self._viewers.remove(viewer)
 
     def close(self) -> None:
         """Ends the thread and every `watch`; safe to call twice."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+        self._closed = True
+        self._give(None)
         self._pairs.close()
         if self._thread is not None:
             self._thread.join(2.0)
 
+    @property
+    def _sharp(self) -> bool:
+        return any(viewer.sharp for viewer in list(self._viewers))
+
     def _make(self) -> None:
         for before, after in self._pairs:
-            with self._changed:
-                wipes = self._wipes or [(0.0, 1.0)]
-                wipe = min(start for start, _ in wipes), max(end for _, end in wipes)
-            pair = self._encode(before, after, SHARP_SIDE if self._sharp else SIDE, wipe)
-            with self._changed:
-                self._pair, self._number = pair, self._number + 1
-                self._changed.notify_all()
+            wipes = [viewer.wipe for viewer in list(self._viewers)] or [(0.0, 1.0)]
+            wipe = min(start for start, _ in wipes), max(end for _, end in wipes)
+            self._give(self._encode(before, after, SHARP_SIDE if self._sharp else SIDE, wipe))
+
+    def _give(self, pair: Pair | None) -> None:
+        with self._lock:  # the loop of a viewer who is there runs
+            for viewer in self._viewers:
+                viewer.give(pair)
 
 
 class PairEncoder:

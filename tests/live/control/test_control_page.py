@@ -6,13 +6,14 @@ import queue
 import re
 import sys
 import types
+import urllib.request
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from rtface.live.control.control_routes import control_routes
-from rtface.live.control.http_server import HttpRequest, LocalHttpServer
+from rtface.live.control.http_server import LocalHttpServer
 from rtface.live.control.keyboard import HELP
 from rtface.live.control.metrics import metrics_routes
 from rtface.live.control.status import LiveStatus
@@ -38,8 +39,8 @@ def status():
 
 def test_every_path_is_on_the_page_and_the_other_way_round(status):
     persons = PersonsInView(None, lambda: None, status.controls)
-    paths = {path for _, path in control_routes(status.controls, status.snapshot, persons=persons,
-                                               stages=StageChanger(None, None, Options(), recorded=False))} - {"/"}
+    paths = {route.path for route in control_routes(status.controls, status.snapshot, persons=persons,
+                                                    stages=StageChanger(None, None, Options(), recorded=False))} - {"/"}
     assert set(re.findall(r"(?:GET|POST) (/[a-z._]+)", PAGE)) | {"/on", "/off", "/light"} == paths | {"/metrics"}
     for path in paths:
         assert re.search(rf"[` ]{path}[?`]", PAGE), path
@@ -51,7 +52,10 @@ def test_every_key_of_the_status_and_every_metric_is_explained(status):
     snapshot = status.snapshot()
     assert set(snapshot) | set(snapshot["source"]) | set(snapshot["dropped"]) | set(snapshot["latency_ms"]) <= written
     status.wrote(0.02, 1)
-    text = metrics_routes(status)["GET", "/metrics"](HttpRequest({}, {})).body.decode()
+    server = LocalHttpServer(metrics_routes(status), port=0, option="--metrics")
+    with urllib.request.urlopen(f"{server.address}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    server.close()
     names = {sample.name for family in text_string_to_metric_families(text) for sample in family.samples
              if sample.name.startswith("rtface")}
     shown = set(re.findall(r"`(rtface_[a-z_]+)", PAGE[PAGE.index("## Prometheus"):]))

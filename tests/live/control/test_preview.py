@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import threading
-from contextlib import closing, contextmanager
+from contextlib import aclosing, contextmanager
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -16,8 +17,8 @@ import pytest
 
 from rtface.concurrency import Mailbox
 from rtface.frame import Color, Display, Frame
-from rtface.live.control.control_routes import control_routes
-from rtface.live.control.http_server import STREAMS, LocalHttpServer
+from rtface.live.control.control_routes import STREAMS, control_routes
+from rtface.live.control.http_server import LocalHttpServer
 from rtface.live.control.preview import Preview
 from rtface.live.controls import LiveControls
 from rtface.live.frame_filters import FrameFilters
@@ -64,8 +65,16 @@ def shows(preview, first=40, then=200, **more):
 
 def looked_at(preview, sharp=False, **more):
     """What one viewer sees."""
-    with closing(preview.watch(sharp=sharp)) as watching, shows(preview, **more):
-        return shown(next(watching))
+    async def look():
+        async with aclosing(preview.watch(sharp=sharp)) as pairs:
+            with shows(preview, **more):
+                return shown(await newest(pairs))
+
+    return asyncio.run(look())
+
+
+async def newest(pairs):
+    return await anext(pairs) or await anext(pairs)
 
 
 def test_before_is_left_and_after_is_right():
@@ -81,14 +90,18 @@ def test_before_is_left_and_after_is_right():
     ([(0.0, 0.0)], 0, 0), ([(1.0, 1.0)], 320, 320),
 ])
 def test_columns_that_no_wipe_shows_are_not_sent(wipes, start, end):
-    preview = Preview()
-    viewers = [preview.watch(wipe=wipe) for wipe in wipes]
-    with shows(preview):
-        for viewer in (*viewers, viewers[0]):
-            next(viewer)
-        pair = next(viewers[0])  # its making began when all viewers were there
+    async def look():
+        preview = Preview()
+        viewers = [preview.watch(wipe=wipe) for wipe in wipes]
         for viewer in viewers:
-            viewer.close()
+            assert await anext(viewer) is None
+        with shows(preview):
+            pair = await anext(viewers[0])
+            for viewer in viewers:
+                await viewer.aclose()
+        return pair
+
+    pair = asyncio.run(look())
     assert pair.wipe == (start / 320, end / 320)
     found = shown(pair).mean(axis=(0, 2))
     assert found.shape == (end + 320 - start,)
@@ -110,37 +123,43 @@ def test_nothing_is_wanted_or_made_when_nobody_looks():
         preview.show(frame(50, pts), frame(90, pts))
     assert "rtface-preview" not in [thread.name for thread in threading.enumerate()]
     assert pairs.take(0) is None
-    watching = preview.watch()
-    watching.close()  # came and went without a frame
+
+    async def come_and_go():
+        async with aclosing(preview.watch()) as pairs:
+            assert await anext(pairs) is None
+            assert preview.wanted
+
+    asyncio.run(come_and_go())
     assert not preview.wanted
     preview.close()
 
 
-def test_at_most_thirty_previews_a_second_at_every_rate(monkeypatch):
-    monkeypatch.setattr("rtface.live.control.preview.AGAIN_S", 0)
+def test_at_most_thirty_previews_a_second_at_every_rate():
     clock, taken = SteppedClock(50.0), []
     pairs = Mailbox(taken.append)
     pairs.close()  # hands every pair back at once
     preview = Preview(clock, pairs)
-    watching = preview.watch()
-    assert next(watching) is None
-    for rate, expected in ((60, 30), (30, 30), (25, 25), (10, 10)):
-        wanted = 0
-        for pts in range(4 * rate):
-            clock.step(1 / rate)
-            due = preview.wanted
-            wanted += due
-            # Also where a stage needed the untouched frame, so that the loop has one though none is wanted.
-            preview.show(frame(20, pts, size=(64, 64)), frame(20, pts, size=(64, 64)))
-            assert len(taken) == due
-            taken.clear()
-        assert 4 * expected - 3 <= wanted <= 4 * expected + 2, rate
-    watching.close()
+
+    async def look():
+        async with aclosing(preview.watch()) as watching:
+            await anext(watching)
+            for rate, expected in ((60, 30), (30, 30), (25, 25), (10, 10)):
+                wanted = 0
+                for pts in range(4 * rate):
+                    clock.step(1 / rate)
+                    due = preview.wanted
+                    wanted += due
+                    # Also where a stage needed the untouched frame, so that the loop has one though none is wanted.
+                    preview.show(frame(20, pts, size=(64, 64)), frame(20, pts, size=(64, 64)))
+                    assert len(taken) == due
+                    taken.clear()
+                assert 4 * expected - 3 <= wanted <= 4 * expected + 2, rate
+
+    asyncio.run(look())
     preview.close()
 
 
-def test_previews_leave_room_for_commands_and_notice_leavers(monkeypatch):
-    monkeypatch.setattr("rtface.live.control.preview.AGAIN_S", 0.05)
+def test_previews_leave_room_for_commands_and_notice_leavers():
     preview, controls = Preview(), LiveControls()
     server = LocalHttpServer(control_routes(controls, dict, preview), port=0, option="--control")
 
@@ -184,12 +203,12 @@ def test_the_stream_is_motion_jpeg_and_its_end_frees_the_viewer():
         pass
     for _ in range(3):
         show()
-        head = [answer.fp.readline() for _ in range(5)]
+        head = [answer.readline() for _ in range(5)]
         assert head[0] == b"--rtface-picture\r\n"
         assert head[2] == b"X-Wipe: 0.000000 1.000000\r\n"
         size = int(head[3].split()[1])
-        assert decoded(answer.fp.read(size)).shape == (180, 640, 3)
-        assert answer.fp.readline() == b"\r\n"
+        assert decoded(answer.read(size)).shape == (180, 640, 3)
+        assert answer.readline() == b"\r\n"
     answer.close()
     connection.close()
     clock.step(1.0)
@@ -198,7 +217,11 @@ def test_the_stream_is_motion_jpeg_and_its_end_frees_the_viewer():
         clock.step(1.0)
     preview.close()
     server.close()
-    assert list(preview.watch()) == []
+    assert asyncio.run(all_of(preview.watch())) == []
+
+
+async def all_of(pairs):
+    return [pair async for pair in pairs]
 
 
 @pytest.mark.parametrize("query", ["from=0.6&to=0.4", "from=-0.1", "to=1.1", "to=nan", "from=left"])

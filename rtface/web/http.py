@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any, ParamSpec, TypeVar, cast
 
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
@@ -22,6 +23,8 @@ log = logging.getLogger("rtface")
 FAILED = "rtface could not answer; its log says why"
 BODY_BYTES = 256 * 1024
 """Of a JSON body, which the most shots and persons of a film fit into; uploads have another limit."""
+BODY_S = 5.0
+"""Within so many seconds a body must have arrived; uploads have no limit."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -63,20 +66,31 @@ class FileAnswer(FileResponse):
     chunk_size = 256 << 10
 
 
-async def json_body(request: Request) -> dict[str, Any]:
+async def body(request: Request, most: int) -> bytes:
+    """A request's body; HTTPException, with which the connection ends, where it has more than `most` bytes, or does not
+    come in time."""
+    data, ends = bytearray(), {"Connection": "close"}
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for piece in request.stream():
+                data += piece
+                if len(data) > most:
+                    raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body has at most {most} bytes",
+                                        ends)
+    except TimeoutError:
+        raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, "the body did not come in time", ends) from None
+    return bytes(data)
+
+
+async def json_body(request: Request, most: int = BODY_BYTES) -> dict[str, Any]:
     """The JSON object in a request's body; {} for an empty one.
 
     Raises:
-        UsageError: it is too large or no JSON object.
+        UsageError: it is no JSON object.
+        HTTPException: as `body`.
     """
-    data = bytearray()
-    async for piece in request.stream():
-        data += piece
-        if len(data) > BODY_BYTES:
-            raise UsageError(f"a body has at most {BODY_BYTES} bytes")
-    if not data.strip():
-        return {}
-    return json_object(bytes(data), "the body")
+    data = await body(request, most)
+    return json_object(data, "the body") if data.strip() else {}
 
 
 def json_object(data: bytes | str, what: str) -> dict[str, Any]:
@@ -117,9 +131,9 @@ def path_number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 
-def error_response(message: str, status: HTTPStatus, kind: str = "error") -> JSONResponse:
+def error_response(message: str, status: HTTPStatus, kind: str = "error", **headers: str) -> JSONResponse:
     """``{"error": message, "kind": kind}``."""
-    return JSONResponse({"error": message, "kind": kind}, status)
+    return JSONResponse({"error": message, "kind": kind}, status, headers)
 
 
 def _status(error: RtfaceError) -> HTTPStatus:
@@ -130,16 +144,20 @@ def _status(error: RtfaceError) -> HTTPStatus:
     return HTTPStatus.INSUFFICIENT_STORAGE if isinstance(error, OutputError) else HTTPStatus.UNPROCESSABLE_ENTITY
 
 
-def answers_errors(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """A handler whose errors become responses with a message for the user; every API handler is one."""
+def answers_errors(handler: Callable[[Request], Awaitable[Response]], *,
+                   level: int = logging.ERROR) -> Callable[[Request], Awaitable[Response]]:
+    """A handler whose errors become responses with a message for the user; every API handler is one. Its faults are
+    logged at `level`."""
     async def handle(request: Request) -> Response:
         try:
             return await handler(request)
         except RtfaceError as error:
             return error_response(str(error), _status(error), type(error).__name__)
+        except HTTPException as error:
+            return error_response(error.detail, HTTPStatus(error.status_code), **(error.headers or {}))
         except ClientDisconnect:
             return Response(status_code=HTTPStatus.BAD_REQUEST)
         except Exception:
-            log.exception("studio: %s %s failed", request.method, request.url.path)
+            log.log(level, "%s %s failed", request.method, request.scope["path"], exc_info=True)
             return error_response(FAILED, HTTPStatus.INTERNAL_SERVER_ERROR)
     return handle

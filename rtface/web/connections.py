@@ -1,4 +1,4 @@
-"""HTTP connections of the studio: idle ones end, so that one client cannot keep others out by opening many."""
+"""HTTP connections: idle ones end, so that one client cannot keep others out by opening many."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import asyncio
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-CONNECTIONS = 512
-"""Open ones, at most; a further one ends the idle one that was used longest ago. A page has up to seven."""
 LET_IN = "let_in"
-"""Key in the state of a request whose sender may use the studio; its connection is not idle."""
+"""Key in the state of a request whose sender may use the server; its connection is not idle."""
 HEAD_S = 10.0
 """Within so many seconds the head of a request must have arrived, from its first byte or the connection's start."""
 IDLE_S = 5
@@ -24,7 +22,12 @@ class HttpConnection(H11Protocol):
     the 256 KB that asyncio holds for each with TLS.
     """
 
+    MOST = 512
+    """Open ones, at most; a further one ends the idle one that was used longest ago. A page has up to seven."""
+    STALLED_S: float | None = None
+    """Within so many seconds the peer must take what waits for it; None is no limit, as a film may be paused."""
     _head_timer: asyncio.TimerHandle | None = None
+    _stalled_timer: asyncio.TimerHandle | None = None
     used = 0.0
     """When data came last, on the loop's clock."""
 
@@ -39,7 +42,7 @@ class HttpConnection(H11Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        if len(self.connections) >= CONNECTIONS:
+        if len(self.connections) >= self.MOST:
             self._make_room()
         super().connection_made(transport)
         self.used = self.loop.time()
@@ -52,6 +55,16 @@ class HttpConnection(H11Protocol):
             self._wait_for_head()
         else:
             self._stop_waiting()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.STALLED_S is not None:
+            self._stalled_timer = self.loop.call_later(self.STALLED_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stalled_timer is not None:
+            self._stalled_timer.cancel()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

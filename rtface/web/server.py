@@ -1,0 +1,93 @@
+"""Serves an application on a socket until it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from rtface.errors import UsageError
+from rtface.web.connections import IDLE_S, HttpConnection
+
+log = logging.getLogger("rtface")
+
+_STOP_S = 0.2
+
+
+def listen(host: str, port: int, option: str) -> socket.socket:
+    """A socket that listens at an address: who asks at once is answered as soon as a server runs on it.
+
+    Args:
+        host: name or IP address.
+        port: 0 takes a free one.
+        option: the option that asked for it, for messages.
+
+    Raises:
+        UsageError: the port is taken.
+    """
+    # Where the protocol is named, asyncio sends at once: else the end of a picture may wait 40 ms for the browser.
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM,
+                              socket.IPPROTO_TCP)
+    try:
+        if os.name != "nt":  # there, two programs could share the port
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(HttpConnection.MOST)
+    except OSError as error:
+        listening.close()
+        raise UsageError(f"{option} {port}: the port is not available on {host} ({error.strerror}); give another, or "
+                         "0 for a free one") from None
+    return listening
+
+
+class WebServer(uvicorn.Server):
+    """An application on a socket; signals are left to who runs it.
+
+    Args:
+        app: answers the requests.
+        connection: kind of its connections.
+        options: further ones of `uvicorn.Config`.
+    """
+
+    def __init__(self, app: ASGIApp, *, connection: type[HttpConnection] = HttpConnection, **options: Any) -> None:
+        super().__init__(uvicorn.Config(
+            app, log_config=None, log_level="critical", access_log=False, lifespan="off", http=connection,
+            server_header=False, proxy_headers=False,  # their senders would choose the address that has to wait
+            limit_concurrency=connection.MOST + 1, timeout_keep_alive=IDLE_S, timeout_graceful_shutdown=1, **options))
+        self._stop, self._ready = threading.Event(), lambda: None
+
+    async def serve_on(self, listening: socket.socket, stop: threading.Event,
+                       ready: Callable[[], None] = lambda: None) -> None:
+        """Serves until `stop` is set, and closes the socket; calls `ready` once requests are answered."""
+        asyncio.get_running_loop().set_exception_handler(_connection_failed)
+        self._stop, self._ready = stop, ready
+        with listening:
+            await self.serve(sockets=[listening])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+    async def main_loop(self) -> None:  # uvicorn's own looks more often, for a date in each response
+        while not self._stop.is_set():
+            await asyncio.sleep(_STOP_S)
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+def _connection_failed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Notes what a peer did wrong in the log only: a traceback on the terminal would be of no use to anybody."""
+    if "transport" not in context:
+        loop.default_exception_handler(context)
+    else:
+        log.debug("http: a connection ended: %s", context.get("message"), exc_info=context.get("exception"))
