@@ -120,7 +120,7 @@ def predicted(analysis: Analysis, face_width: float) -> tuple[float, float]:
         return 0.0, 0.0
     known = features(analysis, face_width)
     strength = _certainty(analysis) * min(MOST, max(0.0, _dot(_STRENGTH, known)))
-    strength = max(strength, _enlarged(analysis))
+    strength += _enlarged(analysis) * (1.0 - strength)
     gain = strength * (_dot(_GAIN[:-1], known) + strength * _GAIN[-1])
     first, _ = first_strengths(analysis, face_width)
     left = analysis.error + (first * first - 2 * first) * (analysis.error - analysis.remaining)
