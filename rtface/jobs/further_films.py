@@ -12,14 +12,9 @@ from typing import Protocol
 
 from rtface.errors import OutputError
 from rtface.frame import Frame
-from rtface.media.correction import plan_correction
-from rtface.media.encoders import VideoPlan
-from rtface.media.invented import map_frame, plan_map
-from rtface.media.probe import MediaInfo
-from rtface.media.stream_plan import OutputPlan
-from rtface.media.workfile import Target
+from rtface.media.invented import map_frame
 from rtface.options import Options
-from rtface.pipeline.compare import Comparison, plan_pairs
+from rtface.pipeline.compare import Comparison
 from rtface.pipeline.plan import further_paths
 
 
@@ -34,27 +29,6 @@ class FurtherFrames(Protocol):
 def all_films(output: Path, options: Options) -> list[Path]:
     """The films that a run writes: its output, and the further ones. Raises as `further_paths`."""
     return [output, *(Path(film.path) for film in further_paths(options).values())]
-
-
-def plan_further(options: Options, info: MediaInfo, video: VideoPlan, output: str) -> dict[str, OutputPlan]:
-    """The plans of the further films, by name; their places are not checked.
-
-    Args:
-        options: of the run.
-        info: the input.
-        video: how the frames of the output are encoded.
-        output: name of the output, for the correction.
-
-    Raises:
-        OutputError: a correction of these samples cannot be kept.
-        UsageError: the name of a comparison is no film's.
-    """
-    plans: dict[str, OutputPlan] = {}
-    for name, path in further_paths(options).items():
-        target = Target(Path(path.path), str(path))
-        plans[name] = (plan_correction(target, video, info, output) if name == "correction" else
-                       plan_map(target, info) if name == "map" else plan_pairs(info, target, options))
-    return plans
 
 
 class KeptPairs:

@@ -24,7 +24,6 @@ from rtface.jobs.face_numbers import highest_number
 from rtface.jobs.figures import JobFigures
 from rtface.jobs.fingerprint import FINGERPRINT
 from rtface.jobs.folder import JobFolder
-from rtface.jobs.further_films import plan_further
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.segment_file import SegmentFile, Times, same_header
 from rtface.media.correction import record_packet
@@ -35,7 +34,7 @@ from rtface.media.source import FileSource
 from rtface.media.stream_plan import OutputPlan
 from rtface.media.workfile import is_work_of, work_name
 from rtface.pipeline.compare import pair_tags
-from rtface.pipeline.plan import FilmPlan, RunPlan, plan_streams
+from rtface.pipeline.plan import FilmPlan, RunPlan
 from rtface.report import Report, metadata_options
 from rtface.stats import Stats
 from rtface.util.foreign import Shape, file_path, fits, none_or
@@ -145,12 +144,12 @@ class Join:
                  stop: threading.Event) -> None:
         run = film.frames
         assert isinstance(run, RunPlan)
-        self._folder, self._plan, self._film, self._run = folder, plan, film, run
-        self._target, self._further = target, further = run.outputs.film, run.outputs.further
+        self._folder, self._plan, self._film = folder, plan, film
+        self._target = run.outputs.film
         self._options, self._report, self._stats, self._stop = run.options, report, stats, stop
         self._frames = _Pieces(folder, plan.video["encoder"])
         self._pieces = {name: _Pieces(folder, film["encoder"], name) for name, film in plan.further.items()}
-        self._paths = [target.path, *(film.path for film in further.values())]
+        self._paths = [target.path for target in (self._target, *run.outputs.further.values())]
         self._note: dict[str, Any] = {}
 
     def run(self) -> JobFigures:
@@ -166,6 +165,7 @@ class Join:
             return self._read_records()
         remove_unfinished(self._folder, self._paths)
         figures = self._read_records()
+        fingerprint.check(self._plan.input, self._plan.source)
         source = FileSource(self._plan.source, start=self._options.start, end=self._options.end, threads=1,
                             stats=Stats(), strict=self._options.strict)
         try:
@@ -187,8 +187,7 @@ class Join:
             film.changed = figures.changed
             self._write(film, source)
             films = {"": film}
-            for name, plan in plan_further(self._options, source.info, output.video, self._target.path.name).items():
-                plan.target = self._further[name]
+            for name, plan in self._film.further.items():
                 if name == "comparison":
                     plan.metadata.update(pair_tags("+".join(figures.engines), self._options))
                 films[name] = self._open(plan, self._pieces[name], Stats(), name, stack)
@@ -237,8 +236,10 @@ class Join:
     def _planned_output(self, source: FileSource, figures: JobFigures) -> OutputPlan:
         options, report = self._options, self._report
         self._film.describe(report)
-        output = plan_streams(self._run, source.info)
-        output.target, report.decoder = self._target, source.info.decoder
+        output = self._film.streams
+        assert output is not None
+        output.reopened(source.info)
+        report.decoder = source.info.decoder
         engine = "+".join(figures.engines)
         output.metadata.update(describe(engine, __version__, options.strength, metadata_options(options)))
         return output

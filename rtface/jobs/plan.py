@@ -24,15 +24,11 @@ from rtface.errors import InputError, UsageError
 from rtface.jobs.borders import SEGMENT_S, borders, read_times
 from rtface.jobs.fingerprint import FINGERPRINT, fingerprint
 from rtface.jobs.folder import FORMAT, JobFolder
-from rtface.jobs.further_films import plan_further
-from rtface.media.cuda.nvenc import choose_encoder, encoding
 from rtface.media.encoders import VideoPlan
 from rtface.media.mxf import check_times
-from rtface.media.probe import MediaInfo
-from rtface.media.stream_plan import OutputPlan, supported_encoders
+from rtface.media.stream_plan import OutputPlan
 from rtface.options import OPTIONS, Options
 from rtface.pipeline.plan import FilmPlan
-from rtface.pipeline.runtime import codec_device
 from rtface.redaction import redacted_values
 from rtface.shots.settings import ShotList
 from rtface.stages.entry_points import stage_version
@@ -286,13 +282,6 @@ def stages_of(options: Options) -> dict[str, dict[str, str]]:
     return {name: version for name, version in found.items() if version is not None}
 
 
-def encoder_of(info: MediaInfo, container: str, options: Options) -> VideoPlan:
-    """How the frames of a job are encoded; raises as `rtface.media.cuda.nvenc.choose_encoder`."""
-    return choose_encoder(info, container, supported_encoders(container), codec=options.codec, crf=options.crf,
-                          preset=options.preset, wanted=encoding(options.encode, codec_device(options.device)),
-                          keep=True)[0]
-
-
 def described(video: VideoPlan) -> dict[str, Any]:
     """A plan of the encoder as JSON values, without what may differ from machine to machine."""
     return {key: value if isinstance(value, int | bool | str | dict) else str(value)
@@ -316,8 +305,7 @@ def make_plan(film: FilmPlan, source: Path, output: Path, length: Fraction = SEG
         The plan, or one line that says why the film cannot be divided.
 
     Raises:
-        OutputError: a correction of these samples cannot be kept, or the container cannot hold what the input has.
-        UsageError: the name of a comparison is no film's.
+        OutputError: the container cannot hold what the input has.
     """
     info, options, shots, streams = film.info, film.frames.options, film.shots, film.streams
     assert streams is not None
@@ -327,9 +315,8 @@ def make_plan(film: FilmPlan, source: Path, output: Path, length: Fraction = SEG
     for name in shots.engines:
         check_allowed(recipe_named(name))
     container, video = streams.format, streams.video
-    further = plan_further(options, info, video, output.name)
     for path, format, each in ((output, container, video), *(
-            (film.target.path, film.format, film.video) for film in further.values())):
+            (each.target.path, each.format, each.video) for each in film.further.values())):
         if format == "mxf":
             check_times(str(path), path.stem, times.pts, times.base, info.rate)
         if "vp" in each.encoder and each.pix_fmt.startswith("yuva"):
@@ -349,7 +336,7 @@ def make_plan(film: FilmPlan, source: Path, output: Path, length: Fraction = SEG
         size=(info.width, info.height, info.pix_fmt), starts=[pts * times.base for pts in firsts],
         frames=[after - before for before, after in pairwise(places)],
         ends=_end(times.pts, times.base), stages=stages_of(options),
-        further=described_further(further), numbered=names_faces(options, shots))
+        further=described_further(film.further), numbered=names_faces(options, shots))
 
 
 def _end(pts: array[int], base: Fraction) -> Fraction:
@@ -397,10 +384,11 @@ def check_worker(plan: JobPlan, options: Options) -> None:
         raise WorkerRefused(f"this worker cannot take part: {found}; install the same")
 
 
-def check_video(plan: JobPlan, video: VideoPlan, further: Mapping[str, OutputPlan]) -> None:
+def check_video(plan: JobPlan, film: FilmPlan) -> None:
     """`check_worker` for the encoders of the output and of the further films."""
-    found = difference("the encoder's {}", plan.video, json.loads(json.dumps(described(video))))
-    for name, values in json.loads(json.dumps(described_further(further))).items():
+    assert film.video is not None
+    found = difference("the encoder's {}", plan.video, json.loads(json.dumps(described(film.video))))
+    for name, values in json.loads(json.dumps(described_further(film.further))).items():
         found = found or difference(f"the {name}'s {{}}", plan.further.get(name, {}), values)
     if found:
         raise WorkerRefused(f"this worker cannot take part: {found}")

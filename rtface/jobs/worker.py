@@ -27,7 +27,7 @@ from rtface.jobs import faces_ahead, fingerprint
 from rtface.jobs.face_numbers import FaceNumbers, NumberedTracker, find_numbers
 from rtface.jobs.figures import KnownFaces
 from rtface.jobs.folder import JobFolder
-from rtface.jobs.further_films import FurtherFrames, KeptPairs, MapFrames, plan_further
+from rtface.jobs.further_films import FurtherFrames, KeptPairs, MapFrames
 from rtface.jobs.leases import Leases, WorkerSign
 from rtface.jobs.plan import (
     CORRECTED_LEAD_IN_S,
@@ -36,16 +36,13 @@ from rtface.jobs.plan import (
     WorkerRefused,
     check_video,
     check_worker,
-    encoder_of,
     options_of,
 )
 from rtface.jobs.run_output import RunOutput
 from rtface.jobs.share import choose
 from rtface.jobs.time_left import Pace
 from rtface.media.correction import FrameCorrections
-from rtface.media.encoders import VideoPlan
 from rtface.media.source import FileSource
-from rtface.media.stream_plan import OutputPlan
 from rtface.options import Options, Scope
 from rtface.pipeline.build import RunParts, film_parts, open_film, segment_parts
 from rtface.pipeline.film_chain import FilmChain
@@ -144,9 +141,7 @@ class Worker:
         self._sign = WorkerSign(folder, on_beat=on_beat)
         self._leases = Leases(folder, self._sign.id)
         self._parts: RunParts[FilmEnhancer] | None = None
-        self._video: VideoPlan | None = None
         self._film: FilmPlan | None = None
-        self._further: dict[str, OutputPlan] = {}
         self._numbers: FaceNumbers | None = None  # where options name tracks or persons
         self._stack = ExitStack()
         self._runs = 0
@@ -234,7 +229,9 @@ class Worker:
             run = f"{self._sign.id}.{self._runs}"
             self._folder.log(f"{run}: begins at segment {first}")
             self._sample()
-            parts, video, film = self._opened()
+            parts, film = self._opened()
+            video = film.video
+            assert video is not None
             with ExitStack() as stack:
                 before = self._record(first - 1)
                 source = self._source(first, before is not None, film, stack)
@@ -242,13 +239,13 @@ class Worker:
                 if first:
                     parts.enhance.engines_from = float(self._plan.starts[first] - CORRECTED_LEAD_IN_S)
                     parts.enhance.tracks.known = KnownFaces(before, source.info.time_base) if before else None
-                corrections = FrameCorrections(video) if "correction" in self._further else None
-                pairs = KeptPairs() if "comparison" in self._further else None
+                corrections = FrameCorrections(video) if "correction" in film.further else None
+                pairs = KeptPairs() if "comparison" in film.further else None
                 made: dict[str, FurtherFrames | None] = {"correction": corrections, "comparison": pairs,
-                                                         "map": MapFrames() if "map" in self._further else None}
+                                                         "map": MapFrames() if "map" in film.further else None}
                 output = self._output = RunOutput(
                     self._folder, self._plan, video, parts, self._stats, self._leases, first, epoch, claim, run,
-                    further={name: (self._further[name], frames) for name, frames in made.items() if frames},
+                    further={name: (film.further[name], frames) for name, frames in made.items() if frames},
                     on_frame=self._note, stopped=self._stop.is_set)
                 items = iter(source)
                 if first and not film.segments:
@@ -270,18 +267,17 @@ class Worker:
         finally:
             self.done, self._output = self._made(), None
 
-    def _opened(self) -> tuple[RunParts[FilmEnhancer], VideoPlan, FilmPlan]:
-        """Tracker, engines, and the plans of encoder and film; the enhancement has no past."""
-        if self._parts is None or self._video is None or self._film is None:
+    def _opened(self) -> tuple[RunParts[FilmEnhancer], FilmPlan]:
+        """Tracker, engines, and the plan of the film; the enhancement has no past."""
+        if self._parts is None or self._film is None:
             source = FileSource(self._plan.source, start=self._options.start, end=self._options.end, threads=1)
             try:
-                self._video = encoder_of(source.info, self._plan.container, self._options)
-                self._further = plan_further(self._options, source.info, self._video, self._plan.target.name)
-                self._film = plan_film(self._frames, source)
+                self._film = plan_film(self._frames, source, output=self._plan.target)
             finally:
                 source.close()
-            check_video(self._plan, self._video, self._further)
-            for video in (self._video, *(film.video for film in self._further.values())):
+            check_video(self._plan, self._film)
+            for video in (self._film.video, *(film.video for film in self._film.further.values())):
+                assert video is not None
                 video.threads = self._threads.encode
             if self._plan.numbered:
                 self._numbers = find_numbers(self._folder, self._plan, self._frames, self._leases, stop=self._stop)
@@ -295,7 +291,7 @@ class Worker:
                                         threads=self._threads.engines.engine)
         if isinstance(tracker := self._parts.tracker, NumberedTracker):
             self._parts.enhance.tracks.person_of = tracker.person_of
-        return self._parts, self._video, self._film
+        return self._parts, self._film
 
     def _sample(self) -> None:
         """Samples the film for faces on a thread, unless another worker did or does so."""

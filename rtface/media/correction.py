@@ -260,20 +260,17 @@ class CorrectionSink(CompanionSink):
 
     Args:
         film: the sink of the film itself.
-        target: the correction's place, checked.
+        plan: of the correction (`plan_correction`).
         video: how the film's frames are encoded.
-        info: the input.
-        output: the film's name, for the record.
         stats: receives the time that it takes.
         threads: encoder threads, None for the encoder's own choice.
         marks: gives what the still of a frame says of itself, None for a film.
     """
 
-    def __init__(self, film: Sink, target: Target, video: VideoPlan, info: MediaInfo, *, output: str,
-                 stats: Stats, threads: int | None = None,
+    def __init__(self, film: Sink, plan: OutputPlan, video: VideoPlan, *, stats: Stats, threads: int | None = None,
                  marks: Callable[[Frame], Marks | None] | None = None) -> None:
         self._stats, self._corrections, self._marks = stats, FrameCorrections(video), marks
-        super().__init__(film, plan_correction(target, video, info, output), threads)
+        super().__init__(film, plan, threads)
         self.remember = self._corrections.remember
 
     def _write_own(self, frame: Frame) -> None:

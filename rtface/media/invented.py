@@ -22,7 +22,6 @@ from rtface.media.file_sink import CompanionSink
 from rtface.media.probe import MediaInfo
 from rtface.media.stream_plan import OutputPlan
 from rtface.media.workfile import Target
-from rtface.protocols import Sink
 from rtface.util.av_arrays import plane_rows
 
 _FULL_RANGE = 2
@@ -69,17 +68,7 @@ def plan_map(target: Target, info: MediaInfo) -> OutputPlan:
 
 
 class InventedSink(CompanionSink):
-    """A sink of a film that also writes the map of what was invented.
-
-    Args:
-        film: the sink of the film itself.
-        target: the map's place, checked.
-        info: the input.
-        threads: encoder threads, None for the encoder's own choice.
-    """
-
-    def __init__(self, film: Sink, target: Target, info: MediaInfo, threads: int | None = None) -> None:
-        super().__init__(film, plan_map(target, info), threads)
+    """A sink of a film that also writes the map of what was invented; its plan is that of `plan_map`."""
 
     def _write_own(self, frame: Frame) -> None:
         self._own.write(map_frame(frame))

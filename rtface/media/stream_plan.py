@@ -107,6 +107,12 @@ class OutputPlan:
         """What the input says of itself, see `rtface.media.provenance.own_tags`."""
         return own_tags(self.info.metadata, self.info.xmp)
 
+    def reopened(self, info: MediaInfo) -> None:
+        """Takes the streams of the same input that was opened again; the source of before may be closed then."""
+        templates = {stream.index: stream.template for stream in info.streams}
+        for each in self.streams:
+            each.stream.template = templates[each.stream.index]
+
 
 def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str | None = None,
                 crf: float | None = None, preset: str | None = None, strict: bool = False,

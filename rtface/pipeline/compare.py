@@ -19,17 +19,14 @@ from rtface._version import __version__
 from rtface.errors import OutputError
 from rtface.frame import Frame
 from rtface.media.encoders import limit_look_ahead
-from rtface.media.file_sink import FileSink
 from rtface.media.images import IMAGE_KINDS, ImagePlan, plan_image, write_image
-from rtface.media.outputs import check_target
 from rtface.media.probe import MediaInfo
 from rtface.media.provenance import Change, describe, made_by_machine, own_tags, true_tags
-from rtface.media.stream_plan import OutputPlan, check_space, plan_frames
+from rtface.media.stream_plan import OutputPlan, plan_frames
 from rtface.media.workfile import Target
 from rtface.options import EncodeOptions, Options
-from rtface.protocols import Item, Sink
+from rtface.protocols import Item
 from rtface.report import metadata_options
-from rtface.stats import Stats
 from rtface.util.av_arrays import plane_rows, sample_bytes
 
 IMAGES = tuple(IMAGE_KINDS)
@@ -108,22 +105,6 @@ def _copy_half(frame: Frame, pair: av.VideoFrame, *, first: bool) -> None:
         height, used = source.height, source.width * sample_bytes(frame.image, source)
         top, left = (0, 0) if first else (0, used) if side_by_side else (height, 0)
         plane_rows(target)[top : top + height, left : left + used] = plane_rows(source)[:height, :used]
-
-
-def open_pairs(path: Path, info: MediaInfo, encode: EncodeOptions, *, tags: Mapping[str, str], overwrite: bool,
-               threads: int, stats: Stats) -> Sink:
-    """Checks that `path` can be written, and opens the sink of pairs that its extension names.
-
-    The pairs say what is true of `tags` (`rtface.media.provenance.describe`).
-
-    Raises as `plan_pairs`, and OutputError where the place cannot be written to.
-    """
-    if path.suffix.lower() in IMAGES:
-        return BestPair(path, overwrite=overwrite, tags=tags, own=own_tags(info.metadata, info.xmp))
-    plan = plan_pairs(info, check_target(path, inputs=[info.path], overwrite=overwrite), encode)
-    plan.metadata.update(tags)
-    check_space(plan)
-    return FileSink(plan, stats=stats, threads=threads)
 
 
 def plan_pairs(info: MediaInfo, target: Target, encode: EncodeOptions) -> OutputPlan:

@@ -8,25 +8,20 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from fractions import Fraction
 from pathlib import Path
 from time import perf_counter
 
 from rtface._version import __version__
-from rtface.errors import UsageError
 from rtface.media.correction import CorrectionSink
-from rtface.media.encoders import VideoPlan
 from rtface.media.file_sink import FileSink
 from rtface.media.folder_sink import FolderSink
-from rtface.media.images import SUFFIXES, SequenceSource
+from rtface.media.images import SequenceSource
 from rtface.media.invented import InventedSink
-from rtface.media.provenance import describe
+from rtface.media.provenance import describe, own_tags
 from rtface.media.source import FileSource
-from rtface.media.start_timecode import output_timecode
-from rtface.media.workfile import Target
 from rtface.options import Options
 from rtface.pipeline.build import film_parts, open_film
-from rtface.pipeline.compare import Comparison, open_pairs, pair_tags
+from rtface.pipeline.compare import BestPair, Comparison, pair_tags
 from rtface.pipeline.dry_run import describe_plan
 from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.film_writer import FilmOutputs, FilmWriter
@@ -103,6 +98,8 @@ def _dry_run(plan: RunPlan, film: FilmPlan | StillsPlan, stats: Stats) -> Report
         film.describe(report)
         if film.streams is not None:
             report.notes += [*film.streams.warnings, *film.streams.video.warnings]  # else the sink warns
+        elif film.folder is not None and film.folder.warning:
+            report.notes.append(film.folder.warning)
         report.notes += describe_plan(film.info, film.streams, plan.options)
     report.fill(stats)
     return report
@@ -125,9 +122,7 @@ def _run_film(plan: RunPlan, report: Report, stats: Stats, progress: Show | None
         report.engine, report.device = parts.runtime.engines.described
         sink, correction, made = _open_sink(plan, film, source, report, stats, threads)
         try:
-            pairs = (open_pairs(options.compare, film.info, options, tags=pair_tags(report.engine, options),
-                                overwrite=options.overwrite, threads=threads.encode, stats=stats)
-                     if options.compare else None)
+            pairs = _open_pairs(plan, film, report.engine, stats, threads)
         except BaseException:
             sink.abort(keep_partial=False)
             raise
@@ -150,74 +145,43 @@ def _open_sink(plan: RunPlan, film: FilmPlan, source: FileSource | SequenceSourc
                threads: Threads) -> tuple[Sink, CorrectionSink | None, Made]:
     """The sink of a film with its further films but for the comparison, that of the correction, and what is made."""
     options, made, correction = plan.options, Made(), None
+    video, further = film.video, film.further
+    made.lossless = video is not None and video.lossless and not video.convert
     tags = describe(report.engine, __version__, options.strength, metadata_options(options))
+    read = source if isinstance(source, SequenceSource) else None
     sink: Sink
-    if film.streams is None:
-        sink = stills = _folder_sink(plan.outputs.film, source, options, tags, report, stats)
+    if (folder := film.folder) is not None:
+        if folder.warning:
+            stats.warn("codec", folder.warning)
+        sink = stills = FolderSink(plan.outputs.film, film.info, start=options.start, tags=tags, stats=stats,
+                                   kind=folder.kind, source=read, timecode=folder.written)
         report.notes += stills.notes
-        video = _video_of(stills, source)
-        made.changed, made.lossless, made.names = stills.changed, video is not None, stills.names
+        made.changed, made.names = stills.changed, stills.names
     else:
+        assert film.streams is not None
         film.streams.metadata.update(tags)
         sink = whole = FileSink(film.streams, stats=stats, threads=threads.encode)
-        video = film.streams.video
-        made.changed, made.lossless = whole.changed, video.lossless and not video.convert
-    if plan.outputs.correction is not None:
-        sink = correction = _with_correction(sink, video, source, plan, threads, stats)
-    if plan.outputs.map is not None:
-        try:
-            sink = InventedSink(sink, plan.outputs.map, film.info, threads.encode)
-        except BaseException:
-            sink.abort(keep_partial=False)
-            raise
-    return sink, correction, made
-
-
-def _folder_sink(output: Target, source: FileSource | SequenceSource, options: Options, tags: dict[str, str],
-                 report: Report, stats: Stats) -> FolderSink:
-    """The sink of a folder of stills; ``--codec`` names their kind, which is that of INPUT's images without."""
-    read = source if isinstance(source, SequenceSource) else None
-    kind = read.kind if read is not None and read.kind in SUFFIXES else "png"
-    if options.codec in SUFFIXES:
-        kind = options.codec
-    elif options.codec is not None:
-        stats.warn("codec", f"--codec {options.codec}: a folder takes images ({', '.join(SUFFIXES)}); "
-                   f"{kind.upper()} is written")
-    info = source.info
-    timecode = output_timecode(info.timecode, options.timecode, info.rate,
-                               Fraction(0) if info.start is None else info.start - info.video_start)
-    report.timecode = str(timecode) if timecode else None
-    # The headers of scans that were read have their own timecodes.
-    given = timecode if options.timecode is not None or read is None or read.kind != kind else None
-    return FolderSink(output, info, start=options.start, tags=tags, stats=stats, kind=kind, source=read,
-                      timecode=given if kind in ("dpx", "exr") else None)
-
-
-def _video_of(sink: FolderSink, source: FileSource | SequenceSource) -> VideoPlan | None:
-    """How the samples of a folder of stills compare with the frames: as an encoder that keeps them. None where the
-    stills hold other samples."""
-    if not isinstance(source, SequenceSource) or sink.kind != source.kind or sink.kind == "exr":
-        return None
-    info = source.info
-    return VideoPlan(sink.kind, info.pix_fmt, info.width, info.height, info.rate, info.time_base, info.tags,
-                     info.aspect, lossless=True)
-
-
-def _with_correction(sink: Sink, video: VideoPlan | None, source: FileSource | SequenceSource, plan: RunPlan,
-                     threads: Threads, stats: Stats) -> CorrectionSink:
-    """The sink of a film that writes its correction too (``--keep-correction``)."""
-    target = plan.outputs.correction
-    assert target is not None
+        made.changed = whole.changed
     try:
-        if video is None and isinstance(sink, FolderSink) and sink.kind == "exr":
-            raise UsageError(f"{target.shown}: a correction of EXR's floating-point "
-                             "samples cannot be kept to the bit; keep the scan, and leave the option out")
-        if video is None:
-            raise UsageError(f"{target.shown}: for a folder of images it needs a folder "
-                             "of the same kind as INPUT (PNG, TIFF or DPX); name a film, or leave it out")
-        marks = source.marks_of if isinstance(sink, FolderSink) and isinstance(source, SequenceSource) else None
-        return CorrectionSink(sink, target, video, source.info, output=plan.outputs.film.path.name, stats=stats,
-                              threads=threads.encode, marks=marks)
+        if "correction" in further:
+            assert video is not None
+            sink = correction = CorrectionSink(sink, further["correction"], video, stats=stats, threads=threads.encode,
+                                               marks=read.marks_of if folder is not None and read is not None else None)
+        if "map" in further:
+            sink = InventedSink(sink, further["map"], threads.encode)
     except BaseException:
         sink.abort(keep_partial=False)
         raise
+    return sink, correction, made
+
+
+def _open_pairs(plan: RunPlan, film: FilmPlan, engine: str, stats: Stats, threads: Threads) -> Sink | None:
+    """The sink of before|after pairs; None without ``--compare``."""
+    options, tags = plan.options, pair_tags(engine, plan.options)
+    if options.compare is None:
+        return None
+    if (pairs := film.further.get("comparison")) is None:
+        return BestPair(options.compare, overwrite=options.overwrite, tags=tags,
+                        own=own_tags(film.info.metadata, film.info.xmp))
+    pairs.metadata.update(tags)
+    return FileSink(pairs, stats=stats, threads=threads.encode)

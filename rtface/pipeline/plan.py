@@ -17,20 +17,23 @@ from rtface._version import __version__
 from rtface.analysis.treatment import Treatment, made_for_another, read_person_treatments, read_treatments
 from rtface.errors import UsageError
 from rtface.frame import Transfer
-from rtface.media.correction import check_correction_name
+from rtface.media.correction import check_correction_name, plan_correction
 from rtface.media.credentials import can_hold
-from rtface.media.cuda.nvenc import encoding
+from rtface.media.cuda.nvenc import choose_encoder, encoding
+from rtface.media.encoders import VideoPlan
 from rtface.media.image_meta import kind_of
-from rtface.media.image_write import ONLY_FROM_EXR
+from rtface.media.image_write import ONLY_FROM_EXR, SUFFIXES
 from rtface.media.images import IMAGE_KINDS, SequenceSource
-from rtface.media.invented import check_map_name
+from rtface.media.invented import check_map_name, plan_map
 from rtface.media.outputs import OutputPath, check_outputs, film_folder, names_folder
 from rtface.media.probe import MediaInfo, open_container
 from rtface.media.source import FileSource
-from rtface.media.stream_plan import FORMATS, OutputPlan, plan_output
+from rtface.media.start_timecode import output_timecode
+from rtface.media.stream_plan import FORMATS, OutputPlan, check_space, plan_output, supported_encoders
 from rtface.media.workfile import Target
 from rtface.options import InputOptions, Options, Scope
 from rtface.pipeline.checksums import checksum_outputs
+from rtface.pipeline.compare import IMAGES, plan_pairs
 from rtface.pipeline.enforce import enforce
 from rtface.pipeline.runtime import codec_device
 from rtface.pipeline.segment_plan import SegmentPlan, plan_segments
@@ -41,6 +44,7 @@ from rtface.shots.clock import FilmClock
 from rtface.shots.files import check_shots_file, read_shots
 from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stages.runner import Stages
+from rtface.util.timecode import Timecode
 from rtface.util.urls import Address
 
 # Images that are not read; the demuxers that open some of them do not give the whole picture.
@@ -137,6 +141,26 @@ class RunPlan(FramePlan):
 
 
 @dataclass(frozen=True, slots=True)
+class FolderPlan:
+    """How a film becomes a folder of stills.
+
+    Attributes:
+        kind: of the stills, as `rtface.media.image_write.SUFFIXES` has them.
+        timecode: of the first still; None for none.
+        written: the timecode that the headers of the stills get; None leaves theirs.
+        video: how their samples compare with those of the frames, as an encoder that keeps them; None where the stills
+            hold others.
+        warning: for the user; "" for none.
+    """
+
+    kind: str
+    timecode: Timecode | None
+    written: Timecode | None
+    video: VideoPlan | None
+    warning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class FilmPlan:
     """What becomes of a film that was opened.
 
@@ -145,7 +169,10 @@ class FilmPlan:
         info: of the input.
         shots: those with settings.
         segments: of the film that are processed at the same time; None for one.
-        streams: of the output; None for a folder of stills, and where nothing is written.
+        streams: of the output; None for a folder of stills, and where no film is written.
+        folder: how it becomes a folder of stills; None for a film.
+        video: how its frames are encoded; None where nothing is written, and where stills hold other samples.
+        further: the further films by name, but for a comparison that is an image.
         notes: for the user.
     """
 
@@ -154,6 +181,9 @@ class FilmPlan:
     shots: ShotList
     segments: SegmentPlan | None
     streams: OutputPlan | None
+    folder: FolderPlan | None
+    video: VideoPlan | None
+    further: Mapping[str, OutputPlan]
     notes: Sequence[str]
 
     @property
@@ -168,6 +198,8 @@ class FilmPlan:
             report.timecode = str(plan.timecode) if plan.timecode else None
             report.encoder = plan.video.described
             report.input_coding, report.output_coding = plan.info.coding.kind, plan.video.coding
+        elif self.folder is not None:
+            report.timecode = str(self.folder.timecode) if self.folder.timecode else None
 
 
 def plan_frames(input: Path | Address, options: Options, scope: Scope) -> FramePlan:
@@ -248,12 +280,13 @@ def further_paths(options: Options, *, still: bool = False) -> dict[str, OutputP
             if (path := getattr(options, option)) is not None}
 
 
-def plan_film(frames: FramePlan, source: FileSource | SequenceSource) -> FilmPlan:
+def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output: Path | None = None) -> FilmPlan:
     """Plans what becomes of a film that was opened.
 
     Args:
         frames: a `RunPlan` where a film or a folder of stills is written.
         source: the film.
+        output: where segments of an output are made, as by a worker of a job; the output itself.
 
     Raises:
         UsageError, OutputError, MissingComponent: see `rtface.errors`.
@@ -262,32 +295,86 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource) -> FilmPla
     check_invented(options, info.color.transfer)
     notes = Stages.planned(options.stages, commercial_use=options.commercial_use,
                            comparing=options.compare is not None)
-    streams: OutputPlan | None = None
+    streams = folder = video = None
+    further: Mapping[str, OutputPlan] = {}
     if isinstance(frames, RunPlan) and frames.folder:
-        if options.codec == "exr" and not (isinstance(source, SequenceSource) and source.kind == "exr"):
-            raise UsageError(f"--codec exr: {ONLY_FROM_EXR}")
+        folder = _plan_folder(options, source)
+        video = folder.video
         notes += [*info.notes, *(["a folder of stills holds no sound: it is left out"] if info.has_audio else [])]
     elif isinstance(frames, RunPlan):
-        streams = plan_streams(frames, info)
+        streams = plan_output(info, Path(frames.output), codec=options.codec, crf=options.crf, preset=options.preset,
+                              strict=options.strict, overwrite=options.overwrite,
+                              encode=encoding(options.encode, codec_device(options.device)), timecode=options.timecode,
+                              drop=options.drop)
+        video = streams.video
         notes += streams.notes
+    elif output is not None:
+        video = _encoder(options, info, FORMATS[output.suffix.lower()])
+    if isinstance(frames, RunPlan):
+        further = _plan_further(options, info, frames.outputs.further, frames.outputs.film.path, video, folder)
+        for film in further.values():
+            check_space(film)
+    elif output is not None:
+        paths = {name: Target(Path(path.path), str(path)) for name, path in further_paths(options).items()}
+        further = _plan_further(options, info, paths, output, video)
     shots, said = NO_SHOTS, list[str]()
     if options.shots is not None:
         shots, said = read_shots(options.shots, FilmClock.of(info, options.timecode))
     segments, why = plan_segments(options, info, shots)
-    return FilmPlan(frames, info, shots, segments, streams, [*notes, *said, *([why] if why else [])])
+    return FilmPlan(frames, info, shots, segments, streams, folder, video, further,
+                    [*notes, *said, *([why] if why else [])])
 
 
-def plan_streams(run: RunPlan, info: MediaInfo) -> OutputPlan:
-    """Plans the streams of an output. Copied ones belong to the input, which stays open until they are written.
+def _encoder(options: Options, info: MediaInfo, container: str) -> VideoPlan:
+    return choose_encoder(info, container, supported_encoders(container), codec=options.codec, crf=options.crf,
+                          preset=options.preset, wanted=encoding(options.encode, codec_device(options.device)),
+                          keep=True)[0]
+
+
+def _plan_folder(options: Options, source: FileSource | SequenceSource) -> FolderPlan:
+    """How a film becomes a folder of stills: ``--codec`` names their kind, which is that of INPUT's images without."""
+    info, read = source.info, source if isinstance(source, SequenceSource) else None
+    if options.codec == "exr" and not (read is not None and read.kind == "exr"):
+        raise UsageError(f"--codec exr: {ONLY_FROM_EXR}")
+    kind, warning = (read.kind if read is not None and read.kind in SUFFIXES else "png"), ""
+    if options.codec in SUFFIXES:
+        kind = options.codec
+    elif options.codec is not None:
+        warning = (f"--codec {options.codec}: a folder takes images ({', '.join(SUFFIXES)}); {kind.upper()} is "
+                   "written")
+    timecode = output_timecode(info.timecode, options.timecode, info.rate,
+                               Fraction(0) if info.start is None else info.start - info.video_start)
+    same = read is not None and read.kind == kind
+    # The headers of scans that were read have their own timecodes.
+    written = timecode if kind in ("dpx", "exr") and (options.timecode is not None or not same) else None
+    video = VideoPlan(kind, info.pix_fmt, info.width, info.height, info.rate, info.time_base, info.tags, info.aspect,
+                      lossless=True) if same and kind != "exr" else None
+    return FolderPlan(kind, timecode, written, video, warning)
+
+
+def _plan_further(options: Options, info: MediaInfo, targets: Mapping[str, Target], output: Path,
+                  video: VideoPlan | None, folder: FolderPlan | None = None) -> dict[str, OutputPlan]:
+    """The further films of an output, by name.
 
     Raises:
-        UsageError, OutputError, MissingComponent: see `rtface.errors`.
+        OutputError: a correction of these samples cannot be kept.
+        UsageError: a correction of stills that hold other samples; the name of a comparison is no film's.
     """
-    options = run.options
-    return plan_output(info, Path(run.output), codec=options.codec, crf=options.crf, preset=options.preset,
-                       strict=options.strict, overwrite=options.overwrite,
-                       encode=encoding(options.encode, codec_device(options.device)), timecode=options.timecode,
-                       drop=options.drop)
+    plans: dict[str, OutputPlan] = {}
+    for name, target in targets.items():
+        if name == "map":
+            plans[name] = plan_map(target, info)
+        elif name == "correction" and video is not None:
+            plans[name] = plan_correction(target, video, info, output.name)
+        elif name == "correction" and folder is not None and folder.kind == "exr":
+            raise UsageError(f"{target.shown}: a correction of EXR's floating-point "
+                             "samples cannot be kept to the bit; keep the scan, and leave the option out")
+        elif name == "correction":
+            raise UsageError(f"{target.shown}: for a folder of images it needs a folder "
+                             "of the same kind as INPUT (PNG, TIFF or DPX); name a film, or leave it out")
+        elif target.path.suffix.lower() not in IMAGES:
+            plans[name] = plan_pairs(info, target, options)
+    return plans
 
 
 def wants_map(options: Options) -> bool:
