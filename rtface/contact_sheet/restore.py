@@ -25,8 +25,8 @@ from rtface.errors import Interrupted
 from rtface.frame import Bytes, Face, Float, Frame
 from rtface.media.images import read_image
 from rtface.pipeline.build import open_film, segment_parts
-from rtface.pipeline.chain import bytes_of, enhance, find_faces, split_fields
-from rtface.pipeline.invented import measure_invented
+from rtface.pipeline.chain import bytes_of, find_faces, split_fields
+from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.plan import FramePlan, check_invented
 from rtface.pipeline.show_invented import with_map
 from rtface.pipeline.threads import Threads
@@ -217,17 +217,17 @@ class FaceRestorer:
         """The face after a run with full strength; `invented` asks for its map. Raises as a run, or Interrupted."""
         stats, shown = Stats(), followed.shown
         options = replace(self._options, engine=engine, strength=1.0, faces=str(followed.track),
-                          show="invented" if invented else self._options.show)
+                          stages=(), show="invented" if invented else self._options.show)
         check_invented(options, followed.frames[0].color.transfer)
         plan = replace(self._plan, options=options)  # a policy was asked about the user's options, not about these
         parts = segment_parts(runtime, self._tracker, plan, stats)
-        measure_invented(parts, plan)
         crop = drawn = shown.before
-        for item in enhance(self._copied(followed.frames), parts):
-            if isinstance(item, Frame) and item.pts == shown.pts:
-                crop = drawn = _cut(item, shown, runtime.device)
-                if invented:
-                    drawn = _cut(with_map(item, labelled=False), shown, runtime.device)
+        with ExitStack() as stack:
+            for item in FilmChain(plan, None, parts, stats, stack).enhanced(self._copied(followed.frames)):
+                if isinstance(item, Frame) and item.pts == shown.pts:
+                    crop = drawn = _cut(item, shown, runtime.device)
+                    if invented:
+                        drawn = _cut(with_map(item, labelled=False), shown, runtime.device)
         return Restored(crop, drawn if invented else None, parts.enhance.tracks.treatment_of(followed.track))
 
     def _items(self, face: Sighting, stats: Stats, stack: ExitStack) -> tuple[Iterator[Item], FilmClock | None]:

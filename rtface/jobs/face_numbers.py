@@ -245,9 +245,7 @@ def _search(numbers: FaceNumbers, plan: JobPlan, frames: FramePlan, progress: Sh
         shots = plan_film(frames, source).shots
         persons = open_persons(options, own, stats, wanted=bool(shots.persons or frames.by_person))
         tracker = NumberedTracker(own, numbers, fresh=not first)
-        stages = Stages.open(options.stages, stats, origin=float(plan.begins), commercial_use=options.commercial_use)
-        stack.callback(stages.close)
-        stages.watch(tracker, options.tracker)
+        Stages.unbegun(options.stages, commercial_use=options.commercial_use).watch(tracker, options.tracker)
         if persons is not None and (known := numbers.persons()) is not None:
             persons.restore(known)
 

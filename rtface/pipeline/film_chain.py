@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 
 from rtface.enhance.film import FilmEnhancer
 from rtface.pipeline.build import RunParts
-from rtface.pipeline.chain import chain, end_at_faults
+from rtface.pipeline.chain import chain, end_at_faults, enhance
 from rtface.pipeline.compare import Comparison
 from rtface.pipeline.invented import measure_invented
 from rtface.pipeline.plan import FilmPlan, FramePlan
@@ -25,7 +25,7 @@ class FilmChain:
 
     Args:
         plan: of the frames.
-        film: of the film; None for stills.
+        film: of the film; None for stills and previews.
         parts: of the run, which has not begun.
         stats: receives counters and times.
         stack: closes the stages.
@@ -48,6 +48,10 @@ class FilmChain:
                                    commercial_use=options.commercial_use)
         stack.callback(self._stages.close)
         self._stages.watch(parts.tracker, options.tracker)
+
+    def enhanced(self, items: Iterator[Item]) -> Iterator[Item]:
+        """Frames with their faces, enhanced in this thread, as previews show them: without stages."""
+        return enhance(items, self._parts)
 
     def frames(self, items: Iterator[Item], *, comparison: Comparison | None = None,
                stop: Callable[[], bool] | None = None, waiting: int = WAITING, hold: bool = True) -> Generator[Item]:

@@ -112,10 +112,15 @@ class Stages:
         return made
 
     @classmethod
+    def unbegun(cls, specs: Sequence[str], *, commercial_use: bool = False) -> Stages:
+        """The stages that `open` would make, to be asked and not to process: they do not begin. Raises as `open`."""
+        made = _made(specs, {}, commercial_use=commercial_use)
+        return cls(made, Stats(), begun=[stage for _, stage in made])
+
+    @classmethod
     def planned(cls, specs: Sequence[str], *, commercial_use: bool = False, comparing: bool = False) -> list[str]:
         """What a report says of the stages that `open` would make; they do not begin. Raises as `open`."""
-        made = _made(specs, {}, commercial_use=commercial_use)
-        names = cls(made, Stats(), begun=[stage for _, stage in made]).names
+        names = cls.unbegun(specs, commercial_use=commercial_use).names
         return [f"stages: {', '.join(names)}"] * bool(names) + [
             "--compare shows frames without what stages draw"] * bool(names and comparing)
 

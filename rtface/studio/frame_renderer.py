@@ -19,8 +19,8 @@ from rtface.options import Options, Scope
 from rtface.persons.gallery import Gallery
 from rtface.persons.recogniser import Embedder, PersonRecogniser
 from rtface.pipeline.build import engine_request, open_networks, open_runtime, segment_parts
-from rtface.pipeline.chain import enhance, split_fields, track
-from rtface.pipeline.invented import measure_invented
+from rtface.pipeline.chain import split_fields, track
+from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.persons import embeddings_of
 from rtface.pipeline.plan import check_invented, is_image, plan_frames
 from rtface.pipeline.show_invented import show_invented
@@ -115,7 +115,7 @@ class FrameRenderer:
             MissingComponent, EngineError: the engine cannot be used.
             Closed: after `close`.
         """
-        with self._lock:
+        with self._lock, ExitStack() as stack:
             if self._closed:
                 raise Closed(f"{self._path.name}: another film was opened meanwhile; choose this one again")
             if self._last is not None and self._last[:4] == (time, side, options, persons):
@@ -137,12 +137,12 @@ class FrameRenderer:
                 if treatment.engine:
                     runtime.engines.named(treatment.engine)  # what is wrong with it is raised here
             check_invented(options, shown.color.transfer)
-            measure_invented(parts, plan)
+            steps = FilmChain(replace(plan, options=replace(options, stages=())), None, parts, stats, stack)
             parts.enhance.engines_from = shown.time - CORRECTED_LEAD_IN_S
             copies = (replace(frame, image=copy_image(frame.image)) for frame in frames)
             # Not on a thread as in a run: the enhancement waits for the faces of nearly all of these few frames.
             tracked = track(split_fields(copies), self._tracker, runtime.device, stats)
-            done = enhance(tracked, parts)
+            done = steps.enhanced(tracked)
             faces, left, nose = 0, list[str](), None
             for item in show_invented(done) if options.show == "invented" else done:
                 if isinstance(item, Frame) and item.pts == shown.pts:
