@@ -385,6 +385,18 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
             check_key(key, key)
         return cls(**values)  # type: ignore[arg-type]  # __post_init__ checks and converts each
 
+    def to_dict(self) -> dict[str, Any]:
+        """The options that are not at their default, as JSON has them; paths are absolute. `of` takes them back."""
+        return {key: _json(value) for key, option in OPTIONS.items() if (value := getattr(self, key)) != option.default}
+
+
+def _json(value: object) -> Any:
+    if isinstance(value, Path):
+        return str(value.absolute())
+    if isinstance(value, Fraction):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value  # pyright: ignore[reportUnknownArgumentType]
+
 
 def person_photos(person: Iterable[str]) -> dict[str, list[Path]]:
     """The photos of each person of ``--person``, by name."""

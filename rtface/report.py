@@ -168,6 +168,7 @@ class Report:
     warnings: list[str] = field(default_factory=list[str])
     notes: list[str] = field(default_factory=list[str])
     options: dict[str, Any] = field(default_factory=dict[str, Any])
+    plan: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def fill(self, stats: Stats) -> None:
         """Takes counters, times and warnings from the statistics of the run."""
@@ -227,7 +228,8 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists, numbers and strings, without the secrets of any URL."""
-        return redacted_values(asdict(self))
+        values = redacted_values(asdict(self))
+        return values if self.plan else {key: value for key, value in values.items() if key != "plan"}
 
     def to_json(self) -> str:
         """The report as JSON text, keys in a fixed order."""

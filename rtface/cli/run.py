@@ -21,7 +21,7 @@ from rtface.cli.console import Console, discard_output, print_json, print_text
 from rtface.cli.film_jobs import FarmAddress, JobFolder, Restart, Workers
 from rtface.cli.signals import INTERRUPTED, StopRequest
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
-from rtface.jobs.run import Resumable
+from rtface.jobs.run import Resumable, read_plan
 from rtface.live.addresses import live_scope, resolve_address
 from rtface.option_sources import LoadedOptions
 from rtface.options import OPTIONS, Options, Scope, check_scope
@@ -231,16 +231,18 @@ RUN_FLAGS: dict[str, dict[str, Any]] = {
 
 @command(*OPTIONS, **RUN_FLAGS)
 def run(
-    paths: Annotated[list[str], typer.Argument(metavar="INPUT... OUTPUT", show_default=False, help=(
+    paths: Annotated[list[str] | None, typer.Argument(metavar="INPUT... OUTPUT", show_default=False, help=(
         "Films, stills or folders of stills, and the file or folder to write; its extension tells the kind: "
         "mp4, mkv, mov, mxf, webm, png, jpg, tiff; a folder/ takes the frames of a film. "
-        "Live: camera:0 or a stream's URL, and vcam:, a URL or a file."))],
+        "Live: camera:0 or a stream's URL, and vcam:, a URL or a file."))] = None,
     output_dir: Annotated[Path | None, typer.Option(metavar="DIR", help=(
         "Write every INPUT into this folder under its own name; finished ones are skipped."))] = None,
     workers: Workers = None,
     job: JobFolder = None,
     restart: Restart = False,
     farm: FarmAddress = None,
+    plan: Annotated[Path | None, typer.Option(metavar="FILE", help=(
+        "Do what this plan says, which --dry-run --json printed; it names INPUT, OUTPUT and all options."))] = None,
     *,
     json: Json = False,
     load: Callable[[], LoadedOptions],
@@ -251,14 +253,22 @@ def run(
     lossless output has the samples of the input; a lossy encoder changes the whole frame a little."""
     loaded = load()
     options = loaded.options
-    ends = live.live_ends(paths) if output_dir is None else None
-    resumable = Resumable(job, workers, restart, farm)
+    resumable, jobs = Resumable(job, workers, restart, farm), list[Job]()
+    if plan is not None:
+        more = [*(paths or ()), *["--output-dir"] * bool(output_dir), *(OPTIONS[key].flag for key in loaded.given)]
+        if more:
+            raise UsageError(f"{more[0]} has no effect here: --plan names INPUT, OUTPUT and all options; leave it out")
+        source, target, options = read_plan(plan)
+        jobs = [Job(source, Path(target), folder=target.endswith(("/", os.sep)))]
+    elif not paths:
+        raise UsageError("give INPUT and OUTPUT, or --plan FILE")
+    ends = live.live_ends(paths) if paths and output_dir is None else None
     if ends is not None:
         if resumable.asked:
             raise UsageError(f"{resumable.asked} has no effect here: it is for films; leave it out")
         check_scope(loaded.given, options, live_scope(*ends, options) | Scope.CONSOLE)
         raise typer.Exit(live.run_live_job(*ends, options, console, stop, json=json))
-    jobs = plan_jobs(paths, output_dir, options)
+    jobs = jobs or plan_jobs(paths or [], output_dir, options)
     if job is not None and len(jobs) > 1:
         raise UsageError(f"--job names one folder and there are {len(jobs)} inputs; run them one by one")
     # Live options are refused before anything heavy is imported.

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from rtface._version import __version__
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
-from rtface.jobs import fingerprint
 from rtface.jobs.borders import SEGMENT_S
 from rtface.jobs.face_numbers import FaceNumbers, find_numbers, highest_number
 from rtface.jobs.figures import JobFigures
@@ -26,6 +25,7 @@ from rtface.jobs.local_workers import LocalWorkers, count_workers
 from rtface.jobs.plan import JobPlan, difference, frame_options, make_plan, option_files, options_of
 from rtface.jobs.status import JobStatus, read_status
 from rtface.jobs.worker import Worker
+from rtface.media import fingerprint
 from rtface.media.source import FileSource
 from rtface.options import OPTIONS, Options, Scope
 from rtface.pipeline.finish import carry_out

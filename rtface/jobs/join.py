@@ -19,15 +19,15 @@ import av
 
 from rtface._version import __version__
 from rtface.errors import InputError, InputMissing, Interrupted, OutputError
-from rtface.jobs import fingerprint
 from rtface.jobs.face_numbers import highest_number
 from rtface.jobs.figures import JobFigures
-from rtface.jobs.fingerprint import FINGERPRINT
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.segment_file import SegmentFile, Times, same_header
+from rtface.media import fingerprint
 from rtface.media.correction import record_packet
 from rtface.media.film_file import FilmFile
+from rtface.media.fingerprint import FINGERPRINT
 from rtface.media.muxer import AnyPacket
 from rtface.media.provenance import Change, describe
 from rtface.media.source import FileSource

@@ -8,7 +8,7 @@ import time
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil
@@ -22,12 +22,11 @@ from rtface.engine.engine_set import DEFAULT, LIGHT, check_allowed, engine_names
 from rtface.engine.recipe import find_recipes
 from rtface.errors import InputError, UsageError
 from rtface.jobs.borders import SEGMENT_S, borders, read_times
-from rtface.jobs.fingerprint import FINGERPRINT, fingerprint
 from rtface.jobs.folder import FORMAT, JobFolder
-from rtface.media.encoders import VideoPlan
+from rtface.media.fingerprint import FINGERPRINT, fingerprint
 from rtface.media.mxf import check_times
 from rtface.media.stream_plan import OutputPlan
-from rtface.options import OPTIONS, Options
+from rtface.options import Options
 from rtface.pipeline.plan import FilmPlan
 from rtface.redaction import redacted_values
 from rtface.shots.settings import ShotList
@@ -222,14 +221,7 @@ class ForeignPlan(UsageError):
 
 def frame_options(options: Options) -> dict[str, Any]:
     """The options that change frames, where they are not the default, as JSON values."""
-    found: dict[str, Any] = {}
-    for key, option in OPTIONS.items():
-        value = getattr(options, key)
-        if key not in _FREE and value != option.default:
-            found[key] = list(value) if isinstance(value, tuple) else (
-                value if isinstance(value, int | float | str | bool) else
-                str(value.absolute()) if isinstance(value, Path) else str(value))
-    return redacted_values(found)
+    return redacted_values({key: value for key, value in options.to_dict().items() if key not in _FREE})
 
 
 def option_files(options: Options) -> dict[str, str]:
@@ -282,15 +274,9 @@ def stages_of(options: Options) -> dict[str, dict[str, str]]:
     return {name: version for name, version in found.items() if version is not None}
 
 
-def described(video: VideoPlan) -> dict[str, Any]:
-    """A plan of the encoder as JSON values, without what may differ from machine to machine."""
-    return {key: value if isinstance(value, int | bool | str | dict) else str(value)
-            for key, value in asdict(video).items() if key not in ("threads", "warnings", "device")}
-
-
 def described_further(films: Mapping[str, OutputPlan]) -> dict[str, dict[str, Any]]:
     """The plans of further films as JSON values."""
-    return {name: {"container": film.format, **described(film.video)} for name, film in films.items()}
+    return {name: {"container": film.format, **film.video.to_dict()} for name, film in films.items()}
 
 
 def make_plan(film: FilmPlan, source: Path, output: Path, length: Fraction = SEGMENT_S) -> JobPlan | str:
@@ -329,7 +315,7 @@ def make_plan(film: FilmPlan, source: Path, output: Path, length: Fraction = SEG
         output={"path": str(output), "container": container},
         options=frame_options(options), files=option_files(options),
         engines=engines_of((*engine_names(options.engine, options.fidelity), *shots.engines, LIGHT)),
-        versions=versions(), video=described(video),
+        versions=versions(), video=video.to_dict(),
         clock={"start": None if info.start is None else str(info.start),
                "end": None if info.end is None else str(info.end), "origin": str(info.origin),
                "begins": str(info.clock_start)},
@@ -387,7 +373,7 @@ def check_worker(plan: JobPlan, options: Options) -> None:
 def check_video(plan: JobPlan, film: FilmPlan) -> None:
     """`check_worker` for the encoders of the output and of the further films."""
     assert film.video is not None
-    found = difference("the encoder's {}", plan.video, json.loads(json.dumps(described(film.video))))
+    found = difference("the encoder's {}", plan.video, json.loads(json.dumps(film.video.to_dict())))
     for name, values in json.loads(json.dumps(described_further(film.further))).items():
         found = found or difference(f"the {name}'s {{}}", plan.further.get(name, {}), values)
     if found:

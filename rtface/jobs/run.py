@@ -5,15 +5,17 @@ Imports of codecs are inside of functions, as a command line reads `Resumable` b
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rtface._version import __version__
 from rtface.errors import RtfaceError, UsageError
 from rtface.options import Options
-from rtface.util.urls import Address
+from rtface.util.urls import Address, place
 
 if TYPE_CHECKING:
     from rtface.jobs.job import FilmJob
@@ -108,6 +110,35 @@ def run_film(input: Path | Address, output: Path | str, options: Options, flags:
                    building=building, said=said)
 
 
+def read_plan(path: Path) -> tuple[Path | Address, str, Options]:
+    """INPUT, OUTPUT and options of a plan that ``--dry-run --json`` printed.
+
+    Raises:
+        UsageError: it cannot be read, or is of another version or film.
+    """
+    from rtface.media.fingerprint import FINGERPRINT, same
+    from rtface.util.foreign import check_shape, none_or, read_regular, text
+
+    try:
+        values: Any = json.loads(read_regular(path))
+        values = values.get("plan", values)
+        check_shape(values, {"input": text, "file": none_or(FINGERPRINT), "output": text, "options": {}})
+    except OSError as error:
+        raise UsageError(f"--plan {path}: cannot be read ({error.strerror})") from None
+    except (AttributeError, ValueError, RecursionError) as error:
+        raise UsageError(f"--plan {path}: is no plan ({error}); make one with: rtface run … --dry-run --json") from None
+    try:
+        options = Options.of(values["options"])
+    except UsageError as error:
+        raise UsageError(f"--plan {path}: {error}; it was made by rtface {values.get('rtface')}, and this is "
+                         f"{__version__}") from None
+    source = place(values["input"])
+    if values["file"] is not None and isinstance(source, Path) and not same(values["file"], source):
+        raise UsageError(f"--plan {path}: {source} is not there, or is not the film that was planned; make the plan "
+                         "again with --dry-run --json")
+    return source, values["output"], options
+
+
 def _job(input: Path | Address, output: Path | str, options: Options, flags: Resumable,
          said: Callable[[str], object]) -> FilmJob | None:
     """The job of a film; None where it is processed without one."""
@@ -117,8 +148,8 @@ def _job(input: Path | Address, output: Path | str, options: Options, flags: Res
         from rtface.jobs.job import FilmJob
 
         assert isinstance(input, Path)
-        place = flags.folder or folder_of(Path(output).resolve())
-        if not (flags.asked or place.is_dir() or _seconds(input, options) >= LONG_S):
+        where = flags.folder or folder_of(Path(output).resolve())
+        if not (flags.asked or where.is_dir() or _seconds(input, options) >= LONG_S):
             return None
         job = FilmJob.open(input, Path(output), options, folder=flags.folder, restart=flags.restart)
         if not isinstance(job, str):

@@ -21,13 +21,13 @@ from rtface.concurrency.threads import call_in_thread
 from rtface.enhance.film import FilmEnhancer
 from rtface.errors import Interrupted, OutputError, RtfaceError
 from rtface.frame import Frame
-from rtface.jobs import fingerprint
 from rtface.jobs.figures import SegmentFigures
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.further_films import FurtherFrames
 from rtface.jobs.leases import Leases
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.segment_file import SegmentWriter
+from rtface.media import fingerprint
 from rtface.media.encoders import VideoPlan
 from rtface.media.stream_plan import OutputPlan
 from rtface.media.workfile import full

@@ -23,7 +23,7 @@ from rtface.concurrency.threads import call_in_thread
 from rtface.enhance.film import FilmEnhancer
 from rtface.errors import InputError, Interrupted, RtfaceError, UsageError
 from rtface.frame import Frame
-from rtface.jobs import faces_ahead, fingerprint
+from rtface.jobs import faces_ahead
 from rtface.jobs.face_numbers import FaceNumbers, NumberedTracker, find_numbers
 from rtface.jobs.figures import KnownFaces
 from rtface.jobs.folder import JobFolder
@@ -41,6 +41,7 @@ from rtface.jobs.plan import (
 from rtface.jobs.run_output import RunOutput
 from rtface.jobs.share import choose
 from rtface.jobs.time_left import Pace
+from rtface.media import fingerprint
 from rtface.media.correction import FrameCorrections
 from rtface.media.source import FileSource
 from rtface.options import Options, Scope

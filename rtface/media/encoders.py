@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
+from typing import Any
 
 import av
 from av.codec.hwaccel import HWAccel
@@ -136,6 +137,11 @@ class VideoPlan:
     on_gpu: bool = False
     threads: int = 0
     warnings: list[str] = field(default_factory=list[str])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON values, without what may differ from machine to machine."""
+        return {key: value if isinstance(value, int | bool | str | dict) else str(value)
+                for key, value in asdict(self).items() if key not in ("threads", "warnings", "device")}
 
     @property
     def coding(self) -> Class:

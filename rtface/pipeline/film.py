@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 
@@ -22,7 +23,7 @@ from rtface.media.source import FileSource
 from rtface.options import Options
 from rtface.pipeline.build import film_parts, open_film
 from rtface.pipeline.compare import BestPair, Comparison, pair_tags
-from rtface.pipeline.dry_run import describe_plan
+from rtface.pipeline.dry_run import cost_of, describe_plan
 from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.film_writer import FilmOutputs, FilmWriter
 from rtface.pipeline.finish import carry_out
@@ -90,17 +91,20 @@ def _open(plan: RunPlan, threads: Threads, stats: Stats, stop: threading.Event,
 def _dry_run(plan: RunPlan, film: FilmPlan | StillsPlan, stats: Stats) -> Report:
     """The report of a run that is only planned."""
     report = plan.report()
+    report.plan = {**plan.to_dict(), **film.to_dict(), "warnings": list(plan.warnings.values())}
     for key, line in plan.warnings.items():
         stats.warn(key, line)
     if not isinstance(film, FilmPlan):
         report.notes += [*film.notes, *(f"{source} → {target}" for source, target in film.pairs)]
     else:
         film.describe(report)
+        said = [film.folder.warning] if film.folder is not None and film.folder.warning else []  # else the sink warns
         if film.streams is not None:
-            report.notes += [*film.streams.warnings, *film.streams.video.warnings]  # else the sink warns
-        elif film.folder is not None and film.folder.warning:
-            report.notes.append(film.folder.warning)
+            said += [*film.streams.warnings, *film.streams.video.warnings]
+        report.notes += said
+        report.plan["warnings"] += said
         report.notes += describe_plan(film.info, film.streams, plan.options)
+        report.plan["cost"] = asdict(cost_of(film.info, film.streams, plan.options))
     report.fill(stats)
     return report
 

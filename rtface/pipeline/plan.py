@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from rtface._version import __version__
 from rtface.analysis.treatment import Treatment, made_for_another, read_person_treatments, read_treatments
@@ -21,6 +22,7 @@ from rtface.media.correction import check_correction_name, plan_correction
 from rtface.media.credentials import can_hold
 from rtface.media.cuda.nvenc import choose_encoder, encoding
 from rtface.media.encoders import VideoPlan
+from rtface.media.fingerprint import fingerprint
 from rtface.media.image_meta import kind_of
 from rtface.media.image_write import ONLY_FROM_EXR, SUFFIXES
 from rtface.media.images import IMAGE_KINDS, SequenceSource
@@ -134,6 +136,18 @@ class RunPlan(FramePlan):
         return self.signing is not None and isinstance(self.input, Path) and (
             self.stills if self.folder else can_hold(self.outputs.film.path))
 
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON has it: what is read, with which options, and what is written."""
+        options = {key: value for key, value in self.options.to_dict().items() if key != "dry_run"}
+        named = {"film": self.outputs.film, **self.outputs.further, "report": self.outputs.report,
+                 "sidecar": self.outputs.sidecar}
+        file = fingerprint(self.input) if isinstance(self.input, Path) and self.input.is_file() else None
+        return {"rtface": __version__, "file": file,
+                "input": str(self.input.absolute() if isinstance(self.input, Path) else self.input),
+                "output": str(Path(self.output).absolute()) + ("/" if self.folder else ""), "options": options,
+                "outputs": {name: str(target.path) for name, target in named.items() if target is not None}
+                | {f"checksums {place}": str(target.path) for place, target in enumerate(self.outputs.checksums)}}
+
     def report(self) -> Report:
         """The report of the run, before it."""
         return Report(str(self.input), os.fspath(self.output), __version__, self.options.engine, self.options.device,
@@ -190,6 +204,19 @@ class FilmPlan:
     def begins(self) -> Fraction:
         """Where the output begins, in seconds of the input's clock."""
         return self.info.video_start if self.info.start is None else self.info.start
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON has it; that of the run is apart."""
+        streams = self.streams.streams if self.streams is not None else ()
+        return {"start": float(self.begins - self.info.video_start), "duration_s": self.info.duration_s,
+                "container": None if self.streams is None else self.streams.format,
+                "folder": None if self.folder is None else self.folder.kind,
+                "video": None if self.video is None else self.video.to_dict(),
+                "streams": [{"index": each.stream.index, "kind": each.stream.kind, "codec": each.stream.codec,
+                             "language": each.stream.language, "action": each.action, "encoder": each.encoder}
+                            for each in streams],
+                "shots": len(self.shots), "segments": None if self.segments is None else asdict(self.segments),
+                "notes": list(self.notes)}
 
     def describe(self, report: Report) -> None:
         """Tells the report what was decided."""

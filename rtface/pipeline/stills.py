@@ -45,6 +45,10 @@ class StillsPlan:
     pairs: list[tuple[Path, Path]]
     notes: list[str]
 
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON has it; that of the run is apart."""
+        return {"images": [[str(source), str(target)] for source, target in self.pairs], "notes": self.notes}
+
 
 def plan_stills(plan: RunPlan, stats: Stats) -> StillsPlan:
     """Plans what becomes of separate stills.

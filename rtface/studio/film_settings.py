@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from rtface.analysis.treatment import VERSION, Treatment
 from rtface.errors import OutputError, UsageError
-from rtface.jobs.fingerprint import fingerprint
+from rtface.media.fingerprint import fingerprint
 from rtface.option_sources import load
 from rtface.options import Options, check
 from rtface.pipeline.plan import is_image

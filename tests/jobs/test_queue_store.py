@@ -12,10 +12,10 @@ import pytest
 
 from rtface.errors import OutputError, UsageError
 from rtface.jobs.queue.api import Queue
-from rtface.jobs.queue.item import ItemProgress, json_options
+from rtface.jobs.queue.item import ItemProgress
 from rtface.jobs.queue.store import CHANGES
 from rtface.live.addresses import resolve_address
-from rtface.options import OPTIONS, Options
+from rtface.options import Options
 
 SECRET = "https://me:hunter2secret@films.example/a.mp4?key=0123456789abcdef"
 
@@ -221,6 +221,6 @@ def test_options_come_back_as_they_were() -> None:
               "treatment": "t.json", "start": "0:01:02.5", "end": 90.25, "fps": "30000/1001", "size": "640x360",
               "stages": ["label:text=a;b"], "crf": 18, "bitrate": "6M", "overwrite": True, "threads": 3}
     before = Options.of(chosen)
-    kept = json_options({key: getattr(before, key) for key in OPTIONS})
+    kept = before.to_dict()
     after = Options.of(kept)
     assert after == Options.of(chosen | {"treatment": str(Path.cwd() / "t.json")})

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from rtface.errors import InputMissing, UsageError
-from rtface.jobs.queue.item import STATES, Item, State, json_options
+from rtface.jobs.queue.item import STATES, Item, State
 from rtface.jobs.queue.store import Store, written
 from rtface.options import OPTIONS, Options, check_scope
 from rtface.util.paths import data_dir
@@ -84,13 +84,11 @@ class Queue:
         source = place(resolved)
         scope = scope_of(source, output, options)
         check_scope(given, options, scope, flags=flags)
-        chosen = {key: value for key in OPTIONS if (value := getattr(options, key)) != OPTIONS[key].default
-                  and OPTIONS[key].scope & scope}
-        kept = json_options(chosen)
+        kept = {key: value for key, value in options.to_dict().items() if OPTIONS[key].scope & scope}
         if isinstance(source, Path):
             _check_there(source)
             # The checks of a run: outputs, streams, codecs. An address is not opened until its item begins.
-            plan_file(source, output, Options.of(chosen | {"dry_run": True}))
+            plan_file(source, output, Options.of(kept | {"dry_run": True}))
         target = os.path.abspath(output) + ("/" if output.endswith(("/", os.sep)) else "")  # noqa: PTH100
         number = self.store.add(_stored(input, source), target, os.getcwd(), kept,  # noqa: PTH109
                                 sorted(written(target, kept | (job or {}))), job)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from fractions import Fraction
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 from rtface.redaction import redacted_values
@@ -89,19 +85,6 @@ class ItemProgress:
     frames: int
     fps: float
     left_s: float | None
-
-
-def json_options(values: Mapping[str, object]) -> dict[str, Any]:
-    """Checked option values as JSON has them; `rtface.Options.of` takes them back. Paths become absolute."""
-    return {key: _json(value) for key, value in values.items()}
-
-
-def _json(value: object) -> Any:
-    if isinstance(value, Path):
-        return os.path.abspath(value)  # noqa: PTH100 - resolve() would follow links
-    if isinstance(value, Fraction):
-        return str(value)
-    return list(value) if isinstance(value, tuple) else value  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _iso(seconds: float | None) -> str | None:
