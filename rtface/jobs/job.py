@@ -174,17 +174,20 @@ class FilmJob:
                        made=named_films(self.folder, self._films))
 
         def make(report: Report) -> Made | None:
+            film = None if whole else self._planned(run, stats)
+            promised = {} if film is None else film.to_dict()
             began, before = perf_counter(), sum(self.plan.frames[number] for number in self._finished())
             try:
-                figures = self._figures() if whole else self._make(
-                    partial(Join, self.folder, self.plan, self._planned(run, stats), report, stats, stop), report,
+                figures = self._figures() if film is None else self._make(
+                    partial(Join, self.folder, self.plan, film, report, stats, stop), report,
                     self._processes(workers, farm, said), progress, stop, building, said)
                 if figures is None:
                     report.notes.append("an earlier call finished the film; its report has the figures")
                     return None
                 _take_over(stats, figures.stats)
                 figures.fill(report)
-                return Made(figures.changed, self.plan.video["lossless"] and not self.plan.video["convert"])
+                return Made(figures.changed, self.plan.video["lossless"] and not self.plan.video["convert"],
+                            plan=promised)
             except KeyboardInterrupt:
                 raise self._interrupted() from None
             finally:

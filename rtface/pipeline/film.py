@@ -91,7 +91,8 @@ def _open(plan: RunPlan, threads: Threads, stats: Stats, stop: threading.Event,
 def _dry_run(plan: RunPlan, film: FilmPlan | StillsPlan, stats: Stats) -> Report:
     """The report of a run that is only planned."""
     report = plan.report()
-    report.plan = {**plan.to_dict(), **film.to_dict(), "warnings": list(plan.warnings.values())}
+    report.plan = {**plan.to_dict(), **film.to_dict(), "notes": list(film.notes),
+                   "warnings": list(plan.warnings.values())}
     for key, line in plan.warnings.items():
         stats.warn(key, line)
     if not isinstance(film, FilmPlan):
@@ -148,7 +149,7 @@ def _run_film(plan: RunPlan, report: Report, stats: Stats, progress: Show | None
 def _open_sink(plan: RunPlan, film: FilmPlan, source: FileSource | SequenceSource, report: Report, stats: Stats,
                threads: Threads) -> tuple[Sink, CorrectionSink | None, Made]:
     """The sink of a film with its further films but for the comparison, that of the correction, and what is made."""
-    options, made, correction = plan.options, Made(), None
+    options, made, correction = plan.options, Made(plan=film.to_dict()), None
     video, further = film.video, film.further
     made.lossless = video is not None and video.lossless and not video.convert
     tags = describe(report.engine, __version__, options.strength, metadata_options(options))

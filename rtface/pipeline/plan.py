@@ -206,7 +206,7 @@ class FilmPlan:
         return self.info.video_start if self.info.start is None else self.info.start
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan as JSON has it; that of the run is apart."""
+        """The plan as JSON has it, without names of files; that of the run, notes and warnings are apart."""
         streams = self.streams.streams if self.streams is not None else ()
         return {"start": float(self.begins - self.info.video_start), "duration_s": self.info.duration_s,
                 "container": None if self.streams is None else self.streams.format,
@@ -215,8 +215,7 @@ class FilmPlan:
                 "streams": [{"index": each.stream.index, "kind": each.stream.kind, "codec": each.stream.codec,
                              "language": each.stream.language, "action": each.action, "encoder": each.encoder}
                             for each in streams],
-                "shots": len(self.shots), "segments": None if self.segments is None else asdict(self.segments),
-                "notes": list(self.notes)}
+                "shots": len(self.shots), "segments": None if self.segments is None else asdict(self.segments)}
 
     def describe(self, report: Report) -> None:
         """Tells the report what was decided."""

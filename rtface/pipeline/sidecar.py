@@ -88,11 +88,13 @@ class Made:
         changed: what was changed on which frame or still.
         lossless: whether the output holds every sample as the frames had it.
         names: file names of stills, in the order of `changed`.
+        plan: what had been decided of a film before the work; empty where that is not known.
     """
 
     changed: ChangedFrames = field(default_factory=ChangedFrames)
     lossless: bool = False
     names: list[str] = field(default_factory=list[str])
+    plan: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 def sidecar_path(output: Path) -> Path:
@@ -164,7 +166,7 @@ def describe_output(output: Path, input: Path | Address | str, options: Options,
                   "start_s": options.start, "end_s": options.end},
         "engines": engines_said(report), "first_stage": first_stage_said(report),
         "versions": versions(),
-        "options": options_said(options),
+        "options": options_said(options), **({"plan": made.plan} if made.plan else {}),
         "changes": [kind.name.lower() for kind in Change if kind and kind in made.changed.change and kind.name],
         "treatments": [asdict(track) for track in report.tracks],
     }

@@ -46,8 +46,8 @@ class StillsPlan:
     notes: list[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan as JSON has it; that of the run is apart."""
-        return {"images": [[str(source), str(target)] for source, target in self.pairs], "notes": self.notes}
+        """The plan as JSON has it; that of the run, and notes, are apart."""
+        return {"images": [[str(source), str(target)] for source, target in self.pairs]}
 
 
 def plan_stills(plan: RunPlan, stats: Stats) -> StillsPlan:

@@ -266,6 +266,8 @@ def test_a_job_always_has_one_of_packets(tmp_path: Path) -> None:
     assert [number for number, boxes in values["changed"] if boxes] == list(range(FRAMES // 2))
     assert verify(tmp_path / "out.mkv", input=source).same
     assert not (tmp_path / "out.mkv.rtface").exists()
+    planned = rtface.run(source, tmp_path / "other.mkv", dry_run=True).plan
+    assert values["plan"]["streams"] and values["plan"].items() <= planned.items()
 
 
 def test_no_paths_and_no_images_are_in_it(out: Path) -> None:
