@@ -59,6 +59,27 @@ _SCOPE_WORDS = {
     Scope.RECORDED: "live recordings", Scope.PUBLISHED: "published streams",
     Scope.CONSOLE: "live runs of the command 'rtface run'", Scope.ENHANCER: "rtface.Enhancer"}
 
+
+class Trait(Flag):
+    """What else is true of an option."""
+
+    FREE = auto()
+    """It changes no frame: it may differ from call to call of a job."""
+    NAMED = auto()
+    """The metadata of an output says its value."""
+    BY_SHOT = auto()
+    """The studio sets it by shot."""
+    FILM_PAGE = auto()
+    """The studio sets it for a film."""
+    LIVE_PAGE = auto()
+    """The studio sets it for a live run."""
+    ONCE = auto()
+    """It is of a single run: the studio keeps it in no settings file."""
+    READS = auto()
+    """Its value names files that are read."""
+
+
+_NO_TRAIT = Trait(0)
 _FILES = Scope.FILM | Scope.STILLS
 _RUNS = _FILES | Scope.LIVE
 _ALL = _RUNS | Scope.ENHANCER
@@ -78,6 +99,7 @@ class Option:
         unset: what a value of None stands for, in the documentation.
         flags: long flags of the command line, the usual one first.
         hidden: help, documentation and studio leave it out, because it is there for old command lines and files only.
+        traits: what else is true of it.
         name, default: of the field.
     """
 
@@ -89,6 +111,7 @@ class Option:
     unset: str = ""
     flags: tuple[str, ...] = ()
     hidden: bool = False
+    traits: Trait = _NO_TRAIT
     name: str = ""
     default: Any = None
 
@@ -115,13 +138,15 @@ class QualityOptions(_Group):
 
     engine: str = _option(
         "default", v.name, _ALL, "Engine that restores faces; 'rtface engines' lists them.",
-        "`auto` chooses by face size, live also by speed")
+        "`auto` chooses by face size, live also by speed", traits=Trait.BY_SHOT | Trait.FILM_PAGE | Trait.LIVE_PAGE)
     strength: float = _option(
-        1.0, v.share, _ALL, "How much of the correction to add.", "0 is the identity; `50%` is 0.5")
+        1.0, v.share, _ALL, "How much of the correction to add.", "0 is the identity; `50%` is 0.5",
+        traits=Trait.BY_SHOT | Trait.FILM_PAGE | Trait.LIVE_PAGE)
     fidelity: float | None = _option(
         None, v.share, _ALL, "From vivid (0: sharp, more of it invented) to faithful (1).",
         "With the default engine and `auto` a value below 1 chooses `rtface-m-vivid`, which adds fine detail and "
-        "leaves the rest; [the scale](engines.md#from-faithful-to-vivid)", unset="the engine's")
+        "leaves the rest; [the scale](engines.md#from-faithful-to-vivid)", unset="the engine's",
+        traits=Trait.FILM_PAGE | Trait.LIVE_PAGE)
     commercial_use: bool = _option(
         False, v.boolean, _ALL, "Refuse engines whose licence forbids commercial use.")
     keyframe: int | Literal["auto"] = _option(
@@ -130,25 +155,29 @@ class QualityOptions(_Group):
         "N is 1 to 12. With an engine that is fast enough for every frame this is slower; see "
         "[engines](engines.md#keyframes)")
     colour: Literal["lock"] = _option(
-        "lock", v.colour, _ALL | _ANALYSIS, "Keep the colours of the face.", flags=("--colour", "--color"), hidden=True)
+        "lock", v.colour, _ALL | _ANALYSIS, "Keep the colours of the face.", flags=("--colour", "--color"), hidden=True,
+        traits=Trait.NAMED)
     damage: Literal["none", "repair"] = _option(
         "none", v.choice("none", "repair"), _FILES | Scope.ENHANCER,
         "Take halftone dots and light flecks out of the faces of old prints and films.",
-        "What is filled is invented; the report says how much. [How](analysis.md#damage)")
+        "What is filled is invented; the report says how much. [How](analysis.md#damage)", traits=Trait.FILM_PAGE)
     grain: Literal["match", "none"] = _option(
         "match", v.choice("match", "none"), _ALL,
-        "Keep the grain of the film and the texture of the skin in the correction, or not.")
+        "Keep the grain of the film and the texture of the skin in the correction, or not.",
+        traits=Trait.NAMED | Trait.FILM_PAGE)
     region: Literal["auto", "face", "head"] = _option(
         "auto", v.choice("auto", "face", "head"), _ALL,
         "Enhance the face only, or also hair, ears and neck; auto decides by what that would gain.",
-        "Round the face only coding artefacts and noise are taken out, unless the engine restores whole heads")
+        "Round the face only coding artefacts and noise are taken out, unless the engine restores whole heads",
+        traits=Trait.BY_SHOT | Trait.FILM_PAGE | Trait.LIVE_PAGE)
     device: str = _option(
         "auto", v.device, _ALL, "Where engines run; 'rtface doctor' says what is available here.",
         "`cpu`, `cuda[:N]`, `openvino:gpu[.N]`, `openvino:npu`, `onnx`, `coreml`, `directml`; `auto` is an "
         "NVIDIA GPU where driver, packages and memory are available, else the CPU. [More](gpu.md)",
         metavar="NAME")
     threads: int | None = _option(
-        None, v.number(1, 1024, whole=True), _ALL | _ANALYSIS, "CPU threads of the whole run.", unset="all cores")
+        None, v.number(1, 1024, whole=True), _ALL | _ANALYSIS, "CPU threads of the whole run.", unset="all cores",
+        traits=Trait.FREE)
 
 
 @dataclass(frozen=True)
@@ -162,10 +191,11 @@ class FaceOptions(_Group):
     faces: str = _option(
         "all", v.faces, _ALL | _ANALYSIS, "Which faces to enhance: all, the largest, or tracks and persons.",
         "`1,P2,anna`: numbers of tracks and persons as `rtface analyze` lists them, and names of `--person`. "
-        "[Persons](persons.md)")
+        "[Persons](persons.md)", traits=Trait.NAMED | Trait.LIVE_PAGE)
     person: tuple[str, ...] = _option(
         (), v.persons, _ALL | _ANALYSIS, "Recognise a person by photos that show this face only; repeat it for more.",
-        "For `--faces`, the report and stages. [Persons](persons.md)", metavar="NAME=PHOTO,...")
+        "For `--faces`, the report and stages. [Persons](persons.md)", metavar="NAME=PHOTO,...",
+        traits=Trait.LIVE_PAGE | Trait.READS)
     max_faces: int | None = _option(
         None, v.number(1, 1000, whole=True), _ALL | _ANALYSIS, "Largest number of faces in a frame.",
         "The run says when there were more", unset="no limit; live 8")
@@ -175,12 +205,14 @@ class FaceOptions(_Group):
         "[How](persons.md#the-identity-guard)")
     correct: Literal["auto", "always", "never"] = _option(
         "auto", v.choice("auto", "always", "never"), _ALL, "Correct the faces that need it, all of them, or none.",
-        "[What a face needs](analysis.md#the-treatment)")
+        "[What a face needs](analysis.md#the-treatment)", traits=Trait.FILM_PAGE)
     treatment: Path | None = _option(
-        None, v.path, _FILES, "Follow this file, made by 'rtface analyze --json' and edited.", unset="none")
+        None, v.path, _FILES, "Follow this file, made by 'rtface analyze --json' and edited.", unset="none",
+        traits=Trait.READS)
     shots: Path | None = _option(
         None, v.path, Scope.FILM, "Use the settings by shot of this CSV, EDL or OTIO file.",
-        "`rtface analyze --scenes` makes one to fill in. [Settings by shot](films.md#settings-by-shot)", unset="none")
+        "`rtface analyze --scenes` makes one to fill in. [Settings by shot](films.md#settings-by-shot)", unset="none",
+        traits=Trait.READS)
 
 
 @dataclass(frozen=True)
@@ -193,9 +225,11 @@ class InputOptions(_Group):
     """Input: what part of it is read, and how."""
 
     start: float | None = _option(
-        None, v.time, Scope.FILM | _ANALYSIS, "Begin at this time: seconds or HH:MM:SS.mmm.", unset="the start")
+        None, v.time, Scope.FILM | _ANALYSIS, "Begin at this time: seconds or HH:MM:SS.mmm.", unset="the start",
+        traits=Trait.ONCE)
     end: float | None = _option(
-        None, v.time, Scope.FILM | _ANALYSIS, "End at this time: seconds or HH:MM:SS.mmm.", unset="the end")
+        None, v.time, Scope.FILM | _ANALYSIS, "End at this time: seconds or HH:MM:SS.mmm.", unset="the end",
+        traits=Trait.ONCE)
     timecode: str | None = _option(
         None, v.timecode, Scope.FILM | _ANALYSIS,
         "Timecode of the film's first frame, from which the timecodes of shots count, and which OUTPUT gets.",
@@ -222,7 +256,7 @@ class InputOptions(_Group):
     drop: tuple[str, ...] = _option(
         (), v.streams, Scope.FILM, "Leave a stream of the INPUT out of the OUTPUT; repeat it for more.",
         "Its number, or all of a kind: `audio`, `video` (those that are not enhanced), `subtitle`, `data`, "
-        "`attachment`, `cover`, `chapters`", metavar="STREAM")
+        "`attachment`, `cover`, `chapters`", metavar="STREAM", traits=Trait.ONCE)
 
 
 @dataclass(frozen=True)
@@ -255,57 +289,60 @@ class OutputOptions(_Group):
     """Output: what is written besides the film, and how."""
 
     compare: Path | None = _option(
-        None, v.path, _FILES, "Also write before and after, side by side, to this file.", unset="none")
+        None, v.path, _FILES, "Also write before and after, side by side, to this file.", unset="none",
+        traits=Trait.ONCE)
     report: Path | None = _option(
         None, v.path, _RUNS, "Also write the report to this file.", "[Its keys](report.md)",
-        metavar="FILE.json", unset="none")
+        metavar="FILE.json", unset="none", traits=Trait.FREE | Trait.ONCE)
     checksums: bool = _option(
         False, v.boolean, _FILES,
         "Also write the SHA-256 of the files, and of a film the framemd5 of its frames, next to OUTPUT.",
-        "'rtface verify' checks them later. [How](formats.md#checksums)")
+        "'rtface verify' checks them later. [How](formats.md#checksums)", traits=Trait.FREE)
     sidecar: bool = _option(
         False, v.boolean, _FILES,
         "Also write OUTPUT.rtface.json: what was done, and hashes that prove the rest; 'rtface verify' reads it.",
         "A [job](films.md#jobs) always writes it, there without the hashes of decoded frames. "
-        "[How](trust.md#the-sidecar)")
+        "[How](trust.md#the-sidecar)", traits=Trait.FREE)
     credentials: bool = _option(
         False, v.boolean, _FILES | Scope.RECORDED,
         "Sign OUTPUT: content credentials (C2PA) inside, or a signed sidecar where the format holds none.",
         "Extra `credentials`; without `--sign` by a key of this computer, which proves no name. "
-        "[How](trust.md#credentials)")
+        "[How](trust.md#credentials)", traits=Trait.FREE)
     sign: str | None = _option(
         None, v.name, _FILES | Scope.RECORDED,
         "Sign OUTPUT with this certificate (PEM, with those above it) and its key.",
-        metavar="CERT,KEY", unset="a key of this computer")
+        metavar="CERT,KEY", unset="a key of this computer", traits=Trait.FREE | Trait.READS)
     timestamp: str | None = _option(
         None, v.name, _FILES | Scope.RECORDED, "Ask this time-stamp server (RFC 3161) for the time of the signature.",
-        "Only the signature's hash is sent", metavar="URL", unset="none is asked")
+        "Only the signature's hash is sent", metavar="URL", unset="none is asked", traits=Trait.FREE)
     keep_correction: Path | None = _option(
         None, v.path, Scope.FILM,
         "Also write what was added to each frame, without loss, to this .mkv; 'rtface undo' takes it back.",
-        "[How](formats.md#taking-a-correction-back)", metavar="FILE.mkv", unset="none")
+        "[How](formats.md#taking-a-correction-back)", metavar="FILE.mkv", unset="none", traits=Trait.ONCE)
     invented: Path | None = _option(
         None, v.path, _FILES,
         "Also write the map of what was invented, how far each changed sample may be from the truth, to this file.",
         "A grey film (.mkv), or of a still an image (.png). [What it says](trust.md#what-was-invented)",
-        metavar="FILE.mkv|FILE.png", unset="none")
+        metavar="FILE.mkv|FILE.png", unset="none", traits=Trait.ONCE)
     show: Literal["output", "invented"] = _option(
         "output", v.choice("output", "invented"), _FILES,
         "Show the enhanced frames, or over them the map of what was invented, with a legend.")
     overwrite: bool = _option(
-        False, v.boolean, _RUNS, "Replace an OUTPUT, comparison, report or recording that exists.")
+        False, v.boolean, _RUNS, "Replace an OUTPUT, comparison, report or recording that exists.",
+        traits=Trait.FREE | Trait.ONCE)
     dry_run: bool = _option(
         False, v.boolean, _RUNS, "Write nothing; say what would be done, and about how long it takes.",
-        "It names codec, size, rate, engine, what becomes of each stream, and the expected size of the output")
+        "It names codec, size, rate, engine, what becomes of each stream, and the expected size of the output",
+        traits=Trait.FREE | Trait.ONCE)
     segments: int | None = _option(
         None, v.number(1, 64, whole=True), _FILES,
         "Process N parts of a film at the same time, to keep a GPU or many cores busy.", "[How](design.md#segments)",
-        unset="1")
+        unset="1", traits=Trait.FREE)
     stages: tuple[str, ...] = _option(
         (), v.names, _ALL,
         "Also change frames by this plugin stage, after the faces; repeat it for more. NAME:help lists the keys of "
         "one, help lists the installed stages.", "[Overlays, privacy, labels](stages.md)",
-        metavar="NAME:key=value,...", flags=("--stage",))
+        metavar="NAME:key=value,...", flags=("--stage",), traits=Trait.LIVE_PAGE | Trait.READS)
 
 
 @dataclass(frozen=True)
@@ -320,7 +357,7 @@ class LiveOptions(_Group):
         1.0, v.budget, Scope.LIVE,
         "Upper limit of the processor time of a live run, as a share of all cores: 50% of 8 cores are 4 cores.",
         "Task Manager and OBS count so; `top` shows 400 % for 4 cores. [How it is kept](live.md#processor-budget)",
-        metavar="1..100%")
+        metavar="1..100%", traits=Trait.LIVE_PAGE)
     delay: float | None = _option(
         None, v.number(0, 10_000), Scope.LIVE, "Hold the delay from camera to output at exactly this.", metavar="MS",
         unset="as soon as possible")
@@ -334,11 +371,11 @@ class LiveOptions(_Group):
         "[Sound](live.md#sound)", metavar="NAME|URL|silent|none", unset="the input's own")
     slate: str | None = _option(
         None, v.name, Scope.LIVE, "What viewers see while the source is away: a text, or a PNG or JPEG.",
-        "[While the source is away](live.md)", metavar="TEXT|IMAGE", unset="the usual text")
+        "[While the source is away](live.md)", metavar="TEXT|IMAGE", unset="the usual text", traits=Trait.READS)
     also: Path | None = _option(
         None, v.path, Scope.LIVE, "Also record a live run to this film.",
-        "`env:NAME` and `@FILE` name it as they do OUTPUT", unset="none")
-    light: float = _option(0.0, v.share, Scope.LIVE, "Brighten dark frames of a live run.")
+        "`env:NAME` and `@FILE` name it as they do OUTPUT", unset="none", traits=Trait.LIVE_PAGE | Trait.ONCE)
+    light: float = _option(0.0, v.share, Scope.LIVE, "Brighten dark frames of a live run.", traits=Trait.LIVE_PAGE)
     preview: bool = _option(
         False, v.boolean, Scope.CONSOLE, "Show before and after of a live run in a browser.")
     control: int | None = _option(
@@ -424,6 +461,11 @@ def _declared(field: dataclasses.Field[Any]) -> Option:
 
 OPTIONS: dict[str, Option] = {field.name: _declared(field) for group in GROUPS for field in fields(group)}
 """The declaration of each option, by name, in the order of the groups."""
+
+def having(trait: Trait) -> tuple[str, ...]:
+    """The names of the options that have a trait."""
+    return tuple(key for key, option in OPTIONS.items() if trait in option.traits)
+
 
 ANALYSIS = tuple(key for key, option in OPTIONS.items() if Scope.ANALYSIS in option.scope)
 """The options of `rtface.analyze`."""

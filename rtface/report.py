@@ -12,7 +12,7 @@ from typing import Any
 
 from rtface.errors import Interrupted, OutputError, RtfaceError
 from rtface.media.workfile import Target, full, write_whole
-from rtface.options import Options
+from rtface.options import Options, Trait, having
 from rtface.redaction import redacted_values
 from rtface.stats import Stats
 from rtface.util.foreign import fits, read_regular, text
@@ -280,13 +280,10 @@ ADVISE_LABEL, CONSIDER_LABEL = 0.10, 0.05
 """Shares of a face that were invented from which on a visible label is advised, and mentioned. They are rtface's own
 choice: between calls (4 to 9 % with the default engines) and poor calls (9 to 14 %) of benchmarks/README.md."""
 
-# Options named in the metadata of an output: those that change frames, never a path.
-_METADATA_OPTIONS = ("colour", "grain", "faces")
-
 
 def metadata_options(options: Options) -> dict[str, str]:
     """The options that the metadata of an output names; whoever gets the output reads them, so no person's name."""
-    values = {key: str(getattr(options, key)) for key in _METADATA_OPTIONS} | {"faces": unnamed(options.faces)}
+    values = {key: str(getattr(options, key)) for key in having(Trait.NAMED)} | {"faces": unnamed(options.faces)}
     stages = ",".join(spec.partition(":")[0].strip() for spec in options.stages)
     more = {"damage": options.damage} if options.damage != "none" else {}
     if options.shots is not None:

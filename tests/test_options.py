@@ -9,7 +9,9 @@ import pytest
 
 from rtface.errors import UsageError
 from rtface.option_sources import load, read_file
-from rtface.options import OPTIONS, Options, Scope, check_scope
+from rtface.options import OPTIONS, Options, Scope, Trait, check_scope
+from rtface.shots.settings import KEYS
+from rtface.util import parse
 from rtface.util.parse import format_time, parse_time
 from rtface.util.spelling import nearest
 
@@ -225,3 +227,15 @@ def test_a_processor_budget_is_a_share_of_all_cores(written, share):
 def test_a_wrong_processor_budget_is_refused(wrong):
     with pytest.raises(UsageError, match=r"^--cpu-budget must be a share from 1% to 100%, as in 50% or 0.5, not "):
         load({"cpu_budget": wrong}, environ={})
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_traits_of_an_option_go_together(name):
+    option = OPTIONS[name]
+    traits = option.traits
+    assert option.check is not parse.path or traits & (Trait.READS | Trait.ONCE), "what a path is for is said"
+    assert not traits & Trait.FREE or not traits & (Trait.NAMED | Trait.BY_SHOT), "what is said or by shot is no choice"
+    assert not traits & Trait.BY_SHOT or (name in KEYS and traits & Trait.FILM_PAGE)
+    assert not traits & Trait.FILM_PAGE or option.scope & Scope.FILM
+    assert not traits & Trait.LIVE_PAGE or option.scope & Scope.LIVE
+    assert not traits & Trait.NAMED or option.scope & (Scope.FILM | Scope.LIVE)

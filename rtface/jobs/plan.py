@@ -26,7 +26,7 @@ from rtface.jobs.folder import FORMAT, JobFolder
 from rtface.media.fingerprint import FINGERPRINT, fingerprint
 from rtface.media.mxf import check_times
 from rtface.media.stream_plan import OutputPlan
-from rtface.options import Options
+from rtface.options import Options, Trait, having
 from rtface.pipeline.plan import FilmPlan
 from rtface.redaction import redacted_values
 from rtface.shots.settings import ShotList
@@ -51,9 +51,6 @@ from rtface.util.foreign import (
 LEAD_IN_S, UNKNOWN_LEAD_IN_S = Fraction(2), Fraction(6)
 # The last of them, in which faces are corrected, too.
 CORRECTED_LEAD_IN_S = Fraction(1)
-# Options that change no frame: they may differ from call to call.
-_FREE = ("report", "overwrite", "threads", "dry_run", "segments", "checksums", "sidecar", "credentials", "sign",
-         "timestamp")
 
 
 def _side(value: Any) -> bool:
@@ -221,7 +218,8 @@ class ForeignPlan(UsageError):
 
 def frame_options(options: Options) -> dict[str, Any]:
     """The options that change frames, where they are not the default, as JSON values."""
-    return redacted_values({key: value for key, value in options.to_dict().items() if key not in _FREE})
+    free = having(Trait.FREE)
+    return redacted_values({key: value for key, value in options.to_dict().items() if key not in free})
 
 
 def option_files(options: Options) -> dict[str, str]:

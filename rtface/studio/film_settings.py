@@ -17,15 +17,15 @@ from rtface.analysis.treatment import VERSION, Treatment
 from rtface.errors import OutputError, UsageError
 from rtface.media.fingerprint import fingerprint
 from rtface.option_sources import load
-from rtface.options import Options, check
+from rtface.options import Options, Trait, check, having
 from rtface.pipeline.plan import is_image
 from rtface.util.files import write_atomically
 from rtface.util.parse import is_person_number
 from rtface.util.paths import data_dir
 
-OPTIONS = ("engine", "strength", "fidelity", "region", "grain", "damage", "correct")
+OPTIONS = having(Trait.FILM_PAGE)
 """The options of a run that the page sets for the whole film."""
-_SHOT_OPTIONS = ("strength", "engine", "region")
+_SHOT_OPTIONS = having(Trait.BY_SHOT)
 _SHOT = ("start_s", "end_s", "on", *_SHOT_OPTIONS)
 _REPLACED = ("engine", "region")
 """What a person's settings replace; strengths are multiplied."""

@@ -18,14 +18,13 @@ from urllib.parse import urlencode
 from rtface.concurrency.threads import start_thread
 from rtface.errors import InputMissing, RestartNeeded, UsageError
 from rtface.live.addresses import LIVE_SCHEMES, LiveAddress, check_addresses, is_live, parse_address
-from rtface.options import Options, person_photos
+from rtface.options import OPTIONS, Options, Trait, having, person_photos
 from rtface.redaction import redacted
 from rtface.stages.options import file_options
 from rtface.studio.folders import AllowedFolders, check_no_playlist
 
-SETTINGS = ("engine", "strength", "fidelity", "region", "light", "cpu_budget", "faces", "person", "stages", "also")
+SETTINGS = having(Trait.LIVE_PAGE)
 """The options of a live run that the page sets."""
-_REPEATED = {"stages": "--stage", "person": "--person"}
 _CONTROLS = ("strength", "light", "cpu_budget")
 _ADDRESS = re.compile(r"control: http://127\.0\.0\.1:(\d+)")
 _LINES = 40
@@ -51,10 +50,7 @@ class LivePlan:
         """The command line, and the environment variables that keep addresses out of it."""
         words, given = list(self.words), dict[str, str]()
         for name, value in self.options.items():
-            if name in _REPEATED:
-                words += [f"{_REPEATED[name]}={one}" for one in value]
-            else:
-                words.append(f"--{name.replace('_', '-')}={value}")
+            words += [f"{OPTIONS[name].flag}={one}" for one in (value if isinstance(value, list) else [value])]
         ends = list[str]()
         for variable, end in (("RTFACE_STUDIO_SOURCE", self.source), ("RTFACE_STUDIO_OUTPUT", self.output)):
             ends.append(f"env:{variable}" if end.kind == "stream" else end.name if end.kind == "file" else

@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 
 from rtface.errors import OutputError, UsageError
 from rtface.option_sources import file_values, load, read_file
-from rtface.options import GROUPS, OPTIONS, Options, check, check_key
+from rtface.options import GROUPS, OPTIONS, Options, Trait, check, check_key, having
 from rtface.policy import policies
 from rtface.redaction import shown
 from rtface.stages.options import file_options
@@ -24,10 +24,6 @@ from rtface.util.files import write_atomically
 from rtface.util.paths import config_dir
 from rtface.web.http import Shared, answers_errors, in_thread, json_body
 
-_NOT_KEPT = ("start", "end", "drop", "overwrite", "dry_run", "compare", "report", "invented", "keep_correction", "also")
-"""Options of a single run, which a settings file should not hold; the page does not change them."""
-_FILES = ("person", "shots", "sign", "slate", "stages", "treatment")
-"""Options whose values name files, which every later run reads."""
 _writing = threading.Lock()
 
 
@@ -40,7 +36,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     async def change(request: Request) -> Response:
         name, value = request.path_params["name"], (await json_body(request)).get("value")
-        if studio.remote and value is not None and name.replace("-", "_") in _FILES:
+        if studio.remote and value is not None and name.replace("-", "_") in having(Trait.READS):
             raise UsageError(f"{name} names files, and other machines may reach this studio; write it into the "
                              "settings file of this machine")
         await in_thread(change_setting, name, value)
@@ -66,7 +62,7 @@ def all_settings() -> dict[str, Any]:
             "metavar": option.metavar or option.check.metavar,
             "values": list(option.check.words), "default": _shown(option.default, option.unset),
             "value": _shown(getattr(loaded.options, name), option.unset), "source": loaded.sources[name],
-            "locked": _locked_by(name), "changeable": name not in _NOT_KEPT})
+            "locked": _locked_by(name), "changeable": Trait.ONCE not in option.traits})
     return {"file": str(file) if file else None, "exists": bool(file and file.is_file()), "settings": rows,
             "policies": [str(policy.path) for policy in policies()]}
 
@@ -91,7 +87,7 @@ def change_setting(name: str, value: object) -> None:
         OutputError: the file cannot be written.
     """
     key, path = check_key(name, name), settings_file()
-    if path is None or key in _NOT_KEPT:
+    if path is None or Trait.ONCE in OPTIONS[key].traits:
         raise UsageError(f"{name} is not kept in a settings file; give it to the run, as {OPTIONS[key].flag}")
     if (policy := _locked_by(key)) is not None:
         raise UsageError(f"the policy {policy} forbids {OPTIONS[key].flag}; ask the administrator")
