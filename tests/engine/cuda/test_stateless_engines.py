@@ -53,7 +53,7 @@ def test_the_average_over_time_is_that_of_the_cpu(engine, recipe, device, fmt, s
     def frames():
         out = film(fmt, frames=9)
         out[3] = replace(out[3], faces=out[3].faces[:1])
-        out[5] = replace(out[5], new=True)
+        out[5] = replace(out[5], cut=True)
         return [replace(frame, pts=frame.pts + 25 * (k > 7)) for k, frame in enumerate(out)]
 
     on_cpu = HostEngine(recipe, device="onnx")
