@@ -21,6 +21,9 @@ _MATRIX: dict[int, Matrix] = {0: "rgb", 1: "bt709", 4: "fcc", 5: "bt601", 6: "bt
 _TRANSFER: dict[int, Transfer] = {8: "linear", 16: "pq", 18: "hlg"}
 _SITING: dict[str, Siting] = {"left": "left", "center": "center", "topleft": "topleft", "top": "topleft",
                               "bottomleft": "left", "bottom": "center"}
+# Side data by which players show a frame in another way, PyAV's names, apart from the matrix and HdrMetadata.
+_VIEWS = ("STEREO3D", "SPHERICAL", "ICC_PROFILE", "AMBIENT_VIEWING_ENVIRONMENT", "DYNAMIC_HDR_VIVID", "AFD")
+_STEREO_BYTES = 8  # its kind, and whether left and right are exchanged; what follows not each container has
 # Codecs whose chroma sits in the middle of its luma samples where the stream does not say otherwise.
 _CENTRED = {"mjpeg", "mpeg1video", "vp8", "theora", "webp", "libwebp"}
 
@@ -151,6 +154,14 @@ def hdr_of(image: av.VideoFrame) -> HdrMetadata | None:
     if primaries is None and luminance is None and light is None and not dynamic:
         return None
     return HdrMetadata(primaries, luminance, light, dynamic)
+
+
+def views_of(image: av.VideoFrame) -> dict[str, str]:
+    """The side data of a decoded frame by which players show it as stereo, as a sphere, in other colours or cropped:
+    PyAV's names, and what they hold in hexadecimal digits."""
+    found = {kind: (data[:_STEREO_BYTES] if kind == "STEREO3D" else data).hex()
+             for kind in _VIEWS if (data := side_data(image, kind)) is not None}
+    return {kind: text for kind, text in found.items() if text.strip("0")}
 
 
 def has_captions(image: av.VideoFrame) -> bool:

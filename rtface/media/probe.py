@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -39,6 +40,9 @@ _PLAYLISTS = {"hls": (".m3u8", ".m3u"), "concat": (".ffconcat", ".txt"), "dash":
 
 # Packets of sound in which the first of each stream is looked for.
 _LOOKED_AT = 2000
+# Flags of a stream by which players choose it.
+_PLAYED = int(Disposition.default | Disposition.forced | Disposition.comment | Disposition.hearing_impaired
+              | Disposition.visual_impaired)
 _NO_FILM = "is neither a film nor an image that can be read; check that it is the right file"
 # Seconds within which a network source has to answer, and that one packet may take with all attempts to reconnect.
 _OPEN_S, _READ_S = 15.0, 60.0
@@ -71,6 +75,7 @@ class StreamInfo:
         enhanced: whether this is the video stream that is worked on.
         cover: the bytes of a cover image (attached_pic streams only).
         template: PyAV's stream, alive until the source is closed.
+        attached: file name, media type and SHA-256 of an attachment; None for any other stream.
         first: its first packet, where it was looked for and lies near the beginning of the file.
     """
 
@@ -84,6 +89,7 @@ class StreamInfo:
     template: Stream = field(repr=False, compare=False)
     cover: bytes | None = field(default=None, repr=False)
     first: bytes | None = field(default=None, repr=False, compare=False)
+    attached: tuple[str, str, str] | None = None
 
     @property
     def speakers_unknown(self) -> bool:
@@ -129,6 +135,7 @@ class MediaInfo:
         xmp: the XMP packet of an MP4 or MOV, or None.
         expected_frames: estimate for progress, or None.
         hdr: static HDR metadata, or None.
+        views: side data by which players show it in another way (`rtface.media.color.views_of`).
         captions: whether closed captions ride on the first frame.
         clock_start: start of the input's own clock in seconds; --start and --end count from here.
         video_start: time of the whole film's first video frame, seconds of the input's own clock.
@@ -167,6 +174,7 @@ class MediaInfo:
     xmp: bytes | None = None
     expected_frames: int | None = None
     hdr: HdrMetadata | None = None
+    views: dict[str, str] = field(default_factory=dict[str, str])
     captions: bool = False
     clock_start: Fraction = Fraction(0)
     video_start: Fraction = Fraction(0)
@@ -274,6 +282,26 @@ def error_text(error: av.FFmpegError) -> str:
     return "it gives no answer" if isinstance(error, av.ExitError) else error.strerror or "unknown error"
 
 
+def played(streams: Sequence[tuple[str, int]], formats: tuple[str, str]) -> list[int]:
+    """When streams are played, as far as two containers can both say it: FFmpeg's flags of each.
+
+    MP4 and MOV enable the first stream of a kind where none is the default one, and MPEG-TS and MXF have no such flag.
+
+    Args:
+        streams: kind and disposition of each.
+        formats: FFmpeg's names of the containers, first that of the output.
+    """
+    flags = [disposition & _PLAYED for _, disposition in streams]
+    mov = formats[0].startswith("mov")
+    for kind in ("video", "audio", "subtitle") if mov else ("video", "audio") if formats[0] != formats[1] else ():
+        own = [k for k, (of, disposition) in enumerate(streams)
+               if of == kind and not disposition & Disposition.attached_pic]
+        first = next((k for k in own if flags[k] & Disposition.default), own[0] if own else None)
+        for k in own:
+            flags[k] = flags[k] & ~int(Disposition.default) | int(k == first)
+    return flags
+
+
 def streams_of(container: InputContainer, enhanced: Stream) -> list[StreamInfo]:
     """All streams, in the order of the container."""
     found: list[StreamInfo] = []
@@ -281,8 +309,15 @@ def streams_of(container: InputContainer, enhanced: Stream) -> list[StreamInfo]:
         context: Any = stream.codec_context
         codec = getattr(stream, "name", None) if context is None else context.codec.canonical_name
         found.append(StreamInfo(stream.index, stream.type, codec or "", stream.language, stream.disposition,
-                                dict(stream.metadata), stream.index == enhanced.index, stream))
+                                dict(stream.metadata), stream.index == enhanced.index, stream,
+                                attached=_attached(stream) if stream.type == "attachment" else None))
     return found
+
+
+def _attached(stream: Stream) -> tuple[str, str, str]:
+    data: bytes = getattr(stream, "data", None) or b""  # must not be read once the container is closed
+    return (stream.metadata.get("filename", ""), stream.metadata.get("mimetype", "").lower(),
+            hashlib.sha256(data).hexdigest())
 
 
 def find_first_packets(info: MediaInfo) -> None:

@@ -20,7 +20,7 @@ from rtface.errors import InputError, InputMissing, UsageError
 from rtface.frame import Frame, Packet
 from rtface.media import probe
 from rtface.media.coding import coding_of
-from rtface.media.color import has_captions, hdr_of, tags_of
+from rtface.media.color import has_captions, hdr_of, tags_of, views_of
 from rtface.media.decoder import Decoder, Fields, Size
 from rtface.media.file_reader import FileReader, file_reader
 from rtface.media.hardware import Decoding, open_on_gpu
@@ -316,7 +316,7 @@ class FileSource:
             streams=streams, chapters=self._chapters(), metadata=metadata,
             xmp=packet.encode() if packet else None,
             expected_frames=1 if decoder.still else None if length is None else max(1, round(length * decoder.rate)),
-            hdr=hdr_of(image), captions=has_captions(image), start=self._start, end=self._end,
+            hdr=hdr_of(image), views=views_of(image), captions=has_captions(image), start=self._start, end=self._end,
             clock_start=self._clock_start, video_start=self._video_start(decoder), origin=self._origin(),
             timecode=find_timecode([self._video.metadata, container.metadata, *(s.metadata for s in streams)],
                                    decoder.rate),

@@ -22,7 +22,7 @@ from rtface.media.image_meta import kind_of
 from rtface.media.image_read import Still, list_images, read_image
 from rtface.media.source import FileSource
 from rtface.pipeline.check_boxes import FaceBoxes
-from rtface.pipeline.check_layout import check_layout
+from rtface.pipeline.check_layout import check_layout, check_streams
 from rtface.pipeline.check_order import FrameOrder
 from rtface.pipeline.check_packets import check_packets
 from rtface.pipeline.check_sidecar import Checked, Stop
@@ -159,8 +159,10 @@ def _compare_films(compared: _Compared, output: Path, input: Path, values: dict[
     finally:
         made.close()
     check_layout(compared.found, made.info, source.info, first or (0.0, 0.0), dropped)
-    check_packets(compared.found, hash_packets(output, stop=stop, bare=True), hash_packets(input, stop=stop, bare=True),
-                  first or (0.0, 0.0), cut, dropped)
+    pairs = check_packets(
+        compared.found, hash_packets(output, stop=stop, bare=True), hash_packets(input, stop=stop, bare=True),
+        first or (0.0, 0.0), cut, dropped)
+    check_streams(compared.found, made.info, source.info, pairs, dropped)
 
 
 def _frames(source: FileSource, stop: Stop | None) -> Iterator[Frame]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 from fractions import Fraction
 
-from rtface.media.color import UNSPECIFIED
+from av.stream import Disposition
+
+from rtface.media.color import UNSPECIFIED, HdrMetadata
 from rtface.media.pixel_format import pixel_format_info
-from rtface.media.probe import MediaInfo
+from rtface.media.probe import MediaInfo, played
 from rtface.pipeline.check_sidecar import Checked
 
 # Containers round the shape of samples, and times to a millisecond.
 _ALIKE, _MOVED_S = 0.01, 0.05
+_ANGLE = 0.02  # of the numbers of a matrix that turns by no quarter
 _LIMITED = 1  # range, what a film that does not say has
 
 
@@ -31,6 +35,21 @@ def check_layout(found: Checked, made: MediaInfo, source: MediaInfo, begins: tup
     turns = [(info.display.quarter_turns, info.display.mirror) for info in (made, source)]  # containers keep no more
     if turns[0] != turns[1]:
         found.problems.append("its picture is rotated or mirrored in another way than the input's")
+    elif any(abs(a - b) > _ANGLE for a, b in zip(_turn(made.matrix), _turn(source.matrix), strict=True)):
+        (found.problems if made.matrix else found.gaps).append(
+            "its picture is rotated by another angle than the input's")
+    if made.display.fields != source.display.fields:
+        (found.gaps if made.display.fields == "progressive" else found.problems).append(
+            f"its fields differ: {made.display.fields}, and {source.display.fields} in the input")
+    found.problems += [f"its header says what the input's does not: {line}" for line in made.unseen
+                       if line not in source.unseen]
+    for what, now in made.views.items():
+        if source.views.get(what) != now:
+            found.problems.append(f"players are told to show it in another way than the input ({what})")
+    lost = [what for what in source.views.keys() - made.views.keys() if what != "AFD"]
+    if lost:
+        found.gaps.append(f"players are not told what they are in the input ({', '.join(sorted(lost))})")
+    _check_hdr(found, made, source)
     if made.crop != source.crop:  # the run says where a container cannot hide them
         said = "it hides another part of its borders than the input"
         (found.gaps if made.crop is None else found.problems).append(said)
@@ -42,6 +61,60 @@ def check_layout(found: Checked, made: MediaInfo, source: MediaInfo, begins: tup
             said = f"what it says of its colours differs: {what} {now}, and {was} in the input (numbers of H.273)"
             (found.gaps if len(models) > 1 or unsaid & {now, was} else found.problems).append(said)
     _check_chapters(found, made, source, begins, "chapters" in dropped)
+
+
+def check_streams(found: Checked, made: MediaInfo, source: MediaInfo, pairs: Sequence[tuple[int, int]],
+                  dropped: Collection[str] = ()) -> None:
+    """Whether attachments, and which streams are played without a choice, are those of the input.
+
+    Args:
+        found: takes what comes out.
+        made, source: output and input.
+        pairs: numbers of streams in the output, and of those in the input that they are.
+        dropped: what ``--drop`` of the run named.
+    """
+    left = Counter(one.attached for one in source.streams if one.attached)
+    for one in made.streams:
+        if one.attached and not left[one.attached]:
+            found.problems.append(f"stream {one.index}: the attachment {one.attached[0][:100]!r} is not the input's")
+        elif one.attached:
+            left[one.attached] -= 1
+    for one in source.streams:
+        if one.attached and left[one.attached]:
+            left[one.attached] -= 1
+            said = f"the attachment {one.attached[0][:100]!r} of the input is not in it"
+            if {one.kind, str(one.index)} & set(dropped):
+                found.notes.append(f"{said}: the run left it out (--drop)")
+            else:
+                found.gaps.append(said)
+    mine, theirs = ({one.index: one for one in info.streams} for info in (made, source))
+    formats = made.format, source.format
+    now, was = (played([(one.kind, int(one.disposition)) for one in streams], formats) for streams in zip(
+        *((mine[a], theirs[b]) for a, b in sorted(pairs)), strict=True)) if pairs else ([], [])
+    for (number, _), new, old in zip(sorted(pairs), now, was, strict=True):
+        if new != old:
+            names = [", ".join(flag.name for flag in Disposition if flags & flag and flag.name) or "nothing"
+                     for flags in (new, old)]
+            (found.problems if new & ~old else found.gaps).append(
+                f"stream {number}: how players choose it differs: {names[0]}, and {names[1]} in the input")
+
+
+def _turn(matrix: tuple[int, ...] | None) -> list[float]:
+    """The numbers of a matrix that rotate and shear, in whatever scale."""
+    turn = [float(matrix[k]) for k in (0, 1, 3, 4)] if matrix else [1.0, 0.0, 0.0, 1.0]
+    scale = max(map(abs, turn)) or 1.0
+    return [number / scale for number in turn]
+
+
+def _check_hdr(found: Checked, made: MediaInfo, source: MediaInfo) -> None:
+    """Notes HDR metadata that the input has not, and such as the output lacks."""
+    now, was = made.hdr or HdrMetadata(), source.hdr or HdrMetadata()
+    for what in ("primaries", "luminance", "light", "dynamic"):
+        a, b = getattr(now, what), getattr(was, what)
+        alike = a == b if what == "dynamic" or not (a and b) else all(
+            abs(float(x) - float(y)) <= max(1e-4, 1e-3 * abs(float(y))) for x, y in zip(a, b, strict=True))
+        if not alike:
+            (found.problems if a else found.gaps).append(f"its HDR metadata differ from the input's ({what})")
 
 
 def _check_chapters(found: Checked, made: MediaInfo, source: MediaInfo, begins: tuple[float, float],

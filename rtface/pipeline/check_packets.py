@@ -18,7 +18,7 @@ _COMPARED = ("audio", "subtitle", "video")
 
 def check_packets(found: Checked, made: Sequence[PacketHashes], source: Sequence[PacketHashes],
                   begins: tuple[float, float], cut: tuple[Fraction | None, Fraction | None],
-                  dropped: Collection[str] = ()) -> None:
+                  dropped: Collection[str] = ()) -> list[tuple[int, int]]:
     """Whether the packets of the streams are those of the input, all of them, at their times.
 
     Args:
@@ -27,7 +27,11 @@ def check_packets(found: Checked, made: Sequence[PacketHashes], source: Sequence
         begins: time of the first frame that was compared, in the output and in the input.
         cut: of the input, in seconds of its clock; None for none.
         dropped: what ``--drop`` of the run named.
+
+    Returns:
+        Numbers of the streams in the output whose packets are the input's, and of those in the input.
     """
+    pairs = [(made[0].index, source[0].index)]
     left = list(enumerate(source[1:], 1))
     for number, stream in enumerate(made[1:], 1):
         own = Counter(md5 for _, md5 in stream.rows)
@@ -40,6 +44,7 @@ def check_packets(found: Checked, made: Sequence[PacketHashes], source: Sequence
             (found.gaps if stream.kind in _COMPARED else found.notes).append(said)
             continue
         left = [(k, other) for k, other in left if k != place]
+        pairs.append((stream.index, source[place].index))
         _check_stream(found, named, f"stream {place}", stream, source[place], begins, cut)
     transcoded = Counter(stream.kind for stream in made[1:]) - Counter(
         other.kind for k, other in enumerate(source[1:], 1) if k not in dict(left))
@@ -52,6 +57,7 @@ def check_packets(found: Checked, made: Sequence[PacketHashes], source: Sequence
             transcoded[other.kind] -= 1
         elif other.rows and other.kind in _COMPARED:
             found.gaps.append(named)
+    return pairs
 
 
 def _check_stream(found: Checked, named: str, name: str, stream: PacketHashes, other: PacketHashes,

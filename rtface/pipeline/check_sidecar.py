@@ -16,6 +16,7 @@ from rtface.media.file_hashes import sha256_of, share_of_bytes
 from rtface.media.filled import fills_file
 from rtface.media.framemd5 import frame_hashes, hash_packets
 from rtface.media.image_read import list_images
+from rtface.media.probe import played
 from rtface.media.signing_key import signer_of
 from rtface.pipeline.checksums import Doing
 from rtface.pipeline.sidecar import layout_of, streams_said, tags_of, to_bytes
@@ -218,9 +219,17 @@ def _check_layout(found: Checked, film: Path, values: dict[str, Any]) -> None:
     was, now = values.get("layout", {}), layout_of(film)
     for key, what in (("aspect", "the shape of its samples differs"), ("matrix", "the rotation of its picture differs"),
                       ("crop", "what it hides at the borders differs"),
-                      ("color", "what it says of its colours differs"), ("chapters", "its chapters differ")):
+                      ("color", "what it says of its colours differs"), ("views", "how players show it differs"),
+                      ("hdr", "its HDR metadata differ"), ("chapters", "its chapters differ"),
+                      ("attachments", "its attachments differ")):
         if key in was and was[key] != now[key]:
             found.problems.append(f"{what}: {now[key]}, and was {was[key]}")
+    if "played" in was:
+        formats = now["format"], was.get("format", "")
+        flags = [played(said["played"], formats) for said in (now, was)]
+        if flags[0] != flags[1]:
+            found.problems.append(f"how players choose its streams differs: {flags[0]}, and was {flags[1]} (flags of "
+                                  "FFmpeg)")
 
 
 def _check_rows(found: Checked, was: Sequence[tuple[int, str]], was_base: Fraction, now: Sequence[tuple[int, str]],

@@ -264,7 +264,7 @@ def test_what_a_decoder_is_told_is_compared(films: dict[str, Path], tmp_path: Pa
     values = read_sidecar(sidecar_path(films["lossless"]))
     assert answer(check_sidecar(again, values)) == "same"
     values["streams"][1]["setup"] = "0" * 32
-    assert "told of its packets" in check_sidecar(again, values).problems[-1]
+    assert "codec parameters" in check_sidecar(again, values).problems[-1]
 
 
 def test_colours_inside_a_box_are_compared(films: dict[str, Path], tmp_path: Path) -> None:
