@@ -46,6 +46,7 @@ class ImageMetadata:
         png: PNG chunks worth keeping, kind and data.
         tiff: TIFF tags worth keeping: number and value.
         tables: quantisation tables that a JPEG was encoded with.
+        rgb: whether a JPEG's header says, as most viewers read it, that its components are red, green and blue.
     """
 
     icc: bytes | None = None
@@ -55,6 +56,7 @@ class ImageMetadata:
     png: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
     tiff: dict[int, str] = field(default_factory=dict[int, str])
     tables: Tables | None = None
+    rgb: bool = False
 
     @property
     def orientation(self) -> int:
@@ -348,6 +350,9 @@ def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Marker and body of a JPEG's segments before its first scan."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
+        if data[at + 1] == 0xFF:  # may stand in front of any marker
+            at += 1
+            continue
         marker, size = data[at + 1], struct.unpack_from(">H", data, at + 2)[0]
         if marker == 0xDA:
             return
@@ -366,10 +371,22 @@ def _read_jpeg(data: bytes) -> ImageMetadata:
             parts[body[12]] = body[14:]
         elif marker == 0xED:
             meta.iptc = body
-    meta.tables = quantisation_tables(data)
+    meta.tables, meta.rgb = quantisation_tables(data), _says_rgb(data)
     if parts:
         meta.icc = b"".join(parts[i] for i in sorted(parts))
     return meta
+
+
+def _says_rgb(data: bytes) -> bool:
+    """By the rules of libjpeg: JFIF is YCbCr, then Adobe's marker decides, then the names of the components."""
+    found = list(segments(data))
+    if any(marker == 0xE0 and body.startswith(b"JFIF\0") for marker, body in found):
+        return False
+    frame = next((body for marker, body in found if 0xC0 <= marker <= 0xC2), b"")
+    if frame[5:6] != b"\3":
+        return False
+    adobe = [body for marker, body in found if marker == 0xEE and body.startswith(b"Adobe") and len(body) > 11]
+    return not adobe[-1][11] if adobe else frame[6:15:3] == b"RGB"
 
 
 def quantisation_tables(data: bytes) -> Tables | None:

@@ -124,6 +124,10 @@ def _compare_said(found: Checked, made: Still, read: Still) -> None:
         (found.problems if made.meta.icc else found.gaps).append(said)
     if made.meta.png_colors - read.meta.png_colors:
         found.problems.append(f"{name}: what it says of its colours is not what the input says")
+    unclear = [still.kind == "jpeg" and still.meta.rgb != still.frame.image.format.is_rgb for still in (made, read)]
+    if unclear[0] and not unclear[1]:
+        found.problems.append(f"{name}: its header makes other programs show other colours (RGB in place of YCbCr, or "
+                              "the other way round)")
     if made.more and made.more != read.more:
         found.problems.append(f"{name}: {made.more}, which are not the input's")
 

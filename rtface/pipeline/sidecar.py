@@ -266,7 +266,7 @@ def layout_of(film: Path) -> dict[str, Any]:
                     [round(float(value), 4) for value in values or ()]
                     for values in (info.hdr.primaries, info.hdr.luminance, info.hdr.light)],
                 "attachments": [list(one.attached) for one in info.streams if one.attached], "format": info.format,
-                "played": [[one.kind, int(one.disposition)] for one in info.streams],
+                "played": [[one.kind, int(one.disposition)] for one in info.streams if not one.attached],
                 "chapters": [[*(round(float(time - info.clock_start), 3) for time in (one.start, one.end)),
                               one.metadata.get("title", "")] for one in info.chapters]}
     finally:
