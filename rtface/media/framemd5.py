@@ -307,6 +307,8 @@ def _setup_of(stream: Stream) -> str:
         head = head[9:10] + head[16:]
     elif codec == "aac":  # kind, rate and channels; MPEG-TS keeps no more
         head = head[:2]
+    elif codec == "mov_text":  # FFmpeg adds its bit rate (btrt) to the style and fonts
+        head = re.sub(rb"\0\0\0\x14btrt.{12}", b"", head, flags=re.DOTALL)
     elif stream.type != "subtitle" and codec != "vorbis":
         head = b""
     return hashlib.md5(head.strip(b"\0\r\n"), usedforsecurity=False).hexdigest() if head else ""
@@ -348,7 +350,8 @@ def hash_packets(film: str | os.PathLike[str], *, stop: Callable[[], bool] | Non
     Args:
         film: a file that PyAV opens.
         stop: ends the work with `Interrupted` once it is true.
-        bare: AAC without the headers (ADTS) that it has in MPEG-TS, and in no other container.
+        bare: AAC without the headers (ADTS) that it has in MPEG-TS, and in no other container; texts of MP4 without the
+            empty ones between them, which its muxer writes.
 
     Raises:
         InputError: the film cannot be read.
@@ -366,6 +369,8 @@ def hash_packets(film: str | os.PathLike[str], *, stop: Callable[[], bool] | Non
                     raise Interrupted
                 if packet.size and packet.stream_index in found:
                     data = bytes(packet)
+                    if bare and data == b"\0\0" and found[packet.stream_index].codec == "mov_text":
+                        continue
                     aac = bare and found[packet.stream_index].codec == "aac"
                     if aac and data[:1] == b"\xff" and data[1:2] >= b"\xf0":
                         data = data[7 if data[1] & 1 else 9:]

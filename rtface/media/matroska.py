@@ -15,6 +15,7 @@ SEGMENT, CRC, UNKNOWN = 0x18538067, 0xBF, -1
 _VOID, _SEEK_HEAD, _SEEK, _SEEK_ID, _SEEK_POSITION = 0xEC, 0x114D9B74, 0x4DBB, 0x53AB, 0x53AC
 _TRACKS, _TRACK, _TRACK_TYPE, _VIDEO = 0x1654AE6B, 0xAE, 0x83, 0xE0
 _SHOWN_WIDTH, _SHOWN_HEIGHT, _SHOWN_UNIT = 0x54B0, 0x54BA, 0x54B2
+_STEREO = 0x53B8
 _RATIO = 3  # the unit of a shown size that is a ratio only
 _CROP = (0x54CC, 0x54BB, 0x54DD, 0x54AA)  # left, top, right, bottom
 _ADDITION, _ADDITION_KIND, _ADDITION_DATA = 0x41E4, 0x41E7, 0x41ED  # of a track: further data of its frames
@@ -158,8 +159,12 @@ def _with_video(tracks: bytes, number: int, added: bytes, hdr: HdrMetadata | Non
     new = b""
     for kind, content, whole in track:
         if kind == _VIDEO:
+            replaced = _SHOWN_WIDTH, _SHOWN_HEIGHT, _SHOWN_UNIT
+            if _number(content, 0, len(content), _STEREO):  # FFmpeg has written the size of one eye's picture
+                replaced = ()
+                added = b"".join(added[s:e] for k, s, _, e in elements(added, 0, len(added)) if k in _CROP)
             kept = b"".join(content[s:e] for k, s, _, e in elements(content, 0, len(content))
-                            if k not in (_SHOWN_WIDTH, _SHOWN_HEIGHT, _SHOWN_UNIT, _VOID, _COLOUR, *_CROP))
+                            if k not in (*replaced, _VOID, _COLOUR, *_CROP))
             colour = _child(content, 0, len(content), _COLOUR)
             tones = (content[slice(*colour)] if colour else b"") + (_hdr(hdr) if hdr else b"")
             new += element(_VIDEO, kept + added + (element(_COLOUR, tones) if tones else b""))

@@ -282,21 +282,24 @@ def error_text(error: av.FFmpegError) -> str:
     return "it gives no answer" if isinstance(error, av.ExitError) else error.strerror or "unknown error"
 
 
-def played(streams: Sequence[tuple[str, int]], formats: tuple[str, str]) -> list[int]:
+def played(streams: Sequence[tuple[str, int]], formats: tuple[str, str], *, before: bool) -> list[int]:
     """When streams are played, as far as two containers can both say it: FFmpeg's flags of each.
 
-    MP4 and MOV enable the first stream of a kind where none is the default one, and MPEG-TS and MXF have no such flag.
+    Writers of MP4 and MOV enable the first stream of a kind where none is the default one; MPEG-TS and MXF have no such
+    flag.
 
     Args:
         streams: kind and disposition of each.
         formats: FFmpeg's names of the containers, first that of the output.
+        before: whether these are the streams that the output was written from.
     """
     flags = [disposition & _PLAYED for _, disposition in streams]
     mov = formats[0].startswith("mov")
     for kind in ("video", "audio", "subtitle") if mov else ("video", "audio") if formats[0] != formats[1] else ():
         own = [k for k, (of, disposition) in enumerate(streams)
                if of == kind and not disposition & Disposition.attached_pic]
-        first = next((k for k in own if flags[k] & Disposition.default), own[0] if own else None)
+        usual = own[0] if own and (before or not mov) else None
+        first = next((k for k in own if flags[k] & Disposition.default), usual)
         for k in own:
             flags[k] = flags[k] & ~int(Disposition.default) | int(k == first)
     return flags

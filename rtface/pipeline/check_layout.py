@@ -45,10 +45,10 @@ def check_layout(found: Checked, made: MediaInfo, source: MediaInfo, begins: tup
                        if line not in source.unseen]
     for what, now in made.views.items():
         if source.views.get(what) != now:
-            found.problems.append(f"players are told to show it in another way than the input ({what})")
+            found.problems.append(f"players show it in another way than the input ({what})")
     lost = [what for what in source.views.keys() - made.views.keys() if what != "AFD"]
     if lost:
-        found.gaps.append(f"players are not told what they are in the input ({', '.join(sorted(lost))})")
+        found.gaps.append(f"it does not say how players show it, and the input does ({', '.join(sorted(lost))})")
     _check_hdr(found, made, source)
     if made.crop != source.crop:  # the run says where a container cannot hide them
         said = "it hides another part of its borders than the input"
@@ -89,8 +89,9 @@ def check_streams(found: Checked, made: MediaInfo, source: MediaInfo, pairs: Seq
                 found.gaps.append(said)
     mine, theirs = ({one.index: one for one in info.streams} for info in (made, source))
     formats = made.format, source.format
-    now, was = (played([(one.kind, int(one.disposition)) for one in streams], formats) for streams in zip(
-        *((mine[a], theirs[b]) for a, b in sorted(pairs)), strict=True)) if pairs else ([], [])
+    now, was = (played([(one.kind, int(one.disposition)) for one in streams], formats, before=before)
+                for streams, before in (([mine[a] for a, _ in sorted(pairs)], False),
+                                        ([theirs[b] for _, b in sorted(pairs)], True)))
     for (number, _), new, old in zip(sorted(pairs), now, was, strict=True):
         if new != old:
             names = [", ".join(flag.name for flag in Disposition if flags & flag and flag.name) or "nothing"

@@ -226,7 +226,7 @@ def _check_layout(found: Checked, film: Path, values: dict[str, Any]) -> None:
             found.problems.append(f"{what}: {now[key]}, and was {was[key]}")
     if "played" in was:
         formats = now["format"], was.get("format", "")
-        flags = [played(said["played"], formats) for said in (now, was)]
+        flags = [played(said["played"], formats, before=said is was) for said in (now, was)]
         if flags[0] != flags[1]:
             found.problems.append(f"how players choose its streams differs: {flags[0]}, and was {flags[1]} (flags of "
                                   "FFmpeg)")

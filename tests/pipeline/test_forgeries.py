@@ -9,23 +9,24 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import cv2
 import numpy as np
 import pytest
+from av.stream import Disposition
 from typer.testing import CliRunner
 
 import rtface
 from rtface.cli.app import app
 from rtface.frame import Display
-from rtface.media.color import ColorTags
+from rtface.media.color import ColorTags, HdrMetadata
 from rtface.media.framemd5 import PacketHashes, hash_packets
-from rtface.media.probe import Chapter
+from rtface.media.probe import Chapter, StreamInfo
 from rtface.media.source import FileSource
 from rtface.pipeline.check_input import check_input
-from rtface.pipeline.check_layout import check_layout
+from rtface.pipeline.check_layout import check_layout, check_streams
 from rtface.pipeline.check_packets import check_packets
 from rtface.pipeline.check_sidecar import Checked, check_sidecar
 from rtface.pipeline.sidecar import read_sidecar, sidecar_path
@@ -135,19 +136,64 @@ def test_what_is_said_of_the_picture_is_the_inputs(films: dict[str, Path]) -> No
     for made, source in ({"tags": ColorTags(1, siting="left")}, {}), ({"aspect": None}, {"aspect": Fraction(1)}), (
             {"chapters": chapters[1:]}, {"chapters": chapters[1:]}), (
             {"chapters": chapters[1:3]}, {"chapters": chapters[1:], "end": Fraction(3)}), (
+            {"hdr": HdrMetadata(light=(1000, 400))}, {"hdr": HdrMetadata(light=(1000, 400))}), (
             {"matrix": TURNED}, {"matrix": (*TURNED[:6], 1080 << 16, 0, 1 << 30)}):  # of Matroska, and of a phone
         assert said(made, source) == "same"
     for made, source in ({"tags": ColorTags(1, 0, 0, 0)}, {"tags": sdr}), (
             {"tags": ColorTags(1, 1, 1, 0)}, {"tags": sdr}), ({"crop": None}, {"crop": (0, 0, 0, 40)}), (
+            {}, {"hdr": HdrMetadata(light=(1000, 400))}), ({}, {"views": {"STEREO3D": "01"}}), (
             {"pix_fmt": "yuv420p", "tags": sdr}, {"pix_fmt": "gbrp"}):
         assert said(made, source) == "not checked"
     assert said({"chapters": []}, {"chapters": chapters}) == said({"tags": hdr}) == "not checked"
     assert said({"chapters": []}, {"chapters": chapters}, "chapters") == "same"
     for made, source in ({"tags": hdr}, {"tags": sdr}), ({"aspect": Fraction(4)}, {}), ({"crop": (0, 0, 0, 40)}, {}), (
-            {"display": Display(quarter_turns=2)}, {}), ({"chapters": chapters}, {}), (
+            {"display": Display(quarter_turns=2)}, {}), (
+            {"matrix": (64540, 11380, 0, -11380, 64540, *TURNED[5:])}, {}), (
+            {"hdr": HdrMetadata(light=(4000, 400))}, {"hdr": HdrMetadata(light=(1000, 400))}), (
+            {"views": {"STEREO3D": "01"}}, {}), ({"unseen": ["it is Dolby Vision"]}, {}), (
+            {"display": Display(fields="tff")}, {}), ({"chapters": chapters}, {}), (
             {"chapters": [replace(chapters[1], metadata={"title": "lie"})]}, {"chapters": chapters}), (
             {"chapters": [replace(chapters[2], start=Fraction(5, 2))]}, {"chapters": chapters}):
         assert said(made, source) == "differs"
+
+
+TRACKS = [StreamInfo(k, kind, "", None, Disposition(flags), {}, not k, cast("Any", None), attached=attached)
+          for k, (kind, flags, attached) in enumerate([
+              ("video", 1, None), ("audio", 1, None), ("subtitle", 0, None),
+              ("attachment", 0, ("a.ttf", "font/ttf", "1"))])]
+
+
+@pytest.mark.parametrize(("place", "other", "form", "said"), [
+    (1, {}, "matroska", "same"), (1, {"disposition": Disposition(0)}, "matroska", "not checked"),
+    (1, {"disposition": Disposition(0)}, "mpegts", "same"), (2, {"disposition": Disposition.default}, "mov", "same"),
+    (2, {"disposition": Disposition.default}, "matroska", "differs"),
+    (2, {"disposition": Disposition.forced}, "mov", "differs"),
+    (1, {"disposition": Disposition(0)}, "mov", "not checked"),  # players leave out what is not enabled
+    (3, {"attached": ("a.ttf", "font/ttf", "2")}, "matroska", "differs"),
+    (3, {"attached": None, "kind": "data"}, "mov", "not checked")])
+def test_attachments_and_default_streams_are_the_inputs(films: dict[str, Path], place: int, other: dict[str, Any],
+                                                        form: str, said: str) -> None:
+    opened = FileSource(films["in"])
+    opened.close()
+    source, found = replace(opened.info, streams=TRACKS, format="matroska"), Checked()
+    made = [replace(one, **other) if k == place else one for k, one in enumerate(TRACKS)]
+    check_streams(found, replace(source, streams=made, format=form), source, [(0, 0), (1, 1), (2, 2)])
+    assert answer(found) == said
+
+
+def test_an_exchanged_attachment_is_found(films: dict[str, Path], tmp_path: Path) -> None:
+    made = tmp_path / "font.mkv"
+    with av.open(str(films["lossless"])) as source, av.open(str(made), "w") as container:
+        streams = [container.add_stream_from_template(stream) for stream in source.streams]
+        container.metadata.update(source.metadata)
+        container.add_attachment("a.ttf", "font/ttf", b"another font")
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = streams[packet.stream_index]
+                container.mux(packet)
+    values = read_sidecar(sidecar_path(films["lossless"]))
+    assert "its attachments differ" in str(check_sidecar(made, values).problems)
+    assert "'a.ttf' is not the input's" in str(checked(films, "lossless", made).problems)
 
 
 @pytest.mark.parametrize(("box", "places"), [((0, 0, *SIZE), range(FRAMES)), ((0, 0, 64, 64), (1, 4))])
@@ -292,7 +338,8 @@ def test_samples_of_another_shape_are_not_compared(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("made", "said"), [
     ("in.png", "same"), ("in.bmp", "same"), ("turned.tif", "differs"), ("pages.tif", "differs"),
-    ("profile.png", "differs"), ("gamma.png", "differs"), ("frames.png", "differs"), ("turned.png", "differs")])
+    ("profile.png", "differs"), ("adobe.jpg", "differs"), ("in.jpg", "same"),
+    ("gamma.png", "differs"), ("frames.png", "differs"), ("turned.png", "differs")])
 def test_what_a_still_says_beside_its_samples_is_compared(tmp_path: Path, made: str, said: str) -> None:
     import tifffile
 
@@ -302,6 +349,9 @@ def test_what_a_still_says_beside_its_samples_is_compared(tmp_path: Path, made: 
     rgb = np.ascontiguousarray(image[..., ::-1])
     tifffile.imwrite(tmp_path / "turned.tif", rgb, extratags=[(274, 3, 1, 3, True)])
     tifffile.imwrite(tmp_path / "pages.tif", np.stack([rgb, 255 - rgb]), photometric="rgb")
+    cv2.imwrite(str(tmp_path / "in.jpg"), image)
+    data = (tmp_path / "in.jpg").read_bytes()  # JFIF's segment has 18 bytes
+    (tmp_path / "adobe.jpg").write_bytes(data[:2] + b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0" + data[20:])
     data = (tmp_path / "in.png").read_bytes()
     turned = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0\0\0\0\0"
     for name, chunks in (("profile", [(b"iCCP", b"name\0\0" + zlib.compress(bytes(200)))]),
@@ -310,7 +360,8 @@ def test_what_a_still_says_beside_its_samples_is_compared(tmp_path: Path, made: 
         more = b"".join(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
                         for kind, body in chunks)
         (tmp_path / f"{name}.png").write_bytes(data[:33] + more + data[33:])
-    assert answer(check_input(tmp_path / made, tmp_path / "in.png", None)) == said
+    source = tmp_path / ("in.jpg" if made.endswith("jpg") else "in.png")
+    assert answer(check_input(tmp_path / made, source, None)) == said
 
 
 @pytest.mark.parametrize(("drop", "said"), [("audio", "same"), ("1", "same"), ("subtitle", "not checked")])
