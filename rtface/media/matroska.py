@@ -16,6 +16,7 @@ _VOID, _SEEK_HEAD, _SEEK, _SEEK_ID, _SEEK_POSITION = 0xEC, 0x114D9B74, 0x4DBB, 0
 _TRACKS, _TRACK, _TRACK_TYPE, _VIDEO = 0x1654AE6B, 0xAE, 0x83, 0xE0
 _SHOWN_WIDTH, _SHOWN_HEIGHT, _SHOWN_UNIT = 0x54B0, 0x54BA, 0x54B2
 _STEREO = 0x53B8
+_CHAPTERS, _EDITION, _ORDERED = 0x1043A770, 0x45B9, 0x45DD
 _RATIO = 3  # the unit of a shown size that is a ratio only
 _CROP = (0x54CC, 0x54BB, 0x54DD, 0x54AA)  # left, top, right, bottom
 _ADDITION, _ADDITION_KIND, _ADDITION_DATA = 0x41E4, 0x41E7, 0x41ED  # of a track: further data of its frames
@@ -41,6 +42,17 @@ def crop_of(file: BinaryIO, number: int) -> Crop | None:
             left, top, right, bottom = (_number(data, *videos[number], kind) for kind in _CROP)
             return (left, top, right, bottom) if left or top or right or bottom else None
     return None
+
+
+def ordered(file: BinaryIO, number: int = 0) -> bool:
+    """Whether chapters say what is played, and in which order."""
+    for kind, body, size in _segment(file):
+        if kind == _CHAPTERS and size > 0:
+            file.seek(body)
+            data = file.read(size)
+            return any(_number(data, begin, end, _ORDERED) for of, _, begin, end in elements(data, 0, size)
+                       if of == _EDITION)
+    return False
 
 
 def dolby_vision(file: BinaryIO, number: int) -> bytes | None:

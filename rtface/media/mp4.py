@@ -158,6 +158,20 @@ def dolby_vision(file: BinaryIO, number: int) -> bytes | None:
     return bytes(moov[slice(*box)]) if box else None
 
 
+def paced(file: BinaryIO, number: int = 0) -> bool:
+    """Whether an edit list plays a part of any track at another speed."""
+    moov = bytearray(_moov(file)[1])
+    for track in inner_boxes(moov, 8, len(moov), b"trak"):
+        edits = find_box(moov, *track, b"edts", b"elst")
+        if edits is None or edits[1] - edits[0] < 8:
+            continue
+        step = 20 if moov[edits[0]] == 1 else 12
+        if any(struct.unpack_from(">I", moov, at - 4)[0] != 1 << 16
+               for at in range(edits[0] + 8 + step, edits[1] + 1, step)):
+            return True
+    return False
+
+
 def note_picture(file: BinaryIO, number: int, size: tuple[int, int], *, crop: Crop | None = None,
                  hdr: HdrMetadata | None = None) -> bool:
     """Notes in a finished film of FFmpeg's what its index does not say of a video track. False where the index is not

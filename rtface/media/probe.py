@@ -364,7 +364,8 @@ def choose_video(container: InputContainer, name: str) -> tuple[VideoStream, str
 
 def unseen(path: str | os.PathLike[str], container: InputContainer, video: VideoStream, *, alpha: bool) -> list[str]:
     """What FFmpeg's decoder does not give of the frames: the transparency of VP8 and VP9 (`alpha` says that it does),
-    and the colours of Dolby Vision without a base layer that others read."""
+    the colours of Dolby Vision without a base layer that others read, and what players show in another order or at
+    another speed."""
     lines: list[str] = []
     if {key.lower(): text for key, text in video.metadata.items()}.get("alpha_mode") == "1" and not alpha:
         lines.append("its transparency is a second stream that cannot be decoded here: it is left out")
@@ -372,12 +373,20 @@ def unseen(path: str | os.PathLike[str], container: InputContainer, video: Video
     if found and len(found) > 4 and not found[4] >> 4:  # no compatibility, as in profile 5
         lines.append(f"it is Dolby Vision of profile {found[2] >> 1}, whose samples are not the colours that "
                      "others read: players will show the output green and purple; convert it to HDR10 first")
+    if _in_header(path, container, video, matroska.ordered, _nothing):
+        lines.append("its chapters say what is played, and in which order: all of the file is read instead")
+    if _in_header(path, container, video, _nothing, mp4.paced):
+        lines.append("its edit list plays parts at another speed: all is read at the usual one")
     return lines
 
 
 def crop_of(path: str | os.PathLike[str], container: InputContainer, video: VideoStream) -> Crop | None:
     """What the container of a file hides at the borders of its frames, which FFmpeg's decoders show."""
     return _in_header(path, container, video, matroska.crop_of, mp4.crop_of)
+
+
+def _nothing(file: BinaryIO, number: int) -> None:
+    """Reads no header."""
 
 
 def _in_header(path: str | os.PathLike[str], container: InputContainer, video: VideoStream,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from typer.testing import CliRunner
 import rtface
 from rtface.cli.app import app
 from rtface.frame import Display
+from rtface.media import matroska
 from rtface.media.color import ColorTags, HdrMetadata
 from rtface.media.framemd5 import PacketHashes, hash_packets
 from rtface.media.probe import Chapter, StreamInfo
@@ -179,6 +181,17 @@ def test_attachments_and_default_streams_are_the_inputs(films: dict[str, Path], 
     made = [replace(one, **other) if k == place else one for k, one in enumerate(TRACKS)]
     check_streams(found, replace(source, streams=made, format=form), source, [(0, 0), (1, 1), (2, 2)])
     assert answer(found) == said
+
+
+def test_another_speed_and_order_are_seen(films: dict[str, Path], tmp_path: Path) -> None:
+    data = bytearray(films["lossy"].read_bytes())
+    struct.pack_into(">HH", data, data.rindex(b"elst") + 20, 0, 1 << 15)
+    (tmp_path / "slow.mp4").write_bytes(data)
+    assert "at another speed" in str(checked(films, "lossy", tmp_path / "slow.mp4").problems)
+    for said in (True, False):
+        edition = matroska.element(0x45B9, matroska.element(0x45DD, bytes([said])))
+        assert matroska.ordered(io.BytesIO(matroska.element(matroska.SEGMENT, matroska.element(
+            0x1043A770, edition)))) == said
 
 
 def test_an_exchanged_attachment_is_found(films: dict[str, Path], tmp_path: Path) -> None:
