@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from typing import BinaryIO
 
@@ -156,6 +157,23 @@ def dolby_vision(file: BinaryIO, number: int) -> bytes | None:
     start, end = found[1]
     box = find_box(moov, start + _ENTRY, end, b"dvcC") or find_box(moov, start + _ENTRY, end, b"dvvC")
     return bytes(moov[slice(*box)]) if box else None
+
+
+def hdr_of(file: BinaryIO, number: int) -> HdrMetadata | None:
+    """The HDR metadata in the index for a video track, which the frames themselves may contradict; arguments as for
+    `crop_of`."""
+    moov = bytearray(_moov(file)[1])
+    if (found := _picture_entry(moov, number)) is None:
+        return None
+    display, light = (find_box(moov, found[1][0] + _ENTRY, found[1][1], kind) for kind in (b"mdcv", b"clli"))
+    hdr = HdrMetadata()
+    if display and display[1] - display[0] >= 24:
+        gx, gy, bx, by, rx, ry, wx, wy, bright, dark = struct.unpack_from(">8H2I", moov, display[0])
+        hdr = HdrMetadata(tuple(Fraction(value, 50_000) for value in (rx, ry, gx, gy, bx, by, wx, wy)),
+                          (Fraction(dark, 10_000), Fraction(bright, 10_000)))
+    if light and light[1] - light[0] >= 4:
+        hdr = replace(hdr, light=struct.unpack_from(">2H", moov, light[0]))
+    return hdr if hdr.primaries or hdr.light else None
 
 
 def paced(file: BinaryIO, number: int = 0) -> bool:

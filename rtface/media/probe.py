@@ -135,6 +135,7 @@ class MediaInfo:
         xmp: the XMP packet of an MP4 or MOV, or None.
         expected_frames: estimate for progress, or None.
         hdr: static HDR metadata, or None.
+        header_hdr: HDR metadata in the header of MP4 and MOV, which those of the frames may contradict.
         views: side data by which players show it in another way (`rtface.media.color.views_of`).
         captions: whether closed captions ride on the first frame.
         clock_start: start of the input's own clock in seconds; --start and --end count from here.
@@ -174,6 +175,7 @@ class MediaInfo:
     xmp: bytes | None = None
     expected_frames: int | None = None
     hdr: HdrMetadata | None = None
+    header_hdr: HdrMetadata | None = None
     views: dict[str, str] = field(default_factory=dict[str, str])
     captions: bool = False
     clock_start: Fraction = Fraction(0)
@@ -387,6 +389,11 @@ def crop_of(path: str | os.PathLike[str], container: InputContainer, video: Vide
 
 def _nothing(file: BinaryIO, number: int) -> None:
     """Reads no header."""
+
+
+def header_hdr_of(path: str | os.PathLike[str], container: InputContainer, video: VideoStream) -> HdrMetadata | None:
+    """HDR metadata in the header of MP4 and MOV."""
+    return _in_header(path, container, video, _nothing, mp4.hdr_of)
 
 
 def _in_header(path: str | os.PathLike[str], container: InputContainer, video: VideoStream,

@@ -316,6 +316,7 @@ class FileSource:
             streams=streams, chapters=self._chapters(), metadata=metadata,
             xmp=packet.encode() if packet else None,
             expected_frames=1 if decoder.still else None if length is None else max(1, round(length * decoder.rate)),
+            header_hdr=probe.header_hdr_of(self._path, container, self._video),
             hdr=hdr_of(image), views=views_of(image), captions=has_captions(image), start=self._start, end=self._end,
             clock_start=self._clock_start, video_start=self._video_start(decoder), origin=self._origin(),
             timecode=find_timecode([self._video.metadata, container.metadata, *(s.metadata for s in streams)],

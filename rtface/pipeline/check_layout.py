@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from fractions import Fraction
+from itertools import product
 
 from av.stream import Disposition
 
@@ -109,9 +110,12 @@ def _turn(matrix: tuple[int, ...] | None) -> list[float]:
 
 def _check_hdr(found: Checked, made: MediaInfo, source: MediaInfo) -> None:
     """Notes HDR metadata that the input has not, and such as the output lacks."""
-    now, was = made.hdr or HdrMetadata(), source.hdr or HdrMetadata()
-    for what in ("primaries", "luminance", "light", "dynamic"):
-        a, b = getattr(now, what), getattr(was, what)
+    was = source.hdr or HdrMetadata()
+    for now, what in product((made.hdr or HdrMetadata(), made.header_hdr), ("primaries", "luminance", "light",
+                                                                          "dynamic")):
+        a, b = getattr(now, what, None), getattr(was, what)
+        if now is made.header_hdr and not a:  # it need not say it again
+            continue
         alike = a == b if what == "dynamic" or not (a and b) else all(
             abs(float(x) - float(y)) <= max(1e-4, 1e-3 * abs(float(y))) for x, y in zip(a, b, strict=True))
         if not alike:

@@ -152,6 +152,7 @@ def test_what_is_said_of_the_picture_is_the_inputs(films: dict[str, Path]) -> No
             {"display": Display(quarter_turns=2)}, {}), (
             {"matrix": (64540, 11380, 0, -11380, 64540, *TURNED[5:])}, {}), (
             {"hdr": HdrMetadata(light=(4000, 400))}, {"hdr": HdrMetadata(light=(1000, 400))}), (
+            {"header_hdr": HdrMetadata(light=(4000, 400))}, {}), (
             {"views": {"STEREO3D": "01"}}, {}), ({"unseen": ["it is Dolby Vision"]}, {}), (
             {"display": Display(fields="tff")}, {}), ({"chapters": chapters}, {}), (
             {"chapters": [replace(chapters[1], metadata={"title": "lie"})]}, {"chapters": chapters}), (
