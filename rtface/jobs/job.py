@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from time import monotonic, perf_counter
 from typing import TYPE_CHECKING
 
 from rtface._version import __version__
-from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
+from rtface.errors import InputMissing, Interrupted, OutputError, RtfaceError, UsageError
 from rtface.jobs.borders import SEGMENT_S
 from rtface.jobs.face_numbers import FaceNumbers, find_numbers, highest_number
 from rtface.jobs.figures import JobFigures
@@ -167,7 +167,8 @@ class FilmJob:
             Interrupted: `stop` was set, or Ctrl-C came; its message says how to continue.
         """
         stats, stop, options = stats or Stats(), stop or threading.Event(), self.options
-        whole = published(self.folder, self.plan.target)  # a call was ended behind the join
+        whole = published(self.folder, self.plan.target)  # a call was ended behind the join, or is there now
+        target, held = _stamp(self.plan.target), ExitStack()
         if "join" not in Leases(self.folder, "").held():
             remove_unfinished(self.folder, self._films)
         run = plan_run(self.plan.source, self.plan.target, options, job=True, whole=whole,
@@ -178,9 +179,17 @@ class FilmJob:
             promised = {} if film is None else film.to_dict()
             began, before = perf_counter(), sum(self.plan.frames[number] for number in self._finished())
             try:
-                figures = self._figures() if film is None else self._make(
-                    partial(Join, self.folder, self.plan, film, report, stats, stop), report,
-                    self._processes(workers, farm, said), progress, stop, building, said)
+                try:
+                    if film is None:
+                        self._take_join(held, stop)
+                    figures = self._figures() if film is None else self._make(
+                        partial(Join, self.folder, self.plan, film, report, stats, stop), report,
+                        self._processes(workers, farm, said), progress, stop, building, said, held)
+                except InputMissing:
+                    now = _stamp(self.plan.target)
+                    if self.folder.path.is_dir() or now is None or (now == target and not whole):
+                        raise
+                    figures = None  # another call has finished the film meanwhile
                 if figures is None:
                     report.notes.append("an earlier call finished the film; its report has the figures")
                     return None
@@ -193,13 +202,22 @@ class FilmJob:
             finally:
                 report.fps = round(max(0, report.frames_out - before) / max(perf_counter() - began, 1e-3), 2)
 
-        try:
-            report = carry_out(run, make, stats, stop=stop, building=building,
-                               signed=partial(note_signed, self.folder, self.plan.target))
-        except KeyboardInterrupt:  # also behind the join
-            raise self._interrupted() from None
-        self._remove()
+        with held:  # another call has to wait until the film is signed and described
+            try:
+                report = carry_out(run, make, stats, stop=stop, building=building,
+                                   signed=partial(note_signed, self.folder, self.plan.target))
+            except KeyboardInterrupt:  # also behind the join
+                raise self._interrupted() from None
+            self._remove()
         return report
+
+    def _take_join(self, held: ExitStack, stop: threading.Event) -> None:
+        """Takes the lease of the join, until `held` is closed; waits for a worker that has it."""
+        leases = Leases(self.folder, held.enter_context(WorkerSign(self.folder)).id)
+        while (epoch := leases.take("join")) is None:
+            if stop.wait(_LOOK_S):
+                raise Interrupted
+        held.callback(leases.release, "join", epoch)
 
     def _planned(self, run: RunPlan, stats: Stats) -> FilmPlan:
         """What becomes of the film, before the work: files that its options name may be gone at the end of it."""
@@ -251,23 +269,22 @@ class FilmJob:
 
     def _make(self, join: Callable[[], Join], report: Report, start: _Start | None,
               progress: Show | None, stop: threading.Event, building: BuildProgress | None,
-              said: Callable[[str], object]) -> JobFigures:
-        """Works until all segments are finished, and joins them to the output and the further films."""
+              said: Callable[[str], object], held: ExitStack) -> JobFigures | None:
+        """Works until all segments are finished, and joins them to the output and the further films; `held` gets the
+        lease of the join. None where another call joined them and was ended in removing them."""
         self.find_numbers(progress, stop, said)
         for _ in range(3):  # segments that turn out to be damaged are made again
             self._work(start, progress, stop, building)
             try:
-                with WorkerSign(self.folder) as sign:
-                    leases = Leases(self.folder, sign.id)
-                    while (epoch := leases.take("join")) is None:
-                        if stop.wait(_LOOK_S):
-                            raise Interrupted
-                    try:
-                        report.first_frame_s = self._first_frame_s
-                        return join().run()
-                    finally:
-                        leases.release("join", epoch)
+                with ExitStack() as joining:
+                    self._take_join(joining, stop)
+                    report.first_frame_s = self._first_frame_s
+                    figures = join().run()
+                    held.push(joining.pop_all())
+                    return figures
             except DamagedSegments as error:
+                if published(self.folder, self.plan.target):
+                    return None
                 for number in error.numbers:
                     self.folder.unlink(self.folder.record(number))
                 self.folder.log(f"made again: segments {', '.join(map(str, error.numbers))}; {error}")
@@ -330,6 +347,15 @@ class FilmJob:
     @property
     def _films(self) -> list[Path]:
         return all_films(self.plan.target, self.options)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What tells another file of this name; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _take_over(stats: Stats, other: Stats) -> None:

@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from rtface.engine.recipe import SHIPPED
 from rtface.errors import InputError, InputMissing, Interrupted, OutputError, UsageError
 from rtface.jobs import FilmJob, Outcome, do_segment, folder_of
 from rtface.jobs.folder import JobFolder
+from rtface.jobs.leases import Leases, WorkerSign
 from rtface.jobs.run import run_film
 from rtface.jobs.segment_file import SegmentWriter
 from rtface.jobs.worker import WorkerRefused
@@ -238,6 +240,40 @@ def test_the_next_call_removes_what_a_killed_one_left(source: Path, monkeypatch:
     assert step > 10 and endings == {"an earlier call finished the film; its report has the figures",
                                      "no face was corrected: no face was found "
                                      "out.mkv.rtface.json: what was done, and hashes of the rest"}
+
+
+def test_calls_that_end_at_the_same_time(source: Path):
+    """A second call waits until the first has described the film, and is then told that the film is there."""
+    first, second, third = (planned(source) for _ in range(3))
+    refused = list[object]()
+
+    class Stop(threading.Event):
+        def __init__(self, waits: Callable[[], bool]) -> None:
+            super().__init__()
+            self._waits = waits
+
+        def wait(self, timeout: float | None = None) -> bool:
+            return self._waits()
+
+    def meanwhile(what: str, done: float) -> None:
+        if what.startswith("sidecar") and not refused:
+            with pytest.raises(Interrupted) as error:
+                second.run(stop=Stop(lambda: True))
+            refused.append(error)
+
+    with WorkerSign(first.folder) as sign:
+        leases = Leases(first.folder, sign.id)
+        epoch = leases.take("join")
+        assert epoch is not None
+
+        def finish() -> bool:
+            leases.release("join", epoch)
+            assert first.run(building=meanwhile).frames_out == 80
+            return False
+
+        report = third.run(stop=Stop(finish))
+    assert refused and report.notes == ["an earlier call finished the film; its report has the figures"]
+    assert [p.name for p in sorted(source.parent.iterdir())] == ["in.mp4", "out.mkv", "out.mkv.rtface.json"]
 
 
 def test_folders_that_are_no_job_are_left_alone(source: Path, tmp_path: Path):
