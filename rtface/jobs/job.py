@@ -285,8 +285,11 @@ class FilmJob:
             except DamagedSegments as error:
                 if published(self.folder, self.plan.target):
                     return None
-                for number in error.numbers:
-                    self.folder.unlink(self.folder.record(number))
+                try:
+                    for number in error.numbers:
+                        self.folder.unlink(self.folder.record(number))
+                except OSError as fault:  # also where another call removes the job now
+                    raise self.folder.failure(fault) from fault
                 self.folder.log(f"made again: segments {', '.join(map(str, error.numbers))}; {error}")
                 count = "1 segment has" if len(error.numbers) == 1 else f"{len(error.numbers)} segments have"
                 said(f"{count} to be made again ({str(error) or 'a record is missing'})")
