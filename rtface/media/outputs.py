@@ -146,7 +146,7 @@ def _check_writable(one: OutputPath, path: Path) -> None:
     probe = work_name(path)
     try:
         os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another run may take it for what a killed one left
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise OutputError(f"{one}: the name is too long for this folder ({len(os.fsencode(path.name))} bytes, and "
