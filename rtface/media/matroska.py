@@ -47,7 +47,7 @@ def crop_of(file: BinaryIO, number: int) -> Crop | None:
 def ordered(file: BinaryIO, number: int = 0) -> bool:
     """Whether chapters say what is played, and in which order."""
     for kind, body, size in _segment(file):
-        if kind == _CHAPTERS and size > 0:
+        if kind == _CHAPTERS and 0 < size < 1 << 24:
             file.seek(body)
             data = file.read(size)
             return any(_number(data, begin, end, _ORDERED) for of, _, begin, end in elements(data, 0, size)

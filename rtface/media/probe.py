@@ -375,7 +375,7 @@ def unseen(path: str | os.PathLike[str], container: InputContainer, video: Video
     if found and len(found) > 4 and not found[4] >> 4:  # no compatibility, as in profile 5
         lines.append(f"it is Dolby Vision of profile {found[2] >> 1}, whose samples are not the colours that "
                      "others read: players will show the output green and purple; convert it to HDR10 first")
-    if _in_header(path, container, video, matroska.ordered, _nothing):
+    if container.chapters() and _in_header(path, container, video, matroska.ordered, _nothing):
         lines.append("its chapters say what is played, and in which order: all of the file is read instead")
     if _in_header(path, container, video, _nothing, mp4.paced):
         lines.append("its edit list plays parts at another speed: all is read at the usual one")

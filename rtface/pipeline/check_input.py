@@ -111,13 +111,21 @@ def _compare_stills(compared: _Compared, output: Path, input: Path, stop: Stop |
             raise Interrupted
         made, read = read_image(still), read_image(source)
         _compare_said(compared.found, made, read)
-        compared.frame(still.name, made.frame, read.frame)
+        if _turned(made) == _turned(read):
+            compared.frame(still.name, made.frame, read.frame)
+
+
+def _turned(still: Still) -> tuple[int, bool]:
+    return still.frame.display.quarter_turns, still.frame.display.mirror
 
 
 def _compare_said(found: Checked, made: Still, read: Still) -> None:
     """Compares the metadata of two stills; an image format that has no place for it cannot."""
-    name, turned = Path(made.path).name, (made.frame.display.quarter_turns, made.frame.display.mirror)
-    if turned != (read.frame.display.quarter_turns, read.frame.display.mirror):
+    name, a, b = Path(made.path).name, made.frame.image, read.frame.image
+    upright = (b.height, b.width) if _turned(read)[0] % 2 else (b.width, b.height)
+    if _turned(made) == (0, False) != _turned(read) and (a.width, a.height) == upright:
+        found.gaps.append(f"{name}: was turned upright; its samples are not compared with the input's")
+    elif _turned(made) != _turned(read):
         found.problems.append(f"{name}: is rotated or mirrored in another way than the input")
     if made.meta.icc != read.meta.icc:
         said = f"{name}: its colour profile is not the input's"

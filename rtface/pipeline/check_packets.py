@@ -72,7 +72,7 @@ def _check_stream(found: Checked, named: str, name: str, stream: PacketHashes, o
         found.problems.append(f"{named}: {changed.total()} of {len(own)} packets are not those of {name} of the input")
     elif missing:
         found.problems.append(f"{named}: {missing} of {len(wanted)} packets of {name} of the input are missing")
-    elif not (_in_a_row(wanted, own) if is_cut else own == wanted):
+    elif not (_in_order(wanted, own) and _in_order(own, all_theirs) if is_cut else own == wanted):
         found.problems.append(f"{named}: its packets are those of {name} of the input in another order")
     elif stream.setup and other.setup and stream.setup != other.setup:
         hashed = " " not in stream.setup
@@ -91,8 +91,15 @@ def _inside(time: Fraction, cut: tuple[Fraction | None, Fraction | None]) -> boo
     return (start is None or time >= start + _AT_CUT_S) and (end is None or time < end - _AT_CUT_S)
 
 
-def _in_a_row(wanted: list[str], own: list[str]) -> bool:
-    return any(own[at:at + len(wanted)] == wanted for at in range(len(own) - len(wanted) + 1))
+def _in_order(part: list[str], whole: list[str]) -> bool:
+    """Whether packets come in the order of all; near a cut B-frames leave gaps."""
+    rest = iter(whole)
+    return all(one in rest for one in part)
+
+
+def _late(time: float, theirs: float) -> float:
+    """Seconds by which a packet comes late; what shows at the beginning of a cut may begin there."""
+    return min((time - theirs, time - max(theirs, 0.0)), key=abs)
 
 
 def _check_times(found: Checked, named: str, stream: PacketHashes, other: PacketHashes,
@@ -103,14 +110,13 @@ def _check_times(found: Checked, named: str, stream: PacketHashes, other: Packet
     for number, (pts, md5) in enumerate(stream.rows):
         time, same = float(pts * stream.base) - begins[0], left[md5]
         # A subtitle that is on screen at the beginning of a cut begins there.
-        while cut[0] is not None and len(same) > 1 and abs(time - max(same[1][0], 0.0)) <= abs(
-                time - max(same[0][0], 0.0)):
+        while cut[0] is not None and len(same) > 1 and abs(_late(time, same[1][0])) <= abs(_late(time, same[0][0])):
             same.popleft()
         if not same:
             found.problems.append(f"{named}: packet {number} is not at its place in the input")
             return
         theirs, place = same.popleft()
-        late = min((time - theirs, time - max(theirs, 0.0)), key=abs)
+        late = _late(time, theirs)
         if abs(late) > _MOVED_S:
             found.problems.append(f"{named}: packet {number} comes {abs(late):.3f} s "
                                   f"{'later' if late > 0 else 'earlier'} than in the input")

@@ -103,7 +103,7 @@ def finish(plan: RunPlan, report: Report, made: Made | None, *, stop: threading.
                 unsigned = error
                 again = "signs it" if plan.job else "with --overwrite makes it again and signs it"
                 error.args = (f"{error}; once the cause is gone, the same command {again}",)
-    if outputs.checksums:
+    if outputs.checksums and (made is not None or not all(target.path.is_file() for target in outputs.checksums)):
         report.notes += write_checksums(
             Path(plan.output), outputs.checksums, stop=stop.is_set,
             doing=lambda what, done: tell(f"checksums ({what})", done),

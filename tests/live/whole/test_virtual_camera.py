@@ -81,7 +81,7 @@ def test_a_driver_that_tells_of_readers_is_believed(tmp_path, monkeypatch, opene
             time.sleep(0.02)
             return [1] if video.usage else []
 
-    monkeypatch.setattr("rtface.live.devices.v4l2_loopback.select.poll", Poll)
+    monkeypatch.setattr("select.poll", Poll)
     sink = opened()
     assert until(lambda: not sink.wanted)
     video.usage = [0, 1]
