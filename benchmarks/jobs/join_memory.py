@@ -45,11 +45,10 @@ def join(folder: Path, segments: int, frames: int, container: str) -> None:
     from rtface.frame import Frame
     from rtface.jobs import FilmJob
     from rtface.jobs.join import Join
-    from rtface.jobs.plan import encoder_of
     from rtface.jobs.segment_file import SegmentWriter
     from rtface.media.source import FileSource
     from rtface.options import Options
-    from rtface.pipeline.plan import plan_run
+    from rtface.pipeline.plan import plan_film, plan_run
     from rtface.report import Report
     from rtface.stats import Stats
 
@@ -59,7 +58,9 @@ def join(folder: Path, segments: int, frames: int, container: str) -> None:
     assert isinstance(job, FilmJob), job
     plan = job.plan
     opened = FileSource(source)
-    video = encoder_of(opened.info, plan.container, options)
+    run = plan_run(source, plan.target, options, job=True)
+    planned = plan_film(run, opened)
+    video = planned.video
     base = opened.info.time_base
     image = av.VideoFrame.from_ndarray(np.full((72, 64), 90, np.uint8), "yuv420p")
     for number, start in enumerate(plan.starts):
@@ -74,8 +75,7 @@ def join(folder: Path, segments: int, frames: int, container: str) -> None:
             "faces_before": [], "faces_last": [], "treatments": {}, "change": 0,
             "changed": [], **writer.finish()}, sync=False)
     opened.close()
-    run = plan_run(source, plan.target, options, job=True)
-    joining = Join(job.folder, plan, run, Report("", "", "", "", ""), Stats(), threading.Event())
+    joining = Join(job.folder, plan, planned, Report("", "", "", "", ""), Stats(), threading.Event())
     print(json.dumps({"segments": len(plan), "frames": sum(plan.frames), **measured(joining.run),
                       "remuxed": measured(partial(remux, source, folder / "plain.mkv", sum(plan.frames)))}), flush=True)
 

@@ -46,7 +46,7 @@ are text, line art and test charts, which the network takes for coding artefacts
 _NEAR = 16
 FINER = {"av1": 2.2, "vp9": 0.6}
 """By how much log2 of the step with which H.264 leaves the same error is smaller than that of these codecs, which
-predict and filter better; measured on people of the training side."""
+predict and filter better; measured on people of the training side, AV1's raised once more for a film set aside."""
 _FACE_ALONE = ("av1",)
 """Codecs round whose faces nothing is corrected: the network has seen too little of them to better smooth grounds."""
 _FACE, _HEAD = 1.3, 2.3

@@ -127,6 +127,9 @@ def read_plan(path: Path) -> tuple[Path | Address, str, Options]:
         raise UsageError(f"--plan {path}: cannot be read ({error.strerror})") from None
     except (AttributeError, ValueError, RecursionError) as error:
         raise UsageError(f"--plan {path}: is no plan ({error}); make one with: rtface run … --dry-run --json") from None
+    if values.get("redacted"):
+        raise UsageError(f"--plan {path}: an address in it is without its user name, password or query; give INPUT, "
+                         "OUTPUT and the options themselves")
     try:
         options = Options.of(values["options"])
     except UsageError as error:

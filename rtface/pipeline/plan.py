@@ -41,6 +41,7 @@ from rtface.pipeline.runtime import codec_device
 from rtface.pipeline.segment_plan import SegmentPlan, plan_segments
 from rtface.pipeline.sidecar import has_sidecar, sidecar_output
 from rtface.pipeline.signing import Signing
+from rtface.redaction import redacted_values
 from rtface.report import Report, is_unfinished, report_options
 from rtface.shots.clock import FilmClock
 from rtface.shots.files import check_shots_file, read_shots
@@ -142,11 +143,12 @@ class RunPlan(FramePlan):
         named = {"film": self.outputs.film, **self.outputs.further, "report": self.outputs.report,
                  "sidecar": self.outputs.sidecar}
         file = fingerprint(self.input) if isinstance(self.input, Path) and self.input.is_file() else None
-        return {"rtface": __version__, "file": file,
+        plan: dict[str, Any] = {"rtface": __version__, "file": file,
                 "input": str(self.input.absolute() if isinstance(self.input, Path) else self.input),
                 "output": str(Path(self.output).absolute()) + ("/" if self.folder else ""), "options": options,
                 "outputs": {name: str(target.path) for name, target in named.items() if target is not None}
                 | {f"checksums {place}": str(target.path) for place, target in enumerate(self.outputs.checksums)}}
+        return plan | {"redacted": str(self.input) != os.fspath(self.input) or redacted_values(plan) != plan}
 
     def report(self) -> Report:
         """The report of the run, before it."""

@@ -75,3 +75,9 @@ def test_a_plan_holds_for_its_film_and_its_options(film: Path) -> None:
     film.write_bytes(film.read_bytes()[:-8] + b"\0" * 8)
     code, _, said = invoke("run", "--plan", plan)
     assert code == 2 and "not the film that was planned" in said
+
+
+def test_a_plan_that_lacks_secrets_is_not_carried_out(film: Path) -> None:
+    plan = planned(film, "--stage", "label:text=https://example.org/watch?secret=hidden1")
+    code, _, said = invoke("run", "--plan", plan)
+    assert code == 2 and "without its user name, password or query" in said
