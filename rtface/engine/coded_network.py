@@ -1,5 +1,5 @@
 """The network that takes coding artefacts and noise out of pictures at their coded size (``rtface/models/coded``, and
-``coded-light`` at half the cost), run by OpenVINO on the CPU.
+``coded-light`` at 0.6 of the cost), run by OpenVINO on the CPU.
 
 Both are trained by ``training/loop/train_coded.py``; ``training/MODEL_CARD.md`` describes them.
 """
@@ -21,7 +21,7 @@ from rtface.util.openvino_core import halves, open_shipped
 PATH = SHIPPED / "coded" / "model.onnx"
 SHA256 = "5be4290d8614ee85861a7a38960123deec4bd38a2977df72a1486716968b30ee"
 LIGHT = SHIPPED / "coded-light" / "model.onnx", "e5b936a541fe30518966af2d79ee9093e7560648176b4a5eaa6fbe3c7ef8d4b4"
-"""Path and SHA-256 of the network of half the cost."""
+"""Path and SHA-256 of the light network."""
 _CELL = 8
 
 

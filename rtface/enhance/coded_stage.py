@@ -117,7 +117,7 @@ class CodedStage:
 
     Args:
         network: takes coding artefacts out of a picture.
-        light: the same at half the cost, for live runs that have no time for it.
+        light: the same at 0.6 of the cost, for live runs that have no time for it.
         device: composites in the host's memory.
         make_correction: makes what `device` composites.
         stats: counts `crops:coded`, `crops:coded-light`.

@@ -178,7 +178,7 @@ class FaceCorrector(ABC):
         """Takes coding artefacts out of the frame, where that is expected to help, before the engines see it.
 
         Args:
-            light: by the network of half the cost.
+            light: by the light network.
         """
         frame = task.frame
         chosen = [one for face in faces

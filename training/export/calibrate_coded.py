@@ -58,7 +58,7 @@ def main() -> None:
     p.add_argument("--pairs", type=Path, required=True, help="training pairs; never those of the people set aside")
     p.add_argument("--count", type=int, default=160, help="how many patches")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--light", action="store_true", help="of the network of half the cost")
+    p.add_argument("--light", action="store_true", help="of the light network")
     a = p.parse_args()
     network = LIGHT[0] if a.light else PATH
     write(network.with_name("int8.json"), calibrate(network, a.pairs, a.count, a.seed))

@@ -169,7 +169,7 @@ def main() -> None:
     p.add_argument("--side", type=int, default=128)
     p.add_argument("--lr", type=float, default=FIRST)
     p.add_argument("--threads", type=int, default=1)
-    p.add_argument("--small", action="store_true", help="the variant of half the cost")
+    p.add_argument("--small", action="store_true", help="the light network")
     p.add_argument("--seed", type=int, default=1)
     a = p.parse_args()
     torch.set_num_threads(a.threads)
