@@ -143,11 +143,13 @@ class RunPlan(FramePlan):
         named = {"film": self.outputs.film, **self.outputs.further, "report": self.outputs.report,
                  "sidecar": self.outputs.sidecar}
         file = fingerprint(self.input) if isinstance(self.input, Path) and self.input.is_file() else None
-        plan: dict[str, Any] = {"rtface": __version__, "file": file,
-                "input": str(self.input.absolute() if isinstance(self.input, Path) else self.input),
-                "output": str(Path(self.output).absolute()) + ("/" if self.folder else ""), "options": options,
-                "outputs": {name: str(target.path) for name, target in named.items() if target is not None}
-                | {f"checksums {place}": str(target.path) for place, target in enumerate(self.outputs.checksums)}}
+        outputs = {name: str(target.path) for name, target in named.items() if target is not None}
+        outputs |= {f"checksums {place}": str(target.path) for place, target in enumerate(self.outputs.checksums)}
+        plan: dict[str, Any] = {
+            "rtface": __version__, "file": file,
+            "input": str(self.input.absolute() if isinstance(self.input, Path) else self.input),
+            "output": str(Path(self.output).absolute()) + ("/" if self.folder else ""), "options": options,
+            "outputs": outputs}
         return plan | {"redacted": str(self.input) != os.fspath(self.input) or redacted_values(plan) != plan}
 
     def report(self) -> Report:

@@ -60,18 +60,18 @@ class Pairs:
         for path in sorted(self.root.glob("*.npz")):
             if path.name in self.names or path.name.endswith(".tmp.npz"):
                 continue
-            with np.load(path) as data:
+            first = len(self.seen)
+            with np.load(path) as data:  # each look at an array reads it from the disk
                 self.seen += list(data["seen"])
                 self.truth += list(data["truth"])
                 self.steps += list(data["steps"].astype(np.float32))
                 self.meta += list(data["meta"])
-                good = [float(np.mean((s.astype(np.float32) - t) ** 2)) < GOOD for s, t in
-                        zip(data["seen"], data["truth"], strict=True)]
-                coarse = [bool(np.isfinite(s).all() and s.mean() > COARSE) or int(m[0]) in FINE
-                          for s, m in zip(data["steps"], data["meta"], strict=True)]
-                numbers = np.arange(len(self.seen) - len(good), len(self.seen))
-                often = np.where(good, OFTEN, np.where(coarse, MORE, 1))
-                self.order = np.concatenate([self.order, np.repeat(numbers, often)])
+            good = [float(np.mean((s.astype(np.float32) - t) ** 2)) < GOOD for s, t in
+                    zip(self.seen[first:], self.truth[first:], strict=True)]
+            coarse = [bool(np.isfinite(s).all() and s.mean() > COARSE) or int(m[0]) in FINE
+                      for s, m in zip(self.steps[first:], self.meta[first:], strict=True)]
+            often = np.where(good, OFTEN, np.where(coarse, MORE, 1))
+            self.order = np.concatenate([self.order, np.repeat(np.arange(first, len(self.seen)), often)])
             self.names.add(path.name)
         return len(self.seen)
 
