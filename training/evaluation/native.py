@@ -11,6 +11,7 @@ Nothing is enlarged after coding. Truths are those of `training.evaluation.nativ
   frames, and what is gained over it in dB; the same in the **ring**, twice the face's box without the oval;
 - **best**: strength *s* (0 to 1.6, one for the clip) at which the correction of *always* comes nearest to the truth,
   and the gain there; **regret**: best − default; **harmed**: share of clips that lose more than 0.05 dB;
+- **expected**: the gain in the oval that the run's report says, and in brackets by how much it was off on average;
 - **detail**: luma less a Gaussian of one pixel, in the oval: correlation with the truth and amplitude by the truth's;
 - **flicker**: change of the error from frame to frame by that of the coded film; **changed**: share of the frames;
 - **identity** (``--identity``): EdgeFace's cosine to the truth on the middle frame.
@@ -202,14 +203,13 @@ def report(a: argparse.Namespace, levels: dict[str, tuple[str, ...]], rows: list
     import rtface
 
     words = ("kind", "clip", "level")
-    means: dict[str, dict[str, Row]] = {kind: {} for kind in levels}
-    for kind, names in levels.items():
-        for name in names:
+    means: dict[str, dict[str, Row]] = {kind: {} for kind in dict.fromkeys(r["kind"] for r in rows)}
+    for kind in means:
+        for name in levels[kind.removeprefix("soft ")]:
             part = [r for r in rows if (r["kind"], r["level"]) == (kind, name)]
             means[kind] |= {name: summary([{k: v for k, v in r.items() if k not in words} for r in part])}
-        if means[kind]:
-            width = np.median([r["width"] for r in rows if r["kind"] == kind])
-            print(f"\n{table(f'{kind}, {a.people}, {width:.0f} px', means[kind])}", flush=True)
+        width = np.median([r["width"] for r in rows if r["kind"] == kind])
+        print(f"\n{table(f'{kind}, {a.people}, {width:.0f} px', means[kind])}", flush=True)
     columns = list(dict.fromkeys(k for row in rows for k in row))
     made: dict[str, Any] = {"rtface": rtface.__version__, "people": a.people, "width": a.width,
                             "options": dict(a.option),

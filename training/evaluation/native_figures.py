@@ -133,6 +133,7 @@ COLUMNS = (
     ("default (worst)", 15, ("default", "{:+.2f}"), ("worst default", " ({:+.2f})")),
     ("harmed", 6, ("harmed", "{:.0%}")),
     ("changed", 7, ("changed", "{:.0%}")),
+    ("expected (off)", 14, ("expected", "{:+.2f}"), ("missed", " ({:.2f})")),
     ("always (worst)", 14, ("always", "{:+.2f}"), ("worst always", " ({:+.2f})")),
     ("best: s, gain", 13, ("s", "{:.2f}"), ("best", ", {:+.2f}")),
     ("regret (worst)", 14, ("regret", "{:.2f}"), ("worst regret", " ({:.2f})")),
@@ -144,7 +145,7 @@ COLUMNS = (
     ("flicker", 7, ("flicker", "{:.2f}")),
     ("identity", 14, ("input_identity", "{:.3f}"), ("default_identity", " > {:.3f}")),
 )
-_HIGHER_IS_WORSE = ("regret", "flicker", "change", "changed")
+_HIGHER_IS_WORSE = ("regret", "missed", "flicker", "change", "changed")
 
 
 def summary(rows: Sequence[Row]) -> Row:

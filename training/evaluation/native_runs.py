@@ -67,7 +67,7 @@ def truth_of(subject: Subject, size: tuple[int, int] | None, cache: Path | None)
     kept = cache / "truths" / f"{subject.kind}-{path.stem}-{key}.npz" if cache else None
     if kept and kept.is_file():
         with np.load(kept) as data:
-            return Truth(subject.name, subject.kind, list(data["frames"]), list(data["matrices"]),
+            return Truth(subject.name, str(data["kind"]), list(data["frames"]), list(data["matrices"]),
                          int(data["first"]), bool(data["bounded"]))  # fmt: skip
     if isinstance(source, Face):
         frames = 1 if subject.kind == "stills" else FRAMES
@@ -78,7 +78,7 @@ def truth_of(subject: Subject, size: tuple[int, int] | None, cache: Path | None)
     if kept:
         kept.parent.mkdir(parents=True, exist_ok=True)
         np.savez(kept, frames=np.stack(truth.frames), matrices=np.stack(truth.matrices), first=truth.first,
-                 bounded=truth.bounded)  # fmt: skip
+                 bounded=truth.bounded, kind=truth.kind)  # fmt: skip
     return truth
 
 
@@ -106,13 +106,16 @@ def _digest(*parts: object) -> str:
 # --- runs ---
 
 
-def enhanced(film: Path, folder: Path, how: Level, options: dict[str, Any]) -> list[U8]:
-    """The frames that ``rtface.run`` makes of a file, through a file without loss."""
+def enhanced(film: Path, folder: Path, how: Level, options: dict[str, Any]) -> tuple[list[U8], float]:
+    """The frames that ``rtface.run`` makes of a file, through a file without loss; and the gain in dB that its report
+    says is expected for the track that was seen most, 0 without one."""
     import rtface
 
     out = folder / ("out.png" if how.still else "out.mkv")
-    rtface.run(film, out, overwrite=True, **({} if how.still else {"codec": "ffv1"}), **options)
-    return list(decoded(out, how.siting))
+    made = rtface.run(film, out, overwrite=True, **({} if how.still else {"codec": "ffv1"}), **options)
+    longest = max(made.tracks, key=lambda track: track.frames, default=None)
+    expected = longest.treatment.get("gain_db") if longest and longest.treatment.get("on") else None
+    return list(decoded(out, how.siting)), expected or 0.0
 
 
 def measured(task: Task) -> list[dict[str, Any]]:
@@ -132,10 +135,13 @@ def measured(task: Task) -> list[dict[str, Any]]:
             film = film_file(truth, how, task.cache / "coded" if task.cache else Path(scratch))
             # Stills are read by rtface itself, as decoders of JPEG differ in how they bring chroma up.
             folder = Path(scratch)
-            coded = enhanced(film, folder, how, {"correct": "never"}) if how.still else list(decoded(film, how.siting))
-            default = enhanced(film, folder, how, options)
-            always = enhanced(film, folder, how, options | {"correct": "always"}) if task.always else None
+            untouched = {"correct": "never"}
+            coded = enhanced(film, folder, how, untouched)[0] if how.still else list(decoded(film, how.siting))
+            default, expected = enhanced(film, folder, how, options)
+            forced = options | {"correct": "always"}
+            always = enhanced(film, folder, how, forced)[0] if task.always else None
             row = ruler.row(coded, default, always)
+            row |= {"expected": expected, "missed": abs(expected - row["default"])}
             if judge:
                 row |= _identity(judge, truth, coded, default)
             rows.append({"kind": truth.kind, "clip": truth.name, "level": name, "width": truth.width} | row)
