@@ -20,6 +20,7 @@ from rtface.analysis.treatment import (
 )
 from rtface.frame import Face
 from rtface.protocols import View
+from rtface.util.fade import faded
 
 __all__ = ["SCORES", "Analysis", "Analyzer", "Treatment", "analyze_face", "choose_treatment",
            "read_treatments", "treatments_table"]
@@ -40,6 +41,8 @@ SETTLED_S = 1.2
 """Seconds after which a track is decided by what was measured until then."""
 _EVIDENCE_S, _MEMORY_S, _FIRM_S = 5.0, 8.0, 10.0
 """A decided track is decided again by the median of at least 5 and at most 8 seconds, and at most once in ten."""
+_RAMP_S = 1.0
+"""Seconds in which a strength changes by 1, where frames are not few."""
 
 
 class Analyzer:
@@ -48,7 +51,7 @@ class Analyzer:
     A new track is measured every fifth of a second, and decided after 1.2 seconds by the median. A film holds its
     frames back for that (`rtface.analysis.look_ahead`). Where frames cannot wait, the first one decides until then.
     Later, another decision needs the median of five seconds beyond a hysteresis, and comes at most once in ten seconds;
-    what is applied (`strength`) moves to it over `ramp_s` seconds.
+    what is applied (`strength`) moves to it by at most 1 a second and 0.05 a frame.
 
     Attributes:
         treatment: what is decided now.
@@ -57,15 +60,16 @@ class Analyzer:
         first, ring: strength of the first stage on that frame in the face and round it, likewise, 0…1.
     """
 
-    def __init__(self, *, ramp_s: float = 1.0, forced: Treatment | None = None) -> None:
+    def __init__(self, *, forced: Treatment | None = None) -> None:
         """`forced`: the user's decision, analysed but not overruled."""
-        self._ramp_s, self._forced = ramp_s, forced
+        self._forced = forced
         self._recent: deque[tuple[float, float, tuple[float, ...]]] = deque()  # time, width, values
         self._sums = np.zeros(len(_FIELDS))
         self._axis = 0j
         self._measured = 0
         self._first: float | None = None
         self._time: float | None = None
+        self._until = -math.inf  # to which what was taken over holds
         self._changed = -math.inf
         self.treatment = forced or Treatment(False)
         self.decided = forced is not None
@@ -127,10 +131,11 @@ class Analyzer:
 
     def advance(self, time: float) -> float:
         """Advances the ramps to the frame at this time; returns `strength`."""
+        if time <= self._until:
+            return self.strength
         targets = self.treatment.applied
         if self._time is not None:
-            step = max(0.0, time - self._time) / self._ramp_s
-            targets = (min(max(target, now - step), now + step)
+            targets = (faded(now, target, time - self._time, _RAMP_S)
                        for target, now in zip(targets, self.applied, strict=True))
         self.strength, self.first, self.ring = targets
         self._time = time
@@ -153,7 +158,7 @@ class Analyzer:
         """What another process needs to continue from this time on, as JSON values: the decision, and what was measured
         before."""
         return {"treatment": asdict(self.treatment), "decided": self.decided, "applied": self.applied,
-                "changed": self._changed if math.isfinite(self._changed) else None,
+                "time": self._time, "changed": self._changed if math.isfinite(self._changed) else None,
                 "recent": [entry for entry in self._recent if entry[0] < time]}
 
     def take_over(self, state: dict[str, Any]) -> None:
@@ -163,6 +168,8 @@ class Analyzer:
         told: dict[str, Any] = state["treatment"]
         self.treatment = replace(Treatment(False), **{**told, "reasons": tuple(told["reasons"])})
         self.decided, (self.strength, self.first, self.ring) = state["decided"], state["applied"]
+        self._time = state.get("time")
+        self._until = -math.inf if self._time is None else self._time
         self._changed = -math.inf if state["changed"] is None else state["changed"]
         self._recent = deque((time, width, tuple(values)) for time, width, values in state["recent"])
         self._first = self._recent[0][0] if self._recent else None

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
+from math import inf
 from time import perf_counter
 from typing import ClassVar, Protocol
 
@@ -40,6 +41,7 @@ from rtface.protocols import Engine, Restored, Runtime, ShapingOptions
 from rtface.quality.governor import UNSEEN
 from rtface.shots.settings import ShotList
 from rtface.stats import Stats
+from rtface.util.fade import faded
 from rtface.util.held_faces import HeldFaces
 
 _SEEN_AROUND = 0.5
@@ -204,9 +206,12 @@ class FaceCorrector(ABC):
         """Strengths of the first stage inside the oval of a face and round it."""
         if (track := self.tracks.states.get(face.track_id)) is None:
             return 0.0, 0.0
-        inside, around = (first * strength * self.tracks.strength_of(face) for first in track.first)
+        inside, ring = track.first
         region = self._wanted_region(face, time)
-        return inside, 0.0 if region == "face" or (region == "auto" and track.first[1] < _SEEN_AROUND) else around
+        around = 0.0 if region == "face" or (region == "auto" and ring < _SEEN_AROUND) else ring
+        track.around = around if track.around is None else faded(track.around, around, inf, 1.0)
+        strength *= self.tracks.strength_of(face)
+        return inside * strength, track.around * strength
 
     def _ask_engines(self, task: FrameTask) -> None:
         """Cuts the crops of all faces and asks the engines about them."""

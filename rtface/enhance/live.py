@@ -24,6 +24,7 @@ from rtface.protocols import Restored, Runtime
 from rtface.quality.governor import FADE_S, QualityGovernor
 from rtface.quality.levels import kind_of
 from rtface.stats import Stats
+from rtface.util.fade import faded
 
 _USUAL_FIRST_S = 0.01
 _LIGHT_COST = 0.6
@@ -76,9 +77,8 @@ class LiveEnhancer(FrameEnhancer):
         light = time < self._light_until
         cost = _LIGHT_COST if light else 1.0
         target = float(room(cost * self._first_s))
-        step = min(max(time - self._first_at, 0.0), 0.1) / FADE_S
         before = target if self._first_share is None else self._first_share
-        self._first_share, self._first_at = min(max(target, before - step), before + step), time
+        self._first_share, self._first_at = faded(before, target, time - self._first_at, FADE_S), time
         if self._first_share <= 0.0:
             self._first_s += 0.01 * (_USUAL_FIRST_S - self._first_s)  # what was slow once is tried again
             return

@@ -41,6 +41,7 @@ class TrackState:
         guard: how much of its correction is kept, so that the person stays the same (`--guard`).
         guarded: frames on which that weakened the correction.
         first: strength of the first stage on the last frame in the face and round it, 0…1.
+        around: of that round it, what the region leaves; None before the first frame.
     """
 
     id: int
@@ -64,6 +65,7 @@ class TrackState:
     guard: GuardedTrack = field(default_factory=GuardedTrack)
     guarded: int = 0
     first: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    around: float | None = None
 
     def handed_over(self, time: float) -> dict[str, Any]:
         """What another process needs to continue from this time on, as JSON values: see `Analyzer.handed_over`, and the
@@ -93,6 +95,7 @@ class TrackState:
         self.analyzer.advance(time)
         treatment = forced or self.analyzer.treatment
         strength, *self.first = (treatment if forced else self.analyzer).applied
+        self.around = None if forced else self.around
         if counted:
             last = self.spans[-1] if self.spans else None
             if last is not None and last.on == treatment.on:

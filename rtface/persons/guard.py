@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import exp
 
 from rtface.correct.mask import smooth_ramp
+from rtface.util.fade import MOST_A_FRAME
 
 BLUR = 2.5
 """Standard deviation, pixels of a chip of 150, of the blur before input and output are compared. The network's distance
@@ -23,7 +24,7 @@ notice when it is right again."""
 _AGREES = 0.5
 """Weight of a new look in the mean of a track's looks."""
 _TAU_S, _PER_S = 0.25, 2.0
-"""Time constant, and the most that the share may change in a second."""
+"""Time constant, and the most that the share may change in a second, where frames are not few."""
 
 
 def kept_at(drift: float, limits: Limits) -> float:
@@ -56,7 +57,7 @@ class GuardedTrack:
         target = 1.0 if limits is None or self.drift is None else kept_at(self.drift, limits)
         passed = max(0.0, time - self.time) if self.time is not None else 0.0
         step = (target - self.kept) * (1.0 - exp(-passed / _TAU_S))
-        most = _PER_S * passed
+        most = min(_PER_S * passed, MOST_A_FRAME)
         self.kept += min(max(step, -most), most)
         self.time = time
         return self.kept

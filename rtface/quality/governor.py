@@ -26,11 +26,12 @@ from dataclasses import dataclass, field
 from rtface.quality.cost_model import CostModel
 from rtface.quality.levels import FaceDecision, FaceDemand, FaceQuality, LevelChange, QualityLevel, levels_for, name_of
 from rtface.quality.processor_budget import ProcessorBudget
+from rtface.util.fade import faded
 
 log = logging.getLogger("rtface")
 
 UNSEEN = 0.001  # strength of what is tried: less than a thousandth of white
-FADE_S = 0.25  # in which a face fades in or out, and one engine into another
+FADE_S = 0.25  # in which a face fades in or out, and one engine into another, where frames are not few
 _CALM_S, _LONGEST_S = 3.0, 30.0  # what has to be calm before a step up: at first, and at most
 _TRY_S, _LONGEST_TRY_S = 2.0, 4.0  # pauses between trials of a face that is not corrected at all
 _PROVE_S, _LONGEST_PROVE_S = 2.0, 5.0  # for which a trial has to hold before it is shown: at first, and at most
@@ -323,9 +324,9 @@ class QualityGovernor:
         self._credit = min(self._credit - min(allowed, len(waiting)), 1.0)
 
     def _plan(self, s: FaceQuality, elapsed: float, carries: bool) -> FaceDecision:
-        level, ramp = s.level, min(max(elapsed, 0.0), _JUMP * self.period) / FADE_S
+        level, passed = s.level, min(elapsed, _JUMP * self.period)
         if not level.engine:
-            s.strength = max(0.0, s.strength - ramp) if s.engine else 0.0
+            s.strength = faded(s.strength, 0.0, passed, FADE_S) if s.engine else 0.0
             if not s.strength:
                 s.engine = ""
             return FaceDecision(s.engine, s.engine != "" and not carries, s.strength)
@@ -335,7 +336,7 @@ class QualityGovernor:
             s.strength = 0.0
         elif s.engine and s.engine != level.engine and s.fades:
             s.share = 0.0
-        s.strength, s.share = min(1.0, s.strength + ramp), min(1.0, s.share + ramp)
+        s.strength, s.share = (faded(now, 1.0, passed, FADE_S) for now in (s.strength, s.share))
         if s.trial is not None:  # all of the work, and nothing to see
             s.strength = UNSEEN
         if s.due:

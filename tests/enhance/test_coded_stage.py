@@ -37,6 +37,7 @@ from rtface.protocols import Runtime
 from rtface.quality.governor import QualityGovernor
 from rtface.shots.settings import Shot, ShotList, ShotSettings
 from rtface.stats import Stats
+from rtface.util.fade import MOST_A_FRAME
 from tests.pipeline.fakes import FakeCodedNetwork, FakeEngine, FakeEngines, coded_stage, face_at, frame_of, portrait
 
 SIZE = 320, 180
@@ -550,13 +551,25 @@ def test_live_it_fades_where_time_becomes_short(monkeypatch: pytest.MonkeyPatch)
     strengths: list[float] = []
     monkeypatch.setattr(CodedStage, "process", lambda self, frame, faces, **_: strengths.append(faces[0][1]) or frame)
     found: list[float] = []
-    for n in range(24):
-        room[0] = n < 4 or n >= 14
+    for n in range(60):
+        room[0] = n < 4 or n >= 30
         strengths.clear()
         step.collect(step.submit(replace(real(), pts=n, time_base=Fraction(1, 25), captured_at=0.0)))
         found += strengths or [0.0]
-    assert found[3] == found[-1] > 0.0 and found[13] == 0.0
-    assert max(abs(b - a) for a, b in pairwise(found)) <= 0.17
+    assert found[3] == found[-1] > 0.0 and found[29] == 0.0
+    assert max(abs(b - a) for a, b in pairwise(found)) <= MOST_A_FRAME + 1e-9
+
+
+def test_what_lies_round_the_face_fades_in_and_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `auto`, too, which leaves it alone below half of the strength."""
+    step, found = enhancer(region="auto", treatments={1: Treatment(True)}), list[float]()
+    monkeypatch.setattr(CodedStage, "process", lambda self, frame, faces, **_: found.append(faces[0][2]) or frame)
+    for n in range(100):
+        analyzer = step.tracks.analyzer_of(real().faces[0], n / 10)
+        analyzer.treatment = Treatment(True, 0.0, first=1.0, ring=0.8 if 30 <= n < 60 else 0.4)
+        step.process(replace(real(), pts=n, time_base=Fraction(1, 10)))
+    assert len(found) == 100 and found[29] == found[-1] == 0.0 and max(found) == pytest.approx(0.8)
+    assert max(abs(b - a) for a, b in pairwise(found)) <= MOST_A_FRAME + 1e-9
 
 
 @pytest.mark.parametrize("box", [(-40, 20, 60, 150), (270, 60, 380, 200)])

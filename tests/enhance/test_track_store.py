@@ -17,12 +17,13 @@ BAD = Analysis(noise=0.6, error=40.0, remaining=10.0)
 
 
 def record() -> TrackState:
-    return TrackState(1, 0.0, Analyzer(ramp_s=1e-9))
+    return TrackState(1, 0.0, Analyzer())
 
 
 def shown(track: TrackState, treatment: Treatment, first: int, frames: int) -> TrackState:
-    """The track through so many frames on which that is decided, 25 a second."""
+    """The track through so many frames on which that is decided and applied, 25 a second."""
     track.analyzer.treatment = treatment
+    track.analyzer.strength = treatment.applied[0]
     for k in range(first, first + frames):
         track.see(FACE, k / 25)
         if (strength := track.decide(k / 25, counted=True)) > 0.0:

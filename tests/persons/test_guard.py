@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from rtface.persons.guard import FILTERING, LEAST, GuardedTrack, kept_at
+from rtface.util.fade import MOST_A_FRAME
 
 SAME, OTHER = 0.03, 0.3
 TICK = 0.04
@@ -49,7 +50,7 @@ def test_changes_are_smooth_in_both_directions(pair: tuple[float, float]) -> Non
     before = track.kept
     found = [before, *shares(track, 1.0, 4.0, pair[1])]
     steps = [b - a for a, b in pairwise(found)]
-    assert max(map(abs, steps)) <= 2.0 * TICK + 1e-9  # the largest step of a frame
+    assert max(map(abs, steps)) <= MOST_A_FRAME + 1e-9
     assert all(step >= -1e-9 for step in steps) or all(step <= 1e-9 for step in steps)
     assert abs(found[-1] - kept_at(pair[1], FILTERING)) < 0.02
 

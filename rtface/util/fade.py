@@ -1,0 +1,19 @@
+"""How fast what is applied to a face may change from one frame to the next."""
+
+from __future__ import annotations
+
+MOST_A_FRAME = 0.05
+"""The most that a strength or share changes from one frame to the next, apart from cuts."""
+
+
+def faded(now: float, target: float, passed: float, within: float) -> float:
+    """`now`, moved towards `target`.
+
+    Args:
+        now: on the frame before.
+        target: what is to be reached.
+        passed: seconds since that frame.
+        within: seconds for a change by 1; more where frames are few, see `MOST_A_FRAME`.
+    """
+    step = min(max(passed, 0.0) / within, MOST_A_FRAME)
+    return min(max(target, now - step), now + step)
