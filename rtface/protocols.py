@@ -182,7 +182,7 @@ class ShapingOptions:
     """Options of the correction of one face.
 
     Attributes:
-        strength: 0…1 scales the correction; 0 is the identity.
+        strength: 0…1.5 scales the correction; 0 is the identity.
         grain: "match" restores the texture of the skin around the face; "none" leaves the engine's.
         average: take the gated average over time (for engines without recurrent state).
         gate: fade out where engine and image disagree about what is there.

@@ -27,9 +27,11 @@ class Span:
     Attributes:
         from_s, to_s: times of its first and last frame, seconds in the input.
         on: whether the face was to be corrected.
-        strength: what was decided, 0…1; 0 where it is off. The run's own strength multiplies it.
+        strength: what was decided, 0…1.5; 0 where it is off. The run's own strength multiplies it.
         reasons: why.
         frames: with the face on them.
+        first, ring: strength of the first stage in the face and round it, likewise.
+        gain_db: what was expected of it in the face; None where that was not predicted.
     """
 
     from_s: float
@@ -38,6 +40,9 @@ class Span:
     strength: float
     reasons: list[str]
     frames: int
+    first: float = 0.0
+    ring: float = 0.0
+    gain_db: float | None = None
 
     def extend(self, later: Span) -> None:
         """Extends this span to the end of a later one; the decision stays."""
@@ -56,7 +61,7 @@ class TrackReport:
         analysis: degradation scores 0…1 by name (see `rtface.analysis.analyzer`).
         treatment: what was done: "on" (corrected on any frame), mean "strength", "engine", and the "reasons" that held
             longest.
-        strength: the mean strength 0…1 that was applied where it was corrected.
+        strength: the mean strength 0…1.5 that was applied where it was corrected.
         strength_range: the least and the most of that.
         frames_corrected: number of frames on which it was corrected; `share_of_time`: their share of `frames`, 0…1.
         frames_guarded: of those, the frames on which the identity guard weakened the correction (`--guard`).

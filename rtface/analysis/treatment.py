@@ -100,7 +100,7 @@ def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False)
     if gain < (_OFF if on else _ON):
         return Treatment(False, 0.0, None, ("nothing to gain",), gain=round(gain, 2))
     found = sorted(((v, k) for k, v in scores.items() if v >= 0.1), reverse=True)
-    reasons = (f"{gain:+.1f} dB expected", *(f"{_NAMES.get(k, k)} {v:.2f}" for v, k in found))
+    reasons = (f"{gain:+.1f} dB expected, {visible(gain)}", *(f"{_NAMES.get(k, k)} {v:.2f}" for v, k in found))
     return Treatment(True, round(strength, 3), None, reasons, first=round(first, 3), ring=round(ring, 3),
                      gain=round(gain, 2))
 
@@ -192,7 +192,8 @@ def treatments_table(tracks: Mapping[int, Treatment],
     """The treatment file as a table."""
     return {"version": VERSION, "tracks": {
         str(track): {"on": t.on, "strength": t.strength if t.on else 1.0, "first": t.first, "ring": t.ring,
-                     "engine": t.engine, "reasons": list(t.reasons), **(notes or {}).get(track, {})}
+                     "engine": t.engine, "gain_db": t.gain, "reasons": list(t.reasons),
+                     **(notes or {}).get(track, {})}
         for track, t in sorted(tracks.items())}}
 
 

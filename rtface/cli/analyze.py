@@ -186,7 +186,8 @@ def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str
 
     treatments = {track.id: Treatment(track.treatment["on"], track.treatment["strength"], track.treatment["engine"],
                                       tuple(track.treatment["reasons"]), first=track.treatment["first"],
-                                      ring=track.treatment["ring"]) for track in tracks}
+                                      ring=track.treatment["ring"], gain=track.treatment["gain_db"])
+                  for track in tracks}
     notes = {track.id: {"first_s": track.first_s, "last_s": track.last_s, "mean_width_px": track.mean_width_px,
                         "analysis": track.analysis} for track in tracks}
     persons = {person.person: {"first_s": person.first_s, "last_s": person.last_s, "seconds": person.seconds,
@@ -205,11 +206,8 @@ def _cells(track: TrackReport) -> list[str]:
     wrong = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in worst if value >= 0.1)
     treatment = track.treatment
     chosen = f"strength {treatment['strength']:.2f}" if treatment["on"] else "left alone"
-    if treatment.get("gain_db") is not None:
-        from rtface.analysis.treatment import visible
-
-        chosen += (f", {treatment['gain_db']:+.1f} dB expected, {visible(treatment['gain_db'])}" if treatment["on"] else
-                   ", nothing to gain")
+    if treatment["gain_db"] is not None or not treatment["on"]:
+        chosen = ", ".join([chosen, *treatment["reasons"][:1]])
     if 0.0 < track.share_of_time < 1.0:
         chosen += f", {track.share_of_time:.0%} of the time"
     return [str(track.id), track.person, f"{track.first_s:.2f} s", f"{track.last_s:.2f} s",

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from rtface.contact_sheet.search import Sighting
 
-# Faces from this severity on are treated whatever the engine makes of them nearly always (docs/analysis.md).
-_TREATED = 0.16
+# Of a face of less severity there is little to be seen.
+_DEGRADED = 0.16
 _OTHERS = 2
 # Display pixels; on a narrower face little can be judged.
 _JUDGED = 48.0
@@ -71,7 +71,7 @@ def choose(faces: Iterable[Sighting], count: int) -> list[Choice]:
 
 
 def _telling(face: Sighting) -> bool:
-    return face.whole and face.width >= _JUDGED and face.severity >= _TREATED
+    return face.whole and face.width >= _JUDGED and face.severity >= _DEGRADED
 
 
 def _badness(face: Sighting) -> tuple[bool, float, float]:
@@ -79,4 +79,4 @@ def _badness(face: Sighting) -> tuple[bool, float, float]:
 
 
 def _size(face: Sighting) -> tuple[bool, float, float]:
-    return face.whole and face.severity >= _TREATED, face.width, face.severity
+    return face.whole and face.severity >= _DEGRADED, face.width, face.severity

@@ -29,6 +29,8 @@ def row_label(row: Row, *, scale: bool = True) -> list[str]:
     treatment = next(iter(row.treatments.values()))
     lines.append(left_alone(treatment) if treatment is None or not treatment.on else
                  f"corrected, strength factor {treatment.strength:g}")
+    if treatment is not None and treatment.on and treatment.gain is not None:
+        lines.append(treatment.reasons[0])
     return lines
 
 

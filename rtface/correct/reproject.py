@@ -115,7 +115,7 @@ class Reprojection:
 
         Args:
             c: float32 3×S×S, its crop; where S is another than the key's, nothing is added.
-            strength: 0…1.
+            strength: 0…1.5.
             time: seconds, rising.
             scale: crop pixels per image pixel.
 

@@ -26,7 +26,7 @@ class FaceTask:
     Attributes:
         track, face: whose correction.
         frame: the frame as it came.
-        strength: 0…1, above 0.
+        strength: 0…1.5, above 0.
         engine: restores the crop; with `light`, on keyframes only.
         key: whether `engine` runs on this frame.
         share: 0…1 of `engine` in the correction; the rest is that of the engine before it.

@@ -87,7 +87,7 @@ class TrackState:
         self.width_sum += face.width
 
     def decide(self, time: float, *, counted: bool, forced: Treatment | None = None) -> float:
-        """Strength of the correction at this time, 0…1; the decision is noted where `counted`.
+        """Strength of the correction at this time, 0…1.5; the decision is noted where `counted`.
 
         Args:
             forced: of the shot; holds instead of the analysis, from this frame on and without a ramp.
@@ -97,13 +97,14 @@ class TrackState:
         strength, *self.first = (treatment if forced else self.analyzer).applied
         self.around = None if forced else self.around
         if counted:
+            at, (engine, first, ring) = round(time, 3), treatment.applied
+            span = Span(at, at, treatment.on, engine, list(treatment.reasons), 1, first, ring, treatment.gain)
             last = self.spans[-1] if self.spans else None
-            if last is not None and last.on == treatment.on:
-                last.to_s, last.frames = round(time, 3), last.frames + 1
-                last.strength, last.reasons = treatment.applied[0], list(treatment.reasons)
+            if last is not None and last.on == span.on:
+                span.from_s, span.frames = last.from_s, last.frames + 1
+                self.spans[-1] = span
             else:
-                at = round(time, 3)
-                self._add([Span(at, at, treatment.on, treatment.applied[0], list(treatment.reasons), 1)])
+                self._add([span])
         return strength
 
     def apply(self, strength: float) -> None:
@@ -174,7 +175,9 @@ class TrackState:
     def report(self, origin: float = 0.0) -> TrackReport:
         """The track in figures; times are seconds from `origin` on."""
         on = self.corrected > 0
-        held = max((span for span in self.spans if span.on == on), key=lambda span: span.frames, default=None)
+        decided = self.analyzer.treatment
+        held = max((span for span in self.spans if span.on == on), key=lambda span: span.frames,
+                   default=Span(0.0, 0.0, on, 0.0, list(decided.reasons), 0, decided.first, decided.ring, decided.gain))
         strength = round(self.strength_sum / self.corrected, 3) if self.corrected else 0.0
         low, high = self.strength_range or (0.0, 0.0)
         invented, by_second = invented_shares({max(0.0, round(second - origin, 3)): sums
@@ -185,9 +188,8 @@ class TrackState:
             frames=self.frames,
             mean_width_px=round(self.width_sum / max(self.frames, 1), 1),
             analysis={name: round(value, 3) for name, value in self.analyzer.analysis.scores().items()},
-            treatment={"on": on, "strength": strength, "engine": self.engine, "first": self.analyzer.treatment.first,
-                       "ring": self.analyzer.treatment.ring, "gain_db": self.analyzer.treatment.gain,
-                       "reasons": held.reasons if held else list(self.analyzer.treatment.reasons)},
+            treatment={"on": on, "strength": strength, "engine": self.engine, "first": held.first, "ring": held.ring,
+                       "gain_db": held.gain_db, "reasons": held.reasons},
             strength=strength, strength_range=[round(low, 3), round(high, 3)], frames_corrected=self.corrected,
             frames_guarded=self.guarded,
             share_of_time=round(self.corrected / max(self.frames, 1), 3),

@@ -279,7 +279,8 @@ def merged(one: TrackReport, later: TrackReport) -> TrackReport:
             spans[-1] = replace(span, from_s=spans[-1].from_s, frames=spans[-1].frames + span.frames)
         else:
             spans.append(span)
-    held = one if one.frames >= later.frames else later
+    telling = [part for part in (one, later) if part.treatment["on"] == (corrected > 0)] or [one, later]
+    held = max(telling, key=lambda part: part.frames)
     person = later.person if later.person not in ("", UNKNOWN_PERSON) else one.person
     ranges = [part.strength_range for part in (one, later) if part.frames_corrected]
     return TrackReport(

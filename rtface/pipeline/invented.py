@@ -57,7 +57,7 @@ class ChangedFace:
         log_scale: float32 h×w, the engine's expected error, as in `Restored`.
         before, after: float32 h×w, luma of 255.
         changed: bool h×w, where any component differs.
-        strength: that was applied, 0…1.
+        strength: that was applied, 0…1.5.
         scale: crop pixels per frame pixel.
     """
 

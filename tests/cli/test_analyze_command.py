@@ -14,10 +14,10 @@ SCORES = {"motion_blur": 0.02, "low_resolution": 0.61, "compression": 0.33, "pix
           "noise": 0.11, "under_exposure": 0.0, "over_exposure": 0.0, "fading": 0.0}
 TRACKS = [
     TrackReport(1, 0.0, 6.96, 175, 143.2, SCORES,
-                {"on": True, "strength": 0.9, "first": 0.7, "ring": 0.2, "engine": None,
-                 "reasons": ["low resolution 0.61"]}, 0.0),
+                {"on": True, "strength": 0.9, "first": 0.7, "ring": 0.2, "engine": None, "gain_db": 0.44,
+                 "reasons": ["+0.4 dB expected, visible", "low resolution 0.61"]}, 0.0),
     TrackReport(4, 2.0, 3.0, 25, 300.0, dict.fromkeys(SCORES, 0.0),
-                {"on": False, "strength": 0.0, "first": 0.0, "ring": 0.0, "engine": "rtface-s",
+                {"on": False, "strength": 0.0, "first": 0.0, "ring": 0.0, "engine": "rtface-s", "gain_db": None,
                  "reasons": ["nothing to gain"]}, 0.0),
 ]
 
@@ -30,10 +30,10 @@ def test_table_has_a_line_per_track_and_the_worst_first(analysis):
     assert calls[0][1].faces == "1,4"
     heading, first, second = result.stdout.splitlines()
     assert heading.startswith("TRACK")
-    assert "strength 0.90" in first
+    assert "strength 0.90, +0.4 dB expected, visible " in first
     assert "low resolution 0.61, compression 0.33, noise 0.11" in first
     assert "motion blur" not in first
-    assert "left alone" in second
+    assert "left alone, nothing to gain " in second
     assert second.endswith("nothing")
 
 
@@ -47,6 +47,7 @@ def test_json_is_a_treatment_file_that_can_be_read_back(analysis, tmp_path):
     assert (treatments[4].on, treatments[4].engine) == (False, "rtface-s")
     table = json.loads(result.stdout)
     assert table["tracks"]["1"]["analysis"]["low_resolution"] == 0.61
+    assert [table["tracks"][key]["gain_db"] for key in ("1", "4")] == [0.44, None]
     assert table["input"] == "a.mp4"
 
 

@@ -43,6 +43,15 @@ def test_the_report_has_what_was_done_not_the_last_decision() -> None:
     assert asdict(told)["spans"][0]["reasons"] == ["nothing to gain"]
 
 
+def test_the_gain_is_that_of_the_decision_that_is_reported() -> None:
+    on = Treatment(True, 0.9, None, ("+0.4 dB expected, visible",), first=0.5, ring=0.3, gain=0.4)
+    told = shown(shown(record(), on, 0, 30), Treatment(False, 0.0, None, ("nothing to gain",), gain=0.01), 30, 10)
+    track = told.report()
+    assert track.treatment.items() >= {"on": True, "reasons": ["+0.4 dB expected, visible"], "gain_db": 0.4,
+                                       "first": 0.5, "ring": 0.3}.items()
+    assert [span.gain_db for span in track.spans] == [0.4, 0.01]
+
+
 def test_a_face_that_was_left_alone_says_so() -> None:
     told = shown(record(), OFF, 0, 5).report()
     assert told.treatment["on"] is False and told.treatment["reasons"] == ["nothing to gain"]

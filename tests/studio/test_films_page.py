@@ -188,16 +188,26 @@ def test_wipe_by_keyboard_and_undo(page: Any, studio: RunningStudio) -> None:
 
 
 def test_the_first_look_is_at_the_face_that_gains_most(page: Any, studio: RunningStudio) -> None:
-    tracks = {"1": {"first_s": 0, "last_s": 1.0, "on": False, "strength": 0, "mean_width_px": 90},
-              "2": {"first_s": 0.8, "last_s": 1.0, "on": True, "strength": 1, "mean_width_px": 50},
-              "3": {"first_s": 0, "last_s": 0.4, "on": True, "strength": 0.5, "mean_width_px": 50}}
+    tracks = {"1": {"first_s": 0, "last_s": 1.0, "on": False, "strength": 0, "gain_db": 0.01, "mean_width_px": 90,
+                    "reasons": ["nothing to gain"]},
+              "2": {"first_s": 0.8, "last_s": 1.0, "on": True, "strength": 0.5, "gain_db": 0.94, "mean_width_px": 50,
+                    "reasons": ["+0.9 dB expected, clearly visible", "noise 0.50"]},
+              "3": {"first_s": 0, "last_s": 0.4, "on": True, "strength": 1, "gain_db": 0.12, "mean_width_px": 60,
+                    "reasons": ["+0.1 dB expected, hardly visible"]}}
     found = {"state": "done", "result": {"tracks": tracks, "persons": {}, "scenes": []}}
     page.route("**/api/films/*/analysis", lambda route: route.fulfill(json=found))
     open_film(page, studio)
     page.wait_for_function("() => Math.abs(document.querySelector('.wipe').dataset.time - 0.9) < 0.06")
+    for said in ("it is clean, nothing to gain", "+0.9 dB expected, clearly visible",
+                 "+0.1 dB expected, hardly visible"):
+        page.get_by_text(said, exact=True).wait_for()
     boxes = [page.locator(name).bounding_box() for name in (".timeline-area", ".timeline > input")]
     (left, width), (other, wider) = ((box["x"], box["width"]) for box in boxes)
     assert other + 8 == pytest.approx(left, abs=1) and wider - 16 == pytest.approx(width, abs=1), "one ruler"
+    assert page.evaluate("""async () => {
+        (await import("/page/lib/text.js")).setLanguage("de");
+        return (await import("/page/views/films/analysis.js")).reasonOf("+0.9 dB expected, clearly visible");
+    }""") == "+0,9 dB erwartet, deutlich sichtbar"
 
 
 def test_some_seconds_play_before_and_after(page: Any, studio: RunningStudio) -> None:

@@ -2,7 +2,7 @@
 import { api, keyed } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 import { on } from "../../lib/events.js";
-import { clock, percent, t, translated } from "../../lib/text.js";
+import { clock, number, percent, t, translated } from "../../lib/text.js";
 import { badge, button, note, showError } from "../../lib/ui.js";
 
 /** Shows the analysis of film `id` in `root`; `seek(time)` moves the player, `told(result, { more, whole })`
@@ -50,9 +50,9 @@ export function mountAnalysis(root, id, seek, told, { still = false } = {}) {
 
 const TELLING_S = 2; // tracks that may still grow are not judged before they are so long
 
-/** The middle of the track whose face gains most, as far as its size and strength tell; null where none is corrected. */
+/** The middle of the track whose face gains most, by the expected gain in dB times its width; null where none is corrected. */
 export function clearest({ tracks = {} }, whole) {
-  const gain = ({ strength, mean_width_px: width }) => strength * (width ?? 0);
+  const gain = ({ gain_db: db, mean_width_px: width }) => (db ?? 0) * (width ?? 0);
   const best = Object.values(tracks).filter((track) => track.on && (whole || track.last_s - track.first_s >= TELLING_S)).sort((a, b) => gain(b) - gain(a))[0];
   return best ? (best.first_s + best.last_s) / 2 : null;
 }
@@ -86,16 +86,26 @@ function found(result, seek, pictures, still) {
         h("td", {}, persons.find(([, person]) => person.tracks.includes(Number(number)))?.[0] ?? t("films.unknown")),
         still ? null : h("td", {}, jump(track.first_s ?? 0)), h("td", { class: "number wide-only" }, `${Math.round(track.mean_width_px ?? 0)} px`),
         h("td", {}, problems(track.analysis ?? {})),
-        h("td", {}, track.on ? badge(`${percent(track.strength)}`, "accent") : [badge(t("films.left_alone")), h("div", { class: "quiet-text" }, reason(track))])))))),
+        h("td", {}, track.on ? badge(percent(track.strength), "accent") : badge(t("films.left_alone")), why(track))))))),
   ];
 }
 
 const REASONS = { "nothing to gain": "films.reason_nothing", "never asked for": "films.reason_never", "not among the chosen faces": "films.reason_chosen" };
 
-/** A reason why a face is left alone, in words. */
-export const reasonOf = (text) => (REASONS[text] ? t(REASONS[text]) : text.startsWith("too small") ? t("films.reason_small") : translated(text));
+const VISIBLE = { "hardly visible": "films.hardly_visible", visible: "films.visible", "clearly visible": "films.clearly_visible" };
 
-const reason = (track) => (track.reasons ?? []).map(reasonOf).join(", ");
+/** A reason of a treatment in words: what is expected of it, or why a face is left alone. */
+export function reasonOf(text) {
+  const gain = /^\+(\S+) dB expected, (.+)$/.exec(text);
+  if (gain) return t("films.reason_gain", { gain: number(Number(gain[1]), 1), visible: t(VISIBLE[gain[2]]) });
+  return REASONS[text] ? t(REASONS[text]) : text.startsWith("too small") ? t("films.reason_small") : translated(text);
+}
+
+/** What is expected of the correction of a track, or why it is left alone. */
+export function why({ on, gain_db: gain, reasons = [] }) {
+  const told = on ? reasons.slice(0, typeof gain === "number" ? 1 : 0) : reasons;
+  return told.length ? h("div", { class: "quiet-text" }, told.map(reasonOf).join(", ")) : null;
+}
 
 const LEAST = 0.1; // lower scores are not worth a line
 
