@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import cast
 
 from av.stream import Disposition, Stream
 
-from rtface.errors import InputError, UsageError
+from rtface.errors import InputError, InputMissing, UsageError
 from rtface.frame import Frame, Transfer
 from rtface.media.color import tags_of
 from rtface.media.dpx import DpxHeader
@@ -25,15 +26,18 @@ from rtface.media.probe import MediaInfo, StreamInfo, shown
 from rtface.media.provenance import Marks, marks_of
 from rtface.protocols import Item
 from rtface.stats import Stats
+from rtface.util.timecode import Timecode
 
 _NAMED = 100  # images that cannot be read and are named one by one
 
 
 class SequenceSource:
-    """Yields the images of a folder as frames of one film, upright, in the size and format of the first.
+    """Yields the images of a folder as frames of one film, upright, in the size and format of the first that
+    can be read.
 
     They come in the natural order of their names. An image that cannot be read, and a number that is missing between
-    two names, keep their time: the frame before is repeated there, with a warning.
+    two names, keep their time: the frame before is repeated there, with a warning; before the first image that can be
+    read, that one.
 
     Args:
         folder: holds the images; all should have one size.
@@ -42,14 +46,13 @@ class SequenceSource:
         transfer: how the samples encode light; None takes what DPX headers say. An EXR is always linear.
         stats: receives counters and warnings.
         strict: raise InputError where an image is missing, unreadable or of another size, instead of warning.
-        hold: repeat the frame before where an image is missing; False for a folder of stills, whose names keep its
-            place.
+        hold: repeat a frame where an image is missing; False for a folder of stills, whose names keep its place.
 
     Attributes:
         unreadable: files of images that could not be read, as far as they have been met.
 
     Raises:
-        InputMissing, InputError: no folder, no image in it, or the first image cannot be read.
+        InputMissing, InputError: no folder, no image in it, or none that can be read.
         UsageError: the cut leaves nothing, or fps is not positive.
     """
 
@@ -60,8 +63,8 @@ class SequenceSource:
         self.unreadable: list[Path] = []
         paths = list_images(folder)
         warn_left_out(Path(folder), self._stats)
-        self._header = header = _header_of(paths[0])
-        said = header.rate if header else None
+        self._header, headed = _header_of(paths)
+        said = self._header.rate if self._header else None
         self._rate = rate = Fraction(fps or said or 25).limit_denominator(1_001_000)
         if rate <= 0 or fps == 0:
             raise UsageError(f"--fps {fps}: give the frames a second, such as 25")
@@ -75,38 +78,58 @@ class SequenceSource:
             raise UsageError(f"{shown(folder)}: the cut leaves none of its {len(places)} images "
                              f"({len(places) / float(rate):.3f} s)")
         self._paths, self._first = places[first:last], first
-        self._shown = next(path for path in reversed(places[:first + 1]) if path)  # the last one that could be read
+        before = [path for path in reversed(places[:first + 1]) if path]
         self._resized: set[int] = set()
         self._kind = ""
         self._check_numbers(shown(folder))
         files = [path for path in self._paths if path]
         self._unique = len({path.stem for path in files}) == len(files)
         self._shape: tuple[int, int, str] | None = None
-        self._begin = self._frame(0, self._shown)
-        self.info = self._describe(shown(folder), start, end)
+        self._shown, self._begin = self._first_readable([*before, *files])  # the last one that could be read
+        self._read_first = self._shown
+        timecode = self._header.timecode_at(rate) if self._header else None
+        self.info = self._describe(shown(folder), start, end, timecode and timecode.plus(-places.index(headed)))
 
     def __iter__(self) -> Iterator[Item]:
-        if self._hold or self._paths[0]:
-            yield self._begin
-        for place, path in enumerate(self._paths[1:], 1):
-            if path is not None:
-                try:
-                    frame = self._frame(place, path)
-                except InputError as error:
-                    self.unreadable.append(path)
-                    self._stats.count("pictures_lost")
-                    named = len(self.unreadable) <= _NAMED
-                    self._fault(f"pictures_lost:{path.name}" if named else "pictures_lost",
-                                str(error) if named else f"{path.parent}: further images cannot be read",
-                                "the frame before is repeated in its place" if self._hold else
-                                "a folder of its kind gets it as it is, and another leaves it out")
-                else:
-                    self._shown = path
-                    yield frame
-                    continue
-            if self._hold:
+        for place, path in enumerate(self._paths):
+            frame = None if path is None else self._read(place, path)
+            if frame is None and self._hold:
                 self._resized.add(place)
-                yield self._frame(place, self._shown)
+                frame = self._frame(place, self._shown)
+            if frame is not None:
+                self._stats.count("frames_in")
+                yield frame
+
+    def _read(self, place: int, path: Path) -> Frame | None:
+        """The frame of a file; None, with a warning, where it cannot be read."""
+        try:
+            frame = self._begin if place == 0 and path == self._read_first else self._frame(place, path)
+        except InputError as error:
+            gone = isinstance(error, InputMissing)
+            if not gone:
+                self.unreadable.append(path)
+            self._stats.count("pictures_lost")
+            named = self._stats.counted()["pictures_lost"] <= _NAMED
+            self._fault(f"pictures_lost:{path.name}" if named else "pictures_lost",
+                        str(error) if named else f"{path.parent}: further images cannot be read",
+                        f"{self._shown.name} is shown in its place" if self._hold else
+                        "nothing is written in its place" if gone else
+                        "a folder of its kind gets it as it is, and another leaves it out")
+            return None
+        self._shown = path
+        return frame
+
+    def _first_readable(self, paths: list[Path]) -> tuple[Path, Frame]:
+        """The first of some files that can be read, and its frame."""
+        faults: list[InputError] = []
+        for path in paths:
+            try:
+                return path, self._frame(0, path)
+            except InputError as error:
+                if self._strict:
+                    raise InputError(f"{error} (--strict)") from error
+                faults.append(error)
+        raise faults[0]
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -188,10 +211,9 @@ class SequenceSource:
             quantisers = None
         pts, base = self._first + place, 1 / self._rate
         image.pts, image.time_base, image.duration = pts, base, 1
-        self._stats.count("frames_in")
         return replace(frame, image=image, pts=pts, time_base=base, duration=1, new=False, quantisers=quantisers)
 
-    def _describe(self, folder: str, start: float | None, end: float | None) -> MediaInfo:
+    def _describe(self, folder: str, start: float | None, end: float | None, timecode: Timecode | None) -> MediaInfo:
         image, count = self._begin.image, len(self._paths)
         files = [path for path in self._paths if path]
         shape = pixel_format_info(image.format.name)
@@ -207,7 +229,7 @@ class SequenceSource:
             start=None if start is None else self._first / self._rate, end=None,
             origin=self._first / self._rate, size=sum(path.stat().st_size for path in files),
             aspect=self._begin.display.aspect if self._begin.display.aspect != 1 else None,
-            timecode=self._header.timecode_at(self._rate) if self._header else None,
+            timecode=timecode,
             notes=[f"{folder}: {len(files)} images as a film of {float(self._rate):g} frames a second{self._said()}"])
 
     def _said(self) -> str:
@@ -239,10 +261,11 @@ def _with_gaps(paths: list[Path]) -> list[Path | None]:
     return placed
 
 
-def _header_of(path: Path) -> DpxHeader | ExrHeader | None:
-    """The header of a DPX or EXR; None for another image, or one that cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return scan_header(file.read(1 << 20))
-    except OSError:
-        return None
+def _header_of(paths: list[Path]) -> tuple[DpxHeader | ExrHeader | None, Path]:
+    """The first header of DPX and EXR that can be read, and its file; None for a folder of other images."""
+    for path in paths:
+        if path is paths[0] or IMAGE_KINDS.get(path.suffix.lower()) in ("dpx", "exr"):
+            with suppress(OSError), path.open("rb") as file:
+                if header := scan_header(file.read(1 << 20)):
+                    return header, path
+    return None, paths[0]

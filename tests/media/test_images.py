@@ -365,12 +365,18 @@ def test_missing_numbers_keep_their_time(tmp_path: Path):
     assert found == [(0, 0), (1, 10), (2, 10), (3, 30), (4, 30), (5, 50)] and "(3)" in said[0] and "shot5" in said[1]
     assert read(start=0.2)[0][:2] == [(2, 10), (3, 30)]
     assert [pts for pts, _ in read(hold=False)[0]] == [0, 1, 3, 5]
-    for options, word in (({}, "number"), ({"start": 0.3}, "shot5")):
+    assert read(start=0.4)[0] == [(4, 30), (5, 50)]
+    (shots / "shot1.png").write_bytes(b"")
+    found, said = read()
+    assert found == [(0, 10), (1, 10), (2, 10), (3, 30), (4, 30), (5, 50)]
+    assert "shot1.png: is empty" in said[1] and "shot2.png is shown in its place" in said[1]
+    assert [pts for pts, _ in read(hold=False)[0]] == [1, 3, 5]
+    for options, word in (({}, "number"), ({"start": 0.3}, "shot5"), ({"end": 0.2}, "shot1")):
         with pytest.raises(InputError, match=f"{word}.*--strict"):
             read(strict=True, **options)
     for path in shots.iterdir():  # a camera's counter: more are missing than there are
         path.rename(path.with_stem(f"shot{int(path.stem[4:]) * 3}"))
-    assert [pts for pts, _ in read(hold=False)[0]] == [0, 1, 2, 4]
+    assert [pts for pts, _ in read(hold=False)[0]] == [1, 2, 4]
 
 
 @pytest.mark.parametrize(("size", "matrix", "suffix"), [

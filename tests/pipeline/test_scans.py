@@ -182,6 +182,19 @@ def test_a_scan_that_cannot_be_read_goes_along_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("engines")
+def test_a_first_scan_that_cannot_be_read_keeps_its_time(tmp_path: Path) -> None:
+    source = scans(tmp_path / "in", 3, face=False)
+    broken = source / "reel4_0086400.dpx"
+    broken.write_bytes(broken.read_bytes()[:500])
+    report = rtface.run(source, f"{tmp_path}/out/", sequence=True)
+    assert report.frames_out == 2 and report.timecode == "01:00:00:00"
+    assert all(path.read_bytes() == (tmp_path / "out" / path.name).read_bytes() for path in source.iterdir())
+    film = rtface.run(source, tmp_path / "out.mov", sequence=True, codec="prores")
+    assert film.frames_out == 3 and film.timecode == "01:00:00:00"
+    assert any(broken.name in line and "reel4_0086401.dpx is shown in its place" in line for line in film.warnings)
+
+
+@pytest.mark.usefixtures("engines")
 def test_log_scans_become_a_film_sample_by_sample(tmp_path: Path) -> None:
     source = scans(tmp_path / "in", 2, face=False)
     rtface.run(source, tmp_path / "out.mkv", sequence=True, codec="ffv1")
