@@ -141,6 +141,7 @@ class Heartbeat:
         dropped: frames dropped since it opened, because newer ones were there.
         errors: packets that could not be decoded.
         damaged: frames that are damaged, whether they were shown or not.
+        missing: frames that did not come.
         buffer: seconds that the jitter buffer adds now.
     """
 
@@ -150,6 +151,7 @@ class Heartbeat:
     errors: int
     buffer: float = 0.0
     damaged: int = 0
+    missing: int = 0
 
 
 @dataclass(frozen=True, slots=True)

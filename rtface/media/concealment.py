@@ -1,4 +1,4 @@
-"""Damaged frames that a decoder shows as if they were whole."""
+"""Damaged frames that a decoder shows as if they were whole, and frames that are missing without a word."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ from typing import Any
 import av
 from av.video.codeccontext import VideoCodecContext
 
+from rtface.media.coded_headers.steps import gap_reader
+
+_AWAITED = 4096
+"""Frames that are awaited at most."""
+
 
 class Concealment:
     """Tells which frames of a decoder are damaged: those of a damaged packet, those that the decoder says it repaired,
-    and those behind them up to the next I-frame, which are made from them.
+    those behind a gap, and those behind all these up to the next I-frame, which are made from them. It tells, too, how
+    many are missing: of H.264 those that others refer to, by their numbers; of HEVC those that the decoder left out.
 
     Args:
         context: the decoder, not opened yet. One of MJPEG is asked to refuse damaged frames; `again` shows them.
@@ -24,12 +30,28 @@ class Concealment:
         self._told = False  # whether the demuxer said of the packet before that it is damaged
         self._doubtful: float | None = None  # time of the packet behind that one
         self._shown, self._owed = -inf, 0
+        self._told_at = -inf  # time of the last frame whose predecessors were counted
         self._lenient: VideoCodecContext | None = None
+        self._gap = gap_reader(context.codec.canonical_name, bytes(context.extradata or b""))
+        self._gaps: list[tuple[float, int]] = []  # time of the frame behind a gap, and what is missing there
+        self._leaves_out = context.codec.canonical_name == "hevc"  # its decoder shows none whose references are missing
+        self._awaited: set[float] = set()  # times of frames that have to come
         if self._refuses:
             context.options = {**context.options, "err_detect": "explode"}
 
-    def note(self, packet: av.Packet[Any]) -> None:
-        """To be called with each packet before it is decoded."""
+    def note(self, packet: av.Packet[Any], *, awaited: bool = True) -> None:
+        """To be called with each packet before it is decoded.
+
+        Args:
+            awaited: False for a frame that need not come.
+        """
+        if self._leaves_out and awaited and packet.pts is not None and len(self._awaited) < _AWAITED:
+            self._awaited.add(packet.pts)
+        missing = self._gap(memoryview(packet)) if self._gap else 0
+        if missing and not packet.is_keyframe:
+            self._since = min(self._since, _stamp(packet))
+            if awaited:
+                self._gaps.append((_stamp(packet), missing))
         # FFmpeg's parsers are a packet behind: the packet after the one that is called damaged is damaged. Where two
         # streams were joined, it is whole, and an I-frame follows.
         if (stamp := self._doubtful) is not None and stamp < self._since and not packet.is_keyframe:
@@ -43,6 +65,7 @@ class Concealment:
     def again(self, packet: av.Packet[Any]) -> list[av.VideoFrame]:
         """What can be shown of a packet that the decoder refused; empty where nothing can."""
         images: list[av.VideoFrame] = []
+        self._awaited.discard(_stamp(packet))
         if self._refuses:
             self._lenient = self._lenient or av.CodecContext.create("mjpeg", "r")
             with suppress(av.FFmpegError):
@@ -51,6 +74,21 @@ class Concealment:
             image.time_base = packet.time_base
             self._since = _stamp(packet)
         return images
+
+    def missing(self, image: av.VideoFrame | None) -> int:
+        """How many frames are missing before this one, or up to the end (None), that were not told yet; to be asked for
+        every frame."""
+        stamp = inf if image is None else _stamp(image)
+        count = sum(missing for at, missing in self._gaps if at <= stamp)
+        self._gaps = [(at, missing) for at, missing in self._gaps if at > stamp]
+        due = {at for at in self._awaited if at <= stamp}
+        self._awaited -= due
+        if stamp < self._told_at:  # the clock went back
+            self._awaited.clear()
+        elif self._told_at > -inf:  # frames before the first one shown are none of the film
+            count += len(due - {stamp})
+        self._told_at = stamp
+        return count
 
     def damaged(self, image: av.VideoFrame) -> int:
         """How many damaged frames there are up to this one that were not told yet; to be asked for every frame."""

@@ -156,6 +156,7 @@ class Decoder:
             frame = self._frame(image, following)
             if frame is not None and (self._end is None or frame.pts * self.time_base < self._end):
                 yield frame
+        self._count_missing(self._concealment.missing(None))
         self._check_end()
 
     def others(self) -> Iterator[Packet | Fraction]:
@@ -214,7 +215,7 @@ class Decoder:
         if self._may_skip:  # a frame before the cut that no other refers to is not decoded
             self._video.codec_context.skip_frame = "NONREF" if self._before_cut(packet.pts) else "DEFAULT"
         self._quantisers.note(packet)
-        self._concealment.note(packet)
+        self._concealment.note(packet, awaited=not self._before_cut(packet.pts))
         try:
             images = self._decode(without_profile(packet))  # pyright: ignore[reportArgumentType]
         except av.FFmpegError as error:
@@ -287,7 +288,7 @@ class Decoder:
             at = format_time(float(self.reached - self._clock_start))
             self._fault("gap", f"{float(gap):.1f} s are missing at {at}: a segment could not be fetched, or the stream "
                         "jumps there")
-        damaged = self._concealment.damaged(image)
+        damaged, missing = self._concealment.damaged(image), self._concealment.missing(image)
         duration = image.duration or self._step
         self.reached = (pts + duration) * self.time_base
         self.frames += 1
@@ -297,6 +298,7 @@ class Decoder:
         if damaged:
             self._stats.count("frames_corrupt", damaged)
             self._fault("frames_corrupt", "some frames are damaged; they are kept as the decoder shows them")
+        self._count_missing(missing)
         quantisers = self._quantisers.of(image)
         sized = self._same_size(image)
         if sized is not image:
@@ -304,6 +306,13 @@ class Decoder:
         image.pts, image.time_base, image.duration = pts, self.time_base, duration
         return Frame(image, pts, self.time_base, duration, self._color_of(image), self._display_of(image),
                      quantisers=quantisers)
+
+    def _count_missing(self, missing: int) -> None:
+        if missing:
+            self._stats.count("packets_lost", missing)
+            at = format_time(float(self.reached - self._clock_start))
+            self._fault("frames_missing", f"frames are missing near {at}; the report counts them, the others keep "
+                        "their times")
 
     def _before_cut(self, pts: int | None) -> bool:
         return (self._start is not None and pts is not None

@@ -106,6 +106,17 @@ def without_packets(source: Path, target: Path, lost: Sequence[int]) -> Path:
     return target
 
 
+def without_frames(source: Path, target: Path, lost: Container[int]) -> Path:
+    """A film without some packets of its video, counted as they come."""
+    with av.open(source) as box, av.open(target, "w") as out:
+        stream = out.add_stream_from_template(box.streams.video[0])
+        for number, packet in enumerate(p for p in box.demux(video=0) if p.size):
+            if number not in lost:
+                packet.stream = stream
+                out.mux(packet)
+    return target
+
+
 def encoded(frame: av.VideoFrame, encoder: str, **options: str) -> bytes:
     """A frame as the file of an image encoder."""
     context = av.CodecContext.create(encoder, "w")

@@ -15,7 +15,7 @@ from rtface.media import probe
 from rtface.media.source import FileSource
 from rtface.report import Report
 from rtface.stats import Stats
-from tests.media.encoded import encoded, torn_jpegs, without_packets
+from tests.media.encoded import encoded, torn_jpegs, without_frames, without_packets
 
 
 def cut(source: Path, target: Path, part: float = 0.6) -> Path:
@@ -92,6 +92,21 @@ def test_what_a_decoder_conceals_of_a_stream_is_counted(media, tmp_path: Path):
     report = Report("in", "out", "1", "e", "d")
     report.fill(stats)
     assert report.frames_damaged == stats.counters["frames_corrupt"]
+
+
+@pytest.mark.parametrize(("codec", "options", "shown", "damaged", "missing"), [
+    ("libx264", {"bf": "0"}, 27, 6, 3), ("libx265", {"x265-params": "bframes=0:log-level=none"}, 21, 0, 6)])
+def test_frames_that_are_missing_in_a_stream_are_counted(
+        media, tmp_path: Path, codec: str, options: dict[str, str], shown: int, damaged: int, missing: int):
+    whole = media.make_film(tmp_path / "whole.mkv", frames=30, codec=codec, options={"g": "10", **options})
+    for start in (None, 0.45):
+        stats = media.frames_of(whole, start=start)[1]
+        assert not stats.counters["packets_lost"] + stats.counters["frames_corrupt"]
+    frames, stats = media.frames_of(without_frames(whole, tmp_path / "in.mkv", (13, 14, 28)))
+    assert (len(frames), stats.counters["frames_corrupt"], stats.counters["packets_lost"]) == (shown, damaged, missing)
+    assert "frames_missing" in stats.warnings
+    with pytest.raises(InputError, match="--strict"):
+        media.frames_of(tmp_path / "in.mkv", strict=True)
 
 
 def test_torn_jpegs_of_a_film_are_kept_and_counted(media, tmp_path: Path):

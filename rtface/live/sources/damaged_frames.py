@@ -25,6 +25,7 @@ class DamageFilter:
 
     Attributes:
         damaged: number of damaged frames, whether they were shown or not.
+        missing: number of frames that did not come, or that the decoder left out.
     """
 
     def __init__(self, video: VideoStream) -> None:
@@ -32,7 +33,7 @@ class DamageFilter:
         self._alone = video.codec_context.codec.intra_only
         self._last: deque[bool] = deque(maxlen=_LAST)
         self._gave: deque[bool] = deque(maxlen=_WINDOW)
-        self.damaged = 0
+        self.damaged = self.missing = 0
 
     @property
     def undecodable(self) -> bool:
@@ -57,5 +58,6 @@ class DamageFilter:
     def _is_shown(self, image: av.VideoFrame) -> bool:
         count = self._concealment.damaged(image)
         self.damaged += count
+        self.missing += self._concealment.missing(image)
         self._last.append(count > 0)
         return not (count and self._alone) or sum(self._last) > _MOST

@@ -136,7 +136,8 @@ class ReadWorker:
         while not self._parent.gone:
             self._parent.send(Heartbeat(time.monotonic() - self._heard_at, self._bytes, self._dropped,
                                         self._errors + self._sound_errors, self._buffer.seconds,
-                                        self._decoder.damaged if self._decoder else 0))
+                                        self._decoder.damaged if self._decoder else 0,
+                                        self._decoder.missing if self._decoder else 0))
             time.sleep(_BEAT)
 
     def follow(self) -> None:

@@ -76,7 +76,7 @@ class ReconnectingSource:
         self._health = EndpointHealth("opening", "", clock())
         self._frames = self._dropped = self._errors = self._bytes = self._reopened = 0
         self._buffer = 0.0
-        self._counting, self._seen = threading.Lock(), (0, 0, 0, 0)
+        self._counting, self._seen = threading.Lock(), (0, 0, 0, 0, 0)
         self._frame: Callable[[Frame], None] = lambda _: None
         self._sound: Callable[[SoundPacket], None] = lambda _: None
 
@@ -154,7 +154,7 @@ class ReconnectingSource:
                 connection.refusal, why = error, str(error)
             self._count()
             with self._counting:
-                self._connection, self._seen = None, (0, 0, 0, 0)
+                self._connection, self._seen = None, (0, 0, 0, 0, 0)
             self._over = connection.over
             self._request = replace(self._request, again_for_sound=SOUND_BEGAN not in why)
             if self._over or self._closed.is_set():
@@ -185,16 +185,19 @@ class ReconnectingSource:
             if connection is None:
                 return
             beat = connection.beat
-            now = (beat.dropped, beat.errors, beat.bytes, beat.damaged)
-            dropped, failed, size, damaged = (a - b for a, b in zip(now, self._seen, strict=True))
+            now = (beat.dropped, beat.errors, beat.bytes, beat.damaged, beat.missing)
+            dropped, failed, size, damaged, missing = (a - b for a, b in zip(now, self._seen, strict=True))
             self._seen = now
             self._dropped += dropped
             self._bytes += size
             self._buffer = beat.buffer
         if dropped:
             self._stats.count("dropped:source", dropped)
-        if failed:
-            self._stats.count("packets_lost", failed)
+        if failed or missing:
+            self._stats.count("packets_lost", failed + missing)
+        if missing:
+            self._stats.warn("frames_missing", f"{self._title}: frames of it are missing; the report counts them; "
+                             "check the network")
         if damaged:
             self._stats.count("frames_corrupt", damaged)
             self._stats.warn("frames_corrupt", f"{self._title}: damaged frames come; /status and the report count "

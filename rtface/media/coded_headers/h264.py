@@ -1,4 +1,4 @@
-"""QP of slices of H.264 (ITU-T H.264, 7.3.2.1, 7.3.2.2 and 7.3.3)."""
+"""QP of slices of H.264 (ITU-T H.264, 7.3.2.1, 7.3.2.2 and 7.3.3), and the frames that are missing before them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ _HIGH = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
 # Entries of loops that end with a mark.
 _MOST = 66
 _P, _B, _I, _SP, _SI = range(5)
+# The operation that makes a frame's number 0, and frames in a row whose numbers are right, from which on a wrong one
+# tells of a loss: some cameras and servers number as they like.
+_RESET, _TRUSTED = 5, 8
 
 
 @dataclass(slots=True)
@@ -21,6 +24,7 @@ class _Sequence:
     order_type: int = 0
     order_bits: int = 4
     order_zero: bool = False
+    gaps: bool = False
     frames_only: bool = True
 
 
@@ -36,11 +40,18 @@ class _Picture:
 
 
 class H264Slices:
-    """Reads units in their order."""
+    """Reads units in their order; of a frame its first slice.
+
+    Attributes:
+        missing: frames that others refer to and that are missing before the last slice, by its frame's number.
+    """
 
     def __init__(self) -> None:
         self._sequences: dict[int, _Sequence] = {}
         self._pictures: dict[int, _Picture] = {}
+        self._number: int | None = None  # of the last frame that others refer to
+        self._right = 0  # frames in a row whose numbers were right
+        self.missing = 0
 
     def read(self, unit: bytes) -> int | None:
         """QP of a slice, without the offset for more than 8 bits; None for another unit.
@@ -64,7 +75,11 @@ class H264Slices:
         kind = bits.golomb() % 5
         picture = self._pictures[bits.golomb()]
         sequence = self._sequences[picture.sequence]
-        bits.take(2 * sequence.separate + sequence.frame_number_bits)
+        bits.take(2 * sequence.separate)
+        number = bits.take(sequence.frame_number_bits)
+        before, self._number = self._number, None
+        if not idr and before is not None and not sequence.gaps:
+            self._compare(number, before, sequence.frame_number_bits)
         field = not sequence.frames_only and bits.take(1)
         bits.take(1 if field else 0)
         bits.skip_golomb(idr)
@@ -87,18 +102,34 @@ class H264Slices:
             _weights(bits, counts, chroma=sequence.chroma)
         if reference and idr:
             bits.take(2)
-        elif reference and bits.take(1):
-            _until(bits, 0, {1: 1, 2: 1, 3: 2, 4: 1, 5: 0, 6: 1})
+        elif reference and bits.take(1) and _RESET in _until(bits, 0, {1: 1, 2: 1, 3: 2, 4: 1, 5: 0, 6: 1}):
+            number = 0
+        if reference or number == before:
+            self._number = number
+        else:
+            self._number = (number - 1) % (1 << sequence.frame_number_bits)
         bits.skip_golomb(picture.cabac and lists > 0)
         return picture.qp + bits.signed()
 
+    def _compare(self, number: int, before: int, bits: int) -> None:
+        """Notes what is missing before a frame, by its number and that of the last one that others refer to."""
+        ahead = (number - before) % (1 << bits)
+        if ahead <= 1:
+            self._right += 1
+            return
+        if self._right >= _TRUSTED:  # a number below the last one's does not tell how many are missing
+            self.missing = 1 if ahead >> (bits - 1) else ahead - 1
+        self._right = 0
 
-def _until(bits: Bits, end: int, arguments: dict[int, int]) -> None:
-    """Passes over operations with their arguments."""
+
+def _until(bits: Bits, end: int, arguments: dict[int, int]) -> set[int]:
+    """Passes over operations with their arguments; gives the operations."""
+    passed: set[int] = set()
     for _ in range(_MOST):
         operation = bits.golomb()
         if operation == end:
-            return
+            return passed
+        passed.add(operation)
         bits.skip_golomb(arguments[operation])
     raise ValueError(_MOST)
 
@@ -134,7 +165,7 @@ def _sequence(unit: bytes) -> tuple[int, _Sequence]:
         bits.skip_golomb(2)
         bits.skip_golomb(bits.count(255))
     bits.golomb()
-    bits.take(1)
+    found.gaps = bool(bits.take(1))
     bits.skip_golomb(2)
     found.frames_only = bool(bits.take(1))
     return number, found

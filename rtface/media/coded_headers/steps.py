@@ -1,4 +1,4 @@
-"""The quantiser step of each packet's frame, from its headers."""
+"""The quantiser step of each packet's frame, and the frames that are missing before it, from its headers."""
 
 from __future__ import annotations
 
@@ -39,6 +39,12 @@ def step_reader(codec: str, extradata: bytes) -> Callable[[memoryview], float | 
     return None
 
 
+def gap_reader(codec: str, extradata: bytes) -> Callable[[memoryview], int] | None:
+    """What gives the number of frames that are missing before a packet's frame and that others refer to, where packets
+    come in the order of the stream; None for codecs whose headers do not tell."""
+    return _Slices(codec, extradata).missing if codec == "h264" else None
+
+
 def _guarded(read: Callable[[memoryview], float | None], data: memoryview) -> float | None:
     try:
         return read(data)
@@ -64,6 +70,13 @@ class _Slices:
             if qp is not None:
                 return float(qp_steps(np.array(qp))) if _LOWEST <= qp <= _HIGHEST else None
         return None
+
+
+    def missing(self, data: memoryview) -> int:
+        """Of H.264: frames that are missing before that of a packet."""
+        assert isinstance(self._units, H264Slices)
+        self._units.missing = 0
+        return self._units.missing if _guarded(self.read, data) is not None else 0
 
 
 def _of_jpeg(data: memoryview) -> float | None:

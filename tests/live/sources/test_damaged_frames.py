@@ -11,7 +11,7 @@ import pytest
 
 from rtface.live.sources.damaged_frames import DamageFilter
 from tests.media.conftest import make_film
-from tests.media.encoded import torn_jpegs, without_packets
+from tests.media.encoded import torn_jpegs, without_frames, without_packets
 
 FRAMES = 60
 
@@ -37,6 +37,14 @@ def test_damage_of_other_streams_is_shown_and_counted(tmp_path: Path) -> None:
     assert decoded(whole) == (FRAMES, 0)
     shown, damaged = decoded(without_packets(whole, tmp_path / "in.ts", [40]))
     assert shown == FRAMES and 0 < damaged <= 20
+
+
+def test_missing_frames_are_counted(tmp_path: Path) -> None:
+    whole = make_film(tmp_path / "whole.ts", frames=FRAMES, options={"g": "20", "tune": "zerolatency"})
+    with av.open(without_frames(whole, tmp_path / "in.ts", range(30, 34))) as box:
+        decoder = DamageFilter(box.streams.video[0])
+        shown = sum(len(decoder.decode(packet)) for packet in box.demux(video=0))
+    assert (shown, decoder.missing, decoder.damaged) == (FRAMES - 4, 4, 6)
 
 
 def test_packets_of_another_codec_are_noticed(tmp_path: Path) -> None:

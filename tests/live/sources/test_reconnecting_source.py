@@ -67,7 +67,8 @@ class Rig:
         self.clock, self.processes = SteppedClock(100.0), queue.Queue[StandInProcess]()
         self.frames: list[Frame] = []
         self.sounds: list[Any] = []
-        self.source = ReconnectingSource(SourceRequest("stream", "rtmp://h/a/k"), "rtmp://h/a/…", stats=Stats(),
+        self.stats = Stats()
+        self.source = ReconnectingSource(SourceRequest("stream", "rtmp://h/a/k"), "rtmp://h/a/…", stats=self.stats,
                                          clock=self.clock, process=self._made)
         self.result: queue.Queue[BaseException | None] = queue.Queue()
         threading.Thread(target=self._start, daemon=True).start()
@@ -107,6 +108,18 @@ def test_a_lost_source_is_opened_again_and_keeps_its_clock():
     assert [s.time for s in rig.sounds] == [pytest.approx(100.0), pytest.approx(104.02)]
     rig.source.close()
     assert rig.source.health.state == "closed"
+
+
+def test_what_a_source_lost_is_counted_and_said_once():
+    rig = Rig()
+    process = rig.process()
+    process.show(100.0)
+    for missing in (3, 5):
+        process.beat = Heartbeat(0.0, 0, 0, 1, missing=missing)
+        assert rig.source.health.state == "live"
+    assert rig.stats.counters["packets_lost"] == 6
+    assert len(rig.stats.warned()) == 1 and "missing" in rig.stats.warned()[0]
+    rig.source.close()
 
 
 def test_a_source_that_cannot_be_opened_is_an_error_at_the_start():
