@@ -34,6 +34,7 @@ _PLAYED = ("libx264", "libx265", "libsvtav1", "libvpx", "h264_", "hevc_", "av1_"
 # Containers in which what is hidden at the borders, and HDR metadata, are noted (`matroska.note_picture`,
 # `mp4.note_picture`).
 _NOTES_PICTURE = ("matroska", "webm", "mp4", "mov")
+_FINEST = Fraction(1, 1_000_000)  # MP4 counts a sample's length in 32 bits
 _FULL = 2  # FFmpeg's number of the full range (AVCOL_RANGE_JPEG)
 _SUFFIX = {"mov": ".mov", "matroska": ".mkv"}
 # Samples of raw video that MOV has a code for.
@@ -154,6 +155,7 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
     # A unit of about a frame would be read as the frame rate.
     while plan.time_base > Fraction(1, 1000):
         plan.time_base /= 2
+    plan.time_base = max(plan.time_base, _FINEST)
     if format in ("mp4", "mov") and name in ("libx265", "hevc_nvenc"):
         plan.tag = "hvc1"  # Apple's players refuse hev1
     if name == "mpeg4":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Sequence
-from fractions import Fraction
 from itertools import count
 from typing import Any, TypeAlias
 
@@ -13,6 +12,7 @@ from av.container import OutputContainer
 from av.stream import Stream
 
 from rtface.media import mxf
+from rtface.media.mp4_texts import TextTrack
 from rtface.media.stream_plan import OutputPlan, raw_bytes_a_second
 from rtface.stats import Stats
 
@@ -27,7 +27,6 @@ _MUXER_BYTES = 32 << 20
 _PIECE_BYTES = 1 << 20
 # MP4 writes its header when every stream has spoken; one that is silent for longer is not waited for.
 _SILENT_S, SILENT_BYTES = 5, 16 << 20
-_BLANK_CUE = b"\0\0"  # a mov_text event without text: an empty string after its 16-bit length
 
 
 def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
@@ -67,7 +66,8 @@ class Muxer:
         container: with all its streams added.
         video: index of the video stream in it.
         covers: cover images, written with the header.
-        cued: text streams; a blank event opens each that begins later, so that nothing has to wait for it.
+        texts: text streams of MP4 and MOV; a blank event opens each that begins later, so that nothing has to wait
+            for it.
         unheard: indexes of the streams that should come early.
         delayed: whether the header waits for all streams (MP4, MOV).
         begin: called before the header; with True when some stream is silent.
@@ -75,8 +75,8 @@ class Muxer:
         stats: receives counters.
     """
 
-    def __init__(self, container: OutputContainer, video: int, *, covers: Sequence[AnyPacket], cued: Sequence[Stream],
-                 unheard: Iterable[int], delayed: bool, begin: Callable[[bool], None],
+    def __init__(self, container: OutputContainer, video: int, *, covers: Sequence[AnyPacket],
+                 texts: Iterable[Stream], unheard: Iterable[int], delayed: bool, begin: Callable[[bool], None],
                  pace: Callable[[float], None] | None = None, stats: Stats) -> None:
         self._container, self._video, self._stats = container, video, stats
         self._delayed, self._begin_options, self._pace = delayed, begin, pace
@@ -84,9 +84,9 @@ class Muxer:
         self._waiting: list[tuple[float, int, AnyPacket]] = []
         self._held: list[AnyPacket] | None = []
         self._held_bytes = 0
-        self._covers, self._cued, self._unheard = covers, cued, set(unheard)
+        self._covers, self._unheard = covers, set(unheard)
+        self._texts = {stream.index: TextTrack(stream) for stream in texts}
         self._last: dict[int, int] = {}
-        self._text_end: dict[int, int] = {}  # of the last text, by stream
         self.waiting_bytes = 0
         self.reached = 0.0  # seconds of the output that the frames have come to
 
@@ -103,6 +103,8 @@ class Muxer:
 
     def wait(self, target: Stream, packets: Iterable[AnyPacket]) -> None:
         """Takes packets of another stream, to be muxed with the frames of their time."""
+        if (texts := self._texts.get(target.index)) is not None:
+            packets = [part for packet in packets for part in texts.split(packet, self.reached)]
         for packet in packets:
             packet.stream = target
             stamp = packet.dts if packet.dts is not None else packet.pts
@@ -146,28 +148,27 @@ class Muxer:
         for packet in self._covers:
             self._container.mux_one(packet)
         spoken = {packet.stream_index for packet in held}
-        for stream in self._cued:
-            if stream.index not in spoken:
-                packet = av.Packet(_BLANK_CUE)
-                packet.stream, packet.time_base = stream, Fraction(1, 1000)
-                packet.pts = packet.dts = 0
-                packet.duration = 1
-                self._put(packet)
+        for index, texts in self._texts.items():
+            if index not in spoken:
+                self._put(texts.blank())
         for packet in held:
             self._put(packet)
 
     def _put(self, packet: AnyPacket) -> None:
         index, dts = packet.stream_index, packet.dts
+        if (texts := self._texts.get(index)) is not None:
+            for part in texts.put(packet):
+                self._container.mux_one(part)
+            if texts.cut:
+                self._stats.count("texts_cut", texts.cut)
+                self._stats.warn("texts_cut", "subtitles that are shown at the same time: this container holds one "
+                                 "after the other, and earlier ones end early; a .mkv output keeps them")
+                texts.cut = 0
+            return
         if dts is not None and index != self._video:
-            last, text = self._last.get(index), packet.stream.type == "subtitle"
-            if text and self._delayed and packet.size > len(_BLANK_CUE):
-                if dts < self._text_end.get(index, dts):
-                    self._stats.count("texts_cut")
-                    self._stats.warn("texts_cut", "subtitles that are shown at the same time: this container holds one "
-                                     "after the other, and earlier ones end early; a .mkv output keeps them")
-                self._text_end[index] = dts + (packet.duration or 0)
+            last = self._last.get(index)
             # Several texts may begin together; else a stream must rise.
-            if last is not None and (dts < last or (dts == last and (self._delayed or not text))):
+            if last is not None and (dts < last or (dts == last and packet.stream.type != "subtitle")):
                 packet.dts = dts = last + 1
                 packet.pts = dts if packet.pts is None else max(packet.pts, dts)
                 self._stats.count("packet_times_moved")

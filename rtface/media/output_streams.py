@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 
 from rtface.frame import Packet
 from rtface.media.frame_encoder import add_video
+from rtface.media.mp4_texts import text_clock
 from rtface.media.muxer import AnyPacket, Muxer, muxer_options
 from rtface.media.mxf import user_tags
 from rtface.media.pcm_sound import PcmTranscoder
@@ -46,7 +47,7 @@ class OutputStreams:
         self._sounds: dict[int, tuple[Stream, AudioTranscoder]] = {}
         self._rewrites: dict[int, SubtitleTranscoder | AdtsRewriter] = {}
         covers: list[AnyPacket] = []
-        cued: list[Stream] = []
+        texts: list[Stream] = []
         unheard: list[int] = []
         container.metadata.update({k: v for k, v in _fresh(plan.info.metadata).items() if not own_tags({k: v})}
                                   | header_tags(plan.metadata, plan.own_tags))
@@ -63,11 +64,13 @@ class OutputStreams:
             if stream.enhanced:
                 self.video = self._add_video(stream.metadata, stream.disposition)
             elif stream.index in plans and plans[stream.index].action != "drop":
-                self._add_other(plans[stream.index], covers, cued, unheard)
+                self._add_other(plans[stream.index], covers, texts, unheard)
+        for text in texts:
+            text.time_base = text_clock(container, plan.video.time_base)
         chapters = self._chapters()
         if chapters:
             container.set_chapters(chapters)  # pyright: ignore[reportArgumentType]
-        self.muxer = Muxer(container, self.video.index, covers=covers, cued=cued, unheard=unheard,
+        self.muxer = Muxer(container, self.video.index, covers=covers, texts=texts, unheard=unheard,
                            delayed=plan.format in ("mp4", "mov"), begin=self._set_options,
                            pace=self._pad_sounds if plan.format == "mxf" else None, stats=stats)
 
@@ -133,7 +136,7 @@ class OutputStreams:
             stream.set_display_matrix(self._plan.info.matrix)
         return stream
 
-    def _add_other(self, plan: StreamPlan, covers: list[AnyPacket], cued: list[Stream], unheard: list[int]) -> None:
+    def _add_other(self, plan: StreamPlan, covers: list[AnyPacket], texts: list[Stream], unheard: list[int]) -> None:
         info, source, container = plan.stream, plan.stream.template, self._container
         fragments = self._plan.format in ("mp4", "mov")
         if plan.action == "attach":
@@ -167,7 +170,7 @@ class OutputStreams:
         elif plan.action == "copy" and (rewriter := AdtsRewriter.between(source, target, self._plan.format)):
             self._rewrites[info.index] = rewriter
         if fragments and (plan.action == "text" or info.codec == "mov_text"):
-            cued.append(target)
+            texts.append(target)
         else:
             unheard.append(target.index)
 

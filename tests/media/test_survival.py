@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
@@ -19,6 +20,7 @@ from rtface.frame import Frame
 from rtface.media import muxer
 from rtface.media import source as source_module
 from rtface.media.file_sink import FileSink
+from rtface.media.mp4_texts import TextTrack
 from rtface.media.source import FileSource
 from rtface.media.stream_plan import StreamPlan, plan_output
 from rtface.stats import Stats
@@ -71,6 +73,13 @@ def packets(path: Path, kind: str) -> list[bytes]:
     with av.open(str(path)) as box:
         stream = next(s for s in box.streams if s.type == kind)
         return [bytes(p) for p in box.demux(stream) if p.size]
+
+
+def times_of(path: Path, kind: str) -> list[float]:
+    """Seconds at which the packets of a stream are shown."""
+    with av.open(str(path)) as box:
+        stream = next(s for s in box.streams if s.type == kind)
+        return [float(p.pts * p.time_base) for p in box.demux(stream) if p.size and p.pts is not None]
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".ts"])
@@ -141,6 +150,36 @@ def test_subtitles_that_begin_together_stay_together(media, tmp_path: Path, suff
     found = [(round(start, 1), round(end, 1)) for start, end, _ in cues(tmp_path / f"out{suffix}")]
     assert (found == [(0.2, 0.9), (0.2, 0.5), (1.1, 1.5)]) == kept
     assert found[-1] == (1.1, 1.5) and ("texts_cut" in stats.warnings) == (not kept)
+
+
+@pytest.mark.parametrize("events", [
+    [(200, 900, "One."), (1000, 1700, "Two.")],
+    [(100, 1800, "Sign."), (600, 900, "Speech."), (1000, 1200, "Speech.")],
+])
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_texts_move_no_packet_of_another_stream(media, tmp_path: Path, suffix: str, events: list[tuple[int, int, str]]):
+    source = media.make_film(tmp_path / "in.mkv", frames=50, sound="aac", extra=subtitles(events))
+    media.passthrough(source, tmp_path / f"out{suffix}")
+    for kind in ("audio", "video"):
+        before, after = (sorted(times_of(path, kind)) for path in (source, tmp_path / f"out{suffix}"))
+        assert after == pytest.approx(before, abs=0.0015)
+    ends = [start for start, _, _ in events[1:]] + [2000]
+    assert cues(tmp_path / f"out{suffix}") == [
+        (pytest.approx(start / 1000), pytest.approx(min(end, cut) / 1000), text)
+        for (start, end, text), cut in zip(events, ends, strict=True)]
+
+
+def test_long_silence_between_texts_keeps_their_times():
+    with av.open(io.BytesIO(), "w", format="mp4") as box:
+        stream = box.add_stream("mov_text")
+        stream.time_base = Fraction(1, 1_000_000)
+        track = TextTrack(stream)
+        begins: list[int] = []
+        for begin in (0, 3 << 30):
+            text = av.Packet(b"\0\1a")
+            text.time_base, text.pts, text.dts, text.duration = Fraction(1, 1_000_000), begin, begin, 1000
+            begins += [made.dts or 0 for part in track.split(text, 0) for made in track.put(part)]
+    assert (3 << 30) in begins and max(np.diff(begins)) < 1 << 31
 
 
 @pytest.mark.parametrize("drop", ["1", "subtitle"])
