@@ -22,11 +22,9 @@ from training.evaluation import native
 from training.evaluation.native_figures import Ruler, summary, table
 from training.evaluation.native_protocols import (
     FACE_BOX,
-    LACKING,
     Truth,
     film_of,
     head_of,
-    lacking,
     oval_of,
     people,
     resampled,
@@ -111,13 +109,6 @@ def test_a_truth_is_as_sharp_as_reduction_by_area() -> None:
     still = Truth("a", "portraits", [got], [matrix])
     soft = Truth("a", "portraits", [np.asarray(cv2.GaussianBlur(got, (0, 0), 1.5), np.uint8)], [matrix])
     assert sharpness(still) > 4 > sharpness(soft)
-
-
-def test_soft_truths_are_told_from_sharp_ones() -> None:
-    sharp = film_of(FACE, "astronaut", 160, frames=1)
-    soft = film_of(np.asarray(cv2.GaussianBlur(FACE, (0, 0), 6), np.uint8), "astronaut", 160, frames=1)
-    sharp.first = soft.first = 0
-    assert lacking(sharp) < LACKING < lacking(soft)
 
 
 def test_a_portrait_moves_by_parts_of_a_pixel_along_its_matrices() -> None:

@@ -205,7 +205,7 @@ def report(a: argparse.Namespace, levels: dict[str, tuple[str, ...]], rows: list
     words = ("kind", "clip", "level")
     means: dict[str, dict[str, Row]] = {kind: {} for kind in dict.fromkeys(r["kind"] for r in rows)}
     for kind in means:
-        for name in levels[kind.removeprefix("soft ")]:
+        for name in levels[kind.removeprefix("damaged ")]:
             part = [r for r in rows if (r["kind"], r["level"]) == (kind, name)]
             means[kind] |= {name: summary([{k: v for k, v in r.items() if k not in words} for r in part])}
         width = np.median([r["width"] for r in rows if r["kind"] == kind])

@@ -3,8 +3,8 @@
 | kind | truth |
 | --- | --- |
 | ``portraits`` | a photograph of 512 px before a soft wall, made smaller by two or more, 24 frames, of which the last 12 are measured |
-| ``clips`` | a real clip halved by area, 40 frames, and still sharp (`lacking` below `LACKING`) |
-| ``soft clips`` | the same, soft: mere smoothing looks good there, and a sharper answer counts as a loss |
+| ``clips`` | a real clip halved by area, 40 frames, which a default run leaves untouched when it is coded without loss |
+| ``damaged clips`` | a real clip, likewise, that it corrects: the original is itself coded or soft, mere smoothing looks good there, and a sharper answer counts as a loss |
 | ``stills`` | the first frame of a portrait |
 | ``clean`` | as ``portraits``; to be coded without loss |
 | ``backgrounds`` | as ``portraits``, with text, line art, foliage, a test chart or grain behind the head, by turns |
@@ -18,13 +18,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from rtface.analysis.measure import CORE, luma, measure
 from training.crop_space import F32, F64, U8, oval_mask, similarity
 from training.data.portraits import Face, split
 from training.evaluation.backgrounds import behind
@@ -41,8 +40,6 @@ REDUCTION = 2.0
 """Least number of the photograph's pixels on a pixel of the truth."""
 SHARP = 4.0
 """Least standard deviation of the truth's fine detail in code values of luma."""
-LACKING = 0.15
-"""`lacking` from which on a clip is no sharp truth: a sharper answer than the truth counts as a loss there."""
 EDGE = 24
 """Pixels of 512 along the photograph's border in which the wall takes over."""
 LEAST_PX = 384
@@ -215,19 +212,6 @@ def sharpness(truth: Truth) -> float:
 # --- clips ---
 
 
-def lacking(truth: Truth) -> float:
-    """How far the face of a truth lacks detail, 0…1: the median of `rtface.analysis.measure.Analysis.low_resolution`,
-    by which a run corrects in full, on every eighth measured frame."""
-    x0, y0, x1, y1 = (512 * p for p in FACE_BOX)
-    half = CORE * truth.width / 2
-    found: list[float] = []
-    for image, matrix in list(zip(truth.frames, truth.matrices, strict=True))[truth.first :: 8]:
-        x, y = matrix @ (np.array([x0 + x1, y0 + y1, 2.0]) / 2)
-        rows, columns = (slice(max(0, int(c - half)), int(c + half)) for c in (y, x))
-        found.append(measure(np.ascontiguousarray(luma(image)[rows, columns]), truth.width).low_resolution)
-    return float(np.median(found))
-
-
 def halved_clip(path: Path, frames: int = CLIP_FRAMES, cache: Path | None = None) -> Truth:
     """A real clip, halved by area; ``cache`` keeps the tracked face.
 
@@ -239,5 +223,4 @@ def halved_clip(path: Path, frames: int = CLIP_FRAMES, cache: Path | None = None
     half = (width // 2, height // 2)
     small = [np.asarray(cv2.resize(f[:height, :width], half, interpolation=cv2.INTER_AREA), np.uint8)
              for f in clip.clean]  # fmt: skip
-    truth = Truth(clip.name, "clips", small, [m / 2 - np.array([[0, 0, 0.25], [0, 0, 0.25]]) for m in clip.matrices])
-    return replace(truth, kind="soft clips") if lacking(truth) >= LACKING else truth
+    return Truth(clip.name, "clips", small, [m / 2 - np.array([[0, 0, 0.25], [0, 0, 0.25]]) for m in clip.matrices])

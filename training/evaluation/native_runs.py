@@ -67,7 +67,7 @@ def truth_of(subject: Subject, size: tuple[int, int] | None, cache: Path | None)
     kept = cache / "truths" / f"{subject.kind}-{path.stem}-{key}.npz" if cache else None
     if kept and kept.is_file():
         with np.load(kept) as data:
-            return Truth(subject.name, str(data["kind"]), list(data["frames"]), list(data["matrices"]),
+            return Truth(subject.name, subject.kind, list(data["frames"]), list(data["matrices"]),
                          int(data["first"]), bool(data["bounded"]))  # fmt: skip
     if isinstance(source, Face):
         frames = 1 if subject.kind == "stills" else FRAMES
@@ -78,7 +78,7 @@ def truth_of(subject: Subject, size: tuple[int, int] | None, cache: Path | None)
     if kept:
         kept.parent.mkdir(parents=True, exist_ok=True)
         np.savez(kept, frames=np.stack(truth.frames), matrices=np.stack(truth.matrices), first=truth.first,
-                 bounded=truth.bounded, kind=truth.kind)  # fmt: skip
+                 bounded=truth.bounded)  # fmt: skip
     return truth
 
 
@@ -130,6 +130,8 @@ def measured(task: Task) -> list[dict[str, Any]]:
             how = level(name)
             if how.size not in truths:
                 truth = truth_of(task.subject, how.size, task.cache)
+                if truth.kind == "clips" and _is_corrected(truth, Path(scratch)):
+                    truth = replace(truth, kind="damaged clips")
                 truths[how.size] = truth, Ruler(truth)
             truth, ruler = truths[how.size]
             film = film_file(truth, how, task.cache / "coded" if task.cache else Path(scratch))
@@ -148,6 +150,12 @@ def measured(task: Task) -> list[dict[str, Any]]:
             if task.sheets:
                 _sheet(task.sheets, name, truth, ruler, coded, default, row)
     return rows
+
+
+def _is_corrected(truth: Truth, folder: Path) -> bool:
+    """Whether a default run expects to gain anything on a truth itself, coded without loss."""
+    lossless = level("clean/0")
+    return enhanced(film_file(truth, lossless, folder), folder, lossless, {})[1] > 0.0
 
 
 def _judge() -> Any:
