@@ -31,6 +31,7 @@ from training.evaluation.native_protocols import (
     sharpness,
     tuning_people,
 )
+from training.evaluation.native_runs import is_corrected
 
 FACE: U8 = np.ascontiguousarray(data.astronaut()[0:320, 64:384])
 
@@ -109,6 +110,12 @@ def test_a_truth_is_as_sharp_as_reduction_by_area() -> None:
     still = Truth("a", "portraits", [got], [matrix])
     soft = Truth("a", "portraits", [np.asarray(cv2.GaussianBlur(got, (0, 0), 1.5), np.uint8)], [matrix])
     assert sharpness(still) > 4 > sharpness(soft)
+
+
+def test_a_truth_that_a_run_corrects_is_told(tmp_path: Path) -> None:
+    soft = cv2.resize(cv2.resize(FACE, (64, 64), interpolation=cv2.INTER_AREA), (320, 320))
+    for name, picture, corrected in (("sharp", FACE, False), ("soft", np.asarray(soft, np.uint8), True)):
+        assert is_corrected(film_of(picture, name, 160, frames=4), tmp_path) is corrected
 
 
 def test_a_portrait_moves_by_parts_of_a_pixel_along_its_matrices() -> None:

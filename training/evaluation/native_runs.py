@@ -130,7 +130,7 @@ def measured(task: Task) -> list[dict[str, Any]]:
             how = level(name)
             if how.size not in truths:
                 truth = truth_of(task.subject, how.size, task.cache)
-                if truth.kind == "clips" and _is_corrected(truth, Path(scratch)):
+                if truth.kind == "clips" and is_corrected(truth, Path(scratch)):
                     truth = replace(truth, kind="damaged clips")
                 truths[how.size] = truth, Ruler(truth)
             truth, ruler = truths[how.size]
@@ -152,7 +152,7 @@ def measured(task: Task) -> list[dict[str, Any]]:
     return rows
 
 
-def _is_corrected(truth: Truth, folder: Path) -> bool:
+def is_corrected(truth: Truth, folder: Path) -> bool:
     """Whether a default run expects to gain anything on a truth itself, coded without loss."""
     lossless = level("clean/0")
     return enhanced(film_file(truth, lossless, folder), folder, lossless, {})[1] > 0.0
