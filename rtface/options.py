@@ -423,16 +423,24 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
         return cls(**values)  # type: ignore[arg-type]  # __post_init__ checks and converts each
 
     def to_dict(self) -> dict[str, Any]:
-        """The options that are not at their default, as JSON has them; paths are absolute. `of` takes them back."""
-        return {key: _json(value) for key, option in OPTIONS.items() if (value := getattr(self, key)) != option.default}
+        """The options that are not at their default, as JSON has them; paths are absolute but for those of stages. `of`
+        takes them back."""
+        return {key: _json(key, value) for key, option in OPTIONS.items()
+                if (value := getattr(self, key)) != option.default}
 
 
-def _json(value: object) -> Any:
+def _json(key: str, value: Any) -> Any:
     if isinstance(value, Path):
         return str(value.absolute())
     if isinstance(value, Fraction):
         return str(value)
-    return list(value) if isinstance(value, tuple) else value  # pyright: ignore[reportUnknownArgumentType]
+    if key == "person":
+        return [f"{name}={_absolute(photos)}" for name, _, photos in (one.partition("=") for one in value)]
+    return _absolute(value) if key == "sign" else list(value) if isinstance(value, tuple) else value
+
+
+def _absolute(paths: str) -> str:
+    return ",".join(str(Path(path.strip()).expanduser().absolute()) for path in paths.split(","))
 
 
 def person_photos(person: Iterable[str]) -> dict[str, list[Path]]:

@@ -29,7 +29,7 @@ from rtface.errors import Interrupted
 from rtface.frame import Face, Float, Frame
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.leases import Leases
-from rtface.jobs.plan import JobPlan
+from rtface.jobs.plan import LEAD_IN_S, JobPlan
 from rtface.media.source import FileSource
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.pipeline.build import open_film, open_tracker
@@ -236,7 +236,7 @@ def _search(numbers: FaceNumbers, plan: JobPlan, frames: FramePlan, progress: Sh
     threads = Threads.for_film(options.threads)
     with ExitStack() as stack:
         if first:
-            start = max(plan.starts[first] - plan.begins - plan.lead_in, Fraction(options.start or 0))
+            start = max(plan.starts[first] - plan.begins - LEAD_IN_S, Fraction(options.start or 0))
             options = replace(options, start=float(start) or None)
         source = open_film(plan.source, options, threads, stats, stop, stack, size=plan.size)
         assert isinstance(source, FileSource)

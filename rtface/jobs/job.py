@@ -108,7 +108,7 @@ class FilmJob:
             place.make()
             opened = FileSource(source, start=options.start, end=options.end)
             try:
-                plan = make_plan(plan_film(run, opened), source, target, length)
+                plan = make_plan(plan_film(run, opened), length)
             except BaseException:
                 place.remove()
                 raise
@@ -140,7 +140,7 @@ class FilmJob:
             found = f"the file {getattr(self.options, name)} was changed since the job began"
         if found:
             raise UsageError(f"{found}; give the same options to continue, {choices}")
-        fingerprint.check(plan.input, source)
+        fingerprint.check(plan.file, source)
 
     # -- running ------------------------------------------------------------------------------------------------
 

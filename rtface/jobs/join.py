@@ -148,7 +148,7 @@ class Join:
         self._target = run.outputs.film
         self._options, self._report, self._stats, self._stop = run.options, report, stats, stop
         self._frames = _Pieces(folder, plan.video["encoder"])
-        self._pieces = {name: _Pieces(folder, film["encoder"], name) for name, film in plan.further.items()}
+        self._pieces = {name: _Pieces(folder, film["encoder"], name) for name, film in plan.run["further"].items()}
         self._paths = [target.path for target in (self._target, *run.outputs.further.values())]
         self._note: dict[str, Any] = {}
 
@@ -165,7 +165,7 @@ class Join:
             return self._read_records()
         remove_unfinished(self._folder, self._paths)
         figures = self._read_records()
-        fingerprint.check(self._plan.input, self._plan.source)
+        fingerprint.check(self._plan.file, self._plan.source)
         source = FileSource(self._plan.source, start=self._options.start, end=self._options.end, threads=1,
                             stats=Stats(), strict=self._options.strict)
         try:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil
@@ -23,11 +22,10 @@ from rtface.engine.recipe import find_recipes
 from rtface.errors import InputError, UsageError
 from rtface.jobs.borders import SEGMENT_S, borders, read_times
 from rtface.jobs.folder import FORMAT, JobFolder
-from rtface.media.fingerprint import FINGERPRINT, fingerprint
+from rtface.media.fingerprint import FINGERPRINT
 from rtface.media.mxf import check_times
-from rtface.media.stream_plan import OutputPlan
 from rtface.options import Options, Trait, having
-from rtface.pipeline.plan import FilmPlan
+from rtface.pipeline.plan import FilmPlan, RunPlan, planned_options
 from rtface.redaction import redacted_values
 from rtface.shots.settings import ShotList
 from rtface.stages.entry_points import stage_version
@@ -40,7 +38,6 @@ from rtface.util.foreign import (
     file_path,
     fits,
     flag,
-    none_or,
     ratio,
     row,
     text,
@@ -59,13 +56,12 @@ def _side(value: Any) -> bool:
 
 
 _SHAPE: Shape = {
-    "input": {"path": file_path, "name": text, **FINGERPRINT}, "output": {"path": file_path, "container": text},
-    "options": {}, "files": {}, "engines": {}, "versions": {"rtface": text}, "video": {"encoder": text},
-    "clock": {"start": none_or(ratio), "end": none_or(ratio), "origin": none_or(ratio), "begins": none_or(ratio)},
-    "size": row(_side, _side, text), "ends": ratio, "lead_in": ratio, "segments": [{"start": ratio, "frames": count}],
-    "stages?": {}, "further?": lambda films: isinstance(films, dict) and all(
+    "input": file_path, "file": FINGERPRINT, "output": file_path, "options": {}, "container": text,
+    "video": {"encoder": text},
+    "further": lambda films: isinstance(films, dict) and all(
         fits(film, {"container": text, "encoder": text}) for film in cast("dict[str, Any]", films).values()),
-    "numbered?": flag, "created?": text}
+    "job": {"files": {}, "engines": {}, "versions": {"rtface": text}, "stages": {}, "origin": ratio, "begins": ratio,
+            "size": row(_side, _side, text), "starts": [ratio], "frames": [count], "ends": ratio, "numbered": flag}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,47 +69,33 @@ class JobPlan:
     """What a job makes, and how.
 
     Attributes:
-        input: absolute path of the film, `name` relative to the folder, and its fingerprint.
-        output: absolute path of the result, and its container.
-        options: those that are not the default, as text.
-        files: SHA-256 of the files that they name.
+        run: `RunPlan.to_dict` and `FilmPlan.to_dict`, without secrets of addresses.
+        files: SHA-256 of the files that options name.
         engines: version and SHA-256 of the recipe (which names that of the network) of every engine that may run.
         versions: of rtface, PyAV and FFmpeg's libraries.
-        video: how the frames are encoded.
-        clock: the input's `start`, `end` (of the cut; null for none) and `origin`, the time that becomes 0 in the
-            output, all in seconds of the input's clock; `begins` is the start of that.
+        stages: what tells the stages from others of their names (`rtface.stages.entry_points.stage_version`).
+        origin: the time of the input's clock that becomes 0 in the output, in seconds.
+        begins: start of that clock.
         size: width, height and pixel format of the frames.
         starts: first time of every segment, in seconds of the input's clock.
         frames: of every segment, as the packets say.
         ends: end of the last segment.
-        lead_in: seconds.
-        stages: what tells the stages from others of their names (`rtface.stages.entry_points.stage_version`).
-        further: how the frames of the further films are encoded, and their containers, by name
-            (`rtface.jobs.further_films`).
         numbered: whether options name tracks or persons, so that the film's faces get their numbers first
             (`rtface.jobs.face_numbers`).
-        format: version of the folder's format.
-        created: date and time.
     """
 
-    input: dict[str, Any]
-    output: dict[str, Any]
-    options: dict[str, Any]
+    run: dict[str, Any]
     files: dict[str, str]
     engines: dict[str, dict[str, str]]
     versions: dict[str, str]
-    video: dict[str, Any]
-    clock: dict[str, str | None]
+    stages: dict[str, dict[str, str]]
+    origin: Fraction
+    begins: Fraction
     size: tuple[int, int, str]
     starts: list[Fraction]
     frames: list[int]
     ends: Fraction
-    lead_in: Fraction = LEAD_IN_S
-    stages: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
-    further: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
-    numbered: bool = False
-    format: int = FORMAT
-    created: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%S%z"))
+    numbered: bool
 
     def __len__(self) -> int:
         """Number of segments."""
@@ -122,27 +104,32 @@ class JobPlan:
     @property
     def source(self) -> Path:
         """The film."""
-        return Path(self.input["path"])
+        return Path(self.run["input"])
+
+    @property
+    def file(self) -> dict[str, Any]:
+        """Its fingerprint."""
+        return self.run["file"]
 
     @property
     def target(self) -> Path:
         """The output."""
-        return Path(self.output["path"])
+        return Path(self.run["output"])
 
     @property
     def container(self) -> str:
         """FFmpeg's name of the output's container."""
-        return self.output["container"]
+        return self.run["container"]
 
     @property
-    def origin(self) -> Fraction:
-        """The time of the input's clock that becomes 0 in the output, in seconds."""
-        return Fraction(self.clock["origin"] or 0)
+    def video(self) -> dict[str, Any]:
+        """How the frames are encoded."""
+        return self.run["video"]
 
     @property
-    def begins(self) -> Fraction:
-        """Start of the input's clock in seconds."""
-        return Fraction(self.clock["begins"] or 0)
+    def options(self) -> dict[str, Any]:
+        """Those that change frames, where they are not the default."""
+        return _changing(self.run["options"])
 
     def first_pts(self, base: Fraction) -> list[int]:
         """The least pts that belongs to each segment, in units of `base` seconds."""
@@ -160,12 +147,8 @@ class JobPlan:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for plan.json."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        segments = [{"start": str(start), "frames": frames}
-                    for start, frames in zip(self.starts, self.frames, strict=True)]
-        values |= {"ends": str(self.ends), "lead_in": str(self.lead_in), "segments": segments}
-        del values["starts"], values["frames"]
-        return {"format": values.pop("format"), **values}
+        job = json.loads(json.dumps(asdict(self), default=str))
+        return {"format": FORMAT, **job.pop("run"), "job": job}
 
     @classmethod
     def load(cls, folder: JobFolder) -> JobPlan:
@@ -196,14 +179,14 @@ class JobPlan:
         try:
             if values["format"] != FORMAT:
                 raise UsageError(f"{folder.path}: has format {values['format']}, and this rtface reads {FORMAT}; use "
-                                 f"rtface {values['versions']['rtface']}, or begin again with --restart")
+                                 "the rtface that began it, or begin again with --restart")
             check_shape(values, _SHAPE)
-            segments = values.pop("segments")
-            values |= {"starts": [Fraction(s["start"]) for s in segments], "frames": [s["frames"] for s in segments],
-                       "ends": Fraction(values["ends"]), "lead_in": Fraction(values["lead_in"]),
-                       "size": tuple(values["size"])}
-            plan = cls(**values)
-            if not segments or any(after <= before for before, after in pairwise([*plan.starts, plan.ends])):
+            job = values.pop("job")
+            job |= {"starts": list(map(Fraction, job["starts"])), "size": tuple(job["size"]),
+                    **{key: Fraction(job[key]) for key in ("origin", "begins", "ends")}}
+            plan = cls(values, **job)
+            if not 0 < len(plan.starts) == len(plan.frames) or any(
+                    after <= before for before, after in pairwise([*plan.starts, plan.ends])):
                 raise ValueError("the segments do not follow each other")
             return plan, sha256, own
         except (KeyError, TypeError, ValueError) as error:
@@ -218,8 +201,12 @@ class ForeignPlan(UsageError):
 
 def frame_options(options: Options) -> dict[str, Any]:
     """The options that change frames, where they are not the default, as JSON values."""
+    return _changing(redacted_values(planned_options(options)))
+
+
+def _changing(options: dict[str, Any]) -> dict[str, Any]:
     free = having(Trait.FREE)
-    return redacted_values({key: value for key, value in options.to_dict().items() if key not in free})
+    return {key: value for key, value in options.items() if key not in free}
 
 
 def option_files(options: Options) -> dict[str, str]:
@@ -248,8 +235,7 @@ def names_faces(options: Options, shots: ShotList) -> bool:
 
 def options_of(plan: JobPlan, **more: object) -> Options:
     """The options of a plan, and some that change no frame."""
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in plan.options.items()}
-    return Options.of({**values, **more})
+    return Options.of(plan.options | more)
 
 
 def versions() -> dict[str, str]:
@@ -272,17 +258,11 @@ def stages_of(options: Options) -> dict[str, dict[str, str]]:
     return {name: version for name, version in found.items() if version is not None}
 
 
-def described_further(films: Mapping[str, OutputPlan]) -> dict[str, dict[str, Any]]:
-    """The plans of further films as JSON values."""
-    return {name: {"container": film.format, **film.video.to_dict()} for name, film in films.items()}
-
-
-def make_plan(film: FilmPlan, source: Path, output: Path, length: Fraction = SEGMENT_S) -> JobPlan | str:
+def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
     """Plans a job.
 
     Args:
-        film: what becomes of the film.
-        source, output: absolute paths.
+        film: what becomes of the film, in a `RunPlan`.
         length: of a segment, about, in seconds.
 
     Returns:
@@ -291,36 +271,30 @@ def make_plan(film: FilmPlan, source: Path, output: Path, length: Fraction = SEG
     Raises:
         OutputError: the container cannot hold what the input has.
     """
-    info, options, shots, streams = film.info, film.frames.options, film.shots, film.streams
-    assert streams is not None
+    info, run, shots, streams, source = film.info, film.frames, film.shots, film.streams, film.frames.input
+    assert streams is not None and isinstance(run, RunPlan)
+    options = run.options
     times = read_times(source, info.start, info.end)
     if times.fault or not times.pts:
         return f"{source.name} is processed without a job, because {times.fault or 'no frame was found'}"
     for name in shots.engines:
         check_allowed(recipe_named(name))
-    container, video = streams.format, streams.video
-    for path, format, each in ((output, container, video), *(
-            (each.target.path, each.format, each.video) for each in film.further.values())):
-        if format == "mxf":
-            check_times(str(path), path.stem, times.pts, times.base, info.rate)
-        if "vp" in each.encoder and each.pix_fmt.startswith("yuva"):
+    for each in (streams, *film.further.values()):
+        if each.format == "mxf":
+            check_times(str(each.target.path), each.target.path.stem, times.pts, times.base, info.rate)
+        if "vp" in each.video.encoder and each.video.pix_fmt.startswith("yuva"):
             return (f"{source.name} is processed without a job, because its transparency is a second stream in the "
                     "encoder")
     firsts = [times.pts[0], *borders(times, length)]
     places = [*(bisect_left(times.pts, pts) for pts in firsts), len(times.pts)]
     return JobPlan(
-        input={"path": str(source), "name": source.name, **fingerprint(source)},
-        output={"path": str(output), "container": container},
-        options=frame_options(options), files=option_files(options),
+        run=run.to_dict() | {"options": redacted_values(planned_options(options))} | film.to_dict(),
+        files=option_files(options),
         engines=engines_of((*engine_names(options.engine, options.fidelity), *shots.engines, LIGHT)),
-        versions=versions(), video=video.to_dict(),
-        clock={"start": None if info.start is None else str(info.start),
-               "end": None if info.end is None else str(info.end), "origin": str(info.origin),
-               "begins": str(info.clock_start)},
+        versions=versions(), stages=stages_of(options), origin=info.origin, begins=info.clock_start,
         size=(info.width, info.height, info.pix_fmt), starts=[pts * times.base for pts in firsts],
         frames=[after - before for before, after in pairwise(places)],
-        ends=_end(times.pts, times.base), stages=stages_of(options),
-        further=described_further(film.further), numbered=names_faces(options, shots))
+        ends=_end(times.pts, times.base), numbered=names_faces(options, shots))
 
 
 def _end(pts: array[int], base: Fraction) -> Fraction:
@@ -370,9 +344,9 @@ def check_worker(plan: JobPlan, options: Options) -> None:
 
 def check_video(plan: JobPlan, film: FilmPlan) -> None:
     """`check_worker` for the encoders of the output and of the further films."""
-    assert film.video is not None
-    found = difference("the encoder's {}", plan.video, json.loads(json.dumps(film.video.to_dict())))
-    for name, values in json.loads(json.dumps(described_further(film.further))).items():
-        found = found or difference(f"the {name}'s {{}}", plan.further.get(name, {}), values)
+    here = json.loads(json.dumps(film.to_dict()))
+    found = difference("the encoder's {}", plan.video, here["video"])
+    for name, values in here["further"].items():
+        found = found or difference(f"the {name}'s {{}}", plan.run["further"].get(name, {}), values)
     if found:
         raise WorkerRefused(f"this worker cannot take part: {found}")

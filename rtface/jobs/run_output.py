@@ -190,7 +190,7 @@ class RunOutput:
             with self._errors(number):
                 record |= writer.finish() if writer is not None else {"file": None, "frames": 0, "packets": []}
                 record |= {name: one.finish() for name, one in further.items()}
-            fingerprint.check(self._plan.input, self._plan.source)
+            fingerprint.check(self._plan.file, self._plan.source)
             finished = all(one.path.exists() for one in writers) and self._folder.write(
                 self._folder.record(number), record, new=True)
         except BaseException:

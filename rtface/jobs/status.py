@@ -134,7 +134,7 @@ def read_status(folder: JobFolder, plan: JobPlan | None = None, leases: Leases |
     left, (least, most) = _left(folder, plan, finished, at_work), spread(at_work)
     state: State = "joining" if "join" in held else "searching" if "numbers" in held else (
         "ready" if len(finished) == len(plan) else "working" if segments else "waiting")
-    return JobStatus(state, plan.input["path"], plan.output["path"], len(plan), len(finished),
+    return JobStatus(state, str(plan.source), str(plan.target), len(plan), len(finished),
                      round(plan.duration_s, 3), round(done, 3),
                      None if left is None else round(left, 1),
                      None if left is None else (round(left * least, 1), round(left * most, 1)),
@@ -151,7 +151,7 @@ def _left(folder: JobFolder, plan: JobPlan, finished: Collection[int],
         share = (seconds - starts[number]) / plan.seconds(number)
         samples.append((number + min(max(0.0, share), _NEARLY), faces))
     left = time_left(plan.frames, finished, workers, samples)
-    return None if left is None else left + join_s(sum(plan.frames), plan.input["size"])
+    return None if left is None else left + join_s(sum(plan.frames), plan.file["size"])
 
 
 def write_progress(folder: JobFolder, plan: JobPlan, leases: Leases) -> JobStatus:

@@ -31,6 +31,7 @@ from rtface.jobs.further_films import FurtherFrames, KeptPairs, MapFrames
 from rtface.jobs.leases import Leases, WorkerSign
 from rtface.jobs.plan import (
     CORRECTED_LEAD_IN_S,
+    LEAD_IN_S,
     UNKNOWN_LEAD_IN_S,
     JobPlan,
     WorkerRefused,
@@ -137,7 +138,7 @@ class Worker:
         self._on_step, self._building = on_step, building
         check_worker(self._plan, self._options)
         self._frames = plan_frames(self._plan.source, self._options, Scope.FILM)
-        fingerprint.check(self._plan.input, self._plan.source)
+        fingerprint.check(self._plan.file, self._plan.source)
         self._stats = Stats()
         self._sign = WorkerSign(folder, on_beat=on_beat)
         self._leases = Leases(folder, self._sign.id)
@@ -311,7 +312,7 @@ class Worker:
         """The film from the lead-in of a segment on; `known`: the treatment of its faces is."""
         plan, options = self._plan, self._options
         if first:
-            lead_in = plan.lead_in if known else UNKNOWN_LEAD_IN_S
+            lead_in = LEAD_IN_S if known else UNKNOWN_LEAD_IN_S
             if film.segments:  # whose chains correct all of it
                 lead_in = CORRECTED_LEAD_IN_S
             start = max(plan.starts[first] - plan.begins - lead_in, Fraction(options.start or 0))

@@ -46,6 +46,7 @@ from rtface.report import Report, is_unfinished, report_options
 from rtface.shots.clock import FilmClock
 from rtface.shots.files import check_shots_file, read_shots
 from rtface.shots.settings import NO_SHOTS, ShotList
+from rtface.stages.options import absolute
 from rtface.stages.runner import Stages
 from rtface.util.timecode import Timecode
 from rtface.util.urls import Address
@@ -139,7 +140,6 @@ class RunPlan(FramePlan):
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON has it: what is read, with which options, and what is written."""
-        options = {key: value for key, value in self.options.to_dict().items() if key != "dry_run"}
         named = {"film": self.outputs.film, **self.outputs.further, "report": self.outputs.report,
                  "sidecar": self.outputs.sidecar}
         file = fingerprint(self.input) if isinstance(self.input, Path) and self.input.is_file() else None
@@ -148,8 +148,8 @@ class RunPlan(FramePlan):
         plan: dict[str, Any] = {
             "rtface": __version__, "file": file,
             "input": str(self.input.absolute() if isinstance(self.input, Path) else self.input),
-            "output": str(Path(self.output).absolute()) + ("/" if self.folder else ""), "options": options,
-            "outputs": outputs}
+            "output": str(Path(self.output).absolute()) + ("/" if self.folder else ""),
+            "options": planned_options(self.options), "outputs": outputs}
         return plan | {"redacted": str(self.input) != os.fspath(self.input) or redacted_values(plan) != plan}
 
     def report(self) -> Report:
@@ -219,6 +219,8 @@ class FilmPlan:
                 "streams": [{"index": each.stream.index, "kind": each.stream.kind, "codec": each.stream.codec,
                              "language": each.stream.language, "action": each.action, "encoder": each.encoder}
                             for each in streams],
+                "further": {name: {"container": film.format, **film.video.to_dict()}
+                            for name, film in self.further.items()},
                 "shots": len(self.shots), "segments": None if self.segments is None else asdict(self.segments)}
 
     def describe(self, report: Report) -> None:
@@ -230,6 +232,14 @@ class FilmPlan:
             report.input_coding, report.output_coding = plan.info.coding.kind, plan.video.coding
         elif self.folder is not None:
             report.timecode = str(self.folder.timecode) if self.folder.timecode else None
+
+
+def planned_options(options: Options) -> dict[str, Any]:
+    """The options of a run that are not at their default, as JSON has them, with absolute paths; raises as
+    `rtface.stages.options.make_stage`."""
+    values = options.to_dict() | ({"stages": [absolute(text) for text in options.stages]} if options.stages else {})
+    values.pop("dry_run", None)
+    return values
 
 
 def plan_frames(input: Path | Address, options: Options, scope: Scope) -> FramePlan:

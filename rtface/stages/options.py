@@ -15,6 +15,7 @@ from rtface.redaction import shown
 from rtface.stages.entry_points import load_stage
 from rtface.util import parse as v
 from rtface.util.install import plugin_line
+from rtface.util.paths import expanded
 from rtface.util.spelling import hint
 
 _BOUND = 1e9
@@ -161,6 +162,18 @@ def file_options(text: str) -> dict[str, str]:
     spec = Spec.parse(text)
     if spec.name not in (names := sorted(plugins.installed("stage"))):
         raise UsageError(f"{spec.name[:40]}: there is no such overlay; there is {', '.join(names) or 'none'}")
+    return _files(spec)
+
+
+def absolute(text: str) -> str:
+    """A ``--stage`` with absolute names of its files. Raises UsageError and MissingComponent as `make_stage`."""
+    spec = Spec.parse(text)
+    values = {key: str(expanded(value, text).absolute()) for key, value in _files(spec).items() if value}
+    return text if not values else f"{spec.name}:" + ",".join(
+        f"{key}={value}".replace(",", "\\,") for key, value in ((spec.values or {}) | values).items())
+
+
+def _files(spec: Spec) -> dict[str, str]:
     files = {one["name"] for one in option_facts(spec.name) if one["kind"] == "file"}
     return {key: value for key, value in (spec.values or {}).items()
             if key in files or (key == "template" and "." in value)}

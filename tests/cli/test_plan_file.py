@@ -11,6 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from rtface.cli.app import app
+from rtface.options import Options
+from rtface.pipeline.plan import planned_options
 from tests.pipeline.run_media import write_film
 
 
@@ -75,6 +77,23 @@ def test_a_plan_holds_for_its_film_and_its_options(film: Path) -> None:
     film.write_bytes(film.read_bytes()[:-8] + b"\0" * 8)
     code, _, said = invoke("run", "--plan", plan)
     assert code == 2 and "not the film that was planned" in said
+
+
+def test_files_in_a_plan_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = Options.of({"person": "anna=a.jpg, b.jpg", "sign": "c.pem,k.pem", "treatment": "t.json", "stages": [
+        "picture:file=logo.png,opacity=0.5", "label:text=a.png"]})
+    assert planned_options(options) == {
+        "person": [f"anna={tmp_path / 'a.jpg'},{tmp_path / 'b.jpg'}"], "treatment": str(tmp_path / "t.json"),
+        "sign": f"{tmp_path / 'c.pem'},{tmp_path / 'k.pem'}",
+        "stages": [f"picture:file={tmp_path / 'logo.png'},opacity=0.5", "label:text=a.png"]}
+
+
+def test_the_plan_of_an_unfinished_job_is_carried_out(film: Path) -> None:
+    output = film.with_name("out.mkv")
+    assert invoke("run", film, output, "--tracker", "none", "--workers", "0")[0] == 0
+    assert invoke("run", "--plan", film.with_name("out.mkv.rtface") / "plan.json")[0] == 0
+    assert output.exists() and not film.with_name("out.mkv.rtface").exists()
 
 
 def test_a_plan_that_lacks_secrets_is_not_carried_out(film: Path) -> None:

@@ -2,7 +2,7 @@
 
 The name of INPUT says what happens: "ok", "fail", "crash", "slow" (until it is asked to stop), "deaf" (never stops),
 "hold" (until the file INPUT is gone), "meet" (until three were begun).
-Each start and end is a line of ``events`` in the folder of the item, which tells whether two ran at the same time.
+Each start and end is a line of ``events`` in the folder of OUTPUT, which tells whether two ran at the same time.
 """
 
 from __future__ import annotations
@@ -23,21 +23,32 @@ TARGET = "tests.jobs.queue_children:run_item"
 ENDLESS = "tests.jobs.queue_children:run_endless_film"
 
 
+def item_plan(source: object, output: object, **options: object) -> dict[str, Any]:
+    """The plan of an item, as the queue keeps it."""
+    outputs = {"film": str(output), **({"report": str(options["report"])} if "report" in options else {})}
+    return {"input": str(source), "output": str(output), "options": options, "outputs": outputs}
+
+
+def events_of(start: Start) -> Path:
+    return Path(start.task.plan["output"]).parent / "events"
+
+
 def note(start: Start, what: str) -> None:
-    number = os.open(Path(start.task.folder) / "events", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    number = os.open(events_of(start), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(number, f"{what} {start.task.id} {start.threads}\n".encode())
     os.close(number)
 
 
 def run_item(parent: ParentProcess, start: Start) -> None:
     """Does what the name of the input says."""
-    name = Path(start.task.source).stem
+    source = Path(start.task.plan["input"])
+    name = source.stem
     note(start, "begin")
     parent.send(ItemProgress(0.5, 12, 24.0, 3.0))
     if name == "crash":
         os.abort()
     if name == "hold":  # until its file is removed
-        while Path(start.task.source).exists() and not parent.gone:
+        while source.exists() and not parent.gone:
             time.sleep(0.02)
     if name in ("slow", "deaf"):
         while (message := parent.receive()) != STOP:
@@ -47,7 +58,7 @@ def run_item(parent: ParentProcess, start: Start) -> None:
         note(start, "stop")
         parent.send(Ended("interrupted", "stopped; go on with --start 0:00:01"))
         return
-    while name == "meet" and (Path(start.task.folder) / "events").read_text().count("begin") < 3:
+    while name == "meet" and events_of(start).read_text().count("begin") < 3:
         time.sleep(0.02)
     note(start, "end")
     parent.send(Ended("failed", "the film is bad") if name == "fail" else Ended("done", "24 frames"))

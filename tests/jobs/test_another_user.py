@@ -92,10 +92,11 @@ def test_a_pipe_in_place_of_a_folder_is_removed(job: FilmJob, name: str):
     assert not job.folder.path.exists()
 
 
-@pytest.mark.parametrize("value", [{"segments": []}, {"size": [1 << 30, 96, "yuv420p"]}, {"size": [160, 0, "yuv420p"]}])
+@pytest.mark.parametrize("value", [{"starts": []}, {"size": [1 << 30, 96, "yuv420p"]}, {"size": [160, 0, "yuv420p"]}])
 def test_a_plan_that_no_film_has_is_refused(job: FilmJob, value: dict[str, object]):
     plan = job.folder.plan
-    plan.write_text(json.dumps(json.loads(plan.read_text()) | value))
+    values = json.loads(plan.read_text())
+    plan.write_text(json.dumps(values | {"job": values["job"] | value}))
     with pytest.raises(InputError, match="cannot be used"):
         JobPlan.load(job.folder)
 
@@ -225,7 +226,7 @@ def test_owners(job: FilmJob):
 
 def test_status_shows_a_plan_without_its_control_characters(job: FilmJob):
     plan = json.loads(job.folder.plan.read_text())
-    plan["input"]["path"] = "/a\x1b]0;x\x07\nb"
+    plan["input"] = "/a\x1b]0;x\x07\nb"
     job.folder.plan.write_text(json.dumps(plan))
     result = CliRunner().invoke(app, ["status", str(job.folder.path)])
     assert result.exit_code == 0 and "/a\\x1b]0;x\\x07\\nb ->" in result.output

@@ -292,7 +292,7 @@ def test_segments_are_made_once_and_by_one_installation(source: Path):
     with pytest.raises(UsageError, match="segments 0 to 3"):
         do_segment(place, 4)
     plan = json.loads(job.folder.plan.read_text())
-    plan["versions"]["libavcodec"] = "1.2.3"
+    plan["job"]["versions"]["libavcodec"] = "1.2.3"
     job.folder.plan.write_text(json.dumps(plan))
     run = CliRunner().invoke(app, ["segment", str(place), "1"])
     assert run.exit_code == 4 and "libavcodec" in run.output and "1.2.3" in run.output

@@ -19,7 +19,7 @@ from rtface.jobs.queue import runner as runner_module
 from rtface.jobs.queue.api import Queue
 from rtface.jobs.queue.item import ItemProgress
 from rtface.jobs.queue.runner import RunCounts, Runner, items_at_once
-from tests.jobs.queue_children import ENDLESS, TARGET
+from tests.jobs.queue_children import ENDLESS, TARGET, item_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,8 +32,8 @@ def queue(tmp_path: Path) -> Queue:
 def add(queue: Queue, *names: str) -> list[int]:
     folder = queue.store.path.parents[1]
     (folder / "hold").touch()
-    return [queue.store.add(str(folder / name), str(folder / f"{name}-{len(queue.items())}-{n}.mp4"), str(folder), {},
-                            []) for n, name in enumerate(names)]
+    return [queue.store.add(item_plan(folder / name, folder / f"{name}-{len(queue.items())}-{n}.mp4"))
+            for n, name in enumerate(names)]
 
 
 def run(queue: Queue, **more: object) -> RunCounts:
@@ -130,7 +130,7 @@ def test_running_items_are_paused_and_cancelled(queue: Queue, in_thread: Callabl
 
 def test_an_item_with_workers_of_its_own_is_stopped_by_a_pause(queue: Queue, in_thread: Callable[..., object]) -> None:
     folder = queue.store.path.parents[1]
-    number = queue.store.add(str(folder / "slow"), str(folder / "o.mp4"), str(folder), {}, [], {"workers": "2"})
+    number = queue.store.add(item_plan(folder / "slow", folder / "o.mp4"), {"workers": "2"})
     in_thread()
     until(lambda: queue.item(number).share == 0.5)
     queue.pause(number)
@@ -254,7 +254,7 @@ def test_the_next_runner_goes_on_after_a_kill(queue: Queue) -> None:
 @pytest.mark.parametrize(("options", "state"), [({}, "done"), ({"credentials": True}, "failed")])
 def test_an_end_that_was_not_recorded(options: dict[str, object], state: str, queue: Queue) -> None:
     output = queue.store.path.parents[1] / "out.mp4"
-    number = queue.store.add("in.mp4", str(output), str(output.parent), options, [])
+    number = queue.store.add(item_plan("in.mp4", output, **options))
     with queue.store.runner() as name:
         queue.store.take(name)
         queue.store.note_progress(name, number, ItemProgress(1.0, 24, 24.0, 0.0))

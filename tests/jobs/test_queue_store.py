@@ -16,6 +16,7 @@ from rtface.jobs.queue.item import ItemProgress
 from rtface.jobs.queue.store import CHANGES
 from rtface.live.addresses import resolve_address
 from rtface.options import Options
+from tests.jobs.queue_children import item_plan
 
 SECRET = "https://me:hunter2secret@films.example/a.mp4?key=0123456789abcdef"
 
@@ -28,7 +29,7 @@ def queue(tmp_path: Path) -> Queue:
 def add(queue: Queue, name: str = "ok", **options: object) -> int:
     folder = queue.store.path.parents[1]
     output = str(folder / f"film-{len(queue.items())}.mp4")
-    return queue.store.add(name if "://" in name else str(folder / name), output, str(folder), options, [output])
+    return queue.store.add(item_plan(name if "://" in name else folder / name, output, **options))
 
 
 def in_state(queue: Queue, state: str) -> int:
@@ -66,12 +67,12 @@ def test_a_verb_acts_or_says_why_not(queue: Queue, state: str, verb: str, after:
 
 
 def test_names_that_are_not_utf_8(queue: Queue) -> None:
-    number = queue.store.add("/films/\udce9.mp4", "/films/\udcfc.mp4", "/films/\udce4", {}, [])
+    number = queue.store.add(plan := item_plan("/films/\udce9.mp4", "/films/\udcfc.mp4", shots="/films/\udce4"))
     with queue.store.runner() as runner:
         task = queue.store.take(runner)
-        assert (task.source, task.output, task.folder) == ("/films/\udce9.mp4", "/films/\udcfc.mp4", "/films/\udce4")
+        assert task.plan == plan
         queue.store.finish(runner, number, "failed", "/films/\udce9.mp4: is gone")
-    assert (queue.item(number).input, queue.item(number).message) == (task.source, "/films/\udce9.mp4: is gone")
+    assert (queue.item(number).input, queue.item(number).message) == (plan["input"], "/films/\udce9.mp4: is gone")
 
 
 def test_a_running_item_is_left_to_its_runner(queue: Queue) -> None:
@@ -131,11 +132,11 @@ def test_ids_are_never_used_again(queue: Queue) -> None:
 
 def test_two_items_never_write_one_file(queue: Queue, tmp_path: Path) -> None:
     report = str(tmp_path / "r.json")
-    number = queue.store.add("a.mp4", str(tmp_path / "b.mp4"), str(tmp_path), {"report": report}, [])
+    number = queue.store.add(item_plan("a.mp4", tmp_path / "b.mp4", report=report))
     with pytest.raises(UsageError, match=f"item {number} of the queue writes that already"):
-        queue.store.add("c.mp4", report, str(tmp_path), {}, [report])
+        queue.store.add(item_plan("c.mp4", report))
     queue.cancel(number)
-    queue.store.add("c.mp4", report, str(tmp_path), {}, [report])
+    queue.store.add(item_plan("c.mp4", report))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="file modes are POSIX's")
@@ -159,11 +160,11 @@ def test_secrets_are_outside_of_the_database(queue: Queue, ending: str) -> None:
         queue.remove(number)
     elif ending == "refused":
         with pytest.raises(UsageError, match="writes that already"):
-            queue.store.add(SECRET, item.output, "/", {}, [item.output])
+            queue.store.add(item_plan(SECRET, item.output))
         queue.remove(number)
     else:
         with queue.store.runner() as runner:
-            assert resolve_address(queue.store.take(runner).source) == SECRET
+            assert resolve_address(queue.store.take(runner).plan["input"]) == SECRET
             queue.store.finish(runner, number, "done")
     assert not any(b"hunter2" in path.read_bytes() for path in queue.store.path.parent.iterdir())
 
@@ -186,12 +187,12 @@ def test_a_damaged_database_is_said_and_kept(queue: Queue, damage: str) -> None:
 
 
 def test_other_databases_are_refused(queue: Queue, tmp_path: Path) -> None:
-    newer = tmp_path / "newer.sqlite"
-    shutil.copy(queue.store.path, newer)
-    with sqlite3.connect(newer) as database:
-        database.execute("PRAGMA user_version = 2")
-    with pytest.raises(UsageError, match="newer rtface"):
-        Queue(newer)
+    older = tmp_path / "older.sqlite"
+    shutil.copy(queue.store.path, older)
+    with sqlite3.connect(older) as database:
+        database.execute("PRAGMA user_version = 1")
+    with pytest.raises(UsageError, match="another rtface"):
+        Queue(older)
     other = tmp_path / "other.sqlite"
     with sqlite3.connect(other) as database:
         database.execute("CREATE TABLE bookmarks (url)")

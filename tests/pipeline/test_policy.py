@@ -35,6 +35,7 @@ from rtface.pipeline.enforce import enforce, locked_controls
 from rtface.pipeline.undo import undo
 from rtface.policy import Policy, policies
 from rtface.stats import Stats
+from tests.jobs.queue_children import item_plan
 from tests.pipeline.run_media import film, still
 
 pytestmark = pytest.mark.usefixtures("engines")
@@ -279,7 +280,7 @@ def test_ended_items_are_removed_after_the_retention(tmp_path: Path, site: Path)
     store = Store(tmp_path / "queue.sqlite", clock=lambda: 1000.0)
     out = tmp_path / "out.mkv"
     out.write_bytes(b"film")
-    ids = [store.add(str(tmp_path / f"{name}.mkv"), str(out), str(tmp_path), {}) for name in "ab"]
+    ids = [store.add(item_plan(tmp_path / f"{name}.mkv", out)) for name in "ab"]
     store.change([ids[0]], "cancel")
     store.log_path(ids[0]).write_text("log")
     remove_old_items(store, now=1000.0 + 7199)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from rtface.errors import InputMissing, UsageError
 from rtface.jobs.queue.item import STATES, Item, State
-from rtface.jobs.queue.store import Store, written
+from rtface.jobs.queue.store import Store
 from rtface.options import OPTIONS, Options, check_scope
 from rtface.util.paths import data_dir
 from rtface.util.spelling import hint
@@ -73,7 +73,7 @@ class Queue:
         """
         from rtface.live.addresses import is_live, parse_address, resolve_address
         from rtface.pipeline.film import plan_file
-        from rtface.pipeline.plan import scope_of
+        from rtface.pipeline.plan import plan_run, scope_of
 
         if options.dry_run:
             raise UsageError("--dry-run adds nothing to a queue; check the item with: rtface run … --dry-run")
@@ -84,15 +84,15 @@ class Queue:
         source = place(resolved)
         scope = scope_of(source, output, options)
         check_scope(given, options, scope, flags=flags)
-        kept = {key: value for key, value in options.to_dict().items() if OPTIONS[key].scope & scope}
+        # The checks of a run, which begins nothing.
+        kept = Options.of({key: value for key, value in options.to_dict().items() if OPTIONS[key].scope & scope}
+                          | {"dry_run": True})
         if isinstance(source, Path):
             _check_there(source)
-            # The checks of a run: outputs, streams, codecs. An address is not opened until its item begins.
-            plan_file(source, output, Options.of(kept | {"dry_run": True}))
-        target = os.path.abspath(output) + ("/" if output.endswith(("/", os.sep)) else "")  # noqa: PTH100
-        number = self.store.add(_stored(input, source), target, os.getcwd(), kept,  # noqa: PTH109
-                                sorted(written(target, kept | (job or {}))), job)
-        return self.item(number)
+            plan, _ = plan_file(source, output, kept)
+        else:  # is not opened until its item begins
+            plan = plan_run(source, output, kept)
+        return self.item(self.store.add(plan.to_dict() | {"input": _stored(input, source)}, job))
 
     def items(self, *states: State) -> list[Item]:
         """All items, or those in some states: running ones first, then those that wait, in their order, then the ended

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -56,18 +55,17 @@ def ended_before(task: Task) -> Ended | None:
     """How an attempt ended whose end was not recorded; None where it did not write OUTPUT."""
     if not _wrote_output(task):
         return None
-    after = [OPTIONS[key].flag for key in _AFTER if task.options.get(key)]
+    after = [OPTIONS[key].flag for key in _AFTER if task.plan["options"].get(key)]
     if not after:
         return Ended("done", "it was finished before the last runner ended")
-    return Ended("failed", f"{task.output} is whole; the last runner was ended before or after {', '.join(after)}: add "
-                           "it again with --overwrite")
+    return Ended("failed", f"{task.plan['output']} is whole; the last runner was ended before or after "
+                           f"{', '.join(after)}: add it again with --overwrite")
 
 
 def _wrote_output(task: Task) -> bool:
     """Whether an attempt that was cut short had finished: it had made sure that OUTPUT was free, and it is there now.
     With ``overwrite`` it is run again, as an older OUTPUT may be there; a job whose folder is there ends itself."""
-    output = Path(task.output)
+    output = Path(task.plan["output"])
     named = task.flags.get("job")
     folder = Path(named) if named else folder_of(output)
-    return (task.began and not task.options.get("overwrite") and not task.output.endswith(("/", os.sep))
-            and output.is_file() and not folder.exists())
+    return (task.began and not task.plan["options"].get("overwrite") and output.is_file() and not folder.exists())

@@ -61,18 +61,13 @@ class Task:
 
     Attributes:
         id: number of the item.
-        source, output: INPUT and OUTPUT, as `rtface.run` takes them.
-        folder: the folder that relative names in options, such as images of stages, start from.
-        options: as `Item.options`.
+        plan: `rtface.pipeline.plan.RunPlan.to_dict`; its input is as `rtface.run` takes it, or ``@FILE``.
         flags: of jobs, by name: "workers", "job", "restart", "farm".
         began: whether an attempt that was cut short had written frames, and so had made sure that OUTPUT was free.
     """
 
     id: int
-    source: str
-    output: str
-    folder: str
-    options: dict[str, Any]
+    plan: dict[str, Any]
     flags: dict[str, Any]
     began: bool = False
 

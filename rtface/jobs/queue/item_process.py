@@ -112,13 +112,12 @@ class _Reporter:
 
 
 def _enhance(start: Start, stop: threading.Event, progress: Callable[[Progress], None]) -> Ended:
-    task = start.task
-    with suppress(OSError):  # only relative names of stages need it
-        os.chdir(task.folder)
+    plan = start.task.plan
     try:
-        options = Options.of({"threads": start.threads} | task.options)
-        report = run_film(place(resolve_address(task.source)), task.output, options, Resumable.of(task.flags),
-                          stats=Stats(), progress=progress, stop=stop, said=logging.getLogger("rtface").info)
+        options = Options.of({"threads": start.threads} | plan["options"])
+        report = run_film(place(resolve_address(plan["input"])), plan["output"], options,
+                          Resumable.of(start.task.flags), stats=Stats(), progress=progress, stop=stop,
+                          said=logging.getLogger("rtface").info)
         assert report is not None, "jobs that are only planned are not added"
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - told to the runner
         if not isinstance(error, (RtfaceError, Interrupted)):

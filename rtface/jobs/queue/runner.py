@@ -6,8 +6,9 @@ import logging
 import queue as queues
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from rtface.concurrency.child_process import ChildProcess
@@ -70,14 +71,6 @@ class _Running:
     killed: bool = False
 
 
-@dataclass(slots=True)
-class _Counts:
-    ended: dict[State, int] = field(default_factory=dict[State, int])
-
-    def add(self, state: State) -> None:
-        self.ended[state] = self.ended.get(state, 0) + 1
-
-
 class Runner:
     """Runs the waiting items of a queue; further arguments as of `rtface.Queue.run`.
 
@@ -101,7 +94,7 @@ class Runner:
         self._target, self._clock = target, clock
         self._running: dict[int, _Running] = {}
         self._events: queues.SimpleQueue[tuple[int, object]] = queues.SimpleQueue()
-        self._counts = _Counts()
+        self._ended = Counter[State]()
         self._just_ended: set[int] = set()
         self._waits = False  # as asked by who needs the computer, such as a live run with a viewer
         self._shown = self._reclaimed = -_RECORD_S
@@ -246,7 +239,7 @@ class Runner:
 
     def _end(self, name: str, number: int, state: State, message: str) -> None:
         self._store.finish(name, number, state, message)
-        self._counts.add(state)
+        self._ended[state] += 1
         self._just_ended.add(number)
         self._shown = -_RECORD_S
 
@@ -260,6 +253,5 @@ class Runner:
 
     def _outcome(self) -> RunCounts:
         states = [item.state for item in self._store.items()]
-        ended = self._counts.ended
-        return RunCounts(ended.get("done", 0), ended.get("failed", 0), ended.get("cancelled", 0),
+        return RunCounts(self._ended["done"], self._ended["failed"], self._ended["cancelled"],
                        states.count("waiting"), states.count("paused"))

@@ -31,7 +31,7 @@ from rtface.util.files import NEW
 
 log = logging.getLogger("rtface")
 
-VERSION = 1
+VERSION = 2
 _APPLICATION = 0x72746671  # "rtfq", which file(1) can show
 _MOST = 2**63 - 1  # of SQLite's integers
 _PATIENCE_S = 30.0  # for other processes that write
@@ -61,10 +61,7 @@ CREATE TABLE item (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     position INTEGER NOT NULL,      -- order of the waiting items
     input TEXT NOT NULL,            -- as it is shown: without user, password and query of an address
-    source TEXT NOT NULL,           -- as a run takes it: absolute path, address without secrets, or @FILE
-    output TEXT NOT NULL,           -- absolute path
-    folder TEXT NOT NULL,           -- folder in which it was added
-    options TEXT NOT NULL,          -- JSON: values that differ from the defaults
+    plan TEXT NOT NULL,             -- JSON: `rtface.pipeline.plan.RunPlan.to_dict`
     flags TEXT NOT NULL,            -- JSON: --workers, --job, --restart, --farm
     state TEXT NOT NULL CHECK (state IN ('waiting', 'running', 'paused', 'done', 'failed', 'cancelled')),
     wish TEXT CHECK (wish IN ('pause', 'cancel')),  -- what the runner of a running item is to do
@@ -88,7 +85,7 @@ class Store:
 
     Raises:
         OutputError: it is damaged or cannot be read or written; nothing was changed then.
-        UsageError: a newer version of rtface made it.
+        UsageError: another version of rtface made it.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
@@ -100,33 +97,29 @@ class Store:
 
     # What users do.
 
-    def add(self, source: str, output: str, folder: str, options: dict[str, Any], writes: Sequence[str] = (),
-            flags: dict[str, Any] | None = None) -> int:
+    def add(self, plan: dict[str, Any], flags: dict[str, Any] | None = None) -> int:
         """Appends an item and gives its id.
 
         Args:
-            source: absolute path, address or @FILE.
-            output, folder, options: see `Task`.
-            writes: real paths of everything that the item writes.
+            plan: see `Task`; its input may be an address with secrets.
             flags: see `Task`.
 
         Raises:
-            UsageError: an item that is not finished writes one of these.
+            UsageError: an item that is not finished writes one of its outputs.
         """
-        input = shown(source)
-        kept = None if input == source else self._keep_address(source)
+        input, flags = shown(plan["input"]), flags or {}
+        kept = None if input == plan["input"] else self._keep_address(plan["input"])
         try:
             with self._transaction() as database:
                 for row in database.execute("SELECT * FROM item WHERE state IN ('waiting', 'running', 'paused')"):
-                    for path in writes:
-                        if path in written(row["output"], json.loads(row["options"]) | json.loads(row["flags"])):
-                            raise UsageError(f"{path}: item {row['id']} of the queue writes that already; choose "
-                                             f"another name, or end it with: rtface queue cancel {row['id']}")
+                    for path in sorted(_written(plan, flags) & _written(_plan(row), json.loads(row["flags"]))):
+                        raise UsageError(f"{path}: item {row['id']} of the queue writes that already; choose "
+                                         f"another name, or end it with: rtface queue cancel {row['id']}")
                 cursor = database.execute(
-                    "INSERT INTO item (position, input, source, output, folder, options, flags, state, added_at) "
-                    f"SELECT coalesce(max(position), 0) + 1, {', '.join(4 * [_TEXT])}, ?, ?, 'waiting', ? FROM item",
-                    (*map(_stored, (input, source if kept is None else f"@{kept}", output, folder)),
-                     json.dumps(options), json.dumps(flags or {}), self._clock()))
+                    "INSERT INTO item (position, input, plan, flags, state, added_at) "
+                    f"SELECT coalesce(max(position), 0) + 1, {_TEXT}, ?, ?, 'waiting', ? FROM item",
+                    (_stored(input), json.dumps(plan if kept is None else plan | {"input": f"@{kept}"}),
+                     json.dumps(flags), self._clock()))
                 assert cursor.lastrowid is not None
                 return cursor.lastrowid
         except BaseException:
@@ -202,12 +195,12 @@ class Store:
             rows = database.execute("DELETE FROM item WHERE state IN ('done', 'failed', 'cancelled') AND ended_at < ? "
                                     "RETURNING *", (before,)).fetchall()
         self._removed(rows)
-        return [row["output"] for row in rows]
+        return [_plan(row)["output"] for row in rows]
 
     def _removed(self, rows: Sequence[sqlite3.Row]) -> None:
         """Removes the logs and addresses of items that were removed."""
         for row in rows:
-            self._forget_address(row["source"])
+            self._forget_address(_plan(row)["input"])
             with contextlib.suppress(OSError):
                 self.log_path(row["id"]).unlink()
 
@@ -311,8 +304,7 @@ class Store:
         flags = json.loads(row["flags"])
         if row["attempts"]:  # a job begins again once
             flags.pop("restart", None)
-        return Task(row["id"], row["source"], row["output"], row["folder"], json.loads(row["options"]), flags,
-                    bool(row["began"]))
+        return Task(row["id"], _plan(row), flags, bool(row["began"]))
 
     def wishes(self, runner: str) -> dict[int, Wish | None]:
         """What users want of each item that a runner has."""
@@ -330,14 +322,14 @@ class Store:
     def finish(self, runner: str, number: int, state: State, message: str = "") -> None:
         """Ends the attempt of a runner at an item."""
         with self._transaction() as database:
-            row = database.execute("SELECT source FROM item WHERE id = ? AND runner = ?", (number, runner)).fetchone()
+            row = database.execute("SELECT plan FROM item WHERE id = ? AND runner = ?", (number, runner)).fetchone()
             ended = None if state in ("waiting", "paused") else self._clock()
             database.execute(
                 f"UPDATE item SET state = ?, message = {_TEXT}, ended_at = ?, runner = NULL, wish = NULL, began = 0, "
                 "fps = NULL, left_s = NULL, share = CASE WHEN ? = 'done' THEN 1.0 ELSE share END "
                 "WHERE id = ? AND runner = ?", (state, _stored(message), ended, state, number, runner))
         if state == "done" and row is not None:
-            self._forget_address(row["source"])
+            self._forget_address(_plan(row)["input"])
 
     def log_path(self, number: int) -> Path:
         """File with what libraries and warnings said while an item ran; its lock is held by the item's process."""
@@ -379,9 +371,9 @@ class Store:
                 database.execute(f"PRAGMA user_version = {VERSION}")
             elif database.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
                 raise OutputError(f"{self.path}: is a database of another program; move it away")
-            elif version > VERSION:
-                raise UsageError(f"{self.path}: the queue was made by a newer rtface (format {version}, and this one "
-                                 f"knows up to {VERSION}); update rtface")
+            elif version != VERSION:
+                raise UsageError(f"{self.path}: the queue was made by another rtface (format {version}, and this one "
+                                 f"reads {VERSION}); use that one, or move the file away to begin a new queue")
             elif (fault := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
                 raise sqlite3.DatabaseError(fault)
             database.execute("COMMIT")
@@ -441,10 +433,13 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-def written(output: str, options: dict[str, Any]) -> set[str]:
+def _plan(row: sqlite3.Row) -> dict[str, Any]:
+    return json.loads(row["plan"])
+
+
+def _written(plan: dict[str, Any], flags: dict[str, Any]) -> set[str]:
     """Real paths of everything that an item writes."""
-    named = [output, *(options[key] for key in ("keep_correction", "compare", "report", "job") if options.get(key))]
-    return {os.path.realpath(path) for path in named}
+    return {*plan["outputs"].values(), *([os.path.realpath(flags["job"])] if "job" in flags else [])}
 
 
 def _state(row: sqlite3.Row, alive: dict[str, bool]) -> State:
@@ -455,7 +450,8 @@ def _item(row: sqlite3.Row, alive: dict[str, bool]) -> Item:
     state = _state(row, alive)
     if paused := state == "running" and row["wish"] == "pause":  # in place: its runner has it still
         state = "paused"
-    return Item(row["id"], row["input"], row["output"], json.loads(row["options"]), json.loads(row["flags"]), state,
+    plan = _plan(row)
+    return Item(row["id"], row["input"], plan["output"], plan["options"], json.loads(row["flags"]), state,
                 row["message"], row["share"], row["frames"], None if paused else row["fps"],
                 None if paused else row["left_s"], row["attempts"], row["added_at"], row["started_at"],
                 row["ended_at"])
