@@ -51,17 +51,16 @@ def read_times(path: str | PathLike[str], start: Fraction | None = None, end: Fr
     with probe.open_container(path) as container:
         video, _ = probe.choose_video(container, str(path))
         base = video.time_base or Fraction(1, 1_000_000)
-        if container.format.name == "avi" and video.codec_context.codec.reorder:
-            fault = "AVI knows the order of its frames only, not their times"
         shown, decoded, key = array("q"), array("q"), bytearray()
         for packet in container.demux(video):
             if not packet.size:
                 continue
-            if packet.pts is None:
-                fault = fault or "some of its frames have no time"
+            # AVI knows only the order of decoding, by which a decoder times its frames, too.
+            if (time := packet.dts if container.format.name == "avi" else packet.pts) is None:
+                fault = "some of its frames have no time"
                 continue
-            shown.append(packet.pts)
-            decoded.append(packet.pts if packet.dts is None else packet.dts)
+            shown.append(time)
+            decoded.append(time if packet.dts is None else packet.dts)
             key.append(packet.is_keyframe)
         if fault is None and not _repair(shown, decoded, key):
             fault = "its times go back somewhere"

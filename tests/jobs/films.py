@@ -111,6 +111,8 @@ FILMS: dict[str, Callable[[Path], Path]] = {
     "lossless RGB": _plain(".mkv", "ffv1", pix_fmt="gbrp10le", sound=False),
     "odd size": _plain(".mkv", "ffv1", size=(97, 75), pix_fmt="yuv444p"),
     "AVI": _plain(".avi", "ffv1", options={"g": "20"}),
+    "AVI with B-frames": _plain(".avi", "mpeg4", options={"bf": "2", "g": "20"}),
+    "AVI of H.264": _plain(".avi", "libx264", options={"bf": "3", "g": "20"}),
     "few frames": _plain(".mp4", "libx264", frames=3),
     "one keyframe": _plain(".mp4", "libx264", options={"g": "500", "sc_threshold": "0"}),
 }
