@@ -246,7 +246,8 @@ class JobFolder:
         """What to raise where the system refuses a file of the job."""
         if (cause := full(error)) is not None:
             return OutputError(f"{self.path}: {cause}; make room, then the same command continues where it was")
-        if not self.path.is_dir() and isinstance(error, FileNotFoundError) and self.path.parent.is_dir():
+        # Where another call removes the job now, the folder goes last.
+        if isinstance(error, FileNotFoundError) and not self.leases.is_dir() and self.path.parent.is_dir():
             return InputMissing(f"{self.path}: the folder of the job is gone; the same command begins again")
         return OutputError(f"{self.path}: {what} ({error.strerror or error}); check the place and its permissions, "
                            "then the same command continues")

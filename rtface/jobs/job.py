@@ -187,7 +187,7 @@ class FilmJob:
                         self._processes(workers, farm, said), progress, stop, building, said, held)
                 except InputMissing:
                     now = _stamp(self.plan.target)
-                    if self.folder.path.is_dir() or now is None or (now == target and not whole):
+                    if self.folder.leases.is_dir() or now is None or (now == target and not whole):
                         raise
                     figures = None  # another call has finished the film meanwhile
                 if figures is None:

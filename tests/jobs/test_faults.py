@@ -242,10 +242,14 @@ def test_the_next_call_removes_what_a_killed_one_left(source: Path, monkeypatch:
                                      "out.mkv.rtface.json: what was done, and hashes of the rest"}
 
 
-def test_calls_that_end_at_the_same_time(source: Path):
-    """A second call waits until the first has described the film, and is then told that the film is there."""
+@pytest.mark.parametrize("foreign", [(), ("notes.txt",)])
+def test_calls_that_end_at_the_same_time(source: Path, foreign: tuple[str, ...]):
+    """A second call waits until the first has described the film, and is then told that the film is there; the folder
+    may still be, with files of others."""
     first, second, third = (planned(source) for _ in range(3))
     refused = list[object]()
+    for name in foreign:
+        (first.folder.path / name).touch()
 
     class Stop(threading.Event):
         def __init__(self, waits: Callable[[], bool]) -> None:
@@ -273,7 +277,8 @@ def test_calls_that_end_at_the_same_time(source: Path):
 
         report = third.run(stop=Stop(finish))
     assert refused and report.notes == ["an earlier call finished the film; its report has the figures"]
-    assert [p.name for p in sorted(source.parent.iterdir())] == ["in.mp4", "out.mkv", "out.mkv.rtface.json"]
+    left = [p.name for p in sorted(source.parent.iterdir()) if p != first.folder.path]
+    assert left == ["in.mp4", "out.mkv", "out.mkv.rtface.json"] and first.folder.path.exists() == bool(foreign)
 
 
 def test_folders_that_are_no_job_are_left_alone(source: Path, tmp_path: Path):

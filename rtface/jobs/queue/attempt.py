@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,7 +14,7 @@ from rtface.options import OPTIONS
 STOP, PAUSE, RESUME = "stop", "pause", "resume"
 """The messages with which a runner asks for a clean end, for a halt between two frames, and to continue."""
 
-# What a run does once OUTPUT has its name.
+# What a run does once OUTPUT has its name, in this order.
 _AFTER = ("sign", "credentials", "checksums", "sidecar", "report")
 
 
@@ -55,11 +56,13 @@ def ended_before(task: Task) -> Ended | None:
     """How an attempt ended whose end was not recorded; None where it did not write OUTPUT."""
     if not _wrote_output(task):
         return None
-    after = [OPTIONS[key].flag for key in _AFTER if task.plan["options"].get(key)]
-    if not after:
+    options = task.plan["options"]
+    after = [key for key in _AFTER if options.get(key)]
+    if not after or (after[-1] == "sidecar" and after[0] in ("checksums", "sidecar") and _described(task)):
         return Ended("done", "it was finished before the last runner ended")
-    return Ended("failed", f"{task.plan['output']} is whole; the last runner was ended before or after "
-                           f"{', '.join(after)}: add it again with --overwrite")
+    flags = ", ".join(OPTIONS[key].flag for key in after)
+    return Ended("failed", f"{task.plan['output']} is whole; the last runner was ended before or after {flags}: "
+                           "add it again with --overwrite")
 
 
 def _wrote_output(task: Task) -> bool:
@@ -68,4 +71,16 @@ def _wrote_output(task: Task) -> bool:
     output = Path(task.plan["output"])
     named = task.flags.get("job")
     folder = Path(named) if named else folder_of(output)
-    return (task.began and not task.plan["options"].get("overwrite") and output.is_file() and not folder.exists())
+    return (task.began and not task.plan["options"].get("overwrite")
+            and not task.plan["output"].endswith(("/", os.sep)) and output.is_file() and not folder.exists())
+
+
+def _described(task: Task) -> bool:
+    """Whether the sidecar of OUTPUT is there and no older than it."""
+    from rtface.pipeline.sidecar import has_sidecar, sidecar_path  # it imports the decoders
+
+    output = Path(task.plan["output"])
+    try:
+        return sidecar_path(output).stat().st_mtime_ns >= output.stat().st_mtime_ns and has_sidecar(output)
+    except OSError:
+        return False
