@@ -35,7 +35,8 @@ def _rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
 def test_of_pictures(portrait: Bytes, name: str, degrade: Callable[[Bytes, float], Bytes], levels: tuple[float, ...],
                      size: float) -> None:
     """With faces of 46 and 92 pixels."""
-    picture = np.asarray(cv2.resize(portrait[:256, 96:352], None, fx=size, fy=size, interpolation=cv2.INTER_AREA), np.uint8)
+    part = portrait[:256, 96:352]
+    picture = np.asarray(cv2.resize(part, None, fx=size, fy=size, interpolation=cv2.INTER_AREA), np.uint8)
     face = Face(1, (BOX - (96, 0, 96, 0)) * size, (POINTS - (96, 0)) * size)
     scale = float(face.width) if degrade is defocus else 1.0
     found = [getattr(analyze_face(PictureView(degrade(picture, level * scale)), face), name) for level in levels]
