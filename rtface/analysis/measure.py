@@ -53,6 +53,7 @@ class Analysis:
             as it is and after the first stage (`rtface.enhance.coded_stage`); 0 where that was not measured.
         ring_error, ring_remaining: the same round the oval: hair, ears, neck and ground.
         step: geometric mean of the codec's quantiser steps in the face (`rtface.frame.Quantisers`); 0 where unknown.
+        unreached: share of the gain that errors and step promise which is not reached with this codec, 0…1.
     """
 
     motion_blur: float = 0.0
@@ -71,13 +72,14 @@ class Analysis:
     ring_error: float = 0.0
     ring_remaining: float = 0.0
     step: float = 0.0
+    unreached: float = 0.0
 
     def scores(self) -> dict[str, float]:
         """The nine scores by name."""
         return {name: value for name, value in asdict(self).items() if name in SCORES}
 
 
-_OTHERS = ("motion_angle", "detail", "error", "remaining", "ring_error", "ring_remaining", "step")
+_OTHERS = ("motion_angle", "detail", "error", "remaining", "ring_error", "ring_remaining", "step", "unreached")
 SCORES: tuple[str, ...] = tuple(f.name for f in fields(cast(Any, Analysis)) if f.name not in _OTHERS)
 
 

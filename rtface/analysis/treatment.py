@@ -124,7 +124,7 @@ def predicted(analysis: Analysis, face_width: float) -> tuple[float, float]:
     gain = strength * (_dot(_GAIN[:-1], known) + strength * _GAIN[-1])
     first, _ = first_strengths(analysis, face_width)
     left = analysis.error + (first * first - 2 * first) * (analysis.error - analysis.remaining)
-    return strength, max(0.0, gain) + gain_of(analysis.error, left)
+    return strength, (1.0 - analysis.unreached) * (max(0.0, gain) + gain_of(analysis.error, left))
 
 
 def _dot(a: Sequence[float], b: Sequence[float]) -> float:

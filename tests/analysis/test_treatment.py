@@ -92,6 +92,12 @@ def test_predictions_are_within_their_range(error: float, remaining: float, step
         assert gain >= 0.0, "what is expected to harm is not asked"
 
 
+def test_what_a_codec_does_not_reach_is_not_promised() -> None:
+    found = Analysis(detail=90.0, error=40.0, remaining=20.0, step=20.0)
+    strength, gain = PREDICTED(found, 120.0)
+    assert PREDICTED(replace(found, unreached=0.6), 120.0) == (strength, pytest.approx(0.4 * gain))
+
+
 def test_a_gain_is_a_ratio_of_errors_down_to_that_of_rounding() -> None:
     assert gain_of(40.0, 20.0) == pytest.approx(3.0, abs=0.01) == -gain_of(20.0, 40.0)
     assert gain_of(0.0, 0.0) == 0 and 0 < gain_of(0.002, 0.001) < 0.06
