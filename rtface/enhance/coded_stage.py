@@ -122,7 +122,7 @@ class CodedStage:
         light: the same at 0.6 of the cost, for live runs that have no time for it.
         device: composites in the host's memory.
         make_correction: makes what `device` composites.
-        stats: counts `crops:coded`, `crops:coded-light`.
+        stats: counts `crops:coded`, `crops:coded-light`; warned of frames that pass without it.
     """
 
     def __init__(self, network: CodedNetwork, device: Device, make_correction: MakeCorrection, stats: Stats,
@@ -162,6 +162,8 @@ class CodedStage:
             light: by the light network.
         """
         if on_gpu(frame.image):
+            self._stats.warn("first_stage", "frames in the memory of a GPU pass without the first stage, so less is "
+                             "gained than expected; --decode software brings it back")
             return frame
         view, corrections = self._device.view(frame), list[Correction]()
         boxes: list[tuple[int, int, int, int]] = []

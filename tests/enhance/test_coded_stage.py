@@ -309,7 +309,9 @@ def test_faces_on_a_frame_in_gpu_memory_are_left(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("rtface.enhance.coded_stage.on_gpu", lambda image: True)
     network, face = FakeCodedNetwork(), face_in((120.0, 60.0, 171.0, 111.0))
     frame = frame_with(face)
-    assert coded_stage(network).process(frame, [(face, 1.0, 1.0)]) is frame and not network.seen
+    stats = Stats()
+    assert coded_stage(network, stats).process(frame, [(face, 1.0, 1.0)]) is frame and not network.seen
+    assert any("--decode software" in line for line in stats.warned())
 
 
 def test_several_faces_are_each_corrected() -> None:
