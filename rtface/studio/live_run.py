@@ -254,6 +254,8 @@ class LiveRun:
     def _answer(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """The answer of the control server; UsageError where it refuses, or does not answer."""
         if (answer := self._ask(method, path, body)) is None:
+            if self.alive and self._port is None:
+                raise UsageError("the live run is still starting; change it once its picture is seen")
             raise UsageError("the live run does not answer; stop it and start it again")
         if "error" in answer:
             refusal = RestartNeeded if answer.get("kind") == RestartNeeded.__name__ else UsageError

@@ -173,6 +173,16 @@ def test_persons_in_view_over_http(studio: RunningStudio, film: Path) -> None:
     call(studio, "POST", "/api/live/stop")
 
 
+def test_a_run_that_still_starts_is_not_called_silent(
+        studio: RunningStudio, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    popen = live_run.subprocess.Popen
+    monkeypatch.setattr(live_run.subprocess, "Popen", lambda *a, **k: popen(["cat"], *a[1:], **k))
+    call(studio, "POST", "/api/live/start", source=str(film), output="null:")
+    refused, answer = call(studio, "POST", "/api/live/set", name="strength", value=0.5)
+    assert refused == 400 and "still starting" in answer["error"]
+    call(studio, "POST", "/api/live/stop")
+
+
 @pytest.mark.slow
 def test_a_run_that_dies_is_reported(studio: RunningStudio, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[int] = []
@@ -306,6 +316,16 @@ def test_what_a_live_run_refuses_is_said(page: Any) -> None:
     page.locator("h1").click()
     page.keyboard.press("+")
     page.locator(".toast", has_text="the run is gone").wait_for()
+    page.get_by_label("Strength").first.press("ArrowLeft")
+    page.wait_for_function("() => document.querySelector('.live-side output').textContent === '50 %'")  # not 45
+
+
+def test_a_run_that_starts_shows_its_own_settings(page: Any) -> None:
+    run = {**RUN, "state": "starting", "status": None, "settings": {"strength": 0.3}}
+    page.route("**/api/live", lambda route: route.fulfill(json=run))
+    page.get_by_role("link", name="Live").click()
+    page.get_by_text("The run is starting").wait_for()
+    assert page.get_by_label("Strength").first.input_value() == "0.3"
 
 
 def test_a_call_is_looked_at_first(page: Any) -> None:

@@ -68,14 +68,15 @@ export async function mountMonitor(root, run, { changed }) {
   }
   const sharper = check(t("live.sharp"), sharp, (value) => { sharp = value; watch(...range); });
 
-  const values = { enabled: true, strength: 1, light: 0, cpu_budget: 1 };
+  const { strength = 1, light = 0, cpu_budget = 1 } = run.settings;
+  const values = { enabled: true, strength, light, cpu_budget };
   async function send(name, value) {
     Object.assign(values, await api.post("/api/live/set", { name, value }));
     draw();
   }
   const set = (name, value) => {
     const old = values[name];
-    return change(() => send(name, value), () => send(name, old), { group: `live-${name}` });
+    return change(() => send(name, value), () => send(name, old), { group: `live-${name}` }).catch((error) => { sliders[name]?.show(values[name]); throw error; });
   };
   const sliders = Object.fromEntries(["strength", "light", "cpu_budget"].map((name) =>
     [name, slider(t(name === "strength" ? "films.strength" : `live.${name}`), values[name], (value, final) => { if (final) set(name, value); }, { min: name === "cpu_budget" ? 0.05 : 0 })]));
