@@ -180,7 +180,7 @@ class LiveRun:
         self._reader.join(1.0)
         if code == 0 or self._stopped:
             return told | {"state": "ended"}
-        said = [line for line in self._lines if not line.startswith("live ")]
+        said = [line for line in self._lines if not line.startswith("live ")] if code > 0 else []  # else it was killed
         return told | {"state": "failed", "lines": list(self._lines)[-8:],
                        "error": said[-1].removeprefix("error: ") if said else
                        f"the run ended by itself (code {code}); start it again"}

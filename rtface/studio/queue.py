@@ -148,5 +148,5 @@ def _file(studio: Studio, request: Request, which: str | None = None) -> Path:
 def _present(path: Path) -> Path:
     """The path itself; InputMissing where no file is there."""
     if not path.is_file():
-        raise InputMissing(f"{path.name} is not there; it was moved or removed")
+        raise InputMissing(f"{path.name} is not there; put it back, or take the item out of the queue")
     return path

@@ -283,6 +283,18 @@ def test_an_item_is_paused_and_removed_on_its_page(page: Any, studio: RunningStu
     page.get_by_text("Nothing is in the queue").wait_for()
 
 
+def test_a_source_that_was_moved_is_said_on_the_page_of_the_result(page: Any, studio: RunningStudio) -> None:
+    source, output = make_film(studio.folder / "film.mp4"), studio.folder / "out.mp4"
+    item = Queue().add(source, output)
+    make_film(output)
+    with Queue().store.runner() as runner:
+        Queue().store.take(runner)
+        Queue().store.finish(runner, item.id, "done")
+    source.rename(studio.folder / "moved.mp4")
+    page.evaluate(f"location.hash = '#/queue/{item.id}'")
+    page.get_by_text(f"{source} is not there. Put it back").wait_for()
+
+
 def test_a_recording_without_its_length_is_seen_to_its_end(page: Any, studio: RunningStudio) -> None:
     whole = make_film(studio.folder.parent / "whole.mkv")
     with av.open(str(whole)) as source, (studio.folder / "film.mkv").open("wb", buffering=0) as file, \

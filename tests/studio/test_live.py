@@ -183,6 +183,14 @@ def test_a_run_that_still_starts_is_not_called_silent(
     call(studio, "POST", "/api/live/stop")
 
 
+def test_what_a_killed_run_said_before_is_no_error(
+        studio: RunningStudio, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    popen, line = live_run.subprocess.Popen, "echo 'rtface: film.mp4 → null:' >&2; kill -9 $$"
+    monkeypatch.setattr(live_run.subprocess, "Popen", lambda *a, **k: popen(["sh", "-c", line], *a[1:], **k))
+    call(studio, "POST", "/api/live/start", source=str(film), output="null:")
+    assert "ended by itself (code -9)" in until(studio, "failed")["error"]
+
+
 @pytest.mark.slow
 def test_a_run_that_dies_is_reported(studio: RunningStudio, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[int] = []

@@ -71,8 +71,13 @@ export async function mountResult(root, id) {
   const begins = item.options.start ?? 0; // a part of the source
   source.addEventListener("loadedmetadata", () => { source.currentTime = begins; }, { once: true });
   source.muted = true;
-  const unplayable = h("div", { hidden: true }, note(t("queue.unplayable"), "warn"));
-  for (const one of [source, result]) one.addEventListener("error", () => { unplayable.hidden = false; compare.open = true; });
+  const unplayable = h("div", { hidden: true });
+  for (const [one, path] of [[source, item.input], [result, item.output]]) one.addEventListener("error", async () => {
+    const gone = (await fetch(one.src, { method: "HEAD" })).status === 404;
+    replace(unplayable, note(t(gone ? "queue.not_there" : "queue.unplayable", { path }), "warn"));
+    unplayable.hidden = false;
+    compare.open ||= !gone;
+  });
   const seek = h("input", { type: "range", min: 0, max: 1, step: 0.001, value: 0, "aria-label": t("queue.position") });
   const at = h("span", { class: "number" });
   const showTime = () => {
