@@ -62,6 +62,11 @@ class HdrMetadata:
     dynamic: tuple[str, ...] = ()
 
 
+def alike(said: Sequence[float | Fraction], other: Sequence[float | Fraction]) -> bool:
+    """Whether two values of HDR metadata are the same but for rounding."""
+    return all(abs(float(a) - float(b)) <= max(1e-4, 1e-3 * abs(float(b))) for a, b in zip(said, other, strict=True))
+
+
 def tags_of(image: av.VideoFrame, siting: str | None = None) -> ColorTags:
     """The colour tags of a decoded frame."""
     return ColorTags(int(image.color_range), int(image.color_primaries), int(image.color_trc),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from rtface.media.color import HdrMetadata
 from rtface.media.mp4 import Crop
@@ -22,6 +23,8 @@ _CROP = (0x54CC, 0x54BB, 0x54DD, 0x54AA)  # left, top, right, bottom
 _ADDITION, _ADDITION_KIND, _ADDITION_DATA = 0x41E4, 0x41E7, 0x41ED  # of a track: further data of its frames
 _DOLBY_VISION = tuple(int.from_bytes(name, "big") for name in (b"dvcC", b"dvvC"))
 _COLOUR, _MASTERING, _LIGHT = 0x55B0, 0x55D0, (0x55BC, 0x55BD)
+_TONES = (0x55B9, 0x55BB, 0x55BA, 0x55B1)  # of a track's colour: range, primaries, transfer, matrix
+_ENABLED = 0xB9
 _PRIMARIES, _LUMINANCE = range(0x55D1, 0x55D9), (0x55DA, 0x55D9)  # as in HdrMetadata: dark before bright
 
 
@@ -66,6 +69,43 @@ def dolby_vision(file: BinaryIO, number: int) -> bytes | None:
                     if inner == _ADDITION and _number(data, first, last, _ADDITION_KIND) in _DOLBY_VISION:
                         return data[slice(*_child(data, first, last, _ADDITION_DATA) or (0, 0))]
     return None
+
+
+def colors_of(file: BinaryIO, number: int) -> tuple[int, int, int, int] | None:
+    """What the header says of the colours of a video track, as `rtface.media.mp4.colors_of`."""
+    if (found := _colour(file, number)) is None:
+        return None
+    data, colour = found
+    color_range, primaries, transfer, matrix = (
+        _number(data, *colour, kind) if _child(data, *colour, kind) else unsaid
+        for kind, unsaid in zip(_TONES, (0, 2, 2, 2), strict=True))
+    return color_range if color_range < 3 else 0, primaries, transfer, matrix
+
+
+def hdr_of(file: BinaryIO, number: int) -> HdrMetadata | None:
+    """The HDR metadata in the header for a video track, as `rtface.media.mp4.hdr_of`."""
+    if (found := _colour(file, number)) is None:
+        return None
+    data, colour = found
+    display = _child(data, *colour, _MASTERING)
+    primaries, luminance = (tuple(_real(data, *display, kind) for kind in kinds) if display and all(
+        _child(data, *display, kind) for kind in kinds) else None for kinds in (_PRIMARIES, _LUMINANCE))
+    light = tuple(_number(data, *colour, kind) for kind in _LIGHT) if _child(data, *colour, _LIGHT[0]) else None
+    hdr = HdrMetadata(primaries, cast("tuple[Fraction, Fraction] | None", luminance),
+                      cast("tuple[int, int] | None", light))
+    return hdr if hdr != HdrMetadata() else None
+
+
+def disabled(file: BinaryIO, number: int = 0) -> list[int]:
+    """The tracks that players leave out, from 0 on."""
+    for kind, body, size in _segment(file):
+        if kind == _TRACKS and size > 0:
+            file.seek(body)
+            data = file.read(size)
+            tracks = [(inner, end) for of, _, inner, end in elements(data, 0, size) if of == _TRACK]
+            return [place for place, track in enumerate(tracks)
+                    if _child(data, *track, _ENABLED) and not _number(data, *track, _ENABLED)]
+    return []
 
 
 def note_picture(file: BinaryIO, number: int, size: tuple[int, int], aspect: Fraction | None, *,
@@ -128,6 +168,27 @@ def _videos(data: bytes, start: int = 0) -> Iterator[tuple[int, int, int]]:
     for kind, begin, body, end in elements(data, start, len(data)):
         if kind == _TRACK and _number(data, body, end, _TRACK_TYPE) == 1:
             yield begin, body, end
+
+
+def _colour(file: BinaryIO, number: int) -> tuple[bytes, tuple[int, int]] | None:
+    """The tracks of a film, and where in them the colour of a video track is."""
+    for kind, body, size in _segment(file):
+        if kind == _TRACKS and size > 0:
+            file.seek(body)
+            data = file.read(size)
+            for _, start, end in list(_videos(data))[number:number + 1]:
+                video = _child(data, start, end, _VIDEO)
+                colour = _child(data, *video, _COLOUR) if video else None
+                return (data, colour) if colour else None
+    return None
+
+
+def _real(data: bytes, start: int, end: int, wanted: int) -> Fraction:
+    """A floating-point number of 4 or 8 bytes; 0 where it is none."""
+    begin, stop = _child(data, start, end, wanted) or (0, 0)
+    form = {4: ">f", 8: ">d"}.get(stop - begin)
+    value = struct.unpack_from(form, data, begin)[0] if form else 0.0
+    return Fraction(value if math.isfinite(value) else 0)
 
 
 def _child(data: bytes, start: int, end: int, wanted: int) -> tuple[int, int] | None:

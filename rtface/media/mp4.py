@@ -176,6 +176,27 @@ def hdr_of(file: BinaryIO, number: int) -> HdrMetadata | None:
     return hdr if hdr.primaries or hdr.light else None
 
 
+def colors_of(file: BinaryIO, number: int) -> tuple[int, int, int, int] | None:
+    """Range, primaries, transfer and matrix (numbers of H.273) in the index for a video track; arguments as for
+    `crop_of`."""
+    moov = bytearray(_moov(file)[1])
+    if (found := _picture_entry(moov, number)) is None:
+        return None
+    for start, end in inner_boxes(moov, found[1][0] + _ENTRY, found[1][1], b"colr"):
+        kind = bytes(moov[start:start + 4])
+        if kind in (b"nclx", b"nclc") and end - start >= (11 if kind == b"nclx" else 10):
+            return (1 + (moov[start + 10] >> 7) if kind == b"nclx" else 0), *struct.unpack_from(">3H", moov, start + 4)
+    return None
+
+
+def shown_size(file: BinaryIO, number: int) -> tuple[int, int] | None:
+    """Width and height at which a video track is shown, in 1/65536 of a sample; arguments as for `crop_of`."""
+    moov = bytearray(_moov(file)[1])
+    found = _picture_entry(moov, number)
+    track = find_box(moov, *found[0][1], b"tkhd") if found else None
+    return struct.unpack_from(">2I", moov, track[1] - 8) if track and track[1] - track[0] >= 84 else None
+
+
 def paced(file: BinaryIO, number: int = 0) -> bool:
     """Whether an edit list plays a part of any track at another speed."""
     moov = bytearray(_moov(file)[1])

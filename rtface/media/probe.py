@@ -15,13 +15,14 @@ from typing import Any, BinaryIO, TypeVar
 import av
 from av.container import InputContainer
 from av.stream import Disposition, Stream
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from rtface.errors import InputError, InputMissing
 from rtface.frame import Color, Display
 from rtface.media import matroska, mp4
 from rtface.media.coding import Coding
-from rtface.media.color import ColorTags, HdrMetadata
+from rtface.media.color import UNSPECIFIED, ColorTags, HdrMetadata, alike, hdr_of, tags_of
 from rtface.media.file_reader import FileReader, file_reader
 from rtface.media.image_meta import kind_of, unpacks_large
 from rtface.media.mp4 import Crop, boxes
@@ -43,6 +44,7 @@ _LOOKED_AT = 2000
 # Flags of a stream by which players choose it.
 _PLAYED = int(Disposition.default | Disposition.forced | Disposition.comment | Disposition.hearing_impaired
               | Disposition.visual_impaired)
+_ALIKE = 0.01  # headers give whole samples
 _NO_FILM = "is neither a film nor an image that can be read; check that it is the right file"
 # Seconds within which a network source has to answer, and that one packet may take with all attempts to reconnect.
 _OPEN_S, _READ_S = 15.0, 60.0
@@ -131,11 +133,10 @@ class MediaInfo:
         has_audio: whether any sound stream is there.
         transparent: whether the first frame has samples that are not fully opaque.
         streams, chapters, metadata: everything else the container holds.
-        unseen: what FFmpeg's decoder does not give of the frames, one line each.
+        unseen: what FFmpeg's decoder does not give of the frames, or players show in another way, one line each.
         xmp: the XMP packet of an MP4 or MOV, or None.
         expected_frames: estimate for progress, or None.
         hdr: static HDR metadata, or None.
-        header_hdr: HDR metadata in the header of MP4 and MOV, which those of the frames may contradict.
         views: side data by which players show it in another way (`rtface.media.color.views_of`).
         captions: whether closed captions ride on the first frame.
         clock_start: start of the input's own clock in seconds; --start and --end count from here.
@@ -175,7 +176,6 @@ class MediaInfo:
     xmp: bytes | None = None
     expected_frames: int | None = None
     hdr: HdrMetadata | None = None
-    header_hdr: HdrMetadata | None = None
     views: dict[str, str] = field(default_factory=dict[str, str])
     captions: bool = False
     clock_start: Fraction = Fraction(0)
@@ -364,10 +364,12 @@ def choose_video(container: InputContainer, name: str) -> tuple[VideoStream, str
                     "the others are copied")
 
 
-def unseen(path: str | os.PathLike[str], container: InputContainer, video: VideoStream, *, alpha: bool) -> list[str]:
+def unseen(path: str | os.PathLike[str], container: InputContainer, video: VideoStream, image: VideoFrame, *,
+           alpha: bool) -> list[str]:
     """What FFmpeg's decoder does not give of the frames: the transparency of VP8 and VP9 (`alpha` says that it does),
-    the colours of Dolby Vision without a base layer that others read, and what players show in another order or at
-    another speed."""
+    the colours of Dolby Vision without a base layer that others read, what players show in another order or at
+    another speed, and where the header contradicts the first frame (`image`) or tells players to leave something
+    out."""
     lines: list[str] = []
     if {key.lower(): text for key, text in video.metadata.items()}.get("alpha_mode") == "1" and not alpha:
         lines.append("its transparency is a second stream that cannot be decoded here: it is left out")
@@ -379,6 +381,26 @@ def unseen(path: str | os.PathLike[str], container: InputContainer, video: Video
         lines.append("its chapters say what is played, and in which order: all of the file is read instead")
     if _in_header(path, container, video, _nothing, mp4.paced):
         lines.append("its edit list plays parts at another speed: all is read at the usual one")
+    said, tags = _in_header(path, container, video, matroska.colors_of, mp4.colors_of), tags_of(image)
+    for what, a, b in zip(("range", "primaries", "transfer", "matrix"), said or (), (
+            tags.range, tags.primaries, tags.transfer, tags.matrix), strict=False):
+        if a != b and not {a, b} & ({0} if what == "range" else {0, UNSPECIFIED}):
+            lines.append(f"its header says other colours than its frames ({what} {a}, and {b}; numbers of H.273): the "
+                         "frames are believed")
+    light, own = _in_header(path, container, video, matroska.hdr_of, mp4.hdr_of), hdr_of(image)
+    for what in ("primaries", "luminance", "light"):
+        a, b = getattr(light, what, None), getattr(own, what, None)
+        if a and b and not alike(a, b):
+            lines.append(f"its header says other HDR metadata than its frames ({what}): the frames are believed")
+    size, aspect = _in_header(path, container, video, _nothing, mp4.shown_size), video.sample_aspect_ratio or 1
+    left, top, right, bottom = crop_of(path, container, video) or (0, 0, 0, 0)
+    shapes = [Fraction(width * shape) / height for shape in (1, aspect) for width, height in (
+        (image.width, image.height), (image.width - left - right, image.height - top - bottom)) if height]
+    if size and all(size) and all(abs(size[0] / size[1] / float(shape) - 1) > _ALIKE for shape in shapes):
+        lines.append(f"its header shows the picture at {size[0] / 65536:.0f}×{size[1] / 65536:.0f}, which some players "
+                     "do: its shape is left out")
+    lines += [f"its header tells players to leave out track {place}: it is read like the others"
+              for place in _in_header(path, container, video, matroska.disabled, _nothing) or ()]
     return lines
 
 
@@ -389,11 +411,6 @@ def crop_of(path: str | os.PathLike[str], container: InputContainer, video: Vide
 
 def _nothing(file: BinaryIO, number: int) -> None:
     """Reads no header."""
-
-
-def header_hdr_of(path: str | os.PathLike[str], container: InputContainer, video: VideoStream) -> HdrMetadata | None:
-    """HDR metadata in the header of MP4 and MOV."""
-    return _in_header(path, container, video, _nothing, mp4.hdr_of)
 
 
 def _in_header(path: str | os.PathLike[str], container: InputContainer, video: VideoStream,

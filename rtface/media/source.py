@@ -316,7 +316,6 @@ class FileSource:
             streams=streams, chapters=self._chapters(), metadata=metadata,
             xmp=packet.encode() if packet else None,
             expected_frames=1 if decoder.still else None if length is None else max(1, round(length * decoder.rate)),
-            header_hdr=probe.header_hdr_of(self._path, container, self._video),
             hdr=hdr_of(image), views=views_of(image), captions=has_captions(image), start=self._start, end=self._end,
             clock_start=self._clock_start, video_start=self._video_start(decoder), origin=self._origin(),
             timecode=find_timecode([self._video.metadata, container.metadata, *(s.metadata for s in streams)],
@@ -325,7 +324,7 @@ class FileSource:
             notes=notes, decoder=self._decoded_by(decoder, notes), on_gpu=on_gpu(first.image),
             coding=coding_of(self._video.codec_context, decoder.head),
             crop=probe.crop_of(self._path, container, self._video),
-            unseen=probe.unseen(self._path, container, self._video, alpha=alpha))
+            unseen=probe.unseen(self._path, container, self._video, image, alpha=alpha))
 
     def _decoded_by(self, decoder: Decoder, notes: list[str]) -> str:
         """What decodes the frames; says so where a GPU was meant, and warns where the user named it in vain."""

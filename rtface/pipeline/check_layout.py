@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from fractions import Fraction
-from itertools import product
 
 from av.stream import Disposition
 
-from rtface.media.color import UNSPECIFIED, HdrMetadata
+from rtface.media.color import UNSPECIFIED, HdrMetadata, alike
 from rtface.media.pixel_format import pixel_format_info
 from rtface.media.probe import MediaInfo, played
 from rtface.pipeline.check_sidecar import Checked
@@ -111,14 +110,10 @@ def _turn(matrix: tuple[int, ...] | None) -> list[float]:
 def _check_hdr(found: Checked, made: MediaInfo, source: MediaInfo) -> None:
     """Notes HDR metadata that the input has not, and such as the output lacks."""
     was = source.hdr or HdrMetadata()
-    for now, what in product((made.hdr or HdrMetadata(), made.header_hdr), ("primaries", "luminance", "light",
-                                                                          "dynamic")):
-        a, b = getattr(now, what, None), getattr(was, what)
-        if now is made.header_hdr and not a:  # it need not say it again
-            continue
-        alike = a == b if what == "dynamic" or not (a and b) else all(
-            abs(float(x) - float(y)) <= max(1e-4, 1e-3 * abs(float(y))) for x, y in zip(a, b, strict=True))
-        if not alike:
+    now = made.hdr or HdrMetadata()
+    for what in ("primaries", "luminance", "light", "dynamic"):
+        a, b = getattr(now, what), getattr(was, what)
+        if not (a == b if what == "dynamic" or not (a and b) else alike(a, b)):
             (found.problems if a else found.gaps).append(f"its HDR metadata differ from the input's ({what})")
 
 

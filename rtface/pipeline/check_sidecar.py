@@ -224,6 +224,8 @@ def _check_layout(found: Checked, film: Path, values: dict[str, Any]) -> None:
                       ("attachments", "its attachments differ")):
         if key in was and was[key] != now[key]:
             found.problems.append(f"{what}: {now[key]}, and was {was[key]}")
+    found.problems += [f"its header differs: {line}" for line in now["unseen"]
+                       if line not in was.get("unseen", now["unseen"])]
     if "played" in was:
         formats = now["format"], was.get("format", "")
         flags = [played(said["played"], formats, before=said is was) for said in (now, was)]

@@ -74,7 +74,7 @@ _SHAPE: Shape = {
     "changed": [row(lambda value: whole(value) or text(value), none_or([_box]))],
     "options?": {"drop?": [text]}, "changes?": [text], "treatments?": [{}], "finished?": text, "engines?": {}}
 _FILM: Shape = {
-    "tags": _named, "marks": _named, "layout?": {"format?": text, "played?": [row(text, whole)]},
+    "tags": _named, "marks": _named, "layout?": {"format?": text, "played?": [row(text, whole)], "unseen?": [text]},
     "streams": [{"kind": text, "codec": text, "packets": whole, "md5": text, "times?": [number],
                  "setup?": text, "shown?": [[number]]}],
     "frames": {"of": text, "time_base": fraction, "rows": [row(whole, text)]}}
@@ -262,7 +262,7 @@ def layout_of(film: Path) -> dict[str, Any]:
         info = source.info
         return {"aspect": str(info.aspect or 1), "matrix": info.matrix and list(info.matrix),
                 "crop": info.crop and list(info.crop), "color": asdict(info.tags),
-                "views": info.views, "hdr": info.hdr and [
+                "views": info.views, "unseen": info.unseen, "hdr": info.hdr and [
                     [round(float(value), 4) for value in values or ()]
                     for values in (info.hdr.primaries, info.hdr.luminance, info.hdr.light)],
                 "attachments": [list(one.attached) for one in info.streams if one.attached], "format": info.format,

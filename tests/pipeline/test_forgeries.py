@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 import rtface
 from rtface.cli.app import app
 from rtface.frame import Display
-from rtface.media import matroska
+from rtface.media import matroska, mp4
 from rtface.media.color import ColorTags, HdrMetadata
 from rtface.media.framemd5 import PacketHashes, hash_packets
 from rtface.media.probe import Chapter, StreamInfo
@@ -31,7 +31,7 @@ from rtface.pipeline.check_input import check_input
 from rtface.pipeline.check_layout import check_layout, check_streams
 from rtface.pipeline.check_packets import check_packets
 from rtface.pipeline.check_sidecar import Checked, check_sidecar
-from rtface.pipeline.sidecar import read_sidecar, sidecar_path
+from rtface.pipeline.sidecar import layout_of, read_sidecar, sidecar_path
 from tests.pipeline.fakes import FakeEngine, portrait
 from tests.pipeline.run_media import Engines, still, write_film
 
@@ -152,7 +152,6 @@ def test_what_is_said_of_the_picture_is_the_inputs(films: dict[str, Path]) -> No
             {"display": Display(quarter_turns=2)}, {}), (
             {"matrix": (64540, 11380, 0, -11380, 64540, *TURNED[5:])}, {}), (
             {"hdr": HdrMetadata(light=(4000, 400))}, {"hdr": HdrMetadata(light=(1000, 400))}), (
-            {"header_hdr": HdrMetadata(light=(4000, 400))}, {}), (
             {"views": {"STEREO3D": "01"}}, {}), ({"unseen": ["it is Dolby Vision"]}, {}), (
             {"display": Display(fields="tff")}, {}), ({"chapters": chapters}, {}), (
             {"chapters": [replace(chapters[1], metadata={"title": "lie"})]}, {"chapters": chapters}), (
@@ -193,6 +192,38 @@ def test_another_speed_and_order_are_seen(films: dict[str, Path], tmp_path: Path
         edition = matroska.element(0x45B9, matroska.element(0x45DD, bytes([said])))
         assert matroska.ordered(io.BytesIO(matroska.element(matroska.SEGMENT, matroska.element(
             0x1043A770, edition)))) == said
+
+
+@pytest.mark.parametrize(("suffix", "before", "after", "said"), [
+    (".mp4", b"nclx" + struct.pack(">3H", 1, 1, 1), b"nclx" + struct.pack(">3H", 9, 16, 9), "primaries 9, and 1"),
+    (".mp4", struct.pack(">2I", 64 << 16, 64 << 16), struct.pack(">2I", 128 << 16, 64 << 16), "at 128×64"),
+    (".mp4", b"clli" + struct.pack(">2H", 1000, 400), b"clli" + struct.pack(">2H", 100, 40), "(light)"),
+    (".mkv", b"\x55\xbb\x81\x01", b"\x55\xbb\x81\x09", "primaries 9, and 1"),
+    (".mkv", b"\x55\xbc\x82\x03\xe8", b"\x55\xbc\x82\x00\x64", "(light)"),
+    (".mkv", b"\x9c\x81\x00", b"\xb9\x81\x00", "leave out track 0")],
+    ids=["colours", "size", "light", "Matroska colours", "Matroska light", "Matroska disabled"])
+def test_a_header_that_contradicts_the_frames(tmp_path: Path, suffix: str, before: bytes, after: bytes,
+                                              said: str) -> None:
+    """Players that believe it show another film; FFmpeg believes the frames."""
+    film = io.BytesIO()
+    light = HdrMetadata(light=(1000, 400))
+    with av.open(film, "w", format={".mp4": "mp4", ".mkv": "matroska"}[suffix]) as made:
+        video = made.add_stream("libx264", rate=25)
+        video.width = video.height = 64
+        video.codec_context.color_primaries = video.codec_context.color_trc = video.codec_context.colorspace = 1
+        video.codec_context.color_range, video.codec_context.sample_aspect_ratio = 1, Fraction(1)
+        video.codec_context.options = {"x264-params": "cll=1000,400"}
+        made.mux(video.encode(av.VideoFrame(64, 64, "yuv420p")))
+        made.mux(video.encode(None))
+    if suffix == ".mp4":
+        mp4.note_picture(film, 0, (64, 64), hdr=light)
+    else:
+        assert matroska.note_picture(film, 0, (64, 64), Fraction(1), hdr=light)
+    data = film.getvalue()
+    for name, value in (("honest", data), ("false", data[::-1].replace(before[::-1], after[::-1], 1)[::-1])):
+        (tmp_path / f"{name}{suffix}").write_bytes(value)
+    honest, false = (layout_of(tmp_path / f"{name}{suffix}")["unseen"] for name in ("honest", "false"))
+    assert not honest and len(false) > 0 and said in false[0]
 
 
 def test_an_exchanged_attachment_is_found(films: dict[str, Path], tmp_path: Path) -> None:
