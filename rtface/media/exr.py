@@ -44,10 +44,10 @@ Samples = NDArray[Any]
 
 def shown(light: Samples) -> Float32:
     """Linear light (diffuse white 1) as display-like values 0…1."""
-    light = np.nan_to_num(np.asarray(light, np.float32), nan=0.0, posinf=1e6, neginf=0.0)
+    light = np.clip(np.nan_to_num(np.asarray(light, np.float32), nan=0.0), 0.0, 1e6)
     room = 1.0 - _KNEE
     above = np.maximum(light, _KNEE)
-    rolled = np.where(light <= _KNEE, np.maximum(light, 0.0), _KNEE + room * (1.0 - np.exp((_KNEE - above) / room)))
+    rolled = np.where(light <= _KNEE, light, _KNEE + room * (1.0 - np.exp((_KNEE - above) / room)))
     return np.power(rolled, 1.0 / _GAMMA).astype(np.float32)
 
 

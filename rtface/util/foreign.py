@@ -19,6 +19,7 @@ from rtface.util.text import brief
 LARGEST = 1 << 30
 """Bytes of a file that is read as a whole; the sidecar of a film of ten hours has a tenth of that."""
 _DEEPEST = 100
+_LONGEST = 255  # bytes of a name, in the file systems of Linux, macOS and Windows
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _FRACTION = re.compile(r"-?\d{1,18}(/\d{1,18})?")
 
@@ -161,7 +162,8 @@ def file_path(value: Any) -> bool:
 
 def file_name(value: Any) -> bool:
     """The name of a file in a folder that is known."""
-    return file_path(value) and value not in (".", "..") and not {"/", "\\"} & set(value)
+    return (file_path(value) and value not in (".", "..") and not {"/", "\\"} & set(value)
+            and len(value.encode("utf-8", "replace")) <= _LONGEST)
 
 
 def ratio(value: Any) -> bool:

@@ -16,7 +16,18 @@ from rtface.pipeline.sidecar import read_sidecar
 from rtface.shots.clock import FilmClock
 from rtface.shots.files import read_shots
 from rtface.shots.otio import read_otio
-from rtface.util.foreign import check_shape, fraction, none_or, parse_fraction, read_regular, row, text, too_deep, whole
+from rtface.util.foreign import (
+    check_shape,
+    file_name,
+    fraction,
+    none_or,
+    parse_fraction,
+    read_regular,
+    row,
+    text,
+    too_deep,
+    whole,
+)
 
 LIST = "#format: frame checksums\n#version: 2\n#hash: MD5\n#tb 0: 1/25\n#media_type 0: video\n#codec_id 0: rawvideo\n"
 
@@ -60,6 +71,11 @@ def test_a_timeline_that_is_nested_too_deeply_is_refused():
         with pytest.raises(UsageError, match="nested too deeply"):
             read_otio(deep, "deep.otio", FilmClock(Fraction(25)))
     assert not too_deep("[[]]" * 10_000 + '"' + "[" * 1000 + '"')
+
+
+def test_a_name_fits_a_folder():
+    names = ("a.png", "é" * 127, "", ".", "..", "a/b", "a\\b", "a\0", "x" * 256, "é" * 128)
+    assert [file_name(name) for name in names] == [True, True] + 8 * [False]
 
 
 def test_values_have_their_shape():
