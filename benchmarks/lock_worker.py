@@ -30,9 +30,10 @@ from rtface.pipeline.film import run_file
 from rtface.stats import Stats
 
 try:
+    from rtface.pipeline.build import film_networks
     from rtface.pipeline.plan import FramePlan
 except ImportError:  # a checkout from before runs were planned
-    FramePlan = None
+    film_networks = None
 
 _ANYBODY = ctypes.c_ulong(-1)
 _PR_SET_PTRACER = 0x59616D61
@@ -125,7 +126,11 @@ def run(clip: Path, engine: str, output: str) -> tuple[int, Stats]:
     options = Options(engine=engine)
     threads = Threads.for_film(options.threads)
     with ExitStack() as stack:
-        parts = film_parts(FramePlan(clip, options) if FramePlan else options, threads, stats, stack)
+        if film_networks is None:
+            parts = film_parts(options, threads, stats, stack)
+        else:
+            plan = FramePlan(clip, options)
+            parts = film_parts(film_networks(plan, threads, stats, stack), plan, stats)
         source = FileSource(clip, threads=threads.decode, stats=stats)
         frames = sum(isinstance(item, Frame) for item in chain(iter(source), parts, stats))
         source.close()

@@ -17,7 +17,7 @@ from benchmarks.common import clip, save
 from rtface.frame import Frame
 from rtface.media.source import FileSource
 from rtface.options import Options
-from rtface.pipeline.build import film_parts
+from rtface.pipeline.build import film_networks, film_parts
 from rtface.pipeline.chain import chain
 from rtface.pipeline.plan import FramePlan
 from rtface.pipeline.threads import Threads
@@ -39,7 +39,8 @@ def through_chain(path: Path, options: Options) -> tuple[float, Stats, int]:
     stats = Stats()
     threads = Threads.for_film(options.threads)
     with ExitStack() as stack:
-        parts = film_parts(FramePlan(path, options), threads, stats, stack)
+        plan = FramePlan(path, options)
+        parts = film_parts(film_networks(plan, threads, stats, stack), plan, stats)
         start = perf_counter()
         source = FileSource(path, threads=threads.decode, stats=stats)
         frames = sum(isinstance(item, Frame) for item in chain(iter(source), parts, stats))

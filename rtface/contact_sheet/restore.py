@@ -24,7 +24,7 @@ from rtface.contact_sheet.search import Sighting
 from rtface.errors import Interrupted
 from rtface.frame import Bytes, Face, Float, Frame
 from rtface.media.images import read_image
-from rtface.pipeline.build import open_film, segment_parts
+from rtface.pipeline.build import FilmNetworks, open_film
 from rtface.pipeline.chain import bytes_of, find_faces, split_fields
 from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.plan import FramePlan, check_invented
@@ -220,15 +220,15 @@ class FaceRestorer:
                           stages=(), show="invented" if invented else self._options.show)
         check_invented(options, followed.frames[0].color.transfer)
         plan = replace(self._plan, options=options)  # a policy was asked about the user's options, not about these
-        parts = segment_parts(runtime, self._tracker, plan, stats)
         crop = drawn = shown.before
         with ExitStack() as stack:
-            for item in FilmChain(plan, None, parts, stats, stack).enhanced(self._copied(followed.frames)):
+            steps = FilmChain(plan, None, FilmNetworks(self._tracker, runtime), stats, stack)
+            for item in steps.enhanced(self._copied(followed.frames)):
                 if isinstance(item, Frame) and item.pts == shown.pts:
                     crop = drawn = _cut(item, shown, runtime.device)
                     if invented:
                         drawn = _cut(with_map(item, labelled=False), shown, runtime.device)
-        return Restored(crop, drawn if invented else None, parts.enhance.tracks.treatment_of(followed.track))
+        return Restored(crop, drawn if invented else None, steps.tracks.treatment_of(followed.track))
 
     def _items(self, face: Sighting, stats: Stats, stack: ExitStack) -> tuple[Iterator[Item], FilmClock | None]:
         """The frames of a face's lead-in and around it, as a run reads them, and the times of the film."""

@@ -23,7 +23,7 @@ from rtface.media.provenance import describe
 from rtface.media.workfile import Target, write_whole
 from rtface.options import Options, Scope
 from rtface.persons.network import PersonNetwork
-from rtface.pipeline.build import film_parts
+from rtface.pipeline.build import film_networks
 from rtface.pipeline.plan import plan_frames
 from rtface.pipeline.runtime import engine_request, open_runtime
 from rtface.pipeline.threads import Threads
@@ -95,7 +95,7 @@ def make_sheet(input: Path | Address, options: Options, wanted: SheetOptions, *,
         say("loading")
         threads = Threads.for_film(options.threads)
         (first, plan), *others = plans.items()
-        parts = film_parts(plan, threads, stats, stack)
+        parts = film_networks(plan, threads, stats, stack)
         runtimes: dict[str, Runtime] = {first: parts.runtime}
         for name, other in others:
             runtimes[name] = open_runtime(engine_request(other.options), options.device, stack,

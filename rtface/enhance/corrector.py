@@ -9,7 +9,7 @@ not end the run.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
@@ -31,7 +31,7 @@ from rtface.enhance.repeats import RepeatedFrames
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.tasks import FaceTask, FrameTask
 from rtface.enhance.track_measurement import TrackMeasurement
-from rtface.enhance.track_store import TrackStore
+from rtface.enhance.track_store import Known, TrackStore
 from rtface.errors import DeviceLost
 from rtface.frame import Box, CorrectedRegion, Crops, Face, Float32, Frame, Pixels, PixelsT, WantedRegion
 from rtface.geometry.alignment import crop_matrix
@@ -39,7 +39,7 @@ from rtface.options import EnhanceOptions
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.protocols import Engine, Restored, Runtime, ShapingOptions
 from rtface.quality.governor import UNSEEN
-from rtface.shots.settings import ShotList
+from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stats import Stats
 from rtface.util.fade import faded
 from rtface.util.held_faces import HeldFaces
@@ -76,13 +76,15 @@ class FaceCorrector(ABC):
             keyframes.
         persons: recognises the persons of tracks; None where nothing asks for it.
         coded: the first stage; None for none, and then no face is decided by what it would gain.
+        guard: weakens corrections that change the person; None for none.
+        person_of, by_person, shots, known: as of `TrackStore`.
+        invented: makes the map of what was invented; None unless asked for.
 
     Attributes:
         strength: 0…1, may be changed between frames.
         tracks: the state of every track.
         switch: the runtime of the next frame.
-        invented: makes the map of what was invented; None unless asked for.
-        guard: weakens corrections that change the person; None for none.
+        guard, invented: as above.
     """
 
     mode: ClassVar[Mode]
@@ -90,14 +92,16 @@ class FaceCorrector(ABC):
     def __init__(self, runtime: Runtime | RuntimeSwitch, options: EnhanceOptions, stats: Stats, *,
                  treatments: Mapping[int, Treatment] | None = None, analysis: bool = True,
                  light: str | None = None, persons: PersonRecogniser | None = None,
-                 coded: CodedStage | None = None) -> None:
+                 coded: CodedStage | None = None, guard: IdentityGuard | None = None,
+                 person_of: Callable[[int], str] | None = None, by_person: Mapping[str, Treatment] | None = None,
+                 shots: ShotList = NO_SHOTS, known: Known | None = None,
+                 invented: InventedMeter | None = None) -> None:
         self.switch = runtime if isinstance(runtime, RuntimeSwitch) else RuntimeSwitch(runtime, stats)
         self._options, self._stats = options, stats
-        self.strength = options.strength
-        self.invented: InventedMeter | None = None
-        self.guard: IdentityGuard | None = None
-        self.tracks = TrackStore(treatments or {}, mode=self.mode,
-                                 correct=options.correct if analysis else "always")
+        self.strength, self.guard, self.invented = options.strength, guard, invented
+        self.tracks = TrackStore(treatments or {}, mode=self.mode, correct=options.correct if analysis else "always",
+                                 shots=shots, known=known, by_person=by_person)
+        self.tracks.person_of = person_of or self.tracks.person_of
         self.use_persons(persons)
         self.switch.moved = self.tracks.leave_engines  # another device: engines' answers stay behind
         self._filter = FaceFilter.parse(options.faces, options.max_faces)
@@ -114,12 +118,8 @@ class FaceCorrector(ABC):
 
     @property
     def shots(self) -> ShotList:
-        """Settings by shot, which replace those of the run; may be set before the first frame."""
+        """Settings by shot, which replace those of the run."""
         return self.tracks.shots
-
-    @shots.setter
-    def shots(self, shots: ShotList) -> None:
-        self.tracks.shots = shots
 
     def chosen(self, frame: Frame, *, known: bool = True) -> tuple[Face, ...]:
         """The faces of a frame that the options, or the settings of its shot, leave.

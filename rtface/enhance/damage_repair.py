@@ -70,19 +70,18 @@ class DamageRepair:
         options: strength, faces, max_faces, grain, correct.
         stats: counts `frames_repaired`, `faces_repaired`, and `damage_filled_ppm`: the sum over the repaired faces of
             the share that was filled, in millionths of the face; `faces_descreened`.
+        shots: settings by shot, which replace those of the run.
 
     Attributes:
         strength: 0…1 scales what is filled; may be changed between frames.
-        shots: settings by shot, which replace those of the run; may be set before the first frame.
         filled: share of each repaired face of the last frame that was filled, 0…1, by track id.
     """
 
     def __init__(self, finder: DamageFinder, device: Device, make_correction: MakeCorrection,
-                 options: EnhanceOptions, stats: Stats) -> None:
+                 options: EnhanceOptions, stats: Stats, shots: ShotList = NO_SHOTS) -> None:
         self._finder, self._device, self._make, self._stats = finder, device, make_correction, stats
         self._filter, self._held = FaceFilter.parse(options.faces, options.max_faces), HeldFaces()
-        self._options, self.strength = options, options.strength
-        self.shots: ShotList = NO_SHOTS
+        self._options, self.strength, self._shots = options, options.strength, shots
         self.filled: dict[int, float] = {}
         self._past: dict[int, _Past] = {}
 
@@ -117,14 +116,14 @@ class DamageRepair:
 
     def _chosen(self, frame: Frame) -> tuple[Face, ...]:
         """The faces to repair; none where the options, or the settings of the frame's shot, correct none."""
-        shot = self.shots.at(frame.time)
+        shot = self._shots.at(frame.time)
         chosen = self._filter.in_shot(shot.faces)(frame.faces, self._held.on(frame))
         if (shot.correct or self._options.correct) == "never" or self._strength(frame) <= 0.0:
             return ()
         return chosen
 
     def _strength(self, frame: Frame) -> float:
-        return self.shots.at(frame.time).strength_of(self.strength)
+        return self._shots.at(frame.time).strength_of(self.strength)
 
     def _repaired(self, frame: Frame, faces: Sequence[Face]) -> Frame:
         frame = self._descreened(frame, faces)
@@ -211,7 +210,7 @@ class DamageRepair:
         inside = hole.astype(np.float32)
         filled = np.clip(painted(crop, hole) + enlarged_change(more, size) * inside[..., None], 0.0, 1.0)
         change = np.asarray(filled - crop, np.float32)
-        if (self.shots.at(frame.time).grain or self._options.grain) == "match":
+        if (self._shots.at(frame.time).grain or self._options.grain) == "match":
             seed = seed_of(face, frame.pts)
             scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
             change += grain_of(crop, hole, mask, scale, (seed % SHEET, seed // 7 % SHEET))[..., None]

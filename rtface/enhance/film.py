@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import inf
+from typing import Any
 
 from rtface.analysis.look_ahead import Undecided, look_ahead
 from rtface.correct.keyframe_blend import AHEAD
@@ -16,6 +18,8 @@ from rtface.frame import Face, Frame
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.protocols import Item
 
+Step = Callable[[Iterator[Item]], Iterator[Item]]
+
 
 class FilmEnhancer(FaceCorrector):
     """See `FaceCorrector`; one for each film, or for each segment of it.
@@ -23,28 +27,32 @@ class FilmEnhancer(FaceCorrector):
     Faults are not counted here but in order of presentation, whatever chain met them
     (`rtface.pipeline.chain.end_at_faults`).
 
-    Attributes:
-        engines_from: time in seconds of the first frame on which faces are corrected. On those before, which belong to
-            a lead-in, they are only measured.
-        before_writing: a step for what is made of frames as they came. They pass it after the wait for treatments, so
-            that no copies wait with them.
+    Args:
+        begins: time in seconds of the first frame on which faces are corrected. On those before, which belong to a
+            lead-in, they are only measured.
     """
 
     mode = Mode.FILM
-    engines_from = float("-inf")
-    before_writing: Callable[[Iterator[Item]], Iterator[Item]] | None = None
     _held = 0  # frames that are held until their next keyframe is known
 
-    def __call__(self, items: Iterable[Item]) -> Iterator[Item]:
+    def __init__(self, *arguments: Any, begins: float = -inf, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._begins = begins
+
+    def __call__(self, items: Iterable[Item], before_writing: Step | None = None) -> Iterator[Item]:
         """The items in order, with their faces corrected.
 
         A frame is held until every face on it has a treatment; then as many frames are in
         work as the runtime allows, or as the next keyframe needs.
+
+        Args:
+            before_writing: a step for what is made of frames as they came. They pass it after the wait for treatments,
+                so that no copies wait with them.
         """
         waiting: deque[FrameTask | Item] = deque()
         tasks = 0
         ready = look_ahead(items, self._measured)
-        for item in self.before_writing(ready) if self.before_writing else ready:
+        for item in before_writing(ready) if before_writing else ready:
             if isinstance(item, Frame):
                 waiting.append(self.submit(item))
                 tasks += 1
@@ -78,7 +86,7 @@ class FilmEnhancer(FaceCorrector):
         return persons.label(frame)  # the rest was done by the look-ahead
 
     def submit_faces(self, task: FrameTask, faces: tuple[Face, ...]) -> None:
-        if task.frame.time < self.engines_from:
+        if task.frame.time < self._begins:
             return
         super().submit_faces(task, faces)
         if task.faces and all(face.light is not None for face in task.faces):

@@ -9,7 +9,6 @@ from math import inf
 from time import monotonic, perf_counter
 from typing import Any
 
-from rtface.enhance.coded_stage import CodedStage
 from rtface.enhance.engine_selection import EngineSelector, GovernedSelector
 from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.mode import Mode
@@ -19,7 +18,6 @@ from rtface.enhance.tasks import FaceTask, FrameTask
 from rtface.enhance.track_store import TrackState
 from rtface.frame import Face, Frame, Pixels
 from rtface.options import EnhanceOptions
-from rtface.persons.recogniser import PersonRecogniser
 from rtface.protocols import Restored, Runtime
 from rtface.quality.governor import FADE_S, QualityGovernor
 from rtface.quality.levels import kind_of
@@ -47,11 +45,9 @@ class LiveEnhancer(FrameEnhancer):
     _first_at = 0.0  # time of the last frame
 
     def __init__(self, runtime: Runtime | RuntimeSwitch, options: EnhanceOptions, stats: Stats,
-                 governor: QualityGovernor, *, analysis: bool = True,
-                 light: str | None = None, persons: PersonRecogniser | None = None,
-                 coded: CodedStage | None = None) -> None:
+                 governor: QualityGovernor, **more: Any) -> None:
         self._governor = governor
-        super().__init__(runtime, options, stats, analysis=analysis, light=light, persons=persons, coded=coded)
+        super().__init__(runtime, options, stats, **more)
 
     def passed(self, frame: Frame) -> None:
         """A frame was shown as it came: its faces fade in again on the frames that follow."""

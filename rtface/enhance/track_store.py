@@ -198,6 +198,10 @@ class TrackState:
             invented=invented, invented_by_second=by_second)
 
 
+Known = Callable[[Face, float], "dict[str, Any] | None"]
+"""What `TrackState.handed_over` said of a face at a time; None where nothing did."""
+
+
 class TrackStore:
     """All tracks of a run, by id.
 
@@ -205,26 +209,24 @@ class TrackStore:
         treatments: a person's decisions by track id (`--treatment`).
         correct: "always" treats every face fully and "never" none, but for those in `treatments`.
         mode: for keyframes.
+        shots: settings by shot, which replace those of the run.
+        known: says on first sight of a face what another process handed over about it; None where nothing was.
+        by_person: decisions of the treatment file by person, in lower case.
 
     Attributes:
         states: of every track seen, by track id.
-        shots: settings by shot.
-        known: asked on first sight of a face for what another process handed over about it
-            (`TrackState.handed_over`); None where nothing was.
-        by_person: decisions of the treatment file by person, in lower case.
+        shots: as above.
         person_of: label of the person whom a track shows; empty where persons are not recognised.
         strengths: what the strength of a person's faces is multiplied with, 0…1, by label in lower case; may be
             replaced between frames.
     """
 
-    def __init__(self, treatments: Mapping[int, Treatment], *,
-                 correct: Literal["auto", "always", "never"] = "auto", mode: Mode = Mode.FILM) -> None:
-        self._treatments = treatments
+    def __init__(self, treatments: Mapping[int, Treatment], *, correct: Literal["auto", "always", "never"] = "auto",
+                 mode: Mode = Mode.FILM, shots: ShotList = NO_SHOTS, known: Known | None = None,
+                 by_person: Mapping[str, Treatment] | None = None) -> None:
+        self._treatments, self._known, self._by_person, self.shots = treatments, known, by_person or {}, shots
         self._mode, self._correct = mode, correct
         self.states: dict[int, TrackState] = {}
-        self.shots: ShotList = NO_SHOTS
-        self.known: Callable[[Face, float], dict[str, Any] | None] | None = None
-        self.by_person: Mapping[str, Treatment] = {}
         self.person_of: Callable[[int], str] = lambda track_id: ""
         self.strengths: Mapping[str, float] = {}
         self._swept = 0.0
@@ -236,7 +238,7 @@ class TrackStore:
             # With shots the analysis is needed whatever `correct` says: a track may come from one shot into another.
             forced = self._treatments.get(face.track_id, None if self.shots else FORCED.get(self._correct))
             track = TrackState(face.track_id, time, Analyzer(forced=forced), KeyframeTrack(self._mode), last_s=time)
-            if self.known is not None and (state := self.known(face, time)) is not None:
+            if self._known is not None and (state := self._known(face, time)) is not None:
                 track.take_over(state)
             self.states[face.track_id] = track
         return track
@@ -248,7 +250,7 @@ class TrackStore:
     def forced(self, face: Face, time: float) -> Treatment | None:
         """What the treatment file demands for its person, or the shot at this time for a face; None where its analysis
         decides."""
-        if face.person and (treatment := self.by_person.get(face.person.lower())):
+        if face.person and (treatment := self._by_person.get(face.person.lower())):
             return treatment
         if not self.shots:
             return None

@@ -18,7 +18,6 @@ from typing import Any
 import av
 
 from rtface.concurrency.threads import call_in_thread
-from rtface.enhance.film import FilmEnhancer
 from rtface.errors import Interrupted, OutputError, RtfaceError
 from rtface.frame import Frame
 from rtface.jobs.figures import SegmentFigures
@@ -31,7 +30,7 @@ from rtface.media import fingerprint
 from rtface.media.encoders import VideoPlan
 from rtface.media.stream_plan import OutputPlan
 from rtface.media.workfile import full
-from rtface.pipeline.build import RunParts
+from rtface.pipeline.film_chain import FilmChain
 from rtface.protocols import Item
 from rtface.stats import Stats
 
@@ -45,7 +44,7 @@ class RunOutput:
     Args:
         folder, plan: of the job.
         video: how frames are encoded.
-        parts: of the chain.
+        steps: the chain.
         stats: of the worker.
         leases: of the worker.
         first, epoch: the segment that it begins with, and its lease.
@@ -59,18 +58,18 @@ class RunOutput:
         done: segments that were finished, the last perhaps still by a thread.
     """
 
-    def __init__(self, folder: JobFolder, plan: JobPlan, video: VideoPlan, parts: RunParts[FilmEnhancer], stats: Stats,
+    def __init__(self, folder: JobFolder, plan: JobPlan, video: VideoPlan, steps: FilmChain, stats: Stats,
                  leases: Leases, first: int, epoch: int, claim: Claim, run: str, *,
                  further: Mapping[str, tuple[OutputPlan, FurtherFrames]],
                  on_frame: Callable[[int, float, int], object], stopped: Callable[[], bool]) -> None:
         self._folder, self._plan, self._video, self._leases = folder, plan, video, leases
-        self._parts, self._stats, self._claim, self._run = parts, stats, claim, run
+        self._runtime, self._stats, self._claim, self._run = steps.runtime, stats, claim, run
         self._on_frame, self._stopped = on_frame, stopped
         self._number, self._epoch, self._first = first, epoch, first
         self._base, self._firsts = Fraction(0), list[int]()  # unit of pts, and the first of every segment in it
         self._starts_s = [float(start) for start in plan.starts]
         self._finishing: Future[None] | None = None
-        self._figures = SegmentFigures(stats, parts.enhance.tracks, float(plan.begins))
+        self._figures = SegmentFigures(stats, steps.tracks, float(plan.begins))
         self._writer: SegmentWriter | None = None
         self._further = further
         self._further_writers: dict[str, SegmentWriter] = {}
@@ -164,7 +163,7 @@ class RunOutput:
         this worker."""
         record: dict[str, Any] = {"segment": self._number, "run": self._run,
                                   "seconds": round(monotonic() - self._began, 3)}
-        record["engine"], record["device"] = self._parts.runtime.engines.described
+        record["engine"], record["device"] = self._runtime.engines.described
         record |= self._figures.take()
         self._wait()
         self._finishing = call_in_thread("finish", self._finish, self._number, self._epoch, record, self._writer,

@@ -15,16 +15,16 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from fractions import Fraction
+from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from rtface.concurrency.threads import call_in_thread
-from rtface.enhance.film import FilmEnhancer
 from rtface.errors import InputError, Interrupted, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.jobs import faces_ahead
-from rtface.jobs.face_numbers import FaceNumbers, NumberedTracker, find_numbers
+from rtface.jobs.face_numbers import NumberedTracker, find_numbers
 from rtface.jobs.figures import KnownFaces
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.further_films import FurtherFrames, KeptPairs, MapFrames
@@ -46,7 +46,7 @@ from rtface.media import fingerprint
 from rtface.media.correction import FrameCorrections
 from rtface.media.source import FileSource
 from rtface.options import Options, Scope
-from rtface.pipeline.build import RunParts, film_parts, open_film, segment_parts
+from rtface.pipeline.build import FilmNetworks, film_networks, open_film
 from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.plan import FilmPlan, plan_film, plan_frames
 from rtface.pipeline.runtime import BuildProgress
@@ -142,9 +142,8 @@ class Worker:
         self._stats = Stats()
         self._sign = WorkerSign(folder, on_beat=on_beat)
         self._leases = Leases(folder, self._sign.id)
-        self._parts: RunParts[FilmEnhancer] | None = None
+        self._networks: FilmNetworks | None = None
         self._film: FilmPlan | None = None
-        self._numbers: FaceNumbers | None = None  # where options name tracks or persons
         self._stack = ExitStack()
         self._runs = 0
         self._written = 0
@@ -231,22 +230,22 @@ class Worker:
             run = f"{self._sign.id}.{self._runs}"
             self._folder.log(f"{run}: begins at segment {first}")
             self._sample()
-            parts, film = self._opened()
+            networks, film = self._opened()
             video = film.video
             assert video is not None
             with ExitStack() as stack:
                 before = self._record(first - 1)
                 source = self._source(first, before is not None, film, stack)
-                steps = FilmChain(self._frames, film, parts, self._stats, stack)
-                if first:
-                    parts.enhance.engines_from = float(self._plan.starts[first] - CORRECTED_LEAD_IN_S)
-                    parts.enhance.tracks.known = KnownFaces(before, source.info.time_base) if before else None
+                steps = FilmChain(
+                    self._frames, film, networks, self._stats, stack,
+                    known=KnownFaces(before, source.info.time_base) if first and before else None,
+                    begins=float(self._plan.starts[first] - CORRECTED_LEAD_IN_S) if first else -inf)
                 corrections = FrameCorrections(video) if "correction" in film.further else None
                 pairs = KeptPairs() if "comparison" in film.further else None
                 made: dict[str, FurtherFrames | None] = {"correction": corrections, "comparison": pairs,
                                                          "map": MapFrames() if "map" in film.further else None}
                 output = self._output = RunOutput(
-                    self._folder, self._plan, video, parts, self._stats, self._leases, first, epoch, claim, run,
+                    self._folder, self._plan, video, steps, self._stats, self._leases, first, epoch, claim, run,
                     further={name: (film.further[name], frames) for name, frames in made.items() if frames},
                     on_frame=self._note, stopped=self._stop.is_set)
                 items = iter(source)
@@ -269,9 +268,9 @@ class Worker:
         finally:
             self.done, self._output = self._made(), None
 
-    def _opened(self) -> tuple[RunParts[FilmEnhancer], FilmPlan]:
-        """Tracker, engines, and the plan of the film; the enhancement has no past."""
-        if self._parts is None or self._film is None:
+    def _opened(self) -> tuple[FilmNetworks, FilmPlan]:
+        """Tracker, engines, and the plan of the film."""
+        if self._networks is None or self._film is None:
             source = FileSource(self._plan.source, start=self._options.start, end=self._options.end, threads=1)
             try:
                 self._film = plan_film(self._frames, source, output=self._plan.target)
@@ -281,19 +280,15 @@ class Worker:
             for video in (self._film.video, *(film.video for film in self._film.further.values())):
                 assert video is not None
                 video.threads = self._threads.encode
+            numbers = None
             if self._plan.numbered:
-                self._numbers = find_numbers(self._folder, self._plan, self._frames, self._leases, stop=self._stop)
-            parts = film_parts(self._frames, self._threads, self._stats, self._stack, self._building,
-                               recognise=self._numbers is None)
-            if self._numbers is not None:
-                parts = replace(parts, tracker=NumberedTracker(parts.tracker, self._numbers))
-            self._parts = parts
-        else:
-            self._parts = segment_parts(self._parts.runtime, self._parts.tracker, self._frames, self._stats,
-                                        threads=self._threads.engines.engine)
-        if isinstance(tracker := self._parts.tracker, NumberedTracker):
-            self._parts.enhance.tracks.person_of = tracker.person_of
-        return self._parts, self._film
+                numbers = find_numbers(self._folder, self._plan, self._frames, self._leases, stop=self._stop)
+            self._networks = film_networks(self._frames, self._threads, self._stats, self._stack, self._building,
+                                           recognise=numbers is None)
+            if numbers is not None:
+                tracker = NumberedTracker(self._networks.tracker, numbers)
+                self._networks = replace(self._networks, tracker=tracker, person_of=tracker.person_of)
+        return self._networks, self._film
 
     def _sample(self) -> None:
         """Samples the film for faces on a thread, unless another worker did or does so."""

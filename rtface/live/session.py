@@ -162,8 +162,7 @@ class LiveSession:
         self.governor = QualityGovernor(period, ceiling, light=LIGHT, budget=ProcessorBudget(
             lambda: self.controls.cpu_budget, usable, processor_seconds, period))
         self.enhance = LiveEnhancer(switch, options, stats, self.governor, light=LIGHT,
-                                    persons=persons, coded=open_coded(stats, 1, light=True))
-        self.enhance.guard = guard
+                                    persons=persons, coded=open_coded(stats, 1, light=True), guard=guard)
 
         def recognise() -> PersonRecogniser:
             opened = open_persons(options, tracker, stats, wanted=True, keep_faces=0)

@@ -2,8 +2,8 @@
 
 | run | built by | its steps are chained in |
 | --- | --- | --- |
-| film, stills | `film_parts` | `rtface.pipeline.chain.chain` |
-| film in segments | `film_parts`, and `segment_parts` for each segment | `rtface.pipeline.segments` |
+| film, stills | `film_networks`, then `film_parts` | `rtface.pipeline.chain.chain` |
+| film in segments | `film_networks`, then `film_parts` for each segment | `rtface.pipeline.segments` |
 | single frames | `frame_parts` | `rtface.enhancer` |
 | live | `live_tracker_and_runtime`, then `LiveEnhancer` | `rtface.live.session` |
 | analysis | `analysis_parts` | `rtface.pipeline.analysis` |
@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from math import inf
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -28,11 +29,12 @@ from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.engine import EngineRequest
 from rtface.engine.engine_set import LIGHT
 from rtface.enhance.coded_stage import CodedStage
-from rtface.enhance.corrector import FaceCorrector
+from rtface.enhance.corrector import FaceCorrector, InventedMeter
 from rtface.enhance.damage_repair import DamageRepair
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.single import FrameEnhancer
+from rtface.enhance.track_store import Known
 from rtface.errors import InputError, Interrupted, UsageError
 from rtface.frame import Transfer
 from rtface.media.decoder import Fields, Size
@@ -54,7 +56,7 @@ from rtface.pipeline.runtime import (
 )
 from rtface.pipeline.threads import EngineThreads, Threads
 from rtface.protocols import ALL_FACES, CodedNetwork, Device, Runtime, Tracker
-from rtface.shots.settings import ShotList
+from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
 from rtface.util.parse import is_person_number
@@ -73,44 +75,35 @@ class RunParts(Generic[E]):
         tracker: finds the faces.
         enhance: corrects them, on its `runtime` (device and engines).
         repair: repairs damage on them before that; None unless asked for.
-        recognise: makes what recognises persons, for shots that name them; None where nothing does.
-        names: of the persons who have photos, in lower case.
     """
 
     tracker: Tracker
     enhance: E
     repair: DamageRepair | None = None
-    recognise: Callable[[], PersonRecogniser | None] = lambda: None
-    names: frozenset[str] = frozenset()
 
     @property
     def runtime(self) -> Runtime:
         """The device and the engines of the next frame."""
         return self.enhance.runtime
 
-    def use_shots(self, shots: ShotList) -> None:
-        """Lets the settings of a list of shots replace those of the run; before the first frame.
 
-        Raises:
-            UsageError: a shot names an engine that cannot be used, or a person without photos; the message names its
-                place in the list.
-            MissingComponent, EngineError: as `film_parts`.
-        """
-        for name, where in shots.engines.items():
-            try:
-                self.runtime.engines.named(name)
-            except UsageError as error:
-                raise UsageError(f"{shots.name}, {where}: {error}") from error
-        if persons := shots.persons:
-            if self.enhance.persons is None:
-                self.enhance.use_persons(self.recognise())
-            for name, where in persons.items():
-                if not is_person_number(name) and name not in self.names:
-                    raise UsageError(f"{shots.name}, {where}: there is no person {name}; give photos by --person "
-                                     f"{name}=photo.jpg, or use a number as 'rtface analyze' lists it")
-        self.enhance.shots = shots
-        if self.repair is not None:
-            self.repair.shots = shots
+@dataclass(frozen=True, slots=True)
+class FilmNetworks:
+    """What stays from one film, still or segment to the next.
+
+    Attributes:
+        tracker: finds the faces.
+        runtime: the device and the engines.
+        threads: of the first stage's network; None for all cores.
+        persons: recognises persons; None where nothing asks for it.
+        person_of: person of a track, where the tracker knows persons; they are not recognised then.
+    """
+
+    tracker: Tracker
+    runtime: Runtime
+    threads: int | None = None
+    persons: PersonRecogniser | None = None
+    person_of: Callable[[int], str] | None = None
 
 
 def open_film(input: Path | Address, options: Options, threads: Threads, stats: Stats,
@@ -152,29 +145,62 @@ def open_film(input: Path | Address, options: Options, threads: Threads, stats: 
     return source
 
 
-def film_parts(plan: FramePlan, threads: Threads, stats: Stats, stack: ExitStack,
-               progress: BuildProgress | None = None, *, recognise: bool = True) -> RunParts[FilmEnhancer]:
-    """The parts of a film or of stills.
+def film_networks(plan: FramePlan, threads: Threads, stats: Stats, stack: ExitStack,
+                  progress: BuildProgress | None = None, *, recognise: bool = True) -> FilmNetworks:
+    """Loads what a film or stills need; `film_parts` makes the steps of it.
 
     Args:
         stack: releases them.
         progress: called with what is being built for a GPU, and the share that is done (0…1).
-        recognise: whether persons are recognised where options ask for it; False where the tracker knows them.
+        recognise: whether persons are recognised where the plan asks for it; False where the tracker knows them.
 
     Raises:
-        UsageError: an unknown engine, tracker or device, or a treatment file that cannot be used.
+        UsageError: an unknown engine, tracker or device.
         MissingComponent: a package or model file is not there.
         EngineError: an engine does not give its reference's answers.
     """
-    options = plan.options
-    tracker, runtime = open_networks(options, threads, stats, stack, stack, progress)
-    enhance = _film_enhancer(runtime, plan, stats, threads.engines.engine)
+    tracker, runtime = open_networks(plan.options, threads, stats, stack, stack, progress)
+    open_guard(plan.options, stats)  # its network is loaded beside the film
+    return FilmNetworks(tracker, runtime, threads.engines.engine, open_persons(
+        plan.options, tracker, stats, wanted=bool(plan.by_person)) if recognise else None)
 
-    def persons(wanted: bool = True) -> PersonRecogniser | None:
-        return open_persons(options, tracker, stats, wanted=wanted) if recognise else None
 
-    enhance.use_persons(persons(bool(enhance.tracks.by_person)))
-    return RunParts(tracker, enhance, open_repair(options, stats), persons, _names(options))
+def film_parts(networks: FilmNetworks, plan: FramePlan, stats: Stats, *, shots: ShotList = NO_SHOTS,
+               invented: InventedMeter | None = None, known: Known | None = None,
+               begins: float = -inf) -> RunParts[FilmEnhancer]:
+    """The parts of a film, of stills, or of a segment, whose tracks have no past.
+
+    Args:
+        shots: settings by shot, which replace those of the run.
+        invented, known: as of `FaceCorrector`.
+        begins: as of `FilmEnhancer`.
+
+    Raises:
+        UsageError: a shot or the treatment file names an engine that cannot be used, or a shot a person without photos;
+            the message names its place in the list.
+        MissingComponent, EngineError: as `film_networks`.
+    """
+    options, tracker, runtime, persons = plan.options, networks.tracker, networks.runtime, networks.persons
+    for name, where in shots.engines.items():
+        try:
+            runtime.engines.named(name)
+        except UsageError as error:
+            raise UsageError(f"{shots.name}, {where}: {error}") from error
+    for treatment in (*plan.treatments.values(), *plan.by_person.values()):
+        if treatment.engine:
+            runtime.engines.named(treatment.engine)  # a wrong name ends the run before any work
+    photos = {name.lower() for name in person_photos(options.person)}
+    for name, where in shots.persons.items():
+        if not is_person_number(name) and name not in photos:
+            raise UsageError(f"{shots.name}, {where}: there is no person {name}; give photos by --person "
+                             f"{name}=photo.jpg, or use a number as 'rtface analyze' lists it")
+    if shots.persons and persons is None and networks.person_of is None:
+        persons = open_persons(options, tracker, stats, wanted=True)
+    tracker.reset()
+    return RunParts(tracker, FilmEnhancer(
+        runtime, options, stats, treatments=plan.treatments, by_person=plan.by_person, light=LIGHT, persons=persons,
+        person_of=networks.person_of, coded=open_coded(stats, networks.threads), guard=open_guard(options, stats),
+        shots=shots, invented=invented, known=known, begins=begins), open_repair(options, stats, shots))
 
 
 def open_networks(options: EnhanceOptions, threads: Threads, stats: Stats, tracker_stack: ExitStack,
@@ -201,10 +227,6 @@ def open_networks(options: EnhanceOptions, threads: Threads, stats: Stats, track
     return tracker, runtime
 
 
-def _names(options: FaceOptions) -> frozenset[str]:
-    return frozenset(name.lower() for name in person_photos(options.person))
-
-
 def open_coded(stats: Stats, threads: int | None, *, light: bool = False) -> CodedStage:
     """The first stage, on the CPU; its networks are loaded when a face is looked at first.
 
@@ -224,20 +246,8 @@ def open_coded(stats: Stats, threads: int | None, *, light: bool = False) -> Cod
                       light=lambda picture, steps: networks()[1](picture, steps))
 
 
-def _film_enhancer(runtime: Runtime, plan: FramePlan, stats: Stats, threads: int | None) -> FilmEnhancer:
-    """The enhancement of a film with the decisions of its treatment file."""
-    for treatment in (*plan.treatments.values(), *plan.by_person.values()):
-        if treatment.engine:
-            runtime.engines.named(treatment.engine)  # a wrong name ends the run before any work
-    enhance = FilmEnhancer(runtime, plan.options, stats, treatments=plan.treatments, light=LIGHT,
-                           coded=open_coded(stats, threads))
-    enhance.tracks.by_person = dict(plan.by_person)
-    enhance.guard = open_guard(plan.options, stats)
-    return enhance
-
-
-def open_repair(options: EnhanceOptions, stats: Stats) -> DamageRepair | None:
-    """The step that repairs damage, on the CPU; None unless the options ask for it.
+def open_repair(options: EnhanceOptions, stats: Stats, shots: ShotList = NO_SHOTS) -> DamageRepair | None:
+    """The step that repairs damage, on the CPU; None unless the options ask for it. `shots` as of `film_parts`.
 
     Raises:
         MissingComponent: its network is not there.
@@ -246,15 +256,7 @@ def open_repair(options: EnhanceOptions, stats: Stats) -> DamageRepair | None:
         return None
     from rtface.engine.damage_network import DamageNetwork  # it imports OpenVINO
 
-    return DamageRepair(DamageNetwork(), CpuDevice(warn=stats.warn), HostCorrection, options, stats)
-
-
-def segment_parts(runtime: Runtime, tracker: Tracker, plan: FramePlan, stats: Stats, *,
-                  threads: int | None = None) -> RunParts[FilmEnhancer]:
-    """The parts of the next segment of a film, whose tracks have no past; `threads` of the first stage's network."""
-    tracker.reset()
-    return RunParts(tracker, _film_enhancer(runtime, plan, stats, threads), open_repair(plan.options, stats),
-                    names=_names(plan.options))
+    return DamageRepair(DamageNetwork(), CpuDevice(warn=stats.warn), HostCorrection, options, stats, shots)
 
 
 def frame_parts(options: EnhanceOptions, stats: Stats, stack: ExitStack, *, analysis: bool,
@@ -266,10 +268,9 @@ def frame_parts(options: EnhanceOptions, stats: Stats, stack: ExitStack, *, anal
     request, threads = engine_request(options), EngineThreads(options.threads)
     switch = _switch(request, request, options.device, threads, stats, stack, wait=wait)
     tracker = open_tracker(options, stack)
-    enhance = FrameEnhancer(switch, options, stats, analysis=analysis, light=LIGHT,
-                            persons=open_persons(options, tracker, stats), coded=open_coded(stats, threads.engine))
-    enhance.guard = open_guard(options, stats)
-    return RunParts(tracker, enhance, open_repair(options, stats))
+    return RunParts(tracker, FrameEnhancer(
+        switch, options, stats, analysis=analysis, light=LIGHT, persons=open_persons(options, tracker, stats),
+        coded=open_coded(stats, threads.engine), guard=open_guard(options, stats)), open_repair(options, stats))
 
 
 def live_tracker_and_runtime(options: EnhanceOptions, stats: Stats,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from time import perf_counter
 
 from rtface.concurrency import buffer, close_with
-from rtface.enhance.film import FilmEnhancer
+from rtface.enhance.film import FilmEnhancer, Step
 from rtface.errors import DeviceLost, EngineError
 from rtface.frame import Bytes, Face, Frame
 from rtface.pipeline.build import RunParts
@@ -34,31 +34,30 @@ def chain(source: Iterator[Item], parts: RunParts[FilmEnhancer], stats: Stats, *
     with ExitStack() as stack:
         items: Iterator[Item] = close_with(stack, buffer(
             timed(source, stats), waiting, name="decode", weigh=bytes_of, stop=stop))
-        if comparison and parts.repair is None:
-            parts.enhance.before_writing = comparison.remember
-        elif comparison:
-            items = comparison.remember(items)
-        items = track_and_enhance(items, parts, stats, stack)
+        remember = comparison.remember if comparison else None
+        if remember and parts.repair is not None:
+            items, remember = remember(items), None
+        items = track_and_enhance(items, parts, stats, stack, remember)
         if comparison:
             items = comparison.complete(items)
         yield from close_with(stack, buffer(items, waiting, name="enhance", weigh=bytes_of))
 
 
-def track_and_enhance(items: Iterator[Item], parts: RunParts[FilmEnhancer], stats: Stats,
-                      stack: ExitStack) -> Iterator[Item]:
+def track_and_enhance(items: Iterator[Item], parts: RunParts[FilmEnhancer], stats: Stats, stack: ExitStack,
+                      before_writing: Step | None = None) -> Iterator[Item]:
     """Track │ `enhance`: the steps that keep state from frame to frame.
 
     Close `stack` after the iteration: that ends the tracking thread.
     """
     tracked = track(split_fields(items), parts.tracker, parts.runtime.device, stats)
-    return enhance(close_with(stack, buffer(tracked, 2, name="track", weigh=bytes_of)), parts)
+    return enhance(close_with(stack, buffer(tracked, 2, name="track", weigh=bytes_of)), parts, before_writing)
 
 
-def enhance(items: Iterator[Item], parts: RunParts[FilmEnhancer]) -> Iterator[Item]:
+def enhance(items: Iterator[Item], parts: RunParts[FilmEnhancer], before_writing: Step | None = None) -> Iterator[Item]:
     """Repair damage (where asked for) │ enhance │ join fields; `items` are tracked."""
     if parts.repair is not None:
         items = parts.repair(items)
-    return join_fields(parts.enhance(items))
+    return join_fields(parts.enhance(items, before_writing))
 
 
 def find_faces(frame: Frame, tracker: Tracker, device: Device, stats: Stats) -> Frame:

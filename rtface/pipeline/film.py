@@ -21,7 +21,7 @@ from rtface.media.invented import InventedSink
 from rtface.media.provenance import describe, own_tags
 from rtface.media.source import FileSource
 from rtface.options import Options
-from rtface.pipeline.build import film_parts, open_film
+from rtface.pipeline.build import film_networks, open_film
 from rtface.pipeline.compare import BestPair, Comparison, pair_tags
 from rtface.pipeline.dry_run import cost_of, describe_plan
 from rtface.pipeline.film_chain import FilmChain
@@ -118,13 +118,13 @@ def _run_film(plan: RunPlan, report: Report, stats: Stats, progress: Show | None
     with ExitStack() as stack:
         # Engine and tracker take 0.3 s, in which the film can be opened.
         opened = stack.enter_context(ExitStack())
-        loading = stack.enter_context(ThreadPoolExecutor(1)).submit(film_parts, plan, threads, stats, opened, building)
+        loading = stack.enter_context(ThreadPoolExecutor(1)).submit(
+            film_networks, plan, threads, stats, opened, building)
         source = _open(plan, threads, stats, stop, stack)
         film = plan_film(plan, source)
         film.describe(report)
-        parts = loading.result()
-        steps = FilmChain(plan, film, parts, stats, stack)
-        report.engine, report.device = parts.runtime.engines.described
+        steps = FilmChain(plan, film, loading.result(), stats, stack)
+        report.engine, report.device = steps.runtime.engines.described
         sink, correction, made = _open_sink(plan, film, source, report, stats, threads)
         try:
             pairs = _open_pairs(plan, film, report.engine, stats, threads)
@@ -139,7 +139,7 @@ def _run_film(plan: RunPlan, report: Report, stats: Stats, progress: Show | None
         finally:
             report.frames_out = run.frames
             report.decoder = source.info.decoder
-            report.tracks = parts.enhance.tracks.reports(float(film.info.clock_start))
+            report.tracks = steps.tracks.reports(float(film.info.clock_start))
             report.fps = round(run.frames / run.writing_s, 2) if run.writing_s else 0.0
             report.first_frame_s = (round(run.first_frame_s, 3) if run.first_frame_s is not None
                                     else None)

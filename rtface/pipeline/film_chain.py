@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
+from math import inf
 
-from rtface.enhance.film import FilmEnhancer
-from rtface.pipeline.build import RunParts
+from rtface.enhance.track_store import Known
+from rtface.pipeline.build import FilmNetworks, film_parts
 from rtface.pipeline.chain import chain, end_at_faults, enhance
 from rtface.pipeline.compare import Comparison
 from rtface.pipeline.invented import measure_invented
@@ -16,6 +17,7 @@ from rtface.pipeline.segments import in_segments
 from rtface.pipeline.show_invented import show_invented
 from rtface.pipeline.threads import WAITING
 from rtface.protocols import Item
+from rtface.shots.settings import NO_SHOTS
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
 
@@ -26,28 +28,33 @@ class FilmChain:
     Args:
         plan: of the frames.
         film: of the film; None for stills and previews.
-        parts: of the run, which has not begun.
+        networks: of the run.
         stats: receives counters and times.
         stack: closes the stages.
+        known, begins: as of `rtface.pipeline.build.film_parts`.
+
+    Attributes:
+        runtime: the device and the engines of the next frame.
+        tracks: the state of every track.
 
     Raises:
-        UsageError: a shot or a map asks for something that these parts cannot do; a stage cannot begin.
+        UsageError: a shot or a map asks for something that these networks cannot do; a stage cannot begin.
         MissingComponent, EngineError: as `rtface.pipeline.build.film_parts`.
     """
 
-    def __init__(self, plan: FramePlan, film: FilmPlan | None, parts: RunParts[FilmEnhancer], stats: Stats,
-                 stack: ExitStack) -> None:
-        options = plan.options
-        self._plan, self._parts, self._stats = plan, parts, stats
+    def __init__(self, plan: FramePlan, film: FilmPlan | None, networks: FilmNetworks, stats: Stats,
+                 stack: ExitStack, *, known: Known | None = None, begins: float = -inf) -> None:
+        options, shots = plan.options, NO_SHOTS if film is None else film.shots
+        self._plan, self._stats, self.runtime = plan, stats, networks.runtime
         self._segments = film.segments if film is not None else None
-        if film is not None:
-            parts.use_shots(film.shots)
-        measure_invented(parts, plan)
+        self._parts = film_parts(networks, plan, stats, shots=shots, known=known, begins=begins,
+                                 invented=measure_invented(networks.runtime, plan, shots))
+        self.tracks = self._parts.enhance.tracks
         self._stages = Stages.open(options.stages, stats, origin=None if film is None else float(film.info.clock_start),
                                    begins=None if film is None else float(film.begins),
                                    commercial_use=options.commercial_use)
         stack.callback(self._stages.close)
-        self._stages.watch(parts.tracker, options.tracker)
+        self._stages.watch(networks.tracker, options.tracker)
 
     def enhanced(self, items: Iterator[Item]) -> Iterator[Item]:
         """Frames with their faces, enhanced in this thread, as previews show them: without stages."""

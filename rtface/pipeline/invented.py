@@ -20,7 +20,6 @@ from rtface.device.cpu.crop import full_range
 from rtface.device.cpu.device import native_image
 from rtface.engine.engine_set import recipe_named
 from rtface.engine.recipe import find_recipes, load_recipe
-from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.tasks import FaceTask
 from rtface.errors import UsageError
 from rtface.frame import Box, Bytes, Float, Float32, Frame
@@ -37,8 +36,9 @@ from rtface.geometry.transforms import (
     to_cv2,
     translation,
 )
-from rtface.pipeline.build import RunParts
 from rtface.pipeline.plan import FramePlan, wants_map
+from rtface.protocols import Runtime
+from rtface.shots.settings import ShotList
 from rtface.util.av_arrays import copy_image
 
 AROUND = 5
@@ -204,21 +204,20 @@ def _share(task: FaceTask, face: ChangedFace, within: Float32, forward: Float) -
     return float(chance[inside].mean()) if inside.any() else 0.0
 
 
-def measure_invented(parts: RunParts[FilmEnhancer], plan: FramePlan) -> None:
-    """Has maps of what was invented made, where the plan asks for them; after `RunParts.use_shots`.
+def measure_invented(runtime: Runtime, plan: FramePlan, shots: ShotList) -> InventedMaps | None:
+    """What makes maps of what was invented; None unless the plan asks for them.
 
     Raises:
         UsageError: an engine of the run does not say how large its error may be, its network is another than the one
             that was calibrated, or the run is on a GPU.
     """
     if not wants_map(plan.options):
-        return
-    runtime = parts.runtime
+        return None
     if runtime.device.name != "cpu":
         raise UsageError("the map of what was invented is made on the CPU; add --device cpu")
-    named = {runtime.engines.pick(width).name for width in (1.0, 1e4)} | set(parts.enhance.shots.engines)
+    named = {runtime.engines.pick(width).name for width in (1.0, 1e4)} | set(shots.engines)
     for name in sorted(named | {treatment.engine for treatment in plan.treatments.values() if treatment.engine}):
         engine = runtime.engines.named(name).name
         recipe = find_recipes().get(engine)
         check_calibrated(engine, load_recipe(recipe).weights.sha256 if recipe else "")
-    parts.enhance.invented = InventedMaps.installed()
+    return InventedMaps.installed()

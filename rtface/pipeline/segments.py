@@ -25,7 +25,7 @@ from rtface.concurrency import buffer, close_with
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.track_store import TrackStore
 from rtface.frame import Frame
-from rtface.pipeline.build import RunParts, open_tracker, segment_parts
+from rtface.pipeline.build import FilmNetworks, RunParts, film_parts, open_tracker
 from rtface.pipeline.chain import bytes_of, timed, track_and_enhance
 from rtface.pipeline.plan import FramePlan
 from rtface.pipeline.segment_plan import LEAST, SegmentPlan, Sight, cuts_found, same_tracks
@@ -97,9 +97,8 @@ class _SegmentScheduler:
 
     def __init__(self, source: Iterator[Item], parts: RunParts[FilmEnhancer], frames: FramePlan, stats: Stats,
                  plan: SegmentPlan, stop: Callable[[], bool] | None, stack: ExitStack) -> None:
-        self._runtime, self._tracks, self._shots = parts.runtime, parts.enhance.tracks, parts.enhance.shots
+        self._runtime, self._enhance = parts.runtime, parts.enhance
         self._planned, self._stats, self._plan = frames, stats, plan
-        self._invented = parts.enhance.invented
         self._trackers: queue.SimpleQueue[Tracker] = queue.SimpleQueue()  # one for each chain
         for _ in range(plan.chains):
             # Scene changes are found before the segments, by `cuts_found`.
@@ -186,9 +185,8 @@ class _SegmentScheduler:
         """Runs a chain over a segment, in a thread of the pool; returns its tracks."""
         tracker = self._trackers.get()
         try:
-            parts = segment_parts(self._runtime, tracker, self._planned, self._stats, threads=1)
-            parts.use_shots(self._shots)
-            parts.enhance.invented = self._invented
+            parts = film_parts(FilmNetworks(tracker, self._runtime, 1), self._planned, self._stats,
+                               shots=self._enhance.shots, invented=self._enhance.invented)
             with ExitStack() as stack:
                 items = track_and_enhance(segment.fed(), parts, self._stats, stack)
                 stack.callback(segment.give_up)
@@ -207,7 +205,7 @@ class _SegmentScheduler:
         segment = self._segments[0]
         item = segment.take()
         if item is None:
-            self._tracks.absorb(segment.work.result(), segment.names or {})
+            self._enhance.tracks.absorb(segment.work.result(), segment.names or {})
             self._segments.popleft()
             return None
         if isinstance(item, Frame):

@@ -20,7 +20,7 @@ from rtface.media.invented import map_frame
 from rtface.media.provenance import describe, own_tags
 from rtface.media.workfile import full
 from rtface.options import Options
-from rtface.pipeline.build import film_parts
+from rtface.pipeline.build import film_networks
 from rtface.pipeline.compare import IMAGES, BestPair, Comparison, pair_tags
 from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.plan import RunPlan
@@ -87,9 +87,9 @@ def run_stills(plan: RunPlan, report: Report, *, stats: Stats, progress: Show | 
         _make_folder(Path(plan.output))
     made = Made()
     with ExitStack() as stack:
-        parts = film_parts(plan, Threads.for_film(options.threads), stats, stack, building)
-        steps = FilmChain(plan, None, parts, stats, stack)
-        report.engine, report.device = parts.runtime.engines.described
+        networks = film_networks(plan, Threads.for_film(options.threads), stats, stack, building)
+        steps = FilmChain(plan, None, networks, stats, stack)
+        report.engine, report.device = steps.runtime.engines.described
         if pair:
             pair.tags = pair_tags(report.engine, options)
         work = _Stills(stills.pairs, options, steps, stats, progress, stop,
@@ -98,7 +98,7 @@ def run_stills(plan: RunPlan, report: Report, *, stats: Stats, progress: Show | 
         try:
             work.run()
         finally:
-            report.tracks = parts.enhance.tracks.reports()
+            report.tracks = steps.tracks.reports()
             report.frames_out, report.images = work.done, work.images
             report.notes += work.notes
     if pair:

@@ -18,7 +18,7 @@ from rtface.geometry.transforms import display_size
 from rtface.options import Options, Scope
 from rtface.persons.gallery import Gallery
 from rtface.persons.recogniser import Embedder, PersonRecogniser
-from rtface.pipeline.build import engine_request, open_networks, open_runtime, segment_parts
+from rtface.pipeline.build import FilmNetworks, engine_request, open_networks, open_runtime
 from rtface.pipeline.chain import split_fields, track
 from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.persons import embeddings_of
@@ -130,15 +130,11 @@ class FrameRenderer:
             before = runtime.device.view(shown).thumbnail(side)[0]
             stats, after = Stats(), before
             recogniser = self._recogniser(persons, self._tracker, stats)
-            parts = segment_parts(runtime, self._tracker, plan, stats)
-            parts.enhance.use_persons(recogniser)
-            parts.enhance.tracks.by_person = {one.label.lower(): one.treatment for one in persons if one.treatment}
-            for treatment in parts.enhance.tracks.by_person.values():
-                if treatment.engine:
-                    runtime.engines.named(treatment.engine)  # what is wrong with it is raised here
             check_invented(options, shown.color.transfer)
-            steps = FilmChain(replace(plan, options=replace(options, stages=())), None, parts, stats, stack)
-            parts.enhance.engines_from = shown.time - CORRECTED_LEAD_IN_S
+            plan = replace(plan, options=replace(options, stages=()), by_person={
+                one.label.lower(): one.treatment for one in persons if one.treatment})
+            steps = FilmChain(plan, None, FilmNetworks(self._tracker, runtime, persons=recogniser), stats, stack,
+                              begins=shown.time - CORRECTED_LEAD_IN_S)
             copies = (replace(frame, image=copy_image(frame.image)) for frame in frames)
             # Not on a thread as in a run: the enhancement waits for the faces of nearly all of these few frames.
             tracked = track(split_fields(copies), self._tracker, runtime.device, stats)
@@ -152,9 +148,9 @@ class FrameRenderer:
                         largest = max(item.faces, key=lambda face: face.width)
                         x, y = map(float, largest.points[2, :2])
                         nose = x / width, y / height, float(largest.width) / width
-                    tracks = parts.enhance.tracks
                     for face in item.faces:
-                        treatment = tracks.forced(face, item.time) or tracks.treatment_of(face.track_id)
+                        treatment = (steps.tracks.forced(face, item.time)
+                                     or steps.tracks.treatment_of(face.track_id))
                         if treatment is None or not treatment.on:
                             left.append(", ".join(treatment.reasons) if treatment else "not among the chosen faces")
             result = RenderedFrame(shown.time, before, after, perf_counter() - began, faces, tuple(left), nose)

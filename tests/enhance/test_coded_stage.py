@@ -35,7 +35,7 @@ from rtface.media.provenance import Change
 from rtface.options import Options
 from rtface.protocols import Runtime
 from rtface.quality.governor import QualityGovernor
-from rtface.shots.settings import Shot, ShotList, ShotSettings
+from rtface.shots.settings import NO_SHOTS, Shot, ShotList, ShotSettings
 from rtface.stats import Stats
 from rtface.util.fade import MOST_A_FRAME
 from tests.pipeline.fakes import FakeCodedNetwork, FakeEngine, FakeEngines, coded_stage, face_at, frame_of, portrait
@@ -349,11 +349,12 @@ def whole_first_stage(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def enhancer(engine: FakeEngine | None = None, network: FakeCodedNetwork | None = None, stats: Stats | None = None,
-             treatments: dict[int, Treatment] | None = None, **options: Any) -> FrameEnhancer:
+             treatments: dict[int, Treatment] | None = None, shots: ShotList = NO_SHOTS,
+             **options: Any) -> FrameEnhancer:
     stats = stats or Stats()
     return FrameEnhancer(Runtime(CpuDevice(), FakeEngines(engine or FakeEngine())),
                          Options(**{"grain": "none", **options}), stats, treatments=treatments,
-                         coded=coded_stage(network, stats))
+                         coded=coded_stage(network, stats), shots=shots)
 
 
 def test_a_frame_with_a_first_stage_alone_is_corrected(predict: Callable[[float], None]) -> None:
@@ -408,9 +409,8 @@ def changed_area(treatments: dict[int, Treatment] | None = None, shot: ShotSetti
             return replace(super().measure(*found), ring_error=ring[0], ring_remaining=ring[1])
 
     step = FrameEnhancer(Runtime(CpuDevice(), FakeEngines()), Options(grain="none", **options), Stats(),
-                         treatments=treatments, coded=Ringed(FakeCodedNetwork(), CpuDevice(), HostCorrection, Stats()))
-    if shot is not None:
-        step.shots = ShotList([Shot(Fraction(0), None, shot)])
+                         treatments=treatments, coded=Ringed(FakeCodedNetwork(), CpuDevice(), HostCorrection, Stats()),
+                         shots=NO_SHOTS if shot is None else ShotList([Shot(Fraction(0), None, shot)]))
     frame = real()
     was = planes(frame)[0]
     return int((planes(step.process(frame))[0] != was).sum())
@@ -441,8 +441,7 @@ def test_forced_treatments_have_no_first_stage() -> None:
 @pytest.mark.parametrize(("correct", "calls"), [("always", 1), ("never", 0)])
 def test_a_shots_decision_has_no_first_stage(correct: Any, calls: int) -> None:
     stats, engine = Stats(), FakeEngine()
-    step = enhancer(engine, stats=stats)
-    step.shots = ShotList([Shot(Fraction(0), None, ShotSettings(correct=correct))])
+    step = enhancer(engine, stats=stats, shots=ShotList([Shot(Fraction(0), None, ShotSettings(correct=correct))]))
     out = step.process(real())
     assert out.corrected is bool(calls) and engine.calls == calls and stats.counters["crops:coded"] == 0
 

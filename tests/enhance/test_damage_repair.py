@@ -14,7 +14,7 @@ from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.enhance.damage_repair import DamageRepair
 from rtface.frame import Frame
 from rtface.options import Options
-from rtface.shots.settings import Shot, ShotList, ShotSettings
+from rtface.shots.settings import NO_SHOTS, Shot, ShotList, ShotSettings
 from rtface.stats import Stats
 from tests.pipeline.fakes import face_at, frame_of, portrait
 
@@ -31,9 +31,9 @@ class Broken(White):
         raise RuntimeError("the network fails here")
 
 
-def repair(network: Any = None, stats: Stats | None = None, **options: Any) -> DamageRepair:
+def repair(network: Any = None, stats: Stats | None = None, shots: ShotList = NO_SHOTS, **options: Any) -> DamageRepair:
     return DamageRepair(network or White(), CpuDevice(), HostCorrection,
-                        Options.of({"grain": "none", **options}), stats or Stats())
+                        Options.of({"grain": "none", **options}), stats or Stats(), shots)
 
 
 def frame(*, damaged: str = "cheek", scale: float = 1.5, t: int = 0) -> tuple[Frame, np.ndarray, np.ndarray]:
@@ -156,8 +156,8 @@ def test_the_dots_stay_by_the_strength_of_the_shot() -> None:
     x, y = points.mean(axis=0).astype(int)
     changes: list[float] = []
     for strength in (1.0, 0.5, 0.0):
-        step = repair(network=lambda crop: np.zeros(crop.shape[:2], np.float32))
-        step.shots = ShotList([Shot(Fraction(0), None, ShotSettings(strength=strength))])
+        shots = ShotList([Shot(Fraction(0), None, ShotSettings(strength=strength))])
+        step = repair(network=lambda crop: np.zeros(crop.shape[:2], np.float32), shots=shots)
         out = step.process(replace(frame_of(print_, 0, "rgb24"), faces=(face_at(points),)))
         assert out.filtered == (strength > 0) and not out.corrected  # no network took part
         changes.append(float(np.abs(pixels(out) - print_)[y - 40:y + 40, x - 40:x + 40].mean()))

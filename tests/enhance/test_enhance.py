@@ -141,8 +141,7 @@ def test_frames_wait_for_a_treatment_before_they_are_copied() -> None:
             passed.append(item.pts)
             yield item
 
-    step.before_writing = remember
-    for done, item in enumerate(step(read())):
+    for done, item in enumerate(step(read(), remember)):
         assert isinstance(item, Frame) and item.touched
         held.append(len(passed) - done)
     assert passed == list(range(6)) and max(held) <= 2
@@ -254,8 +253,8 @@ def test_region_by_track_goes_before_shot_and_run() -> None:
         frame = replace(frame_of(picture, 0), faces=(face_at(points, 1),))
         before = planes(frame)[0]
         step = FrameEnhancer(Runtime(CpuDevice(), FakeEngines()), Options(grain="none", region=run), Stats(),
-                             treatments={1: Treatment(True, region=track)})
-        step.shots = ShotList([Shot(Fraction(0), None, ShotSettings(region=shot))])
+                             treatments={1: Treatment(True, region=track)},
+                             shots=ShotList([Shot(Fraction(0), None, ShotSettings(region=shot))]))
         return int((planes(step.collect(step.submit(frame)))[0] != before).sum())
 
     face, head = changed("face", None, None), changed("head", None, None)

@@ -47,9 +47,9 @@ class Watcher:
 
 
 def enhancer(engine: FakeEngine, *, guarded: bool = True, watch: Watcher | None = None) -> FrameEnhancer:
-    step = FrameEnhancer(Runtime(CpuDevice(), FakeEngines(engine)), Options(grain="none"), Stats(), analysis=False)
-    step.guard = IdentityGuard(watch or Watcher(), lambda name: FILTERING if guarded else None, Stats())
-    return step
+    return FrameEnhancer(
+        Runtime(CpuDevice(), FakeEngines(engine)), Options(grain="none"), Stats(), analysis=False,
+        guard=IdentityGuard(watch or Watcher(), lambda name: FILTERING if guarded else None, Stats()))
 
 
 def shown(count: int) -> Frame:
