@@ -120,7 +120,7 @@ class Quantisers:
             reach beyond the image. An interlaced frame has one map, which its fields share.
         block: side of a block in luma samples of the whole stored frame: 16 for macroblocks; the longer side of the
             frame where it has one step for all.
-        codec: FFmpeg's canonical name.
+        codec: FFmpeg's canonical name; "jpeg" for a still.
     """
 
     steps: Float32

@@ -140,7 +140,7 @@ def read_image(path: str | os.PathLike[str]) -> Still:
     color = color_of(image, codec=_CODECS.get(kind, ""))
     if isinstance(header, DpxHeader):
         color = replace(color, transfer=header.family)
-    quantisers = one_step(jpeg_step(meta.tables[0]), "mjpeg", image) if meta.tables else None
+    quantisers = one_step(jpeg_step(meta.tables[0]), "jpeg", image) if meta.tables else None
     frame = Frame(image, 0, Fraction(1), 1, color, display, new=True, quantisers=quantisers)
     more = _pages(data) if kind == "tiff" else more_of(data)
     return Still(os.fspath(path), kind, frame, meta, header, more)
