@@ -85,7 +85,7 @@ def burning() -> Iterator[None]:
 
 
 def first_stage(path: Path, seconds: float, engine: str) -> dict[str, Any]:
-    """What the first stage adds to the latency of a run, as ratios and in milliseconds, beside the machine's load."""
+    """What the first stage adds to the latency of a run, as ratios and in milliseconds, with the machine's load."""
     runs: dict[str, list[dict[str, Any]]] = {"with": [], "without": []}
     for _ in range(2):
         for name, correct in (("with", "auto"), ("without", "always")):

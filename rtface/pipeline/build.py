@@ -160,7 +160,7 @@ def film_networks(plan: FramePlan, threads: Threads, stats: Stats, stack: ExitSt
         EngineError: an engine does not give its reference's answers.
     """
     tracker, runtime = open_networks(plan.options, threads, stats, stack, stack, progress)
-    open_guard(plan.options, stats)  # its network is loaded beside the film
+    open_guard(plan.options, stats)  # its network loads while the film opens
     return FilmNetworks(tracker, runtime, threads.engines.engine, open_persons(
         plan.options, tracker, stats, wanted=bool(plan.by_person)) if recognise else None)
 
