@@ -73,6 +73,7 @@ def command(*names: str, **more: dict[str, Any]) -> Callable[[Callable[..., None
             with ExitStack() as stack:
                 stop = stack.enter_context(stop_on_signals()) if "stop" in own else None
                 stack.enter_context(_boundary(console, stop))
+                _check_names(own, arguments)
                 passed = {"console": console, "stop": stop, "load": lambda: _load(flags, config, console)}
                 function(**arguments, **{name: value for name, value in passed.items() if name in own})
 
@@ -80,6 +81,16 @@ def command(*names: str, **more: dict[str, Any]) -> Callable[[Callable[..., None
         call.__signature__ = inspect.Signature([*kept, *generated])  # type: ignore[attr-defined]  # typer reads it
         return call
     return decorate
+
+
+def _check_names(parameters: Mapping[str, inspect.Parameter], given: Mapping[str, object]) -> None:
+    """UsageError where an argument is empty, which would mean the current folder."""
+    for name, parameter in parameters.items():
+        metavars = [one.metavar or name for one in getattr(parameter.annotation, "__metadata__", ()) if isinstance(
+            one, typer.models.ArgumentInfo)]
+        value = given.get(name)
+        if metavars and not metavars[0].startswith("--") and (value == "" or (isinstance(value, list) and "" in value)):
+            raise UsageError(f"{metavars[0]}: an empty name was given; a variable of the shell may not be set")
 
 
 def _keyword(name: str, annotation: Any, default: object) -> inspect.Parameter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import socket
@@ -31,7 +32,7 @@ def listen(host: str, port: int, option: str) -> socket.socket:
         option: the option that asked for it, for messages.
 
     Raises:
-        UsageError: the port is taken.
+        UsageError: the port is taken, or the address is not one of this machine.
     """
     # Where the protocol is named, asyncio sends at once: else the end of a picture may wait 40 ms for the browser.
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM,
@@ -43,6 +44,8 @@ def listen(host: str, port: int, option: str) -> socket.socket:
         listening.listen(HttpConnection.MOST)
     except OSError as error:
         listening.close()
+        if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+            raise UsageError(f"{host} is no address of this machine; give one that is, or 0.0.0.0 for all") from None
         raise UsageError(f"{option} {port}: the port is not available on {host} ({error.strerror}); give another, or "
                          "0 for a free one") from None
     return listening

@@ -163,3 +163,9 @@ def test_a_value_of_any_size_is_shown_in_brief() -> None:
     assert brief("a") == "'a'"
     assert len(brief("a" * 5000)) == 80
     assert "too long" in brief(10 ** 5000)
+
+
+@pytest.mark.parametrize("line", [("run", "", "out.mp4"), ("analyze", ""), ("inspect", "film.mp4", ""),
+                                  ("queue", "add", "", "out.mp4")])
+def test_an_empty_name_is_not_the_current_folder(line: tuple[str, ...]) -> None:
+    assert "an empty name was given" in said(*line)

@@ -67,6 +67,13 @@ def ask(server: StudioServer, method: str, path: str, body: str | None = None, *
     return response.status, response.headers, data
 
 
+def test_an_address_of_another_machine_is_not_called_a_port(pair: str, tmp_path: Path) -> None:
+    (file := tmp_path / "password").write_text(PASSWORD + "\n")
+    with pytest.raises(UsageError, match=r"192\.0\.2\.1 is no address of this machine"):
+        StudioServer(Studio(AllowedFolders([tmp_path]), tmp_path), host="192.0.2.1", port=0,
+                     remote=remote_access("192.0.2.1", pair, file, []))
+
+
 def test_a_password_opens_a_session_until_it_is_ended(server: StudioServer) -> None:
     assert server.address == f"https://{socket.gethostname()}:{server.port}/"
     status, headers, _ = ask(server, "GET", "/")
