@@ -345,13 +345,13 @@ class PacketHashes:
 
 def hash_packets(film: str | os.PathLike[str], *, stop: Callable[[], bool] | None = None, bare: bool = False,
                  ) -> list[PacketHashes]:
-    """The packets of all streams of a film, the enhanced one first; attachments have none and are left out.
+    """The packets of all streams of a film, the enhanced one first; attachments have none and are left out, and so are
+    the empty texts of MP4, of which each muxer writes others.
 
     Args:
         film: a file that PyAV opens.
         stop: ends the work with `Interrupted` once it is true.
-        bare: AAC without the headers (ADTS) that it has in MPEG-TS, and in no other container; texts of MP4 without the
-            empty ones between them, which its muxer writes.
+        bare: AAC without the headers (ADTS) that it has in MPEG-TS, and in no other container.
 
     Raises:
         InputError: the film cannot be read.
@@ -369,7 +369,7 @@ def hash_packets(film: str | os.PathLike[str], *, stop: Callable[[], bool] | Non
                     raise Interrupted
                 if packet.size and packet.stream_index in found:
                     data = bytes(packet)
-                    if bare and data == b"\0\0" and found[packet.stream_index].codec == "mov_text":
+                    if data == b"\0\0" and found[packet.stream_index].codec == "mov_text":
                         continue
                     aac = bare and found[packet.stream_index].codec == "aac"
                     if aac and data[:1] == b"\xff" and data[1:2] >= b"\xf0":

@@ -387,6 +387,10 @@ def unseen(path: str | os.PathLike[str], container: InputContainer, video: Video
         if a != b and not {a, b} & ({0} if what == "range" else {0, UNSPECIFIED}):
             lines.append(f"its header says other colours than its frames ({what} {a}, and {b}; numbers of H.273): the "
                          "frames are believed")
+    coded, shape = video.codec_context.sample_aspect_ratio, video.sample_aspect_ratio
+    if coded and shape and abs(float(coded / shape) - 1) > _ALIKE:
+        lines.append(f"its frames say that a sample has the shape {coded}, and its header {shape}: the header is "
+                     "believed")
     light, own = _in_header(path, container, video, matroska.hdr_of, mp4.hdr_of), hdr_of(image)
     for what in ("primaries", "luminance", "light"):
         a, b = getattr(light, what, None), getattr(own, what, None)

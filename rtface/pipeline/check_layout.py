@@ -60,6 +60,9 @@ def check_layout(found: Checked, made: MediaInfo, source: MediaInfo, begins: tup
         if now != was and not (what == "range" and {now, was} == {0, _LIMITED}):
             said = f"what it says of its colours differs: {what} {now}, and {was} in the input (numbers of H.273)"
             (found.gaps if len(models) > 1 or unsaid & {now, was} else found.problems).append(said)
+    sitings = made.tags.siting, source.tags.siting
+    if all(sitings) and sitings[0] != sitings[1]:  # not every encoder can say it
+        found.gaps.append(f"where its chroma samples lie differs: {sitings[0]}, and {sitings[1]} in the input")
     _check_chapters(found, made, source, begins, "chapters" in dropped)
 
 

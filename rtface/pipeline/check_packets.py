@@ -32,7 +32,7 @@ def check_packets(found: Checked, made: Sequence[PacketHashes], source: Sequence
         Numbers of the streams in the output whose packets are the input's, and of those in the input.
     """
     pairs = [(made[0].index, source[0].index)]
-    left = list(enumerate(source[1:], 1))
+    left, last = list(enumerate(source[1:], 1)), dict[str, int]()
     for number, stream in enumerate(made[1:], 1):
         own = Counter(md5 for _, md5 in stream.rows)
         named = f"stream {number} ({stream.kind}, {stream.codec})"
@@ -44,6 +44,9 @@ def check_packets(found: Checked, made: Sequence[PacketHashes], source: Sequence
             (found.gaps if stream.kind in _COMPARED else found.notes).append(said)
             continue
         left = [(k, other) for k, other in left if k != place]
+        if place < last.get(stream.kind, 0):
+            found.problems.append(f"{named}: comes behind others of its kind that are behind it in the input")
+        last[stream.kind] = max(place, last.get(stream.kind, 0))
         pairs.append((stream.index, source[place].index))
         _check_stream(found, named, f"stream {place}", stream, source[place], begins, cut)
     transcoded = Counter(stream.kind for stream in made[1:]) - Counter(

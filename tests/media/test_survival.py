@@ -20,6 +20,7 @@ from rtface.frame import Frame
 from rtface.media import muxer
 from rtface.media import source as source_module
 from rtface.media.file_sink import FileSink
+from rtface.media.framemd5 import hash_packets
 from rtface.media.mp4_texts import TextTrack
 from rtface.media.source import FileSource
 from rtface.media.stream_plan import StreamPlan, plan_output
@@ -163,6 +164,7 @@ def test_texts_move_no_packet_of_another_stream(media, tmp_path: Path, suffix: s
     for kind in ("audio", "video"):
         before, after = (sorted(times_of(path, kind)) for path in (source, tmp_path / f"out{suffix}"))
         assert after == pytest.approx(before, abs=0.0015)
+    assert len(hash_packets(tmp_path / f"out{suffix}")[2].rows) == len(events)  # the blanks are the muxer's
     ends = [start for start, _, _ in events[1:]] + [2000]
     assert cues(tmp_path / f"out{suffix}") == [
         (pytest.approx(start / 1000), pytest.approx(min(end, cut) / 1000), text)

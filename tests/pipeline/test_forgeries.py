@@ -144,7 +144,8 @@ def test_what_is_said_of_the_picture_is_the_inputs(films: dict[str, Path]) -> No
     for made, source in ({"tags": ColorTags(1, 0, 0, 0)}, {"tags": sdr}), (
             {"tags": ColorTags(1, 1, 1, 0)}, {"tags": sdr}), ({"crop": None}, {"crop": (0, 0, 0, 40)}), (
             {}, {"hdr": HdrMetadata(light=(1000, 400))}), ({}, {"views": {"STEREO3D": "01"}}), (
-            {"pix_fmt": "yuv420p", "tags": sdr}, {"pix_fmt": "gbrp"}):
+            {"pix_fmt": "yuv420p", "tags": sdr}, {"pix_fmt": "gbrp"}), (
+            {"tags": replace(sdr, siting="top")}, {"tags": replace(sdr, siting="left")}):
         assert said(made, source) == "not checked"
     assert said({"chapters": []}, {"chapters": chapters}) == said({"tags": hdr}) == "not checked"
     assert said({"chapters": []}, {"chapters": chapters}, "chapters") == "same"
@@ -196,12 +197,13 @@ def test_another_speed_and_order_are_seen(films: dict[str, Path], tmp_path: Path
 
 @pytest.mark.parametrize(("suffix", "before", "after", "said"), [
     (".mp4", b"nclx" + struct.pack(">3H", 1, 1, 1), b"nclx" + struct.pack(">3H", 9, 16, 9), "primaries 9, and 1"),
+    (".mp4", b"pasp" + struct.pack(">2I", 1, 1), b"pasp" + struct.pack(">2I", 2, 1), "shape 1, and its header 2"),
     (".mp4", struct.pack(">2I", 64 << 16, 64 << 16), struct.pack(">2I", 128 << 16, 64 << 16), "at 128×64"),
     (".mp4", b"clli" + struct.pack(">2H", 1000, 400), b"clli" + struct.pack(">2H", 100, 40), "(light)"),
     (".mkv", b"\x55\xbb\x81\x01", b"\x55\xbb\x81\x09", "primaries 9, and 1"),
     (".mkv", b"\x55\xbc\x82\x03\xe8", b"\x55\xbc\x82\x00\x64", "(light)"),
     (".mkv", b"\x9c\x81\x00", b"\xb9\x81\x00", "leave out track 0")],
-    ids=["colours", "size", "light", "Matroska colours", "Matroska light", "Matroska disabled"])
+    ids=["colours", "shape", "size", "light", "Matroska colours", "Matroska light", "Matroska disabled"])
 def test_a_header_that_contradicts_the_frames(tmp_path: Path, suffix: str, before: bytes, after: bytes,
                                               said: str) -> None:
     """Players that believe it show another film; FFmpeg believes the frames."""
@@ -415,6 +417,15 @@ def test_a_stream_that_the_run_left_out_is_not_missing(films: dict[str, Path], d
     made, source, found = hash_packets(films["lossless"]), hash_packets(films["in"]), Checked()
     check_packets(found, made[:1], source, (0.0, 0.0), (None, None), (drop,))
     assert answer(found) == said and "is not in it" in (found.notes or found.gaps)[0]
+
+
+def test_sounds_stand_in_the_order_of_the_input() -> None:
+    picture, english, french = (PacketHashes(kind, codec, Fraction(1, 1000), [(0, name)], index=k) for k, (
+        kind, codec, name) in enumerate([("video", "h264", "p"), ("audio", "aac", "e"), ("audio", "aac", "f")]))
+    for made, said in ([picture, english, french], "same"), ([picture, french, english], "differs"):
+        found = Checked()
+        check_packets(found, made, [picture, english, french], (0.0, 0.0), (None, None))
+        assert answer(found) == said
 
 
 def test_the_exit_code_tells_what_was_not_compared(films: dict[str, Path], tmp_path: Path) -> None:
