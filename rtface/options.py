@@ -73,6 +73,8 @@ class Trait(Flag):
     """The studio sets it for a film."""
     LIVE_PAGE = auto()
     """The studio sets it for a live run."""
+    CONTROL = auto()
+    """A share that may be changed while a live run lasts."""
     ONCE = auto()
     """It is of a single run: the studio keeps it in no settings file."""
     READS = auto()
@@ -141,7 +143,7 @@ class QualityOptions(_Group):
         "`auto` chooses by face size, live also by speed", traits=Trait.BY_SHOT | Trait.FILM_PAGE | Trait.LIVE_PAGE)
     strength: float = _option(
         1.0, v.share, _ALL, "How much of the correction to add.", "0 is the identity; `50%` is 0.5",
-        traits=Trait.BY_SHOT | Trait.FILM_PAGE | Trait.LIVE_PAGE)
+        traits=Trait.BY_SHOT | Trait.FILM_PAGE | Trait.LIVE_PAGE | Trait.CONTROL)
     fidelity: float | None = _option(
         None, v.share, _ALL, "From vivid (0: sharp, more of it invented) to faithful (1).",
         "With the default engine and `auto` a value below 1 chooses `rtface-m-vivid`, which adds fine detail and "
@@ -357,7 +359,7 @@ class LiveOptions(_Group):
         1.0, v.budget, Scope.LIVE,
         "Upper limit of the processor time of a live run, as a share of all cores: 50% of 8 cores are 4 cores.",
         "Task Manager and OBS count so; `top` shows 400 % for 4 cores. [How it is kept](live.md#processor-budget)",
-        metavar="1..100%", traits=Trait.LIVE_PAGE)
+        metavar="1..100%", traits=Trait.LIVE_PAGE | Trait.CONTROL)
     delay: float | None = _option(
         None, v.number(0, 10_000), Scope.LIVE, "Hold the delay from camera to output at exactly this.", metavar="MS",
         unset="as soon as possible")
@@ -375,7 +377,8 @@ class LiveOptions(_Group):
     also: Path | None = _option(
         None, v.path, Scope.LIVE, "Also record a live run to this film.",
         "`env:NAME` and `@FILE` name it as they do OUTPUT", unset="none", traits=Trait.LIVE_PAGE | Trait.ONCE)
-    light: float = _option(0.0, v.share, Scope.LIVE, "Brighten dark frames of a live run.", traits=Trait.LIVE_PAGE)
+    light: float = _option(0.0, v.share, Scope.LIVE, "Brighten dark frames of a live run.",
+                           traits=Trait.LIVE_PAGE | Trait.CONTROL)
     preview: bool = _option(
         False, v.boolean, Scope.CONSOLE, "Show before and after of a live run in a browser.")
     control: int | None = _option(

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 
 from rtface.errors import UsageError
+from rtface.options import OPTIONS, Trait, having
 from rtface.util.parse import is_person_name, is_person_number
 from rtface.util.text import brief
 
@@ -16,18 +17,18 @@ class LiveControls:
     """Settings that the run reads before every frame; safe to use from several threads.
 
     Args:
-        strength, light, cpu_budget, enabled: values at the start.
+        enabled: at the start.
         locked: settings that cannot be changed, with the reason.
+        values: at the start, of the options that may be changed; the usual ones without.
 
     Attributes:
         stop: set to end the run.
     """
 
-    def __init__(self, *, strength: float = 1.0, light: float = 0.0, cpu_budget: float = 1.0,
-                 enabled: bool = True, locked: Mapping[str, str] | None = None) -> None:
+    def __init__(self, *, enabled: bool = True, locked: Mapping[str, str] | None = None, **values: float) -> None:
         self._locked = locked or {}
-        self._values: dict[str, float | bool] = {"enabled": enabled, "strength": strength, "light": light,
-                                                 "cpu_budget": cpu_budget}
+        self._values: dict[str, float | bool] = {
+            "enabled": enabled, **{name: OPTIONS[name].default for name in having(Trait.CONTROL)}, **values}
         self._persons: dict[str, float] = {}
         self._lock = threading.Lock()
         self._listeners: list[Callable[[str, float | bool], None]] = []

@@ -34,7 +34,7 @@ from rtface.live.slate import Slate
 from rtface.live.sound_gap_filler import SoundGapFiller
 from rtface.live.stage_changer import StageChanger
 from rtface.media.outputs import OutputPath, check_outputs
-from rtface.options import Options, in_real_time
+from rtface.options import Options, Trait, having, in_real_time
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.pipeline.build import live_tracker_and_runtime, open_coded
 from rtface.pipeline.enforce import locked_controls
@@ -300,7 +300,7 @@ def run_live(ends: Endpoints, options: Options, *, stats: Stats | None = None, s
                            overwrite=options.overwrite)[0] if options.report else None
     signer = RecordingSigner.asked(options, ends.sinks)
     stats, controls = stats or Stats(), LiveControls(
-        strength=options.strength, light=options.light, cpu_budget=options.cpu_budget, locked=locked_controls())
+        locked=locked_controls(), **{name: getattr(options, name) for name in having(Trait.CONTROL)})
     controls.stop = stop or controls.stop
     began = perf_counter()
     with closing(_begun(ends, options, stats, controls)) as live:

@@ -29,7 +29,7 @@ def fingerprint(path: Path) -> dict[str, Any]:
                 file.seek(max(0, status.st_size - _PIECE) * k // (_PIECES - 1))
                 digest.update(file.read(_PIECE))
     except OSError as error:
-        raise InputMissing(f"{path}: cannot be read ({error.strerror}); put the film of the job back") from error
+        raise InputMissing(f"{path}: cannot be read ({error.strerror}); put it back, or check its rights") from error
     return {"size": status.st_size, "changed_ns": status.st_mtime_ns, "samples_sha256": digest.hexdigest()}
 
 

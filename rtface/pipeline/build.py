@@ -235,15 +235,14 @@ def open_coded(stats: Stats, threads: int | None, *, light: bool = False) -> Cod
         light: whether it has a light one, too.
     """
     @cache
-    def networks() -> tuple[CodedNetwork, CodedNetwork]:
+    def networks() -> list[CodedNetwork]:
         from rtface.engine import coded_network  # it imports OpenVINO
 
-        whole = coded_network.CodedNetwork(threads)
-        return whole, coded_network.CodedNetwork(threads, *coded_network.LIGHT) if light else whole
+        return [coded_network.CodedNetwork(threads, *which) for which in ((), coded_network.LIGHT)[:1 + light]]
 
     return CodedStage(lambda picture, steps: networks()[0](picture, steps), CpuDevice(warn=stats.warn),
                       partial(HostCorrection, dithered=False), stats,
-                      light=lambda picture, steps: networks()[1](picture, steps))
+                      light=(lambda picture, steps: networks()[1](picture, steps)) if light else None)
 
 
 def open_repair(options: EnhanceOptions, stats: Stats, shots: ShotList = NO_SHOTS) -> DamageRepair | None:

@@ -27,9 +27,7 @@ OPTIONS = having(Trait.FILM_PAGE)
 """The options of a run that the page sets for the whole film."""
 _SHOT_OPTIONS = having(Trait.BY_SHOT)
 _SHOT = ("start_s", "end_s", "on", *_SHOT_OPTIONS)
-_REPLACED = ("engine", "region")
-"""What a person's settings replace; strengths are multiplied."""
-_PERSON = ("on", "strength", *_REPLACED)
+_PERSON = ("on", *_SHOT_OPTIONS)
 _MOST, _LATEST_S = 1000, 1e7
 """Shots, and persons, at most; and the latest end of a shot, seconds."""
 
@@ -88,7 +86,7 @@ class FilmSettings:
         if len(persons) == 1 and (person := self.persons.get(persons[0])):
             values["correct"] = "always" if person.get("on", True) else "never"
             values["strength"] = float(values.get("strength", usual.strength)) * float(person.get("strength", 1.0))
-            values |= {key: person[key] for key in _REPLACED if key in person}
+            values |= {key: person[key] for key in _SHOT_OPTIONS if key in person and key != "strength"}
         return replace(usual, **values)
 
     def treatment_of(self, person: str) -> Treatment | None:

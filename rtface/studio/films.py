@@ -27,7 +27,7 @@ from rtface.jobs.queue.api import Queue
 from rtface.media.image_read import IMAGE_KINDS, read_image
 from rtface.media.source import FileSource
 from rtface.option_sources import load
-from rtface.options import OPTIONS, Options, check
+from rtface.options import OPTIONS, Options, Trait, check, having
 from rtface.pipeline.dry_run import cost_of
 from rtface.pipeline.film import plan_file
 from rtface.pipeline.plan import FilmPlan, is_image
@@ -338,7 +338,8 @@ def routes(studio: Studio) -> list[BaseRoute]:
         defaults = (await in_thread(load, {})).options
         return JSONResponse({
             "engines": sorted(await in_thread(find_recipes)),
-            "defaults": {name: getattr(defaults, name) for name in (*FILM_OPTIONS, "light", "cpu_budget")}})
+            "defaults": {name: getattr(defaults, name) for name in (*FILM_OPTIONS, *having(Trait.CONTROL))},
+            "film": {name: OPTIONS[name].check.words for name in FILM_OPTIONS}})
 
     at = "/api/films/{id}"
     return [Route("/api/choices", answers_errors(choices)),

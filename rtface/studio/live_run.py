@@ -25,7 +25,6 @@ from rtface.studio.folders import AllowedFolders, check_no_playlist
 
 SETTINGS = having(Trait.LIVE_PAGE)
 """The options of a live run that the page sets."""
-_CONTROLS = ("strength", "light", "cpu_budget")
 _ADDRESS = re.compile(r"control: http://127\.0\.0\.1:(\d+)")
 _LINES = 40
 _ANSWER_S, _QUIT_S, _TERMINATE_S = 2.0, 10.0, 5.0
@@ -186,18 +185,18 @@ class LiveRun:
                        f"the run ended by itself (code {code}); start it again"}
 
     def set(self, name: object, value: object) -> dict[str, Any]:
-        """Changes enabled, strength, light or cpu_budget; gives all four.
+        """Changes enabled or one of the controls; gives them all.
 
         Raises:
             UsageError: another name, a value out of range, or no run.
         """
         if name == "enabled" and isinstance(value, bool):
             path = "/on" if value else "/off"
-        elif name in _CONTROLS and _is_share(value):
+        elif name in having(Trait.CONTROL) and _is_share(value):
             path = f"/{name}?value={float(value)}"
         else:
-            raise UsageError(f"a live run sets enabled to true or false, and {', '.join(_CONTROLS)} to a number from "
-                             "0 to 1")
+            raise UsageError(f"a live run sets enabled to true or false, and {', '.join(having(Trait.CONTROL))} to a "
+                             "number from 0 to 1")
         return self._answer("POST", path)
 
     def set_overlays(self, folders: AllowedFolders, stages: object) -> list[str]:

@@ -24,6 +24,7 @@ from rtface.live.control.preview import Pair, Preview
 from rtface.live.controls import LiveControls
 from rtface.live.persons_in_view import PersonsInView
 from rtface.live.stage_changer import StageChanger
+from rtface.options import Trait, having
 from rtface.stages.options import check_without_files
 from rtface.util.text import brief
 from rtface.web.access import bearer, same
@@ -95,9 +96,7 @@ def control_routes(controls: LiveControls, status: Callable[[], dict[str, Any]],
         ("POST", "/toggle"): command(controls.toggle),
         ("POST", "/on"): command(lambda: controls.set("enabled", True)),
         ("POST", "/off"): command(lambda: controls.set("enabled", False)),
-        ("POST", "/strength"): number("strength"),
-        ("POST", "/light"): number("light"),
-        ("POST", "/cpu_budget"): number("cpu_budget"),
+        **{("POST", f"/{name}"): number(name) for name in having(Trait.CONTROL)},
         ("POST", "/quit"): command(lambda: controls.stop.set()),
     }
     routes = {("GET", "/preview.mjpeg"): frames} | {at: _with_values(handler) for at, handler in handlers.items()}

@@ -4,10 +4,15 @@ import { clock, t } from "../../lib/text.js";
 import { button, engineChoices, select, slider } from "../../lib/ui.js";
 import { change } from "../../lib/undo.js";
 
-export const DEFAULTS = { engine: "default", strength: 1, fidelity: 1, region: "auto", grain: "match", damage: "none", correct: "auto" };
+export const DEFAULTS = {};
+const WORDS = {}; // of each option that is set here; a share has none
+const FIRST = ["engine", "strength", "fidelity", "correct"]; // the others are shown on request
 
-/** Takes the values that the settings file and variables of this machine have, as a run does. */
-export const useDefaults = (values) => Object.assign(DEFAULTS, Object.fromEntries(Object.keys(DEFAULTS).map((key) => [key, values[key] ?? DEFAULTS[key]])));
+/** Takes the options that are set here, with the values that the settings file and variables of this machine have. */
+export function useChoices({ film, defaults }) {
+  Object.assign(WORDS, film);
+  Object.assign(DEFAULTS, Object.fromEntries(Object.keys(film).map((name) => [name, defaults[name] ?? 1])));
+}
 
 /** What differs from the defaults, as the server takes it. */
 export function changed(settings) {
@@ -17,8 +22,8 @@ export function changed(settings) {
   return different;
 }
 
-/** How far from the face a correction may reach, to choose from. */
-export const REGIONS = () => [["auto", t("films.region_auto")], ["face", t("films.region_face")], ["head", t("films.region_head")]];
+/** The words of an option, to choose from. */
+export const wordsOf = (name) => WORDS[name].map((word) => [word, t(`films.${name}_${word}`)]);
 
 /** The values that are set: null stands for none. */
 const filled = (values) => Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null));
@@ -32,15 +37,10 @@ const nameOf = (value) => Object.keys(ON).find((name) => ON[name] === (value ?? 
  * before, and all there is.
  */
 export function filmControls(kept, engines, done, { still = false } = {}) {
-  const whole = {
-    engine: select(t("films.engine"), engineChoices(engines), kept.settings.engine, (value) => set("engine", value)),
-    strength: slider(t("films.strength"), kept.settings.strength, (value) => set("strength", value), { help: t("films.strength_help") }),
-    fidelity: slider(t("films.fidelity"), kept.settings.fidelity, (value) => set("fidelity", value), { help: t("films.fidelity_help") }),
-    region: select(t("films.region"), REGIONS(), kept.settings.region, (value) => set("region", value)),
-    grain: select(t("films.grain"), [["match", t(still ? "films.grain_match_still" : "films.grain_match")], ["none", t("films.grain_none")]], kept.settings.grain, (value) => set("grain", value)),
-    correct: select(t("films.faces"), [["auto", t("films.faces_auto")], ["always", t("films.always")], ["never", t("films.never")]], kept.settings.correct, (value) => set("correct", value)),
-    damage: select(t("films.damage"), [["none", t("films.damage_none")], ["repair", t("films.damage_repair")]], kept.settings.damage, (value) => set("damage", value)),
-  };
+  const choicesOf = (name) => (name === "engine" ? engineChoices(engines) : wordsOf(name));
+  const control = (name) => (choicesOf(name).length ? select(t(`films.${name}`), choicesOf(name), kept.settings[name], (value) => set(name, value)) :
+    slider(t(`films.${name}`), kept.settings[name], (value) => set(name, value), { help: t(`films.${name}_help`) }));
+  const whole = Object.fromEntries(Object.keys(WORDS).map((name) => [name, control(name)]));
   const shotPart = h("section", { class: "card stack", "aria-label": t("films.this_shot") });
   const personPart = h("section", { class: "card stack", "aria-label": t("films.persons") });
   const shotTime = h("span", { class: "quiet-text number" });
@@ -89,9 +89,8 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
 
   /** Engine and region of a shot or person, which may be as in the whole film; `of` begins the names of texts. */
   function replaced(of, name, own, put) {
-    const kinds = { engine: engineChoices(engines), region: REGIONS() };
-    return Object.entries(kinds).map(([key, pairs]) => select(t(`films.${of}_${key}`, { name }),
-      [["", t(`films.as_${of === "shot" ? "film" : "others"}`)], ...pairs], own[key] ?? "", (value) => put({ ...own, [key]: value || null })));
+    return ["engine", "region"].map((key) => select(t(`films.${of}_${key}`, { name }),
+      [["", t(`films.as_${of === "shot" ? "film" : "others"}`)], ...choicesOf(key)], own[key] ?? "", (value) => put({ ...own, [key]: value || null })));
   }
 
   function drawShot(shot) {
@@ -123,7 +122,7 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
       own && own.on !== false ? [
         slider(t("films.person_strength", { name: label }), own.strength ?? 1, (value, final) => { if (final) put({ ...own, strength: value }); }, { help: t("films.person_strength_help") }), more()] : null);
   }
-  const choices = () => [["", t("films.as_film")], ["on", t("films.always")], ["off", t("films.never")]];
+  const choices = () => [["", t("films.as_film")], ["on", t("films.correct_always")], ["off", t("films.correct_never")]];
 
   /** Draws shot and persons where they are others than before, so that a control keeps the focus while it is used. */
   function draw(force = false) {
@@ -140,8 +139,8 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
   }
 
   const element = h("aside", { class: "stack", "aria-label": t("films.controls") },
-    h("section", { class: "card stack" }, h("h2", {}, t("films.controls")), whole.engine, whole.strength, whole.fidelity, whole.correct,
-      h("details", { class: "more" }, h("summary", {}, t("films.more")), h("div", { class: "stack" }, whole.region, whole.grain, whole.damage)),
+    h("section", { class: "card stack" }, h("h2", {}, t("films.controls")), FIRST.map((name) => whole[name]),
+      h("details", { class: "more" }, h("summary", {}, t("films.more")), h("div", { class: "stack" }, Object.keys(whole).filter((name) => !FIRST.includes(name)).map((name) => whole[name]))),
       button(t("films.reset"), () => to({ ...DEFAULTS, shots: [], persons: {} }), { kind: "small" })),
     still ? null : [personPart, shotPart]);
   draw(true);

@@ -8,7 +8,7 @@ import { button, select, showError } from "../../lib/ui.js";
 import { wipe, zoomControls } from "../../lib/wipe.js";
 import { clearest, mountAnalysis, reasonOf } from "./analysis.js";
 import { clips } from "./clip.js";
-import { changed, DEFAULTS, filmControls, useDefaults } from "./controls.js";
+import { changed, DEFAULTS, filmControls, useChoices } from "./controls.js";
 import { mountSheet } from "./sheet.js";
 import { startDialog } from "./start.js";
 import { timeline } from "./timeline.js";
@@ -21,9 +21,9 @@ let sending = Promise.resolve(); // settings that are on their way to the server
 
 export async function mountFilm(root, id) {
   await sending;
-  const [film, loaded, { engines, defaults }] = await Promise.all([api.get(`/api/films/${id}`), api.get(`/api/films/${id}/settings`), api.get("/api/choices")]);
+  const [film, loaded, choices] = await Promise.all([api.get(`/api/films/${id}`), api.get(`/api/films/${id}/settings`), api.get("/api/choices")]);
   const kept = memory.get(id) ?? { time: Math.min(1, (film.duration_s ?? 0) / 2), layer: "after" };
-  useDefaults(defaults);
+  useChoices(choices);
   kept.settings = { ...DEFAULTS, shots: [], persons: {}, ...loaded };
   memory.set(id, kept);
   const player = wipe();
@@ -111,7 +111,7 @@ export async function mountFilm(root, id) {
   const shot = (step) => { const start = strip.shot(kept.time, step); if (start !== null) go(start); };
   seek.addEventListener("input", () => go(Number(seek.value)));
 
-  const controls = filmControls(kept, engines, () => {
+  const controls = filmControls(kept, choices.engines, () => {
     strip.show(null, kept.settings.persons);
     kept.moved = true;
     clip.stop();

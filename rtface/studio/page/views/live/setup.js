@@ -4,7 +4,7 @@ import { chooseFilm } from "../../lib/chooser.js";
 import { h, replace } from "../../lib/dom.js";
 import { t, translated } from "../../lib/text.js";
 import { button, confirm, engineChoices, field, note, select, slider, toast } from "../../lib/ui.js";
-import { REGIONS } from "../films/controls.js";
+import { useChoices, wordsOf } from "../films/controls.js";
 import { overlayList, stages } from "./overlays.js";
 import { personChoice } from "./persons.js";
 
@@ -106,13 +106,14 @@ function output(devices, values, folders, draw) {
 }
 
 /** How faces look; what is not set here is as the settings have it. */
-function look(values, { engines, defaults }) {
-  const settings = values.settings;
+function look(values, choices) {
+  const settings = values.settings, { engines, defaults } = choices;
+  useChoices(choices);
   const set = (name) => (value) => { settings[name] = value; };
   return [select(t("films.engine"), [["auto", t("live.engine_auto")], ...engineChoices(engines)], settings.engine ?? defaults.engine, set("engine")),
     slider(t("films.strength"), settings.strength ?? defaults.strength, set("strength")),
     slider(t("films.fidelity"), settings.fidelity ?? defaults.fidelity ?? 1, set("fidelity"), { help: t("films.fidelity_help") }),
-    select(t("films.region"), REGIONS(), settings.region ?? defaults.region, set("region")),
+    select(t("films.region"), wordsOf("region"), settings.region ?? defaults.region, set("region")),
     slider(t("live.light"), settings.light ?? defaults.light, set("light"), { help: t("live.light_help") }),
     slider(t("live.cpu_budget"), settings.cpu_budget ?? defaults.cpu_budget, set("cpu_budget"), { min: 0.05, help: t("live.cpu_budget_help") })];
 }
