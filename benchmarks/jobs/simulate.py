@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks.common import save
 from rtface.jobs.leases import STALE_S
-from rtface.jobs.share import choose
+from rtface.jobs.time_left import choose
 
 LEAD_IN_S = 2.25  # one second is corrected, and five are only tracked, at about a quarter of the cost
 SPREAD, DYING = 0.2, 50

@@ -4,7 +4,7 @@
 
 A film is a list of scenes with 0, 1 or 2 faces. A frame takes 4.4 ms and a face 23 ms (0.11 s and
 0.69 s for a second of film without and with a face, as measured for `simulate`), with noise.
-Workers start after 2 s, take segments of 25 s by the rule of `rtface.jobs.share`, and note their
+Workers start after 2 s, take segments of 25 s by the rule of `rtface.jobs.time_left.choose`, and note their
 frames as real ones do. The first one samples keyframes as `rtface.jobs.faces_ahead` does, from
 1.2 s on, where one takes 20 ms (measured: 19 ms at 512×388, 60 ms at 1280×720). At every percent
 from 10 to 95 of the true duration the time left is compared with the true one, without joining:
@@ -29,8 +29,7 @@ import numpy as np
 
 from benchmarks.common import save
 from rtface.jobs.faces_ahead import FIRST_SAMPLES, budget_s, shares
-from rtface.jobs.share import choose
-from rtface.jobs.time_left import AtWork, Pace, time_left
+from rtface.jobs.time_left import AtWork, Pace, choose, time_left
 
 RATE, LENGTH_S, START_S, SAMPLING_S = 25, 25, 2.0, 1.2
 FRAME_S, FACE_S = 0.0044, 0.023

@@ -29,8 +29,8 @@ from rtface.jobs import farm_task
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.leases import Leases
 from rtface.jobs.plan import JobPlan
-from rtface.jobs.share import choose
 from rtface.jobs.status import read_status
+from rtface.jobs.time_left import choose
 from rtface.jobs.worker import Step
 from rtface.util.install import extra_line
 from rtface.util.text import printable

@@ -7,8 +7,8 @@ Every segment has a file for each, and they get their names just before the outp
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from rtface.errors import OutputError
 from rtface.frame import Frame
@@ -17,13 +17,8 @@ from rtface.options import Options
 from rtface.pipeline.compare import Comparison
 from rtface.pipeline.plan import further_paths
 
-
-class FurtherFrames(Protocol):
-    """Makes the frames of a further film from those of the output."""
-
-    def of(self, frame: Frame) -> tuple[Frame, bytes]:
-        """The frame that belongs to the next one of the output, and its text; b"" for none."""
-        ...
+FurtherFrames = Callable[[Frame], tuple[Frame, bytes]]
+"""Makes the frame of a further film that belongs to the next one of the output, and its text; b"" for none."""
 
 
 def all_films(output: Path, options: Options) -> list[Path]:
@@ -55,9 +50,6 @@ class KeptPairs:
         return self._made.popleft(), b""
 
 
-class MapFrames:
-    """The maps of what was invented."""
-
-    def of(self, frame: Frame) -> tuple[Frame, bytes]:
-        """The map of the frame."""
-        return map_frame(frame), b""
+def map_of(frame: Frame) -> tuple[Frame, bytes]:
+    """The map of what was invented on a frame."""
+    return map_frame(frame), b""

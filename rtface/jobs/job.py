@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -22,14 +22,13 @@ from rtface.jobs.job_progress import JobProgress
 from rtface.jobs.join import DamagedSegments, Join, named_films, note_signed, published, remove_unfinished
 from rtface.jobs.leases import Leases, WorkerSign
 from rtface.jobs.local_workers import LocalWorkers, count_workers
-from rtface.jobs.plan import JobPlan, difference, frame_options, make_plan, option_files, options_of
+from rtface.jobs.plan import JobPlan, difference, frame_options, make_plan, option_files, options_of, plan_source
 from rtface.jobs.status import JobStatus, read_status
 from rtface.jobs.worker import Worker
 from rtface.media import fingerprint
-from rtface.media.source import FileSource
 from rtface.options import OPTIONS, Options, Scope
 from rtface.pipeline.finish import carry_out
-from rtface.pipeline.plan import FilmPlan, RunPlan, plan_film, plan_frames, plan_run
+from rtface.pipeline.plan import FilmPlan, RunPlan, plan_frames, plan_run
 from rtface.pipeline.progress import Show
 from rtface.pipeline.runtime import BuildProgress
 from rtface.pipeline.sidecar import Made
@@ -106,14 +105,11 @@ class FilmJob:
                 place.remove()
             run = plan_run(source, target, options, job=True)
             place.make()
-            opened = FileSource(source, start=options.start, end=options.end)
             try:
-                plan = make_plan(plan_film(run, opened), length)
+                plan = make_plan(plan_source(run, source), length)
             except BaseException:
                 place.remove()
                 raise
-            finally:
-                opened.close()
             if isinstance(plan, str):
                 place.remove()
                 return plan
@@ -221,9 +217,7 @@ class FilmJob:
 
     def _planned(self, run: RunPlan, stats: Stats) -> FilmPlan:
         """What becomes of the film, before the work: files that its options name may be gone at the end of it."""
-        with closing(FileSource(self.plan.source, start=self.options.start, end=self.options.end, threads=1,
-                                stats=Stats(), strict=self.options.strict)) as source:
-            film = plan_film(run, source)
+        film = plan_source(run, self.plan.source)
         for line in film.streams.warnings if film.streams is not None else ():
             stats.warn(line, line)
         return film

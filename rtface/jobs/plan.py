@@ -7,6 +7,7 @@ import json
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -24,12 +25,14 @@ from rtface.jobs.borders import SEGMENT_S, borders, read_times
 from rtface.jobs.folder import FORMAT, JobFolder
 from rtface.media.fingerprint import FINGERPRINT
 from rtface.media.mxf import check_times
+from rtface.media.source import FileSource
 from rtface.options import Options, Trait, having
-from rtface.pipeline.plan import FilmPlan, RunPlan, planned_options
+from rtface.pipeline.plan import FilmPlan, FramePlan, RunPlan, plan_film, planned_options
 from rtface.redaction import redacted_values
 from rtface.shots.settings import ShotList
 from rtface.stages.entry_points import stage_version
 from rtface.stages.options import Spec
+from rtface.stats import Stats
 from rtface.util.foreign import (
     Shape,
     anything,
@@ -256,6 +259,14 @@ def stages_of(options: Options) -> dict[str, dict[str, str]]:
     """Versions of the stages of a run that are there, by name."""
     found = {name: stage_version(name) for name in {Spec.parse(text).name: None for text in options.stages}}
     return {name: version for name, version in found.items() if version is not None}
+
+
+def plan_source(frames: FramePlan, path: Path, output: Path | None = None) -> FilmPlan:
+    """`plan_film` of a film that is opened for that."""
+    options = frames.options
+    with closing(FileSource(path, start=options.start, end=options.end, threads=1, stats=Stats(),
+                            strict=options.strict)) as source:
+        return plan_film(frames, source, output=output)
 
 
 def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:

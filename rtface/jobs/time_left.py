@@ -15,8 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rtface.jobs.share import choose
-
 # Seconds of a row at first, and the rows that are kept.
 _ROW_S, _ROWS = 0.25, 64
 # A face costs so many times as much as a frame without faces, before it is measured; seconds of
@@ -88,7 +86,7 @@ def time_left(frames: Sequence[int], finished: Collection[int], workers: Sequenc
               samples: Sequence[tuple[float, int]] = ()) -> float | None:
     """Seconds until all segments are made; None before any worker has made frames.
 
-    The workers that are there take the missing segments by the rule of `rtface.jobs.share`, each at
+    The workers that are there take the missing segments by the rule of `choose`, each at
     its recent speed.
 
     Args:
@@ -203,3 +201,28 @@ def _speed(rows: Sequence[Row], frame_s: float, face_s: float) -> float:
 def _sum(rows: Sequence[Row]) -> Row:
     return Row(sum(r.frames for r in rows), sum(r.faces for r in rows),
                sum(r.seconds for r in rows))
+
+
+def choose(total: int, finished: Collection[int], leased: Collection[int]) -> int | None:
+    """The segment to begin with; None where none is free.
+
+    Of the longest stretch of free segments it is the first, or the middle where another worker comes along to it.
+
+    Args:
+        total: number of segments.
+        finished, leased: those that are not free.
+    """
+    best = (0, 0)  # length and first
+    first = None
+    for number in range(total + 1):
+        free = number < total and number not in finished and number not in leased
+        if free and first is None:
+            first = number
+        elif not free and first is not None:
+            if number - first > best[0]:
+                best = number - first, first
+            first = None
+    length, first = best
+    if not length:
+        return None
+    return first + length // 2 if first - 1 in leased else first

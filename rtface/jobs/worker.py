@@ -27,7 +27,7 @@ from rtface.jobs import faces_ahead
 from rtface.jobs.face_numbers import NumberedTracker, find_numbers
 from rtface.jobs.figures import KnownFaces
 from rtface.jobs.folder import JobFolder
-from rtface.jobs.further_films import FurtherFrames, KeptPairs, MapFrames
+from rtface.jobs.further_films import FurtherFrames, KeptPairs, map_of
 from rtface.jobs.leases import Leases, WorkerSign
 from rtface.jobs.plan import (
     CORRECTED_LEAD_IN_S,
@@ -38,17 +38,17 @@ from rtface.jobs.plan import (
     check_video,
     check_worker,
     options_of,
+    plan_source,
 )
 from rtface.jobs.run_output import RunOutput
-from rtface.jobs.share import choose
-from rtface.jobs.time_left import Pace
+from rtface.jobs.time_left import Pace, choose
 from rtface.media import fingerprint
 from rtface.media.correction import FrameCorrections
 from rtface.media.source import FileSource
 from rtface.options import Options, Scope
 from rtface.pipeline.build import FilmNetworks, film_networks, open_film
 from rtface.pipeline.film_chain import FilmChain
-from rtface.pipeline.plan import FilmPlan, plan_film, plan_frames
+from rtface.pipeline.plan import FilmPlan, plan_frames
 from rtface.pipeline.runtime import BuildProgress
 from rtface.pipeline.threads import Threads
 from rtface.protocols import Item
@@ -242,11 +242,12 @@ class Worker:
                     begins=float(self._plan.starts[first] - CORRECTED_LEAD_IN_S) if first else -inf)
                 corrections = FrameCorrections(video) if "correction" in film.further else None
                 pairs = KeptPairs() if "comparison" in film.further else None
-                made: dict[str, FurtherFrames | None] = {"correction": corrections, "comparison": pairs,
-                                                         "map": MapFrames() if "map" in film.further else None}
+                made: dict[str, FurtherFrames] = {
+                    "map": map_of, **({"correction": corrections.of} if corrections else {}),
+                    **({"comparison": pairs.of} if pairs else {})}
                 output = self._output = RunOutput(
                     self._folder, self._plan, video, steps, self._stats, self._leases, first, epoch, claim, run,
-                    further={name: (film.further[name], frames) for name, frames in made.items() if frames},
+                    further={name: (further, made[name]) for name, further in film.further.items()},
                     on_frame=self._note, stopped=self._stop.is_set)
                 items = iter(source)
                 if first and not film.segments:
@@ -271,11 +272,7 @@ class Worker:
     def _opened(self) -> tuple[FilmNetworks, FilmPlan]:
         """Tracker, engines, and the plan of the film."""
         if self._networks is None or self._film is None:
-            source = FileSource(self._plan.source, start=self._options.start, end=self._options.end, threads=1)
-            try:
-                self._film = plan_film(self._frames, source, output=self._plan.target)
-            finally:
-                source.close()
+            self._film = plan_source(self._frames, self._plan.source, self._plan.target)
             check_video(self._plan, self._film)
             for video in (self._film.video, *(film.video for film in self._film.further.values())):
                 assert video is not None

@@ -38,8 +38,7 @@ from rtface.options import Options, Trait, having, in_real_time
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.pipeline.build import live_tracker_and_runtime, open_coded
 from rtface.pipeline.enforce import locked_controls
-from rtface.pipeline.identity_guard import open_guard
-from rtface.pipeline.persons import open_persons
+from rtface.pipeline.persons import open_guard, open_persons
 from rtface.protocols import Tracker
 from rtface.quality.governor import QualityGovernor
 from rtface.quality.processor_budget import ProcessorBudget

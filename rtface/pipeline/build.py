@@ -43,8 +43,7 @@ from rtface.media.images import SequenceSource
 from rtface.media.source import FileSource
 from rtface.options import EnhanceOptions, FaceOptions, Options, QualityOptions, person_photos
 from rtface.persons.recogniser import PersonRecogniser
-from rtface.pipeline.identity_guard import open_guard
-from rtface.pipeline.persons import open_persons
+from rtface.pipeline.persons import open_guard, open_persons
 from rtface.pipeline.plan import FramePlan
 from rtface.pipeline.runtime import (
     BuildProgress,
@@ -235,10 +234,11 @@ def open_coded(stats: Stats, threads: int | None, *, light: bool = False) -> Cod
         light: whether it has a light one, too.
     """
     @cache
-    def networks() -> list[CodedNetwork]:
+    def networks() -> tuple[CodedNetwork, ...]:
         from rtface.engine import coded_network  # it imports OpenVINO
 
-        return [coded_network.CodedNetwork(threads, *which) for which in ((), coded_network.LIGHT)[:1 + light]]
+        return (coded_network.CodedNetwork(threads),
+                *([coded_network.CodedNetwork(threads, *coded_network.LIGHT)] if light else []))
 
     return CodedStage(lambda picture, steps: networks()[0](picture, steps), CpuDevice(warn=stats.warn),
                       partial(HostCorrection, dithered=False), stats,

@@ -1,22 +1,32 @@
-"""Makes ready what recognises persons in a run: network, photos, gallery."""
+"""Makes ready what recognises persons in a run, and what guards the identity of faces (`--guard`)."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rtface.device.cpu.device import CpuDevice
+from rtface.engine.engine_set import engine_names, inventive_engines
 from rtface.enhance.face_filter import FaceFilter
+from rtface.enhance.identity_guard import FILM_S, IdentityGuard
 from rtface.errors import InputError
-from rtface.frame import Float32
+from rtface.frame import Bytes, Float32
 from rtface.media.image_read import list_images, read_image
-from rtface.options import FaceOptions, person_photos
+from rtface.options import EnhanceOptions, FaceOptions, person_photos
 from rtface.persons.chip import cut_chip, fitness
 from rtface.persons.gallery import JOIN, Gallery, distance
+from rtface.persons.guard import FILTERING, INVENTIVE
 from rtface.persons.recogniser import Embedder, PersonRecogniser
 from rtface.protocols import Tracker
 from rtface.stats import Stats
 
+if TYPE_CHECKING:
+    from rtface.persons.network import PersonNetwork
+
+_turn = threading.Lock()
 _ALIKE = 1.5 * JOIN
 """Distance of two photos from which on they are of two people."""
 
@@ -71,3 +81,40 @@ def embeddings_of(name: str, photos: Sequence[Path], tracker: Tracker, embed: Em
         if distance(found[0], found[-1]) > _ALIKE:
             raise InputError(f"--person {name}: {photos[0]} and {path} seem to show two people; give photos of one")
     return found
+
+
+def open_guard(options: EnhanceOptions, stats: Stats, *, period: float = FILM_S) -> IdentityGuard | None:
+    """What guards the identity of faces; None where no engine is watched.
+
+    The network is loaded once in a process, here where the run's engine is watched; else when such an engine, named by
+    a treatment file or a shot, is looked at first.
+
+    Args:
+        options: `guard`, and the engine.
+        period: seconds between looks at a track.
+
+    Raises:
+        MissingComponent: the network is not there.
+    """
+    if options.guard == "off":
+        return None
+    inventive, others = inventive_engines(), FILTERING if options.guard == "on" else None
+    if not (inventive or others):
+        return None
+    if others or not inventive.isdisjoint(engine_names(options.engine, options.fidelity)):
+        with _turn:
+            _network()
+    return IdentityGuard(_embedding, lambda name: INVENTIVE if name in inventive else others, stats, period=period)
+
+
+@cache
+def _network() -> PersonNetwork:
+    from rtface.persons.network import PersonNetwork  # loads OpenVINO
+
+    return PersonNetwork()
+
+
+def _embedding(chip: Bytes) -> Float32:
+    """The embedding of a chip; segments of a film are processed in several threads, which take turns."""
+    with _turn:
+        return _network()(chip)

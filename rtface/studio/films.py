@@ -38,7 +38,7 @@ from rtface.studio.film_settings import OPTIONS as FILM_OPTIONS
 from rtface.studio.film_settings import FilmSettings, SettingsFolder
 from rtface.studio.folders import check_no_playlist
 from rtface.studio.frame_renderer import FrameRenderer, PersonOnFrame, RenderedFrame, jpeg, untouched_frame
-from rtface.studio.queue_runner import ensure_runner
+from rtface.studio.queue import ensure_runner
 from rtface.util.files import numbered, write_atomically
 from rtface.util.paths import data_dir
 from rtface.web.http import answers_errors, in_thread, json_body, json_object, number_of, path_number

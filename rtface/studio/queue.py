@@ -1,9 +1,12 @@
-"""The queue in the studio: items with their progress, verbs, and the media of finished ones."""
+"""The queue in the studio: items with their progress, verbs, the media of finished ones; the process that runs it."""
 
 from __future__ import annotations
 
 import asyncio
 import mimetypes
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,10 +23,10 @@ from rtface.pipeline.sidecar import read_sidecar, sidecar_path
 from rtface.studio.commands import json_of
 from rtface.studio.context import Studio
 from rtface.studio.frame_renderer import jpeg, untouched_frame
-from rtface.studio.queue_runner import ensure_runner
 from rtface.web.http import FileAnswer, Shared, answers_errors, in_thread, json_body, number_of, path_number
 
 _POLL_S = 1.0
+_DETACHED = 0x00000208  # DETACHED_PROCESS and CREATE_NEW_PROCESS_GROUP, on Windows
 _SIDE = 2160
 """Longest side of a frame for the page, pixels, at most."""
 _VERBS: dict[str, Callable[[Queue, int], None]] = {
@@ -100,6 +103,21 @@ def routes(studio: Studio) -> list[BaseRoute]:
             Route(f"{at}/report", answers_errors(report)),
             Route(f"{at}/verify", answers_errors(verify), methods=["POST"]),
             Route(f"{at}/{{verb}}", answers_errors(change), methods=["POST"])]
+
+
+def ensure_runner(studio: Studio) -> bool:
+    """Starts ``rtface queue run`` where no runner is at work; it ends by itself when nothing waits any more.
+
+    Returns:
+        Whether one was started.
+    """
+    if Queue().store.has_runner():
+        return False
+    process = subprocess.Popen([sys.executable, "-P", "-m", "rtface", "queue", "run", "--quiet"],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                               start_new_session=True, creationflags=_DETACHED if os.name == "nt" else 0)
+    studio.runners.append(process)  # so that its end is collected while the studio runs
+    return True
 
 
 def _items(studio: Studio) -> dict[str, Any]:

@@ -29,7 +29,7 @@ ALLOWED = {
     "rtface/live/session.py": "loads engine and tracker while source and sinks are opened",
     "rtface/studio/commands.py": "runs commands that are slow or may crash",
     "rtface/studio/live_run.py": "starts live runs",
-    "rtface/studio/queue_runner.py": "starts the runner of the queue, which outlasts the server",
+    "rtface/studio/queue.py": "starts the runner of the queue, which outlasts the server",
     "rtface/tray/app.py": "starts the studio from the icon",
     "rtface/cli/tray.py": "checks the options of the icon's run",
     "rtface/cli/demo.py": "runs the demonstration's steps as commands",

@@ -11,7 +11,7 @@ import pytest
 
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.leases import Leases, WorkerSign
-from rtface.jobs.share import choose
+from rtface.jobs.time_left import choose
 
 
 class Clock:
