@@ -34,6 +34,7 @@ _LOG = (1, 3)
 _IMAGE_AT, _SIZE_AT, _NAME_AT, _CREATOR_AT, _WIDTH_AT, _TRANSFER_AT, _COLOUR_AT = 4, 16, 36, 160, 772, 801, 802
 _BITS_AT, _PACKING_AT, _ENCODING_AT, _EOL_AT, _ASPECT_AT, _FILM_RATE_AT, _TIMECODE_AT, _VIDEO_RATE_AT = (
     803, 804, 806, 812, 1628, 1724, 1920, 1940)
+_VIEWS = (768, 770), (784, 800), (_TRANSFER_AT, _BITS_AT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class DpxHeader:
         rate: frames a second, None where the header does not say.
         timecode: of the image, as (text, drop-frame flag), None where the header does not say.
         aspect: sample aspect ratio, None where the header does not say.
+        view: the bytes by which programs turn the image and read its samples: orientation, reference values, transfer,
+            colorimetry.
     """
 
     order: str
@@ -58,6 +61,7 @@ class DpxHeader:
     rate: Fraction | None
     timecode: tuple[str, bool] | None
     aspect: Fraction | None
+    view: bytes
 
     @classmethod
     def read(cls, data: bytes) -> DpxHeader:
@@ -74,7 +78,8 @@ class DpxHeader:
             rate = _rate(data, order, _FILM_RATE_AT) or _rate(data, order, _VIDEO_RATE_AT)
             timecode = bcd_timecode(struct.unpack_from(f"{order}I", data, _TIMECODE_AT)[0])
         return cls(order, width, height, data[_TRANSFER_AT], data[_BITS_AT], rate, timecode,
-                   Fraction(across, down) if known else None)
+                   Fraction(across, down) if known else None,
+                   b"".join(data[start:end] for start, end in _VIEWS))
 
     @property
     def family(self) -> Transfer:

@@ -32,6 +32,8 @@ _NONE, _RLE, _ZIPS, _ZIP, _DWA = 0, 1, 2, 3, 8
 _NAMES = ("no compression", "RLE", "ZIPS", "ZIP", "PIZ", "PXR24", "B44", "B44A", "DWAA", "DWAB")
 _LINES = (1, 1, 1, 16, 32, 16, 32, 32, 32, 256)
 _UNDERSTOOD = (_NONE, _RLE, _ZIPS, _ZIP)  # and written again block by block
+_VIEWS = ("pixelAspectRatio", "chromaticities", "whiteLuminance", "adoptedNeutral", "renderingTransform",
+          "lookModTransform", "envmap")
 _DTYPES = {0: np.dtype("<u4"), 1: np.dtype("<f2"), 2: np.dtype("<f4")}
 # Planes of FFmpeg's frames, by channel.
 _PLANES = {"G": 0, "B": 1, "R": 2, "A": 3}
@@ -118,6 +120,11 @@ class ExrHeader:
             return None
         above, below = struct.unpack("<iI", value)
         return Fraction(above, below) if above > 0 and below and 1 <= above / below <= 240 else None
+
+    @property
+    def view(self) -> dict[str, bytes]:
+        """The attributes by which programs show other colours, or the image in another shape or as a sphere."""
+        return {name: self.attributes[name][2] for name in _VIEWS if name in self.attributes}
 
     @property
     def bits(self) -> int:

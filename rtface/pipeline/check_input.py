@@ -132,6 +132,10 @@ def _compare_said(found: Checked, made: Still, read: Still) -> None:
         (found.problems if made.meta.icc else found.gaps).append(said)
     if made.meta.png_colors - read.meta.png_colors:
         found.problems.append(f"{name}: what it says of its colours is not what the input says")
+    if made.kind == read.kind and made.scan is not None and read.scan is not None and (
+            (made.scan.bits, made.scan.view) != (read.scan.bits, read.scan.view)
+            or getattr(made.scan, "aspect", None) != getattr(read.scan, "aspect", None)):
+        found.problems.append(f"{name}: its header says other colours, another shape or position than the input's")
     unclear = [still.kind == "jpeg" and still.meta.rgb != still.frame.image.format.is_rgb for still in (made, read)]
     if unclear[0] and not unclear[1]:
         found.problems.append(f"{name}: its header makes other programs show other colours (RGB in place of YCbCr, or "

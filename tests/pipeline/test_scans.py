@@ -23,6 +23,7 @@ from rtface.media.exr import light_of as exr_light
 from rtface.media.image_read import read_image
 from rtface.media.sequence import SequenceSource
 from rtface.options import Options
+from rtface.pipeline.check_input import check_input
 from rtface.pipeline.film import run_file
 from rtface.pipeline.progress import Progress
 from rtface.util.av_arrays import copy_image
@@ -376,6 +377,21 @@ def test_other_channels_and_windows_of_an_exr_stay(tmp_path: Path) -> None:
     (tmp_path / "a.exr").write_bytes(bytes(data))
     places = np.argwhere(light_of(tmp_path / "a.exr") != light_of(tmp_path / "b.exr"))
     assert places.tolist() == [[1, 105, 110]]
+
+
+@pytest.mark.parametrize(("suffix", "at", "other"), [
+    (".dpx", 769, b"\5"), (".dpx", 802, b"\x09"), (".dpx", 1628, b"\0\0\0\2\0\0\0\1"),
+    (".exr", b"owner\0string\0\7\0\0\0archive", b"envmap\0string\0\6\0\0\0sphere")])
+def test_a_header_that_shows_another_image_is_found(tmp_path: Path, suffix: str, at: int | bytes,
+                                                    other: bytes) -> None:
+    """`rtface verify` compares what the header says of colours and shape with the input's."""
+    source = (scan if suffix == ".dpx" else exr)(tmp_path / f"in{suffix}", face=False)
+    data = bytearray(source.read_bytes())
+    assert not check_input(source, source, None).problems
+    at = at if isinstance(at, int) else data.index(at)
+    data[at:at + len(other)] = other
+    (tmp_path / f"out{suffix}").write_bytes(data)
+    assert "says other colours" in str(check_input(tmp_path / f"out{suffix}", source, None).problems)
 
 
 def test_light_and_what_is_shown_of_it_are_inverse() -> None:
