@@ -370,7 +370,7 @@ class LiveOptions(_Group):
     audio: str | None = _option(
         None, v.name, Scope.LIVE,
         "Sound of a live run: a microphone of 'rtface devices', a stream, silence, or none.",
-        "[Sound](live.md#sound)", metavar="NAME|URL|silent|none", unset="the input's own")
+        "[Sound](live.md#sound)", metavar="NAME|URL|silent|none", unset="the input's own", traits=Trait.READS)
     slate: str | None = _option(
         None, v.name, Scope.LIVE, "What viewers see while the source is away: a text, or a PNG or JPEG.",
         "[While the source is away](live.md)", metavar="TEXT|IMAGE", unset="the usual text", traits=Trait.READS)

@@ -82,7 +82,8 @@ def test_a_secret_in_the_settings_stays(studio: RunningStudio, tmp_path: Path) -
 
 def test_settings_with_files_stay_on_this_machine(studio: RunningStudio, tmp_path: Path) -> None:
     studio.studio.remote = True
-    for name, value in (("slate", "/etc/hostname"), ("stages", "picture:file=/etc/hostname"), ("sign", "a,b")):
+    for name, value in (("slate", "/etc/hostname"), ("stages", "picture:file=/etc/hostname"), ("sign", "a,b"),
+                        ("audio", "@/etc/hostname")):
         assert call(studio, "PUT", f"/api/settings/{name}", value=value)[0] == 400
     assert call(studio, "PUT", "/api/settings/strength", value="0.5")[0] == 200
 
