@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from os import PathLike
 from typing import TYPE_CHECKING, Unpack
 
-from rtface.errors import Interrupted, RtfaceError, UsageError
+from rtface.errors import Interrupted, Message, RtfaceError, UsageError
 from rtface.option_types import AnalyzeOptions, RunOptions
 from rtface.options import ANALYSIS, OPTIONS, Options, check_scope
 from rtface.pipeline.progress import Progress
@@ -58,7 +58,8 @@ def python_errors() -> Generator[None]:
     try:
         yield
     except (RtfaceError, Interrupted) as error:
-        error.args = (in_python(str(error)), *error.args[1:])
+        error.message = Message.of(error.message.to_dict() | {"message": in_python(str(error.message))})
+        error.hint = in_python(error.hint)
         raise
     except KeyboardInterrupt:
         raise Interrupted from None

@@ -14,12 +14,57 @@ RtfaceError
 Interrupted (KeyboardInterrupt)        stopped by a signal; what was done is on disk; not an Exception
 
 Each is also the builtin that a Python programmer would catch. The message says what happened, where, and what
-to do next; it is one line, fit to be shown to a user without a traceback.
+to do next; it is one line, fit to be shown to a user without a traceback. `code` and `values` are for programs.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from rtface.redaction import redacted
+
+
+class Message(str):
+    """A line for the user, which programs know by its code. Of every URL in it and in its values secrets are removed.
+
+    Args:
+        template: the line, with a {placeholder} for each value; another `Message` keeps its code and values.
+        code: the same for every line of this template, and for no other; "" for none.
+        values: those of the placeholders, and what else a program may want to know of it. Numbers stay numbers, an
+            error or a message with a code becomes what its `to_dict` gives, and everything else text.
+    """
+
+    code: str
+    values: dict[str, Any]
+
+    def __new__(cls, template: str = "", /, *, code: str = "", **values: object) -> Message:
+        line = super().__new__(cls, redacted(template.format_map(values) if values else template))
+        line.code = code or getattr(template, "code", "")
+        line.values = getattr(template, "values", {}) | {name: _plain(value) for name, value in values.items()}
+        return line
+
+    def __add__(self, more: str) -> Message:
+        """The line with more behind it; code and values stay."""
+        return Message._of(str(self) + more, self.code, self.values)
+
+    def one_line(self) -> Message:
+        """Itself without line breaks, which names of files and other programs may bring in."""
+        return Message._of(" ".join(self.split()), self.code, self.values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"code": …, "values": …, "message": …}``."""
+        return {"code": self.code, "values": self.values, "message": str(self)}
+
+    @classmethod
+    def of(cls, table: dict[str, Any]) -> Message:
+        """What `to_dict` gave."""
+        return cls._of(table.get("message", ""), table.get("code", ""), table.get("values", {}))
+
+    @classmethod
+    def _of(cls, text: str, code: str, values: dict[str, Any]) -> Message:
+        line = cls(text)
+        line.code, line.values = code, values
+        return line
 
 
 def reason(error: BaseException) -> str:
@@ -31,19 +76,57 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def _plain(value: object) -> Any:
+    """A value as JSON has it."""
+    value = getattr(value, "message", value)
+    if isinstance(value, Message) and value.code:
+        return value.to_dict()
+    return value if isinstance(value, int | float) else redacted(str(value))
+
+
 class _EndsRun(BaseException):
-    """What may end a run. Its message shows no secret of a URL.
+    """What may end a run; arguments as of `Message`.
 
     Attributes:
         partial: path of the whole, playable part that was left, or None.
         resume_at: seconds into the input from which to go on (``--start``), or None where nothing was done.
+        hint: how a command line goes on, shown behind the message.
     """
 
     partial: str | None = None
     resume_at: float | None = None
+    hint: str = ""
 
-    def __init__(self, *args: object) -> None:
-        super().__init__(*(redacted(arg) if isinstance(arg, str) else arg for arg in args))
+    def __init__(self, message: str = "", /, *, code: str = "", **values: object) -> None:
+        super().__init__(Message(message, code=code, **values))
+
+    def __str__(self) -> str:  # OSError's own __str__ would drop a single-argument message on some versions
+        return f"{self.message}{self.hint}"
+
+    @property
+    def message(self) -> Message:
+        """What happened, where, and what to do next. More may be added to it on its way."""
+        return self.args[0] if self.args and isinstance(self.args[0], Message) else Message(*map(str, self.args[:1]))
+
+    @message.setter
+    def message(self, message: Message) -> None:
+        self.args = (message,)
+
+    @property
+    def code(self) -> str:
+        """What programs know the message by; where it has no code of its own, the name of its class."""
+        return self.message.code or type(self).__name__
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The values in the message, by name."""
+        return self.message.values
+
+
+def message_of(error: BaseException) -> Message:
+    """What an error of any origin says, in one line; with a code where it is one of ours."""
+    ours = isinstance(error, _EndsRun)
+    return (Message(error.message + error.hint, code=error.code) if ours else Message(str(error))).one_line()
 
 
 class RtfaceError(_EndsRun, Exception):
@@ -69,24 +152,16 @@ class InputError(RtfaceError, ValueError):
 class InputMissing(InputError, FileNotFoundError):
     """The input is not there or may not be read."""
 
-    __new__ = FileNotFoundError.__new__  # the first base's refuses a class that is an OSError, too
-
-    def __str__(self) -> str:  # OSError's own __str__ would drop a single-argument message on some versions
-        return str(self.args[0]) if self.args else "input missing"
+    def __new__(cls, message: str = "", /, *, code: str = "", **values: object) -> InputMissing:
+        return FileNotFoundError.__new__(cls, message)  # the first base's refuses a class that is an OSError, too
 
 
 class OutputError(RtfaceError, OSError):
     """The output cannot be opened, written or finished."""
 
-    def __str__(self) -> str:
-        return str(self.args[0]) if self.args else "output failed"
-
 
 class DownloadError(RtfaceError, OSError):
     """A file cannot be fetched, or what came is not what was published."""
-
-    def __str__(self) -> str:
-        return str(self.args[0]) if self.args else "download failed"
 
 
 class MissingComponent(RtfaceError, ImportError):
@@ -114,9 +189,9 @@ class Interrupted(_EndsRun, KeyboardInterrupt):
         signum: the signal's number (2 SIGINT, 15 SIGTERM); the exit code is ``128 + signum``.
     """
 
-    def __init__(self, message: str = "interrupted", *, signum: int = 2, resume_at: float | None = None,
-                 partial: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str = "interrupted", /, *, signum: int = 2, resume_at: float | None = None,
+                 partial: str | None = None, code: str = "", **values: object) -> None:
+        super().__init__(message, code=code, **values)
         self.signum = signum
         self.resume_at = resume_at
         self.partial = partial

@@ -403,7 +403,8 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
         super().__post_init__()
         self._check_persons()
         if self.start is not None and self.end is not None and self.end <= self.start:
-            raise UsageError(f"end ({format_time(self.end)}) must come after start ({format_time(self.start)})")
+            raise UsageError("end ({end}) must come after start ({start})", code="time_order", name="end",
+                             end=format_time(self.end), start=format_time(self.start))
 
     def _check_persons(self) -> None:
         """UsageError where `--faces` names a person who has no photos."""

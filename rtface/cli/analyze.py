@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -82,7 +83,9 @@ def analyze(
             raise UsageError(f"--scenes: {source} is a folder of stills, which has no scenes; leave it out")
         check_scenes_file(scenes)
         (target,) = check_outputs([OutputPath(scenes, "--scenes")], inputs=[source], overwrite=overwrite)
-    show = JsonProgress(source, found, photos) if progress else ProgressLine(console, source.name)
+    programs = progress or console.events
+    show = JsonProgress(source, found, photos, print_facts if progress else partial(console.status, "")
+                        ) if programs else ProgressLine(console, source.name)
     tracks = analyze_file(source, options, stats=stats, progress=show, stop=stop.event, persons=persons, found=found)
     console.clear()
     if target is not None:
@@ -96,7 +99,7 @@ def analyze(
     if photos is not None:
         from rtface.contact_sheet.persons import write_photos
 
-        count = write_photos(listed, found.faces(), photos, overwrite=overwrite or progress)
+        count = write_photos(listed, found.faces(), photos, overwrite=overwrite or programs)
         console.say(f"{photos} written: {count} photo{'s' * (count != 1)} of {len(listed)} "
                     f"{'person' if len(listed) == 1 else 'persons'}")
     if json:
@@ -114,20 +117,25 @@ def analyze(
         raise typer.Exit(FAILED)
 
 
+def print_facts(**facts: object) -> None:
+    """Writes a line of JSON to stderr."""
+    typer.echo(dumps(facts), err=True)
+
+
 class JsonProgress:
-    """Writes each `Progress` to stderr as a line of JSON, four times a second at most, and every other second what was
-    found so far.
+    """Tells programs of each `Progress`, four times a second at most, and every other second what was found so far.
 
     Args:
         input: what is analysed.
         found: so far.
         photos: a folder for photos of the persons, as soon as these are found; None for none.
+        tell: gets what JSON is to have.
         clock: monotonic time in seconds.
     """
 
-    def __init__(self, input: Path | Address, found: Findings, photos: Path | None = None, *,
+    def __init__(self, input: Path | Address, found: Findings, photos: Path | None, tell: Callable[..., object], *,
                  clock: Callable[[], float] = time.monotonic) -> None:
-        self._input, self._found, self._photos, self._clock = input, found, photos, clock
+        self._input, self._found, self._photos, self._tell, self._clock = input, found, photos, tell, clock
         self._started, self._due = clock(), 0.0
         self._tracks_due = self._started + _TRACKS_S
         self._pictured: set[str] = set()
@@ -144,7 +152,7 @@ class JsonProgress:
         if now >= self._tracks_due:
             self._tracks_due = now + _TRACKS_S
             line |= self._tracks()
-        typer.echo(dumps(line), err=True)
+        self._tell(**line)
 
     def _tracks(self) -> dict[str, Any]:
         """The tracks and persons so far, as the treatment file has them; writes photos of new persons."""

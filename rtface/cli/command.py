@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperCommand
 
 from rtface.cli.console import Console, discard_output, log_to
 from rtface.cli.signals import INTERRUPTED, StopRequest, stop_on_signals
-from rtface.errors import Interrupted, RtfaceError, UsageError
+from rtface.errors import Interrupted, Message, RtfaceError, UsageError, message_of
 from rtface.option_sources import LoadedOptions, load
 from rtface.options import GROUPS, OPTIONS, Option
 from rtface.util import parse
@@ -30,6 +31,8 @@ _CONFIG = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="
 _VERBOSE = Annotated[int, typer.Option(
     "-v", "--verbose", count=True, show_default=False, help="Say what is decided; twice: everything.")]
 _QUIET = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")]
+_EVENTS = Annotated[int | None, typer.Option("--events", metavar="FD", show_default=False, help=(
+    "Write what happens as lines of JSON to this file descriptor (2 is stderr), in place of text."))]
 
 
 class GroupedHelp(TyperCommand):
@@ -60,16 +63,18 @@ def command(*names: str, **more: dict[str, Any]) -> Callable[[Callable[..., None
     generated = [_parameter(OPTIONS[name], more.get(name, {})) for name in names]
     if names:
         generated.append(_keyword("config", _CONFIG, None))
-    generated += [_keyword("verbose", _VERBOSE, 0), _keyword("quiet", _QUIET, False)]
+    generated += [_keyword("verbose", _VERBOSE, 0), _keyword("quiet", _QUIET, False),
+                  _keyword("events", _EVENTS, None)]
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(function, eval_str=True).parameters
 
         @functools.wraps(function)
-        def call(*, verbose: int, quiet: bool, config: Path | None = None, **arguments: Any) -> None:
+        def call(*, verbose: int, quiet: bool, events: int | None, config: Path | None = None, **arguments: Any
+                 ) -> None:
             given = {name: arguments.pop(name) for name in names}
             flags = {name: value for name, value in given.items() if value is not None}
-            console = Console(-1 if quiet else verbose)
+            console = Console(-1 if quiet else verbose, _opened(events), events=events is not None)
             with ExitStack() as stack:
                 stop = stack.enter_context(stop_on_signals()) if "stop" in own else None
                 stack.enter_context(_boundary(console, stop))
@@ -91,6 +96,13 @@ def _check_names(parameters: Mapping[str, inspect.Parameter], given: Mapping[str
         value = given.get(name)
         if metavars and not metavars[0].startswith("--") and (value == "" or (isinstance(value, list) and "" in value)):
             raise UsageError(f"{metavars[0]}: an empty name was given; a variable of the shell may not be set")
+
+
+def _opened(events: int | None) -> TextIO | None:
+    try:
+        return None if events is None else os.fdopen(events, "w", encoding="utf-8", closefd=False)
+    except (OSError, ValueError):
+        raise typer.BadParameter(f"{events} is not open", param_hint="--events") from None
 
 
 def _keyword(name: str, annotation: Any, default: object) -> inspect.Parameter:
@@ -135,29 +147,26 @@ def _load(flags: Mapping[str, object], config: Path | None, console: Console) ->
 def explain(error: BaseException, console: Console, *, signum: int | None = None) -> int:
     """Writes one line about an error, for a fault of rtface itself and ``-v`` also a traceback; gives the exit code."""
     if isinstance(error, Interrupted):
-        console.say(_one_line(error), "error")
+        console.say(message_of(error), "error")
         return INTERRUPTED + (signum or error.signum)
     if isinstance(error, KeyboardInterrupt):
-        console.say("interrupted", "error")
+        console.say(message_of(Interrupted()), "error")
         return INTERRUPTED + (signum or signal.SIGINT)
     if isinstance(error, RtfaceError):
-        console.say(_one_line(error), "error")
+        console.say(message_of(error), "error")
         return USAGE if isinstance(error, UsageError) else FAILED
     if isinstance(error, OSError) and error.filename is not None:
         console.say(f"{error.filename}: {error.strerror}", "error")
         return FAILED
     if isinstance(error, MemoryError):
-        console.say("not enough memory; try fewer --threads, a smaller --max-faces or a smaller input", "error")
+        console.say(Message("not enough memory; try fewer --threads, a smaller --max-faces or a smaller input",
+                            code="memory"), "error")
         return FAILED
     if console.verbosity > 0:
         console.say("".join(traceback.format_exception(error)), "error")
-    console.say(f"this is a fault of rtface ({type(error).__name__}: {_one_line(error)}); please report it with what "
+    console.say(f"this is a fault of rtface ({type(error).__name__}: {message_of(error)}); please report it with what "
                 f"the same command says with -v and with 'rtface doctor --json'", "error")
     return FAILED
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
 
 
 @contextmanager

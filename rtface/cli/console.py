@@ -14,7 +14,10 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
+from rtface._version import __version__
+from rtface.errors import Message
 from rtface.redaction import redacted, redacted_values
+from rtface.util.events import SCHEMA
 from rtface.util.text import printable, printable_paint
 
 _COLOURS = {"warning": "33", "error": "31", "fault": "31", "warn": "33", "ok": "32"}
@@ -42,32 +45,45 @@ class Console:
         verbosity: -1 errors only, 0 warnings, 1 decisions, 2 everything.
         stream: where to write; stderr by default.
         environ: environment variables; ``NO_COLOR``, ``TERM`` and ``WT_SESSION`` are used.
+        events: whether events are written, as lines of JSON, in place of text.
     """
 
     def __init__(self, verbosity: int = 0, stream: TextIO | None = None,
-                 environ: Mapping[str, str] = os.environ) -> None:
+                 environ: Mapping[str, str] = os.environ, *, events: bool = False) -> None:
         self.verbosity = verbosity
-        self._broken = False
+        self._broken, self.events = False, events
         self._stream = stream or sys.stderr
-        self._live = self._stream.isatty() and environ.get("TERM") != "dumb"
+        self._live = events or (self._stream.isatty() and environ.get("TERM") != "dumb")
         # The classic Windows console shows escapes as text; its terminals that do not, say so.
         understands = os.name != "nt" or "WT_SESSION" in environ
-        self._coloured = self._live and understands and not environ.get("NO_COLOR")
+        self._coloured = self._live and understands and not environ.get("NO_COLOR") and not events
         self._drawn = 0
         self._lock = threading.RLock()
+        self.event("start", schema=SCHEMA, rtface=__version__)
 
     @property
     def live(self) -> bool:
-        """Whether the stream is a terminal, where a line can be overwritten."""
+        """Whether the status may change often: on a terminal, where a line can be overwritten, and as an event."""
         return self._live
 
     def paint(self, kind: str, text: str) -> str:
         """`text` in the colour of "warning", "error", "ok" …, where colours are wanted."""
         return f"\x1b[{_COLOURS[kind]}m{text}\x1b[0m" if self._coloured and kind in _COLOURS else text
 
-    def status(self, line: str) -> None:
-        """Shows the status line; on a terminal it replaces the one before."""
+    def event(self, kind: str, message: str = "", **facts: object) -> None:
+        """Writes an event, where events are wanted; `facts` are anything that JSON has."""
+        if self.events:
+            table = {"event": kind, **(Message(message).to_dict() if message else {}), **facts}
+            with self._lock:
+                self._write(json.dumps(redacted_values(table)) + "\n")
+
+    def status(self, line: str, **facts: object) -> None:
+        """Shows the status line; on a terminal it replaces the one before. Its event has `facts`, without any the
+        line."""
         if self.verbosity < 0:
+            return
+        if self.events:
+            self.event("progress", "" if facts else line, **facts)
             return
         if not self._live:
             self.say(_PAINT.sub("", line))
@@ -83,7 +99,7 @@ class Console:
     def building(self, what: str, done: float) -> None:
         """Shows what is being built before the first frame, and the share of it that is done (0…1)."""
         if self.live:
-            self.status(f"building {what}, {done:.0%}")
+            self.status(f"building {what}, {done:.0%}", building=what, share=done)
 
     def clear(self) -> None:
         """Removes the status line."""
@@ -108,6 +124,9 @@ class Console:
         """Writes a message; ``-q`` lets only errors through."""
         if self.verbosity < 0 and kind != "error":
             return
+        if self.events:
+            self.event(kind, text)
+            return
         with self._lock:
             self.clear()
             label = f"{self.paint(kind, kind)}: " if kind in ("warning", "error") else ""
@@ -124,8 +143,11 @@ class _Handler(logging.Handler):
         kind = next((name for level, name in kinds if record.levelno >= level), "info")
         # One line a message, whatever a library or plugin wrote into it; below it the traceback of a debug message.
         text = printable(record.getMessage())
+        given = record.args[0] if isinstance(record.args, tuple) and len(record.args) == 1 else None
+        if isinstance(given, Message) and record.msg == "%s":
+            text = Message.of(given.to_dict() | {"message": text})
         if record.exc_info and record.exc_info[0] is not None:
-            text += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
+            text = text + "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
         self._console.say(text, kind)
 
 

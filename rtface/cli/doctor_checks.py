@@ -17,7 +17,7 @@ from typing import Any
 
 from rtface._version import __version__
 from rtface.engine.recipe import find_recipes, load_recipe
-from rtface.errors import RtfaceError
+from rtface.errors import Message, RtfaceError
 from rtface.jobs.queue.api import Queue, queue_path
 from rtface.option_sources import load
 from rtface.policy import policies, site_path
@@ -47,9 +47,11 @@ def examine() -> list[Finding]:
 
 
 def check_python() -> Iterator[Finding]:
-    yield Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}, "
-                  f"{os.cpu_count()} cores, {sys.executable}")
-    yield Finding("rtface", "ok", f"{__version__} in {Path(__file__).parents[1]}")
+    yield Finding("python", "ok", Message(
+        "{version} on {system}, {count} cores, {path}", code="python", version=platform.python_version(),
+        system=f"{platform.system()} {platform.machine()}", count=os.cpu_count(), path=sys.executable))
+    yield Finding("rtface", "ok", Message("{version} in {path}", code="rtface", version=__version__,
+                                          path=Path(__file__).parents[1]))
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -69,7 +71,8 @@ def check_packages() -> Iterator[Finding]:
     try:
         required = metadata.requires("rtface") or []
     except metadata.PackageNotFoundError:
-        yield Finding("packages", "warn", "rtface runs from a folder and was never installed",
+        yield Finding("packages", "warn", Message("rtface runs from a folder and was never installed",
+                                                  code="never_installed"),
                       f"{PIP} -e {shlex.quote(str(Path(__file__).parents[2]))}")
         return
     for line in required:
@@ -83,11 +86,11 @@ def check_packages() -> Iterator[Finding]:
         except metadata.PackageNotFoundError:
             if name in OPENCV_WHEELS and any(_installed(wheel) for wheel in OPENCV_WHEELS):
                 continue  # another wheel of it stands in; `check_opencv` looks at that one
-            yield Finding(name, "fault", "not installed", repair)
+            yield Finding(name, "fault", Message("not installed", code="missing"), repair)
             continue
         state: State = "ok" if satisfies(version, wanted) else "fault"
-        yield Finding(name, state, version if state == "ok" else f"{version}, but rtface needs {wanted}",
-                      "" if state == "ok" else repair)
+        needs = Message("{version}, but rtface needs {wanted}", code="needs", version=version, wanted=wanted)
+        yield Finding(name, state, version if state == "ok" else needs, "" if state == "ok" else repair)
 
 
 def _installed(distribution: str) -> str | None:
@@ -104,16 +107,18 @@ def check_opencv() -> Iterator[Finding]:
         cv2 = importlib.import_module("cv2")
     except ImportError as error:
         missing = "libGL" in str(error) or "libgthread" in str(error)
-        why = "a wheel with windows was installed, which needs libGL" if missing else str(error)
-        yield Finding("cv2", "fault", f"cannot be imported: {why}", repair)
+        why = Message("a wheel with windows was installed, which needs libGL", code="windows") if missing else error
+        yield Finding("cv2", "fault", Message("cannot be imported: {why}", code="import", why=why), repair)
         return
     version = importlib.import_module("cv2.version")
     won = f"{'-contrib' if version.contrib else ''}-python{'-headless' if version.headless else ''}"
     if len(wheels) > 1:
-        yield Finding("cv2", "warn", f"{' and '.join(wheels)} share one folder; opencv{won} was written last and is "
-                      "used. That works here; on a machine without libGL it does not", repair)
+        yield Finding("cv2", "warn", Message(
+            "{wheels} share one folder; opencv{won} was written last and is used. That works here; on a machine "
+            "without libGL it does not", code="wheels", wheels=" and ".join(wheels), won=won), repair)
     else:
-        yield Finding("cv2", "ok", f"{cv2.__version__} from opencv{won}")
+        yield Finding("cv2", "ok", Message("{version} from opencv{wheel}", code="wheel", version=cv2.__version__,
+                                           wheel=won))
 
 
 def check_codecs() -> Iterator[Finding]:
@@ -130,10 +135,13 @@ def check_codecs() -> Iterator[Finding]:
 
     needed, useful = ([name for name in names if lacks(name)] for names in (NEEDED_CODECS, USEFUL_CODECS))
     if needed:
-        yield Finding("encoders", "fault", f"PyAV {av.__version__} lacks {', '.join(needed)}",
+        yield Finding("encoders", "fault", Message("PyAV {version} lacks {names}", code="encoders_missing",
+                                                   version=av.__version__, names=", ".join(needed)),
                       f"{PIP} --force-reinstall --only-binary av av")
     elif useful:
-        yield Finding("encoders", "warn", f"PyAV {av.__version__} lacks {', '.join(useful)}: those cannot be written",
+        yield Finding("encoders", "warn", Message("PyAV {version} lacks {names}: those cannot be written",
+                                                  code="encoders_some", version=av.__version__,
+                                                  names=", ".join(useful)),
                       f"{PIP} --force-reinstall --only-binary av av")
     else:
         yield Finding("encoders", "ok", ", ".join(NEEDED_CODECS + USEFUL_CODECS))
@@ -142,21 +150,23 @@ def check_codecs() -> Iterator[Finding]:
 def check_engines() -> Iterator[Finding]:
     recipes = find_recipes()
     if not recipes:
-        yield Finding("engines", "fault", "none is installed", reinstall_line())
+        yield Finding("engines", "fault", Message("none is installed", code="no_engines"), reinstall_line())
     for name, path in recipes.items():
         try:
             recipe = load_recipe(path)
             fault = recipe.fault(anew=True)
         except RtfaceError as error:
             own = not path.is_relative_to(Path(__file__).parents[1])
-            yield Finding(f"engine {name}", "fault", str(error),
+            yield Finding(f"engine {name}", "fault", error.message,
                           f"rtface engines remove {name}" if own else reinstall_line(path))
             continue
         if fault:
-            yield Finding(f"engine {name}", "fault", f"weights {recipe.model_path}: {fault}", recipe.repair_line)
+            yield Finding(f"engine {name}", "fault", Message("weights {path}: {why}", code="weights_fault",
+                                                             path=recipe.model_path, why=fault), recipe.repair_line)
         else:
-            yield Finding(f"engine {name}", "ok",
-                          f"{recipe.version}, weights {recipe.weights.bytes / 1e6:.1f} MB, SHA-256 right")
+            yield Finding(f"engine {name}", "ok", Message(
+                "{version}, weights {size} MB, SHA-256 right", code="weights", version=recipe.version,
+                size=f"{recipe.weights.bytes / 1e6:.1f}"))
 
 
 def check_tracker() -> Iterator[Finding]:
@@ -169,7 +179,7 @@ def check_tracker() -> Iterator[Finding]:
             yield Finding(f"tracker {name}", "fault", str(error).split("; repair")[0],
                           reinstall_line(models.file_of(name)))
         else:
-            yield Finding(f"tracker {name}", "ok", "SHA-256 right")
+            yield Finding(f"tracker {name}", "ok", Message("SHA-256 right", code="sum"))
 
 
 def check_folders() -> Iterator[Finding]:
@@ -179,8 +189,9 @@ def check_folders() -> Iterator[Finding]:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        yield Finding("cache", "warn", f"{folder} cannot be written ({error.strerror}): every start compiles again",
-                      "set RTFACE_CACHE to a folder that you may write")
+        yield Finding("cache", "warn", Message("{folder} cannot be written ({why}): every start compiles again",
+                                               code="cache", folder=folder, why=error.strerror),
+                      Message("set RTFACE_CACHE to a folder that you may write", code="cache_repair"))
     else:
         yield Finding("cache", "ok", str(folder))
     yield _queue_finding()
@@ -191,12 +202,14 @@ def _queue_finding() -> Finding:
     try:
         path = queue_path()
         if not path.exists():
-            return Finding("queue", "ok", f"empty ({path} is not there)")
+            return Finding("queue", "ok", Message("empty ({path} is not there)", code="queue_empty", path=path))
         items = Queue(path).items()
     except RtfaceError as error:
-        return Finding("queue", "warn", str(error), "set RTFACE_DATA to a folder of yours, or move the database away")
+        return Finding("queue", "warn", error.message, Message(
+            "set RTFACE_DATA to a folder of yours, or move the database away", code="queue_repair"))
     waiting = sum(item.state in ("waiting", "interrupted") for item in items)
-    return Finding("queue", "ok", f"{path}; items: {len(items)}, waiting: {waiting}")
+    return Finding("queue", "ok", Message("{path}; items: {count}, waiting: {waiting}", code="queue", path=path,
+                                          count=len(items), waiting=waiting))
 
 
 def check_settings() -> Iterator[Finding]:
@@ -205,14 +218,17 @@ def check_settings() -> Iterator[Finding]:
     try:
         loaded = load({})
     except RtfaceError as error:
-        yield Finding("configuration", "fault", str(error), f"mend it there, or remove {path}")
+        yield Finding("configuration", "fault", error.message, Message(
+            "mend it there, or remove {path}", code="settings_repair", path=path))
         return
     given = [f"{key} by {source}" for key, source in loaded.sources.items() if source != "default"]
     if folder is None:
-        yield Finding("configuration", "warn", "there is no home folder, so no settings and no engines of your own",
-                      "set RTFACE_CONFIG_DIR to a folder of yours")
+        yield Finding("configuration", "warn", Message(
+            "there is no home folder, so no settings and no engines of your own", code="no_home"),
+            Message("set RTFACE_CONFIG_DIR to a folder of yours", code="no_home_repair"))
         return
-    yield Finding("configuration", "ok", ", ".join(given) or f"defaults ({path} is not there)")
+    yield Finding("configuration", "ok", ", ".join(given) or Message("defaults ({path} is not there)", code="defaults",
+                                                                     path=path))
 
 
 def check_policy() -> Iterator[Finding]:
@@ -223,13 +239,16 @@ def check_policy() -> Iterator[Finding]:
         for policy in found:
             check_words(policy)
     except RtfaceError as error:
-        yield Finding("policy", "fault", str(error), "mend the file as its administrator, or remove it")
+        yield Finding("policy", "fault", error.message, Message(
+            "mend the file as its administrator, or remove it", code="policy_repair"))
         return
     for policy in found:
-        said = ", ".join(f"{key} = {json.dumps(value)}" for key, value in policy.given.items()) or "no key is set"
-        yield Finding("policy", "ok", f"{said} ({policy.path})")
+        said = ", ".join(f"{key} = {json.dumps(value)}" for key, value in policy.given.items())
+        yield Finding("policy", "ok", f"{said} ({policy.path})" if said else
+                      Message("no key is set ({path})", code="no_key", path=policy.path))
     if not found:
-        yield Finding("policy", "ok", f"none ({site_path() or 'policy.toml'} is not there)")
+        yield Finding("policy", "ok", Message("none ({path} is not there)", code="no_policy",
+                                              path=site_path() or "policy.toml"))
 
 
 def check_openvino() -> Iterator[Finding]:
@@ -238,13 +257,15 @@ def check_openvino() -> Iterator[Finding]:
     devices: list[str] = core().available_devices
     repair = f"{PIP} --force-reinstall openvino"
     if "CPU" not in devices:
-        yield Finding("openvino", "fault", f"finds no CPU device (only {devices})", repair)
+        yield Finding("openvino", "fault", Message("finds no CPU device (only {names})", code="no_cpu", names=devices),
+                      repair)
     for device in devices:
         name: Any = core().get_property(device, "FULL_DEVICE_NAME")
         able: Any = core().get_property(device, "OPTIMIZATION_CAPABILITIES")
         native = [kind for kind in ("BF16", "FP16", "INT8") if kind in able]
         flag = "cpu" if device == "CPU" else f"openvino:{device.lower()}"
-        yield Finding(f"openvino {device}", "ok", f"{name} ({', '.join(native) or 'FP32 only'}): --device {flag}")
+        yield Finding(f"openvino {device}", "ok", f"{name} ({', '.join(native)}): --device {flag}" if native else
+                      Message("{name} (FP32 only): --device {flag}", code="single_precision", name=name, flag=flag))
 
 
 def check_optional() -> Iterator[Finding]:
@@ -254,10 +275,11 @@ def check_optional() -> Iterator[Finding]:
             try:
                 importlib.import_module(name)
             except (ImportError, OSError) as error:
-                yield Finding(name, "warn", f"{version} cannot be imported: {error}", f"{PIP} --force-reinstall {name}")
+                yield Finding(name, "warn", Message("{version} cannot be imported: {why}", code="import_version",
+                                                    version=version, why=error), f"{PIP} --force-reinstall {name}")
                 continue
         repair = "" if version else extra_line(extra)
-        yield Finding(name, "ok", version or "not installed; optional", repair)
+        yield Finding(name, "ok", version or Message("not installed; optional", code="optional"), repair)
 
 
 def check_onnxruntime() -> Iterator[Finding]:
@@ -276,7 +298,8 @@ def check_onnxruntime() -> Iterator[Finding]:
         except RtfaceError as error:
             yield Finding(f"device {flag}", "ok", str(error).split(";")[0], provider.repair)
         else:
-            yield Finding(f"device {flag}", "ok", f"{provider.name} of ONNX Runtime")
+            yield Finding(f"device {flag}", "ok", Message("{name} of ONNX Runtime", code="provider",
+                                                          name=provider.name))
 
 
 def check_nvidia() -> Iterator[Finding]:
@@ -285,14 +308,15 @@ def check_nvidia() -> Iterator[Finding]:
     try:
         found = driver.driver()
     except RtfaceError as error:
-        yield Finding("nvidia", "ok", f"{error}; engines do not run on CUDA")
+        yield Finding("nvidia", "ok", Message("{why}; engines do not run on CUDA", code="no_cuda", why=error))
         return
-    gpus = f"{', '.join(found.gpus)}, driver for CUDA {found.cuda}"
+    gpus = ", ".join(found.gpus)
     if absent := driver.missing():
-        yield Finding("nvidia", "warn", f"{gpus}; engines do not run there without {', '.join(absent)}",
-                      extra_line("rtx"))
+        yield Finding("nvidia", "warn", Message(
+            "{gpus}, driver for CUDA {version}; engines do not run there without {names}", code="cuda_lacks",
+            gpus=gpus, version=found.cuda, names=", ".join(absent)), extra_line("rtx"))
     else:
-        yield Finding("nvidia", "ok", f"{gpus}; {driver.unusable(0)}")
+        yield Finding("nvidia", "ok", f"{gpus}, driver for CUDA {found.cuda}; {driver.unusable(0)}")
 
 
 def check_live() -> Iterator[Finding]:

@@ -46,6 +46,7 @@ def check_inputs(inputs: Sequence[Path | Address]) -> None:
         try:
             inputs[0].stat()
         except FileNotFoundError as error:
-            raise InputMissing(f"{inputs[0]}: there is no such file; check the name") from error
+            raise InputMissing("{path}: there is no such file; check the name", code="no_file",
+                               path=inputs[0]) from error
         except OSError:
             return  # reported when it is opened

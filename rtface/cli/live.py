@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from rtface.cli.console import Console, print_json
 from rtface.cli.signals import StopRequest
 from rtface.concurrency.threads import start_thread
-from rtface.errors import Interrupted, UsageError
+from rtface.errors import Interrupted, Message, UsageError
 from rtface.live.addresses import LiveAddress, is_live, parse_address, resolve_address
 from rtface.options import LiveOptions, Options
 
@@ -70,8 +71,10 @@ def run_live_job(source: LiveAddress, sink: LiveAddress, options: Options, conso
     console.clear()
     monitor.say_new(report.notes)
     _say_done(report, console)
+    ended = {"status": "done", **report.to_dict()}
+    console.event("report", **ended)
     if json:
-        print_json({"status": "done", **report.to_dict()})
+        print_json(ended)
     return 0
 
 
@@ -140,7 +143,7 @@ class LiveMonitor:
         console.say(f"{' and '.join(read)} → {', '.join(sink.described for sink in live.ends.sinks)}")
         self._serve(live)
         self._stack.enter_context(read_keys(live.controls, console.say))
-        if console.live:
+        if console.live and sys.stdin.isatty():
             console.say(HELP)
         return StatusLine(console, live.status)
 
@@ -169,7 +172,8 @@ class LiveMonitor:
             addresses[port] = server.address
         if control is not None:
             page = f"{addresses[control]}/preview"
-            console.say(f"control: {addresses[control]}" + (f", preview: {page}" if options.preview else ""))
+            console.say(Message("control: {address}" + ", preview: {page}" * options.preview, code="control",
+                                address=addresses[control], page=page))
             if options.preview:
                 from rtface.live.control.browser import open_in_browser
 

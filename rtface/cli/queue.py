@@ -188,6 +188,7 @@ class _Display:
             message = f": {item.message}" if item.message else ""
             self._console.say(f"item {item.id}, {item.output}: {item.state}{message}",
                               "error" if item.state == "failed" else "info")
+            self._console.event("item", **item.to_dict())
             if self._json:
                 print_json({"status": item.state, **item.to_dict()})
         now = self._clock()

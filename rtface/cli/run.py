@@ -145,8 +145,10 @@ def run_jobs(jobs: list[Job], options: Options, console: Console, stop: StopRequ
             continue
         codes.append(0)
         _say_done(job, report, options, console)
+        ended = {"status": "planned" if options.dry_run else "done", **report.to_dict()}
+        console.event("report", **ended)
         if json:
-            _print_line({"status": "planned" if options.dry_run else "done", **report.to_dict()})
+            _print_line(ended)
     if len(jobs) > 1:
         failed = sum(1 for code in codes if code)
         left = len(jobs) - len(codes) - skipped

@@ -16,6 +16,7 @@ from rtface.cli.command import command
 from rtface.cli.console import Console
 from rtface.cli.signals import StopRequest
 from rtface.errors import MissingComponent, UsageError
+from rtface.util.events import read_events
 
 if TYPE_CHECKING:
     from rtface.live.addresses import LiveAddress
@@ -98,10 +99,9 @@ def _check(command: list[str]) -> None:
     """Checks the options of the live run before the icon is shown; UsageError says what is wrong."""
     at = command.index("run") + 1
     done = subprocess.run([*command[:at], "--dry-run", *command[at:]], stdin=subprocess.DEVNULL, capture_output=True,
-                          text=True, encoding="utf-8", errors="replace", check=False)
+                          check=False)
     if done.returncode:
-        said = done.stderr.strip().splitlines() or ["rtface run could not be started"]
-        raise UsageError(said[-1].removeprefix("rtface: ").removeprefix("error: "))
+        raise UsageError(read_events(done.stderr.splitlines()) or "rtface run could not be started")
 
 
 def _windowless_python() -> str:

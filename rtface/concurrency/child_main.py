@@ -128,12 +128,9 @@ def main() -> None:
 
 def _reason(error: BaseException) -> str:
     """One line, without secrets."""
-    from rtface.errors import RtfaceError
-    from rtface.redaction import redacted
+    from rtface.errors import Message, RtfaceError, message_of, reason
 
-    text = redacted(" ".join(str(error).split()))
-    return text if isinstance(error, RtfaceError) else f"{type(error).__name__}: {text}" if text else \
-        type(error).__name__
+    return message_of(error) if isinstance(error, RtfaceError) else Message(reason(error)).one_line()
 
 
 def _die_with_parent() -> None:

@@ -24,7 +24,7 @@ from weakref import WeakSet
 from rtface.concurrency import child_main
 from rtface.concurrency.shared_frames import FrameRing
 from rtface.concurrency.threads import start_thread
-from rtface.errors import MissingComponent
+from rtface.errors import Message, MissingComponent
 
 log = logging.getLogger("rtface")
 
@@ -58,8 +58,8 @@ class ChildProcess:
         arguments: anything that can be pickled.
         name: for threads and messages.
         on_message: told of every message, on a thread of the child.
-        on_end: told once when it has ended, after the last message, on the same thread: why in one line, "" where the
-            function returned.
+        on_end: told once when it has ended, after the last message, on the same thread: why in one line (a `Message`
+            where it did not end by itself), "" where the function returned.
         frames: shared with it; the caller's to close.
 
     Raises:
@@ -161,8 +161,9 @@ class ChildProcess:
         with suppress(queue.Full):
             self._messages.put_nowait(None)
         if reason is None:
-            reason = "was killed" if self._killed else f"its process ended by {_signal(code)}" if code < 0 else \
-                f"its process ended with code {code}"
+            reason = Message("was killed") if self._killed else \
+                Message("its process ended by {signal}", code="process_killed", signal=_signal(code)) if code < 0 else \
+                Message("its process ended with code {exit}", code="process_ended", exit=code)
         self._on_end(reason)
 
     def _write(self, process: subprocess.Popen[bytes]) -> None:

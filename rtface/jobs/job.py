@@ -334,8 +334,9 @@ class FilmJob:
         done = 0
         with suppress(RtfaceError):
             done = len(self.folder.finished())
-        return Interrupted(f"interrupted; {done} of {len(self.plan)} segments are done and stay in {self.folder.path}; "
-                           "the same command continues")
+        return Interrupted("interrupted; {done} of {count} segments are done and stay in {folder}; the same command "
+                           "continues", code="interrupted_segments", done=done, count=len(self.plan),
+                           folder=self.folder.path)
 
     def _remove(self) -> None:
         remove_unfinished(self.folder, self._films)

@@ -173,8 +173,8 @@ class Join:
         except BaseException as error:
             remove_unfinished(self._folder, self._paths)
             if isinstance(error, OutputError):
-                error.args = (f"{error}; all segments stay in {self._folder.path}; once its cause is gone, the same "
-                              "command joins them",)
+                error.message += (f"; all segments stay in {self._folder.path}; once its cause is gone, the same "
+                                  "command joins them")
             raise
         finally:
             source.close()

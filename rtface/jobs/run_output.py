@@ -224,7 +224,7 @@ class RunOutput:
         except OSError as error:
             failure = self._folder.failure(error)
             if full(error):
-                failure.args = (f"{failure} (in segment {number} of {len(self._plan)})",)
+                failure.message += f" (in segment {number} of {len(self._plan)})"
             raise failure from error
         except (av.FFmpegError, ValueError) as error:
             raise OutputError(f"{self._folder.path}: segment {number} cannot be encoded ({error}); choose "

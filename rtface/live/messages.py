@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from rtface.concurrency.shared_frames import FrameLayout
+from rtface.errors import Message
 from rtface.frame import Color, Display, Quantisers
 from rtface.live.protocols import SoundFormat, SoundPacket, VideoFormat
 from rtface.media.changed_frames import ChangedFrames
@@ -94,7 +95,7 @@ class SourceRefused:
     """The source cannot be opened: `kind` names the class of `rtface.errors`, `text` is its message."""
 
     kind: str
-    text: str
+    text: Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +272,7 @@ class SinkRefused:
     """The sink cannot be opened.
 
     Attributes:
-        why: in a few words, without the address.
+        why: in a few words, without the address; a `Message` where programs may know it.
         kind: "usage" for options that cannot work, "missing" for software that is not installed, "output" for
             a peer or file that is not there.
     """

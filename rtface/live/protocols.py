@@ -83,6 +83,7 @@ class EndpointHealth:
         causes: of an output's dropped frames, where it knows them: "network" did not take them in time, "encoder" was
             not done with those before, "away" while no one was connected, "form" what could not be converted.
         buffer: seconds that its frames wait in a jitter buffer, before `Frame.captured_at`.
+        size: width and height of a virtual camera, once it is open.
     """
 
     state: Literal["opening", "live", "away", "closed"]
@@ -94,6 +95,7 @@ class EndpointHealth:
     reopened: int = 0
     buffer: float = 0.0
     causes: dict[str, int] = field(default_factory=dict[str, int])
+    size: tuple[int, int] | None = None
 
 
 REST_S = 0.5

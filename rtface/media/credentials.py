@@ -112,11 +112,10 @@ def sign_file(path: Path, manifest: Mapping[str, Any], parent: Path | str, key: 
             _sign(manifest, key, timestamp, (source, KINDS[path.suffix.lower()]), origin, out, title=title)
         work.publish()
         work = None
-    except library().C2paError as error:
-        raise OutputError(f"{path}: could not be signed ({_said(error)}); it is whole, without credentials") from error
-    except OSError as error:
-        raise OutputError(f"{path}: could not be signed ({full(error) or error.strerror}); it is whole, without "
-                          "credentials") from error
+    except (library().C2paError, OSError) as error:
+        why = full(error) or error.strerror if isinstance(error, OSError) else _said(error)
+        raise OutputError("{path}: could not be signed ({why}); it is whole, without credentials", code="not_signed",
+                          path=path, why=why) from error
     finally:
         if work is not None:
             work.discard()

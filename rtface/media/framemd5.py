@@ -189,7 +189,8 @@ class _Hashing:
             video, _ = choose_video(source, self._name)
             video.thread_type = "AUTO"
             if not video.codec_context.pix_fmt:
-                raise InputError(f"{self._name}: no frame of it can be decoded; the file is damaged")
+                raise InputError("{name}: no frame of it can be decoded; the file is damaged", code="film_damaged",
+                                 name=self._name)
             rate, known = rate_of(video)
             base = video.time_base or Fraction(1, 1_000_000) if varies or not known else 1 / rate
             if self._wanted is not None:

@@ -87,7 +87,8 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     try:
         names = list(Path(folder).iterdir())
     except OSError as error:
-        raise InputMissing(f"{os.fspath(folder)}: cannot be read ({error.strerror}); check the name") from error
+        raise InputMissing("{path}: cannot be read ({why}); check the name", code="unreadable", path=os.fspath(folder),
+                           why=error.strerror) from error
     found = [p for p in names if has_still_name(p) and not p.name.startswith(".") and p.is_file()]
     if not found:
         raise InputError(f"{os.fspath(folder)}: holds no image ({', '.join((*IMAGE_KINDS, *_READ_ONLY))})")
@@ -121,15 +122,17 @@ def read_image(path: str | os.PathLike[str]) -> Still:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise InputMissing(f"{name}: cannot be read ({error.strerror}); check the name") from error
+        raise InputMissing("{path}: cannot be read ({why}); check the name", code="unreadable", path=name,
+                           why=error.strerror) from error
     if not data:
-        raise InputError(f"{name}: is empty (0 bytes); copy it again")
+        raise InputError("{name}: is empty (0 bytes); copy it again", code="file_empty", name=name)
     kind = kind_of(data)
     if data[4:12] == b"ftypavis" or (kind == "webp" and data[12:16] == b"VP8X" and data[20] & 2):
         raise InputError(f"{name}: is an animation, no still; " + (
             "make a film or GIF of it first" if kind else "give it as INPUT with a film as OUTPUT"))
     if kind is None:
-        raise InputError(f"{name}: is no image that can be read; use PNG, JPEG, TIFF, WebP, BMP, DPX or EXR")
+        raise InputError("{name}: is no image that can be read; use PNG, JPEG, TIFF, WebP, BMP, DPX or EXR",
+                         code="no_image", name=name)
     image = _decode(data, kind, name)
     meta = _tiff_meta(data) if kind == "tiff" else read_meta(data)
     turns, mirror = _UPRIGHT[meta.orientation]
@@ -168,7 +171,8 @@ def read_origin(path: str | os.PathLike[str]) -> Origin:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise InputMissing(f"{shown(path)}: cannot be read ({error.strerror}); check the name") from error
+        raise InputMissing("{path}: cannot be read ({why}); check the name", code="unreadable", path=shown(path),
+                           why=error.strerror) from error
     kind = kind_of(data) or ""
     return Origin(os.fspath(path), kind, data, _tiff_meta(data) if kind == "tiff" else read_meta(data))
 
@@ -192,7 +196,7 @@ def _decode(data: bytes, kind: str, name: str) -> av.VideoFrame:
         raise InputError(f"{name}: is damaged, of a kind that cannot be read, or larger than {MAX_PIXELS // 1_000_000} "
                          f"megapixels ({error.strerror}); {remedy} again") from error
     if not images:
-        raise InputError(f"{name}: is cut off before its image; copy it again")
+        raise InputError("{name}: is cut off before its image; copy it again", code="cut_off", name=name)
     image = images[0]
     if kind == "jp2" and not image.format.is_rgb:
         image.color_range = _FULL  # sYCC

@@ -45,7 +45,6 @@ _LOOKED_AT = 2000
 _PLAYED = int(Disposition.default | Disposition.forced | Disposition.comment | Disposition.hearing_impaired
               | Disposition.visual_impaired)
 _ALIKE = 0.01  # headers give whole samples
-_NO_FILM = "is neither a film nor an image that can be read; check that it is the right file"
 # Seconds within which a network source has to answer, and that one packet may take with all attempts to reconnect.
 _OPEN_S, _READ_S = 15.0, 60.0
 # Where a connection ends or stalls before the Content-Length is reached, FFmpeg asks for the rest (a byte range), after
@@ -228,7 +227,7 @@ def open_container(path: str | os.PathLike[str], reader: PipeReader | FileReader
     except av.FFmpegError as error:
         if isinstance(error, PermissionError | FileNotFoundError):
             raise InputMissing(f"{name}: cannot be opened ({error.strerror}); check name and permissions") from error
-        raise InputError(f"{name}: {_why(path, error)}") from error
+        raise _refused(path, name, error) from error
     if not is_url(path) and container.format.name in _PLAYLISTS and (
             Path(path).suffix.lower() not in _PLAYLISTS[container.format.name]):
         container.close()
@@ -246,14 +245,14 @@ def _check_file(path: Path, name: str) -> None:
     try:
         status = path.stat()
     except FileNotFoundError as error:
-        raise InputMissing(f"{name}: there is no such file; check the name") from error
+        raise InputMissing("{path}: there is no such file; check the name", code="no_file", path=name) from error
     except OSError as error:
         raise InputMissing(f"{name}: cannot be read ({error.strerror})") from error
     if stat.S_ISDIR(status.st_mode):
         raise InputError(f"{name}: is a folder; name a file")
     if stat.S_ISREG(status.st_mode):
         if status.st_size == 0:
-            raise InputError(f"{name}: is empty (0 bytes); copy or record it again")
+            raise InputError("{name}: is empty (0 bytes); copy or record it again", code="film_empty", name=name)
         try:
             with path.open("rb") as file:
                 head = file.read(64)
@@ -261,22 +260,27 @@ def _check_file(path: Path, name: str) -> None:
         except OSError as error:
             raise InputMissing(f"{name}: may not be read ({error.strerror}); check its permissions") from error
         if head.startswith(b"%PDF"):  # FFmpeg takes the images in it for a film
-            raise InputError(f"{name}: {_NO_FILM}")
+            raise _no_film(name)
         if bomb:
             raise InputError(f"{name}: its profile or text would unpack to more than any real one; save it again as "
                              "another PNG, or write an image instead of a film")
 
 
-def _why(path: str | os.PathLike[str], error: av.FFmpegError) -> str:
+def _no_film(name: str) -> InputError:
+    return InputError("{name}: is neither a film nor an image that can be read; check that it is the right file",
+                      code="no_film", name=name)
+
+
+def _refused(path: str | os.PathLike[str], name: str, error: av.FFmpegError) -> InputError:
     if not is_url(path) and Path(path).is_file():  # a pipe cannot be read twice
         with Path(path).open("rb") as file:
             kinds = [kind for kind, _ in boxes(file)]
         if kinds[:1] == [b"ftyp"] and b"moov" not in kinds:
-            return ("is incomplete (no index): the recording or copy was cut off before its end; "
-                    "copy it again, or repair it with a tool such as untrunc")
+            return InputError("{name}: is incomplete (no index): the recording or copy was cut off before its end; "
+                              "copy it again, or repair it with a tool such as untrunc", code="film_cut_off", name=name)
     if isinstance(error, av.InvalidDataError):
-        return _NO_FILM
-    return f"cannot be opened ({error_text(error)})"
+        return _no_film(name)
+    return InputError(f"{name}: cannot be opened ({error_text(error)})")
 
 
 def error_text(error: av.FFmpegError) -> str:

@@ -198,8 +198,8 @@ def plan_frames(info: MediaInfo, target: Target, *, crf: float | None = None, pr
 def _format_of(output: str | os.PathLike[str]) -> str:
     suffix = Path(output).suffix.lower()
     if suffix not in FORMATS:
-        raise UsageError(f"{os.fspath(output)}: {suffix or 'no extension'} names no film container; "
-                         f"use one of {', '.join(FORMATS)}")
+        raise UsageError("{path}: {suffix} names no film container; use one of {formats}", code="output_container",
+                         path=os.fspath(output), suffix=suffix or "no extension", formats=", ".join(FORMATS))
     return FORMATS[suffix]
 
 
@@ -374,7 +374,8 @@ def check_space(plan: OutputPlan) -> None:
     """Notes on the plan that the disk may be too small; OutputError where it is full."""
     free = free_bytes(plan.target.path.parent)
     if free < 1 << 20:
-        raise OutputError(f"{plan.path}: the disk is full ({free} bytes free); make room or choose another place")
+        raise OutputError("{path}: the disk is full ({count} bytes free); make room or choose another place",
+                          code="output_full", path=plan.path, count=free)
     needed = expected_bytes(plan)
     if needed is not None and needed > free:
         plan.notes.append(f"{plan.path}: about {needed / 1e6:.0f} MB will be needed and {free / 1e6:.0f} MB are free")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rtface.errors import Interrupted, OutputError
+from rtface.errors import Interrupted, Message, OutputError
 from rtface.media.file_hashes import HashedFile, manifest_lines, name_in, sha256_of, share_of_bytes
 from rtface.media.framemd5 import hash_frames
 from rtface.media.images import list_images
@@ -62,8 +62,8 @@ def write_checksums(output: Path, targets: Sequence[Target], *, more: Sequence[P
         write_file_hashes(targets[-1], [*(list_images(output) if output.is_dir() else files), *more], doing, stop)
         said.append(f"{targets[-1].path.name}: SHA-256 of its files")
     except Interrupted as error:
-        error.args = (f"interrupted; {output} is whole, its checksums are not written: rtface verify --write "
-                      f"{output} writes them",)
+        error.message = Message(f"interrupted; {output} is whole, its checksums are not written: rtface verify --write "
+                                f"{output} writes them")
         raise
     except OSError as error:
         if isinstance(error, OutputError):

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 from fractions import Fraction
 from time import monotonic, perf_counter
 
-from rtface.errors import Interrupted, OutputError, RtfaceError
+from rtface.errors import Interrupted, Message, OutputError, RtfaceError
 from rtface.frame import Frame
 from rtface.media.images import SequenceSource
 from rtface.media.source import FileSource
@@ -41,7 +41,7 @@ class FilmOutputs:
     def finish_pairs(self) -> None:
         """Finishes the comparison after the film; raises the error that it met before."""
         if self._pair_error is not None:
-            self._pair_error.args = (f"{self._pair_error}; the film itself is whole",)
+            self._pair_error.message += "; the film itself is whole"
             raise self._pair_error
         if self._pairs:
             self._pairs.finish()
@@ -51,9 +51,12 @@ class FilmOutputs:
         pair = self._pairs.abort(keep_partial=keep_partial) if self._pairs else None
         partial = self.sink.abort(keep_partial=keep_partial)
         if isinstance(error, (RtfaceError, Interrupted)):
-            left = f"; what was done is in {partial}" if partial and partial not in str(error) else ""
-            left += f"; the comparison so far is in {pair}" if pair and pair not in str(error) else ""
-            error.args = (f"{error}{left}",) if partial or pair else error.args
+            if partial and partial not in str(error):
+                if isinstance(error, Interrupted):
+                    error.message = Message("{what}", code="interrupted_partial", what=error, path=partial)
+                error.message += f"; what was done is in {partial}"
+            if pair and pair not in str(error):
+                error.message += f"; the comparison so far is in {pair}"
         return partial
 
 
@@ -128,7 +131,7 @@ class FilmWriter:
                 and not (ended and kept == self.frames)):
             resume_at = self._time_of(kept)
             error.partial, error.resume_at = partial, float(resume_at)
-            error.args = (f"{error}; go on with --start {format_start(resume_at)}",)
+            error.hint = f"; go on with --start {format_start(resume_at)}"
 
     @property
     def _end(self) -> Fraction:

@@ -8,7 +8,7 @@ from pathlib import Path
 from time import perf_counter
 
 from rtface.enhance.face_filter import missing_tracks
-from rtface.errors import Interrupted, OutputError
+from rtface.errors import Interrupted, Message, OutputError
 from rtface.media.image_read import has_still_name
 from rtface.media.leftovers import clear_leftovers, remove_unfinished_files
 from rtface.pipeline.checksums import write_checksums
@@ -102,7 +102,8 @@ def finish(plan: RunPlan, report: Report, made: Made | None, *, stop: threading.
             except OutputError as error:
                 unsigned = error
                 again = "signs it" if plan.job else "with --overwrite makes it again and signs it"
-                error.args = (f"{error}; once the cause is gone, the same command {again}",)
+                error.message = Message("{what}; once the cause is gone, the same command {again}",
+                                        code="not_signed_again", **error.values | {"what": error, "again": again})
     if outputs.checksums and (made is not None or not all(target.path.is_file() for target in outputs.checksums)):
         report.notes += write_checksums(
             Path(plan.output), outputs.checksums, stop=stop.is_set,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from rtface.util.parse import format_time
@@ -47,11 +47,11 @@ class LineOutput(Protocol):
 
     @property
     def live(self) -> bool:
-        """Whether a line can be overwritten: it is a terminal."""
+        """Whether the line may change often."""
         ...
 
-    def status(self, line: str) -> None:
-        """Shows a line; on a terminal it takes the place of the one before."""
+    def status(self, line: str, **facts: object) -> None:
+        """Shows a line; on a terminal it takes the place of the one before. Programs get the facts."""
         ...
 
 
@@ -111,7 +111,9 @@ class ProgressLine:
         if now - self._shown < self._interval:
             return
         self._shown = now
-        self._line.status(describe(self._name, progress, now - self._started, bar=self._line.live))
+        elapsed = now - self._started
+        self._line.status(describe(self._name, progress, elapsed, bar=self._line.live), **asdict(progress) | {
+            "input": self._name, "share": share(progress), "left_s": eta(progress, elapsed)})
 
 
 class SpeedMeter:

@@ -17,7 +17,7 @@ import av
 
 from rtface._version import __version__
 from rtface.engine.recipe import find_recipes, load_recipe
-from rtface.errors import InputError, InputMissing, Interrupted, OutputError
+from rtface.errors import InputError, InputMissing, Interrupted, Message, OutputError
 from rtface.media.changed_frames import ChangedFrames
 from rtface.media.file_hashes import sha256_of, share_of_bytes
 from rtface.media.framemd5 import PacketHashes, frame_hashes, hash_packets
@@ -143,7 +143,7 @@ def write_sidecar(target: Target, output: Path, input: Path | Address | str, opt
             values["signature"] = key.sign(to_bytes(values))
         write_whole(target, to_bytes(values))
     except Interrupted as error:
-        error.args = (f"interrupted; {output} is whole, its sidecar is not written",)
+        error.message = Message(f"interrupted; {output} is whole, its sidecar is not written")
         raise
     except OSError as error:
         if isinstance(error, (OutputError, InputError, InputMissing)):
@@ -210,7 +210,8 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     try:
         data = read_regular(path)
     except OSError as error:
-        raise InputMissing(f"{path}: cannot be read ({error.strerror}); check the name") from error
+        raise InputMissing("{path}: cannot be read ({why}); check the name", code="unreadable", path=path,
+                           why=error.strerror) from error
     try:
         values = parse_json(data)
         check_shape(values, {"format": lambda value: value == FORMAT, "version": whole, "rtface?": text})

@@ -158,8 +158,8 @@ class _Stills:
         finally:
             items.close()
         if self.stop.is_set() and self.done + self.skipped + len(self.failed) < len(self.jobs):
-            raise Interrupted(f"interrupted after {self.done} of {len(self.jobs)} images; the same command goes on "
-                              "from there")
+            raise Interrupted("interrupted after {done} of {count} images; the same command goes on from there",
+                              code="interrupted_stills", done=self.done, count=len(self.jobs))
         if (parts := self.stats.counted()["image_parts"]) > 1:
             self.notes.append(f"{parts} images hold more than the image that was read; the report says what (--report)")
         if self.skipped:

@@ -215,7 +215,8 @@ def _manifests(output: Path, manifest: Path | None, *, needed: bool) -> tuple[Pa
             with open_regular(manifest) as file:
                 head = file.read(20)
         except OSError as error:
-            raise InputMissing(f"{manifest}: cannot be read ({error.strerror}); check the name") from error
+            raise InputMissing("{path}: cannot be read ({why}); check the name", code="unreadable", path=manifest,
+                               why=error.strerror) from error
         if head.lstrip().startswith(b"{"):
             return None, None, manifest
         return (None, manifest, None) if head.startswith((b"#format: frame", b"#extradata")) else (manifest, None, None)

@@ -105,7 +105,8 @@ def make_stage(spec: Spec) -> Any:
         if key in values:
             continue
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise UsageError(f"--stage {spec.name} needs {key}=…: {_help(field) or 'see --stage NAME:help'}")
+            raise UsageError("--stage {name} needs {option}=…: {help}", code="overlay_needs", name=spec.name,
+                             option=key, help=_help(field) or "see --stage NAME:help")
         if isinstance(field.default, str):
             values[key] = _convert(field, field.default, f"--stage {spec.name}: {key}")
     try:
@@ -161,7 +162,8 @@ def file_options(text: str) -> dict[str, str]:
     """
     spec = Spec.parse(text)
     if spec.name not in (names := sorted(plugins.installed("stage"))):
-        raise UsageError(f"{spec.name[:40]}: there is no such overlay; there is {', '.join(names) or 'none'}")
+        raise UsageError("{name}: there is no such overlay; there is {names}", code="no_overlay", name=spec.name[:40],
+                         names=", ".join(names) or "none")
     return _files(spec)
 
 

@@ -151,23 +151,23 @@ class AccessControl:
             return
         await self._app(scope, receive, with_headers(send, _HEADERS))
 
-    def _refusal(self, scope: Scope, headers: Headers) -> str | None:
+    def _refusal(self, scope: Scope, headers: Headers) -> UsageError | None:
         """Why a request is refused; None where it is let in."""
         # A link in another program or page may lead to the studio, but to nothing within it.
         opened = scope["type"] == "http" and scope["path"] == "/" and headers.get("sec-fetch-mode") == "navigate"
         if (why := foreign(headers, self._is_own, secure=self._secure, opened=opened)) is not None:
-            return why
+            return UsageError(why)
         if scope["type"] == "http" and scope["method"] not in METHODS:
-            return f"{scope['method'][:20]} is not answered"
+            return UsageError(f"{scope['method'][:20]} is not answered")
         if self._login is not None:
             known = self._login.knows(_cookie_of(headers)) and self._has_key(scope, headers)
             if known or scope["path"] in _OPEN:
                 return None
-            return "log in first: the token of the session is missing"
+            return UsageError("log in first: the token of the session is missing", code="login")
         if scope["type"] == "http" and scope["path"] == _STYLE:  # of the page that says that the token is missing
             return None
         if not (self._has_token(scope, headers) or (scope["type"] == "http" and self._in_address(scope))):
-            return "the token is missing or wrong"
+            return UsageError("the token is missing or wrong", code="token")
         return None
 
     def _is_own(self, name: str) -> bool:
@@ -238,18 +238,18 @@ class AccessControl:
         path = scope["path"] if scope["path"].startswith("/") and not scope["path"].startswith("//") else "/"
         return self._led(path, _cookie(host), self._given)
 
-    async def _refuse(self, why: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _refuse(self, why: UsageError, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 4403, "reason": why[:100]})
+            await send({"type": "websocket.close", "code": 4403, "reason": str(why)[:100]})
             return
-        if self._login is not None and scope["path"] == "/" and "log in" in why:
+        if scope["path"] == "/" and why.code == "login":
             await RedirectResponse("/login", HTTPStatus.SEE_OTHER)(scope, receive, with_headers(send, _HEADERS))
             return
-        if scope["path"] == "/" and "token" in why:
+        if scope["path"] == "/" and why.code == "token":
             page = closed_page(language_of(Headers(scope=scope)))
             await HTMLResponse(page, HTTPStatus.FORBIDDEN)(scope, receive, with_headers(send, _HEADERS))
             return
-        await error_response(why, HTTPStatus.FORBIDDEN)(scope, receive, with_headers(send, _HEADERS))
+        await error_response(why.message, HTTPStatus.FORBIDDEN)(scope, receive, with_headers(send, _HEADERS))
 
 
 def _query(scope: Scope) -> dict[str, list[str]]:

@@ -4,24 +4,23 @@ progress while they run."""
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from rtface.errors import InputMissing, RtfaceError
+from rtface.errors import InputMissing, RtfaceError, message_of
 from rtface.studio.commands import json_of, run_command
 from rtface.studio.context import Studio
 from rtface.studio.film_settings import FilmSettings
+from rtface.util.events import Event
 from rtface.util.file_lock import try_lock
 from rtface.util.parse import is_person_number
 from rtface.web.http import FAILED, FileAnswer, answers_errors, in_thread, json_body
@@ -86,10 +85,10 @@ class FilmTask:
         except asyncio.CancelledError:
             self._tell({"state": "stopped"})
         except RtfaceError as error:
-            self._tell({"state": "failed", "error": str(error)})
+            self._tell({"state": "failed", "error": message_of(error).to_dict()})
         except Exception:
             log.exception("studio: a task about a film failed")
-            self._tell({"state": "failed", "error": FAILED})
+            self._tell({"state": "failed", "error": FAILED.to_dict()})
 
     def _progress(self, found: dict[str, Any]) -> None:
         if self.state["state"] == "running":  # it may have been stopped meanwhile
@@ -157,13 +156,12 @@ class FilmTasks:
             return found
 
         async def work(progress: Callable[[dict[str, Any]], None]) -> Any:
-            def said(line: str) -> None:
-                with suppress(ValueError):
-                    if isinstance(found := json.loads(line), dict):
-                        progress(with_faces(cast("dict[str, Any]", found)))
+            def receive(event: Event) -> None:
+                if event["event"] == "progress":
+                    progress(with_faces(event))
 
-            return with_faces(await json_of("analyze", "--progress", "--quiet", "--photos", str(photos), "--overwrite",
-                                            "--", str(path), said=said))
+            return with_faces(await json_of("analyze", "--photos", str(photos), "--overwrite", "--", str(path),
+                                            receive=receive))
 
         self.of(number, "analysis").start(work)
 
@@ -176,7 +174,7 @@ class FilmTasks:
             for old in (image, image.with_suffix(".html")):
                 old.unlink(missing_ok=True)
             found = await json_of("try", *(f"--{key}={value}" for key, value in known.items()), "--", str(path),
-                                  str(image), said=lambda line: progress({"line": line}))
+                                  str(image), receive=lambda event: event["event"] == "progress" and progress(event))
             at = f"/api/films/{number}/sheet"
             return {"command": found["command"], "seconds": found["seconds"], "image": f"{at}.png",
                     "page": f"{at}.html", "variants": found["variants"]}
@@ -193,12 +191,9 @@ class FilmTasks:
         clip = self.folder(number) / "clip.mp4"
 
         async def work(progress: Callable[[dict[str, Any]], None]) -> Any:
-            def said(line: str) -> None:
-                if share := re.search(r" (\d+) %", line):
-                    progress({"share": int(share[1]) / 100})
-
             await run_command("run", *words, *_CLIP, "--compare", str(clip), "--", str(path),
-                              str(clip.with_name("after.mp4")), said=said)
+                              str(clip.with_name("after.mp4")), receive=lambda event: progress(
+                                  {"share": event.get("share")}))
             return {"clip": f"/api/films/{number}/clip.mp4"}
 
         await self.of(number, "clip").restart(work)
@@ -271,4 +266,4 @@ def _file(path: Path | None, *, download: bool = False) -> Response:
 
 
 def _missing() -> InputMissing:
-    return InputMissing("there is no such picture; analyse the film again")
+    return InputMissing("there is no such picture; analyse the film again", code="picture_gone")

@@ -8,6 +8,8 @@ import os
 from functools import cache
 from pathlib import Path
 
+from rtface.errors import Message
+
 PAGE = Path(__file__).with_name("page")
 """Folder of the page's files."""
 _VARIABLES = "LC_ALL", "LC_MESSAGES", "LANG"
@@ -20,6 +22,14 @@ def catalogue() -> dict[str, dict[str, str]]:
     for file in sorted((PAGE / "text").glob("*.json")):
         texts |= {f"{file.stem}.{key}": value for key, value in json.loads(file.read_text("utf-8")).items()}
     return texts
+
+
+def translated(message: Message, language: str) -> str:
+    """A message in "en" or "de"; as it is where there is no text for its code."""
+    text = catalogue().get(f"messages.{message.code}", {}).get(language)
+    return message if text is None else text.format_map({
+        name: translated(Message.of(value), language) if isinstance(value, dict) else value
+        for name, value in message.values.items()})
 
 
 def system_language() -> str:

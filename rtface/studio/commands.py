@@ -10,11 +10,10 @@ import tempfile
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-from rtface.errors import RtfaceError
+from rtface.errors import Message, RtfaceError
+from rtface.util.events import TO_STDERR, Event, read_events
 
 T = TypeVar("T")
-_LAST = 3
-"""Lines of a command's messages that its error holds."""
 
 
 class Shared(Generic[T]):
@@ -35,50 +34,54 @@ class Shared(Generic[T]):
         return await asyncio.shield(self._task)
 
 
-async def run_command(*words: str, said: Callable[[str], None] = lambda line: None, accept: tuple[int, ...] = (0,)
-                      ) -> str:
+def no_one(event: Event) -> None:
+    """Does nothing with an event."""
+
+
+async def run_command(*words: str, receive: Callable[[Event], object] = no_one, accept: tuple[int, ...] = (0,)) -> str:
     """What ``rtface WORDS`` writes to its output. The process ends with the task that waits for it.
 
     Args:
         words: the command and its options.
-        said: gets each line that the command says while it runs, on another thread.
+        receive: gets each event of the command while it runs, on another thread.
         accept: exit codes that are no failure.
 
     Raises:
-        RtfaceError: another exit code; with the command's last message.
+        RtfaceError: another exit code; with the command's error.
     """
     with tempfile.TemporaryFile() as out:
-        process = subprocess.Popen([sys.executable, "-P", "-m", "rtface", *words], stdin=subprocess.DEVNULL, stdout=out,
-                                   stderr=subprocess.PIPE)
+        process = subprocess.Popen([sys.executable, "-P", "-m", "rtface", *_with(TO_STDERR, words)],
+                                   stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE)
         try:
-            lines = await asyncio.to_thread(_follow, process, said)
+            error = await asyncio.to_thread(_follow, process, receive)
         finally:
             process.kill()  # the thread ends with it
         if process.returncode not in accept:
-            raise RtfaceError(" ".join(lines[-_LAST:]) or
-                              f"rtface {words[0]} ended with code {process.returncode}; try it in a terminal")
+            raise RtfaceError(error or f"rtface {words[0]} ended with code {process.returncode}; try it in a terminal")
         out.seek(0)
         return out.read().decode("utf-8", "replace")
 
 
-def _follow(process: subprocess.Popen[bytes], said: Callable[[str], None]) -> list[str]:
-    """The lines of a process's messages, once it has ended."""
-    lines = list[str]()
+def _follow(process: subprocess.Popen[bytes], receive: Callable[[Event], object]) -> Message:
+    """As `read_events`, once the process has ended."""
     assert process.stderr is not None
-    with process.stderr as messages:
-        for raw in messages:
-            if line := raw.decode("utf-8", "replace").strip().removeprefix("rtface: ").removeprefix("error: "):
-                lines.append(line)
-                said(line)
+    with process.stderr as lines:
+        error = read_events(lines, receive)
     process.wait()
-    return lines
+    return error
 
 
-async def json_of(*words: str, accept: tuple[int, ...] = (0,), said: Callable[[str], None] = lambda line: None) -> Any:
+async def json_of(*words: str, accept: tuple[int, ...] = (0,), receive: Callable[[Event], object] = no_one) -> Any:
     """The JSON that ``rtface WORDS --json`` prints; arguments and errors as of `run_command`."""
-    end = words.index("--") if "--" in words else len(words)
-    text = await run_command(*words[:end], "--json", *words[end:], accept=accept, said=said)
+    text = await run_command(*_with("--json", words), accept=accept, receive=receive)
     try:
         return json.loads(text)
     except ValueError:
-        raise RtfaceError(f"rtface {words[0]} --json printed no JSON; try it in a terminal") from None
+        raise RtfaceError("rtface {command} --json printed no JSON; try it in a terminal", code="no_json",
+                          command=words[0]) from None
+
+
+def _with(option: str, words: tuple[str, ...]) -> list[str]:
+    """The words of a command with one more option, before ``--``."""
+    end = words.index("--") if "--" in words else len(words)
+    return [*words[:end], option, *words[end:]]

@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Route
 from rtface.errors import UsageError
 from rtface.studio.commands import Shared, json_of, run_command
 from rtface.studio.context import Studio
+from rtface.util.events import Event
 from rtface.web.http import answers_errors, json_body
 
 _FAULTY = (0, 1)  # 1: one of the engines is damaged, which its row says
@@ -21,8 +22,9 @@ def routes(studio: Studio) -> list[BaseRoute]:
     """The routes below ``/api/engines``."""
     working = asyncio.Lock()
 
-    def say(line: str) -> None:
-        studio.events.publish("engines", {"line": line})
+    def tell(event: Event) -> None:
+        if "message" in event:
+            studio.events.publish("engines", event)
 
     async def listed() -> dict[str, Any]:
         rows, offers = await asyncio.gather(json_of("engines", "--no-measure", accept=_FAULTY),
@@ -44,13 +46,13 @@ def routes(studio: Studio) -> list[BaseRoute]:
         words = _add_words(studio, await json_body(request))
         _refuse_second(working)
         async with working:
-            await run_command("engines", "add", *words, said=say)
+            await run_command("engines", "add", *words, receive=tell)
         return JSONResponse(await listed())
 
     async def remove(request: Request) -> Response:
         name = request.path_params["name"]
         if name.startswith("-"):
-            raise UsageError(f"{name[:40]} is no engine")
+            raise UsageError("{name} is no engine", code="no_engine", name=name[:40])
         await run_command("engines", "remove", "--", name)
         return JSONResponse(await listed())
 
@@ -62,7 +64,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
 def _refuse_second(lock: asyncio.Lock) -> None:
     if lock.locked():
-        raise UsageError("an engine is being added or measured; wait for that to end")
+        raise UsageError("an engine is being added or measured; wait for that to end", code="engine_busy")
 
 
 def _add_words(studio: Studio, body: dict[str, Any]) -> list[str]:
@@ -73,9 +75,9 @@ def _add_words(studio: Studio, body: dict[str, Any]) -> list[str]:
     """
     name, file = body.get("name"), body.get("file")
     if body.get("accepted") is not True:
-        raise UsageError("read the licence and accept it first")
+        raise UsageError("read the licence and accept it first", code="engine_licence")
     if not (name is None or isinstance(name, str)) or not (name or file) or (name or "").startswith("-"):
-        raise UsageError("choose an engine of the list, or a file with weights")
+        raise UsageError("choose an engine of the list, or a file with weights", code="engine_choose")
     words = ["--accept-license"]
     if file:
         words += ["--from", str(studio.folders.path(file))]

@@ -48,7 +48,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
     async def upload(request: Request) -> Response:
         length = request.headers.get("content-length", "")
         if not (length.isascii() and length.isdigit() and len(length) < 15):
-            raise UsageError("an upload needs its size (Content-Length)")
+            raise UsageError("an upload needs its size (Content-Length)", code="upload_size")
         path = await _receive(request, studio.uploads, request.query_params.get("name", ""), int(length))
         try:
             await in_thread(film_facts, path)
@@ -77,20 +77,22 @@ async def _receive(request: Request, folder: Path, name: str, size: int) -> Path
         async for piece in request.stream():
             written += len(piece)
             if written > size:
-                raise InputError(f"{wanted.name}: more was sent than the upload announced; send it again")
+                raise InputError("{name}: more was sent than the upload announced; send it again", code="upload_long",
+                                 name=wanted.name)
             waiting += piece
             if len(waiting) >= _PIECE:
                 await in_thread(write, file, bytes(waiting))
                 waiting.clear()
         await in_thread(write, file, bytes(waiting))
         if written < size:
-            raise InputError(f"{wanted.name}: the upload was cut short; send it again")
+            raise InputError("{name}: the upload was cut short; send it again", code="upload_short", name=wanted.name)
         return await in_thread(_named, file, wanted)
     except BaseException as error:
         if file is not None:
             file.discard()
         if isinstance(error, OSError) and not isinstance(error, OutputError):
-            raise OutputError(f"{folder}: {wanted.name} could not be written ({error.strerror})") from error
+            raise OutputError("{folder}: {name} could not be written ({why})", code="upload_unwritten", folder=folder,
+                              name=wanted.name, why=error.strerror) from error
         raise
 
 
@@ -100,8 +102,9 @@ def _check_size(folder: Path, size: int) -> None:
     except OSError:
         return  # said when the file is made
     if size > min(UPLOAD_BYTES, free - SPARE_BYTES):
-        raise OutputError(f"an upload of {size >> 20} MiB does not fit: {max(0, free - SPARE_BYTES) >> 20} MiB may "
-                          f"be used in {folder}; free some space, or open the film where it lies")
+        raise OutputError("an upload of {size} MiB does not fit: {free} MiB may be used in {folder}; free some space, "
+                          "or open the film where it lies", code="upload_room", size=size >> 20,
+                          free=max(0, free - SPARE_BYTES) >> 20, folder=folder)
 
 
 def _wanted(folder: Path, name: str) -> Path:
@@ -129,4 +132,5 @@ def _named(file: WorkFile, wanted: Path) -> Path:
         with contextlib.suppress(FileExistsError):
             file.publish(sync=False)
             return file.path
-    raise OutputError(f"{wanted.parent}: there are a thousand files named {wanted.name}; remove some")
+    raise OutputError("{folder}: there are a thousand files named {name}; remove some", code="many_files",
+                      folder=wanted.parent, name=wanted.name)

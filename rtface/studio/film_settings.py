@@ -58,14 +58,16 @@ class FilmSettings:
         shots, persons = table.pop("shots", []), _table(table.pop("persons", {}), "persons")
         run = {key: value for key, value in table.items() if value is not None}
         if unknown := set(run) - set(OPTIONS):
-            raise UsageError(f"{sorted(unknown)[0][:40]} is no setting of the page, which sets {', '.join(OPTIONS)}")
+            raise UsageError("{name} is no setting of the page, which sets {names}", code="no_setting",
+                             name=sorted(unknown)[0][:40], names=", ".join(OPTIONS))
         Options.of(run)
         if not isinstance(shots, list) or len(cast(list[Any], shots)) > _MOST or len(persons) > _MOST:
-            raise UsageError("shots must be a list, and shots and persons not more than 1,000 each")
+            raise UsageError("shots must be a list, and shots and persons not more than 1,000 each", code="shots_many")
         rows = sorted((_row(_table(row, "a shot")) for row in cast(list[Any], shots)), key=lambda row: row["start_s"])
         for before, after in pairwise(rows):
             if after["start_s"] < before["end_s"]:
-                raise UsageError(f"the shots at {before['start_s']:g} s and {after['start_s']:g} s overlap")
+                raise UsageError("the shots at {first} s and {second} s overlap", code="shots_overlap",
+                                 first=f"{before['start_s']:g}", second=f"{after['start_s']:g}")
         return cls(run, tuple(rows), {label: _person(label, _table(value, label)) for label, value in persons.items()})
 
     def at(self, time: float, persons: Sequence[str] = ()) -> Options:
@@ -153,7 +155,7 @@ class SettingsFolder:
 
 def _table(value: object, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise UsageError(f"{what} must be a JSON object")
+        raise UsageError("{what} must be a JSON object", code="no_object", what=what)
     return {str(key): item for key, item in cast(Mapping[Any, Any], value).items()}
 
 
@@ -162,33 +164,33 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     for key in ("start_s", "end_s"):
         value = row.get(key)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LATEST_S:
-            raise UsageError(f"a shot needs {key} in seconds")
+            raise UsageError("a shot needs {key} in seconds", code="shot_seconds", key=key)
     if unknown := set(row) - set(_SHOT):
-        raise UsageError(f"a shot has no {sorted(unknown)[0][:40]}; it has {', '.join(_SHOT)}")
+        raise UsageError("a shot has no {key}; it has {keys}", code="shot_key", key=sorted(unknown)[0][:40],
+                         keys=", ".join(_SHOT))
     where = f"the shot at {row['start_s']:g} s"
     if row["start_s"] >= row["end_s"]:
-        raise UsageError(f"{where} must end after it begins")
-    if row.get("engine") == "auto":
-        raise UsageError(f"{where}: name one engine; auto is for the whole film")
+        raise UsageError("{where} must end after it begins", code="shot_end", where=where)
     return {key: row[key] if key.endswith("_s") else _checked(key, value, where)
             for key, value in row.items() if value is not None}
 
 
 def _person(label: str, values: dict[str, Any]) -> dict[str, Any]:
     if not is_person_number(label):
-        raise UsageError(f"{label[:40]} is no person; persons are P1, P2, …")
+        raise UsageError("{label} is no person; persons are P1, P2, …", code="no_person", label=label[:40])
     if unknown := set(values) - set(_PERSON):
-        raise UsageError(f"{label} has no {sorted(unknown)[0][:40]}; a person has {', '.join(_PERSON)}")
-    if values.get("engine") == "auto":
-        raise UsageError(f"{label}: name one engine; auto is for the whole film")
+        raise UsageError("{label} has no {key}; a person has {keys}", code="person_key", label=label,
+                         key=sorted(unknown)[0][:40], keys=", ".join(_PERSON))
     return {key: _checked(key, value, label) for key, value in values.items() if value is not None}
 
 
 def _checked(key: str, value: object, where: str) -> object:
+    if (key, value) == ("engine", "auto"):
+        raise UsageError("{where}: name one engine; auto is for the whole film", code="shot_engine", where=where)
     if key != "on":
         return check(key, value, f"{where}: {key}")
     if not isinstance(value, bool):
-        raise UsageError(f"{where}: on must be true or false")
+        raise UsageError("{where}: on must be true or false", code="on_value", where=where)
     return value
 
 
@@ -204,5 +206,6 @@ def _written(path: Path, text: str) -> Path:
     try:
         write_atomically(path, text.encode() + b"\n", private=True)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror}); free some space") from error
+        raise OutputError("{path}: cannot be written ({why}); free some space", code="write_room", path=path,
+                          why=error.strerror) from error
     return path

@@ -100,7 +100,8 @@ class Films:
         """
         path = self._studio.folders.path(name)
         if path.exists() and not path.is_file() and not path.is_dir():
-            raise UsageError(f"{path.name} is a device or a pipe; choose a film or a still")
+            raise UsageError("{name} is a device or a pipe; choose a film or a still", code="film_device",
+                             name=path.name)
         if (film := self._opened(path)) is not None:
             return film
         stamp, facts, settings = _stamp(path), film_facts(path), SettingsFolder(path)
@@ -125,14 +126,16 @@ class Films:
         """
         film = self.get(number)
         if not self._copied(film):
-            raise UsageError(f"{film.path.name} is no copy of the studio; delete it in its folder")
+            raise UsageError("{name} is no copy of the studio; delete it in its folder", code="no_copy",
+                             name=film.path.name)
         if any(item.input == str(film.path) and item.state not in ("done", "failed", "cancelled")
                for item in Queue().items()):
-            raise UsageError(f"{film.path.name} is in the queue; cancel it there first")
+            raise UsageError("{name} is in the queue; cancel it there first", code="copy_needed", name=film.path.name)
         try:
             film.path.unlink(missing_ok=True)
         except OSError as error:
-            raise OutputError(f"{film.path}: cannot be deleted ({error.strerror})") from error
+            raise OutputError("{path}: cannot be deleted ({why})", code="delete_failed", path=film.path,
+                              why=error.strerror) from error
         self._forget(film)
 
     def _forget(self, film: Film) -> None:
@@ -173,7 +176,7 @@ class Films:
         """An opened film; InputMissing where there is none of this number."""
         film = self._films.get(path_number(number))
         if film is None:
-            raise InputMissing("this film is not open any more; choose it again")
+            raise InputMissing("this film is not open any more; choose it again", code="film_closed")
         return film
 
     def all(self) -> list[Film]:
@@ -197,7 +200,8 @@ class Films:
         """
         film = self.get(number)
         if self._studio.folders.path(str(film.path)) != film.path or _stamp(film.path) != film.stamp:
-            raise InputMissing(f"{film.path.name} has changed or is gone since it was opened; choose it again")
+            raise InputMissing("{name} has changed or is gone since it was opened; choose it again",
+                               code="film_changed", name=film.path.name)
         return film
 
     def render(self, film: Film, time: float, side: int, options: Options, persons: tuple[PersonOnFrame, ...]
@@ -267,7 +271,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         side = round(number_of(query.get("side", "1280"), "side", 64, SIDE))
         layer = query.get("layer", "after")
         if layer not in ("before", "after", "invented"):
-            raise UsageError(f"layer is before, after or invented, not {layer[:40]}")
+            raise UsageError("layer is before, after or invented, not {name}", code="no_layer", name=layer[:40])
         if layer == "invented":
             options = replace(options, show="invented")
         async with turn:
@@ -321,7 +325,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         output = await in_thread(studio.folders.path, body.get("output"))
         wanted = FilmSettings.of(body.get("settings", {}))
         if not isinstance(overwrite := body.get("overwrite", False), bool):
-            raise UsageError("overwrite must be true or false")
+            raise UsageError("overwrite must be true or false", code="overwrite")
         options = replace(await in_thread(wanted.for_run, film.settings.path, film.path), overwrite=overwrite,
                           **{key: check(key, body[key], key) for key in ("start", "end") if body.get(key)})
         if body.get("compare") is True:
@@ -388,7 +392,8 @@ def output_of(path: Path) -> Path:
     for wanted in itertools.islice(numbered(path.with_name(f"{path.stem}.enhanced{suffix}")), 999):
         if not wanted.exists():
             return wanted
-    raise UsageError(f"{path.parent} holds a thousand enhanced versions of {path.name}; choose a name yourself")
+    raise UsageError("{folder} holds a thousand enhanced versions of {name}; choose a name yourself",
+                     code="many_versions", folder=path.parent, name=path.name)
 
 
 def film_facts(path: Path) -> dict[str, Any]:

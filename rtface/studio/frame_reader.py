@@ -120,4 +120,5 @@ class FrameReader:
                 self._from = min(self._time(self._frames[0]), start)
 
     def _beyond(self, time: float) -> InputError:
-        return InputError(f"{self._path.name}: there is no frame at {time:.3f} s; choose an earlier time")
+        return InputError("{name}: there is no frame at {time} s; choose an earlier time", code="no_frame",
+                          name=self._path.name, time=f"{time:.3f}")

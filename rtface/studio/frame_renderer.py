@@ -117,7 +117,8 @@ class FrameRenderer:
         """
         with self._lock, ExitStack() as stack:
             if self._closed:
-                raise Closed(f"{self._path.name}: another film was opened meanwhile; choose this one again")
+                raise Closed("{name}: another film was opened meanwhile; choose this one again", code="film_other",
+                             name=self._path.name)
             if self._last is not None and self._last[:4] == (time, side, options, persons):
                 return self._last[4]
             began = perf_counter()

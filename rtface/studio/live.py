@@ -20,7 +20,7 @@ from starlette.routing import BaseRoute, Route
 
 from rtface import plugins
 from rtface.concurrency.threads import start_thread
-from rtface.errors import InputMissing, OutputError, RtfaceError, UsageError
+from rtface.errors import InputMissing, Message, OutputError, RtfaceError, UsageError
 from rtface.jobs.queue.api import Queue
 from rtface.live.addresses import parse_address
 from rtface.live.devices.listing import devices
@@ -32,7 +32,7 @@ from rtface.util.files import numbered, write_atomically
 from rtface.util.foreign import read_regular
 from rtface.util.paths import data_dir
 from rtface.util.toml_dataclass import parse_json
-from rtface.web.http import answers_errors, in_thread, json_body
+from rtface.web.http import answers_errors, in_thread, json_body, refused
 
 log = logging.getLogger("rtface")
 
@@ -76,7 +76,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     async def films_wait(request: Request) -> Response:
         if not isinstance(value := (await json_body(request)).get("value"), bool):
-            raise UsageError("value must be true or false")
+            raise UsageError("value must be true or false", code="true_false")
         live.films_wait = value
         return JSONResponse(await in_thread(live.state))
 
@@ -145,7 +145,7 @@ class _Live:
     def running(self) -> LiveRun:
         """The run; InputMissing without one."""
         if self._run is None or not self._run.alive:
-            raise InputMissing("there is no live run; start one")
+            raise InputMissing("there is no live run; start one", code="no_run")
         return self._run
 
     def state(self) -> dict[str, Any]:
@@ -158,7 +158,7 @@ class _Live:
         plan = plan_live_run(self._studio.folders, body.get("source"), body.get("output"), body.get("settings", {}))
         with self._starting, self._lock:
             if self._run is not None and self._run.alive:
-                raise UsageError("a live run is on; stop it before another one starts")
+                raise UsageError("a live run is on; stop it before another one starts", code="run_on")
             self._begin(plan)
 
     def _begin(self, plan: LivePlan) -> None:
@@ -231,11 +231,11 @@ async def _preview(port: int, authorization: str, query: str) -> Response:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
                 kind = next((line.partition(":")[2].strip() for line in head.split("\r\n")
                              if line.lower().startswith("content-type:")), "")
-                refused = "" if kind.startswith("multipart/") else json.loads(await reader.read())["error"]
+                refusal = Message() if kind.startswith("multipart/") else refused(json.loads(await reader.read()))
         except (OSError, EOFError, asyncio.LimitOverrunError, json.JSONDecodeError):
-            raise InputMissing("the live run has ended; start it again") from None
-        if refused:
-            raise UsageError(refused)
+            raise InputMissing("the live run has ended; start it again", code="run_ended") from None
+        if refusal:
+            raise UsageError(refusal)
         unused.pop_all()
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -267,7 +267,8 @@ def _presets() -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError):
-        raise InputMissing(f"{_file()} cannot be read; move it away to begin with no presets") from None
+        raise InputMissing("{path} cannot be read; move it away to begin with no presets", code="presets_unreadable",
+                           path=_file()) from None
     return value if isinstance(value, dict) else {}
 
 
@@ -278,14 +279,14 @@ def _keep(name: str, preset: dict[str, Any]) -> None:
         UsageError: no usable name, or an address with a password or key in it, which is never written down.
     """
     if not 1 <= len(name) <= 60 or not name.isprintable():
-        raise UsageError("a preset needs a name of 1 to 60 characters")
+        raise UsageError("a preset needs a name of 1 to 60 characters", code="preset_name")
     kept = {key: preset[key] for key in ("source", "output", "settings") if key in preset}
     for what in ("source", "output"):
         address = kept.get(what)
         if isinstance(address, str) and address and parse_address(address).kind == "stream" and (
                 shown(address) != address or "?" in address.replace("?listen", "")):
-            raise UsageError(f"the address of the {what} holds a key or password, which a preset does not keep; "
-                             "leave it out, and write it in when you start")
+            raise UsageError("the address of the {what} holds a key or password, which a preset does not keep; leave "
+                             "it out, and write it in when you start", code="preset_secret", what=what)
     with _writing:
         _write(_presets() | {name: kept})
 
@@ -299,4 +300,5 @@ def _write(presets: dict[str, Any]) -> None:
     try:
         write_atomically(_file(), json.dumps(presets, indent=1, ensure_ascii=False).encode() + b"\n", private=True)
     except OSError as error:
-        raise OutputError(f"{_file()}: cannot be written ({error.strerror})") from error
+        raise OutputError("{path}: cannot be written ({why})", code="cannot_write", path=_file(),
+                          why=error.strerror) from error

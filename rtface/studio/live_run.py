@@ -5,28 +5,25 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import re
 import secrets
 import subprocess
 import sys
-from collections import deque
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, TypeGuard
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from rtface.concurrency.threads import start_thread
-from rtface.errors import InputMissing, RestartNeeded, UsageError
+from rtface.errors import InputMissing, Message, RestartNeeded, UsageError
 from rtface.live.addresses import LIVE_SCHEMES, LiveAddress, check_addresses, is_live, parse_address
 from rtface.options import OPTIONS, Options, Trait, having, person_photos
-from rtface.redaction import redacted
 from rtface.stages.options import file_options
 from rtface.studio.folders import AllowedFolders, check_no_playlist
+from rtface.util.events import TO_STDERR, Event, read_events
+from rtface.web.http import refused
 
 SETTINGS = having(Trait.LIVE_PAGE)
 """The options of a live run that the page sets."""
-_ADDRESS = re.compile(r"control: http://127\.0\.0\.1:(\d+)")
-_LINES = 40
 _ANSWER_S, _QUIT_S, _TERMINATE_S = 2.0, 10.0, 5.0
 
 
@@ -56,7 +53,7 @@ class LivePlan:
                         f"{end.kind}:{end.name}")  # str() leaves the kind of a device's path out
             if end.kind == "stream":
                 given[variable] = end.name
-        return [sys.executable, "-P", "-m", "rtface", "run", *words, "--control=0", "--", *ends], given
+        return [sys.executable, "-P", "-m", "rtface", "run", TO_STDERR, *words, "--control=0", "--", *ends], given
 
 
 def plan_live_run(folders: AllowedFolders, source: object, output: object, settings: object) -> LivePlan:
@@ -73,23 +70,24 @@ def plan_live_run(folders: AllowedFolders, source: object, output: object, setti
     plan = LivePlan(_end(folders, source, "source"), _end(folders, output, "output"), live_options(folders, settings))
     check_addresses(plan.source, plan.output)
     if not is_live(plan.source, plan.output):
-        raise UsageError("one of source and output has to be live: a camera, a stream or a virtual camera; "
-                         "open a film under Films")
+        raise UsageError("one of source and output has to be live: a camera, a stream or a virtual camera; open a film "
+                         "under Films", code="not_live")
     return plan
 
 
 def live_options(folders: AllowedFolders, settings: object) -> dict[str, Any]:
     """The options that the page's settings mean; raises as `plan_live_run`."""
     if not isinstance(settings, dict):
-        raise UsageError("settings must be a JSON object")
+        raise UsageError("{what} must be a JSON object", code="no_object", what="settings")
     options: dict[str, Any] = {str(key): value for key, value in settings.items() if value not in (None, "", [])}
     if unknown := set(options) - set(SETTINGS):
-        raise UsageError(f"{sorted(unknown)[0][:40]} is no setting of a live run here; there is {', '.join(SETTINGS)}")
+        raise UsageError("{name} is no setting of a live run here; there is {names}", code="live_setting",
+                         name=sorted(unknown)[0][:40], names=", ".join(SETTINGS))
     if "also" in options:
         options["also"] = str(folders.path(options["also"]))
     if "person" in options:
         if not isinstance(options["person"], list):
-            raise UsageError("person must be a list of texts, as NAME=PHOTO")
+            raise UsageError("person must be a list of texts, as NAME=PHOTO", code="person_list")
         # The run reads the photos, so they have to lie in the folders, too.
         options["person"] = [
             f"{name}={','.join(str(folders.path(str(photo))) for photo in photos)}"
@@ -104,16 +102,17 @@ def live_options(folders: AllowedFolders, settings: object) -> dict[str, Any]:
 
 def _end(folders: AllowedFolders, name: object, what: str) -> LiveAddress:
     if not isinstance(name, str) or not name.strip():
-        raise UsageError(f"choose a {what} for the live run")
+        raise UsageError("choose a {what} for the live run", code="choose_end", what=what)
     address = parse_address(name.strip())
     if address.kind == "file":
         path = folders.path(address.name)
         check_no_playlist(path)
         return LiveAddress("file", str(path))
     if address.kind == "stream" and address.scheme not in (*LIVE_SCHEMES, "http", "https"):
-        raise UsageError(f"{address}: a live run takes {', '.join(LIVE_SCHEMES)}, http and https")
+        raise UsageError("{address}: a live run takes {schemes}, http and https", code="live_scheme", address=address,
+                         schemes=", ".join(LIVE_SCHEMES))
     if address.kind in ("camera", "vcam") and address.name.startswith("-"):
-        raise UsageError(f"{address}: there is no such device")
+        raise UsageError("{address}: there is no such device", code="no_device", address=address)
     return address
 
 
@@ -132,7 +131,7 @@ class LiveRun:
 
     def __init__(self, plan: LivePlan) -> None:
         self.plan = plan
-        self._lines = deque[str](maxlen=_LINES)
+        self._error = Message()  # the last one
         self._port: int | None = None
         self._stopped = False
         self._status: dict[str, Any] | None = None  # the last one
@@ -172,17 +171,15 @@ class LiveRun:
         """The run as the page gets it: "state" is starting, running, ended or failed; "status" as `/status` says."""
         code = self._process.poll()
         told = {"source": str(self.plan.source), "output": str(self.plan.output), "settings": self.plan.options,
-                "lines": list(self._lines)[-8:], "status": None, "error": None}
+                "status": None, "error": None}
         if code is None:
             self._status = self._ask("GET", "/status") or self._status  # it may be too busy to answer, or is ending
             return told | {"state": "running" if self._status else "starting", "status": self._status}
         self._reader.join(1.0)
         if code == 0 or self._stopped:
             return told | {"state": "ended"}
-        said = [line for line in self._lines if not line.startswith("live ")] if code > 0 else []  # else it was killed
-        return told | {"state": "failed", "lines": list(self._lines)[-8:],
-                       "error": said[-1].removeprefix("error: ") if said else
-                       f"the run ended by itself (code {code}); start it again"}
+        died = Message("the run ended by itself (code {exit}); start it again", code="run_died", exit=code)
+        return told | {"state": "failed", "error": ((code > 0 and self._error) or died).to_dict()}  # else it was killed
 
     def set(self, name: object, value: object) -> dict[str, Any]:
         """Changes enabled or one of the controls; gives them all.
@@ -195,8 +192,8 @@ class LiveRun:
         elif name in having(Trait.CONTROL) and _is_share(value):
             path = f"/{name}?value={float(value)}"
         else:
-            raise UsageError(f"a live run sets enabled to true or false, and {', '.join(having(Trait.CONTROL))} to a "
-                             "number from 0 to 1")
+            raise UsageError("a live run sets enabled to true or false, and {names} to a number from 0 to 1",
+                             code="live_set", names=", ".join(having(Trait.CONTROL)))
         return self._answer("POST", path)
 
     def set_overlays(self, folders: AllowedFolders, stages: object) -> list[str]:
@@ -215,14 +212,14 @@ class LiveRun:
     def set_person(self, name: object, strength: object) -> list[dict[str, Any]]:
         """Changes how much of the strength a person gets; gives the persons in view. Raises UsageError as `set`."""
         if not isinstance(name, str) or not _is_share(strength):
-            raise UsageError("a person has a name and a strength from 0 to 1")
+            raise UsageError("a person has a name and a strength from 0 to 1", code="person_strength")
         return self._persons("/person?" + urlencode({"name": name, "value": float(strength)}))
 
     def face(self, name: str) -> bytes:
         """A JPEG of a person in view; InputMissing where there is none."""
         answer = self._fetch("GET", "/person.jpeg?" + urlencode({"name": name}))
         if answer is None or answer[0] != HTTPStatus.OK:
-            raise InputMissing(f"{name[:40]} is not in view")
+            raise InputMissing("{name} is not in view", code="not_in_view", name=name[:40])
         return answer[1]
 
     def _persons(self, path: str) -> list[dict[str, Any]]:
@@ -243,22 +240,22 @@ class LiveRun:
 
     def _read(self) -> None:
         assert self._process.stderr is not None
-        for raw in self._process.stderr:
-            line = raw.decode("utf-8", "replace").rstrip().removeprefix("rtface: ")
-            if match := _ADDRESS.search(line):
-                self._port = int(match[1])
-            elif line:
-                self._lines.append(redacted(line))
+        self._error = read_events(self._process.stderr, self._receive)
+
+    def _receive(self, event: Event) -> None:
+        if event.get("code") == "control":
+            self._port = urlsplit(event["values"]["address"]).port
 
     def _answer(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """The answer of the control server; UsageError where it refuses, or does not answer."""
         if (answer := self._ask(method, path, body)) is None:
             if self.alive and self._port is None:
-                raise UsageError("the live run is still starting; change it once its picture is seen")
-            raise UsageError("the live run does not answer; stop it and start it again")
+                raise UsageError("the live run is still starting; change it once its picture is seen",
+                                 code="run_starting")
+            raise UsageError("the live run does not answer; stop it and start it again", code="run_silent")
         if "error" in answer:
             refusal = RestartNeeded if answer.get("kind") == RestartNeeded.__name__ else UsageError
-            raise refusal(str(answer["error"]))
+            raise refusal(refused(answer))
         return answer
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:

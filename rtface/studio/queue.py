@@ -54,14 +54,15 @@ def routes(studio: Studio) -> list[BaseRoute]:
             place: Any = (await json_body(request)).get("place")
             if place not in ("first", "last") and (isinstance(place, bool) or not isinstance(place, int)
                                                    or not 1 <= place < 10**9):
-                raise UsageError("place must be first, last or a number from 1")
+                raise UsageError("place must be first, last or a number from 1", code="place")
             await in_thread(Queue().move, number, place)
         elif verb in _VERBS:
             await in_thread(_VERBS[verb], Queue(), number)
             if verb in ("resume", "retry"):
                 await in_thread(ensure_runner, studio)
         else:
-            raise UsageError(f"there is no {verb[:40]}: there is {', '.join([*_VERBS, 'move'])}")
+            raise UsageError("there is no {name}: there is {names}", code="no_verb", name=verb[:40],
+                             names=", ".join([*_VERBS, "move"]))
         return JSONResponse(await in_thread(_items, studio))
 
     async def media(request: Request) -> Response:
@@ -159,12 +160,13 @@ def _file(studio: Studio, request: Request, which: str | None = None) -> Path:
     item = Queue().item(path_number(request.path_params["id"]))
     name = str(which or request.path_params["which"])
     if name not in ("source", "result"):
-        raise UsageError(f"there is source and result, not {name[:40]}")
+        raise UsageError("there is source and result, not {name}", code="no_which", name=name[:40])
     return _present(studio.folders.path(item.input if name == "source" else item.output))
 
 
 def _present(path: Path) -> Path:
     """The path itself; InputMissing where no file is there."""
     if not path.is_file():
-        raise InputMissing(f"{path.name} is not there; put it back, or take the item out of the queue")
+        raise InputMissing("{name} is not there; put it back, or take the item out of the queue", code="file_gone",
+                           name=path.name)
     return path

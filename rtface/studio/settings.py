@@ -37,8 +37,8 @@ def routes(studio: Studio) -> list[BaseRoute]:
     async def change(request: Request) -> Response:
         name, value = request.path_params["name"], (await json_body(request)).get("value")
         if studio.remote and value is not None and name.replace("-", "_") in having(Trait.READS):
-            raise UsageError(f"{name} names files, and other machines may reach this studio; write it into the "
-                             "settings file of this machine")
+            raise UsageError("{name} names files, and other machines may reach this studio; write it into the settings "
+                             "file of this machine", code="setting_files", name=name)
         await in_thread(change_setting, name, value)
         return JSONResponse(await in_thread(all_settings))
 
@@ -88,11 +88,13 @@ def change_setting(name: str, value: object) -> None:
     """
     key, path = check_key(name, name), settings_file()
     if path is None or Trait.ONCE in OPTIONS[key].traits:
-        raise UsageError(f"{name} is not kept in a settings file; give it to the run, as {OPTIONS[key].flag}")
+        raise UsageError("{name} is not kept in a settings file; give it to the run, as {flag}", code="not_kept",
+                         name=name, flag=OPTIONS[key].flag)
     if (policy := _locked_by(key)) is not None:
-        raise UsageError(f"the policy {policy} forbids {OPTIONS[key].flag}; ask the administrator")
+        raise UsageError("the policy {path} forbids {name}; ask the administrator", code="policy", path=policy,
+                         name=OPTIONS[key].flag)
     if value is not None and not isinstance(value, (str, bool, int, float)):
-        raise UsageError(f"{name}: give the value as text, as the command line takes it")
+        raise UsageError("{name}: give the value as text, as the command line takes it", code="as_text", name=name)
     if key == "stages" and value is not None:
         for stage in Options.of({key: value}).stages:
             file_options(stage)  # raises for a class of a module, which every later run would import
@@ -101,15 +103,17 @@ def change_setting(name: str, value: object) -> None:
         before = dict(read_file(path)) if path.is_file() else {}
         text = path.read_text("utf-8") if path.is_file() else ""
         if isinstance(old := before.pop(key, None), str) and shown(old) != old:
-            raise UsageError(f"{name} holds a password or key, which the page does not show; change it in {path}")
+            raise UsageError("{name} holds a password or key, which the page does not show; change it in {path}",
+                             code="setting_secret", name=name, path=path)
         changed = _with_line(text, key, line)
         if not _reads_as(changed, path, key, value is not None, before):
-            raise UsageError(f"{path} is written in a way that cannot be changed here; open it and write: "
-                             f"{line or f'no line with {key}'}")
+            raise UsageError("{path} is written in a way that cannot be changed here; open it and write: {line}",
+                             code="by_hand", path=path, line=line or f"no line with {key}")
         try:
             write_atomically(path.resolve(), changed.encode())  # it may be a link into another folder
         except OSError as error:
-            raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+            raise OutputError("{path}: cannot be written ({why})", code="cannot_write", path=path,
+                              why=error.strerror) from error
 
 
 def _reads_as(text: str, path: Path, key: str, there: bool, others: Mapping[str, object]) -> bool:

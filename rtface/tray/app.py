@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable
 from textwrap import shorten
 
-from rtface.errors import OutputError, RtfaceError
-from rtface.studio.catalogue import catalogue
+from rtface.errors import OutputError, RtfaceError, message_of
+from rtface.studio.catalogue import catalogue, translated
 from rtface.studio.running import open_page
 from rtface.tray.autostart import set_start_at_login, starts_at_login
 from rtface.tray.camera_run import CameraRun
@@ -39,9 +39,9 @@ class Studio:
                 self._address = self._process.stdout.readline().strip()
             address = self._address
         if not address:
-            raise OutputError("the studio could not be started; rtface app in a terminal says why")
+            raise OutputError("the studio could not be started; rtface app in a terminal says why", code="studio_start")
         if not open_page(address):
-            raise OutputError("there is no browser here to open the studio in")
+            raise OutputError("there is no browser here to open the studio in", code="no_browser")
 
     def close(self) -> None:
         """Ends it; jobs of its queue continue."""
@@ -80,7 +80,7 @@ class TrayApp:
         camera = self._camera
         state: IconState = "working" if camera.enabled else "off"
         title = self._text(camera.state if camera.state != "running" else "on" if camera.enabled else "off",
-                           why=camera.error)
+                           why=translated(camera.error, self._language))
         if camera.state in ("asleep", "failed"):
             state = camera.state
         return TrayView(state, shorten(self._trouble or title, _TITLE, placeholder=" …"), (
@@ -110,6 +110,6 @@ class TrayApp:
             action()
             self._trouble = ""
         except (RtfaceError, OSError) as error:
-            self._trouble = str(error)
-            self._say(self._trouble)
+            self._trouble = translated(message_of(error), self._language)
+            self._say(message_of(error))
         self.refresh()

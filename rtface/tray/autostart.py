@@ -50,7 +50,8 @@ def set_start_at_login(words: list[str] | None) -> None:
         else:
             write_atomically(path, _agent(words) if platform.system() == "Darwin" else _desktop_entry(words))
     except OSError as error:
-        raise OutputError(f"{path or _WINDOWS_RUN}: cannot be changed ({error.strerror})") from error
+        raise OutputError("{path}: cannot be changed ({why})", code="autostart", path=path or _WINDOWS_RUN,
+                          why=error.strerror) from error
 
 
 def _desktop_entry(words: list[str]) -> bytes:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
 from rtface.concurrency.threads import start_thread
-from rtface.errors import RtfaceError, UsageError
+from rtface.errors import Message, RtfaceError, UsageError, message_of
 
 log = logging.getLogger("rtface")
 
@@ -21,7 +20,6 @@ UNWATCHED_S = 20.0
 """Seconds without a reader after which the run ends."""
 RETRY_S = (10.0, 30.0, 120.0)
 """Seconds before a run that failed is started again; the last for all later ones."""
-_SIZE = re.compile(r", (\d+)×(\d+)$")
 _ENDING_S = 10.0
 
 
@@ -58,7 +56,7 @@ class CameraRun:
         self._start, self._wait, self._clock = start, wait, clock
         self._poll, self._retry = poll, retry
         self.state: CameraState = "starting"
-        self.error = ""
+        self.error = Message()
         self.enabled = True
         self.changed: Callable[[], None] = lambda: None
         self._size: tuple[int, int] | None = None
@@ -93,9 +91,9 @@ class CameraRun:
             log.warning("%s", error)
         self._told = True
 
-    def _set(self, state: CameraState, error: str = "") -> None:
-        if (state, error) != (self.state, self.error):
-            self.state, self.error = state, error
+    def _set(self, state: CameraState, error: Message | None = None) -> None:
+        if (state, error or "") != (self.state, self.error):
+            self.state, self.error = state, error or Message()
             self.changed()
 
     def _work(self) -> None:
@@ -103,7 +101,7 @@ class CameraRun:
             try:
                 self._once()
             except (RtfaceError, OSError) as error:
-                self._failed(str(error))
+                self._failed(message_of(error))
 
     def _once(self) -> None:
         """A wait for a reader, and a run."""
@@ -122,14 +120,14 @@ class CameraRun:
         if failure is not None:
             self._failed(failure)
 
-    def _until_unwatched(self, run: Run) -> str | None:
+    def _until_unwatched(self, run: Run) -> Message | None:
         """Waits until no program has read it for a while; gives the reason where the run has ended by itself."""
         watched, self._told = self._clock(), False
         while not self._stop.wait(self._poll):
             now = run.state()
             status: dict[str, Any] | None = now["status"]
             if now["state"] in ("ended", "failed"):
-                return now["error"] or "the live run was ended"
+                return Message.of(now["error"] or {"message": "the live run was ended"})
             if status is None:
                 continue
             self._failures = 0
@@ -140,8 +138,8 @@ class CameraRun:
             elif status["enabled"] != self.enabled:  # changed on another way, such as the page
                 self.enabled = status["enabled"]
                 self.changed()
-            if match := _SIZE.search(status["sinks"][0]["described"]):
-                self._size = int(match[1]), int(match[2])
+            if size := status["sinks"][0]["size"]:
+                self._size = size[0], size[1]
             self._set("running")
             if status["watched"]:
                 watched = self._clock()
@@ -149,7 +147,7 @@ class CameraRun:
                 return None
         return None
 
-    def _failed(self, why: str) -> None:
+    def _failed(self, why: Message) -> None:
         self._set("failed", why)
         self._stop.wait(self._retry[min(self._failures, len(self._retry) - 1)])
         self._failures += 1

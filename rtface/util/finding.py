@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from rtface.errors import Message
 
 State = Literal["ok", "warn", "fault"]
 
@@ -24,6 +26,9 @@ class Finding:
     detail: str
     repair: str = ""
 
-    def to_dict(self) -> dict[str, str]:
-        """All attributes as a table."""
-        return asdict(self)
+    def to_dict(self) -> dict[str, Any]:
+        """All attributes as a table; "messages" has those for people with their codes, and "command" what a terminal
+        takes of the repair."""
+        messages = {"detail": Message(self.detail).to_dict(), "repair": Message(self.repair).to_dict()}
+        known = self.repair if self.repair.startswith(("sudo ", "python ", "rtface ")) else ""
+        return asdict(self) | {"messages": messages, "command": messages["repair"]["values"].get("line", known)}

@@ -192,8 +192,8 @@ def time(value: object, shown: str) -> object:
     try:
         return parse_time(value)
     except ValueError:
-        raise UsageError(f"{shown} must be seconds or HH:MM:SS.mmm, not {_show(value)}: "
-                         f"write 90.5 or 00:01:30.500") from None
+        raise UsageError("{name} must be seconds or HH:MM:SS.mmm, not {value}: write 90.5 or 00:01:30.500",
+                         code="time_value", name=shown, value=_show(value)) from None
 
 
 @_check("TIMECODE", "str")

@@ -14,13 +14,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from rtface.errors import InputMissing, OutputError, RtfaceError, UsageError
+from rtface.errors import InputMissing, Message, OutputError, RtfaceError, UsageError, message_of
 from rtface.util import foreign
 from rtface.util.toml_dataclass import parse_json
 
 log = logging.getLogger("rtface")
 
-FAILED = "rtface could not answer; its log says why"
+FAILED = Message("rtface could not answer; its log says why", code="failed")
 BODY_BYTES = 256 * 1024
 """Of a JSON body, which the most shots and persons of a film fit into; uploads have another limit."""
 BODY_S = 5.0
@@ -75,8 +75,8 @@ async def body(request: Request, most: int) -> bytes:
             async for piece in request.stream():
                 data += piece
                 if len(data) > most:
-                    raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body has at most {most} bytes",
-                                        ends)
+                    raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, Message(
+                        "a body has at most {count} bytes", code="body_long", count=most), ends)
     except TimeoutError:
         raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, "the body did not come in time", ends) from None
     return bytes(data)
@@ -102,7 +102,7 @@ def json_object(data: bytes | str, what: str) -> dict[str, Any]:
             return cast(dict[str, Any], value)
     except (ValueError, RecursionError):
         pass
-    raise UsageError(f"{what} is not a JSON object of text and numbers")
+    raise UsageError("{what} is not a JSON object of text and numbers", code="no_body", what=what)
 
 
 def _is_usable(value: Any) -> bool:
@@ -122,7 +122,8 @@ def number_of(text: str, name: str, least: float, most: float) -> float:
     except ValueError:
         value = math.nan
     if not least <= value <= most:
-        raise UsageError(f"{name} must be a number from {least:g} to {most:g}")
+        raise UsageError("{name} must be a number from {least} to {most}", code="not_in_range", name=name,
+                         least=f"{least:g}", most=f"{most:g}")
     return value
 
 
@@ -132,8 +133,14 @@ def path_number(text: str) -> int:
 
 
 def error_response(message: str, status: HTTPStatus, kind: str = "error", **headers: str) -> JSONResponse:
-    """``{"error": message, "kind": kind}``."""
-    return JSONResponse({"error": message, "kind": kind}, status, headers)
+    """``{"error": message, "kind": kind, "code": …, "values": …}``."""
+    table = Message(message).to_dict()
+    return JSONResponse({"error": table.pop("message"), "kind": kind, **table}, status, headers)
+
+
+def refused(answer: dict[str, Any]) -> Message:
+    """The message in the body of an `error_response`."""
+    return Message.of({**answer, "message": answer["error"]})
 
 
 def _status(error: RtfaceError) -> HTTPStatus:
@@ -152,7 +159,7 @@ def answers_errors(handler: Callable[[Request], Awaitable[Response]], *,
         try:
             return await handler(request)
         except RtfaceError as error:
-            return error_response(str(error), _status(error), type(error).__name__)
+            return error_response(message_of(error), _status(error), type(error).__name__)
         except HTTPException as error:
             return error_response(error.detail, HTTPStatus(error.status_code), **(error.headers or {}))
         except ClientDisconnect:

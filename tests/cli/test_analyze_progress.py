@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtface.cli.analyze import JsonProgress
+from rtface.cli.analyze import JsonProgress, print_facts
 from rtface.pipeline.analysis import Findings
 from rtface.pipeline.progress import Progress
 from rtface.report import TrackReport
@@ -16,7 +16,7 @@ from rtface.report import TrackReport
 
 def test_progress_as_lines_of_json(capsys: pytest.CaptureFixture[str]) -> None:
     now = iter([0.0, 0.1, 0.2, 10.0])
-    show = JsonProgress(Path("a.mp4"), Findings(), clock=lambda: next(now))
+    show = JsonProgress(Path("a.mp4"), Findings(), None, print_facts, clock=lambda: next(now))
     for done in (1.0, 2.0, 5.0):
         show(Progress(1, done, 20.0, 30.0, 2))
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
@@ -27,7 +27,7 @@ def test_tracks_and_photos_are_there_before_the_end(tmp_path: Path, capsys: pyte
     treatment = {"on": True, "strength": 1.0, "engine": None, "first": 0.0, "ring": 0.0, "reasons": ["blurred"]}
     found = Findings(keep_faces=True)
     now = iter([0.0, 1.0, 2.5, 3.0, 6.0])
-    show = JsonProgress(tmp_path / "a.mp4", found, tmp_path / "photos", clock=lambda: next(now))
+    show = JsonProgress(tmp_path / "a.mp4", found, tmp_path / "photos", print_facts, clock=lambda: next(now))
     show(Progress(1, 1.0, 20.0, 30.0, 0))
     found.tracks = lambda: [TrackReport(7, 0.5, 2.0, 40, 90.0, {}, treatment, 1.0, person="P1")]
     show(Progress(1, 2.0, 20.0, 30.0, 1))

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
+import json
+import logging
 
-from rtface.cli.console import Console
+from rtface.cli.command import explain
+from rtface.cli.console import Console, log_to
+from rtface.errors import InputError, Message, OutputError
 from rtface.pipeline.progress import Progress, ProgressLine, describe, eta, share
+from rtface.util.events import SCHEMA, read_events
 
 
 class Screen:
     def __init__(self, live):
         self.live, self.lines = live, []
 
-    def status(self, line):
+    def status(self, line, **facts):
         self.lines.append(line)
 
 
@@ -85,6 +90,26 @@ def test_colour_only_on_a_terminal_without_no_color():
     assert "\x1b[" not in written(Terminal(), {"NO_COLOR": "1", "WT_SESSION": "1"})
     assert "\x1b[" not in written(Terminal(), {"TERM": "dumb", "WT_SESSION": "1"})
     assert "\x1b[" not in written(io.StringIO(), {})
+
+
+def test_events_in_place_of_text():
+    stream = io.StringIO()
+    console = Console(stream=stream, environ={}, events=True)
+    ProgressLine(console, "a.mp4")(at(2.5))
+    with log_to(console):
+        logging.getLogger("rtface").warning("%s", Message("{name} is large", code="large", name="rtmp://host/app/key"))
+    explain(OutputError("{path}: exists", code="there", path="b.mp4"), console)
+    explain(InputError("unreadable"), console)
+    start, progress, warning, *errors = map(json.loads, stream.getvalue().splitlines())
+    assert (start["event"], start["schema"]) == ("start", SCHEMA)
+    assert progress["event"] == "progress" and progress["share"] == 0.25 and progress["frames"] == 62
+    assert warning == {"event": "warning", "code": "large", "values": {"name": "rtmp://host/app/…"},
+                       "message": "rtmp://host/app/… is large"}
+    assert errors == [{"event": "error", "code": "there", "values": {"path": "b.mp4"}, "message": "b.mp4: exists"},
+                      {"event": "error", "code": "InputError", "values": {}, "message": "unreadable"}]
+    found = []
+    assert read_events(stream.getvalue().encode().splitlines(), found.append).code == "InputError" and len(found) == 5
+    assert read_events([b"Segmentation fault\n"]) == "Segmentation fault"
 
 
 def test_quiet_lets_only_errors_through():

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rtface.concurrency.child_main import ParentProcess
-from rtface.errors import Interrupted
+from rtface.errors import Interrupted, Message
 from rtface.jobs.queue import item_process
 from rtface.jobs.queue.attempt import STOP, Ended, Start
 from rtface.jobs.queue.item import ItemProgress
@@ -56,12 +56,12 @@ def run_item(parent: ParentProcess, start: Start) -> None:
         if name == "deaf":
             time.sleep(600)
         note(start, "stop")
-        parent.send(Ended("interrupted", "stopped; go on with --start 0:00:01"))
+        parent.send(Ended("interrupted", Message("stopped")))
         return
     while name == "meet" and events_of(start).read_text().count("begin") < 3:
         time.sleep(0.02)
     note(start, "end")
-    parent.send(Ended("failed", "the film is bad") if name == "fail" else Ended("done", "24 frames"))
+    parent.send(Ended("failed", Message("the film is bad")) if name == "fail" else Ended("done", Message("24 frames")))
 
 
 def run_endless_film(parent: ParentProcess, start: Start) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import re
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -151,12 +150,9 @@ def test_refused_outputs_are_said_in_both_languages(studio: RunningStudio) -> No
     film = make_film(studio.folder / "film.mp4", seconds=0.3)
     post(studio, "/api/films", path=str(film))
     (studio.folder / "there.mp4").touch()
-    known = [re.sub(r"\\{\w+\\}", ".+", re.escape(text["en"])) for key, text in catalogue().items()
-             if key.startswith("errors.")]
     for name in ("film.mp4", "none/out.mp4", "", "out.xyz", "there.mp4", "../out.mp4"):
         status, found = post(studio, f"{newest(studio)}/start", output=f"{studio.folder}/{name}")
-        assert status in (400, 507)
-        assert any(re.fullmatch(pattern, found["error"]) for pattern in known), found
+        assert status in (400, 507) and f"messages.{found['code']}" in catalogue(), found
 
 
 def test_start_makes_an_item_that_a_process_of_its_own_runs(studio: RunningStudio, start_studio: Any) -> None:

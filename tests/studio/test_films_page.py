@@ -315,19 +315,19 @@ def test_a_recording_without_its_length_is_seen_to_its_end(page: Any, studio: Ru
     assert page.evaluate("import('/page/lib/text.js').then(({ clock }) => clock(9.9999999, true))") == "0:10.0"
 
 
-@pytest.mark.parametrize(("message", "said"), [
-    ("interrupted; 1 of 7 segments are done and stay in /o.rtface; the same command continues",
+@pytest.mark.parametrize(("code", "values", "said"), [
+    ("interrupted_segments", {"done": 1, "count": 7, "folder": "/o.rtface"},
      "unterbrochen; 1 von 7 Abschnitten sind fertig und bleiben in /o.rtface"),
-    ("interrupted; what was done is in /o.partial.mp4; go on with --start 0:00:04.3",
-     "unterbrochen; die Bilder bis dahin liegen in /o.partial.mp4"),
-    ("interrupted after 2 of 5 images; the same command goes on from there",
-     "unterbrochen nach 2 von 5 Bildern; die fertigen bleiben")])
-def test_what_was_interrupted_is_said_in_german(page: Any, message: str, said: str) -> None:
+    ("item_died", {"path": "/l", "why": {"code": "process_ended", "values": {"exit": 3}, "message": "it ended"}},
+     "sein Prozess endete mit Code 3; was es gemeldet hat, steht in /l"),
+    ("ended_film", {"count": 1, "faces": 1, "corrected": 0}, "1 Bild, 1 mit Gesichtern, 0 korrigiert"),
+    ("of_a_plugin", {}, "its own words")])
+def test_messages_are_in_german_by_their_codes(page: Any, code: str, values: Any, said: str) -> None:
     page.get_by_label("Language").select_option("de")
-    assert page.evaluate("""async (message) => {
+    assert page.evaluate("""async (item) => {
         const { saying } = await import("/page/views/queue/item.js");
-        return saying({ state: "cancelled", message });
-    }""", message) == said
+        return saying({ ...item, state: "cancelled", message: "its own words" });
+    }""", {"code": code, "values": values}) == said
 
 
 def test_the_queue_is_seen_from_every_view_and_tidied_at_once(page: Any, studio: RunningStudio) -> None:

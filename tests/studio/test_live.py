@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from rtface.errors import Message
 from rtface.live.addresses import parse_address
 from rtface.studio import live_run
 from tests.studio.conftest import RunningStudio
@@ -201,7 +202,8 @@ def test_a_run_that_dies_is_reported(studio: RunningStudio, film: Path, monkeypa
     os.kill(started[0], signal.SIGKILL)
     assert until(studio, "failed")["error"]
     call(studio, "POST", "/api/live/start", source="camera:no such camera", output="null:")
-    assert "no such camera" in until(studio, "failed")["error"]
+    error = until(studio, "failed")["error"]
+    assert error["code"] == "camera_gone" and error["values"]["name"] == "camera no such camera"
 
 
 @pytest.mark.slow
@@ -280,11 +282,11 @@ def test_presets_outlast_the_server(start_studio: Callable[[], RunningStudio]) -
     assert call(second, "DELETE", "/api/live/presets/call")[1] == {"presets": {}}
 
 
-STATUS = {"enabled": True, "strength": 0.5, "light": 0, "cpu_budget": 1, "paused": "", "alerts": [], "warnings": [],
-          "source": {"name": "film.mp4", "state": "away", "detail": "film.mp4: nothing comes"}, "sinks": [],
+STATUS = {"enabled": True, "strength": 0.5, "light": 0, "cpu_budget": 1, "paused": "", "losses": [], "warnings": [],
+          "source": {"name": "film.mp4", "state": "away", "message": Message("nothing comes").to_dict()}, "sinks": [],
           "persons": None, "latency_ms": {}, "dropped": {}, "fps": 30, "faces": 0, "ladder": "full, small key/2",
           "cpu_share": None, "seconds": 1}
-RUN = {"state": "running", "source": "film.mp4", "output": "null:", "settings": {}, "lines": [], "error": None,
+RUN = {"state": "running", "source": "film.mp4", "output": "null:", "settings": {}, "error": None,
        "status": STATUS}
 
 

@@ -5,13 +5,14 @@ import urllib.request
 
 import pytest
 
+from rtface.errors import Message
 from rtface.studio.catalogue import system_language
 from rtface.tray import app as tray_app
 from rtface.tray.app import TrayApp
 
 
 class Camera:
-    state, error, enabled = "running", "", True
+    state, error, enabled = "running", Message(), True
 
     def toggle(self):
         self.enabled = not self.enabled
@@ -51,7 +52,8 @@ def choose(app, label):
     ("failed", True, ("failed", "no picture: camera 0 is not there"))])
 def test_the_icon_tells_the_state(made, state, enabled, shown):
     app, camera, _ = made
-    camera.state, camera.enabled, camera.error = state, enabled, "camera 0 is not there" if state == "failed" else ""
+    camera.state, camera.enabled = state, enabled
+    camera.error = Message("camera 0 is not there" if state == "failed" else "")
     view = app.view()
     assert (view.state, view.title) == shown
     assert [item.label for item in view.items if item.checked] == ["Enhance faces"] * enabled
@@ -97,6 +99,8 @@ def test_the_language_is_the_desktop_s(monkeypatch, variables, language):
 def test_the_menu_is_in_german_where_asked_for(made):
     _, camera, said = made
     app = TrayApp(camera, [], said.append, threading.Event(), "de")
-    camera.state, camera.error = "failed", "{camera}"
+    camera.state, camera.error = "failed", Message("{camera}")
     assert app.view().title == "kein Bild: {camera}"
+    camera.error = Message("{name} is not there; look", code="camera_gone", name="camera {0}")
+    assert app.view().title == "kein Bild: camera {0} ist nicht da; eine andere wählen"
     assert [item.label for item in app.view().items][-1] == "Beenden"

@@ -37,7 +37,7 @@ class FakeRun:
             return {"state": "starting", "status": None, "error": None}
         return {"state": "running", "error": None, "status": {
             "enabled": self.enabled, "watched": self.watched,
-            "sinks": [{"described": "virtual camera rtface (/dev/video10), 1280×720"}]}}
+            "sinks": [{"size": [1280, 720]}]}}
 
     def set(self, name, value):
         if self.locked:
@@ -128,7 +128,7 @@ def test_a_run_that_dies_is_said_and_started_again(stage):
     errors = []
     stage.until(lambda: stage.camera.state == "running")
     stage.camera.changed = lambda: (errors.append(stage.camera.error), stage.notify())
-    stage.runs[0].ended = "camera:0 is in use by zoom (pid 4711)"
+    stage.runs[0].ended = {"code": "camera_used", "values": {}, "message": "camera:0 is in use by zoom (pid 4711)"}
     stage.reader.set()
     stage.until(lambda: len(stage.runs) > 1 and stage.camera.state == "running")
     assert "camera:0 is in use by zoom (pid 4711)" in errors

@@ -35,7 +35,8 @@ def driver() -> Driver:
     try:
         cuda = ctypes.CDLL(library)
     except OSError:
-        raise MissingComponent(f"there is no NVIDIA driver ({library} is not found)") from None
+        raise MissingComponent("there is no NVIDIA driver ({name} is not found)", code="no_driver",
+                               name=library) from None
     number = ctypes.c_int()
 
     def ask(name: str, *arguments: object) -> None:

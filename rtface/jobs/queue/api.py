@@ -184,7 +184,7 @@ def _check_there(path: Path) -> None:
     try:
         path.stat()
     except FileNotFoundError as error:
-        raise InputMissing(f"{path}: there is no such file; check the name") from error
+        raise InputMissing("{path}: there is no such file; check the name", code="no_file", path=path) from error
     except OSError:
         return  # said when it is opened
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from rtface.errors import Message
 from rtface.jobs.folder import folder_of
 from rtface.jobs.queue.item import Task
 from rtface.options import OPTIONS
@@ -39,11 +40,11 @@ class Ended:
 
     Attributes:
         how: "interrupted" after `STOP`.
-        message: one line without secrets.
+        message: one line.
     """
 
     how: Literal["done", "failed", "interrupted"]
-    message: str
+    message: Message
 
 
 def pauses_in_place(task: Task) -> bool:
@@ -59,10 +60,10 @@ def ended_before(task: Task) -> Ended | None:
     options = task.plan["options"]
     after = [key for key in _AFTER if options.get(key)]
     if not after or (after[-1] == "sidecar" and after[0] in ("checksums", "sidecar") and _described(task)):
-        return Ended("done", "it was finished before the last runner ended")
-    flags = ", ".join(OPTIONS[key].flag for key in after)
-    return Ended("failed", f"{task.plan['output']} is whole; the last runner was ended before or after {flags}: "
-                           "add it again with --overwrite")
+        return Ended("done", Message("it was finished before the last runner ended", code="ended_before"))
+    return Ended("failed", Message(
+        "{path} is whole; the last runner was ended before or after {flags}: add it again with --overwrite",
+        code="ended_after", path=task.plan["output"], flags=", ".join(OPTIONS[key].flag for key in after)))
 
 
 def _wrote_output(task: Task) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
+from rtface.errors import Message
 from rtface.redaction import redacted_values
 
 State = Literal["waiting", "running", "interrupted", "paused", "done", "failed", "cancelled"]
@@ -39,7 +40,7 @@ class Item:
     options: dict[str, Any]
     flags: dict[str, Any]
     state: State
-    message: str
+    message: Message
     share: float | None
     frames: int | None
     fps: float | None
@@ -50,9 +51,10 @@ class Item:
     ended_at: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """The item for JSON: times in ISO 8601 (UTC), and no secret of an address."""
+        """The item for JSON: times in ISO 8601 (UTC), the message with its "code" and "values", and no secret of an
+        address."""
         times = {key: _iso(getattr(self, key)) for key in ("added_at", "started_at", "ended_at")}
-        return redacted_values(asdict(self) | times)
+        return redacted_values(asdict(self) | times | self.message.to_dict())
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,12 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from rtface.concurrency.child_main import ParentProcess
 from rtface.concurrency.threads import start_thread
-from rtface.errors import Interrupted, RtfaceError, reason
+from rtface.errors import Interrupted, Message, RtfaceError, message_of, reason
 from rtface.jobs.queue.attempt import PAUSE, RESUME, STOP, Ended, Start
 from rtface.jobs.queue.item import ItemProgress
 from rtface.jobs.run import Resumable, run_film
@@ -123,18 +124,20 @@ def _enhance(start: Start, stop: threading.Event, progress: Callable[[Progress],
         if not isinstance(error, (RtfaceError, Interrupted)):
             sys.stderr.write(redacted(traceback.format_exc()))
         if isinstance(error, (Interrupted, KeyboardInterrupt)):
-            partial = getattr(error, "partial", None)
-            if partial is not None:  # no later attempt continues it
-                _remove(Path(partial))
-            return Ended("interrupted", "" if partial else redacted(" ".join(_message(error, start.log).split())))
-        return Ended("failed", redacted(" ".join(_message(error, start.log).split())))
+            part = getattr(error, "partial", None)
+            if part is not None:  # no later attempt continues it
+                _remove(Path(part))
+            return Ended("interrupted", Message() if part else _message(error, start.log))
+        return Ended("failed", _message(error, start.log))
     for note in report.notes:
         logging.getLogger("rtface").info("%s", note)
     frames = "1 frame" if report.frames_out == 1 else f"{report.frames_out} frames"
+    ended = partial(Message, frames=frames, count=report.frames_out, faces=report.frames_with_faces)
     if not (report.frames_corrected or options.stages or options.damage == "repair"):
-        return Ended("done", f"{frames}, {report.frames_with_faces} with faces; no face was changed, the output is a "
-                             "copy")
-    return Ended("done", f"{frames}, {report.frames_with_faces} with faces, {report.frames_corrected} corrected")
+        return Ended("done", ended("{frames}, {faces} with faces; no face was changed, the output is a copy",
+                                   code="ended_copy"))
+    return Ended("done", ended("{frames}, {faces} with faces, {corrected} corrected", code="ended_film",
+                               corrected=report.frames_corrected))
 
 
 def _remove(part: Path) -> None:
@@ -145,11 +148,13 @@ def _remove(part: Path) -> None:
             part.unlink()
 
 
-def _message(error: BaseException, log: Path) -> str:
-    if isinstance(error, MemoryError) and not isinstance(error, RtfaceError):
-        return "not enough memory; run fewer items at once (--at-once), or fewer --threads"
+def _message(error: BaseException, log: Path) -> Message:
     if isinstance(error, (RtfaceError, Interrupted)):
-        return str(error) or "interrupted"
+        return Message(error.message, code=error.code).one_line()  # without the hint: the queue goes on by itself
+    if isinstance(error, KeyboardInterrupt):
+        return message_of(Interrupted())
+    if isinstance(error, MemoryError):
+        return Message("not enough memory; run fewer items at once (--at-once), or fewer --threads", code="memory")
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return f"this is a fault of rtface ({reason(error)}); please report it with {log}"
+        return Message(f"{error.filename}: {error.strerror}")
+    return Message(f"this is a fault of rtface ({reason(error)}); please report it with {log}").one_line()

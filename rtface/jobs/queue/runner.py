@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rtface.concurrency.child_process import ChildProcess
-from rtface.errors import MissingComponent, OutputError, UsageError
+from rtface.errors import Message, MissingComponent, OutputError, UsageError
 from rtface.jobs.queue.attempt import PAUSE, RESUME, STOP, Ended, Start, ended_before, pauses_in_place
 from rtface.jobs.queue.item import Item, ItemProgress, State, Task
 from rtface.jobs.queue.store import Store
@@ -157,7 +157,7 @@ class Runner:
             try:
                 self._running[task.id] = _Running(task, self._start(task))
             except MissingComponent as error:
-                self._end(name, task.id, "failed", str(error))
+                self._end(name, task.id, "failed", error.message)
         return began
 
     def _start(self, task: Task) -> ChildProcess:
@@ -182,7 +182,7 @@ class Runner:
                 running.ended = message
             else:
                 del self._running[number]
-                self._end_of(name, running, str(message))
+                self._end_of(name, running, Message(message if isinstance(message, str) else ""))
         for running in self._running.values():
             self._record(name, running)
 
@@ -218,15 +218,17 @@ class Runner:
                 log.warning("item %d did not stop within %.0f s and is ended", number, self._patience)
                 running.child.kill(0)
 
-    def _end_of(self, name: str, running: _Running, reason: str) -> None:
+    def _end_of(self, name: str, running: _Running, reason: Message) -> None:
         """Records how an item ended whose process is gone."""
         number, ended = running.task.id, running.ended
         if ended is None and running.stop_sent is not None:
-            ended = Ended("interrupted", "")
+            ended = Ended("interrupted", Message())
         if ended is None:
-            hint = ", most likely for want of memory" if "SIGKILL" in reason else ""
-            ended = Ended("failed", f"{reason or 'its process ended'}{hint}; what it said is in "
-                                    f"{self._store.log_path(number)}")
+            memory = reason.values.get("signal") == "SIGKILL"
+            ended = Ended("failed", Message(
+                "{why}, most likely for want of memory; what it said is in {path}" if memory else
+                "{why}; what it said is in {path}", code="item_memory" if memory else "item_died",
+                why=reason or "its process ended", path=self._store.log_path(number)))
         if running.progress is not None:
             running.recorded = -_RECORD_S
             self._record(name, running)
@@ -237,7 +239,7 @@ class Runner:
         state: State = "cancelled" if wish == "cancel" else "paused" if wish == "pause" else "waiting"
         self._end(name, number, state, ended.message)
 
-    def _end(self, name: str, number: int, state: State, message: str) -> None:
+    def _end(self, name: str, number: int, state: State, message: Message) -> None:
         self._store.finish(name, number, state, message)
         self._ended[state] += 1
         self._just_ended.add(number)

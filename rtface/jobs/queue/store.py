@@ -23,7 +23,7 @@ from io import BufferedRandom
 from pathlib import Path
 from typing import Any, Literal
 
-from rtface.errors import OutputError, RtfaceError, UsageError
+from rtface.errors import Message, OutputError, RtfaceError, UsageError
 from rtface.jobs.queue.item import Item, ItemProgress, State, Task
 from rtface.redaction import shown
 from rtface.util.file_lock import try_lock
@@ -67,7 +67,7 @@ CREATE TABLE item (
     wish TEXT CHECK (wish IN ('pause', 'cancel')),  -- what the runner of a running item is to do
     runner TEXT,                    -- id of the runner of a running item
     began INTEGER NOT NULL DEFAULT 0,
-    message TEXT NOT NULL DEFAULT '',
+    message TEXT NOT NULL DEFAULT '',  -- JSON: with its code and values
     share REAL, frames INTEGER, fps REAL, left_s REAL,
     attempts INTEGER NOT NULL DEFAULT 0,
     added_at REAL NOT NULL, started_at REAL, ended_at REAL
@@ -325,9 +325,10 @@ class Store:
             row = database.execute("SELECT plan FROM item WHERE id = ? AND runner = ?", (number, runner)).fetchone()
             ended = None if state in ("waiting", "paused") else self._clock()
             database.execute(
-                f"UPDATE item SET state = ?, message = {_TEXT}, ended_at = ?, runner = NULL, wish = NULL, began = 0, "
+                "UPDATE item SET state = ?, message = ?, ended_at = ?, runner = NULL, wish = NULL, began = 0, "
                 "fps = NULL, left_s = NULL, share = CASE WHEN ? = 'done' THEN 1.0 ELSE share END "
-                "WHERE id = ? AND runner = ?", (state, _stored(message), ended, state, number, runner))
+                "WHERE id = ? AND runner = ?",
+                (state, json.dumps(Message(message).to_dict()), ended, state, number, runner))
         if state == "done" and row is not None:
             self._forget_address(_plan(row)["input"])
 
@@ -452,6 +453,7 @@ def _item(row: sqlite3.Row, alive: dict[str, bool]) -> Item:
         state = "paused"
     plan = _plan(row)
     return Item(row["id"], row["input"], plan["output"], plan["options"], json.loads(row["flags"]), state,
-                row["message"], row["share"], row["frames"], None if paused else row["fps"],
+                Message.of(json.loads(row["message"] or "{}")), row["share"], row["frames"],
+                None if paused else row["fps"],
                 None if paused else row["left_s"], row["attempts"], row["added_at"], row["started_at"],
                 row["ended_at"])

@@ -19,7 +19,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from rtface.errors import InputMissing, RtfaceError, UsageError
+from rtface.errors import InputMissing, Message, RtfaceError, UsageError
 from rtface.live.control.preview import Pair, Preview
 from rtface.live.controls import LiveControls
 from rtface.live.persons_in_view import PersonsInView
@@ -81,7 +81,8 @@ def control_routes(controls: LiveControls, status: Callable[[], dict[str, Any]],
         if request.method == "HEAD":
             return Response(media_type=_MOTION_JPEG)
         if preview.viewers >= STREAMS:
-            return error_response(f"{STREAMS} previews are open, which is the most; close one",
+            return error_response(Message("{count} previews are open, which is the most; close one", code="previews",
+                                          count=STREAMS),
                                   HTTPStatus.SERVICE_UNAVAILABLE)
         await anext(pairs, None)  # counts from now on
         return _MotionJpeg(pairs)
@@ -144,7 +145,7 @@ def _person_routes(controls: LiveControls, persons: PersonsInView) -> _Routes:
         try:
             persons.recognise()
         except RtfaceError as error:  # the network is not there, or a policy forbids it
-            raise UsageError(str(error)) from None
+            raise UsageError(error.message) from None
         return listed()
 
     def change(values: _Values) -> Response:
@@ -175,7 +176,7 @@ def _stage_routes(stages: StageChanger, files: bool) -> _Routes:
         except UsageError:
             raise
         except RtfaceError as error:  # one cannot be loaded
-            raise UsageError(str(error)) from None
+            raise UsageError(error.message) from None
         return listed(values)
 
     return {("GET", "/stages"): listed, ("POST", "/stages"): change}

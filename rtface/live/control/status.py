@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from rtface.errors import Message
 from rtface.live.controls import LiveControls
 from rtface.live.protocols import Endpoint
 from rtface.pipeline.progress import PLAIN_INTERVAL, TERMINAL_INTERVAL, LineOutput
@@ -195,7 +196,13 @@ class LiveStatus:
     @property
     def alerts(self) -> list[str]:
         """Connected outputs that drop frames, a line each: "rtmp://…: 52 % dropped (network)"."""
-        return [f"{name}: {100 * share:.0f} % dropped ({cause})" for name, losses in self._lost_lately().items()
+        return [f"{loss['name']}: {loss['percent']} % dropped ({loss['cause']})" for loss in self.losses]
+
+    @property
+    def losses(self) -> list[dict[str, Any]]:
+        """The same as tables with "name", "percent" and "cause"."""
+        return [{"name": name, "percent": round(100 * share), "cause": cause}
+                for name, losses in self._lost_lately().items()
                 for cause, share in losses.items() if cause != "away" and share >= _LOSS]
 
     @property
@@ -260,7 +267,7 @@ class LiveStatus:
             "faults": counters["faults"],
             "cpu_share": None if self.processor is None else round(self.processor.share, 3),
             "ladder": redacted(self.ladder), "paused": self.paused, "watched": not self._unwatched(),
-            "alerts": self.alerts,
+            "alerts": self.alerts, "losses": self.losses,
             "buffer_ms": round(1e3 * self.buffer),
             "delay_ms": None if self._delay is None else round(1e3 * self._delay),
             "audio_offset_ms": None if offset is None else round(1e3 * offset),
@@ -272,8 +279,10 @@ class LiveStatus:
     def _end(self, name: str, end: Endpoint) -> dict[str, Any]:
         health = asdict(end.health)
         return {"name": name, "described": redacted(end.described), "state": health["state"],
-                "detail": redacted(health["detail"]), "for_s": round(max(0.0, self._clock() - health["since"]), 1),
-                **{key: health[key] for key in ("frames", "dropped", "causes", "bytes", "reopened")}}
+                "detail": redacted(health["detail"]),
+                "message": Message(health["detail"]).to_dict(),
+                "for_s": round(max(0.0, self._clock() - health["since"]), 1),
+                **{key: health[key] for key in ("frames", "dropped", "causes", "bytes", "reopened", "size")}}
 
     def line(self, width: int = 79, paint: Paint = lambda kind, text: text) -> str:
         """The run in one line of at most `width` characters: what is wrong first; what matters least is left out

@@ -17,8 +17,6 @@ from rtface.live.devices.camera_modes import USUAL_RATE, USUAL_SIZE, CameraMode
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.open_stream import OpenedInput
 
-_LIST = "rtface devices lists them"
-
 
 def open_camera(request: SourceRequest) -> OpenedInput:
     """Opens a camera by number, name or device file.
@@ -58,7 +56,7 @@ def device_of(name: str) -> str:
                             key=lambda entry: entry[1] != wanted):
         if _captures(device := str(v4l2.DEVICES / f"video{number}")):
             return device
-    raise InputMissing(f"camera {name} is not there; {_LIST}")
+    raise InputMissing("{name} is not there; rtface devices lists them", code="camera_gone", name=f"camera {name}")
 
 
 def _captures(device: str) -> bool:
@@ -88,8 +86,8 @@ def _open_v4l2(request: SourceRequest) -> OpenedInput:
         finally:
             os.close(file)
         if not captures:
-            raise InputError(f"{called}: gives no frames; if it is a virtual camera, start what writes to it, else "
-                             f"{_LIST}")
+            raise InputError("{name}: gives no frames; if it is a virtual camera, start what writes to it, else rtface "
+                             "devices lists them", code="camera_silent", name=called)
         container = av.open(device, "r", format="v4l2", options=_v4l2_options(mode, request))
         # The driver's clock is the monotonic one.
         opened = _input(container, request, monotonic=True)
@@ -97,17 +95,23 @@ def _open_v4l2(request: SourceRequest) -> OpenedInput:
         return opened
     except OSError as error:
         if error.errno == errno.EACCES:
-            raise InputMissing(f"{called}: may not be opened; add yourself to its group: sudo usermod -aG video $USER, "
-                               "then log in again") from None
+            raise InputMissing("{name}: may not be opened; add yourself to its group: {line}, then log in again",
+                               code="camera_forbidden", name=called, line=v4l2.ADD) from None
         if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
-            raise InputMissing(f"{called} is not there; {_LIST}") from None
+            raise InputMissing("{name} is not there; rtface devices lists them", code="camera_gone",
+                               name=called) from None
         if error.errno == errno.EBUSY:
             who = ", ".join(map(str, v4l2.users(Path(os.path.realpath(device)))))
-            raise InputError(f"{called}: is in use by {who or 'another program'}; close that "
-                             "first") from None
-        raise InputError(f"{called}: cannot be opened ({error.strerror}); {_LIST}") from None
+            raise InputError("{name}: is in use by {who}; close that first", code="camera_used", name=called,
+                             who=who or "another program") from None
+        raise _failed(called, error) from None
     except av.FFmpegError as error:
-        raise InputError(f"{called}: cannot be opened ({error.strerror}); {_LIST}") from None
+        raise _failed(called, error) from None
+
+
+def _failed(name: str, error: OSError | av.FFmpegError) -> InputError:
+    return InputError("{name}: cannot be opened ({why}); rtface devices lists them", code="camera_failed", name=name,
+                      why=error.strerror)
 
 
 def _v4l2_options(mode: CameraMode | None, request: SourceRequest) -> dict[str, str]:
@@ -164,7 +168,8 @@ def direct_show_name(name: str, media: str, device: str) -> str:
     if not name.isdigit():
         return next((known for known in found if name.lower() in known.lower()), name)
     if int(name) >= len(found):
-        raise InputMissing(f"{device} {name} is not there; {_LIST}")
+        raise InputMissing("{name} is not there; rtface devices lists them", code="camera_gone",
+                           name=f"{device} {name}")
     return found[int(name)]
 
 
@@ -175,6 +180,7 @@ def _first(request: SourceRequest, url: str, kind: str, attempts: list[dict[str,
             return av.open(url, "r", format=kind, options=options)
         except av.FFmpegError as error:
             if number == len(attempts):
-                raise InputMissing(f"camera {request.name or 0}: cannot be opened ({error.strerror}); {_LIST}; another "
-                                   "program may hold it, or the system's privacy settings refuse it") from None
+                raise InputMissing(f"camera {request.name or 0}: cannot be opened ({error.strerror}); rtface devices "
+                                   "lists them; another program may hold it, or the system's privacy settings refuse "
+                                   "it") from None
     raise AssertionError

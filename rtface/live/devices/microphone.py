@@ -17,7 +17,6 @@ from rtface.live.devices.camera import direct_show_name
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.open_stream import OpenedInput
 
-_LIST = "rtface devices lists them"
 # PyAV's wheel searches ALSA's configuration and plugins in the folders of its build machine.
 _ALSA = {"ALSA_CONFIG_PATH": "/usr/share/alsa/alsa.conf", "ALSA_CONFIG_DIR": "/usr/share/alsa"}
 
@@ -61,7 +60,7 @@ def alsa_device(name: str, cards: str) -> str:
             return f"plughw:{number}"
     if ":" in name or name in ("pulse", "pipewire", "sysdefault"):
         return name
-    raise InputMissing(f"microphone {name} is not there; {_LIST}")
+    raise InputMissing("{name} is not there; rtface devices lists them", code="camera_gone", name=f"microphone {name}")
 
 
 def _open_alsa(name: str) -> InputContainer:
@@ -88,6 +87,7 @@ def _open(name: str, device: str, kind: str, options: dict[str, str]) -> InputCo
             raise InputError(f"{called}: is in use by another program; close that first, or name ALSA's \"default\" or "
                              "\"pulse\", which share it") from None
         if error.errno == errno.EACCES:
-            raise InputMissing(f"{called}: may not be opened; add yourself to its group: sudo usermod -aG audio $USER, "
-                               "then log in again") from None
-        raise InputMissing(f"{called}: cannot be opened ({error.strerror}); {_LIST}") from None
+            raise InputMissing("{name}: may not be opened; add yourself to its group: {line}, then log in again",
+                               code="camera_forbidden", name=called, line="sudo usermod -aG audio $USER") from None
+        raise InputMissing("{name}: cannot be opened ({why}); rtface devices lists them", code="camera_failed",
+                           name=called, why=error.strerror) from None

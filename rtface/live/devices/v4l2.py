@@ -25,7 +25,8 @@ RELOAD = f"sudo modprobe -r v4l2loopback && {CREATE}"
 APT = "sudo apt install v4l2loopback-dkms linux-headers-$(uname -r)"
 INSTALL = "install v4l2loopback-dkms and your kernel's headers"
 ELSEWHERE = "video devices of this kind exist on Linux only"
-JOIN = "sudo usermod -aG video $USER, then log in again"
+ADD = "sudo usermod -aG video $USER"
+JOIN = f"{ADD}, then log in again"
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,8 @@ class V4l2LoopbackOutput:
         try:
             return v4l2.open_device(self._node, os.O_WRONLY)
         except PermissionError:
-            raise OutputError(f"{self.name} may not be opened: {v4l2.JOIN}") from None
+            raise OutputError("{name} may not be opened: {line}", code="virtual_camera_forbidden", name=self.name,
+                              line=v4l2.JOIN) from None
         except OSError as error:
             if error.errno == errno.EBUSY:
                 raise self._in_use("is open in as many programs as it allows") from None
@@ -110,8 +111,8 @@ class V4l2LoopbackOutput:
             v4l2.lock(self._fd)  # the kernel forgets it with the process
         except OSError:
             pid = v4l2.locker(self._fd)
-            raise OutputError(f"{self.name} is in use by another rtface{f' (pid {pid})' * bool(pid)}; end that one, or "
-                              "name another virtual camera") from None
+            raise OutputError("{name} is in use by another rtface{pid}; end that one, or name another virtual camera",
+                              code="virtual_camera_rtface", name=self.name, pid=f" (pid {pid})" * bool(pid)) from None
         try:
             can = v4l2.capability(self._fd)
         except OSError:
@@ -135,7 +136,8 @@ class V4l2LoopbackOutput:
         users = v4l2.users(self._node)
         users = [user for user in users if user.writes] or users
         by = f": {', '.join(map(str, users))}" if users else ""
-        return OutputError(f"{self.name} {what}{by}; end that, or name another virtual camera")
+        return OutputError("{name} {what}{by}; end that, or name another virtual camera", code="virtual_camera_used",
+                           name=self.name, what=what, by=by)
 
     def _configure(self, width: int, height: int, pix_fmt: str, rate: Fraction) -> tuple[int, int, str]:
         form = bytearray(200 + _FORMAT)

@@ -113,6 +113,7 @@ class VirtualCamera(LiveSink):
         self._described = f"virtual camera {name}".rstrip()
         self._state: Literal["opening", "live", "away", "closed"] = "opening"
         self._detail, self._since = "", time.monotonic()
+        self._size: tuple[int, int] | None = None
         self._frames = self._dropped = self._reopened = 0
         self._causes: Counter[str] = Counter()
         self._wanted = True
@@ -131,7 +132,7 @@ class VirtualCamera(LiveSink):
     def health(self) -> EndpointHealth:
         with self._lock:
             return EndpointHealth(self._state, self._detail, self._since, self._frames, self._dropped,
-                                  reopened=self._reopened, causes=dict(self._causes))
+                                  reopened=self._reopened, causes=dict(self._causes), size=self._size)
 
     @property
     def wanted(self) -> bool:
@@ -145,6 +146,7 @@ class VirtualCamera(LiveSink):
         """
         self._form = form
         output = self._connect()
+        self._size = output.width, output.height
         self._described = f"virtual camera {output.name}, {output.width}×{output.height}"
         self._notes = [*self._differences(form), *output.notes]
         if sound:
@@ -249,7 +251,7 @@ class VirtualCamera(LiveSink):
         except RtfaceError as error:
             with self._lock:
                 if self._state == "away":
-                    self._detail = str(error)
+                    self._detail = error.message
             return
         with self._lock:
             if not self._stop.is_set():

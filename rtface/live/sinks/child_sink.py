@@ -144,7 +144,7 @@ class ChildSink:
         self._stop(0)
         failed = answer if isinstance(answer, SinkRefused) else SinkRefused(str(answer))
         kind = {"usage": UsageError, "missing": MissingComponent, "output": OutputError}[failed.kind]
-        raise kind(f"{self._shown}: {failed.why}")
+        raise kind("{name}: {why}", code="sink_refused", name=self._shown, why=failed.why)
 
     def _start(self, job: object) -> None:
         assert self._form is not None

@@ -166,7 +166,7 @@ def record(parent: ParentProcess, job: RecordJob) -> None:
     try:
         recording = Recording(job)
     except UsageError as error:
-        parent.send(SinkRefused(redacted(str(error)), "usage"))
+        parent.send(SinkRefused(error.message, "usage"))
         return
     except OSError as error:
         parent.send(SinkRefused(f"the working file cannot be made ({error.strerror})"))

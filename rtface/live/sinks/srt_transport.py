@@ -102,7 +102,7 @@ class SrtTransport(Transport):
                     lost = time.monotonic()
                     self._end()
                 if not self._listens:
-                    self._set(state="away", detail=str(error) if isinstance(error, ConnectionLost) else
+                    self._set(state="away", detail=error.args[0] if isinstance(error, ConnectionLost) else
                               "the connection was lost")
                 elif self._count:
                     self._set(state="live", detail="nobody watches", viewers=0)

@@ -45,7 +45,8 @@ class StreamSink(ChildSink):
         except UsageError:
             raise
         except OutputError as error:
-            raise OutputError(f"{error}; start the server, or correct the address") from None
+            raise OutputError("{what}; start the server, or correct the address", code="stream_refused",
+                              **error.values | {"what": str(error)}) from None
         self._keeper = start_thread("sink-keeper", self._keep, replace(job, patient=True))
 
     def close(self) -> None:

@@ -27,7 +27,6 @@ from rtface.live.sinks.rtmp import ANSWER, RtmpAddress, RtmpPublisher
 from rtface.live.sinks.stream_mux import DATAGRAM, StreamMux
 from rtface.live.sinks.tcp_channel import ConnectionLost, TcpChannel, reason
 from rtface.live.sinks.transports import ListenTransport, ServerTransport, Transport, UdpTransport
-from rtface.redaction import redacted
 
 _STATUS_S = 0.25
 # Seconds of frames that may wait for the encoder, as after a stall they come in a burst.
@@ -160,10 +159,10 @@ def stream(parent: ParentProcess, job: StreamJob) -> None:
         encoder = LiveEncoder(job.video, job.encoding)
         transport.start(patient=job.patient)
     except (UsageError, MissingComponent) as error:
-        parent.send(SinkRefused(redacted(str(error)), "usage" if isinstance(error, UsageError) else "missing"))
+        parent.send(SinkRefused(error.message, "usage" if isinstance(error, UsageError) else "missing"))
         return
     except ConnectionLost as error:
-        parent.send(SinkRefused(str(error)))
+        parent.send(SinkRefused(error.args[0]))
         return
     writer = StreamWriter(encoder, transport, sound=job.sound)
     parent.send(SinkOpened(encoder.name, tuple(encoder.notes)))

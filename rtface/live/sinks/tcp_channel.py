@@ -10,6 +10,8 @@ import time
 from collections import deque
 from contextlib import suppress
 
+from rtface.errors import Message
+
 # Most unsent bytes in the kernel: more would only be late when they are sent.
 _UNSENT = 32 << 10
 _AT_ONCE = 64 << 10
@@ -149,9 +151,9 @@ def reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
         return f"no TLS with it ({error.reason or 'it does not answer as it should'})"
     if isinstance(error, TimeoutError):
-        return "it does not answer"
+        return Message("it does not answer", code="peer_silent")
     if isinstance(error, ConnectionRefusedError):
-        return "nothing listens there"
+        return Message("nothing listens there", code="peer_closed")
     if isinstance(error, (BrokenPipeError, ConnectionResetError, ConnectionAbortedError)):
         return "the connection was lost"
     return error.strerror or type(error).__name__

@@ -162,7 +162,7 @@ class ServerTransport(Transport):
                         tries = 0
                     lost = now
                     self._end()
-                self._set(state="away", detail=str(error) if isinstance(error, ConnectionLost) else
+                self._set(state="away", detail=error.args[0] if isinstance(error, ConnectionLost) else
                           type(error).__name__)
             if not self._closing.is_set():
                 self._closing.wait(retry_delay(tries, self._clock() - lost))

@@ -167,7 +167,8 @@ def _refusal(url: str, error: av.FFmpegError) -> InputError:
     name, parts = shown(url), urlsplit(url)
     why: Any = error.strerror
     if isinstance(error, av.ConnectionRefusedError):
-        return InputMissing(f"{name}: nothing listens there; start the server, or check host and port")
+        return InputMissing("{name}: nothing listens there; start the server, or check host and port",
+                            code="stream_closed_host", name=name)
     if isinstance(error, av.HTTPNotFoundError | av.HTTPForbiddenError | av.HTTPUnauthorizedError):
         return InputMissing(f"{name}: the server refuses it ({why}); check the address, user and password")
     if isinstance(error, av.ProtocolNotFoundError):
@@ -177,5 +178,6 @@ def _refusal(url: str, error: av.FFmpegError) -> InputError:
     try:
         socket.getaddrinfo(parts.hostname, None)
     except (OSError, UnicodeError):
-        return InputMissing(f"{name}: the host {parts.hostname} cannot be found; check its name and the network")
+        return InputMissing("{name}: the host {host} cannot be found; check its name and the network",
+                            code="stream_host", name=name, host=parts.hostname)
     return InputError(f"{name}: cannot be opened ({why}); check that something is published there")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rtface.concurrency.child_process import ChildProcess
 from rtface.concurrency.shared_frames import FrameRing
-from rtface.errors import InputError, InputMissing, MissingComponent, RtfaceError
+from rtface.errors import InputError, InputMissing, Message, MissingComponent, RtfaceError
 from rtface.live.messages import (
     EndOfStream,
     Heartbeat,
@@ -111,7 +111,7 @@ class ReadProcess:
         if not child.alive:
             self._free()
         if self.refusal is not None:
-            return str(self.refusal)
+            return self.refusal.message
         return why or (f"reading it failed ({self._reason})" if self._reason else "the source ended it")
 
     def rest(self, resting: bool) -> None:
@@ -124,7 +124,7 @@ class ReadProcess:
         now = self._clock()
         patience = START_S if self._began is None else OPENING if self.opened is None else MUTE_S
         if now - self._word_at > patience:
-            return "the process that reads it does not answer"
+            return Message("the process that reads it does not answer", code="reader_silent")
         if self._began is None:
             return ""
         quiet = self.beat.quiet

@@ -82,7 +82,7 @@ def read(parent: ParentProcess, request: SourceRequest) -> None:
         opened = device.get(request.kind, open_stream)(request)
     except RtfaceError as error:
         kind = type(error).__name__ if isinstance(error, InputError | MissingComponent) else "InputError"
-        parent.send(SourceRefused(kind, str(error)))
+        parent.send(SourceRefused(kind, error.message))
         return
     try:
         reader.run(opened)

@@ -151,7 +151,7 @@ class ReconnectingSource:
             try:
                 why = connection.hold(self._closed)
             except RtfaceError as error:
-                connection.refusal, why = error, str(error)
+                connection.refusal, why = error, error.message
             self._count()
             with self._counting:
                 self._connection, self._seen = None, (0, 0, 0, 0, 0)
@@ -160,7 +160,8 @@ class ReconnectingSource:
             if self._over or self._closed.is_set():
                 break
             if not self._settled.is_set():
-                self._refusal = connection.refusal or InputError(f"{self._title}: {why}")
+                self._refusal = connection.refusal or InputError(
+                    "{name}: {why}", code="source_lost", name=self._title, why=why)
                 break
             self._say("away", why)
             self._lost = True

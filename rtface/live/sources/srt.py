@@ -53,7 +53,7 @@ def library() -> Any:
         return found
     how = {"Linux": "sudo apt install libsrt1.5-openssl", "Darwin": "brew install srt"}.get(
         platform.system(), "put srt.dll on PATH (it comes with OBS Studio and FFmpeg builds)")
-    raise MissingComponent(f"srt:// needs SRT's library: {how}")
+    raise MissingComponent("srt:// needs SRT's library: {how}", code="no_srt", how=how)
 
 
 class SrtConnection:
@@ -162,8 +162,8 @@ class SrtConnection:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         except (OSError, UnicodeError):
-            raise InputMissing(f"{self._name}: the host {host} cannot be found; check its name and the "
-                               "network") from None
+            raise InputMissing("{name}: the host {host} cannot be found; check its name and the network",
+                               code="stream_host", name=self._name, host=host) from None
         family, place = found[0], tuple[Any, ...](found[4])
         head = struct.pack("BB", 16 if family == socket.AF_INET else 28, family) if sys.platform == "darwin" else \
             struct.pack("=H", family)

@@ -1,5 +1,5 @@
 // Requests to the studio's server.
-import { translated } from "./text.js";
+import { t, translated } from "./text.js";
 
 /** The second secret of the page: browsers send the cookie to other ports of a machine, too. The server gives it once, in the address. */
 function ownKey() {
@@ -16,11 +16,11 @@ export const keyHeader = { "X-Rtface-Key": ownKey() };
 /** The address of something that no header goes with: a picture, a video, a download, a WebSocket. */
 export const keyed = (path) => `${path}${path.includes("?") ? "&" : "?"}key=${keyHeader["X-Rtface-Key"]}`;
 
-/** A request that failed; `message` is fit to be shown, `said` is what the server said. `lost` is true where the server did not answer at all. */
+/** A request that failed; `message` is fit to be shown, `code` and `values` are those of the server. `lost` is true where the server did not answer at all. */
 export class ApiError extends Error {
-  constructor(message, { status = 0, kind = "", lost = false, said = "" } = {}) {
+  constructor(message, { status = 0, kind = "", lost = false, code = "", values = {} } = {}) {
     super(message);
-    Object.assign(this, { status, kind, lost, said });
+    Object.assign(this, { status, kind, lost, code, values });
   }
 }
 
@@ -35,14 +35,15 @@ async function request(method, path, body, { signal } = {}) {
     response = await fetch(path, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError(translated("The rtface server does not answer; start it again with: rtface app"), { lost: true });
+    throw new ApiError(t("app.lost_now"), { lost: true });
   }
   return response.ok ? response : fail(response);
 }
 
+const failure = ({ error, ...value }, { status, statusText }) => new ApiError(error ? translated({ ...value, error }) : `${status} ${statusText}`, { status, ...value });
+
 async function fail(response) {
-  const value = await response.json().catch(() => ({}));
-  throw new ApiError(value.error ? translated(value.error) : `${response.status} ${response.statusText}`, { status: response.status, kind: value.kind, said: value.error ?? "" });
+  throw failure(await response.json().catch(() => ({})), response);
 }
 
 const json = async (response) => (await response).json();
@@ -66,13 +67,13 @@ export function upload(file, progress = () => {}, signal) {
     sending.open("PUT", `/api/files/upload?name=${encodeURIComponent(file.name)}`);
     for (const [name, value] of Object.entries(keyHeader)) sending.setRequestHeader(name, value);
     sending.upload.onprogress = (event) => progress(event.loaded / (event.total || 1));
-    sending.onerror = () => reject(new ApiError(translated("The upload was interrupted; try again"), { lost: true }));
+    sending.onerror = () => reject(new ApiError(t("app.upload_lost"), { lost: true }));
     sending.onabort = () => reject(new DOMException("cancelled", "AbortError"));
     sending.onload = () => {
       let value = {};
       try { value = JSON.parse(sending.responseText); } catch { /* a server that is too busy says so in plain text */ }
       if (sending.status < 300) resolve(value.path);
-      else reject(new ApiError(value.error ? translated(value.error) : sending.statusText, { status: sending.status, kind: value.kind }));
+      else reject(failure(value, sending));
     };
     signal?.addEventListener("abort", () => sending.abort());
     sending.send(file);

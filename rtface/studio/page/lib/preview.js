@@ -1,6 +1,7 @@
 // Reads the preview of a live run: JPEGs one after the other, each with before on the left and after on the right, as far as a wipe shows them.
 
 import { keyHeader } from "./api.js";
+import { translated } from "./text.js";
 
 const HEAD = /X-Wipe: ([\d.]+) ([\d.]+)\r\nContent-Length: (\d+)\r\n\r\n/;
 
@@ -32,7 +33,7 @@ async function readPairs(path, shown, signal, refused) {
   signal.addEventListener("abort", leave);
   try {
     const response = await fetch(path, { signal: leaving.signal, headers: keyHeader });
-    if (response.status === 400) refused((await response.json()).error); // others: the run begins or has ended
+    if (response.status === 400) refused(translated(await response.json())); // others: the run begins or has ended
     if (!response.ok) return;
     const reader = response.body.getReader();
     let held = new Uint8Array(0);

@@ -2,7 +2,6 @@
 import { api } from "./api.js";
 
 let catalogue = {};
-let patterns = {}; // of messages, by file; made when one is first translated
 export const LANGUAGES = { en: "English", de: "Deutsch" };
 
 const stored = () => { try { return localStorage.getItem("language"); } catch { return null; } };
@@ -10,7 +9,6 @@ export let language = LANGUAGES[stored()] ? stored() : (navigator.language ?? "e
 
 export async function loadTexts() {
   catalogue = await api.get("/api/text");
-  patterns = {};
   document.documentElement.lang = language;
 }
 
@@ -33,21 +31,11 @@ export function t(key, values = {}) {
 /** The text of a key where the catalogue has it; else `text`, which is how plugins describe themselves. */
 export const textOr = (key, text) => (key in catalogue ? t(key) : text);
 
-/** Messages that name options of the command line, and what the page says in their place. */
-const IN_PAGE = { "errors.output_exists": "app.output_exists", "errors.outside": "app.outside" };
-
-/** A message of the server in the chosen language, where text/errors.json, or the other file that is named, has it; else as it came. */
-export function translated(message, file = "errors") {
-  if (language === "en" && file !== "errors") return message;
-  patterns[file] ??= Object.entries(catalogue).filter(([key]) => key.startsWith(`${file}.`)).map(([key, { en }]) => {
-    const parts = en.split(/\{\w+\}/).map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
-    return { key, names: [...en.matchAll(/\{(\w+)\}/g)].map(([, name]) => name), known: parts.join("").length, pattern: new RegExp(`^${parts.join("(.*?)")}$`, "s") };
-  }).sort((a, b) => b.known - a.known); // the most particular first
-  for (const { key, names, pattern } of patterns[file]) {
-    const found = pattern.exec(message);
-    if (found) return t(key in IN_PAGE ? IN_PAGE[key] : key, Object.fromEntries(names.map((name, k) => [name, found[k + 1]])));
-  }
-  return message;
+/** A message of the server, `{ code, values, message }`, in the page's words where text/messages.json has its code; else as it came. */
+export function translated({ code, values = {}, error, message = error }) {
+  const key = `messages.${code}`;
+  if (!catalogue[key]?.[language]) return message;
+  return t(key, Object.fromEntries(Object.entries(values).map(([name, value]) => [name, value?.message ? translated(value) : value]))); // a value may be a message, too
 }
 
 export const number = (value, digits = 0) =>

@@ -2,7 +2,7 @@
 import { api } from "../lib/api.js";
 import { h, replace } from "../lib/dom.js";
 import { on } from "../lib/events.js";
-import { bytes, clock, number, t, textOr } from "../lib/text.js";
+import { bytes, clock, number, t, textOr, translated } from "../lib/text.js";
 import { badge, button, check, confirm, dialog, emptyState, field, note, select } from "../lib/ui.js";
 import { wipe, zoomControls } from "../lib/wipe.js";
 
@@ -127,7 +127,7 @@ function addDialog(offers, draw) {
   const file = h("input", { type: "text", spellcheck: "false" });
   const said = h("p", { role: "status", class: "quiet-text" });
   let adding = false;
-  const end = on("engines", ({ line }) => { if (adding) said.textContent = line; }); // others are of an earlier addition, or of another page
+  const end = on("engines", (event) => { if (adding) said.textContent = translated(event); }); // others are of an earlier addition, or of another page
   const agree = check(t("engines.accept"), false, (now) => { accepted = now; });
   const show = () => {
     accepted = false; agree.show(false);

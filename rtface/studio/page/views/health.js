@@ -6,7 +6,6 @@ import { badge, button, copyButton, note } from "../lib/ui.js";
 
 const KINDS = { ok: "good", warn: "warn", fault: "bad" };
 const ORDER = ["fault", "warn", "optional", "ok"];
-const COMMAND = /^(?:.*: )?((?:sudo|python|rtface) .*?)(?:, then .*)?$/; // of a repair, what a terminal takes
 
 /** What is not there, and does not have to be, is named apart from what is good. */
 const stateOf = ({ state, repair }) => (state === "ok" && repair ? "optional" : state);
@@ -34,7 +33,7 @@ export async function mount(root, { argument }) {
       h("div", { class: "table-scroll", tabindex: 0, role: "region", "aria-label": t("health.title") }, h("table", { class: "stacked" },
         h("thead", {}, h("tr", {}, ["state", "part", "found"].map((key) => h("th", { scope: "col" }, t(`health.${key}`))))),
         h("tbody", {}, findings.map((one) => h("tr", { class: one.name === argument[0] ? "marked" : null }, h("td", {}, badge(t(`health.state_${stateOf(one)}`), KINDS[stateOf(one)] ?? "")),
-          h("td", {}, one.name), h("td", {}, translated(one.detail, "findings"), one.repair ? h("div", { class: "row repair" }, h("code", {}, translated(one.repair, "findings")), COMMAND.test(one.repair) ? copyButton(() => COMMAND.exec(one.repair)[1]) : null) : null)))))));
+          h("td", {}, one.name), h("td", {}, translated(one.messages.detail), one.repair ? h("div", { class: "row repair" }, h("code", {}, translated(one.messages.repair)), one.command ? copyButton(() => one.command) : null) : null)))))));
     list.querySelector(".marked")?.scrollIntoView({ block: "center" });
   }
   replace(root, h("div", { class: "head" }, h("h1", {}, t("health.title")), h("div", { class: "row" }, when, button(t("health.again"), run))), list);

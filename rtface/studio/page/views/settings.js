@@ -2,7 +2,7 @@
 import { api } from "../lib/api.js";
 import { h, replace } from "../lib/dom.js";
 import { shortcuts } from "../lib/keys.js";
-import { t, textOr, translated } from "../lib/text.js";
+import { t, textOr } from "../lib/text.js";
 import { badge, button, dialog, field, note, slider, toast } from "../lib/ui.js";
 import { change } from "../lib/undo.js";
 
@@ -17,7 +17,7 @@ export async function mount(root) {
   const count = h("p", { class: "quiet-text", role: "status" });
   const write = async (name, value) => { found = await api.put(`/api/settings/${name}`, { value }); draw(); };
   const help = (one) => textOr(`options.${one.name}`, one.help);
-  const usual = (value) => translated(value, "values"); // what stands for a value that is not set
+  const usual = (value) => textOr(`values.${value}`, value); // what stands for a value that is not set
   const inFile = (one) => one.source === found.file;
 
   function edit(one) {

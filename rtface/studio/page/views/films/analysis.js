@@ -90,15 +90,15 @@ function found(result, seek, pictures, still) {
   ];
 }
 
-const REASONS = { "nothing to gain": "films.reason_nothing", "never asked for": "films.reason_never", "not among the chosen faces": "films.reason_chosen" };
+const REASONS = { "nothing to gain": "films.reason_nothing", "never asked for": "films.reason_never", "not among the chosen faces": "films.reason_chosen", "too small": "films.reason_small" };
 
 const VISIBLE = { "hardly visible": "films.hardly_visible", visible: "films.visible", "clearly visible": "films.clearly_visible" };
 
 /** A reason of a treatment in words: what is expected of it, or why a face is left alone. */
 export function reasonOf(text) {
-  const gain = /^\+(\S+) dB expected, (.+)$/.exec(text);
-  if (gain) return t("films.reason_gain", { gain: number(Number(gain[1]), 1), visible: t(VISIBLE[gain[2]]) });
-  return REASONS[text] ? t(REASONS[text]) : text.startsWith("too small") ? t("films.reason_small") : translated(text);
+  const [gain, visible] = text.split(" dB expected, ");
+  if (VISIBLE[visible]) return t("films.reason_gain", { gain: number(Number(gain), 1), visible: t(VISIBLE[visible]) });
+  return t(REASONS[text.split(" (")[0]] ?? text); // figures follow in brackets
 }
 
 /** What is expected of the correction of a track, or why it is left alone. */

@@ -11,7 +11,7 @@ export function mountSheet(root, id, settings, take) {
   const make = (label) => button(label, () => act({ settings: settings() }), { kind: "small" });
   const line = h("p", { class: "quiet-text", role: "status" });
 
-  function draw({ state, result, error, line: said }) {
+  function draw({ state, result, error, message: said }) {
     const head = h("h2", {}, t("films.sheet"));
     if (state === "waiting" || state === "running") {
       line.textContent = said ?? t("films.sheet_working");

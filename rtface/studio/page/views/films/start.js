@@ -37,8 +37,7 @@ export async function startDialog(film, settings, { unchanged = false } = {}) {
         ({ item } = await api.post(`/api/films/${film.id}/start`, asked()));
       } catch (error) {
         await tell();
-        const [, at] = /^(start|end)\b/.exec(error.said) ?? [];
-        return (at ? times[at] : where).fault(error.message);
+        return (["time_value", "time_order"].includes(error.code) ? times[error.values.name] : where).fault(error.message);
       }
       box.close();
       toast(t("films.started"), { action: h("a", { href: `#/queue/${item}` }, t("films.to_queue")) });

@@ -20,11 +20,11 @@ const PAUSED = { "nobody watches": "live.paused_watches", "frames come too late"
 
 const shortened = (address) => (address.startsWith("null:") ? t("live.nowhere") : /^([/\\]|[A-Za-z]:\\)/.test(address) && !address.startsWith("/dev/") ? address.split(/[\\/]/).pop() : address);
 
-/** An output that drops frames, such as "rtmp://…: 52 % dropped (network)", with what helps. */
-function dropping(alert) {
-  const [, name, share, cause] = /^(.*): (\d+) % dropped \((\w+)\)$/s.exec(alert) ?? [];
-  return cause ? t("live.dropping", { name: shortened(name), share, why: textOr(`live.dropping_${cause}`, cause) }) : alert;
-}
+/** An output that drops frames, with what helps. */
+const dropping = ({ name, percent: share, cause }) => t("live.dropping", { name: shortened(name), share, why: textOr(`live.dropping_${cause}`, cause) });
+
+/** What is wrong with a source or an output. */
+const away = ({ name, state, message }) => (message.values.name ? translated(message) : `${shortened(name)}: ${message.message ? translated(message) : t(`live.state_${state}`)}`); // a message may have the name
 
 /** Quality levels of the faces, such as "full, small key/2", in words. */
 const levels = (ladder) => (ladder || "full").split(", ").map((level) => level.split(" ").map((word) => {
@@ -58,7 +58,7 @@ export async function mountMonitor(root, run, { changed }) {
     range = [from, to];
     watching?.abort();
     watching = new AbortController();
-    watchPreview(`/api/live/preview?${new URLSearchParams({ sharp: Number(sharp), from, to })}`, show, watching.signal, (why) => replace(refusal, note(translated(why), "warn")));
+    watchPreview(`/api/live/preview?${new URLSearchParams({ sharp: Number(sharp), from, to })}`, show, watching.signal, (why) => replace(refusal, note(why, "warn")));
   }
   const rest = (line) => watch(Math.max(0, line - AROUND), Math.min(1, line + AROUND));
   function moved(line) {
@@ -102,8 +102,8 @@ export async function mountMonitor(root, run, { changed }) {
     for (const name of Object.keys(values)) values[name] = status[name];
     draw();
     films.show(now.films_wait ?? true);
-    const troubles = [...(status.paused ? [t("live.paused", { why: textOr(PAUSED[status.paused], status.paused) })] : []), ...status.alerts.map(dropping),
-      ...[status.source, status.sound, ...status.sinks].filter((end) => end && end.state !== "live" && !end.name.startsWith("null:")).map((end) => `${shortened(end.name)}: ${end.detail ? translated(end.detail.replace(`${end.name}: `, "")) : t(`live.state_${end.state}`)}`)]; // a detail may begin with the name
+    const troubles = [...(status.paused ? [t("live.paused", { why: textOr(PAUSED[status.paused], status.paused) })] : []), ...status.losses.map(dropping),
+      ...[status.source, status.sound, ...status.sinks].filter((end) => end && end.state !== "live" && !end.name.startsWith("null:")).map(away)];
     seen.update(status.persons);
     replace(alerts, troubles.map((text) => note(text, "warn")), status.warnings.map((text) => note(text)));
     const { p50, p95, p99 } = status.latency_ms;
@@ -145,7 +145,7 @@ export async function mountMonitor(root, run, { changed }) {
       const drawn = chosenOf(drawing), off = Object.keys(chosen).filter((name) => chosen[name].on && !drawn[name]);
       for (const name of off) chosen[name].on = false;
       if (off.length) drawOverlays();
-      replace(trouble, note([h("p", {}, translated(error.message.replace(/^--stage /, ""))), error.kind === "RestartNeeded" ? restart : null], "warn"));
+      replace(trouble, note([h("p", {}, error.message), error.kind === "RestartNeeded" ? restart : null], "warn"));
     }
   }
   async function overlaysNow(wanted) {

@@ -9,8 +9,8 @@ const VERBS = {
   done: ["remove"], failed: ["retry", "remove"], cancelled: ["retry", "remove"],
 };
 
-/** What an item says of its end; "" for nothing. What only the command line can go on with is left out. */
-export const saying = ({ state, message, started_at: begun }) => (state === "paused" ? (message ? t("queue.paused_hint") : begun ? t("queue.halted_hint") : "") : translated(message.replace(/; (go on with --start \S+|the same command (continues|goes on from there))$/, "")));
+/** What an item says of its end; "" for nothing. */
+export const saying = (item) => (item.state === "paused" ? (item.message ? t("queue.paused_hint") : item.started_at ? t("queue.halted_hint") : "") : translated(item));
 
 /** How far an item is, as a bar, which has no value where the film does not say how long it is; and in words. */
 export const progressBar = ({ share, state }) => h("progress", { max: 1, "aria-label": t("queue.progress"), ...(share === null && state === "running" ?
