@@ -45,11 +45,11 @@ class Message(str):
 
     def __add__(self, more: str) -> Message:
         """The line with more behind it; code and values stay."""
-        return Message._of(str(self) + more, self.code, self.values)
+        return Message.of(self.to_dict() | {"message": str(self) + more})
 
     def one_line(self) -> Message:
         """Itself without line breaks, which names of files and other programs may bring in."""
-        return Message._of(" ".join(self.split()), self.code, self.values)
+        return Message.of(self.to_dict() | {"message": " ".join(self.split())})
 
     def to_dict(self) -> dict[str, Any]:
         """``{"code": …, "values": …, "message": …}``."""
@@ -58,12 +58,8 @@ class Message(str):
     @classmethod
     def of(cls, table: dict[str, Any]) -> Message:
         """What `to_dict` gave."""
-        return cls._of(table.get("message", ""), table.get("code", ""), table.get("values", {}))
-
-    @classmethod
-    def _of(cls, text: str, code: str, values: dict[str, Any]) -> Message:
-        line = cls(text)
-        line.code, line.values = code, values
+        line = cls(table.get("message", ""))
+        line.code, line.values = table.get("code", ""), table.get("values", {})
         return line
 
 
@@ -88,6 +84,7 @@ class _EndsRun(BaseException):
     """What may end a run; arguments as of `Message`.
 
     Attributes:
+        message: what happened, where, and what to do next. More may be added to it on its way.
         partial: path of the whole, playable part that was left, or None.
         resume_at: seconds into the input from which to go on (``--start``), or None where nothing was done.
         hint: how a command line goes on, shown behind the message.
@@ -98,19 +95,11 @@ class _EndsRun(BaseException):
     hint: str = ""
 
     def __init__(self, message: str = "", /, *, code: str = "", **values: object) -> None:
-        super().__init__(Message(message, code=code, **values))
+        self.message = Message(message, code=code, **values)
+        super().__init__(self.message)
 
     def __str__(self) -> str:  # OSError's own __str__ would drop a single-argument message on some versions
         return f"{self.message}{self.hint}"
-
-    @property
-    def message(self) -> Message:
-        """What happened, where, and what to do next. More may be added to it on its way."""
-        return self.args[0] if self.args and isinstance(self.args[0], Message) else Message(*map(str, self.args[:1]))
-
-    @message.setter
-    def message(self, message: Message) -> None:
-        self.args = (message,)
 
     @property
     def code(self) -> str:
@@ -125,8 +114,11 @@ class _EndsRun(BaseException):
 
 def message_of(error: BaseException) -> Message:
     """What an error of any origin says, in one line; with a code where it is one of ours."""
-    ours = isinstance(error, _EndsRun)
-    return (Message(error.message + error.hint, code=error.code) if ours else Message(str(error))).one_line()
+    if isinstance(error, _EndsRun):
+        return Message(error.message + error.hint, code=error.code).one_line()
+    if isinstance(error, OSError) and error.filename is not None:
+        return Message(f"{error.filename}: {error.strerror}").one_line()
+    return Message(str(error)).one_line()
 
 
 class RtfaceError(_EndsRun, Exception):

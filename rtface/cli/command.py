@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Generator, Mapping
@@ -146,18 +145,13 @@ def _load(flags: Mapping[str, object], config: Path | None, console: Console) ->
 
 def explain(error: BaseException, console: Console, *, signum: int | None = None) -> int:
     """Writes one line about an error, for a fault of rtface itself and ``-v`` also a traceback; gives the exit code."""
-    if isinstance(error, Interrupted):
+    if isinstance(error, KeyboardInterrupt):
+        error = error if isinstance(error, Interrupted) else Interrupted()
         console.say(message_of(error), "error")
         return INTERRUPTED + (signum or error.signum)
-    if isinstance(error, KeyboardInterrupt):
-        console.say(message_of(Interrupted()), "error")
-        return INTERRUPTED + (signum or signal.SIGINT)
-    if isinstance(error, RtfaceError):
+    if isinstance(error, RtfaceError) or (isinstance(error, OSError) and error.filename is not None):
         console.say(message_of(error), "error")
         return USAGE if isinstance(error, UsageError) else FAILED
-    if isinstance(error, OSError) and error.filename is not None:
-        console.say(f"{error.filename}: {error.strerror}", "error")
-        return FAILED
     if isinstance(error, MemoryError):
         console.say(Message("not enough memory; try fewer --threads, a smaller --max-faces or a smaller input",
                             code="memory"), "error")

@@ -96,7 +96,7 @@ def _answer(parent: ParentProcess, work: Callable[[], object]) -> None:
     try:
         parent.send(("answer", work()))
     except RtfaceError as error:
-        parent.send(("error", type(error).__name__, str(error)))
+        parent.send(("error", type(error).__name__, error.message))
     except MemoryError:
         parent.send(("error", "EngineError", "it needs more memory than there is"))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from time import monotonic
 
-from rtface.errors import DeviceLost
+from rtface.errors import DeviceLost, Message
 from rtface.protocols import Device, Runtime
 from rtface.stats import Stats
 
@@ -71,7 +71,8 @@ class RuntimeSwitch:
     def _take_upgrade(self, upgrade: Future[Runtime]) -> None:
         self.upgrade = None
         if (error := upgrade.exception()) is not None:
-            self._stats.warn("device", f"the run stays on the {self.runtime.device.name}: {error}")
+            self._stats.warn("device", Message("the run stays on the {device}: {why}", code="device_stays",
+                                               device=self.runtime.device.name, why=error))
             return
         before = self.runtime
         self._fallback = lambda: before
@@ -84,8 +85,9 @@ class RuntimeSwitch:
             self.move(self._fallback())
         except Exception as error:  # noqa: BLE001 - whatever it is, frames go on passing through
             self._stranded = self._clock()
-            self._stats.warn("stranded", f"{why}, and nothing can take its place ({error}): frames pass through as "
-                             "they are; free memory or start the run again")
+            self._stats.warn("stranded", Message(
+                "{what}, and nothing can take its place ({why}): frames pass through as they are; free memory or "
+                "start the run again", code="device_gone", what=why, why=error))
             return
         self._stranded = None
         log.warning("%s; the run goes on with the %s", why, self.runtime.device.name)

@@ -54,7 +54,7 @@ def run_worker(parent: ParentProcess, task: WorkerTask) -> None:
     except Interrupted:
         return
     except RtfaceError as error:
-        parent.send((type(error).__name__, str(error)))
+        parent.send((type(error).__name__, error.message))
 
 
 class LocalWorkers:

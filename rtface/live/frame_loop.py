@@ -16,6 +16,7 @@ from time import monotonic
 from rtface.concurrency import Mailbox
 from rtface.concurrency.threads import start_thread
 from rtface.enhance.live import LiveEnhancer
+from rtface.errors import Message
 from rtface.frame import Face, Frame
 from rtface.live.controls import LiveControls
 from rtface.live.frame_filters import FrameFilters
@@ -170,5 +171,6 @@ class FrameLoop:
 
     def _fault(self, where: str, error: Exception) -> None:
         self._stats.count("faults")
-        self._stats.warn(f"live_{where}_fault", f"a frame passes unchanged, because its {where} step failed: {error}")
+        self._stats.warn(f"live_{where}_fault", Message("a frame passes unchanged, because its {step} step failed: "
+                                                        "{why}", code="frame_unchanged", step=where, why=error))
         log.debug("%s fault", where, exc_info=error)

@@ -9,7 +9,7 @@ from time import perf_counter
 
 from rtface.concurrency import buffer, close_with
 from rtface.enhance.film import FilmEnhancer, Step
-from rtface.errors import DeviceLost, EngineError
+from rtface.errors import DeviceLost, EngineError, Message
 from rtface.frame import Bytes, Face, Frame
 from rtface.pipeline.build import RunParts
 from rtface.pipeline.compare import Comparison
@@ -71,8 +71,9 @@ def find_faces(frame: Frame, tracker: Tracker, device: Device, stats: Stats) -> 
         faces = tracker.update(device.view(frame), frame.time, cut=frame.cut or frame.new)
         unfollowed: tuple[Face, ...] = getattr(tracker, "unfollowed", ())
         if beyond := getattr(tracker, "beyond", 0):
-            stats.warn("max faces", f"a frame has more faces than --max-faces allows ({len(faces)} of "
-                       f"{len(faces) + beyond}): the others are left as they are; allow more with --max-faces")
+            stats.warn("max faces", Message(
+                "a frame has more faces than --max-faces allows ({most} of {count}): the others are left as they are; "
+                "allow more with --max-faces", code="max_faces", most=len(faces), count=len(faces) + beyond))
         tracked = True
     except DeviceLost:
         raise

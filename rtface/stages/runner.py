@@ -12,12 +12,13 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from rtface.device.cpu.device import native_image
-from rtface.errors import UsageError, reason
+from rtface.errors import Message, UsageError, reason
 from rtface.frame import Bytes, Frame
 from rtface.geometry.planes import layout, planes
 from rtface.geometry.transforms import compose, scaling, translation
@@ -200,8 +201,9 @@ class Stages:
         if one.needs_before and frame.before is None:
             return _hidden(frame) if one.hides else frame  # it came before the stage was switched on
         if not frame.tracked and one.hides:
-            self._stats.warn(f"stage {one.name} untracked", f"a frame is blurred as a whole for the stage {one.name}, "
-                             "because its faces are not known: tracking failed, or live is late")
+            self._stats.warn(f"stage {one.name} untracked", Message(
+                "a frame is blurred as a whole for the stage {name}, because its faces are not known: tracking failed, "
+                "or live is late", code="stage_untracked", name=one.name))
             return _hidden(frame)
         kept, given = self._keep(frame), frame
         if frame.faces_age and getattr(one.stage, "hides", Stage.hides):
@@ -236,17 +238,19 @@ class Stages:
     def _fault(self, one: _Active, error: BaseException, frame: Frame) -> Frame:
         now = frame.time
         self._stats.count("stage_faults")
-        becomes = "is blurred as a whole" if one.hides else "stays as it is"
-        self._stats.warn(f"stage {one.name}", f"a frame {becomes}, because the stage {one.name} failed: "
-                         f"{reason(error)}")
+        said = partial(Message, name=one.name, why=reason(error))
+        self._stats.warn(f"stage {one.name}", said(
+            "a frame is blurred as a whole, because the stage {name} failed: {why}", code="stage_blurs") if one.hides
+            else said("a frame stays as it is, because the stage {name} failed: {why}", code="stage_failed"))
         log.debug("the stage %s failed", one.name, exc_info=error)
         if one.hides:
             return _hidden(frame)
         one.faults.append(now)
         if len(one.faults) == FAULTS and now - one.faults[0] <= WITHIN_S:
             self._at_work.remove(one)
-            self._stats.warn(f"stage {one.name} off", f"the stage {one.name} is switched off: it failed {FAULTS} times "
-                             f"within a minute, the last because of {reason(error)}")
+            self._stats.warn(f"stage {one.name} off", said(
+                "the stage {name} is switched off: it failed {count} times within a minute, the last because of {why}",
+                code="stage_off", count=FAULTS))
             _close(one)
         return frame
 

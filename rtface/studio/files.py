@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import shutil
 from dataclasses import asdict
@@ -12,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from rtface.errors import InputError, OutputError, RtfaceError, UsageError
+from rtface.errors import InputError, Message, OutputError, RtfaceError, UsageError
 from rtface.media.leftovers import remove_unfinished_files
 from rtface.media.workfile import Target, WorkFile
 from rtface.studio.context import Studio
@@ -54,7 +55,8 @@ def routes(studio: Studio) -> list[BaseRoute]:
             await in_thread(film_facts, path)
         except RtfaceError as error:
             await in_thread(path.unlink, True)  # its sender has it still, and knows no folder of this machine
-            raise type(error)(str(error).replace(str(path), request.query_params.get("name", "")[:200])) from None
+            own, sent = (json.dumps(name)[1:-1] for name in (str(path), request.query_params.get("name", "")[:200]))
+            raise type(error)(Message.of(json.loads(json.dumps(error.message.to_dict()).replace(own, sent)))) from None
         return JSONResponse({"path": str(path)})
 
     return [Route("/api/files", answers_errors(files)),

@@ -12,29 +12,25 @@ SCHEMA = 1
 """The version of the events; a higher one may name or mean them otherwise."""
 TO_STDERR = "--events=2"
 """The option that has a command write its events to stderr."""
-_LAST = 3
-"""Lines of other programs that an error holds at most."""
-
 Event = dict[str, Any]
 
 
 def read_events(lines: Iterable[bytes], receive: Callable[[Event], object] = lambda event: None) -> Message:
-    """Reads a command's stderr until it ends; gives its last error, else what libraries wrote last, "" for nothing.
+    """Reads a command's stderr until it ends; gives its last error, else the last line of a library, "" for nothing.
 
     Args:
         lines: with `TO_STDERR`.
         receive: gets each event.
     """
-    error, others = Message(), list[str]()
+    error, other = Message(), ""
     for line in lines:
         text = line.decode("utf-8", "replace").strip()
         try:
-            event = json.loads(text)
-            kind = event["event"]
+            kind = (event := json.loads(text))["event"]
         except (ValueError, TypeError, KeyError):  # of a library
-            others = [*others, text][-_LAST:] if text else others
+            other = text or other
             continue
         if kind == "error":
             error = Message.of(event)
         receive(event)
-    return error or Message(" ".join(others))
+    return error or Message(other)

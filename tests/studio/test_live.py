@@ -282,7 +282,7 @@ def test_presets_outlast_the_server(start_studio: Callable[[], RunningStudio]) -
     assert call(second, "DELETE", "/api/live/presets/call")[1] == {"presets": {}}
 
 
-STATUS = {"enabled": True, "strength": 0.5, "light": 0, "cpu_budget": 1, "paused": "", "losses": [], "warnings": [],
+STATUS = {"enabled": True, "strength": 0.5, "light": 0, "cpu_budget": 1, "paused": "", "losses": [], "messages": [],
           "source": {"name": "film.mp4", "state": "away", "message": Message("nothing comes").to_dict()}, "sinks": [],
           "persons": None, "latency_ms": {}, "dropped": {}, "fps": 30, "faces": 0, "ladder": "full, small key/2",
           "cpu_share": None, "seconds": 1}

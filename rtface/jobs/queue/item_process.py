@@ -151,10 +151,8 @@ def _remove(part: Path) -> None:
 def _message(error: BaseException, log: Path) -> Message:
     if isinstance(error, (RtfaceError, Interrupted)):
         return Message(error.message, code=error.code).one_line()  # without the hint: the queue goes on by itself
-    if isinstance(error, KeyboardInterrupt):
-        return message_of(Interrupted())
     if isinstance(error, MemoryError):
         return Message("not enough memory; run fewer items at once (--at-once), or fewer --threads", code="memory")
-    if isinstance(error, OSError) and error.filename is not None:
-        return Message(f"{error.filename}: {error.strerror}")
+    if isinstance(error, KeyboardInterrupt) or (isinstance(error, OSError) and error.filename is not None):
+        return message_of(Interrupted() if isinstance(error, KeyboardInterrupt) else error)
     return Message(f"this is a fault of rtface ({reason(error)}); please report it with {log}").one_line()

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from rtface.concurrency.child_process import ChildProcess
@@ -224,11 +225,10 @@ class Runner:
         if ended is None and running.stop_sent is not None:
             ended = Ended("interrupted", Message())
         if ended is None:
-            memory = reason.values.get("signal") == "SIGKILL"
-            ended = Ended("failed", Message(
-                "{why}, most likely for want of memory; what it said is in {path}" if memory else
-                "{why}; what it said is in {path}", code="item_memory" if memory else "item_died",
-                why=reason or "its process ended", path=self._store.log_path(number)))
+            told = partial(Message, why=reason or "its process ended", path=self._store.log_path(number))
+            ended = Ended("failed", told("{why}, most likely for want of memory; what it said is in {path}",
+                                         code="item_memory") if reason.values.get("signal") == "SIGKILL" else
+                          told("{why}; what it said is in {path}", code="item_died"))
         if running.progress is not None:
             running.recorded = -_RECORD_S
             self._record(name, running)

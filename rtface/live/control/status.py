@@ -274,6 +274,7 @@ class LiveStatus:
             "source": self._end(*self.source), "sound": self._end(*self.sound) if self.sound else None,
             "sinks": [self._end(*sink) for sink in self.sinks],
             "warnings": [redacted(text) for text in self.stats.warned()],
+            "messages": [Message(text).to_dict() for text in self.stats.warned()],
         }
 
     def _end(self, name: str, end: Endpoint) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class StreamSink(ChildSink):
             raise
         except OutputError as error:
             raise OutputError("{what}; start the server, or correct the address", code="stream_refused",
-                              **error.values | {"what": str(error)}) from None
+                              what=str(error), name=self._endpoint, why=error.values.get("why", error)) from None
         self._keeper = start_thread("sink-keeper", self._keep, replace(job, patient=True))
 
     def close(self) -> None:

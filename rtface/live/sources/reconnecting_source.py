@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from rtface.concurrency.threads import start_thread
-from rtface.errors import InputError, RtfaceError, UsageError
+from rtface.errors import InputError, Message, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.live.addresses import LiveAddress
 from rtface.live.backoff import retry_delay
@@ -201,8 +201,9 @@ class ReconnectingSource:
                              "check the network")
         if damaged:
             self._stats.count("frames_corrupt", damaged)
-            self._stats.warn("frames_corrupt", f"{self._title}: damaged frames come; /status and the report count "
-                             "them; check the cable or the network")
+            self._stats.warn("frames_corrupt", Message(
+                "{name}: damaged frames come; /status and the report count them; check the cable or the network",
+                code="frames_damaged", name=self._title))
 
     # -- on a thread of the process -----------------------------------------------------------------------------
 

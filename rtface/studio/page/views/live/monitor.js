@@ -105,7 +105,7 @@ export async function mountMonitor(root, run, { changed }) {
     const troubles = [...(status.paused ? [t("live.paused", { why: textOr(PAUSED[status.paused], status.paused) })] : []), ...status.losses.map(dropping),
       ...[status.source, status.sound, ...status.sinks].filter((end) => end && end.state !== "live" && !end.name.startsWith("null:")).map(away)];
     seen.update(status.persons);
-    replace(alerts, troubles.map((text) => note(text, "warn")), status.warnings.map((text) => note(text)));
+    replace(alerts, troubles.map((text) => note(text, "warn")), status.messages.map((message) => note(translated(message))));
     const { p50, p95, p99 } = status.latency_ms;
     if (p50 !== undefined) plot.add([p50, p95, p99]);
     const dropped = Object.values(status.dropped).reduce((a, b) => a + b, 0);
