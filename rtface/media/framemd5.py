@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import av
 from av.container import InputContainer, OutputContainer
@@ -36,6 +36,9 @@ _HEAD = re.compile(r"#(tb|media_type|codec_id) (\d+): (\S+)")
 # Streams that a list may have, and bytes of a line.
 _STREAMS, _LINE = 1000, 4096
 _RAW = "rawvideo"
+_PCM = re.compile(r"pcm_[suf](8|16|24|32|64)(?:le|be)?")
+# Samples of PCM that are compared as one, and the gap between packets that ends them.
+_PIECE, _GAP_S = 1024, Fraction(1, 50)
 # Subtitles whose packets are shown for as long as the container says.
 _TEXT = ("ass", "subrip", "webvtt", "mov_text", "text")
 
@@ -344,8 +347,50 @@ class PacketHashes:
         return hashlib.md5("".join(md5 for _, md5 in self.rows).encode(), usedforsecurity=False).hexdigest()
 
 
+class _SamePieces:
+    """Packets of PCM in pieces of equal length, as each container cuts them at other places.
+
+    Args:
+        base: seconds of one unit of the packets' times.
+        rate: samples a second.
+        sample: bytes of one sample of all channels.
+    """
+
+    def __init__(self, base: Fraction, rate: int, sample: int) -> None:
+        self._tick, self._sample = 1 / (rate * base), sample
+        self._waiting, self._begin, self._end = bytearray(), Fraction(0), Fraction(0)
+        self._gap = _GAP_S / base
+
+    @classmethod
+    def of(cls, stream: Stream) -> _SamePieces | None:
+        """None for streams that are no PCM."""
+        match, context = _PCM.fullmatch(_codec_of(stream)), cast("Any", stream.codec_context)
+        if match is None or not stream.time_base or not context.sample_rate or not context.channels:
+            return None
+        return cls(stream.time_base, context.sample_rate, int(match[1]) // 8 * context.channels)
+
+    def push(self, pts: int, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """Whole pieces, with the time of each; a gap ends a piece."""
+        if self._waiting and abs(pts - self._end) > self._gap:
+            yield from self.flush()
+        if not self._waiting:
+            self._begin = Fraction(pts)
+        self._waiting += data
+        self._end = pts + len(data) // self._sample * self._tick
+        while len(self._waiting) >= (size := _PIECE * self._sample):
+            yield round(self._begin), bytes(self._waiting[:size])
+            del self._waiting[:size]
+            self._begin = self._end - len(self._waiting) // self._sample * self._tick
+
+    def flush(self) -> Iterator[tuple[int, bytes]]:
+        """What is left."""
+        if self._waiting:
+            yield round(self._begin), bytes(self._waiting)
+            self._waiting.clear()
+
+
 def hash_packets(film: str | os.PathLike[str], *, stop: Callable[[], bool] | None = None, bare: bool = False,
-                 ) -> list[PacketHashes]:
+                 pieces: bool = False) -> list[PacketHashes]:
     """The packets of all streams of a film, the enhanced one first; attachments have none and are left out, and so are
     the empty texts of MP4, of which each muxer writes others.
 
@@ -353,6 +398,7 @@ def hash_packets(film: str | os.PathLike[str], *, stop: Callable[[], bool] | Non
         film: a file that PyAV opens.
         stop: ends the work with `Interrupted` once it is true.
         bare: AAC without the headers (ADTS) that it has in MPEG-TS, and in no other container.
+        pieces: PCM in pieces of equal length in place of its packets.
 
     Raises:
         InputError: the film cannot be read.
@@ -364,21 +410,33 @@ def hash_packets(film: str | os.PathLike[str], *, stop: Callable[[], bool] | Non
         streams = [video, *(s for s in source.streams if s.index != video.index and s.type != "attachment")]
         found = {s.index: PacketHashes(s.type, _codec_of(s), s.time_base or Fraction(1, 1_000_000), index=s.index,
                                        setup=_setup_of(s)) for s in streams}
+        pcm = {s.index: one for s in streams if pieces and (one := _SamePieces.of(s)) is not None}
+
+        def note(number: int, pts: int, data: bytes) -> None:
+            found[number].rows.append((pts, hashlib.md5(data, usedforsecurity=False).hexdigest()))
+
         try:
             for packet in source.demux():
                 if stop is not None and stop():
                     raise Interrupted
-                if packet.size and packet.stream_index in found:
-                    data = bytes(packet)
-                    if data == b"\0\0" and found[packet.stream_index].codec == "mov_text":
-                        continue
-                    aac = bare and found[packet.stream_index].codec == "aac"
-                    if aac and data[:1] == b"\xff" and data[1:2] >= b"\xf0":
-                        data = data[7 if data[1] & 1 else 9:]
-                    md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
-                    found[packet.stream_index].rows.append((packet.pts or 0, md5))
-                    if found[packet.stream_index].codec in _TEXT:
-                        found[packet.stream_index].durations.append(packet.duration or 0)
+                number = packet.stream_index
+                if not packet.size or number not in found:
+                    continue
+                data = bytes(packet)
+                if number in pcm:
+                    for piece in pcm[number].push(packet.pts or 0, data):
+                        note(number, *piece)
+                    continue
+                if data == b"\0\0" and found[number].codec == "mov_text":
+                    continue
+                if bare and found[number].codec == "aac" and data[:1] == b"\xff" and data[1:2] >= b"\xf0":
+                    data = data[7 if data[1] & 1 else 9:]
+                note(number, packet.pts or 0, data)
+                if found[number].codec in _TEXT:
+                    found[number].durations.append(packet.duration or 0)
+            for number, sound in pcm.items():
+                for piece in sound.flush():
+                    note(number, *piece)
         except av.FFmpegError as error:
             raise InputError(f"{name}: could not be read to its end ({error.strerror}); the file is damaged") from error
     return list(found.values())

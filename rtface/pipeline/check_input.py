@@ -175,9 +175,9 @@ def _compare_films(compared: _Compared, output: Path, input: Path, values: dict[
     finally:
         made.close()
     check_layout(compared.found, made.info, source.info, first or (0.0, 0.0), dropped)
+    mine, theirs = (hash_packets(film, stop=stop, bare=True, pieces=cut == (None, None)) for film in (output, input))
     pairs = check_packets(
-        compared.found, hash_packets(output, stop=stop, bare=True), hash_packets(input, stop=stop, bare=True),
-        first or (0.0, 0.0), cut, dropped)
+        compared.found, mine, theirs, first or (0.0, 0.0), cut, dropped)
     check_streams(compared.found, made.info, source.info, pairs, dropped)
 
 
