@@ -103,7 +103,8 @@ def finish(plan: RunPlan, report: Report, made: Made | None, *, stop: threading.
                 unsigned = error
                 again = "signs it" if plan.job else "with --overwrite makes it again and signs it"
                 error.message = Message("{what}; once the cause is gone, the same command {again}",
-                                        code="not_signed_again", **error.values | {"what": error, "again": again})
+                                        code="not_signed_again", what=str(error), again=again, path=outputs.film.path,
+                                        why=error.values.get("why", error))
     if outputs.checksums and (made is not None or not all(target.path.is_file() for target in outputs.checksums)):
         report.notes += write_checksums(
             Path(plan.output), outputs.checksums, stop=stop.is_set,

@@ -75,19 +75,13 @@ def test_names_that_are_not_utf_8(queue: Queue) -> None:
     assert (queue.item(number).input, queue.item(number).message) == (plan["input"], "/films/\udce9.mp4: is gone")
 
 
-def test_messages_keep_their_codes_and_older_ones_have_none(queue: Queue) -> None:
+def test_messages_keep_their_codes(queue: Queue) -> None:
     number = add(queue)
     with queue.store.runner() as runner:
         queue.store.take(runner)
         queue.store.finish(runner, number, "failed", Message("{path} is gone", code="gone", path="\udce9.mp4"))
     item = queue.item(number).to_dict()
     assert (item["message"], item["code"], item["values"]) == ("\udce9.mp4 is gone", "gone", {"path": "\udce9.mp4"})
-    with sqlite3.connect(queue.store.path) as database:
-        database.execute("UPDATE item SET message = 'of an older rtface'")
-    assert (queue.item(number).message, queue.item(number).message.code) == ("of an older rtface", "")
-    with sqlite3.connect(queue.store.path) as database:
-        database.execute("ALTER TABLE item DROP COLUMN told")
-    assert Queue(queue.store.path).item(number).message == "of an older rtface"
 
 
 def test_a_running_item_is_left_to_its_runner(queue: Queue) -> None:

@@ -120,7 +120,7 @@ def test_pages_of_other_sites_get_nothing(served, headers):
     for method, path in (("POST", "/toggle"), ("GET", "/status"), ("GET", "/preview"), ("POST", "/quit")):
         status, answer, sent = ask(port, method, path, **headers)
         assert status == 403
-        assert set(answer) == {"error", "kind"}
+        assert set(answer) == {"error", "kind", "code", "values"}
         assert "Access-Control-Allow-Origin" not in sent
     assert controls.enabled
     assert not controls.stop.is_set()
@@ -199,7 +199,7 @@ def test_a_status_fault_is_answered_and_the_next_request_too(capfd):
 
     server = control(LiveControls(), broken)
     port = int(server.address.rsplit(":", 1)[1])
-    assert ask(port, "GET", "/status")[:2] == (500, {"error": FAILED, "kind": "error"})
+    assert ask(port, "GET", "/status")[:2] == (500, {"error": FAILED, "kind": "error", "code": "failed", "values": {}})
     assert ask(port, "POST", "/on")[0] == 200
     server.close()
     assert capfd.readouterr() == ("", "")
