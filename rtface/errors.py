@@ -87,7 +87,7 @@ class _EndsRun(BaseException):
         message: what happened, where, and what to do next. More may be added to it on its way.
         partial: path of the whole, playable part that was left, or None.
         resume_at: seconds into the input from which to go on (``--start``), or None where nothing was done.
-        hint: how a command line goes on, shown behind the message.
+        hint: what a command line does next, shown behind the message.
     """
 
     partial: str | None = None
@@ -103,7 +103,7 @@ class _EndsRun(BaseException):
 
     @property
     def code(self) -> str:
-        """What programs know the message by; where it has no code of its own, the name of its class."""
+        """What programs know the message by; the name of the class where the message has no code."""
         return self.message.code or type(self).__name__
 
     @property

@@ -150,7 +150,7 @@ def _remove(part: Path) -> None:
 
 def _message(error: BaseException, log: Path) -> Message:
     if isinstance(error, (RtfaceError, Interrupted)):
-        return Message(error.message, code=error.code).one_line()  # without the hint: the queue goes on by itself
+        return Message(error.message, code=error.code).one_line()  # the hint is for command lines
     if isinstance(error, MemoryError):
         return Message("not enough memory; run fewer items at once (--at-once), or fewer --threads", code="memory")
     if isinstance(error, KeyboardInterrupt) or (isinstance(error, OSError) and error.filename is not None):
