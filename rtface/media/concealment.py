@@ -45,6 +45,7 @@ class Concealment:
         Args:
             awaited: False for a frame that need not come.
         """
+        awaited = awaited and not packet.is_discard  # an edit list cuts it away
         if self._leaves_out and awaited and packet.pts is not None and len(self._awaited) < _AWAITED:
             self._awaited.add(packet.pts)
         missing = self._gap(memoryview(packet)) if self._gap else 0

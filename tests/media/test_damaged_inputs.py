@@ -109,6 +109,15 @@ def test_frames_that_are_missing_in_a_stream_are_counted(
         media.frames_of(tmp_path / "in.mkv", strict=True)
 
 
+def test_frames_that_an_edit_list_cuts_away_are_not_missing(media, tmp_path: Path):
+    film = media.make_film(tmp_path / "in.mp4", frames=30, codec="libx265", options={"x265-params": "log-level=none"})
+    data = bytearray(film.read_bytes())
+    struct.pack_into(">I", data, data.index(b"elst") + 12, 1000)  # of 1200 ms
+    film.write_bytes(data)
+    frames, stats = media.frames_of(film, strict=True)
+    assert len(frames) == 25 and not stats.counters["packets_lost"]
+
+
 def test_torn_jpegs_of_a_film_are_kept_and_counted(media, tmp_path: Path):
     whole = media.make_film(tmp_path / "whole.avi", frames=20, codec="mjpeg", pix_fmt="yuvj420p")
     torn_jpegs(whole, tmp_path / "in.avi", {3, 8})
