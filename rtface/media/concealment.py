@@ -36,6 +36,8 @@ class Concealment:
         self._gaps: list[tuple[float, int]] = []  # time of the frame behind a gap, and what is missing there
         self._leaves_out = context.codec.canonical_name == "hevc"  # its decoder shows none whose references are missing
         self._awaited: set[float] = set()  # times of frames that have to come
+        # Errors whose frame was not found missing yet. With several threads they come some packets late.
+        self._failed, self._failed_at = 0, -inf
         if self._refuses:
             context.options = {**context.options, "err_detect": "explode"}
 
@@ -63,17 +65,18 @@ class Concealment:
         if self._doubtful is not None and packet.is_keyframe:
             self._since, self._doubtful = min(self._since, self._doubtful), None
 
-    def again(self, packet: av.Packet[Any]) -> list[av.VideoFrame]:
-        """What can be shown of a packet that the decoder refused; empty where nothing can."""
+    def again(self, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
+        """What can be shown of a packet that the decoder refused, None for that at the end; empty where nothing
+        can. `missing` leaves out the frame of the error."""
         images: list[av.VideoFrame] = []
-        self._awaited.discard(_stamp(packet))
-        if self._refuses:
+        self._failed, self._failed_at = self._failed + 1, inf if packet is None else _stamp(packet)
+        if self._refuses and packet is not None:
             self._lenient = self._lenient or av.CodecContext.create("mjpeg", "r")
             with suppress(av.FFmpegError):
                 images = self._lenient.decode(packet)
-        for image in images:
-            image.time_base = packet.time_base
-            self._since = _stamp(packet)
+            for image in images:
+                image.time_base = packet.time_base
+                self._since = _stamp(packet)
         return images
 
     def missing(self, image: av.VideoFrame | None) -> int:
@@ -84,12 +87,19 @@ class Concealment:
         self._gaps = [(at, missing) for at, missing in self._gaps if at > stamp]
         due = {at for at in self._awaited if at <= stamp}
         self._awaited -= due
+        due -= {stamp}
         if stamp < self._told_at:  # the clock went back
             self._awaited.clear()
-        elif self._told_at > -inf:  # frames before the first one shown are none of the film
-            count += len(due - {stamp})
+            due.clear()
+            self._failed = 0
+        told = min(count + len(due), self._failed)
+        self._failed -= told
+        if image is not None and image.key_frame and stamp > self._failed_at:
+            self._failed = 0
+        if self._told_at > -inf:  # frames before the first one shown are none of the film
+            count += len(due)
         self._told_at = stamp
-        return count
+        return max(0, count - told)
 
     def damaged(self, image: av.VideoFrame) -> int:
         """How many damaged frames there are up to this one that were not told yet; to be asked for every frame."""

@@ -237,6 +237,7 @@ class Decoder:
             except av.EOFError:
                 return
             except av.FFmpegError:
+                self._concealment.again(None)
                 self._stats.count("packets_lost")
                 self._fault("packets_lost", "its last part could not be decoded; it is left out")
                 continue

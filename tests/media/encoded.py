@@ -106,14 +106,18 @@ def without_packets(source: Path, target: Path, lost: Sequence[int]) -> Path:
     return target
 
 
-def without_frames(source: Path, target: Path, lost: Container[int]) -> Path:
-    """A film without some packets of its video, counted as they come."""
+def without_frames(source: Path, target: Path, lost: Container[int], left: int = 0) -> Path:
+    """A film without some packets of its video, counted as they come; or with so many bytes left of each."""
     with av.open(source) as box, av.open(target, "w") as out:
         stream = out.add_stream_from_template(box.streams.video[0])
         for number, packet in enumerate(p for p in box.demux(video=0) if p.size):
-            if number not in lost:
-                packet.stream = stream
-                out.mux(packet)
+            if number in lost and not left:
+                continue
+            if number in lost:
+                whole, packet = packet, av.Packet(bytes(packet)[:left])
+                packet.pts, packet.dts, packet.time_base = whole.pts, whole.dts, whole.time_base
+            packet.stream = stream
+            out.mux(packet)
     return target
 
 

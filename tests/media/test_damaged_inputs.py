@@ -109,6 +109,15 @@ def test_frames_that_are_missing_in_a_stream_are_counted(
         media.frames_of(tmp_path / "in.mkv", strict=True)
 
 
+@pytest.mark.parametrize(("codec", "options"), [("libx264", {"bf": "0"}), ("libx265", {})])
+def test_a_frame_that_cannot_be_decoded_is_counted_once(
+        media, tmp_path: Path, codec: str, options: dict[str, str]):
+    options = {"g": "10", "x265-params": "log-level=none", **options}
+    whole = media.make_film(tmp_path / "whole.mkv", frames=60, codec=codec, options=options)
+    frames, stats = media.frames_of(without_frames(whole, tmp_path / "in.mkv", (12, 37), left=5))
+    assert "packets_lost" in stats.warnings and stats.counters["packets_lost"] == 60 - len(frames)
+
+
 def test_frames_that_an_edit_list_cuts_away_are_not_missing(media, tmp_path: Path):
     film = media.make_film(tmp_path / "in.mp4", frames=30, codec="libx265", options={"x265-params": "log-level=none"})
     data = bytearray(film.read_bytes())
