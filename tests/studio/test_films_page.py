@@ -283,7 +283,7 @@ def test_an_item_is_paused_and_removed_on_its_page(page: Any, studio: RunningStu
     page.get_by_text("Nothing is in the queue").wait_for()
 
 
-def test_a_source_that_was_moved_is_said_on_the_page_of_the_result(page: Any, studio: RunningStudio) -> None:
+def test_the_page_of_a_result_names_a_source_that_was_moved(page: Any, studio: RunningStudio) -> None:
     source, output = make_film(studio.folder / "film.mp4"), studio.folder / "out.mp4"
     item = Queue().add(source, output)
     make_film(output)
