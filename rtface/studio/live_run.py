@@ -24,7 +24,8 @@ from rtface.web.http import refused
 
 SETTINGS = having(Trait.LIVE_PAGE)
 """The options of a live run that the page sets."""
-_ANSWER_S, _QUIT_S, _TERMINATE_S = 2.0, 10.0, 5.0
+_ANSWER_S, _QUIT_S = 2.0, 10.0
+TERMINATE_S = 20.0  # a busy machine takes long to finish a recording
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ class LiveRun:
         self.plan = plan
         self._error = Message()  # the last one
         self._port: int | None = None
-        self._stopped = False
+        self._stopped = self._killed = False
         self._status: dict[str, Any] | None = None  # the last one
         self._key = secrets.token_urlsafe(32)  # without it the run answers no program of this machine
         command, given = plan.command()
@@ -176,6 +177,10 @@ class LiveRun:
             self._status = self._ask("GET", "/status") or self._status  # it may be too busy to answer, or is ending
             return told | {"state": "running" if self._status else "starting", "status": self._status}
         self._reader.join(1.0)
+        if self._killed:
+            killed = Message("the run did not end in time and was killed; what it recorded is in a hidden file next to "
+                             "its output until the next run to that output", code="run_killed")
+            return told | {"state": "failed", "error": killed.to_dict()}
         if code == 0 or self._stopped:
             return told | {"state": "ended"}
         died = Message("the run ended by itself (code {exit}); start it again", code="run_died", exit=code)
@@ -229,8 +234,9 @@ class LiveRun:
         """Ends the run as `q` does, and by force where it does not end within some seconds."""
         self._stopped = True
         self._ask("POST", "/quit")
-        for end, seconds in ((lambda: None, _QUIT_S if self._port else 0.0), (self._process.terminate, _TERMINATE_S),
-                             (self._process.kill, _TERMINATE_S)):
+        for end, seconds in ((lambda: None, _QUIT_S if self._port else 0.0), (self._process.terminate, TERMINATE_S),
+                             (self._process.kill, TERMINATE_S)):
+            self._killed = end == self._process.kill
             end()
             try:
                 self._process.wait(seconds)

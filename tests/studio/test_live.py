@@ -192,6 +192,18 @@ def test_what_a_killed_run_said_before_is_no_error(
     assert "ended by itself (code -9)" in until(studio, "failed")["error"]
 
 
+def test_a_run_that_has_to_be_killed_is_said(
+        studio: RunningStudio, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    popen, begun = live_run.subprocess.Popen, studio.folder / "begun"
+    line = f"trap '' TERM; touch {begun}; while :; do sleep 0.1; done"
+    monkeypatch.setattr(live_run.subprocess, "Popen", lambda *a, **k: popen(["sh", "-c", line], *a[1:], **k))
+    monkeypatch.setattr(live_run, "TERMINATE_S", 0.2)
+    call(studio, "POST", "/api/live/start", source=str(film), output="null:")
+    wait_for(begun.exists)
+    stopped = call(studio, "POST", "/api/live/stop")[1]
+    assert (stopped["state"], stopped["error"]["code"]) == ("failed", "run_killed")
+
+
 @pytest.mark.slow
 def test_a_run_that_dies_is_reported(studio: RunningStudio, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[int] = []
