@@ -189,7 +189,7 @@ def test_what_a_killed_run_said_before_is_no_error(
     popen, line = live_run.subprocess.Popen, "echo 'rtface: film.mp4 → null:' >&2; kill -9 $$"
     monkeypatch.setattr(live_run.subprocess, "Popen", lambda *a, **k: popen(["sh", "-c", line], *a[1:], **k))
     call(studio, "POST", "/api/live/start", source=str(film), output="null:")
-    assert "ended by itself (code -9)" in until(studio, "failed")["error"]
+    assert until(studio, "failed")["error"]["code"] == "run_died"
 
 
 def test_a_run_that_has_to_be_killed_is_said(
