@@ -401,9 +401,9 @@ def unseen(path: str | os.PathLike[str], container: InputContainer, video: Video
         if a and b and not alike(a, b):
             lines.append(f"its header says other HDR metadata than its frames ({what}): the frames are believed")
     size, aspect = _in_header(path, container, video, _nothing, mp4.shown_size), video.sample_aspect_ratio or 1
-    left, top, right, bottom = crop_of(path, container, video) or (0, 0, 0, 0)
+    left, top, right, bottom = crop_of(path, container, video, image) or (0, 0, 0, 0)
     shapes = [Fraction(width * shape) / height for shape in (1, aspect) for width, height in (
-        (image.width, image.height), (image.width - left - right, image.height - top - bottom)) if height]
+        (image.width, image.height), (image.width - left - right, image.height - top - bottom))]
     if size and all(size) and all(abs(size[0] / size[1] / float(shape) - 1) > _ALIKE for shape in shapes):
         lines.append(f"its header shows the picture at {size[0] / 65536:.0f}×{size[1] / 65536:.0f}, which some players "
                      "do: its shape is left out")
@@ -412,9 +412,13 @@ def unseen(path: str | os.PathLike[str], container: InputContainer, video: Video
     return lines
 
 
-def crop_of(path: str | os.PathLike[str], container: InputContainer, video: VideoStream) -> Crop | None:
-    """What the container of a file hides at the borders of its frames, which FFmpeg's decoders show."""
-    return _in_header(path, container, video, matroska.crop_of, mp4.crop_of)
+def crop_of(path: str | os.PathLike[str], container: InputContainer, video: VideoStream,
+            image: VideoFrame) -> Crop | None:
+    """What the container of a file hides at the borders of its frames (`image`), which FFmpeg's decoders show; None
+    where nothing of them would be left."""
+    crop = _in_header(path, container, video, matroska.crop_of, mp4.crop_of)
+    left = crop and crop[0] + crop[2] < image.width and crop[1] + crop[3] < image.height
+    return crop if left else None
 
 
 def _nothing(file: BinaryIO, number: int) -> None:

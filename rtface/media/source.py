@@ -323,7 +323,7 @@ class FileSource:
             size=None if is_url(self._path) else Path(self._path).stat().st_size,
             notes=notes, decoder=self._decoded_by(decoder, notes), on_gpu=on_gpu(first.image),
             coding=coding_of(self._video.codec_context, decoder.head),
-            crop=probe.crop_of(self._path, container, self._video),
+            crop=probe.crop_of(self._path, container, self._video, image),
             unseen=probe.unseen(self._path, container, self._video, image, alpha=alpha))
 
     def _decoded_by(self, decoder: Decoder, notes: list[str]) -> str:

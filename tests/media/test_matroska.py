@@ -98,6 +98,15 @@ def test_hidden_borders_stay_hidden(tmp_path: Path, source: str, suffix: str) ->
     opened.close()
 
 
+def test_borders_that_hide_all_of_a_frame_hide_nothing(tmp_path: Path) -> None:
+    film = make_film(tmp_path / "in.mp4", frames=2)  # FFmpeg does not open such a Matroska
+    with film.open("rb+") as file:
+        assert mp4.note_picture(file, 0, (128, 96), crop=(100, 0, 28, 0))
+    opened = FileSource(film)
+    assert opened.info.crop is None
+    opened.close()
+
+
 def test_borders_that_would_show_are_said(tmp_path: Path) -> None:
     film = make_film(tmp_path / "in.mov", frames=2)
     with film.open("rb+") as file:
