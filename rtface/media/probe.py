@@ -22,7 +22,7 @@ from rtface.errors import InputError, InputMissing
 from rtface.frame import Color, Display
 from rtface.media import matroska, mp4
 from rtface.media.coding import Coding
-from rtface.media.color import UNSPECIFIED, ColorTags, HdrMetadata, alike, hdr_of, tags_of
+from rtface.media.color import NOT_READ, UNSPECIFIED, ColorTags, HdrMetadata, alike, hdr_of, same_tag, tags_of
 from rtface.media.file_reader import FileReader, file_reader
 from rtface.media.image_meta import kind_of, unpacks_large
 from rtface.media.mp4 import Crop, boxes
@@ -388,7 +388,8 @@ def unseen(path: str | os.PathLike[str], container: InputContainer, video: Video
     said, tags = _in_header(path, container, video, matroska.colors_of, mp4.colors_of), tags_of(image)
     for what, a, b in zip(("range", "primaries", "transfer", "matrix"), said or (), (
             tags.range, tags.primaries, tags.transfer, tags.matrix), strict=False):
-        if a != b and not {a, b} & ({0} if what == "range" else {0, UNSPECIFIED}):
+        made_up = what in NOT_READ.get(video.codec_context.codec.canonical_name, ())
+        if not (made_up or same_tag(what, a, b) or {a, b} & ({0} if what == "range" else {0, UNSPECIFIED})):
             lines.append(f"its header says other colours than its frames ({what} {a}, and {b}; numbers of H.273): the "
                          "frames are believed")
     coded, shape = video.codec_context.sample_aspect_ratio, video.sample_aspect_ratio

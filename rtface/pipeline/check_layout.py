@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from av.stream import Disposition
 
-from rtface.media.color import UNSPECIFIED, HdrMetadata, alike
+from rtface.media.color import NOT_READ, UNSPECIFIED, HdrMetadata, alike, same_tag
 from rtface.media.pixel_format import pixel_format_info
 from rtface.media.probe import MediaInfo, played
 from rtface.pipeline.check_sidecar import Checked
@@ -57,7 +57,9 @@ def check_layout(found: Checked, made: MediaInfo, source: MediaInfo, begins: tup
     for what in ("range", "primaries", "transfer", "matrix"):
         now, was = (getattr(info.tags, what) for info in (made, source))
         unsaid = {0} if what == "range" else {0, UNSPECIFIED}
-        if now != was and not (what == "range" and {now, was} == {0, _LIMITED}):
+        if what == "matrix" and what in NOT_READ.get(made.codec, ()):
+            continue  # its header says it, and players of FFmpeg's take another
+        if not same_tag(what, now, was) and not (what == "range" and {now, was} == {0, _LIMITED}):
             said = f"what it says of its colours differs: {what} {now}, and {was} in the input (numbers of H.273)"
             (found.gaps if len(models) > 1 or unsaid & {now, was} else found.problems).append(said)
     sitings = made.tags.siting, source.tags.siting

@@ -228,6 +228,27 @@ def test_a_header_that_contradicts_the_frames(tmp_path: Path, suffix: str, befor
     assert not honest and len(false) > 0 and said in false[0]
 
 
+@pytest.mark.parametrize(("codec", "form", "matrix", "color_range"), [
+    ("mjpeg", "yuvj420p", 1, 2), ("libvpx", "yuv420p", 1, 2), ("dnxhd", "yuv422p", 5, 1),
+    ("mpeg2video", "yuv420p", 1, 2), ("prores_ks", "yuv422p10le", 1, 2), ("ffv1", "yuv420p", 6, 1)])
+def test_what_decoders_make_up_is_no_contradiction(tmp_path: Path, codec: str, form: str, matrix: int,
+                                                   color_range: int) -> None:
+    film = tmp_path / f"film{'.mov' if codec == 'dnxhd' else '.mkv'}"
+    with av.open(str(film), "w") as made:
+        video = made.add_stream(codec, rate=25, options={"profile": "dnxhr_hq"} if codec == "dnxhd" else {})
+        video.width, video.height, video.pix_fmt = 256, 128, form
+        video.codec_context.color_primaries = video.codec_context.color_trc = 1
+        video.codec_context.colorspace, video.codec_context.color_range = matrix, color_range
+        made.mux(video.encode(av.VideoFrame(256, 128, form)))
+        made.mux(video.encode(None))
+    opened, found = FileSource(film), Checked()
+    opened.close()
+    assert not opened.info.unseen
+    tags = replace(opened.info.tags, matrix={5: 6, 6: 5}.get(matrix, matrix))
+    check_layout(found, opened.info, replace(opened.info, tags=tags), (0.0, 0.0))
+    assert answer(found) == "same" or opened.info.tags.matrix == 2
+
+
 def test_an_exchanged_attachment_is_found(films: dict[str, Path], tmp_path: Path) -> None:
     made = tmp_path / "font.mkv"
     with av.open(str(films["lossless"])) as source, av.open(str(made), "w") as container:
