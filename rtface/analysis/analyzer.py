@@ -58,6 +58,8 @@ class Analyzer:
         decided: whether that holds for longer than until the next measurement.
         strength: of the engine's correction on the frame just seen; 0 means that it changes nothing.
         first, ring: strength of the first stage on that frame in the face and round it, likewise, 0…1.
+        time: of that frame; None before the first.
+        until: time of the last frame on which the strengths that were taken over hold.
     """
 
     def __init__(self, *, forced: Treatment | None = None) -> None:
@@ -68,8 +70,8 @@ class Analyzer:
         self._axis = 0j
         self._measured = 0
         self._first: float | None = None
-        self._time: float | None = None
-        self._until = -math.inf  # to which what was taken over holds
+        self.time: float | None = None
+        self.until = -math.inf
         self._changed = -math.inf
         self.treatment = forced or Treatment(False)
         self.decided = forced is not None
@@ -131,14 +133,14 @@ class Analyzer:
 
     def advance(self, time: float) -> float:
         """Advances the ramps to the frame at this time; returns `strength`."""
-        if time <= self._until:
+        if time <= self.until:
             return self.strength
         targets = self.treatment.applied
-        if self._time is not None:
-            targets = (faded(now, target, time - self._time, _RAMP_S)
+        if self.time is not None:
+            targets = (faded(now, target, time - self.time, _RAMP_S)
                        for target, now in zip(targets, self.applied, strict=True))
         self.strength, self.first, self.ring = targets
-        self._time = time
+        self.time = time
         return self.strength
 
     @property
@@ -158,8 +160,8 @@ class Analyzer:
         """What another process needs to continue from this time on, as JSON values: the decision, and what was measured
         before."""
         return {"treatment": asdict(self.treatment), "decided": self.decided, "applied": self.applied,
-                "time": self._time, "changed": self._changed if math.isfinite(self._changed) else None,
-                "recent": [entry for entry in self._recent if entry[0] < time]}
+                "time": self.time, "changed": self._changed if math.isfinite(self._changed) else None,
+                "recent": [entry for entry in tuple(self._recent) if entry[0] < time]}
 
     def take_over(self, state: dict[str, Any]) -> None:
         """Continues from what `handed_over` returned; a decision of the user stays."""
@@ -168,8 +170,8 @@ class Analyzer:
         told: dict[str, Any] = state["treatment"]
         self.treatment = replace(Treatment(False), **{**told, "reasons": tuple(told["reasons"])})
         self.decided, (self.strength, self.first, self.ring) = state["decided"], state["applied"]
-        self._time = state.get("time")
-        self._until = -math.inf if self._time is None else self._time
+        self.time = state.get("time")
+        self.until = -math.inf if self.time is None else self.time
         self._changed = -math.inf if state["changed"] is None else state["changed"]
         self._recent = deque((time, width, tuple(values)) for time, width, values in state["recent"])
         self._first = self._recent[0][0] if self._recent else None

@@ -209,7 +209,10 @@ class FaceCorrector(ABC):
         inside, ring = track.first
         region = self._wanted_region(face, time)
         around = 0.0 if region == "face" or (region == "auto" and ring < _SEEN_AROUND) else ring
-        track.around = around if track.around is None else faded(track.around, around, inf, 1.0)
+        if track.around is None:
+            track.around = around
+        elif time > track.analyzer.until:
+            track.around = faded(track.around, around, inf, 1.0)
         strength *= self.tracks.strength_of(face)
         return inside * strength, track.around * strength
 

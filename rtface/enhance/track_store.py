@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,8 @@ from rtface.shots.settings import NO_SHOTS, ShotList
 
 # Spans kept for each track; then the shortest is taken into a neighbour.
 _SPANS = 64
+# Frames of a track whose strengths are kept: more than are in work between the correction and the output.
+_SHOWN = 128
 # A track that was not seen for this long keeps its figures for the report, but not the images it remembers.
 _FORGET_S = 5.0
 
@@ -42,6 +45,7 @@ class TrackState:
         guarded: frames on which that weakened the correction.
         first: strength of the first stage on the last frame in the face and round it, 0…1.
         around: of that round it, what the region leaves; None before the first frame.
+        shown: time, strengths and `around` of the frames before the last one.
     """
 
     id: int
@@ -66,17 +70,27 @@ class TrackState:
     guarded: int = 0
     first: list[float] = field(default_factory=lambda: [0.0, 0.0])
     around: float | None = None
+    shown: deque[tuple[float | None, tuple[float, float, float], float | None]] = field(
+        default_factory=lambda: deque(maxlen=_SHOWN))
 
-    def handed_over(self, time: float) -> dict[str, Any]:
+    def handed_over(self, time: float, border: float) -> dict[str, Any]:
         """What another process needs to continue from this time on, as JSON values: see `Analyzer.handed_over`, and the
-        engine, which a face near the border of ``--engine auto`` keeps, and what the identity guard knows."""
-        return {**self.analyzer.handed_over(time), "chosen": self.chosen, "drift": self.guard.drift,
-                "kept": self.guard.kept}
+        engine, which a face near the border of ``--engine auto`` keeps, and what the identity guard knows.
+
+        Args:
+            border: time of the last frame that this process shows. Strengths are those of that frame: later ones may be
+                in work.
+        """
+        now = self.analyzer.time, self.analyzer.applied, self.around
+        at, applied, around = next((one for one in (now, *tuple(self.shown)[::-1])
+                                    if one[0] is not None and one[0] <= border), now)
+        return {**self.analyzer.handed_over(time), "time": at, "applied": applied, "around": around,
+                "chosen": self.chosen, "drift": self.guard.drift, "kept": self.guard.kept}
 
     def take_over(self, state: dict[str, Any]) -> None:
         """Continues from what `handed_over` returned."""
         self.analyzer.take_over(state)
-        self.chosen = state.get("chosen")
+        self.chosen, self.around = state.get("chosen"), state.get("around")
         self.guard.drift, self.guard.kept = state.get("drift"), state.get("kept", 1.0)
 
     def see(self, face: Face, time: float) -> None:
@@ -92,6 +106,7 @@ class TrackState:
         Args:
             forced: of the shot; holds instead of the analysis, from this frame on and without a ramp.
         """
+        self.shown.append((self.analyzer.time, self.analyzer.applied, self.around))
         self.analyzer.advance(time)
         treatment = forced or self.analyzer.treatment
         strength, *self.first = (treatment if forced else self.analyzer).applied
@@ -297,6 +312,7 @@ class TrackStore:
         for track in self.states.values():
             if abs(time - track.last_s) > _FORGET_S:
                 track.forget()
+                track.shown.clear()
                 track.analyzer.rest()
 
     def reset(self) -> None:

@@ -104,7 +104,7 @@ class SegmentFigures:
     def _treatments(self) -> dict[str, Any]:
         """What a worker that continues behind the segment takes over, by track."""
         shown = {face.track_id for _, faces in self._sights for face in faces}
-        return {str(key): state.handed_over(self._end_s - float(LEAD_IN_S))
+        return {str(key): state.handed_over(self._end_s - float(LEAD_IN_S), self._end_s)
                 for key in shown if (state := self._tracks.states.get(key)) is not None}
 
     def _track(self, key: int, now: tuple[float, ...]) -> dict[str, Any]:

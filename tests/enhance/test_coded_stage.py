@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.analysis.analyzer import Analysis, Treatment
+from rtface.analysis.analyzer import Analysis, Analyzer, Treatment
 from rtface.analysis.treatment import gain_of
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.enhance.coded_stage import CELL, LARGEST, MULTIPLE, CodedStage, place_of
@@ -571,6 +571,27 @@ def test_what_lies_round_the_face_fades_in_and_out(monkeypatch: pytest.MonkeyPat
         step.process(replace(real(), pts=n, time_base=Fraction(1, 10)))
     assert len(found) == 100 and found[29] == found[-1] == 0.0 and max(found) == pytest.approx(0.8)
     assert max(abs(b - a) for a, b in pairwise(found)) <= MOST_A_FRAME + 1e-9
+
+
+def test_what_lies_round_the_face_goes_on_in_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose lead-in has the strength of the border."""
+    monkeypatch.setattr(Analyzer, "due", lambda *_: False)
+    found = dict[int, float]()
+    monkeypatch.setattr(CodedStage, "process", lambda self, frame, faces, **_: found.update(
+        {frame.pts: faces[0][2]}) or frame)
+
+    def process(step: FrameEnhancer, frames: range) -> list[float]:
+        for n in frames:
+            analyzer = step.tracks.analyzer_of(real().faces[0], n / 10)
+            analyzer.treatment = Treatment(True, 0.0, first=1.0, ring=0.8 if n >= 30 else 0.4)
+            step.process(replace(real(), pts=n, time_base=Fraction(1, 10)))
+        return [found[n] for n in frames]
+
+    here, there = enhancer(region="auto"), enhancer(region="auto")
+    shown = process(here, range(60))
+    there.tracks.track_of(real().faces[0], 3.0).take_over(here.tracks.states[1].handed_over(0.0, 4.0))
+    assert 0.1 < shown[40] < 0.7
+    assert process(there, range(35, 60)) == pytest.approx([shown[40]] * 6 + shown[41:])
 
 
 @pytest.mark.parametrize("box", [(-40, 20, 60, 150), (270, 60, 380, 200)])

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from fractions import Fraction
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 
-from rtface.jobs.figures import JobFigures, merged
+from rtface.analysis.analyzer import Analyzer, Treatment
+from rtface.enhance.track_store import TrackState, TrackStore
+from rtface.frame import Face, Frame
+from rtface.jobs.figures import JobFigures, SegmentFigures, merged
 from rtface.report import Report, TrackReport
+from rtface.stats import Stats
 
 
 def test_segments_of_unlike_engines_are_said() -> None:
@@ -28,3 +36,23 @@ def test_a_face_of_two_segments_has_the_reasons_of_what_was_done(order: int) -> 
     most = part(40, False, gain_db=0.01, reasons=["nothing to gain"])
     told = merged(*(some, most)[::order]).treatment
     assert (told["on"], told["gain_db"], told["reasons"]) == (True, 0.4, ["+0.4 dB expected, visible"])
+
+
+def test_strengths_do_not_jump_at_a_border() -> None:
+    """Frames behind it are in work when the segment ends."""
+    face = Face(1, np.array([0.0, 0.0, 100.0, 100.0]), np.zeros((5, 2)))
+    tracks = TrackStore({})
+    here, there = tracks.see(face, 0.0), TrackState(1, 0.0, Analyzer())
+    figures, shown = SegmentFigures(Stats(), tracks, 0.0), list[float]()
+    here.analyzer.treatment, here.around = Treatment(True, 1.0), 0.0
+    here.analyzer.advance(0.0)
+    here.analyzer.strength = 0.0
+    for k in range(1, 13):
+        shown.append(here.decide(k / 25, counted=True))
+        here.around = k / 100
+    for k in range(4):
+        figures.add(Frame(av.VideoFrame(32, 32, "yuv420p"), k, Fraction(1, 25), 1, faces=(face,)))
+    there.take_over(json.loads(json.dumps(figures.take()["treatments"]["1"])))
+    assert there.around == 0.03
+    assert {there.decide(k / 25, counted=False) for k in range(4)} == {shown[2]}
+    assert [there.decide(k / 25, counted=False) for k in range(4, 13)] == pytest.approx(shown[3:])
