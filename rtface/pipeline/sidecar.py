@@ -310,7 +310,8 @@ def engines_said(report: Report) -> dict[str, dict[str, str]]:
 
 def first_stage_said(report: Report) -> dict[str, str] | None:
     """The hash of the first stage's network, where it corrected or measured a face; live its light one's, too."""
-    if all(span.gain_db is None for track in report.tracks for span in track.spans):
+    if all(span.gain_db is None and not span.first and not span.ring  # a treatment file has no gain
+           for track in report.tracks for span in track.spans):
         return None
     from rtface.engine.coded_network import LIGHT, SHA256  # it imports OpenVINO
 

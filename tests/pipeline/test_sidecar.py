@@ -15,13 +15,16 @@ import pytest
 from typer.testing import CliRunner
 
 import rtface
+from rtface.analysis.analyzer import Analyzer, Treatment
 from rtface.cli.app import app
+from rtface.enhance.track_store import TrackState
 from rtface.errors import InputError, OutputError, RtfaceError
 from rtface.jobs import FilmJob
 from rtface.options import Options
 from rtface.pipeline.check_sidecar import check_sidecar
-from rtface.pipeline.sidecar import SUFFIX, read_sidecar
+from rtface.pipeline.sidecar import SUFFIX, first_stage_said, read_sidecar
 from rtface.pipeline.verify import Verified, verify
+from rtface.report import Report
 from tests.pipeline.fakes import portrait
 from tests.pipeline.run_media import still, write_film
 from tests.util.mutations import mutated
@@ -184,6 +187,14 @@ def test_the_first_stage_is_named_by_its_weights(out: Path) -> None:
     from rtface.engine.coded_network import SHA256
 
     assert read_sidecar(out.with_name(out.name + SUFFIX))["first_stage"] == {"weights_sha256": SHA256}
+
+
+@pytest.mark.parametrize(("first", "ring"), [(0.5, 0.0), (0.0, 0.5), (0.0, 0.0)])
+def test_the_first_stage_of_a_treatment_file_is_named_too(first: float, ring: float) -> None:
+    report, track = Report("in", "out", "1", "e", "d"), TrackState(1, 0.0, Analyzer())
+    track.decide(0.0, counted=True, forced=Treatment(True, 0.9, first=first, ring=ring))
+    report.tracks = [track.report()]
+    assert (first_stage_said(report) is None) == (first == ring == 0.0)
 
 
 def test_everything_outside_the_faces_is_proven(out: Path) -> None:
