@@ -573,7 +573,7 @@ def test_what_lies_round_the_face_fades_in_and_out(monkeypatch: pytest.MonkeyPat
     assert max(abs(b - a) for a, b in pairwise(found)) <= MOST_A_FRAME + 1e-9
 
 
-def test_what_lies_round_the_face_goes_on_in_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_round_the_face_another_process_continues(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whose lead-in has the strength of the border."""
     monkeypatch.setattr(Analyzer, "due", lambda *_: False)
     found = dict[int, float]()
