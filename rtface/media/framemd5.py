@@ -397,7 +397,8 @@ def hash_packets(film: str | os.PathLike[str], *, stop: Callable[[], bool] | Non
     Args:
         film: a file that PyAV opens.
         stop: ends the work with `Interrupted` once it is true.
-        bare: AAC without the headers (ADTS) that it has in MPEG-TS, and in no other container.
+        bare: AAC without the headers (ADTS) that it has in MPEG-TS, and in no other container; and a text of MP4 that
+            is repeated without a gap as one, since a sample of it may only last so long.
         pieces: PCM in pieces of equal length in place of its packets.
 
     Raises:
@@ -433,7 +434,12 @@ def hash_packets(film: str | os.PathLike[str], *, stop: Callable[[], bool] | Non
                     data = data[7 if data[1] & 1 else 9:]
                 note(number, packet.pts or 0, data)
                 if found[number].codec in _TEXT:
-                    found[number].durations.append(packet.duration or 0)
+                    rows, lasts = found[number].rows, found[number].durations
+                    lasts.append(packet.duration or 0)
+                    if bare and found[number].codec == "mov_text" and len(rows) > 1 and (
+                            rows[-1] == (rows[-2][0] + lasts[-2], rows[-2][1])):
+                        rows.pop()
+                        lasts.append(lasts.pop() + lasts.pop())
             for number, sound in pcm.items():
                 for piece in sound.flush():
                     note(number, *piece)

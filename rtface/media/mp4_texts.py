@@ -12,6 +12,7 @@ from av.stream import Stream
 
 _BLANK = b"\0\0"  # an event without text: an empty string after its 16-bit length
 _LONG = 1 << 30  # units that a sample may last; FFmpeg gives longer ones another time
+_REPEATED = 64  # samples of one text at most: hours, which no real text takes
 
 
 def text_clock(container: OutputContainer, frames: Fraction) -> Fraction:
@@ -49,22 +50,29 @@ class TextTrack:
         self.cut = 0
 
     def split(self, packet: av.Packet[Any], now: float) -> Iterator[av.Packet[Any]]:
-        """The packet in units of the track, and the blank at its end; without a time it begins `now`, in seconds."""
+        """The packet in units of the track, repeated where it lasts longer than a sample may, and the blank at its end;
+        without a time it begins `now`, in seconds."""
         stamp = packet.pts if packet.pts is not None else packet.dts
         begin = round(stamp * packet.time_base / self._base) if stamp is not None else round(now / self._base)
-        shown = min(max(1, round((packet.duration or 0) * packet.time_base / self._base)), _LONG)
-        packet.time_base, packet.pts, packet.dts, packet.duration = self._base, begin, begin, shown
-        packet.stream = self._stream
-        yield packet
-        if packet.size > len(_BLANK):
-            yield self.blank(begin + shown)
+        shown = max(1, round((packet.duration or 0) * packet.time_base / self._base))
+        text = bytes(packet)
+        if len(text) <= len(_BLANK):
+            yield self._event(text, begin, min(shown, _LONG))
+            return
+        end = begin + min(shown, _REPEATED * _LONG)
+        for part in range(begin, end, _LONG):
+            yield self._event(text, part, min(end - part, _LONG))
+        yield self.blank(end)
 
     def blank(self, at: int = 0) -> av.Packet[Any]:
         """An event without text."""
-        packet: av.Packet[Any] = av.Packet(_BLANK)
+        return self._event(_BLANK, at, 1)
+
+    def _event(self, text: bytes, at: int, shown: int) -> av.Packet[Any]:
+        packet: av.Packet[Any] = av.Packet(text)
         packet.stream, packet.time_base = self._stream, self._base
         packet.pts = packet.dts = at
-        packet.duration = 1
+        packet.duration = shown
         return packet
 
     def put(self, packet: av.Packet[Any]) -> Iterable[av.Packet[Any]]:
