@@ -19,7 +19,7 @@ to do next; it is one line, fit to be shown to a user without a traceback. `code
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from rtface.redaction import redacted
 
@@ -77,7 +77,9 @@ def _plain(value: object) -> Any:
     value = getattr(value, "message", value)
     if isinstance(value, Message) and value.code:
         return value.to_dict()
-    return value if isinstance(value, int | float) else redacted(str(value))
+    if isinstance(value, int | float | dict):  # a dictionary is a message that became one before
+        return cast(Any, value)
+    return redacted(str(value))
 
 
 class _EndsRun(BaseException):

@@ -18,6 +18,7 @@ from rtface.jobs.queue.api import Queue
 from rtface.tracking import models
 from rtface.util import openvino_core
 from rtface.util.install import extra_line
+from tests.jobs.queue_children import item_plan
 
 
 def findings(look):
@@ -212,7 +213,7 @@ def test_the_queue_is_counted_and_never_made(monkeypatch, tmp_path):
     assert "empty" in findings(doctor_checks.check_folders)["queue"].detail
     assert not (tmp_path / "data").exists()
     queue = Queue()
-    queue.store.add("/a.mp4", "/b.mp4", "/", {})
+    queue.store.add(item_plan("/a.mp4", "/b.mp4"))
     assert "items: 1, waiting: 1" in findings(doctor_checks.check_folders)["queue"].detail
     queue.store.path.write_bytes(b"something else entirely" * 99)
     assert findings(doctor_checks.check_folders)["queue"].state == "warn"

@@ -477,7 +477,8 @@ def test_the_result_of_a_part_is_seen_beside_that_part(page: Any, studio: Runnin
 
 
 def test_report_has_each_person_with_what_was_invented(page: Any) -> None:
-    track = {"id": 1, "person": "anna", "first_s": 0, "last_s": 2, "mean_width_px": 90, "frames": 50, "strength": 1}
+    track = {"id": 1, "person": "anna", "first_s": 0, "last_s": 2, "mean_width_px": 90, "frames": 50, "strength": 1,
+             "treatment": {"on": True, "reasons": []}}
     tracks = [track | {"frames_corrected": 30, "invented": 0.1},
               track | {"id": 2, "first_s": 5, "last_s": 6.5, "frames_corrected": 10, "invented": 0.2},
               track | {"id": 3, "person": "P2", "frames_corrected": 0, "invented": None},
