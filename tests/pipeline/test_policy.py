@@ -280,7 +280,7 @@ def test_ended_items_are_removed_after_the_retention(tmp_path: Path, site: Path)
     store = Store(tmp_path / "queue.sqlite", clock=lambda: 1000.0)
     out = tmp_path / "out.mkv"
     out.write_bytes(b"film")
-    ids = [store.add(item_plan(tmp_path / f"{name}.mkv", out)) for name in "ab"]
+    ids = [store.add(item_plan(tmp_path / "a.mkv", to)) for to in (out, tmp_path / "other.mkv")]
     store.change([ids[0]], "cancel")
     store.log_path(ids[0]).write_text("log")
     remove_old_items(store, now=1000.0 + 7199)
