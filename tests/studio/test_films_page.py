@@ -145,6 +145,7 @@ def test_zoomed_pictures_are_seen_from_edge_to_edge(page: Any, studio: RunningSt
 
 def test_zoomed_pictures_are_moved_by_drag_and_keyboard(page: Any, studio: RunningStudio) -> None:
     open_film(page, studio, height=1000)
+    page.get_by_text("Persons: 1.").wait_for(timeout=60_000)  # the first look may move time and line
     page.keyboard.press("z")
     page.wait_for_function("() => document.querySelector('.wipe.zoomed')?.scrollWidth > 1000")
     line = page.get_by_role("slider", name="Wipe")

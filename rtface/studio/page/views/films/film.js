@@ -59,6 +59,7 @@ export async function mountFilm(root, id) {
     showTime();
     if (asking) { wanted = true; return; }
     asking = new AbortController();
+    const share = player.share;
     const side = Math.min(2160, Math.ceil(Math.max(player.element.clientWidth * devicePixelRatio, player.factor ? Math.max(film.width, film.height) : 640)));
     const shots = kept.settings.shots.filter((one) => one.start_s <= kept.time + NEAR_S && one.end_s >= kept.time - NEAR_S); // an address has no room for all
     const query = new URLSearchParams({ time: kept.time, side, settings: JSON.stringify(changed({ ...kept.settings, shots })) });
@@ -75,7 +76,7 @@ export async function mountFilm(root, id) {
       if (ended) urls.forEach((url) => URL.revokeObjectURL(url));
       const faces = Number(after.headers.get("x-faces")), left = JSON.parse(after.headers.get("x-left-alone") ?? "[]");
       const nose = JSON.parse(after.headers.get("x-nose"));
-      if (!kept.wiped && nose) { // so that half of the face is seen before, and half after
+      if (!kept.wiped && nose && player.share === share) { // so that half of the face is seen before, and half after
         player.set(nose[0]);
         kept.wiped = player.share;
       }
