@@ -33,7 +33,9 @@ class Concealment:
         self._told_at = -inf  # time of the last frame whose predecessors were counted
         self._lenient: VideoCodecContext | None = None
         self._gap = gap_reader(context.codec.canonical_name, bytes(context.extradata or b""))
-        self._gaps: list[tuple[float, int]] = []  # time of the frame behind a gap, and what is missing there
+        # Time of the frame behind a gap, what is missing there, and how much of it came, but could not be read.
+        self._gaps: list[tuple[float, int, int]] = []
+        self._unread = 0  # packets in a row in which no frame can be read
         self._leaves_out = context.codec.canonical_name == "hevc"  # its decoder shows none whose references are missing
         self._awaited: set[float] = set()  # times of frames that have to come
         # Errors whose frame was not found missing yet. With several threads they come some packets late.
@@ -54,7 +56,8 @@ class Concealment:
         if missing and not packet.is_keyframe:
             self._since = min(self._since, _stamp(packet))
             if awaited:
-                self._gaps.append((_stamp(packet), missing))
+                self._gaps.append((_stamp(packet), missing, min(missing, self._unread)))
+        self._unread = self._unread + 1 if missing is None else 0
         # FFmpeg's parsers are a packet behind: the packet after the one that is called damaged is damaged. Where two
         # streams were joined, it is whole, and an I-frame follows.
         if (stamp := self._doubtful) is not None and stamp < self._since and not packet.is_keyframe:
@@ -83,8 +86,9 @@ class Concealment:
         """How many frames are missing before this one, or up to the end (None), that were not told yet; to be asked for
         every frame."""
         stamp = inf if image is None else _stamp(image)
-        count = sum(missing for at, missing in self._gaps if at <= stamp)
-        self._gaps = [(at, missing) for at, missing in self._gaps if at > stamp]
+        gaps = [gap for gap in self._gaps if gap[0] <= stamp]
+        self._gaps = [gap for gap in self._gaps if gap[0] > stamp]
+        count, unread = sum(gap[1] for gap in gaps), sum(gap[2] for gap in gaps)
         due = {at for at in self._awaited if at <= stamp}
         self._awaited -= due
         due -= {stamp}
@@ -92,7 +96,7 @@ class Concealment:
             self._awaited.clear()
             due.clear()
             self._failed = 0
-        told = min(count + len(due), self._failed)
+        told = min(unread + len(due), self._failed)
         self._failed -= told
         if image is not None and image.key_frame and stamp > self._failed_at:
             self._failed = 0

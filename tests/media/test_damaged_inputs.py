@@ -118,6 +118,14 @@ def test_a_frame_that_cannot_be_decoded_is_counted_once(
     assert "packets_lost" in stats.warnings and stats.counters["packets_lost"] == 60 - len(frames)
 
 
+def test_a_missing_frame_is_told_after_a_torn_one_none_refer_to(media, tmp_path: Path):
+    options = {"g": "100", "bf": "2", "b-pyramid": "none", "b-adapt": "0"}  # none refer to 12; 31 is a P-frame
+    whole = media.make_film(tmp_path / "whole.mkv", frames=60, options=options)
+    torn = without_frames(whole, tmp_path / "torn.mkv", (12,), left=5)
+    frames, stats = media.frames_of(without_frames(torn, tmp_path / "in.mkv", (31,)))
+    assert stats.counters["packets_lost"] == 60 - len(frames) == 2 and "frames_missing" in stats.warnings
+
+
 def test_frames_that_an_edit_list_cuts_away_are_not_missing(media, tmp_path: Path):
     film = media.make_film(tmp_path / "in.mp4", frames=30, codec="libx265", options={"x265-params": "log-level=none"})
     data = bytearray(film.read_bytes())

@@ -39,9 +39,10 @@ def step_reader(codec: str, extradata: bytes) -> Callable[[memoryview], float | 
     return None
 
 
-def gap_reader(codec: str, extradata: bytes) -> Callable[[memoryview], int] | None:
+def gap_reader(codec: str, extradata: bytes) -> Callable[[memoryview], int | None] | None:
     """What gives the number of frames that are missing before a packet's frame and that others refer to, where packets
-    come in the order of the stream; None for codecs whose headers do not tell."""
+    come in the order of the stream; None for codecs whose headers do not tell. It gives None where the packet has no
+    frame that can be read."""
     return _Slices(codec, extradata).missing if codec == "h264" else None
 
 
@@ -72,11 +73,11 @@ class _Slices:
         return None
 
 
-    def missing(self, data: memoryview) -> int:
+    def missing(self, data: memoryview) -> int | None:
         """Of H.264: frames that are missing before that of a packet."""
         assert isinstance(self._units, H264Slices)
         self._units.missing = 0
-        return self._units.missing if _guarded(self.read, data) is not None else 0
+        return self._units.missing if _guarded(self.read, data) is not None else None
 
 
 def _of_jpeg(data: memoryview) -> float | None:
