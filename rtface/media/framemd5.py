@@ -39,6 +39,8 @@ _RAW = "rawvideo"
 _PCM = re.compile(r"pcm_[suf](8|16|24|32|64)(?:le|be)?")
 # Samples of PCM that are compared as one, and the gap between packets that ends them.
 _PIECE, _GAP_S = 1024, Fraction(1, 50)
+# Between texts of MP4 that are one; rtface writes texts that touch a little apart.
+_TEXT_GAP_S = Fraction(1, 2000)
 # Subtitles whose packets are shown for as long as the container says.
 _TEXT = ("ass", "subrip", "webvtt", "mov_text", "text")
 
@@ -398,7 +400,7 @@ def hash_packets(film: str | os.PathLike[str], *, stop: Callable[[], bool] | Non
         film: a file that PyAV opens.
         stop: ends the work with `Interrupted` once it is true.
         bare: AAC without the headers (ADTS) that it has in MPEG-TS, and in no other container; and a text of MP4 that
-            is repeated without a gap as one, since a sample of it may only last so long.
+            is repeated with hardly a gap as one, since a sample of it may only last so long.
         pieces: PCM in pieces of equal length in place of its packets.
 
     Raises:
@@ -436,10 +438,10 @@ def hash_packets(film: str | os.PathLike[str], *, stop: Callable[[], bool] | Non
                 if found[number].codec in _TEXT:
                     rows, lasts = found[number].rows, found[number].durations
                     lasts.append(packet.duration or 0)
-                    if bare and found[number].codec == "mov_text" and len(rows) > 1 and (
-                            rows[-1] == (rows[-2][0] + lasts[-2], rows[-2][1])):
+                    if bare and found[number].codec == "mov_text" and len(rows) > 1 and rows[-1][1] == rows[-2][1] and (
+                            0 <= (gap := rows[-1][0] - rows[-2][0] - lasts[-2]) * found[number].base <= _TEXT_GAP_S):
                         rows.pop()
-                        lasts.append(lasts.pop() + lasts.pop())
+                        lasts.append(lasts.pop() + gap + lasts.pop())
             for number, sound in pcm.items():
                 for piece in sound.flush():
                     note(number, *piece)

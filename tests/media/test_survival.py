@@ -203,6 +203,27 @@ def test_a_long_text_is_shown_to_its_end(tmp_path: Path):
     assert [time * texts.base for time in texts.durations] == [1200] and not track.cut
 
 
+def test_a_text_that_comes_twice_in_a_row_stays_as_it_is(media, tmp_path: Path):
+    """In MP4 its end may touch the second; the output's is hashed as the input's."""
+    def subtitle(box: Any) -> Callable[[], None]:
+        stream = box.add_mux_stream("mov_text")
+        stream.time_base = Fraction(1, 1000)
+
+        def write() -> None:
+            for begin, end, text in ((200, 700, b"\0\5Hello"), (700, 1200, b"\0\5Hello"), (1500, 1800, b"\0\3Bye")):
+                packet = av.Packet(text)
+                packet.stream, packet.time_base, packet.pts, packet.dts = stream, stream.time_base, begin, begin
+                packet.duration = end - begin
+                box.mux_one(packet)
+        return write
+
+    source = media.make_film(tmp_path / "in.mp4", frames=50, extra=subtitle)
+    media.passthrough(source, tmp_path / "out.mp4")
+    before, after = (hash_packets(path, bare=True)[1] for path in (source, tmp_path / "out.mp4"))
+    assert after.md5 == before.md5 and len(before.rows) == 2
+    assert float(after.durations[0] * after.base) == pytest.approx(float(before.durations[0] * before.base), abs=0.001)
+
+
 @pytest.mark.parametrize("drop", ["1", "subtitle"])
 def test_a_stream_can_be_left_out(media, subtitled: Path, tmp_path: Path, drop: str):
     plan = media.passthrough(subtitled, tmp_path / "out.mxf", drop=[drop], strict=True)
