@@ -199,7 +199,7 @@ def test_other_databases_are_refused(queue: Queue, tmp_path: Path) -> None:
     older = tmp_path / "older.sqlite"
     shutil.copy(queue.store.path, older)
     with sqlite3.connect(older) as database:
-        database.execute("PRAGMA user_version = 1")
+        database.execute("PRAGMA user_version = 2")  # its messages were text
     with pytest.raises(UsageError, match="another rtface"):
         Queue(older)
     other = tmp_path / "other.sqlite"

@@ -31,7 +31,7 @@ from rtface.util.files import NEW
 
 log = logging.getLogger("rtface")
 
-VERSION = 2
+VERSION = 3
 _APPLICATION = 0x72746671  # "rtfq", which file(1) can show
 _MOST = 2**63 - 1  # of SQLite's integers
 _PATIENCE_S = 30.0  # for other processes that write
