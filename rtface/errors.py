@@ -44,8 +44,9 @@ class Message(str):
         return line
 
     def __add__(self, more: str) -> Message:
-        """The line with more behind it; code and values stay."""
-        return Message.of(self.to_dict() | {"message": str(self) + more})
+        """The line with more behind it; code and values stay, and the list `values["more"]` has what was added."""
+        added = {"more": [*self.values.get("more", ()), _plain(more)]} if more else {}
+        return Message.of({"code": self.code, "values": self.values | added, "message": str(self) + more})
 
     def one_line(self) -> Message:
         """Itself without line breaks, which names of files and other programs may bring in."""
@@ -183,8 +184,8 @@ class Interrupted(_EndsRun, KeyboardInterrupt):
         signum: the signal's number (2 SIGINT, 15 SIGTERM); the exit code is ``128 + signum``.
     """
 
-    def __init__(self, message: str = "interrupted", /, *, signum: int = 2, resume_at: float | None = None,
-                 partial: str | None = None, code: str = "", **values: object) -> None:
+    def __init__(self, message: str = Message("interrupted", code="interrupted"), /, *, signum: int = 2,
+                 resume_at: float | None = None, partial: str | None = None, code: str = "", **values: object) -> None:
         super().__init__(message, code=code, **values)
         self.signum = signum
         self.resume_at = resume_at

@@ -147,7 +147,7 @@ class _Handler(logging.Handler):
         if isinstance(given, Message) and record.msg == "%s":
             text = Message.of(given.to_dict() | {"message": text})
         if record.exc_info and record.exc_info[0] is not None:
-            text = text + "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
+            text += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
         self._console.say(text, kind)
 
 

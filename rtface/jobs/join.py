@@ -18,7 +18,7 @@ from typing import Any
 import av
 
 from rtface._version import __version__
-from rtface.errors import InputError, InputMissing, Interrupted, OutputError
+from rtface.errors import InputError, InputMissing, Interrupted, Message, OutputError
 from rtface.jobs.face_numbers import highest_number
 from rtface.jobs.figures import JobFigures
 from rtface.jobs.folder import JobFolder
@@ -173,8 +173,8 @@ class Join:
         except BaseException as error:
             remove_unfinished(self._folder, self._paths)
             if isinstance(error, OutputError):
-                error.message += (f"; all segments stay in {self._folder.path}; once its cause is gone, the same "
-                                  "command joins them")
+                error.message += Message("; all segments stay in {folder}; once its cause is gone, the same command "
+                                         "joins them", code="segments_stay", folder=self._folder.path)
             raise
         finally:
             source.close()

@@ -18,7 +18,7 @@ from typing import Any
 import av
 
 from rtface.concurrency.threads import call_in_thread
-from rtface.errors import Interrupted, OutputError, RtfaceError
+from rtface.errors import Interrupted, Message, OutputError, RtfaceError
 from rtface.frame import Frame
 from rtface.jobs.figures import SegmentFigures
 from rtface.jobs.folder import JobFolder
@@ -224,7 +224,8 @@ class RunOutput:
         except OSError as error:
             failure = self._folder.failure(error)
             if full(error):
-                failure.message += f" (in segment {number} of {len(self._plan)})"
+                failure.message += Message(" (in segment {number} of {count})", code="in_segment", number=number,
+                                           count=len(self._plan))
             raise failure from error
         except (av.FFmpegError, ValueError) as error:
             raise OutputError(f"{self._folder.path}: segment {number} cannot be encoded ({error}); choose "

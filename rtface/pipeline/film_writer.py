@@ -41,7 +41,7 @@ class FilmOutputs:
     def finish_pairs(self) -> None:
         """Finishes the comparison after the film; raises the error that it met before."""
         if self._pair_error is not None:
-            self._pair_error.message += "; the film itself is whole"
+            self._pair_error.message += Message("; the film itself is whole", code="film_is_whole")
             raise self._pair_error
         if self._pairs:
             self._pairs.finish()
@@ -52,11 +52,13 @@ class FilmOutputs:
         partial = self.sink.abort(keep_partial=keep_partial)
         if isinstance(error, (RtfaceError, Interrupted)):
             if partial and partial not in str(error):
+                left = "; what was done is in {path}"
                 if isinstance(error, Interrupted):
-                    error.message = Message("{what}", code="interrupted_partial", what=error, path=partial)
-                error.message += f"; what was done is in {partial}"
+                    error.message = Message("{what}" + left, code="interrupted_partial", what=error, path=partial)
+                else:
+                    error.message += Message(left, code="done_is_in", path=partial)
             if pair and pair not in str(error):
-                error.message += f"; the comparison so far is in {pair}"
+                error.message += Message("; the comparison so far is in {path}", code="comparison_is_in", path=pair)
         return partial
 
 

@@ -7,6 +7,7 @@ import locale
 import os
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from rtface.errors import Message
 
@@ -27,9 +28,14 @@ def catalogue() -> dict[str, dict[str, str]]:
 def translated(message: Message, language: str) -> str:
     """A message in "en" or "de"; as it is where there is no text for its code."""
     text = catalogue().get(f"messages.{message.code}", {}).get(language)
-    return message if text is None else text.format_map({
-        name: translated(Message.of(value), language) if isinstance(value, dict) else value
-        for name, value in message.values.items()})
+    if text is None:
+        return message
+
+    def shown(value: Any) -> Any:  # a value may be a message, too
+        return translated(Message.of(value), language) if isinstance(value, dict) else value
+
+    values = {name: shown(value) for name, value in message.values.items()}
+    return text.format_map(values) + "".join(map(shown, message.values.get("more", ())))
 
 
 def system_language() -> str:

@@ -322,6 +322,8 @@ def test_a_recording_without_its_length_is_seen_to_its_end(page: Any, studio: Ru
     ("item_died", {"path": "/l", "why": {"code": "process_ended", "values": {"exit": 3}, "message": "it ended"}},
      "sein Prozess endete mit Code 3; was es gemeldet hat, steht in /l"),
     ("ended_film", {"count": 1, "faces": 1, "corrected": 0}, "1 Bild, 1 mit Gesichtern, 0 korrigiert"),
+    ("interrupted", {"more": ["; once", {"code": "film_is_whole", "values": {}, "message": "; it is"}]},
+     "unterbrochen; once; der Film selbst ist vollständig"),
     ("of_a_plugin", {}, "its own words")])
 def test_messages_are_in_german_by_their_codes(page: Any, code: str, values: Any, said: str) -> None:
     page.get_by_label("Language").select_option("de")

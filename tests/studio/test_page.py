@@ -43,8 +43,8 @@ def test_texts_of_overlays_are_those_of_the_command_line(package: str) -> None:
 
 
 def test_messages_of_the_studio_are_known_by_their_codes() -> None:
-    used = {"Interrupted": ""}  # without a code of its own, that of its class
-    translated, known = set[str](), {key: text for key, text in catalogue().items() if key.startswith("messages.")}
+    used, translated = dict[str, str](), set[str]()
+    known = {key: text for key, text in catalogue().items() if key.startswith("messages.")}
     for file in PAGE.parents[1].rglob("*.py"):
         text = file.read_text()
         codes = set(re.findall(r'\bcode="(\w+)"', text))
