@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -55,6 +56,16 @@ def test_messages_of_the_studio_are_known_by_their_codes() -> None:
         source = used[key.removeprefix("messages.")]
         values = {value for text in texts.values() for value in re.findall(r"\{(\w+)\}", text)}
         assert all(f"{{{value}}}" in source or f"{value}=" in source for value in values), key
+
+
+def test_a_code_stands_for_one_line() -> None:
+    lines = dict[str, str]()
+    for text in (file.read_text() for file in PAGE.parents[1].rglob("*.py")):
+        for call in ast.walk(ast.parse(text)) if 'code="' in text else ():
+            for word in call.keywords if isinstance(call, ast.Call) and call.args else ():
+                if word.arg == "code" and isinstance(word.value, ast.Constant):
+                    line = ast.unparse(call.args[0])
+                    assert lines.setdefault(str(word.value.value), line) == line, word.value.value
 
 
 def test_errors_are_shown_in_the_page_s_language(page: Any, studio: RunningStudio) -> None:

@@ -152,7 +152,8 @@ def _message(error: BaseException, log: Path) -> Message:
     if isinstance(error, (RtfaceError, Interrupted)):
         return Message(error.message, code=error.code).one_line()  # the hint is for command lines
     if isinstance(error, MemoryError):
-        return Message("not enough memory; run fewer items at once (--at-once), or fewer --threads", code="memory")
+        return Message("not enough memory; run fewer items at once (--at-once), or fewer --threads",
+                       code="items_memory")
     if isinstance(error, KeyboardInterrupt) or (isinstance(error, OSError) and error.filename is not None):
         return message_of(Interrupted() if isinstance(error, KeyboardInterrupt) else error)
     return Message(f"this is a fault of rtface ({reason(error)}); please report it with {log}").one_line()

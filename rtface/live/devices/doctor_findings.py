@@ -140,6 +140,6 @@ def _srt() -> Finding:
     try:
         srt.library()
     except MissingComponent as error:
-        return Finding("srt", "ok", Message("srt:// needs SRT's library; only srt:// addresses need it", code="no_srt"),
-                       error.values["how"])
+        return Finding("srt", "ok", Message("srt:// needs SRT's library; only srt:// addresses need it",
+                                            code="no_srt_library"), error.values["how"])
     return Finding("srt", "ok", Message("libsrt is there", code="srt"))

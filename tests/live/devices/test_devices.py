@@ -204,7 +204,7 @@ def test_doctor_on_a_device_that_may_not_be_opened(video, monkeypatch):
 
 def test_doctor_on_srt(video, monkeypatch):
     def missing():
-        raise MissingComponent("srt:// needs SRT's library: sudo apt install libsrt1.5-openssl")
+        raise MissingComponent("srt:// needs SRT's library: {how}", how="sudo apt install libsrt1.5-openssl")
 
     monkeypatch.setattr(doctor_findings.srt, "library", missing)
     finding = findings()["srt"]
