@@ -70,10 +70,10 @@ class Console:
         """`text` in the colour of "warning", "error", "ok" …, where colours are wanted."""
         return f"\x1b[{_COLOURS[kind]}m{text}\x1b[0m" if self._coloured and kind in _COLOURS else text
 
-    def event(self, kind: str, message: str = "", **facts: object) -> None:
+    def event(self, kind: str, message: str | None = None, /, **facts: object) -> None:
         """Writes an event, where events are wanted; `facts` are anything that JSON has."""
         if self.events:
-            table = {"event": kind, **(Message(message).to_dict() if message else {}), **facts}
+            table = {"event": kind, **({} if message is None else Message(message).to_dict()), **facts}
             with self._lock:
                 self._write(json.dumps(redacted_values(table)) + "\n")
 
@@ -83,7 +83,7 @@ class Console:
         if self.verbosity < 0:
             return
         if self.events:
-            self.event("progress", "" if facts else line, **facts)
+            self.event("progress", None if facts else line, **facts)
             return
         if not self._live:
             self.say(_PAINT.sub("", line))

@@ -112,6 +112,12 @@ def test_events_in_place_of_text():
     assert read_events([b"Segmentation fault\n"]) == "Segmentation fault"
 
 
+def test_an_event_has_an_empty_message_too():
+    stream = io.StringIO()
+    Console(stream=stream, environ={}, events=True).event("item", **Message().to_dict())
+    assert json.loads(stream.getvalue().splitlines()[-1])["message"] == ""
+
+
 def test_quiet_lets_only_errors_through():
     stream = Terminal()
     console = Console(-1, stream, {})
