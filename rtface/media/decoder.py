@@ -455,7 +455,8 @@ class OtherStreams:
             self.reached = max(self.reached, end)
             if self._end is not None and begin >= self._end:
                 return None
-            if packet.is_discard and end < self._clock_start - _PRIMING:
+            pcm = (packet.stream.name or "").startswith("pcm_")
+            if packet.is_discard and (pcm or end < self._clock_start - _PRIMING):
                 return None  # an edit list cuts this away; only what the decoder needs to warm up stays
             if self._start is not None and begin < self._start:
                 if packet.stream.type != "subtitle" or end <= self._start:

@@ -333,6 +333,7 @@ class PacketHashes:
         durations: of each packet of text, which says how long it is shown.
         setup: codec parameters outside the packets: rate and channels of PCM, else the header of sound and of
             subtitles; "" for nothing, or where the packets say all of it.
+        hidden: places in `rows` of packets that an edit list cuts away.
     """
 
     kind: str
@@ -342,6 +343,7 @@ class PacketHashes:
     index: int = 0
     durations: list[int] = field(default_factory=list[int])
     setup: str = ""
+    hidden: set[int] = field(default_factory=set[int])
 
     @property
     def md5(self) -> str:
@@ -427,6 +429,8 @@ def hash_packets(film: str | os.PathLike[str], *, stop: Callable[[], bool] | Non
                     continue
                 data = bytes(packet)
                 if number in pcm:
+                    if packet.is_discard:  # an edit list cuts it away, and no later packet needs it
+                        continue
                     for piece in pcm[number].push(packet.pts or 0, data):
                         note(number, *piece)
                     continue
@@ -435,10 +439,14 @@ def hash_packets(film: str | os.PathLike[str], *, stop: Callable[[], bool] | Non
                 if bare and found[number].codec == "aac" and data[:1] == b"\xff" and data[1:2] >= b"\xf0":
                     data = data[7 if data[1] & 1 else 9:]
                 note(number, packet.pts or 0, data)
+                place = len(found[number].rows) - 1
+                if packet.is_discard:
+                    found[number].hidden.add(place)
                 if found[number].codec in _TEXT:
                     rows, lasts = found[number].rows, found[number].durations
                     lasts.append(packet.duration or 0)
-                    if bare and found[number].codec == "mov_text" and len(rows) > 1 and rows[-1][1] == rows[-2][1] and (
+                    if bare and found[number].codec == "mov_text" and place and rows[-1][1] == rows[-2][1] and (
+                            not {place - 1, place} & found[number].hidden) and (
                             0 <= (gap := rows[-1][0] - rows[-2][0] - lasts[-2]) * found[number].base <= _TEXT_GAP_S):
                         rows.pop()
                         lasts.append(lasts.pop() + gap + lasts.pop())

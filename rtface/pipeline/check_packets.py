@@ -66,16 +66,17 @@ def check_packets(found: Checked, made: Sequence[PacketHashes], source: Sequence
 def _check_stream(found: Checked, named: str, name: str, stream: PacketHashes, other: PacketHashes,
                   begins: tuple[float, float], cut: tuple[Fraction | None, Fraction | None]) -> None:
     own, all_theirs = [md5 for _, md5 in stream.rows], [md5 for _, md5 in other.rows]
-    is_cut = cut != (None, None)
+    may_lack = cut != (None, None) or bool(other.hidden)
     changed = Counter(own) - Counter(all_theirs)
-    wanted = [md5 for pts, md5 in other.rows if _inside(pts * other.base, cut)]
+    wanted = [md5 for place, (pts, md5) in enumerate(other.rows)
+              if place not in other.hidden and _inside(pts * other.base, cut)]
     missing = (Counter(wanted) - Counter(own)).total()
     before = len(found.problems)
     if changed:
         found.problems.append(f"{named}: {changed.total()} of {len(own)} packets are not those of {name} of the input")
     elif missing:
         found.problems.append(f"{named}: {missing} of {len(wanted)} packets of {name} of the input are missing")
-    elif not (_in_order(wanted, own) and _in_order(own, all_theirs) if is_cut else own == wanted):
+    elif not (_in_order(wanted, own) and _in_order(own, all_theirs) if may_lack else own == wanted):
         found.problems.append(f"{named}: its packets are those of {name} of the input in another order")
     elif stream.setup and other.setup and stream.setup != other.setup:
         hashed = " " not in stream.setup
@@ -112,8 +113,9 @@ def _check_times(found: Checked, named: str, stream: PacketHashes, other: Packet
         left.setdefault(md5, deque()).append((float(pts * other.base) - begins[1], number))
     for number, (pts, md5) in enumerate(stream.rows):
         time, same = float(pts * stream.base) - begins[0], left[md5]
-        # A subtitle that is on screen at the beginning of a cut begins there.
-        while cut[0] is not None and len(same) > 1 and abs(_late(time, same[1][0])) <= abs(_late(time, same[0][0])):
+        # A subtitle that is on screen at the beginning of a cut begins there; what is hidden need not be in.
+        while len(same) > 1 and (cut[0] is not None or same[0][1] in other.hidden) and (
+                abs(_late(time, same[1][0])) <= abs(_late(time, same[0][0]))):
             same.popleft()
         if not same:
             found.problems.append(f"{named}: packet {number} is not at its place in the input")
@@ -123,6 +125,9 @@ def _check_times(found: Checked, named: str, stream: PacketHashes, other: Packet
         if abs(late) > _MOVED_S:
             found.problems.append(f"{named}: packet {number} comes {abs(late):.3f} s "
                                   f"{'later' if late > 0 else 'earlier'} than in the input")
+            return
+        if number in stream.hidden and place not in other.hidden and other.rows[place][0] >= 0:
+            found.problems.append(f"{named}: packet {number} is cut away by an edit list, and is shown in the input")
             return
         if not (stream.durations and other.durations):
             continue

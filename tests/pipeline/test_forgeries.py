@@ -32,6 +32,7 @@ from rtface.pipeline.check_layout import check_layout, check_streams
 from rtface.pipeline.check_packets import check_packets
 from rtface.pipeline.check_sidecar import Checked, check_sidecar
 from rtface.pipeline.sidecar import layout_of, read_sidecar, sidecar_path
+from tests.media.conftest import passthrough
 from tests.pipeline.fakes import FakeEngine, portrait
 from tests.pipeline.run_media import Engines, still, write_film
 
@@ -459,6 +460,30 @@ def test_pcm_is_compared_however_it_is_cut(tmp_path: Path) -> None:
         found = Checked()
         check_packets(found, said[name], said["in"], (0.0, 0.0), (None, None))
         assert answer(found) == answers
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("mp4", "aac"), ("mov", "pcm_s16le")])
+def test_sound_that_an_edit_list_cuts_away_need_not_be_in(tmp_path: Path, suffix: str, codec: str) -> None:
+    source, output = tmp_path / f"in.{suffix}", tmp_path / f"out.{suffix}"
+    with av.open(str(source), "w") as box:
+        video, sound = box.add_stream("mpeg4", rate=25), box.add_stream(codec, rate=48000)
+        video.width, video.height, video.pix_fmt, sound.layout = 64, 48, "yuv420p", "mono"
+        noise = np.random.default_rng(1).integers(-9000, 9000, (40, 1, 1200)).astype(np.int16)
+        for number, samples in enumerate(noise):
+            block = av.AudioFrame.from_ndarray(samples, "s16", "mono")
+            block.sample_rate, block.pts = 48000, number * 1200
+            box.mux([*video.encode(av.VideoFrame(64, 48, "yuv420p")), *sound.encode(block)])
+        box.mux([*video.encode(None), *sound.encode(None)])
+    data = bytearray(source.read_bytes())
+    struct.pack_into(">i", data, data.rindex(b"elst") + 16, 24500)  # samples before the first that is shown
+    source.write_bytes(data)
+    passthrough(source, output)
+    made, theirs = (hash_packets(path, bare=True, pieces=True) for path in (output, source))
+    for said in ("same", "differs"):
+        found = Checked()
+        check_packets(found, made, theirs, (0.0, 0.0), (None, None))
+        assert answer(found) == said
+        made[1].hidden.add(len(made[1].rows) - 1)
 
 
 def test_sounds_stand_in_the_order_of_the_input() -> None:
