@@ -19,6 +19,7 @@ to do next; it is one line, fit to be shown to a user without a traceback. `code
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any, cast
 
 from rtface.redaction import redacted
@@ -30,8 +31,9 @@ class Message(str):
     Args:
         template: the line, with a {placeholder} for each value; another `Message` keeps its code and values.
         code: the same for every line of this template, and for no other; "" for none.
-        values: those of the placeholders, and what else a program may want to know of it. Numbers stay numbers, an
-            error or a message with a code becomes what its `to_dict` gives, and everything else text.
+        values: those of the placeholders, and what else a program may want to know of it. Numbers stay numbers (None
+            where not finite), an error or a message with a code becomes what its `to_dict` gives, and everything else
+            text.
     """
 
     code: str
@@ -78,6 +80,8 @@ def _plain(value: object) -> Any:
     value = getattr(value, "message", value)
     if isinstance(value, Message) and value.code:
         return value.to_dict()
+    if isinstance(value, float) and not isfinite(value):
+        return None
     if isinstance(value, int | float | dict):  # a dictionary is a message that became one before
         return cast(Any, value)
     return redacted(str(value))

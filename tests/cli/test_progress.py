@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 
 from rtface.cli.command import explain
 from rtface.cli.console import Console, log_to
@@ -116,6 +117,13 @@ def test_an_event_has_an_empty_message_too():
     stream = io.StringIO()
     Console(stream=stream, environ={}, events=True).event("item", **Message().to_dict())
     assert json.loads(stream.getvalue().splitlines()[-1])["message"] == ""
+
+
+def test_numbers_that_json_has_not_are_null():
+    stream = io.StringIO()
+    Console(stream=stream, environ={}, events=True).event("report", fps=math.nan, loss=[math.inf])
+    assert '"fps": null, "loss": [null]' in stream.getvalue()
+    assert Message("{fps}", fps=math.nan).values == {"fps": None}
 
 
 def test_quiet_lets_only_errors_through():
