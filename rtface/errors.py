@@ -124,7 +124,7 @@ def message_of(error: BaseException) -> Message:
     if isinstance(error, _EndsRun):
         return Message(error.message + error.hint, code=error.code).one_line()
     if isinstance(error, OSError) and error.filename is not None:
-        return Message(f"{error.filename}: {error.strerror}").one_line()
+        return Message("{path}: {why}", code="os", path=error.filename, why=error.strerror).one_line()
     return Message(str(error)).one_line()
 
 

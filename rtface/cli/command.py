@@ -158,8 +158,9 @@ def explain(error: BaseException, console: Console, *, signum: int | None = None
         return FAILED
     if console.verbosity > 0:
         console.say("".join(traceback.format_exception(error)), "error")
-    console.say(f"this is a fault of rtface ({type(error).__name__}: {message_of(error)}); please report it with what "
-                f"the same command says with -v and with 'rtface doctor --json'", "error")
+    console.say(Message("this is a fault of rtface ({what}); please report it with what the same command says with -v "
+                        "and with 'rtface doctor --json'", code="fault",
+                        what=f"{type(error).__name__}: {message_of(error)}"), "error")
     return FAILED
 
 

@@ -12,7 +12,7 @@ import typer
 from rtface.cli.command import Json, command
 from rtface.cli.console import Console, print_json, print_table
 from rtface.cli.signals import StopRequest
-from rtface.errors import UsageError
+from rtface.errors import UsageError, message_of
 from rtface.util.parse import format_time
 from rtface.util.text import printable
 
@@ -81,7 +81,7 @@ def segment(
     try:
         outcome = do_segment(place, number, threads=threads, stop=stop.event, wait=True)
     except WorkerRefused as error:
-        console.say(str(error), "error")
+        console.say(message_of(error), "error")
         raise typer.Exit(REFUSED) from None
     console.say(f"segment {number}: {outcome.value}")
     if outcome is Outcome.BUSY:

@@ -15,7 +15,7 @@ from rtface.cli.console import Console, print_json, print_table
 from rtface.cli.film_jobs import FarmAddress, JobFolder, Restart, Workers
 from rtface.cli.run import RUN_FLAGS, output_folder, plan_jobs
 from rtface.cli.signals import INTERRUPTED, StopRequest
-from rtface.errors import RtfaceError, UsageError
+from rtface.errors import Message, RtfaceError, UsageError
 from rtface.jobs.run import Resumable, why_no_job
 from rtface.option_sources import LoadedOptions
 from rtface.options import OPTIONS
@@ -107,7 +107,8 @@ def list_items(*, json: Json = False, console: Console) -> None:
         print_table([["ITEM", "STATE", "DONE", "LEFT", "INPUT", "OUTPUT", "OPTIONS"], *map(_cells, items)])
         for item in items:
             if item.state == "failed":
-                console.say(f"item {item.id} failed: {item.message}", "error")
+                console.say(Message("item {number} failed: {why}", code="item_failed", number=item.id,
+                                    why=item.message), "error")
         if any(item.state == "interrupted" for item in items):
             console.say("interrupted items continue with the next 'rtface queue run'")
     else:

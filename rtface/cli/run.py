@@ -171,9 +171,9 @@ def _say_how_to_go_on(job: Job, error: BaseException, console: Console) -> None:
     if isinstance(error, (RtfaceError, Interrupted)) and error.partial and error.resume_at is not None:
         rest = job.output.with_name(f"{job.output.stem}.rest{job.output.suffix}")
         console.say(f"{job.input} is resumed with: rtface run {shlex.quote(str(job.input))} "
-                    f"{shlex.quote(str(rest))} --start {format_start(error.resume_at)}", "error")
+                    f"{shlex.quote(str(rest))} --start {format_start(error.resume_at)}")
     if isinstance(error, KeyboardInterrupt):
-        console.say("the same command again skips finished outputs and begins the others from their start", "error")
+        console.say("the same command again skips finished outputs and begins the others from their start")
 
 
 def _scope(jobs: list[Job], options: Options) -> Scope:

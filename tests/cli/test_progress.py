@@ -7,6 +7,8 @@ import json
 import logging
 import math
 
+import pytest
+
 from rtface.cli.command import explain
 from rtface.cli.console import Console, log_to
 from rtface.errors import InputError, Message, OutputError
@@ -124,6 +126,15 @@ def test_numbers_that_json_has_not_are_null():
     Console(stream=stream, environ={}, events=True).event("report", fps=math.nan, loss=[math.inf])
     assert '"fps": null, "loss": [null]' in stream.getvalue()
     assert Message("{fps}", fps=math.nan).values == {"fps": None}
+
+
+@pytest.mark.parametrize(("error", "code"), [
+    (PermissionError(13, "Permission denied", "a.mp4"), "os"), (ZeroDivisionError("here"), "fault"),
+    (KeyboardInterrupt(), "interrupted"), (MemoryError(), "memory")])
+def test_what_ends_a_command_has_a_code(error, code):
+    stream = io.StringIO()
+    explain(error, Console(stream=stream, environ={}, events=True))
+    assert read_events(stream.getvalue().encode().splitlines()).code == code
 
 
 def test_quiet_lets_only_errors_through():
