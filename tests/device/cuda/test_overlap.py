@@ -41,7 +41,7 @@ class TimedDevice(CudaDevice):
         return super().paste(frame, corrections)
 
 
-@pytest.mark.parametrize(("network", "most"), [(0.0, 10.0), (10.0, 12.0), (20.0, 22.0)])
+@pytest.mark.parametrize(("network", "most"), [(0.0, 10.0), (10.0, 11.0), (20.0, 21.0)])
 def test_the_network_runs_while_the_host_works(host_kernels, engine_on, network, most):
     gpu = FakeGpu(host_kernels)
     streams = TimedStreamThread(lambda: gpu)
