@@ -35,15 +35,12 @@ def crop_of(file: BinaryIO, number: int) -> Crop | None:
         file: the film.
         number: of the track among the video tracks, from 0 on.
     """
-    for kind, body, size in _segment(file):
-        if kind == _TRACKS and size > 0:
-            file.seek(body)
-            data = file.read(size)
-            videos = [video for _, track, end in _videos(data) if (video := _child(data, track, end, _VIDEO))]
-            if number >= len(videos):
-                return None
-            left, top, right, bottom = (_number(data, *videos[number], kind) for kind in _CROP)
-            return (left, top, right, bottom) if left or top or right or bottom else None
+    for data in _tracks(file):
+        videos = [video for _, track, end in _videos(data) if (video := _child(data, track, end, _VIDEO))]
+        if number >= len(videos):
+            return None
+        left, top, right, bottom = (_number(data, *videos[number], kind) for kind in _CROP)
+        return (left, top, right, bottom) if left or top or right or bottom else None
     return None
 
 
@@ -60,14 +57,11 @@ def ordered(file: BinaryIO, number: int = 0) -> bool:
 
 def dolby_vision(file: BinaryIO, number: int) -> bytes | None:
     """The Dolby Vision configuration of a video track, as `rtface.media.mp4.dolby_vision`."""
-    for kind, body, size in _segment(file):
-        if kind == _TRACKS and size > 0:
-            file.seek(body)
-            data = file.read(size)
-            for _, start, end in list(_videos(data))[number:number + 1]:
-                for inner, _, first, last in elements(data, start, end):
-                    if inner == _ADDITION and _number(data, first, last, _ADDITION_KIND) in _DOLBY_VISION:
-                        return data[slice(*_child(data, first, last, _ADDITION_DATA) or (0, 0))]
+    for data in _tracks(file):
+        for _, start, end in list(_videos(data))[number:number + 1]:
+            for inner, _, first, last in elements(data, start, end):
+                if inner == _ADDITION and _number(data, first, last, _ADDITION_KIND) in _DOLBY_VISION:
+                    return data[slice(*_child(data, first, last, _ADDITION_DATA) or (0, 0))]
     return None
 
 
@@ -98,13 +92,10 @@ def hdr_of(file: BinaryIO, number: int) -> HdrMetadata | None:
 
 def disabled(file: BinaryIO, number: int = 0) -> list[int]:
     """The tracks that players leave out, from 0 on."""
-    for kind, body, size in _segment(file):
-        if kind == _TRACKS and size > 0:
-            file.seek(body)
-            data = file.read(size)
-            tracks = [(inner, end) for of, _, inner, end in elements(data, 0, size) if of == _TRACK]
-            return [place for place, track in enumerate(tracks)
-                    if _child(data, *track, _ENABLED) and not _number(data, *track, _ENABLED)]
+    for data in _tracks(file):
+        tracks = [(inner, end) for of, _, inner, end in elements(data, 0, len(data)) if of == _TRACK]
+        return [place for place, track in enumerate(tracks)
+                if _child(data, *track, _ENABLED) and not _number(data, *track, _ENABLED)]
     return []
 
 
@@ -170,16 +161,21 @@ def _videos(data: bytes, start: int = 0) -> Iterator[tuple[int, int, int]]:
             yield begin, body, end
 
 
-def _colour(file: BinaryIO, number: int) -> tuple[bytes, tuple[int, int]] | None:
-    """The tracks of a film, and where in them the colour of a video track is."""
+def _tracks(file: BinaryIO) -> Iterator[bytes]:
+    """What says of which tracks a film is made."""
     for kind, body, size in _segment(file):
         if kind == _TRACKS and size > 0:
             file.seek(body)
-            data = file.read(size)
-            for _, start, end in list(_videos(data))[number:number + 1]:
-                video = _child(data, start, end, _VIDEO)
-                colour = _child(data, *video, _COLOUR) if video else None
-                return (data, colour) if colour else None
+            yield file.read(size)
+
+
+def _colour(file: BinaryIO, number: int) -> tuple[bytes, tuple[int, int]] | None:
+    """The tracks of a film, and where in them the colour of a video track is."""
+    for data in _tracks(file):
+        for _, start, end in list(_videos(data))[number:number + 1]:
+            video = _child(data, start, end, _VIDEO)
+            colour = _child(data, *video, _COLOUR) if video else None
+            return (data, colour) if colour else None
     return None
 
 

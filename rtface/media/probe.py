@@ -368,12 +368,12 @@ def choose_video(container: InputContainer, name: str) -> tuple[VideoStream, str
                     "the others are copied")
 
 
-def unseen(path: str | os.PathLike[str], container: InputContainer, video: VideoStream, image: VideoFrame, *,
-           alpha: bool) -> list[str]:
+def unseen(path: str | os.PathLike[str], container: InputContainer, video: VideoStream, image: VideoFrame,
+           crop: Crop | None, *, alpha: bool) -> list[str]:
     """What FFmpeg's decoder does not give of the frames: the transparency of VP8 and VP9 (`alpha` says that it does),
     the colours of Dolby Vision without a base layer that others read, what players show in another order or at
-    another speed, and where the header contradicts the first frame (`image`) or tells players to leave something
-    out."""
+    another speed, and where the header contradicts the first frame (`image`, of which `crop_of` found `crop`) or
+    tells players to leave something out."""
     lines: list[str] = []
     if {key.lower(): text for key, text in video.metadata.items()}.get("alpha_mode") == "1" and not alpha:
         lines.append("its transparency is a second stream that cannot be decoded here: it is left out")
@@ -401,11 +401,11 @@ def unseen(path: str | os.PathLike[str], container: InputContainer, video: Video
         a, b = getattr(light, what, None), getattr(own, what, None)
         if a and b and not alike(a, b):
             lines.append(f"its header says other HDR metadata than its frames ({what}): the frames are believed")
-    size, aspect = _in_header(path, container, video, _nothing, mp4.shown_size), video.sample_aspect_ratio or 1
-    left, top, right, bottom = crop_of(path, container, video, image) or (0, 0, 0, 0)
-    shapes = [Fraction(width * shape) / height for shape in (1, aspect) for width, height in (
+    size = _in_header(path, container, video, _nothing, mp4.shown_size)
+    left, top, right, bottom = crop or (0, 0, 0, 0)
+    shapes = [Fraction(width * each) / height for each in (1, shape or 1) for width, height in (
         (image.width, image.height), (image.width - left - right, image.height - top - bottom))]
-    if size and all(size) and all(abs(size[0] / size[1] / float(shape) - 1) > _ALIKE for shape in shapes):
+    if size and all(size) and all(abs(size[0] / size[1] / float(each) - 1) > _ALIKE for each in shapes):
         lines.append(f"its header shows the picture at {size[0] / 65536:.0f}×{size[1] / 65536:.0f}, which some players "
                      "do: its shape is left out")
     lines += [f"its header tells players to leave out track {place}: it is read like the others"

@@ -302,6 +302,7 @@ class FileSource:
         if not decoder.rate_known and not decoder.still:
             self._stats.warn("rate", f"{self._name}: does not say its frame rate; {decoder.rate} frames a second are "
                              "assumed")
+        crop = probe.crop_of(self._path, container, self._video, image)
         metadata = dict(container.metadata)
         packet = metadata.pop("xmp", None) if "mp4" in container.format.name else None
         return MediaInfo(
@@ -323,8 +324,7 @@ class FileSource:
             size=None if is_url(self._path) else Path(self._path).stat().st_size,
             notes=notes, decoder=self._decoded_by(decoder, notes), on_gpu=on_gpu(first.image),
             coding=coding_of(self._video.codec_context, decoder.head),
-            crop=probe.crop_of(self._path, container, self._video, image),
-            unseen=probe.unseen(self._path, container, self._video, image, alpha=alpha))
+            crop=crop, unseen=probe.unseen(self._path, container, self._video, image, crop, alpha=alpha))
 
     def _decoded_by(self, decoder: Decoder, notes: list[str]) -> str:
         """What decodes the frames; says so where a GPU was meant, and warns where the user named it in vain."""
