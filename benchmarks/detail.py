@@ -21,7 +21,7 @@ import numpy as np
 import rtface
 from rtface.device.cpu.device import CpuDevice
 from rtface.frame import Face, Float32, Frame
-from rtface.media.source import FileSource
+from rtface.media.read.source import FileSource
 from rtface.pipeline.chain import track
 from rtface.stats import Stats
 from rtface.tracking import create_tracker

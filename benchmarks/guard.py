@@ -27,12 +27,12 @@ import numpy as np
 from benchmarks.common import save
 from benchmarks.drifting import Drifting, OneEngine, average, displacement, in_crop
 from benchmarks.persons import moving, number, people_of
+from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine import load_engine
 from rtface.enhance.identity_guard import IdentityGuard
 from rtface.enhance.single import FrameEnhancer
 from rtface.frame import Bytes, Color, Float, Frame
-from rtface.options import Options
 from rtface.persons.guard import FILTERING, INVENTIVE
 from rtface.persons.network import PersonNetwork
 from rtface.pipeline.chain import find_faces

@@ -21,9 +21,9 @@ from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
+from rtface.config.options import Options
 from rtface.frame import Frame
-from rtface.media.source import FileSource
-from rtface.options import Options
+from rtface.media.read.source import FileSource
 from rtface.pipeline.build import Threads, film_parts
 from rtface.pipeline.chain import chain
 from rtface.pipeline.film import run_file

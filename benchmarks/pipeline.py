@@ -14,9 +14,9 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.common import clip, save
+from rtface.config.options import Options
 from rtface.frame import Frame
-from rtface.media.source import FileSource
-from rtface.options import Options
+from rtface.media.read.source import FileSource
 from rtface.pipeline.build import film_networks, film_parts
 from rtface.pipeline.chain import chain
 from rtface.pipeline.plan import FramePlan

@@ -32,20 +32,20 @@ os.environ.setdefault("SVT_LOG", "1")
 
 if TYPE_CHECKING:
     from rtface.api import analyze, run
+    from rtface.config.options import Options
     from rtface.enhancer import Enhancer, FaceResult
     from rtface.errors import RtfaceError
     from rtface.frame import Face
     from rtface.jobs.queue.api import Queue
-    from rtface.options import Options
     from rtface.pipeline.progress import Progress
     from rtface.report import Report, TrackReport
 
 __all__ = ["Enhancer", "Face", "FaceResult", "Options", "Progress", "Queue", "Report", "RtfaceError", "TrackReport",
            "__version__", "analyze", "run"]
 
-_MODULES = {"analyze": "api", "run": "api", "Options": "options", "Enhancer": "enhancer", "FaceResult": "enhancer",
-         "RtfaceError": "errors", "Face": "frame", "Progress": "pipeline.progress", "Queue": "jobs.queue.api",
-         "Report": "report", "TrackReport": "report"}
+_MODULES = {"analyze": "api", "run": "api", "Options": "config.options", "Enhancer": "enhancer",
+         "FaceResult": "enhancer", "RtfaceError": "errors", "Face": "frame", "Progress": "pipeline.progress",
+         "Queue": "jobs.queue.api", "Report": "report", "TrackReport": "report"}
 
 
 def __getattr__(name: str) -> Any:

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from os import PathLike
 from typing import TYPE_CHECKING, Unpack
 
+from rtface.config.option_types import AnalyzeOptions, RunOptions
+from rtface.config.options import ANALYSIS, OPTIONS, Options, check_scope
 from rtface.errors import Interrupted, Message, RtfaceError, UsageError
-from rtface.option_types import AnalyzeOptions, RunOptions
-from rtface.options import ANALYSIS, OPTIONS, Options, check_scope
 from rtface.pipeline.progress import Progress
 from rtface.util import parse
 
@@ -92,7 +92,7 @@ def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Ca
         RtfaceError: see `rtface.errors`; each is also the builtin that fits. Ctrl-C raises Interrupted, whose message
             names the part that was written.
     """
-    from rtface.live.addresses import is_live, live_scope, parse_address, resolve_address
+    from rtface.config.addresses import is_live, live_scope, parse_address, resolve_address
     from rtface.util.urls import place
 
     with python_errors():
@@ -140,7 +140,7 @@ def analyze(input: str | PathLike[str], *, progress: Callable[[Progress], None] 
     """
     from pathlib import Path
 
-    from rtface.live.addresses import resolve_address
+    from rtface.config.addresses import resolve_address
     from rtface.pipeline.analysis import analyze_file
     from rtface.pipeline.plan import scope_of
     from rtface.util.urls import place

@@ -16,17 +16,17 @@ import numpy as np
 
 from rtface.analysis.treatment import Treatment
 from rtface.api import python_errors
+from rtface.config.option_types import EnhancerOptions
+from rtface.config.options import Options, Scope, check_scope
 from rtface.enhance.tasks import FaceTask
 from rtface.errors import Closed, UsageError
 from rtface.frame import Bytes, Color, Face, Float, Frame
-from rtface.media.color import color_of
-from rtface.option_types import EnhancerOptions
-from rtface.options import Options, Scope, check_scope
+from rtface.media.formats.color import color_of
 from rtface.pipeline.build import frame_parts
 from rtface.pipeline.chain import find_faces
-from rtface.pipeline.enforce import enforce
 from rtface.stages.runner import Stages, before
 from rtface.stats import Stats
+from rtface.trust.enforce import enforce
 from rtface.util import parse
 from rtface.util.av_arrays import ArrayFormat, array_from_image, check_format, copy_image, image_from_array
 

@@ -200,8 +200,8 @@ class Frame:
         failed: True where the enhancement failed on this frame: the image is as decoded, or as the first stage left it.
         invented: how far each sample that the correction changed may be from the truth, uint8 of the stored height and
             width (`rtface.pipeline.invented`); None where no face was corrected, or no map is made.
-        quantisers: how coarsely the codec quantised the image, where the stream says it (`rtface.media.quantiser`);
-            None otherwise, and where the image was scaled or turned since.
+        quantisers: how coarsely the codec quantised the image, where the stream says it
+            (`rtface.media.read.quantiser`); None otherwise, and where the image was scaled or turned since.
         views: shared by all frames with this `image`; a frame with another image begins without.
     """
 

@@ -10,9 +10,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from rtface.config.options import Options, Trait, having
 from rtface.errors import Interrupted, OutputError, RtfaceError
-from rtface.media.workfile import Target, full, write_whole
-from rtface.options import Options, Trait, having
+from rtface.media.files.workfile import Target, full, write_whole
 from rtface.redaction import redacted_values
 from rtface.stats import Stats
 from rtface.util.foreign import fits, read_regular, text
@@ -244,7 +244,7 @@ class Report:
         """Writes the report; the file appears under its name only when it is complete.
 
         Args:
-            target: the file, checked before the run by `rtface.media.outputs.check_outputs`.
+            target: the file, checked before the run by `rtface.media.files.outputs.check_outputs`.
 
         Raises:
             OutputError: the file cannot be written; the enhanced film is not touched by that.

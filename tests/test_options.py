@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from rtface.config.option_sources import load, read_file
+from rtface.config.options import OPTIONS, Options, Scope, Trait, check_scope
 from rtface.errors import UsageError
-from rtface.option_sources import load, read_file
-from rtface.options import OPTIONS, Options, Scope, Trait, check_scope
 from rtface.shots.settings import KEYS
 from rtface.util import parse
 from rtface.util.parse import format_time, parse_time

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from rtface.options import Options
-from rtface.pipeline.sidecar import Made, options_said
-from rtface.pipeline.signing import manifest
+from rtface.config.options import Options
 from rtface.report import Report, TrackReport, metadata_options
+from rtface.trust.sidecar import Made, options_said
+from rtface.trust.signing import manifest
 
 SCRIPT = """
 import socket, sys, urllib.request

@@ -18,12 +18,12 @@ import numpy as np
 from benchmarks.gpu.frames import Film
 from benchmarks.gpu.loop import AHEAD, One, stages
 from benchmarks.gpu.machine import Bench, engine_recipe, quantiles
+from rtface.config.options import Options
 from rtface.device.cuda.device import CudaDevice
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.engine.cuda import engine as gpu_engine
 from rtface.engine.plan import GoldenResult, PlanIdentity
 from rtface.enhance.film import FilmEnhancer
-from rtface.options import Options
 from rtface.protocols import Runtime
 from rtface.stats import Stats
 

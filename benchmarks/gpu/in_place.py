@@ -18,9 +18,9 @@ import numpy as np
 from benchmarks.gpu.frames import Film, video_frame
 from benchmarks.gpu.loop import Loop, One
 from benchmarks.gpu.machine import Bench
+from rtface.config.options import Options
 from rtface.enhance.film import FilmEnhancer
 from rtface.frame import Frame
-from rtface.options import Options
 from rtface.protocols import Runtime
 from rtface.stats import Stats
 from rtface.util.av_gpu import native_format, on_gpu, software
@@ -87,8 +87,8 @@ def _write(film: Film, path: Path, count: int) -> None:
 
 def _read(bench: Bench, film: Film, path: Path, keep: bool) -> tuple[list[Frame], str]:
     """The frames with their faces, kept on the GPU or brought to the host as NV12, and what decoded them."""
-    from rtface.media.hardware import Decoding
-    from rtface.media.source import FileSource
+    from rtface.media.read.hardware import Decoding
+    from rtface.media.read.source import FileSource
     source = FileSource(path, stats=Stats(), decode=None if bench.dry else Decoding(0, keep))
     try:
         frames = [item for item in source if isinstance(item, Frame)]

@@ -8,11 +8,11 @@ from typing import Any
 
 from benchmarks.gpu.frames import Film
 from benchmarks.gpu.machine import Bench, engine_recipe, quantiles
+from rtface.config.options import Options
 from rtface.device.cuda.device import CudaDevice
 from rtface.engine.cuda.engine import GpuEngine
 from rtface.enhance.film import FilmEnhancer
 from rtface.frame import Frame
-from rtface.options import Options
 from rtface.protocols import Runtime
 from rtface.stats import Stats
 

@@ -51,9 +51,9 @@ def figures(found: list[float]) -> dict[str, float]:
 
 def differences(clip: Path, engine: str, correct: str, length: Fraction, *, alone: bool) -> list[float]:
     """PSNR in dB of every corrected frame of the job to that of one piece, behind the first border."""
+    from rtface.config.options import Options
     from rtface.jobs import FilmJob
     from rtface.jobs.worker import do_segment
-    from rtface.options import Options
     from rtface.pipeline.film import run_file
 
     options = Options(engine=engine, codec="ffv1", device="cpu", correct=correct)  # type: ignore[arg-type]

@@ -37,7 +37,7 @@ def measured(call: Callable[[], object]) -> dict[str, float]:
 
 def main() -> None:
     """Measures, and prints JSON."""
-    from rtface.options import Options
+    from rtface.config.options import Options
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("film", type=Path)

@@ -42,12 +42,12 @@ def film(path: Path, frames: int) -> Path:
 
 def join(folder: Path, segments: int, frames: int, container: str) -> None:
     """Makes the segments, then joins them in a forked process and prints what that took."""
+    from rtface.config.options import Options
     from rtface.frame import Frame
     from rtface.jobs import FilmJob
     from rtface.jobs.join import Join
     from rtface.jobs.segment_file import SegmentWriter
-    from rtface.media.source import FileSource
-    from rtface.options import Options
+    from rtface.media.read.source import FileSource
     from rtface.pipeline.plan import plan_film, plan_run
     from rtface.report import Report
     from rtface.stats import Stats

@@ -91,8 +91,8 @@ def kill_once(film: Path, folder: Path, workers: int, length: str, seconds: floa
 
 def run(film: str, output: str, workers: str, length: str) -> None:
     """What a killed process runs."""
+    from rtface.config.options import Options
     from rtface.jobs import FilmJob
-    from rtface.options import Options
 
     job = FilmJob.open(Path(film), Path(output), Options(**OPTIONS), length=Fraction(length))
     assert isinstance(job, FilmJob), job
@@ -117,7 +117,7 @@ def main() -> None:
     failed = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        from rtface.options import Options
+        from rtface.config.options import Options
         from rtface.pipeline.film import run_file
 
         run_file(asked.film, folder / "one.mkv", Options(**OPTIONS))

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 from benchmarks.jobs.kill_test import OPTIONS, call, content
-from rtface.options import Options
+from rtface.config.options import Options
 from rtface.pipeline.film import run_file
 
 

@@ -42,10 +42,10 @@ class Times:
 
 def measured(films: list[Path], engine: str, seconds: float) -> Times:
     """Runs one worker over the beginning of each film."""
+    from rtface.config.options import Options
     from rtface.jobs import FilmJob
     from rtface.jobs.plan import JobPlan
     from rtface.jobs.worker import Step, Worker
-    from rtface.options import Options
 
     work, starts = list[float](), list[float]()
     for film in films:

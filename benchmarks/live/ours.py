@@ -20,12 +20,12 @@ import numpy as np
 
 from benchmarks.common import quantiles
 from benchmarks.live.sender import Times, number_of
+from rtface.config.addresses import parse_address
+from rtface.config.options import Options
 from rtface.frame import Frame
-from rtface.live.addresses import parse_address
 from rtface.live.protocols import EndpointHealth, SoundPacket, VideoFormat
 from rtface.live.session import Endpoints, LiveSession, run_live
 from rtface.live.sources.reconnecting_source import open_live_source
-from rtface.options import Options
 from rtface.stats import Stats
 
 

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.studio.live import Client, processor_s
-from rtface.media.source import FileSource
+from rtface.media.read.source import FileSource
 from rtface.studio import live_run
 from rtface.studio.context import Studio
 from rtface.studio.folders import AllowedFolders

@@ -19,8 +19,8 @@ from time import perf_counter
 
 import numpy as np
 
-from rtface.media.source import FileSource
-from rtface.options import Options
+from rtface.config.options import Options
+from rtface.media.read.source import FileSource
 from rtface.studio.frame_renderer import FrameRenderer, jpeg
 
 

@@ -15,14 +15,14 @@ from rtface.cli import early_checks
 from rtface.cli.command import FAILED, Json, command
 from rtface.cli.console import Console, print_json, print_table
 from rtface.cli.signals import StopRequest
+from rtface.config.option_sources import LoadedOptions
+from rtface.config.options import ANALYSIS, check_scope
 from rtface.errors import OutputError, UsageError
-from rtface.option_sources import LoadedOptions
-from rtface.options import ANALYSIS, check_scope
 from rtface.pipeline.progress import Progress, ProgressLine
 from rtface.util.urls import Address, place
 
 if TYPE_CHECKING:
-    from rtface.media.workfile import Target
+    from rtface.media.files.workfile import Target
     from rtface.pipeline.analysis import Findings
     from rtface.report import PersonReport, TrackReport
     from rtface.shots.scenes import SceneRecorder
@@ -59,7 +59,7 @@ def analyze(
     options = loaded.options
     source = place(input)
     early_checks.check_inputs([source])
-    from rtface.media.outputs import OutputPath, check_outputs
+    from rtface.media.files.outputs import OutputPath, check_outputs
     from rtface.pipeline.analysis import Findings, analyze_file
     from rtface.pipeline.plan import scope_of
     from rtface.report import persons_of
@@ -172,7 +172,7 @@ class JsonProgress:
 
 def _write_scenes(target: Target, found: SceneRecorder, title: str, console: Console) -> None:
     """Writes the file of ``--scenes``; says where timecodes are not exact."""
-    from rtface.media.workfile import write_whole
+    from rtface.media.files.workfile import write_whole
     from rtface.shots.files import scenes_text
 
     try:

@@ -9,7 +9,7 @@ import typer
 
 from rtface.cli.command import command
 from rtface.cli.console import Console
-from rtface.option_sources import LoadedOptions
+from rtface.config.option_sources import LoadedOptions
 
 
 @command("overwrite")
@@ -21,7 +21,7 @@ def captions(
     console: Console,
 ) -> None:
     """Write the closed captions (CEA-608) of FILM into a Scenarist file (.scc), for outputs that cannot hold them."""
-    from rtface.media.captions import write_captions
+    from rtface.media.read.captions import write_captions
 
     done = write_captions(film, output, overwrite=load().options.overwrite)
     console.say(f"{output}: {done.lines} line{'s' * (done.lines != 1)} of captions, from {done.first} to {done.last}")

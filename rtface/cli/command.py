@@ -1,4 +1,4 @@
-"""Common parts of all commands: flags, options from `rtface.options`, and the message and exit code of each error."""
+"""Common parts of all commands: flags, options (`rtface.config.options`), the message and exit code of each error."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from typer.core import TyperCommand
 
 from rtface.cli.console import Console, discard_output, log_to
 from rtface.cli.signals import INTERRUPTED, StopRequest, stop_on_signals
+from rtface.config.option_sources import LoadedOptions, load
+from rtface.config.options import GROUPS, OPTIONS, Option
 from rtface.errors import Interrupted, Message, RtfaceError, UsageError, message_of
-from rtface.option_sources import LoadedOptions, load
-from rtface.options import GROUPS, OPTIONS, Option
 from rtface.util import parse
 
 FAILED, USAGE = 1, 2
@@ -56,7 +56,7 @@ def command(*names: str, **more: dict[str, Any]) -> Callable[[Callable[..., None
     ``load``, which loads the options when it is called.
 
     Args:
-        names: options of `rtface.options.OPTIONS` that the command takes, and ``--config``.
+        names: options of `rtface.config.options.OPTIONS` that the command takes, and ``--config``.
         more: further arguments of `typer.Option`, by name of the option.
     """
     generated = [_parameter(OPTIONS[name], more.get(name, {})) for name in names]

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from rtface._version import __version__
+from rtface.config.option_sources import load
+from rtface.config.policy import policies, site_path
 from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.errors import Message, RtfaceError
 from rtface.jobs.queue.api import Queue, queue_path
-from rtface.option_sources import load
-from rtface.policy import policies, site_path
 from rtface.util.finding import Finding, State
 from rtface.util.install import PIP, extra_line, reinstall_line
 from rtface.util.paths import cache_dir, config_dir
@@ -232,7 +232,7 @@ def check_settings() -> Iterator[Finding]:
 
 
 def check_policy() -> Iterator[Finding]:
-    from rtface.pipeline.enforce import check_words
+    from rtface.trust.enforce import check_words
 
     try:
         found = policies()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rtface.config.options import Options
 from rtface.errors import InputMissing, UsageError
-from rtface.options import Options
 from rtface.util.urls import Address
 
 
@@ -17,7 +17,7 @@ def check_names(options: Options) -> None:
 
     _check_engine(options.engine)
     if options.codec:
-        from rtface.media.codec import check_encoder
+        from rtface.media.write.codec import check_encoder
 
         check_encoder(options.codec)
     for text in options.stages:

@@ -12,8 +12,8 @@ import typer
 from rtface.cli import engines_add
 from rtface.cli.command import FAILED, Json, command
 from rtface.cli.console import Console, print_json, print_table
+from rtface.config.option_sources import LoadedOptions
 from rtface.errors import MissingComponent, UsageError
-from rtface.option_sources import LoadedOptions
 from rtface.util.spelling import hint
 
 if TYPE_CHECKING:

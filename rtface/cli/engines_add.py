@@ -15,8 +15,8 @@ import typer
 
 from rtface.cli.command import Json, command
 from rtface.cli.console import Console, print_json, print_table
+from rtface.config.option_sources import LoadedOptions
 from rtface.errors import Interrupted
-from rtface.option_sources import LoadedOptions
 
 if TYPE_CHECKING:
     from rtface.engine_install.add import AddCallbacks

@@ -12,7 +12,7 @@ from rtface.cli.console import Console, print_json, print_text
 from rtface.errors import RtfaceError
 
 if TYPE_CHECKING:
-    from rtface.pipeline.inspection import Inspected
+    from rtface.trust.inspection import Inspected
 
 
 @command()
@@ -24,7 +24,7 @@ def inspect(
 ) -> None:
     """Show what a file says about itself: credentials (C2PA), XMP, IPTC, tags, and what rtface wrote. Whether that is
     true only credentials and sidecars can show: 'rtface verify'."""
-    from rtface.pipeline.inspection import inspect_file
+    from rtface.trust.inspection import inspect_file
 
     codes: list[int] = []
     for name in files:

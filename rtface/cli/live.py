@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from rtface.cli.console import Console, print_json
 from rtface.cli.signals import StopRequest
 from rtface.concurrency.threads import start_thread
+from rtface.config.addresses import LiveAddress, is_live, parse_address, resolve_address
+from rtface.config.options import LiveOptions, Options
 from rtface.errors import Interrupted, Message, UsageError
-from rtface.live.addresses import LiveAddress, is_live, parse_address, resolve_address
-from rtface.options import LiveOptions, Options
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute

@@ -15,10 +15,10 @@ from rtface.cli.console import Console, print_json, print_table
 from rtface.cli.film_jobs import FarmAddress, JobFolder, Restart, Workers
 from rtface.cli.run import RUN_FLAGS, output_folder, plan_jobs
 from rtface.cli.signals import INTERRUPTED, StopRequest
+from rtface.config.option_sources import LoadedOptions
+from rtface.config.options import OPTIONS
 from rtface.errors import Message, RtfaceError, UsageError
 from rtface.jobs.run import Resumable, why_no_job
-from rtface.option_sources import LoadedOptions
-from rtface.options import OPTIONS
 from rtface.util.parse import format_time
 
 if TYPE_CHECKING:

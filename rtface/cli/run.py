@@ -20,11 +20,11 @@ from rtface.cli.command import Json, command, explain
 from rtface.cli.console import Console, discard_output, print_json, print_text
 from rtface.cli.film_jobs import FarmAddress, JobFolder, Restart, Workers
 from rtface.cli.signals import INTERRUPTED, StopRequest
+from rtface.config.addresses import live_scope, resolve_address
+from rtface.config.option_sources import LoadedOptions
+from rtface.config.options import OPTIONS, Options, Scope, check_scope
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.jobs.run import Resumable, read_plan
-from rtface.live.addresses import live_scope, resolve_address
-from rtface.option_sources import LoadedOptions
-from rtface.options import OPTIONS, Options, Scope, check_scope
 from rtface.pipeline.progress import ProgressLine
 from rtface.util.parse import format_start
 from rtface.util.urls import Address, check_file_name, place
@@ -100,9 +100,9 @@ def output_name(path: Path | Address, *, sequence: bool = False) -> str:
     """The file name of an input's output in ``--output-dir``."""
     if isinstance(path, Path) and path.is_dir():
         return f"{path.resolve().name}.mp4" if sequence else path.resolve().name
-    from rtface.media.images import IMAGE_KINDS
-    from rtface.media.stream_plan import FORMATS
-    from rtface.pipeline.plan import is_image
+    from rtface.media.files.image_names import is_image
+    from rtface.media.stills.images import IMAGE_KINDS
+    from rtface.media.write.stream_plan import FORMATS
 
     if path.suffix.lower() in (FORMATS | IMAGE_KINDS):
         return path.name

@@ -19,8 +19,8 @@ from rtface.errors import MissingComponent, UsageError
 from rtface.util.events import read_events
 
 if TYPE_CHECKING:
-    from rtface.live.addresses import LiveAddress
-    from rtface.tray.view import TrayIcon, TrayView
+    from rtface.config.addresses import LiveAddress
+    from rtface.studio.tray.view import TrayIcon, TrayView
 
 
 @command()
@@ -38,11 +38,11 @@ def tray(
     While no program reads the virtual camera, the camera is off and nothing is computed (Linux; elsewhere the run
     continues).
     """
-    from rtface.live.addresses import parse_address
+    from rtface.config.addresses import parse_address
     from rtface.studio.catalogue import system_language
     from rtface.studio.live_run import LivePlan, LiveRun
-    from rtface.tray.app import TrayApp
-    from rtface.tray.camera_run import CameraRun
+    from rtface.studio.tray.app import TrayApp
+    from rtface.studio.tray.camera_run import CameraRun
 
     source, sink = parse_address(camera), parse_address(output)
     if source.kind != "camera" or sink.kind != "vcam":
@@ -86,10 +86,10 @@ def _icon_of_this_desktop() -> Callable[[TrayView, Callable[[str], None]], TrayI
 
     try:
         if sys.platform == "linux":
-            from rtface.tray.status_notifier import StatusNotifier
+            from rtface.studio.tray.status_notifier import StatusNotifier
 
             return StatusNotifier
-        from rtface.tray.pystray_icon import PystrayIcon
+        from rtface.studio.tray.pystray_icon import PystrayIcon
     except ImportError as error:
         raise MissingComponent(f"the icon in the tray needs the package {error.name}: {extra_line('tray')}") from error
     return lambda view, say: PystrayIcon(view)

@@ -15,9 +15,9 @@ from rtface.cli import early_checks
 from rtface.cli.command import Json, command
 from rtface.cli.console import Console, print_json, print_text
 from rtface.cli.signals import StopRequest
+from rtface.config.option_sources import LoadedOptions
+from rtface.config.options import OPTIONS, Options, Scope, check_scope
 from rtface.errors import UsageError
-from rtface.option_sources import LoadedOptions
-from rtface.options import OPTIONS, Options, Scope, check_scope
 from rtface.util import parse
 from rtface.util.urls import Address, place
 
@@ -74,7 +74,7 @@ def try_sheet(
         early_checks.check_names(Options.of({"engine": engine}))
     from rtface.contact_sheet.restore import Variant
     from rtface.contact_sheet.sheet import SheetOptions, make_sheet, write_sheet
-    from rtface.media.outputs import OutputPath, check_outputs
+    from rtface.media.files.outputs import OutputPath, check_outputs
     from rtface.pipeline.plan import is_stills_job
     from rtface.stats import Stats
 
@@ -175,7 +175,7 @@ def sheet_names(source: Path | Address, output: Path | None) -> tuple[Path, Path
 
 
 def _is_still(source: Path | Address) -> bool:
-    from rtface.pipeline.plan import is_image
+    from rtface.media.files.image_names import is_image
 
     return isinstance(source, Path) and is_image(source)
 
@@ -190,7 +190,7 @@ class CommandLine:
         self._input, self._output = named, _output(source)
 
     def __call__(self, variant: Variant) -> str:
-        from rtface.pipeline.enforce import required_flags
+        from rtface.trust.enforce import required_flags
 
         words = ["rtface", "run", self._input, self._output, "--engine", variant.engine, "--strength",
                  f"{variant.strength:g}"]

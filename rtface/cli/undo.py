@@ -13,8 +13,8 @@ from rtface.cli.command import FAILED, Json, command
 from rtface.cli.console import Console, print_json
 from rtface.cli.signals import StopRequest
 from rtface.cli.verify import StepLine
+from rtface.config.option_sources import LoadedOptions
 from rtface.errors import UsageError
-from rtface.option_sources import LoadedOptions
 from rtface.util.parse import parse_time
 
 
@@ -40,8 +40,8 @@ def undo(
     From a lossless FILM they come back to the bit. OUTPUT keeps the coding of FILM; sound and all other streams are
     copied.
     """
-    from rtface.pipeline.undo import undo as take_back
     from rtface.stats import Stats
+    from rtface.trust.undo import undo as take_back
 
     options = load().options
     done = take_back(Path(film), Path(correction), Path(output), encode=options, overwrite=options.overwrite,

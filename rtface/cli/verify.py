@@ -15,7 +15,7 @@ from rtface.errors import InputMissing, RtfaceError, UsageError
 from rtface.pipeline.progress import PLAIN_INTERVAL, TERMINAL_INTERVAL
 
 if TYPE_CHECKING:
-    from rtface.pipeline.verify import Verified
+    from rtface.trust.verify import Verified
 
 DIFFERS, NOT_CHECKED = 3, 4
 """Exit codes where an output is not what its manifests, sidecar or input say, and where nothing, or not all that was to
@@ -85,8 +85,8 @@ def verify(
 
 def _stands_alone(output: str, other: str) -> bool:
     """Whether the second of two names is a further output, and not the input of the first."""
-    from rtface.pipeline.sidecar import read_sidecar, sidecar_path
-    from rtface.pipeline.verify import has_manifest
+    from rtface.trust.sidecar import read_sidecar, sidecar_path
+    from rtface.trust.verify import has_manifest
 
     sidecar = sidecar_path(Path(output).resolve())
     made_of_it = sidecar.is_file() and read_sidecar(sidecar)["input"].get("name") == Path(other).name
@@ -95,7 +95,7 @@ def _stands_alone(output: str, other: str) -> bool:
 
 def _check(path: Path, manifest: str | None, input: Path | None, files_only: bool, trust: Path | None, json: bool,
            console: Console, stop: StopRequest) -> int:
-    from rtface.pipeline.verify import verify as check
+    from rtface.trust.verify import verify as check
 
     found = check(path, Path(manifest) if manifest else None, input=input, files_only=files_only, trust=trust,
                   doing=StepLine(console, path.name), stop=stop.event.is_set)
@@ -139,9 +139,9 @@ def _summary(found: Verified) -> str:
 
 
 def _write(path: Path, overwrite: bool, console: Console, stop: StopRequest) -> int:
-    from rtface.media.outputs import check_outputs
-    from rtface.media.stream_plan import FORMATS
-    from rtface.pipeline.checksums import checksum_outputs, write_checksums
+    from rtface.media.files.outputs import check_outputs
+    from rtface.media.write.stream_plan import FORMATS
+    from rtface.trust.checksums import checksum_outputs, write_checksums
 
     if not path.exists():
         raise InputMissing(f"{path}: there is no such file or folder; check the name")

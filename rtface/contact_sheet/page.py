@@ -13,7 +13,7 @@ from rtface.contact_sheet.draw import crop_of
 from rtface.contact_sheet.labels import cell_label, row_label
 from rtface.contact_sheet.restore import Row, Variant, usual
 from rtface.frame import Bytes
-from rtface.media.image_write import encode_by
+from rtface.media.stills.image_write import encode_by
 from rtface.pipeline.show_invented import legend_image
 from rtface.util.av_arrays import image_from_array
 

@@ -13,9 +13,9 @@ from rtface._version import __version__
 from rtface.contact_sheet.draw import write_text
 from rtface.errors import OutputError
 from rtface.frame import Bytes, Color, Frame
-from rtface.media.images import ImagePlan, write_image
-from rtface.media.outputs import OutputPath, check_outputs
-from rtface.media.workfile import Target
+from rtface.media.files.outputs import OutputPath, check_outputs
+from rtface.media.files.workfile import Target
+from rtface.media.stills.images import ImagePlan, write_image
 from rtface.report import PersonReport
 from rtface.util.av_arrays import image_from_array
 from rtface.util.parse import format_time

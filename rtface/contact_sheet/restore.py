@@ -23,7 +23,7 @@ from rtface.contact_sheet.dissolve import AROUND_S, SIDE, in_dissolve
 from rtface.contact_sheet.search import Sighting
 from rtface.errors import Interrupted
 from rtface.frame import Bytes, Face, Float, Frame
-from rtface.media.images import read_image
+from rtface.media.stills.images import read_image
 from rtface.pipeline.build import FilmNetworks, open_film
 from rtface.pipeline.chain import bytes_of, find_faces, split_fields
 from rtface.pipeline.film_chain import FilmChain

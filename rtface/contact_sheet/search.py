@@ -14,11 +14,11 @@ from rtface.analysis.measure import Analysis
 from rtface.analysis.patch import SMALLEST_FACE
 from rtface.analysis.scene_cuts import change_between
 from rtface.analysis.treatment import severity_of
+from rtface.config.options import Options
 from rtface.errors import RtfaceError, UsageError
 from rtface.frame import Bytes, Face, Float, Float32, Frame
-from rtface.media.images import list_images, read_image
-from rtface.media.sampler import FrameSampler
-from rtface.options import Options
+from rtface.media.read.sampler import FrameSampler, spread
+from rtface.media.stills.images import list_images, read_image
 from rtface.persons.chip import cut_chip, fitness
 from rtface.persons.gallery import Gallery, mean
 from rtface.persons.recogniser import Embedder
@@ -128,18 +128,6 @@ def search(input: Path | Address, options: Options, tracker: Tracker, device: De
     return result
 
 
-def spread(count: int) -> list[float]:
-    """Numbers in 0…1 in van der Corput's order (base 2): however early one stops, they are spread evenly."""
-    numbers: list[float] = []
-    for k in range(count):
-        value, half = 0.0, 0.5
-        while k:
-            value += half * (k % 2)
-            k, half = k // 2, half / 2
-        numbers.append(value)
-    return numbers
-
-
 def _frames(input: Path | Address, options: Options, stack: ExitStack,
             result: Search) -> Iterator[tuple[Frame, Path | None]]:
     """The frames to search, in such an order that those so far are always spread evenly."""
@@ -169,7 +157,7 @@ def _sought(sampler: FrameSampler, times: list[float], start: float) -> Iterator
 
 def images_of(input: Path) -> list[Path]:
     """The images that a still or a folder of stills is; none for a film."""
-    from rtface.pipeline.plan import is_image
+    from rtface.media.files.image_names import is_image
 
     if input.is_dir():
         return list_images(input)

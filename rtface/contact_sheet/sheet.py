@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from rtface._version import __version__
+from rtface.config.options import Options, Scope
 from rtface.contact_sheet.choose import Choice, choose
 from rtface.contact_sheet.draw import draw
 from rtface.contact_sheet.page import page
@@ -18,10 +19,9 @@ from rtface.contact_sheet.restore import FaceRestorer, Row, Variant
 from rtface.contact_sheet.search import Search, images_of, search
 from rtface.errors import InputError, Interrupted, OutputError
 from rtface.frame import Color, Frame
-from rtface.media.images import ImagePlan, write_image
-from rtface.media.provenance import describe
-from rtface.media.workfile import Target, write_whole
-from rtface.options import Options, Scope
+from rtface.media.files.workfile import Target, write_whole
+from rtface.media.marks.provenance import describe
+from rtface.media.stills.images import ImagePlan, write_image
 from rtface.persons.network import PersonNetwork
 from rtface.pipeline.build import film_networks
 from rtface.pipeline.plan import plan_frames

@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from rtface.config.policy import policies
 from rtface.engine.host_engine import HostEngine
 from rtface.engine.recipe import SHIPPED, Recipe, find_recipes, load_recipe, unknown_engine
 from rtface.errors import EngineError, MissingComponent, UsageError
-from rtface.policy import policies
 from rtface.protocols import Engine
 from rtface.util.install import reinstall_line
 

@@ -18,6 +18,7 @@ from time import perf_counter
 from typing import ClassVar, Protocol
 
 from rtface.analysis.treatment import Treatment
+from rtface.config.options import EnhanceOptions
 from rtface.correct.correspondence import SIDE
 from rtface.correct.mask import shown_box
 from rtface.enhance.coded_stage import CodedStage
@@ -35,7 +36,6 @@ from rtface.enhance.track_store import Known, TrackStore
 from rtface.errors import DeviceLost
 from rtface.frame import Box, CorrectedRegion, Crops, Face, Float32, Frame, Pixels, PixelsT, WantedRegion
 from rtface.geometry.alignment import crop_matrix
-from rtface.options import EnhanceOptions
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.protocols import Engine, Restored, Runtime, ShapingOptions
 from rtface.quality.governor import UNSEEN

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
+from rtface.config.options import EnhanceOptions
 from rtface.correct.colour import luma_of
 from rtface.correct.damage import (
     SIZE,
@@ -35,7 +36,6 @@ from rtface.enhance.track_store import seed_of
 from rtface.frame import Bytes, Crops, Face, Float, Float32, Frame, Pixels
 from rtface.geometry.alignment import crop_matrix, move
 from rtface.geometry.transforms import apply, bounds, compose, invert, to_cv2, translation
-from rtface.options import EnhanceOptions
 from rtface.protocols import MEMORY_S, Correction, DamageFinder, Device, Item
 from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stats import Stats

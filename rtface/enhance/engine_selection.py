@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from time import monotonic
 
+from rtface.config.options import QualityOptions
 from rtface.correct.mask import smooth_ramp
 from rtface.enhance.keyframes.scheduler import spacing
 from rtface.enhance.tasks import FaceTask
 from rtface.enhance.track_store import TrackState, TrackStore
 from rtface.frame import Face, Frame
-from rtface.options import QualityOptions
 from rtface.protocols import Engine, Runtime
 from rtface.quality.governor import QualityGovernor
 from rtface.quality.levels import FaceDecision, FaceDemand, kind_of

@@ -9,6 +9,7 @@ from math import inf
 from time import monotonic, perf_counter
 from typing import Any
 
+from rtface.config.options import EnhanceOptions
 from rtface.enhance.engine_selection import EngineSelector, GovernedSelector
 from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.mode import Mode
@@ -17,7 +18,6 @@ from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.tasks import FaceTask, FrameTask
 from rtface.enhance.track_store import TrackState
 from rtface.frame import Face, Frame, Pixels
-from rtface.options import EnhanceOptions
 from rtface.protocols import Restored, Runtime
 from rtface.quality.governor import FADE_S, QualityGovernor
 from rtface.quality.levels import kind_of

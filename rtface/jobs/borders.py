@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from os import PathLike
 
-from rtface.media import probe
+from rtface.media.read import probe
 
 # Seconds of a segment: what a crash can cost at most, and at each of them the encoder begins again.
 SEGMENT_S = Fraction(25)
@@ -44,7 +44,7 @@ def read_times(path: str | PathLike[str], start: Fraction | None = None, end: Fr
         start, end: the cut, in seconds of the film's own clock.
 
     Raises:
-        InputMissing, InputError: as `rtface.media.probe.open_container`.
+        InputMissing, InputError: as `rtface.media.read.probe.open_container`.
     """
     pts, keys = array("q"), array("q")
     fault: str | None = None
@@ -76,8 +76,8 @@ def read_times(path: str | PathLike[str], start: Fraction | None = None, end: Fr
 
 
 def _repair(shown: array[int], decoded: array[int], key: bytearray) -> bool:
-    """Repairs single damaged times, as a decoder's clock does (`rtface.media.timeline`): those that the times round
-    them leave out. A border is put at none of them. False where times go back and stay there.
+    """Repairs single damaged times, as a decoder's clock does (`rtface.media.read.timeline`): those that the times
+    round them leave out. A border is put at none of them. False where times go back and stay there.
 
     Args:
         shown, decoded: times of presentation and decoding, in the order of decoding; changed in place.

@@ -30,7 +30,7 @@ from rtface.frame import Face, Float, Frame
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.leases import Leases
 from rtface.jobs.plan import LEAD_IN_S, JobPlan
-from rtface.media.source import FileSource
+from rtface.media.read.source import FileSource
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.pipeline.build import open_film, open_tracker
 from rtface.pipeline.chain import bytes_of, end_at_faults, split_fields, track

@@ -16,14 +16,13 @@ from typing import Any
 
 import av
 
-from rtface.contact_sheet.search import spread
+from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.errors import RtfaceError
 from rtface.frame import Frame
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.plan import JobPlan
-from rtface.media.sampler import FrameSampler
-from rtface.options import Options
+from rtface.media.read.sampler import FrameSampler, spread
 from rtface.protocols import ALL_FACES, Tracker
 from rtface.tracking import create_tracker
 from rtface.util.foreign import count, number, row

@@ -13,8 +13,8 @@ import numpy as np
 from rtface.enhance.track_store import TrackState, TrackStore
 from rtface.frame import Face, Frame
 from rtface.jobs.plan import LEAD_IN_S
-from rtface.media.changed_frames import ChangedFrames
-from rtface.media.provenance import Change
+from rtface.media.marks.changed_frames import ChangedFrames
+from rtface.media.marks.provenance import Change
 from rtface.pipeline.segment_plan import Sight, same_tracks
 from rtface.report import Report, Span, TrackReport, invented_shares
 from rtface.stats import Histogram, Stats

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from rtface.errors import InputError, InputMissing, OutputError, UsageError
-from rtface.media.workfile import full
+from rtface.media.files.workfile import full
 from rtface.util.files import NEW, read_shared, rename_new, replace, status_in, sync_file, sync_folder
 from rtface.util.foreign import Shape, anything, check_shape, open_below, open_folder
 from rtface.util.text import printable

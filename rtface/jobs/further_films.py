@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from rtface.config.options import Options
 from rtface.errors import OutputError
 from rtface.frame import Frame
-from rtface.media.invented import map_frame
-from rtface.options import Options
+from rtface.media.write.invented import map_frame
 from rtface.pipeline.compare import Comparison
 from rtface.pipeline.plan import further_paths
 

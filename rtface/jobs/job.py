@@ -12,6 +12,7 @@ from time import monotonic, perf_counter
 from typing import TYPE_CHECKING
 
 from rtface._version import __version__
+from rtface.config.options import OPTIONS, Options, Scope
 from rtface.errors import InputMissing, Interrupted, OutputError, RtfaceError, UsageError
 from rtface.jobs.borders import SEGMENT_S
 from rtface.jobs.face_numbers import FaceNumbers, find_numbers, highest_number
@@ -25,15 +26,14 @@ from rtface.jobs.local_workers import LocalWorkers, count_workers
 from rtface.jobs.plan import JobPlan, difference, frame_options, make_plan, option_files, options_of, plan_source
 from rtface.jobs.status import JobStatus, read_status
 from rtface.jobs.worker import Worker
-from rtface.media import fingerprint
-from rtface.options import OPTIONS, Options, Scope
+from rtface.media.files import fingerprint
 from rtface.pipeline.finish import carry_out
 from rtface.pipeline.plan import FilmPlan, RunPlan, plan_frames, plan_run
 from rtface.pipeline.progress import Show
 from rtface.pipeline.runtime import BuildProgress
-from rtface.pipeline.sidecar import Made
 from rtface.report import Report
 from rtface.stats import Stats
+from rtface.trust.sidecar import Made
 
 if TYPE_CHECKING:
     from rtface.jobs.farm import Farm

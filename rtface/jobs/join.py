@@ -24,15 +24,15 @@ from rtface.jobs.figures import JobFigures
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.segment_file import SegmentFile, Times, same_header
-from rtface.media import fingerprint
-from rtface.media.correction import record_packet
-from rtface.media.film_file import FilmFile
-from rtface.media.fingerprint import FINGERPRINT
-from rtface.media.muxer import AnyPacket
-from rtface.media.provenance import Change, describe
-from rtface.media.source import FileSource
-from rtface.media.stream_plan import OutputPlan
-from rtface.media.workfile import is_work_of, work_name
+from rtface.media.files import fingerprint
+from rtface.media.files.fingerprint import FINGERPRINT
+from rtface.media.files.workfile import is_work_of, work_name
+from rtface.media.marks.provenance import Change, describe
+from rtface.media.read.source import FileSource
+from rtface.media.write.correction import record_packet
+from rtface.media.write.film_file import FilmFile
+from rtface.media.write.muxer import AnyPacket
+from rtface.media.write.stream_plan import OutputPlan
 from rtface.pipeline.compare import pair_tags
 from rtface.pipeline.plan import FilmPlan, RunPlan
 from rtface.report import Report, metadata_options

@@ -27,8 +27,8 @@ from typing import Any, BinaryIO, Self
 from rtface.concurrency.threads import start_thread
 from rtface.errors import InputError, RtfaceError
 from rtface.jobs.folder import JobFolder
-from rtface.media.leftovers import process_alive
-from rtface.media.workfile import HOST
+from rtface.media.files.leftovers import process_alive
+from rtface.media.files.workfile import HOST
 from rtface.util.files import lock, now_in
 from rtface.util.foreign import text, whole
 

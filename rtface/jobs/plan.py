@@ -18,15 +18,15 @@ from typing import Any, cast
 import av
 
 from rtface._version import __version__
+from rtface.config.options import Options, Trait, having
 from rtface.engine.engine_set import DEFAULT, LIGHT, check_allowed, engine_names, recipe_named
 from rtface.engine.recipe import find_recipes
 from rtface.errors import InputError, UsageError
 from rtface.jobs.borders import SEGMENT_S, borders, read_times
 from rtface.jobs.folder import FORMAT, JobFolder
-from rtface.media.fingerprint import FINGERPRINT
-from rtface.media.mxf import check_times
-from rtface.media.source import FileSource
-from rtface.options import Options, Trait, having
+from rtface.media.files.fingerprint import FINGERPRINT
+from rtface.media.formats.mxf import check_times
+from rtface.media.read.source import FileSource
 from rtface.pipeline.plan import FilmPlan, FramePlan, RunPlan, plan_film, planned_options
 from rtface.redaction import redacted_values
 from rtface.shots.settings import ShotList

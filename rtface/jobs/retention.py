@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from rtface.config.policy import retention_s
 from rtface.errors import RtfaceError
 from rtface.jobs.folder import SUFFIX, JobFolder, folder_of
 from rtface.jobs.leases import Leases
 from rtface.jobs.queue.store import Store
-from rtface.policy import retention_s
 from rtface.util.files import status_in
 
 log = logging.getLogger("rtface")

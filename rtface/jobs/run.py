@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtface._version import __version__
+from rtface.config.options import Options
 from rtface.errors import RtfaceError, UsageError
-from rtface.options import Options
 from rtface.util.urls import Address, place
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def read_plan(path: Path) -> tuple[Path | Address, str, Options]:
     Raises:
         UsageError: it cannot be read, or is of another version or film.
     """
-    from rtface.media.fingerprint import FINGERPRINT, same
+    from rtface.media.files.fingerprint import FINGERPRINT, same
     from rtface.util.foreign import check_shape, none_or, read_regular, text
 
     try:
@@ -168,9 +168,9 @@ def _job(input: Path | Address, output: Path | str, options: Options, flags: Res
 
 def why_no_job(input: Path | Address, output: Path | str, options: Options) -> str | None:
     """Why a run cannot be a job; None where it can."""
-    from rtface.media.stream_plan import FORMATS
+    from rtface.media.files.image_names import is_image
+    from rtface.media.write.stream_plan import FORMATS
     from rtface.pipeline.compare import IMAGES
-    from rtface.pipeline.plan import is_image
 
     if not isinstance(input, Path) or not input.is_file() or is_image(input):
         return "the INPUT is no film in a file"
@@ -185,7 +185,7 @@ def why_no_job(input: Path | Address, output: Path | str, options: Options) -> s
 
 def _seconds(path: Path, options: Options) -> float:
     """Length of the part of a film that is worked on; 0 where it is not known."""
-    from rtface.media.probe import open_container
+    from rtface.media.read.probe import open_container
 
     try:
         with open_container(path) as container:

@@ -26,10 +26,10 @@ from rtface.jobs.further_films import FurtherFrames
 from rtface.jobs.leases import Leases
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.segment_file import SegmentWriter
-from rtface.media import fingerprint
-from rtface.media.encoders import VideoPlan
-from rtface.media.stream_plan import OutputPlan
-from rtface.media.workfile import full
+from rtface.media.files import fingerprint
+from rtface.media.files.workfile import full
+from rtface.media.write.encoders import VideoPlan
+from rtface.media.write.stream_plan import OutputPlan
 from rtface.pipeline.film_chain import FilmChain
 from rtface.protocols import Item
 from rtface.stats import Stats

@@ -21,10 +21,10 @@ import av
 
 from rtface.errors import InputError
 from rtface.frame import Frame
-from rtface.media.encoders import VideoPlan
-from rtface.media.file_hashes import sha256_of
-from rtface.media.frame_encoder import FrameEncoder, add_video
-from rtface.media.muxer import AnyPacket
+from rtface.media.files.file_hashes import sha256_of
+from rtface.media.write.encoders import VideoPlan
+from rtface.media.write.frame_encoder import FrameEncoder, add_video
+from rtface.media.write.muxer import AnyPacket
 from rtface.stats import Stats
 from rtface.util.files import NEW, sync_file
 from rtface.util.foreign import Shape, check_shape, count, file_name, fraction, open_regular, row, text, whole

@@ -21,6 +21,7 @@ from time import monotonic
 from typing import Any
 
 from rtface.concurrency.threads import call_in_thread
+from rtface.config.options import Options, Scope
 from rtface.errors import InputError, Interrupted, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.jobs import faces_ahead
@@ -42,10 +43,9 @@ from rtface.jobs.plan import (
 )
 from rtface.jobs.run_output import RunOutput
 from rtface.jobs.time_left import Pace, choose
-from rtface.media import fingerprint
-from rtface.media.correction import FrameCorrections
-from rtface.media.source import FileSource
-from rtface.options import Options, Scope
+from rtface.media.files import fingerprint
+from rtface.media.read.source import FileSource
+from rtface.media.write.correction import FrameCorrections
 from rtface.pipeline.build import FilmNetworks, film_networks, open_film
 from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.plan import FilmPlan, plan_frames

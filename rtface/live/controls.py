@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 
+from rtface.config.options import OPTIONS, Trait, having
 from rtface.errors import UsageError
-from rtface.options import OPTIONS, Trait, having
 from rtface.util.parse import is_person_name, is_person_number
 from rtface.util.text import brief
 

@@ -6,20 +6,20 @@ from pathlib import Path
 
 from rtface import plugins
 from rtface._version import __version__
+from rtface.config.addresses import LiveAddress, check_addresses, live_scope, resolve_address
+from rtface.config.options import LiveOptions, Options, OutputOptions
 from rtface.errors import UsageError
-from rtface.live.addresses import LiveAddress, check_addresses, live_scope, resolve_address
 from rtface.live.protocols import LiveSink, LiveSource
 from rtface.live.session import Endpoints
 from rtface.live.slate import Slate
-from rtface.media.leftovers import clear_leftovers
-from rtface.media.outputs import OutputPath, check_outputs
-from rtface.media.provenance import describe
-from rtface.options import LiveOptions, Options, OutputOptions
+from rtface.media.files.leftovers import clear_leftovers
+from rtface.media.files.outputs import OutputPath, check_outputs
+from rtface.media.marks.provenance import describe
 from rtface.pipeline.build import live_engine
-from rtface.pipeline.enforce import enforce
 from rtface.redaction import shown
 from rtface.report import metadata_options
 from rtface.stats import Stats
+from rtface.trust.enforce import enforce
 
 
 def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, stats: Stats) -> Endpoints:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
+from rtface.config.options import Options
 from rtface.frame import Face, Frame
 from rtface.live.brighten import Brightening
 from rtface.live.control.preview import Preview
-from rtface.options import Options
 from rtface.stages import runner
 from rtface.stats import Stats
 

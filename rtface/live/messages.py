@@ -16,9 +16,9 @@ from rtface.concurrency.shared_frames import FrameLayout
 from rtface.errors import Message
 from rtface.frame import Color, Display, Quantisers
 from rtface.live.protocols import SoundFormat, SoundPacket, VideoFormat
-from rtface.media.changed_frames import ChangedFrames
-from rtface.media.provenance import Change
-from rtface.media.workfile import Target
+from rtface.media.files.workfile import Target
+from rtface.media.marks.changed_frames import ChangedFrames
+from rtface.media.marks.provenance import Change
 
 SOUND_BEGAN = "its sound has begun"
 """Reason of a read worker's end: a stream that was opened without sound has some now."""

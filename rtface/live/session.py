@@ -15,6 +15,7 @@ from time import perf_counter
 from rtface._version import __version__
 from rtface.concurrency.child_process import processor_seconds
 from rtface.concurrency.threads import call_in_thread, start_thread
+from rtface.config.options import Options, Trait, having, in_real_time
 from rtface.engine.engine_set import LIGHT
 from rtface.enhance.identity_guard import LIVE_S, IdentityGuard
 from rtface.enhance.live import LiveEnhancer
@@ -33,17 +34,16 @@ from rtface.live.sinks.record_sink import RecordSink
 from rtface.live.slate import Slate
 from rtface.live.sound_gap_filler import SoundGapFiller
 from rtface.live.stage_changer import StageChanger
-from rtface.media.outputs import OutputPath, check_outputs
-from rtface.options import Options, Trait, having, in_real_time
+from rtface.media.files.outputs import OutputPath, check_outputs
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.pipeline.build import live_tracker_and_runtime, open_coded
-from rtface.pipeline.enforce import locked_controls
 from rtface.pipeline.persons import open_guard, open_persons
 from rtface.protocols import Tracker
 from rtface.quality.governor import QualityGovernor
 from rtface.quality.processor_budget import ProcessorBudget
 from rtface.report import Report, report_options
 from rtface.stats import Stats
+from rtface.trust.enforce import locked_controls
 from rtface.util.machine import cores
 
 log = logging.getLogger("rtface")

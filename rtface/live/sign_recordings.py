@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rtface.config.options import Options
 from rtface.errors import OutputError
 from rtface.live.protocols import LiveSink
 from rtface.live.sinks.record_sink import RecordSink
-from rtface.media.credentials import can_hold, sign_file
-from rtface.media.outputs import check_target
-from rtface.media.workfile import Target
-from rtface.options import Options
-from rtface.pipeline.sidecar import Made, sidecar_path, write_sidecar
-from rtface.pipeline.signing import Signing, manifest, signed
+from rtface.media.files.outputs import check_target
+from rtface.media.files.workfile import Target
 from rtface.report import Report
+from rtface.trust.credentials import can_hold, sign_file
+from rtface.trust.sidecar import Made, sidecar_path, write_sidecar
+from rtface.trust.signing import Signing, manifest, signed
 
 
 @dataclass(frozen=True, slots=True)

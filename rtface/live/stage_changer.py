@@ -6,12 +6,12 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
+from rtface.config.options import Options, Scope
 from rtface.errors import RestartNeeded, RtfaceError
 from rtface.live.frame_filters import FrameFilters
-from rtface.options import Options, Scope
-from rtface.pipeline.enforce import enforce
 from rtface.protocols import Tracker
 from rtface.stages.options import Spec
+from rtface.trust.enforce import enforce
 
 
 class StageChanger:

@@ -10,16 +10,16 @@ from pathlib import Path
 
 from rtface.analysis.look_ahead import Undecided, look_ahead
 from rtface.concurrency import buffer, close_with
+from rtface.config.options import Options, Scope
 from rtface.enhance.face_filter import FaceFilter
 from rtface.enhance.track_measurement import TrackMeasurement
 from rtface.enhance.track_store import TrackStore
 from rtface.errors import Interrupted
 from rtface.frame import Bytes, Frame
-from rtface.media.image_read import list_images, warn_left_out
-from rtface.options import Options, Scope
+from rtface.media.files.image_names import list_images
+from rtface.media.stills.image_read import warn_left_out
 from rtface.pipeline.build import analysis_parts, open_coded, open_film
 from rtface.pipeline.chain import bytes_of, end_at_faults, split_fields, track
-from rtface.pipeline.enforce import enforce
 from rtface.pipeline.persons import open_persons
 from rtface.pipeline.progress import Progress, Show, SpeedMeter
 from rtface.pipeline.stills import frames_of_stills
@@ -28,6 +28,7 @@ from rtface.report import TrackReport
 from rtface.shots.clock import FilmClock
 from rtface.shots.scenes import SceneRecorder
 from rtface.stats import Stats
+from rtface.trust.enforce import enforce
 from rtface.util.held_faces import HeldFaces
 from rtface.util.urls import Address
 

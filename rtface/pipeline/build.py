@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from rtface.concurrency import call_until_stopped
+from rtface.config.options import EnhanceOptions, FaceOptions, Options, QualityOptions, person_photos
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.engine import EngineRequest
 from rtface.engine.engine_set import LIGHT
@@ -37,11 +38,10 @@ from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.track_store import Known
 from rtface.errors import InputError, Interrupted, UsageError
 from rtface.frame import Transfer
-from rtface.media.decoder import Fields, Size
-from rtface.media.hardware import decoding
-from rtface.media.images import SequenceSource
-from rtface.media.source import FileSource
-from rtface.options import EnhanceOptions, FaceOptions, Options, QualityOptions, person_photos
+from rtface.media.read.decoder import Fields, Size
+from rtface.media.read.hardware import decoding
+from rtface.media.read.source import FileSource
+from rtface.media.stills.images import SequenceSource
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.pipeline.persons import open_guard, open_persons
 from rtface.pipeline.plan import FramePlan

@@ -16,15 +16,15 @@ import av
 import numpy as np
 
 from rtface._version import __version__
+from rtface.config.options import EncodeOptions, Options
 from rtface.errors import OutputError
 from rtface.frame import Frame
-from rtface.media.encoders import limit_look_ahead
-from rtface.media.images import IMAGE_KINDS, ImagePlan, plan_image, write_image
-from rtface.media.probe import MediaInfo
-from rtface.media.provenance import Change, describe, made_by_machine, own_tags, true_tags
-from rtface.media.stream_plan import OutputPlan, plan_frames
-from rtface.media.workfile import Target
-from rtface.options import EncodeOptions, Options
+from rtface.media.files.workfile import Target
+from rtface.media.marks.provenance import Change, describe, made_by_machine, own_tags, true_tags
+from rtface.media.read.probe import MediaInfo
+from rtface.media.stills.images import IMAGE_KINDS, ImagePlan, plan_image, write_image
+from rtface.media.write.encoders import limit_look_ahead
+from rtface.media.write.stream_plan import OutputPlan, plan_frames
 from rtface.protocols import Item
 from rtface.report import metadata_options
 from rtface.util.av_arrays import plane_rows, sample_bytes
@@ -35,7 +35,7 @@ _AHEAD = 10
 
 
 def pair_tags(engine: str, options: Options) -> dict[str, str]:
-    """What was done on pairs (`rtface.media.provenance.describe`): stages come after them.
+    """What was done on pairs (`rtface.media.marks.provenance.describe`): stages come after them.
 
     Args:
         engine: with its version.
@@ -116,7 +116,7 @@ def plan_pairs(info: MediaInfo, target: Target, encode: EncodeOptions) -> Output
         encode: quality and speed.
 
     Raises:
-        UsageError: as `rtface.media.stream_plan.plan_frames`.
+        UsageError: as `rtface.media.write.stream_plan.plan_frames`.
     """
     width, height = _pair_size(info.width, info.height, info.display.quarter_turns)
     # That the input was captured is not true of a pair; that it was generated is.
@@ -132,8 +132,8 @@ class BestPair:
     """A `Sink` of pairs that writes the one whose halves differ most, as an image.
 
     Attributes:
-        tags: what was done, see `rtface.media.provenance.describe`; may be set before `finish`.
-        own: what the input says of itself, see `rtface.media.provenance.own_tags`; as `tags`.
+        tags: what was done, see `rtface.media.marks.provenance.describe`; may be set before `finish`.
+        own: what the input says of itself, see `rtface.media.marks.provenance.own_tags`; as `tags`.
     """
 
     kept = 0

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rtface.config.options import QualityOptions
 from rtface.engine.listing import list_engines
-from rtface.media.coding import CLASSES
-from rtface.media.encoders import FAMILIES, VideoPlan
-from rtface.media.probe import MediaInfo
-from rtface.media.stream_plan import OutputPlan, StreamPlan
-from rtface.options import QualityOptions
+from rtface.media.formats.coding import CLASSES
+from rtface.media.read.probe import MediaInfo
+from rtface.media.write.encoders import FAMILIES, VideoPlan
+from rtface.media.write.stream_plan import OutputPlan, StreamPlan
 from rtface.pipeline.runtime import may_take_gpu
 from rtface.util.parse import format_time
 

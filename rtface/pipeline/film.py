@@ -13,14 +13,14 @@ from pathlib import Path
 from time import perf_counter
 
 from rtface._version import __version__
-from rtface.media.correction import CorrectionSink
-from rtface.media.file_sink import FileSink
-from rtface.media.folder_sink import FolderSink
-from rtface.media.images import SequenceSource
-from rtface.media.invented import InventedSink
-from rtface.media.provenance import describe, own_tags
-from rtface.media.source import FileSource
-from rtface.options import Options
+from rtface.config.options import Options
+from rtface.media.marks.provenance import describe, own_tags
+from rtface.media.read.source import FileSource
+from rtface.media.stills.folder_sink import FolderSink
+from rtface.media.stills.images import SequenceSource
+from rtface.media.write.correction import CorrectionSink
+from rtface.media.write.file_sink import FileSink
+from rtface.media.write.invented import InventedSink
 from rtface.pipeline.build import film_networks, open_film
 from rtface.pipeline.compare import BestPair, Comparison, pair_tags
 from rtface.pipeline.dry_run import cost_of, describe_plan
@@ -30,12 +30,12 @@ from rtface.pipeline.finish import carry_out
 from rtface.pipeline.plan import FilmPlan, RunPlan, plan_film, plan_run
 from rtface.pipeline.progress import Show
 from rtface.pipeline.runtime import BuildProgress
-from rtface.pipeline.sidecar import Made
 from rtface.pipeline.stills import StillsPlan, plan_stills, run_stills
 from rtface.pipeline.threads import Threads
 from rtface.protocols import Sink
 from rtface.report import Report, metadata_options
 from rtface.stats import Stats
+from rtface.trust.sidecar import Made
 from rtface.util.urls import Address
 
 

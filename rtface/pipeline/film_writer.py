@@ -9,9 +9,9 @@ from time import monotonic, perf_counter
 
 from rtface.errors import Interrupted, Message, OutputError, RtfaceError
 from rtface.frame import Frame
-from rtface.media.images import SequenceSource
-from rtface.media.source import FileSource
-from rtface.media.timeline import FrameTimes
+from rtface.media.read.source import FileSource
+from rtface.media.read.timeline import FrameTimes
+from rtface.media.stills.images import SequenceSource
 from rtface.pipeline.progress import Progress, Show, SpeedMeter
 from rtface.protocols import Item, Sink
 from rtface.stats import Stats

@@ -9,14 +9,14 @@ from time import perf_counter
 
 from rtface.enhance.face_filter import missing_tracks
 from rtface.errors import Interrupted, Message, OutputError
-from rtface.media.image_read import has_still_name
-from rtface.media.leftovers import clear_leftovers, remove_unfinished_files
-from rtface.pipeline.checksums import write_checksums
+from rtface.media.files.image_names import has_still_name
+from rtface.media.files.leftovers import clear_leftovers, remove_unfinished_files
 from rtface.pipeline.plan import RunPlan
 from rtface.pipeline.runtime import BuildProgress
-from rtface.pipeline.sidecar import Made, write_sidecar
 from rtface.report import Report
 from rtface.stats import Stats
+from rtface.trust.checksums import write_checksums
+from rtface.trust.sidecar import Made, write_sidecar
 
 
 def carry_out(plan: RunPlan, make: Callable[[Report], Made | None], stats: Stats, *, stop: threading.Event,

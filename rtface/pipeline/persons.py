@@ -8,14 +8,15 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rtface.config.options import EnhanceOptions, FaceOptions, person_photos
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine.engine_set import engine_names, inventive_engines
 from rtface.enhance.face_filter import FaceFilter
 from rtface.enhance.identity_guard import FILM_S, IdentityGuard
 from rtface.errors import InputError
 from rtface.frame import Bytes, Float32
-from rtface.media.image_read import list_images, read_image
-from rtface.options import EnhanceOptions, FaceOptions, person_photos
+from rtface.media.files.image_names import list_images
+from rtface.media.stills.image_read import read_image
 from rtface.persons.chip import cut_chip, fitness
 from rtface.persons.gallery import JOIN, Gallery, distance
 from rtface.persons.guard import FILTERING, INVENTIVE

@@ -16,31 +16,26 @@ from typing import Any
 
 from rtface._version import __version__
 from rtface.analysis.treatment import Treatment, made_for_another, read_person_treatments, read_treatments
+from rtface.config.options import InputOptions, Options, Scope
 from rtface.errors import UsageError
 from rtface.frame import Transfer
-from rtface.media.correction import check_correction_name, plan_correction
-from rtface.media.credentials import can_hold
 from rtface.media.cuda.nvenc import choose_encoder, encoding
-from rtface.media.encoders import VideoPlan
-from rtface.media.fingerprint import fingerprint
-from rtface.media.image_meta import kind_of
-from rtface.media.image_write import ONLY_FROM_EXR, SUFFIXES
-from rtface.media.images import IMAGE_KINDS, SequenceSource
-from rtface.media.invented import check_map_name, plan_map
-from rtface.media.outputs import OutputPath, check_outputs, film_folder, names_folder
-from rtface.media.probe import MediaInfo, open_container
-from rtface.media.source import FileSource
-from rtface.media.start_timecode import output_timecode
-from rtface.media.stream_plan import FORMATS, OutputPlan, check_space, plan_output, supported_encoders
-from rtface.media.workfile import Target
-from rtface.options import InputOptions, Options, Scope
-from rtface.pipeline.checksums import checksum_outputs
+from rtface.media.files.fingerprint import fingerprint
+from rtface.media.files.image_names import is_image
+from rtface.media.files.outputs import OutputPath, check_outputs, film_folder, names_folder
+from rtface.media.files.workfile import Target
+from rtface.media.read.probe import MediaInfo, open_container
+from rtface.media.read.source import FileSource
+from rtface.media.read.start_timecode import output_timecode
+from rtface.media.stills.image_write import ONLY_FROM_EXR, SUFFIXES
+from rtface.media.stills.images import IMAGE_KINDS, SequenceSource
+from rtface.media.write.correction import check_correction_name, plan_correction
+from rtface.media.write.encoders import VideoPlan
+from rtface.media.write.invented import check_map_name, plan_map
+from rtface.media.write.stream_plan import FORMATS, OutputPlan, check_space, plan_output, supported_encoders
 from rtface.pipeline.compare import IMAGES, plan_pairs
-from rtface.pipeline.enforce import enforce
 from rtface.pipeline.runtime import codec_device
 from rtface.pipeline.segment_plan import SegmentPlan, plan_segments
-from rtface.pipeline.sidecar import has_sidecar, sidecar_output
-from rtface.pipeline.signing import Signing
 from rtface.redaction import redacted_values
 from rtface.report import Report, is_unfinished, report_options
 from rtface.shots.clock import FilmClock
@@ -48,6 +43,11 @@ from rtface.shots.files import check_shots_file, read_shots
 from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stages.options import absolute
 from rtface.stages.runner import Stages
+from rtface.trust.checksums import checksum_outputs
+from rtface.trust.credentials import can_hold
+from rtface.trust.enforce import enforce
+from rtface.trust.sidecar import has_sidecar, sidecar_output
+from rtface.trust.signing import Signing
 from rtface.util.timecode import Timecode
 from rtface.util.urls import Address
 
@@ -89,7 +89,7 @@ class Outputs:
         film: the film, the still, or the folder of stills.
         correction, comparison, map: the further films (`--keep-correction`, `--compare`, `--invented`).
         report, sidecar: of the run, and of the output.
-        checksums: the manifests, as `rtface.pipeline.checksums.checksum_outputs` orders them.
+        checksums: the manifests, as `rtface.trust.checksums.checksum_outputs` orders them.
     """
 
     film: Target
@@ -163,7 +163,7 @@ class FolderPlan:
     """How a film becomes a folder of stills.
 
     Attributes:
-        kind: of the stills, as `rtface.media.image_write.SUFFIXES` has them.
+        kind: of the stills, as `rtface.media.stills.image_write.SUFFIXES` has them.
         timecode: of the first still; None for none.
         written: the timecode that the headers of the stills get; None leaves theirs.
         video: how their samples compare with those of the frames, as an encoder that keeps them; None where the stills
@@ -248,7 +248,7 @@ def plan_frames(input: Path | Address, options: Options, scope: Scope) -> FrameP
     Args:
         input: a film, a still, or a folder of stills.
         options: of the run.
-        scope: its kind, for the policy (`rtface.pipeline.enforce.enforce`).
+        scope: its kind, for the policy (`rtface.trust.enforce.enforce`).
 
     Raises:
         UsageError: a policy forbids it, or options do not go together.
@@ -463,17 +463,6 @@ def scope_of(input: Path | Address, output: Path | str, options: Options) -> Sco
     if options.compare or (Path(output).suffix and not names_folder(output)):
         scope |= Scope.ENCODED
     return scope
-
-
-def is_image(path: Path) -> bool:
-    """Whether a file's first bytes are those of a still image."""
-    if not path.is_file():  # what is read from a pipe is gone
-        return False
-    try:
-        with path.open("rb") as file:
-            return kind_of(file.read(64)) is not None
-    except OSError:
-        return False  # the source says what is wrong with it
 
 
 def _into_folder(input: Path | Address, output: Path | str, stills: bool) -> bool:

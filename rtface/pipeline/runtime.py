@@ -10,13 +10,13 @@ from dataclasses import replace
 from threading import Event, Lock
 
 from rtface.concurrency.threads import call_in_thread, start_thread
+from rtface.config.options import QualityOptions
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine import EngineRequest, EngineSet
 from rtface.engine.backends.choose import check_device
 from rtface.engine.cuda import driver
 from rtface.engine.engine_set import LIGHT
 from rtface.errors import EngineError, MissingComponent
-from rtface.options import QualityOptions
 from rtface.pipeline.threads import EngineThreads
 from rtface.protocols import Runtime
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from rtface.analysis.scene_cuts import CutDetector
+from rtface.config.options import Options
 from rtface.enhance.face_filter import FaceFilter
 from rtface.frame import Face, Frame
-from rtface.media.pixel_format import pixel_format_info
-from rtface.media.probe import MediaInfo
-from rtface.options import Options
+from rtface.media.formats.pixel_format import pixel_format_info
+from rtface.media.read.probe import MediaInfo
 from rtface.pipeline.threads import WAITING
 from rtface.protocols import Device, Item
 from rtface.shots.settings import NO_SHOTS, ShotList

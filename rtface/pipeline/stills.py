@@ -12,25 +12,25 @@ from time import perf_counter
 from typing import Any
 
 from rtface._version import __version__
+from rtface.config.options import Options
 from rtface.errors import InputError, Interrupted, OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
-from rtface.media.image_read import warn_left_out
-from rtface.media.images import IMAGE_KINDS, ImagePlan, Still, list_images, plan_image, read_image, write_image
-from rtface.media.invented import map_frame
-from rtface.media.provenance import describe, own_tags
-from rtface.media.workfile import full
-from rtface.options import Options
+from rtface.media.files.workfile import full
+from rtface.media.marks.provenance import describe, own_tags
+from rtface.media.stills.image_read import warn_left_out
+from rtface.media.stills.images import IMAGE_KINDS, ImagePlan, Still, list_images, plan_image, read_image, write_image
+from rtface.media.write.invented import map_frame
 from rtface.pipeline.build import film_networks
 from rtface.pipeline.compare import IMAGES, BestPair, Comparison, pair_tags
 from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.plan import RunPlan
 from rtface.pipeline.progress import Progress, Show
 from rtface.pipeline.runtime import BuildProgress
-from rtface.pipeline.sidecar import Made
 from rtface.pipeline.threads import Threads
 from rtface.report import Report, metadata_options
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
+from rtface.trust.sidecar import Made
 
 
 @dataclass(frozen=True, slots=True)

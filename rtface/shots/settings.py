@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import Any, Literal
 
+from rtface.config.options import check
 from rtface.errors import UsageError
 from rtface.frame import GrainMode, WantedRegion
-from rtface.options import check
 from rtface.util.parse import boolean, colour, is_person_name, is_person_number
 from rtface.util.spelling import hint
 

@@ -14,8 +14,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from rtface.errors import InputError, Message, OutputError, RtfaceError, UsageError
-from rtface.media.leftovers import remove_unfinished_files
-from rtface.media.workfile import Target, WorkFile
+from rtface.media.files.leftovers import remove_unfinished_files
+from rtface.media.files.workfile import Target, WorkFile
 from rtface.studio.context import Studio
 from rtface.studio.films import film_facts
 from rtface.studio.folders import check_no_playlist

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from rtface.analysis.treatment import VERSION, Treatment
+from rtface.config.option_sources import load
+from rtface.config.options import Options, Trait, check, having
 from rtface.errors import OutputError, UsageError
-from rtface.media.fingerprint import fingerprint
-from rtface.option_sources import load
-from rtface.options import Options, Trait, check, having
-from rtface.pipeline.plan import is_image
+from rtface.media.files.fingerprint import fingerprint
+from rtface.media.files.image_names import is_image
 from rtface.util.files import write_atomically
 from rtface.util.parse import is_person_number
 from rtface.util.paths import data_dir

@@ -20,17 +20,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from rtface.config.option_sources import load
+from rtface.config.options import OPTIONS, Options, Trait, check, having
 from rtface.engine.recipe import find_recipes
 from rtface.errors import Closed, InputMissing, OutputError, RtfaceError, UsageError, reason
 from rtface.geometry.transforms import display_size
 from rtface.jobs.queue.api import Queue
-from rtface.media.image_read import IMAGE_KINDS, read_image
-from rtface.media.source import FileSource
-from rtface.option_sources import load
-from rtface.options import OPTIONS, Options, Trait, check, having
+from rtface.media.files.image_names import IMAGE_KINDS, is_image
+from rtface.media.read.source import FileSource
+from rtface.media.stills.image_read import read_image
 from rtface.pipeline.dry_run import cost_of
 from rtface.pipeline.film import plan_file
-from rtface.pipeline.plan import FilmPlan, is_image
+from rtface.pipeline.plan import FilmPlan
 from rtface.studio import analysis
 from rtface.studio.analysis import FilmTasks
 from rtface.studio.context import Studio

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtface.errors import InputError, InputMissing, UsageError
-from rtface.media.probe import is_playlist
+from rtface.media.read.probe import is_playlist
 from rtface.util import foreign
 
 _UNFINISHED = re.compile(r"\.partial(-\d+)?\.[^.]+$|\.rtface$")

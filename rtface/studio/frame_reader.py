@@ -10,13 +10,13 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from rtface.config.options import Options
 from rtface.errors import InputError, UsageError
 from rtface.frame import Frame
-from rtface.media.image_read import read_image
-from rtface.options import Options
+from rtface.media.files.image_names import is_image
+from rtface.media.stills.image_read import read_image
 from rtface.pipeline.build import open_film
 from rtface.pipeline.chain import bytes_of
-from rtface.pipeline.plan import is_image
 from rtface.pipeline.threads import Threads
 from rtface.protocols import Item
 from rtface.stats import Stats

@@ -11,18 +11,19 @@ from time import perf_counter
 import cv2
 
 from rtface.analysis.treatment import Treatment
+from rtface.config.options import Options, Scope
 from rtface.device.cpu.device import CpuDevice
 from rtface.errors import Closed, InputError
 from rtface.frame import Bytes, Float32, Frame
 from rtface.geometry.transforms import display_size
-from rtface.options import Options, Scope
+from rtface.media.files.image_names import is_image
 from rtface.persons.gallery import Gallery
 from rtface.persons.recogniser import Embedder, PersonRecogniser
 from rtface.pipeline.build import FilmNetworks, engine_request, open_networks, open_runtime
 from rtface.pipeline.chain import split_fields, track
 from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.persons import embeddings_of
-from rtface.pipeline.plan import check_invented, is_image, plan_frames
+from rtface.pipeline.plan import check_invented, plan_frames
 from rtface.pipeline.show_invented import show_invented
 from rtface.pipeline.threads import Threads
 from rtface.protocols import Runtime, Tracker

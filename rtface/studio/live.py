@@ -20,9 +20,9 @@ from starlette.routing import BaseRoute, Route
 
 from rtface import plugins
 from rtface.concurrency.threads import start_thread
+from rtface.config.addresses import parse_address
 from rtface.errors import InputMissing, Message, OutputError, RtfaceError, UsageError
 from rtface.jobs.queue.api import Queue
-from rtface.live.addresses import parse_address
 from rtface.live.devices.listing import devices
 from rtface.redaction import shown
 from rtface.stages.options import option_facts, summary

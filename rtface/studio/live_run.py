@@ -14,9 +14,9 @@ from typing import Any, TypeGuard
 from urllib.parse import urlencode, urlsplit
 
 from rtface.concurrency.threads import start_thread
+from rtface.config.addresses import LIVE_SCHEMES, LiveAddress, check_addresses, is_live, parse_address
+from rtface.config.options import OPTIONS, Options, Trait, having, person_photos
 from rtface.errors import InputMissing, Message, RestartNeeded, UsageError
-from rtface.live.addresses import LIVE_SCHEMES, LiveAddress, check_addresses, is_live, parse_address
-from rtface.options import OPTIONS, Options, Trait, having, person_photos
 from rtface.stages.options import file_options
 from rtface.studio.folders import AllowedFolders, check_no_playlist
 from rtface.util.events import TO_STDERR, Event, read_events

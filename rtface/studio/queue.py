@@ -17,12 +17,12 @@ from starlette.routing import BaseRoute, Route
 
 from rtface.errors import InputMissing, UsageError
 from rtface.jobs.queue.api import Queue
-from rtface.pipeline.inspection import inspect_file
-from rtface.pipeline.plan import is_image
-from rtface.pipeline.sidecar import read_sidecar, sidecar_path
+from rtface.media.files.image_names import is_image
 from rtface.studio.commands import json_of
 from rtface.studio.context import Studio
 from rtface.studio.frame_renderer import jpeg, untouched_frame
+from rtface.trust.inspection import inspect_file
+from rtface.trust.sidecar import read_sidecar, sidecar_path
 from rtface.web.http import FileAnswer, Shared, answers_errors, in_thread, json_body, number_of, path_number
 
 _POLL_S = 1.0

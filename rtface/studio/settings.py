@@ -13,10 +13,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from rtface.config.option_sources import file_values, load, read_file
+from rtface.config.options import GROUPS, OPTIONS, Options, Trait, check, check_key, having
+from rtface.config.policy import policies
 from rtface.errors import OutputError, UsageError
-from rtface.option_sources import file_values, load, read_file
-from rtface.options import GROUPS, OPTIONS, Options, Trait, check, check_key, having
-from rtface.policy import policies
 from rtface.redaction import shown
 from rtface.stages.options import file_options
 from rtface.studio.context import Studio

@@ -14,7 +14,7 @@ import pytest
 from rtface.analysis.analyzer import Analysis, analyze_face
 from rtface.device.cpu.device import CpuDevice
 from rtface.frame import Bytes, Face, Frame
-from rtface.media.source import FileSource
+from rtface.media.read.source import FileSource
 from tests.analysis.conftest import BOX, POINTS, PictureView
 from tests.analysis.degrade import DEGRADATIONS, defocus, noise
 from tests.pipeline.fakes import coded_stage

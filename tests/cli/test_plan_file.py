@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rtface.cli.app import app
-from rtface.options import Options
+from rtface.config.options import Options
 from rtface.pipeline.plan import planned_options
 from tests.pipeline.run_media import write_film
 

@@ -165,7 +165,7 @@ def test_nothing_heavy_is_imported_for_version_and_help():
 
 
 def test_a_command_imports_its_own_module_only():
-    for arguments, absent in ((["--version"], {"typer", "email", "http", "rtface.options"}),
+    for arguments, absent in ((["--version"], {"typer", "email", "http", "rtface.config.options"}),
                               (["verify", "--help"], {"http.client", "rtface.cli.queue", "rtface.cli.engines"})):
         script = (f"import sys; sys.argv = ['rtface', *{arguments!r}]\n"
                   "from rtface.__main__ import main\n"

@@ -17,6 +17,7 @@ import rtface
 from rtface._version import __version__
 from rtface.cli.app import app
 from rtface.cli.console import Console, log_to, print_json, print_table, print_text
+from rtface.config.options import Options
 from rtface.errors import (
     DownloadError,
     EngineError,
@@ -28,7 +29,6 @@ from rtface.errors import (
     RtfaceError,
     UsageError,
 )
-from rtface.options import Options
 from rtface.report import Report, report_options
 from rtface.util.text import brief, printable
 from tests.pairs import pairs

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from rtface.analysis.measure import Analysis
+from rtface.config.options import Options
 from rtface.contact_sheet.choose import choose
-from rtface.contact_sheet.search import Sighting, search, spread
+from rtface.contact_sheet.search import Sighting, search
 from rtface.device.cpu.device import CpuDevice
 from rtface.frame import Bytes, Face, Float32
-from rtface.options import Options
+from rtface.media.read.sampler import spread
 from rtface.tracking import create_tracker
 from tests.persons.made import ANNA, BEN
 from tests.pipeline.fakes import portrait

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import rtface
 from rtface.cli import early_checks
 from rtface.cli.app import app
+from rtface.config.options import Options
 from rtface.contact_sheet.draw import write_text
 from rtface.contact_sheet.page import page as page_of
 from rtface.contact_sheet.restore import Row, Variant, at_strength
@@ -24,8 +25,7 @@ from rtface.contact_sheet.sheet import Sheet, SheetOptions, make_sheet
 from rtface.device.cpu.device import CpuDevice
 from rtface.errors import InputError, Interrupted
 from rtface.frame import Frame
-from rtface.media.source import FileSource
-from rtface.options import Options
+from rtface.media.read.source import FileSource
 from rtface.pipeline import runtime
 from rtface.protocols import Restored
 from tests.pipeline.fakes import FakeEngine, portrait

@@ -1,4 +1,4 @@
-"""What is generated from `rtface.options`; ``python -m tests.docs.option_tables`` renews it, test_docs.py compares."""
+"""What is generated from `rtface.config.options`: `python -m tests.docs.option_tables` renews, test_docs compares."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from rtface.options import GROUPS, OPTIONS, Option, Scope
+from rtface.config.options import GROUPS, OPTIONS, Option, Scope
 from rtface.util import parse
 
 ROOT = Path(__file__).resolve().parents[2]
-BEGIN = "<!-- Generated from rtface/options.py by python -m tests.docs.option_tables -->"
+BEGIN = "<!-- Generated from rtface/config/options.py by python -m tests.docs.option_tables -->"
 END = "<!-- End of the generated part -->"
 KEYWORDS = [option for option in OPTIONS.values() if option.scope != Scope.CONSOLE and not option.hidden]
 """The options that Python takes."""
@@ -68,7 +68,7 @@ def python_table() -> str:
 
 
 def keyword_types() -> str:
-    """The text of rtface/option_types.py."""
+    """The text of rtface/config/option_types.py."""
     analysis = [o for o in KEYWORDS if Scope.ANALYSIS in o.scope]
     enhancer = [o for o in KEYWORDS if Scope.ENHANCER in o.scope and o.name not in ("engine", "strength", "device")]
     rest = [o for o in KEYWORDS if o not in analysis and o not in enhancer]
@@ -78,7 +78,7 @@ def keyword_types() -> str:
 
     return f'''"""Types of the keywords of `rtface.run`, `analyze` and `Enhancer`, for type checkers and editors.
 
-Generated from rtface/options.py by ``python -m tests.docs.option_tables``.
+Generated from rtface/config/options.py by ``python -m tests.docs.option_tables``.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def files() -> dict[Path, str]:
 
     cli, python = ROOT / "docs/cli.md", ROOT / "docs/python.md"
     return {cli: renewed(cli, cli_tables()), python: renewed(python, python_table()),
-            ROOT / "rtface/option_types.py": keyword_types()}
+            ROOT / "rtface/config/option_types.py": keyword_types()}
 
 
 def main() -> None:

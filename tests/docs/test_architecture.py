@@ -30,7 +30,7 @@ ALLOWED = {
     "rtface/studio/commands.py": "runs commands that are slow or may crash",
     "rtface/studio/live_run.py": "starts live runs",
     "rtface/studio/queue.py": "starts the runner of the queue, which outlasts the server",
-    "rtface/tray/app.py": "starts the studio from the icon",
+    "rtface/studio/tray/app.py": "starts the studio from the icon",
     "rtface/cli/tray.py": "checks the options of the icon's run",
     "rtface/cli/demo.py": "runs the demonstration's steps as commands",
 }
@@ -85,10 +85,10 @@ def test_modules_named_in_strings_obey_the_layers() -> None:
 
 
 def test_a_run_is_checked_in_one_place_and_built_in_one() -> None:
-    assert callers("check_outputs", "rtface/pipeline/", "rtface/jobs/") <= {
-        "rtface/pipeline/plan.py", "rtface/pipeline/undo.py"}
+    assert callers("check_outputs", "rtface/pipeline/", "rtface/trust/", "rtface/jobs/") <= {
+        "rtface/pipeline/plan.py", "rtface/trust/undo.py"}
     for check in "read_shots", "read_treatments", "read_person_treatments", "plan_segments", "plan_output":
-        assert callers(check) - {"rtface/pipeline/undo.py"} == {"rtface/pipeline/plan.py"}, check
+        assert callers(check) - {"rtface/trust/undo.py"} == {"rtface/pipeline/plan.py"}, check
     assert callers("enforce", "rtface/jobs/", "rtface/studio/", "rtface/contact_sheet/", "rtface/cli/") == set()
     for part in "in_segments", "chain", "Stages.open":
         assert callers(part, "rtface/pipeline/", "rtface/jobs/", "rtface/contact_sheet/", "rtface/studio/") == {

@@ -12,8 +12,8 @@ from typer.main import get_command
 
 from rtface.analysis.measure import SCORES
 from rtface.cli.app import app
+from rtface.config.options import Options
 from rtface.errors import UsageError
-from rtface.options import Options
 from rtface.report import Report, TrackReport
 from tests.docs import option_tables
 

@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 
 from rtface import Options, plugins
 from rtface.cli.app import app
+from rtface.config.addresses import LiveAddress, is_live, parse_address
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine.backends.choose import open_engine
 from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.errors import UsageError
 from rtface.frame import Frame
-from rtface.live.addresses import LiveAddress, is_live, parse_address
 from rtface.live.endpoint_factory import make_endpoints
 from rtface.stages.runner import Stages
 from rtface.stats import Stats

@@ -19,6 +19,8 @@ import pytest
 from typer.testing import CliRunner
 
 from rtface.cli.app import app
+from rtface.config.option_sources import load
+from rtface.config.options import Options
 from rtface.engine import plan as plans
 from rtface.engine.backends import choose
 from rtface.engine.cuda import driver
@@ -27,8 +29,6 @@ from rtface.engine.listing import list_engines, measure
 from rtface.engine.plan import candidates
 from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.errors import EngineError, MissingComponent, UsageError
-from rtface.option_sources import load
-from rtface.options import Options
 from rtface.util import openvino_core
 from rtface.util.parse import DEVICES
 from tests.engine.conftest import Maker

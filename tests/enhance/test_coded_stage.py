@@ -14,6 +14,7 @@ import pytest
 
 from rtface.analysis.analyzer import Analysis, Analyzer, Treatment
 from rtface.analysis.treatment import gain_of
+from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.enhance.coded_stage import CELL, LARGEST, MULTIPLE, CodedStage, place_of
 from rtface.enhance.film import FilmEnhancer
@@ -31,8 +32,7 @@ from rtface.geometry.transforms import (
     plane_matrix,
     sample_to_display,
 )
-from rtface.media.provenance import Change
-from rtface.options import Options
+from rtface.media.marks.provenance import Change
 from rtface.protocols import Runtime
 from rtface.quality.governor import QualityGovernor
 from rtface.shots.settings import NO_SHOTS, Shot, ShotList, ShotSettings

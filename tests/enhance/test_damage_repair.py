@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
+from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.enhance.damage_repair import DamageRepair
 from rtface.frame import Frame
-from rtface.options import Options
 from rtface.shots.settings import NO_SHOTS, Shot, ShotList, ShotSettings
 from rtface.stats import Stats
 from tests.pipeline.fakes import face_at, frame_of, portrait

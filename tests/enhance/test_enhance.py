@@ -14,6 +14,7 @@ import pytest
 
 from rtface.analysis.analyzer import Treatment
 from rtface.analysis.treatment import gain_of
+from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.runtime_switch import RETRY_S, RuntimeSwitch
@@ -22,7 +23,6 @@ from rtface.errors import DeviceLost, EngineError, MissingComponent
 from rtface.frame import CorrectedRegion, Display, Face, Frame, Packet
 from rtface.geometry.alignment import crop_matrix
 from rtface.geometry.planes import planes as native_planes
-from rtface.options import Options
 from rtface.pipeline.chain import find_faces, join_fields, split_fields, track
 from rtface.protocols import Item, Runtime, View
 from rtface.shots.settings import Shot, ShotList, ShotSettings

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
+from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.enhance.identity_guard import FILM_S, IdentityGuard, with_correction
 from rtface.enhance.single import FrameEnhancer
 from rtface.frame import Bytes, Float32, Frame
-from rtface.options import Options
 from rtface.persons.chip import SIDE
 from rtface.persons.guard import FILTERING, LEAST
 from rtface.protocols import Runtime

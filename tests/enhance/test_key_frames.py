@@ -9,11 +9,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.single import FrameEnhancer
 from rtface.frame import Frame
-from rtface.options import Options
 from rtface.protocols import Restored, Runtime
 from rtface.quality.governor import QualityGovernor
 from rtface.stats import Stats

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from rtface.analysis.analyzer import Analyzer
+from rtface.config.options import Options
 from rtface.correct.correspondence import SIDE, FaceFeatures, Warp, WarpEstimator
 from rtface.correct.keyframe_blend import (
     AHEAD,
@@ -32,7 +33,6 @@ from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.track_store import TrackState
 from rtface.errors import UsageError
 from rtface.frame import Crops, Frame
-from rtface.options import Options
 from rtface.protocols import Restored, Runtime
 from rtface.quality.governor import QualityGovernor
 from rtface.stats import Stats

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.single import FrameEnhancer
 from rtface.frame import Bytes, Float32, Frame
-from rtface.options import Options
 from rtface.persons.gallery import Gallery
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.protocols import Runtime

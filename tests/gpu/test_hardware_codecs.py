@@ -18,10 +18,10 @@ from rtface.frame import Frame, Packet
 from rtface.media.cuda import decoder, driver
 from rtface.media.cuda.decoder import ON_GPU
 from rtface.media.cuda.nvenc import Encoding
-from rtface.media.file_sink import FileSink
-from rtface.media.hardware import Decoding
-from rtface.media.source import FileSource
-from rtface.media.stream_plan import plan_output
+from rtface.media.read.hardware import Decoding
+from rtface.media.read.source import FileSource
+from rtface.media.write.file_sink import FileSink
+from rtface.media.write.stream_plan import plan_output
 from rtface.stats import Stats
 from rtface.util.av_gpu import native_format, on_gpu, repacked, software, surface_of
 

@@ -19,17 +19,17 @@ pytest.importorskip("av", reason="the films of these tests are PyAV's")
 
 import av
 
+from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine.cuda.network import GpuNetwork, open_on
 from rtface.engine.spec import ImageNetworkSpec
 from rtface.enhance.film import FilmEnhancer
 from rtface.frame import Frame
 from rtface.media.cuda.nvenc import Encoding
-from rtface.media.file_sink import FileSink
-from rtface.media.hardware import Decoding
-from rtface.media.source import FileSource
-from rtface.media.stream_plan import plan_output
-from rtface.options import Options
+from rtface.media.read.hardware import Decoding
+from rtface.media.read.source import FileSource
+from rtface.media.write.file_sink import FileSink
+from rtface.media.write.stream_plan import plan_output
 from rtface.pipeline.film import run_file
 from rtface.protocols import Runtime
 from rtface.stats import Stats

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rtface.config.options import Options
 from rtface.jobs import FilmJob
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.segment_file import SegmentWriter
-from rtface.media.film_file import FilmFile
-from rtface.media.workfile import WorkFile
-from rtface.options import Options
+from rtface.media.files.workfile import WorkFile
+from rtface.media.write.film_file import FilmFile
 from rtface.pipeline import runtime
 from tests.jobs.films import LENGTH
 from tests.pipeline.fakes import FakeEngine

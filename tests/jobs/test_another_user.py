@@ -14,15 +14,15 @@ import pytest
 from typer.testing import CliRunner
 
 from rtface.cli.app import app
+from rtface.config.options import Options
 from rtface.errors import InputError, OutputError, UsageError
 from rtface.jobs import FilmJob, do_segment, retention
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.join import published, remove_unfinished
 from rtface.jobs.leases import Leases, WorkerSign
 from rtface.jobs.plan import JobPlan
-from rtface.media import fingerprint
-from rtface.media.workfile import work_name
-from rtface.options import Options
+from rtface.media.files import fingerprint
+from rtface.media.files.workfile import work_name
 from tests.jobs import films
 
 OPTIONS = Options(tracker="none", codec="ffv1")

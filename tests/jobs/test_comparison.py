@@ -11,9 +11,9 @@ import av
 import numpy as np
 import pytest
 
+from rtface.config.options import Options
 from rtface.errors import Interrupted, UsageError
 from rtface.jobs import FilmJob, Outcome, do_segment, worker
-from rtface.options import Options
 from rtface.pipeline.film import run_file
 from tests.jobs import films
 from tests.pipeline.run_media import film

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rtface.config.options import Options
 from rtface.errors import Interrupted, UsageError
 from rtface.frame import Face
 from rtface.jobs import FilmJob
 from rtface.jobs.face_numbers import FaceNumbers, NumberedTracker
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.plan import names_faces
-from rtface.options import Options
 from rtface.pipeline.film import run_file
 from rtface.pipeline.progress import Progress
 from rtface.shots.settings import NO_SHOTS
@@ -83,7 +83,7 @@ _KILLED = """
 import sys
 from pathlib import Path
 from rtface.jobs import FilmJob
-from rtface.options import Options
+from rtface.config.options import Options
 from rtface.persons import network
 from rtface.pipeline import runtime
 from tests.jobs import films, killed_process

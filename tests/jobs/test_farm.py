@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from rtface.config.options import Options
 from rtface.errors import MissingComponent, OutputError, UsageError
 from rtface.jobs import FilmJob
 from rtface.jobs.farm import open_to_others, scheduler_address
 from rtface.jobs.farm_task import make_segment, stop
-from rtface.options import Options
 from tests.jobs import films
 from tests.pipeline.run_media import write_film
 

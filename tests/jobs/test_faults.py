@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 import rtface
 from rtface.cli.app import app
+from rtface.config.options import Options
 from rtface.engine.recipe import SHIPPED
 from rtface.errors import InputError, InputMissing, Interrupted, OutputError, UsageError
 from rtface.jobs import FilmJob, Outcome, do_segment, folder_of
@@ -25,7 +26,6 @@ from rtface.jobs.run import run_film
 from rtface.jobs.segment_file import SegmentWriter
 from rtface.jobs.worker import WorkerRefused
 from rtface.media.cuda import driver
-from rtface.options import Options
 from tests.jobs import films
 from tests.media.encoded import film_with_sound
 from tests.media.failing_disk import each_read

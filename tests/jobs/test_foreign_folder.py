@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rtface.config.options import Options
 from rtface.errors import Interrupted, RtfaceError
 from rtface.jobs import FilmJob
 from rtface.jobs.face_numbers import FaceNumbers
@@ -19,7 +20,6 @@ from rtface.jobs.leases import Leases
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.segment_file import SegmentFile
 from rtface.jobs.status import read_status
-from rtface.options import Options
 from tests.jobs import films
 from tests.util.mutations import mutated
 

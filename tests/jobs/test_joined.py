@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from rtface.analysis.analyzer import Analyzer
+from rtface.config.options import Options
 from rtface.jobs import FilmJob, faces_ahead
 from rtface.jobs.worker import do_segment
-from rtface.media.provenance import own_tags
-from rtface.media.source import FileSource
-from rtface.options import Options
+from rtface.media.marks.provenance import own_tags
+from rtface.media.read.source import FileSource
 from rtface.pipeline import runtime
 from rtface.pipeline.film import run_file
 from tests.jobs import films

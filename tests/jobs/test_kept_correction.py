@@ -8,14 +8,14 @@ from pathlib import Path
 import av
 import pytest
 
+from rtface.config.options import Options
 from rtface.errors import Interrupted, OutputError, UsageError
 from rtface.jobs import FilmJob, Outcome, do_segment
 from rtface.jobs.leases import Leases
-from rtface.media.film_file import FilmFile
-from rtface.media.workfile import WorkFile
-from rtface.options import Options
+from rtface.media.files.workfile import WorkFile
+from rtface.media.write.film_file import FilmFile
 from rtface.pipeline.film import run_file
-from rtface.pipeline.undo import undo
+from rtface.trust.undo import undo
 from tests.jobs import films
 from tests.pipeline.run_media import film
 

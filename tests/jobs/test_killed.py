@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from rtface.options import Options
+from rtface.config.options import Options
 from rtface.pipeline.film import run_file
-from rtface.pipeline.undo import undo
+from rtface.trust.undo import undo
 from tests.jobs import films
 from tests.jobs.test_joined import same_film
 

@@ -168,7 +168,7 @@ def test_an_item_is_added_without_a_trial_signature(film: Path, tmp_path: Path,
                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("c2pa", reason="needs the extra rtface[credentials]")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    monkeypatch.setattr("rtface.pipeline.signing.check_key", lambda *_: pytest.fail("the server is asked"))
+    monkeypatch.setattr("rtface.trust.signing.check_key", lambda *_: pytest.fail("the server is asked"))
     rtface.Queue(tmp_path / "mine.sqlite").add(film, "b.mp4", credentials=True, timestamp="http://127.0.0.1:9/stamp")
 
 

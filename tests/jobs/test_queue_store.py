@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from rtface.config.addresses import resolve_address
+from rtface.config.options import Options
 from rtface.errors import Message, OutputError, UsageError
 from rtface.jobs.queue.api import Queue
 from rtface.jobs.queue.item import ItemProgress
 from rtface.jobs.queue.store import CHANGES
-from rtface.live.addresses import resolve_address
-from rtface.options import Options
 from tests.jobs.queue_children import item_plan
 
 SECRET = "https://me:hunter2secret@films.example/a.mp4?key=0123456789abcdef"

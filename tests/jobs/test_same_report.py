@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 import rtface
+from rtface.config.options import Options
 from rtface.errors import Interrupted
 from rtface.jobs import FilmJob, do_segment
-from rtface.options import Options
 from rtface.pipeline.film import run_file
 from tests.pipeline.fakes import portrait
 from tests.pipeline.run_media import write_film

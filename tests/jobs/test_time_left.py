@@ -10,12 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from rtface.cli.app import app
+from rtface.config.options import Options
 from rtface.jobs import FilmJob, faces_ahead
 from rtface.jobs.leases import Leases
 from rtface.jobs.status import read_status
 from rtface.jobs.time_left import AtWork, Pace, Row, spread, time_left
 from rtface.jobs.worker import Worker
-from rtface.options import Options
 from rtface.pipeline.progress import Progress, eta
 from tests.jobs import films
 from tests.pipeline.run_media import write_film

@@ -6,10 +6,10 @@ from contextlib import suppress
 
 import pytest
 
+from rtface.config.addresses import check_addresses, is_live, live_scope, parse_address, resolve_address
+from rtface.config.options import Options, Scope
 from rtface.errors import OutputError, UsageError
-from rtface.live.addresses import check_addresses, is_live, live_scope, parse_address, resolve_address
 from rtface.live.endpoint_factory import buffer_of, make_endpoints
-from rtface.options import Options, Scope
 from rtface.redaction import redacted, shown
 from rtface.stats import Stats
 

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 
 from rtface.concurrency.threads import call_in_thread
+from rtface.config.options import Options
 from rtface.errors import InputError, InputMissing, Interrupted, OutputError, UsageError
 from rtface.frame import Color, Display, Frame
 from rtface.live.protocols import TIME_BASE, SoundFormat, SoundPacket, VideoFormat
 from rtface.live.session import Endpoints, LiveSession, run_live
 from rtface.live.sources.sound_sources import SilentSource
 from rtface.live.sources.sound_to_aac import silent_frame
-from rtface.options import Options
 from rtface.stats import Stats
 from tests.live.live_fakes import FakeSink, FakeSource, frame, luma_of
 
@@ -249,7 +249,7 @@ def test_who_looks_at_the_preview_sees_enhanced_frames():
 
 def test_a_port_in_use_is_said_before_anything_is_opened(monkeypatch):
     from rtface.cli import live
-    from rtface.live.addresses import parse_address
+    from rtface.config.addresses import parse_address
 
     monkeypatch.setattr("rtface.live.session.run_live", lambda *ends, **more: pytest.fail("the run was begun"))
     with socket.create_server(("127.0.0.1", 0)) as taken:

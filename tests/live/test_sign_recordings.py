@@ -12,18 +12,18 @@ import pytest
 
 pytest.importorskip("c2pa", reason="the extra is not installed")
 
+from rtface.config.addresses import live_scope, parse_address
+from rtface.config.options import Options, check_scope
 from rtface.errors import OutputError, UsageError
 from rtface.live import sign_recordings
-from rtface.live.addresses import live_scope, parse_address
 from rtface.live.session import Endpoints, run_live
 from rtface.live.sign_recordings import RecordingSigner
 from rtface.live.sinks.record_sink import RecordSink
-from rtface.media.credentials import read_credentials
-from rtface.media.provenance import describe
-from rtface.options import Options, check_scope
-from rtface.pipeline.sidecar import read_sidecar, sidecar_path
-from rtface.pipeline.verify import verify
+from rtface.media.marks.provenance import describe
 from rtface.report import Report, Span, TrackReport
+from rtface.trust.credentials import read_credentials
+from rtface.trust.sidecar import read_sidecar, sidecar_path
+from rtface.trust.verify import verify
 from tests.live.live_fakes import FORM, FakeSink, FakeSource, frame
 from tests.live.test_run import PASSING, Run
 

@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 import pytest
 
+from rtface.config.options import Options
 from rtface.errors import RestartNeeded, UsageError
 from rtface.live.control.control_routes import control_routes
 from rtface.live.control.http_server import LocalHttpServer
 from rtface.live.controls import LiveControls
 from rtface.live.frame_filters import FrameFilters
 from rtface.live.stage_changer import StageChanger
-from rtface.options import Options
 from rtface.stats import Stats
 from tests.live.live_fakes import frame, luma_of
 from tests.stages import trial_stages

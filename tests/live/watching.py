@@ -12,8 +12,8 @@ from typing import Any
 import av
 import numpy as np
 
+from rtface.config.addresses import parse_address
 from rtface.frame import Frame
-from rtface.live.addresses import parse_address
 from rtface.live.protocols import LiveSource, SoundPacket
 from rtface.live.sources.reconnecting_source import open_live_source
 from rtface.stats import Stats

@@ -10,7 +10,7 @@ import time
 import av
 from av.bitstream import BitStreamFilterContext
 
-from rtface.media.frame_details import details_of
+from rtface.media.read.frame_details import details_of
 
 SECONDS = 3.0
 

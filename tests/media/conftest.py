@@ -14,9 +14,9 @@ import pytest
 
 from rtface.concurrency.scheduling import scheduling_kept
 from rtface.frame import Frame
-from rtface.media.file_sink import FileSink
-from rtface.media.source import FileSource
-from rtface.media.stream_plan import OutputPlan, plan_output
+from rtface.media.read.source import FileSource
+from rtface.media.write.file_sink import FileSink
+from rtface.media.write.stream_plan import OutputPlan, plan_output
 from rtface.protocols import Item
 from rtface.stats import Stats
 

@@ -18,9 +18,9 @@ from av.video.stream import VideoStream
 import rtface
 from rtface.errors import InputError
 from rtface.frame import Frame
-from rtface.media import probe
-from rtface.media.hardware import Decoding
-from rtface.media.source import FileSource
+from rtface.media.read import probe
+from rtface.media.read.hardware import Decoding
+from rtface.media.read.source import FileSource
 from rtface.stats import Stats
 
 
@@ -176,7 +176,7 @@ def test_packets_that_the_decoder_loses_at_the_end_are_said(film: Path, monkeypa
 
         return SimpleNamespace(decode=decode, first=None, state="gpu")
 
-    monkeypatch.setattr("rtface.media.source.open_on_gpu", loses)
+    monkeypatch.setattr("rtface.media.read.source.open_on_gpu", loses)
     opened = FileSource(film, stats=stats, decode=Decoding())
     assert sum(isinstance(item, Frame) for item in opened) == 50
     opened.close()

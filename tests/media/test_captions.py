@@ -11,7 +11,7 @@ import av
 import pytest
 
 from rtface.errors import InputError, UsageError
-from rtface.media.captions import write_captions
+from rtface.media.read.captions import write_captions
 from rtface.stats import Stats
 from tests.media.encoded import captioned_h264
 

@@ -12,7 +12,7 @@ import pytest
 from av.video.stream import VideoStream
 
 from rtface.frame import Frame
-from rtface.media.source import FileSource
+from rtface.media.read.source import FileSource
 
 RATE, FRAMES = 25, 30
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from rtface.errors import InputError, InputMissing
-from rtface.media import probe
-from rtface.media.source import FileSource
+from rtface.media.read import probe
+from rtface.media.read.source import FileSource
 from rtface.report import Report
 from rtface.stats import Stats
 from tests.media.encoded import encoded, torn_jpegs, without_frames, without_packets

@@ -9,8 +9,8 @@ import pytest
 
 from rtface.errors import InputError
 from rtface.frame import Frame
-from rtface.media.framemd5 import hash_packets
-from rtface.media.source import FileSource
+from rtface.media.read.source import FileSource
+from rtface.trust.framemd5 import hash_packets
 from tests.media.failing_disk import each_read
 
 

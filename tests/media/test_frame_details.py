@@ -12,7 +12,7 @@ import av
 import pytest
 from av.filter import Graph
 
-from rtface.media.frame_details import details_of
+from rtface.media.read.frame_details import details_of
 
 ROOT = Path(__file__).parents[2]
 

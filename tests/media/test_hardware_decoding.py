@@ -17,11 +17,11 @@ import pytest
 import rtface
 from rtface.errors import DeviceLost, InputError
 from rtface.frame import Frame, Packet
-from rtface.media import hardware
 from rtface.media.cuda import decoder, driver
 from rtface.media.cuda.decoder import ON_GPU, GpuDecoder
-from rtface.media.hardware import Decoding, decoding, gpu_number
-from rtface.media.source import FileSource
+from rtface.media.read import hardware
+from rtface.media.read.hardware import Decoding, decoding, gpu_number
+from rtface.media.read.source import FileSource
 from rtface.stats import Stats
 from rtface.util.av_gpu import FORMATS, native_format, repacked
 from tests.pairs import pairs

@@ -12,13 +12,13 @@ import pytest
 
 from rtface.errors import OutputError, UsageError
 from rtface.frame import Color
-from rtface.media import encoders
-from rtface.media.color import HdrMetadata
 from rtface.media.cuda import driver, nvenc
 from rtface.media.cuda.nvenc import Encoding, encoding
-from rtface.media.encoders import FAMILIES, SPEEDS, accel, check
-from rtface.media.file_sink import FileSink
-from rtface.media.stream_plan import plan_output
+from rtface.media.formats.color import HdrMetadata
+from rtface.media.write import encoders
+from rtface.media.write.encoders import FAMILIES, SPEEDS, accel, check
+from rtface.media.write.file_sink import FileSink
+from rtface.media.write.stream_plan import plan_output
 from rtface.stats import Stats
 
 needs_no_driver = pytest.mark.skipif(driver.absent() is None, reason="a CUDA driver is here")

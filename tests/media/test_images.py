@@ -19,13 +19,13 @@ import pytest
 import tifffile
 
 from rtface.errors import InputError, InputMissing, OutputError, UsageError
-from rtface.media import image_read, image_write
-from rtface.media.file_sink import FileSink
-from rtface.media.image_meta import AvifShape, ImageMetadata, avif_shape, exif_of, read_meta, write_meta
-from rtface.media.images import SequenceSource, list_images, plan_image, read_image, write_image
-from rtface.media.pixel_format import pixel_format_info
-from rtface.media.provenance import DIGITAL_SOURCE_TYPE, describe, xmp
-from rtface.media.stream_plan import plan_output
+from rtface.media.formats.image_meta import AvifShape, ImageMetadata, avif_shape, exif_of, read_meta, write_meta
+from rtface.media.formats.pixel_format import pixel_format_info
+from rtface.media.marks.provenance import DIGITAL_SOURCE_TYPE, describe, xmp
+from rtface.media.stills import image_read, image_write
+from rtface.media.stills.images import SequenceSource, list_images, plan_image, read_image, write_image
+from rtface.media.write.file_sink import FileSink
+from rtface.media.write.stream_plan import plan_output
 from rtface.stats import Stats
 from tests.media.encoded import encoded
 from tests.pairs import pairs
@@ -469,6 +469,6 @@ def test_a_film_of_a_png_with_a_profile(tmp_path: Path) -> None:
     profile = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
     path = tmp_path / "photo.png"
     path.write_bytes(data.tobytes()[:33] + profile + data.tobytes()[33:])
-    code = "import sys; from rtface.media.source import FileSource; print(len(list(FileSource(sys.argv[1]))))"
+    code = "import sys; from rtface.media.read.source import FileSource; print(len(list(FileSource(sys.argv[1]))))"
     ended = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
     assert ok and (ended.returncode, ended.stdout.strip()) == (0, "1"), ended.stderr

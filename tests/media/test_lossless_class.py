@@ -9,11 +9,11 @@ import av
 import pytest
 
 from rtface.errors import OutputError
-from rtface.media.coding import Coding, coding_of
-from rtface.media.color import HdrMetadata
-from rtface.media.encoders import MEZZANINE
-from rtface.media.stream_plan import plan_frames, plan_output
-from rtface.media.workfile import Target
+from rtface.media.files.workfile import Target
+from rtface.media.formats.coding import Coding, coding_of
+from rtface.media.formats.color import HdrMetadata
+from rtface.media.write.encoders import MEZZANINE
+from rtface.media.write.stream_plan import plan_frames, plan_output
 
 LOSSLESS_265 = {"x265-params": "lossless=1:log-level=error"}
 

@@ -13,12 +13,9 @@ import numpy as np
 import pytest
 
 from rtface.frame import Frame
-from rtface.media.file_sink import FileSink
-from rtface.media.folder_sink import FolderSink
-from rtface.media.image_meta import read_meta
-from rtface.media.images import SequenceSource, plan_image, read_image, write_image
-from rtface.media.outputs import check_target
-from rtface.media.provenance import (
+from rtface.media.files.outputs import check_target
+from rtface.media.formats.image_meta import read_meta
+from rtface.media.marks.provenance import (
     DIGITAL_SOURCE_TYPE,
     ENHANCED,
     GENERATED,
@@ -31,7 +28,10 @@ from rtface.media.provenance import (
     without_marks,
     xmp,
 )
-from rtface.media.stream_plan import plan_output
+from rtface.media.stills.folder_sink import FolderSink
+from rtface.media.stills.images import SequenceSource, plan_image, read_image, write_image
+from rtface.media.write.file_sink import FileSink
+from rtface.media.write.stream_plan import plan_output
 from rtface.stats import Stats
 from tests.media.conftest import make_film, passthrough
 

@@ -11,12 +11,12 @@ import av
 import pytest
 
 from rtface.errors import OutputError
-from rtface.media import matroska, mp4
-from rtface.media.color import HdrMetadata
-from rtface.media.matroska import elements, level
-from rtface.media.probe import Crop
-from rtface.media.source import FileSource
-from rtface.media.stream_plan import plan_output
+from rtface.media.formats import matroska, mp4
+from rtface.media.formats.color import HdrMetadata
+from rtface.media.formats.matroska import elements, level
+from rtface.media.read.probe import Crop
+from rtface.media.read.source import FileSource
+from rtface.media.write.stream_plan import plan_output
 from tests.media.conftest import decoded, make_film, passthrough
 
 _MASTERS = {"SeekHead": 0x114D9B74, "Info": 0x1549A966, "Tracks": 0x1654AE6B}

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from rtface.errors import OutputError
-from rtface.media.file_sink import FileSink
-from rtface.media.leftovers import make_playable
-from rtface.media.mxf import check_times
-from rtface.media.source import FileSource
-from rtface.media.start_timecode import film_timecode
-from rtface.media.stream_plan import plan_output
+from rtface.media.files.leftovers import make_playable
+from rtface.media.formats.mxf import check_times
+from rtface.media.read.source import FileSource
+from rtface.media.read.start_timecode import film_timecode
+from rtface.media.write.file_sink import FileSink
+from rtface.media.write.stream_plan import plan_output
 from tests.media.conftest import decoded, make_film, passthrough, picture
 from tests.media.encoded import interlaced_film
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from rtface.errors import OutputError, UsageError
-from rtface.media.file_sink import FileSink
-from rtface.media.leftovers import clear_leftovers
-from rtface.media.outputs import check_target
-from rtface.media.stream_plan import plan_output
+from rtface.media.files.leftovers import clear_leftovers
+from rtface.media.files.outputs import check_target
+from rtface.media.write.file_sink import FileSink
+from rtface.media.write.stream_plan import plan_output
 from rtface.stats import Stats
 
 # Runs source → sink in another process; argv: input, output, number of the frame after which it waits to be killed
@@ -23,9 +23,9 @@ PROGRAM = """
 import resource, sys
 from rtface.errors import RtfaceError
 from rtface.frame import Frame
-from rtface.media.file_sink import FileSink
-from rtface.media.source import FileSource
-from rtface.media.stream_plan import plan_output
+from rtface.media.write.file_sink import FileSink
+from rtface.media.read.source import FileSource
+from rtface.media.write.stream_plan import plan_output
 
 source, output, last, limit = *sys.argv[1:3], *map(int, sys.argv[3:])
 if limit:
@@ -67,8 +67,8 @@ OUT_OF_MEMORY = """
 import resource, sys
 from fractions import Fraction
 from rtface.errors import OutputError
-from rtface.media.color import ColorTags
-from rtface.media.encoders import VideoPlan, check, set_quality
+from rtface.media.formats.color import ColorTags
+from rtface.media.write.encoders import VideoPlan, check, set_quality
 plan = VideoPlan(sys.argv[1], "yuv444p", 12000, 7500, Fraction(25), Fraction(1, 25), ColorTags(), None)
 set_quality(plan, None, None)
 limit = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + (300 << 20)
@@ -209,7 +209,7 @@ def test_a_killed_run_leaves_a_part_that_plays(media, tmp_path: Path, suffix: st
 
 def test_memory_does_not_follow_the_length(media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """What waits inside the sink is bounded by bytes, not by the film."""
-    monkeypatch.setattr("rtface.media.muxer.WAITING_BYTES", 3 * 48_000 * 4)  # of four seconds
+    monkeypatch.setattr("rtface.media.write.muxer.WAITING_BYTES", 3 * 48_000 * 4)  # of four seconds
     stats = Stats()
     source = media.make_film(tmp_path / "in.mp4", frames=100, sound="pcm_s16le", sound_ms=4000)
     opened = media.open(source)

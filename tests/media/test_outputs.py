@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from rtface.errors import OutputError, RtfaceError, UsageError
-from rtface.media import leftovers, workfile
-from rtface.media.file_sink import FileSink
-from rtface.media.leftovers import clear_leftovers
-from rtface.media.outputs import OutputPath, check_outputs, check_target, film_folder
-from rtface.media.stream_plan import FORMATS, plan_output
-from rtface.media.workfile import Target, WorkFile, write_whole
+from rtface.media.files import leftovers, workfile
+from rtface.media.files.leftovers import clear_leftovers
+from rtface.media.files.outputs import OutputPath, check_outputs, check_target, film_folder
+from rtface.media.files.workfile import Target, WorkFile, write_whole
+from rtface.media.write.file_sink import FileSink
+from rtface.media.write.stream_plan import FORMATS, plan_output
 from rtface.util import files
 from rtface.util.files import rename_new
 from tests.pairs import pairs
@@ -114,7 +114,7 @@ def test_a_folder_exists_or_ends_in_a_slash(tmp_path: Path):
 @pytest.mark.parametrize("text", ["rtmp:/host/app/SECRET", "RTMPS:host/app/SECRET", "srt:/host:1?passphrase=SECRET",
                                   "https:/user:SECRET@host/x.mp4"])
 def test_a_mistyped_address_is_no_file_and_shows_no_key(text: str):
-    from rtface.live.addresses import parse_address
+    from rtface.config.addresses import parse_address
     from rtface.util.urls import place
 
     for check in (place, parse_address, lambda t: film_folder(t, FORMATS, "a.mp4"),

@@ -13,14 +13,14 @@ import pytest
 
 from rtface.errors import OutputError
 from rtface.frame import Color, Display, Frame
-from rtface.media.color import ColorTags, color_of, orientation
 from rtface.media.cuda import nvenc
-from rtface.media.encoders import pad
-from rtface.media.file_sink import FileSink
-from rtface.media.pixel_format import nearest, pixel_format_info
-from rtface.media.provenance import DIGITAL_SOURCE_TYPE, describe
-from rtface.media.stream_plan import plan_frames, plan_output
-from rtface.media.workfile import Target
+from rtface.media.files.workfile import Target
+from rtface.media.formats.color import ColorTags, color_of, orientation
+from rtface.media.formats.pixel_format import nearest, pixel_format_info
+from rtface.media.marks.provenance import DIGITAL_SOURCE_TYPE, describe
+from rtface.media.write.encoders import pad
+from rtface.media.write.file_sink import FileSink
+from rtface.media.write.stream_plan import plan_frames, plan_output
 from tests.pairs import pairs
 
 

@@ -18,9 +18,9 @@ import pytest
 
 from rtface.concurrency.scheduling import scheduling_kept
 from rtface.frame import Frame, Quantisers
-from rtface.media.image_read import read_image
-from rtface.media.quantiser import QuantiserReader, quantisers_of, threads_for
-from rtface.media.source import FileSource
+from rtface.media.read.quantiser import QuantiserReader, quantisers_of, threads_for
+from rtface.media.read.source import FileSource
+from rtface.media.stills.image_read import read_image
 from tests.media.encoded import interlaced_film
 
 WIDTH, HEIGHT, COUNT = 160, 96, 4

@@ -10,10 +10,10 @@ import av
 import numpy as np
 import pytest
 
-from rtface.media.coded_headers.bits import Bits, annex_b, prefixed
-from rtface.media.coded_headers.steps import step_reader
-from rtface.media.quantiser import QuantiserReader
-from rtface.media.quantiser_tables import vp8_table, vpx_steps
+from rtface.media.formats.coded_headers.bits import Bits, annex_b, prefixed
+from rtface.media.formats.coded_headers.steps import step_reader
+from rtface.media.formats.quantiser_tables import vp8_table, vpx_steps
+from rtface.media.read.quantiser import QuantiserReader
 from tests.media.encoded import interlaced_film
 from tests.media.test_quantiser import COUNT, WHOLE, film, frames, luma, noise, steps
 

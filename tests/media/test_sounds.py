@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from rtface.errors import OutputError
-from rtface.media.adts_headers import adts_frame, plain_config
-from rtface.media.source import FileSource
-from rtface.media.stream_plan import OutputPlan, plan_output
+from rtface.media.formats.adts_headers import adts_frame, plain_config
+from rtface.media.read.source import FileSource
+from rtface.media.write.stream_plan import OutputPlan, plan_output
 from tests.media.conftest import make_film, passthrough
 from tests.media.encoded import film_with_sound
 

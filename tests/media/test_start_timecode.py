@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from rtface.errors import UsageError
-from rtface.media.source import FileSource
-from rtface.media.start_timecode import film_timecode, find_timecode
+from rtface.media.read.source import FileSource
+from rtface.media.read.start_timecode import film_timecode, find_timecode
 from tests.media.conftest import make_film, passthrough
 
 NTSC = Fraction(30000, 1001)

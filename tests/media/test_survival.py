@@ -17,14 +17,14 @@ import pytest
 
 from rtface.errors import InputError, OutputError, UsageError
 from rtface.frame import Frame
-from rtface.media import muxer
-from rtface.media import source as source_module
-from rtface.media.file_sink import FileSink
-from rtface.media.framemd5 import hash_packets
-from rtface.media.mp4_texts import TextTrack
-from rtface.media.source import FileSource
-from rtface.media.stream_plan import StreamPlan, plan_output
+from rtface.media.formats.mp4_texts import TextTrack
+from rtface.media.read import source as source_module
+from rtface.media.read.source import FileSource
+from rtface.media.write import muxer
+from rtface.media.write.file_sink import FileSink
+from rtface.media.write.stream_plan import StreamPlan, plan_output
 from rtface.stats import Stats
+from rtface.trust.framemd5 import hash_packets
 from tests.media.encoded import captioned_h264, encoded, interlaced_film, television
 from tests.pairs import pairs
 

@@ -11,7 +11,7 @@ import pytest
 
 from rtface.errors import InputError, UsageError
 from rtface.frame import Frame
-from rtface.media.timeline import RisingTimestamps
+from rtface.media.read.timeline import RisingTimestamps
 
 UNEVEN = [0, 33, 100, 117, 250, 251, 400, 1200, 1240, 1290]
 

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 
 import rtface
+from rtface.config.options import Options
 from rtface.errors import EngineError, InputError, Interrupted
-from rtface.media.source import FileSource
-from rtface.options import Options
+from rtface.media.files.image_names import is_image
+from rtface.media.read.source import FileSource
 from rtface.pipeline import chain
 from rtface.pipeline.analysis import analyze_file
 from rtface.pipeline.film import run_file
-from rtface.pipeline.plan import is_image
 from rtface.tracking import NoTracker
 from tests.pipeline.run_media import decoded, write_film
 

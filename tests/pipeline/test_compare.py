@@ -10,10 +10,10 @@ import av
 import numpy as np
 import pytest
 
+from rtface.config.options import Options
 from rtface.frame import Display, Frame
-from rtface.media.outputs import check_target
-from rtface.media.source import FileSource
-from rtface.options import Options
+from rtface.media.files.outputs import check_target
+from rtface.media.read.source import FileSource
 from rtface.pipeline.compare import Comparison, plan_pairs
 from tests.pipeline.run_media import film
 

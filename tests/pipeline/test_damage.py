@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 import rtface
+from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.engine.damage_network import DamageNetwork
 from rtface.enhance.damage_repair import DamageRepair
 from rtface.errors import MissingComponent, UsageError
-from rtface.options import Options
 from rtface.stats import Stats
 from tests.pipeline.fakes import face_at, frame_of, portrait
 from tests.pipeline.run_media import decoded, write_film

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import rtface
+from rtface.config.options import Options
 from rtface.enhance.identity_guard import IdentityGuard
 from rtface.jobs import FilmJob
-from rtface.options import Options
 from rtface.persons.guard import FILTERING
 from rtface.pipeline import build, runtime
 from tests.enhance.test_identity_guard import Striped, Watcher

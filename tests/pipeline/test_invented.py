@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 import rtface
+from rtface.config.options import Options
 from rtface.correct.expected_error import CALIBRATIONS, bound, chance_of_worse, check_calibrated
 from rtface.engine.engine_set import recipe_named
 from rtface.errors import UsageError
 from rtface.frame import Display, Frame
-from rtface.options import Options
 from rtface.pipeline.plan import check_invented
 from rtface.pipeline.show_invented import with_map
 from rtface.report import CONSIDER_LABEL

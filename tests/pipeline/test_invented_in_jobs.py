@@ -9,9 +9,9 @@ import av
 import numpy as np
 import pytest
 
+from rtface.config.options import Options
 from rtface.errors import Interrupted, UsageError
 from rtface.jobs import FilmJob
-from rtface.options import Options
 from rtface.pipeline.film import run_file
 from rtface.report import Report
 from tests.jobs import films

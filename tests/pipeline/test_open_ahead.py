@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from rtface.config.options import Options
 from rtface.engine.engine_set import EngineRequest
 from rtface.errors import EngineError
-from rtface.options import Options
 from rtface.pipeline import runtime
 from rtface.pipeline.runtime import open_ahead, open_runtime
 from rtface.pipeline.threads import EngineThreads
@@ -93,7 +93,8 @@ def test_nothing_is_opened_where_a_gpu_is_tried(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.slow
 def test_a_process_that_ends_meanwhile_keeps_its_exit_code() -> None:
-    program = ("import sys, time\nfrom rtface.options import Options\nfrom rtface.pipeline.runtime import open_ahead\n"
+    program = ("import sys, time\nfrom rtface.config.options import Options\n"
+               "from rtface.pipeline.runtime import open_ahead\n"
                "from rtface.pipeline.threads import EngineThreads\n"
                "open_ahead(Options(engine='rtface-s'), EngineThreads(1, 1, 1))\n"
                "time.sleep(float(sys.argv[1]))\nsys.exit(3)")

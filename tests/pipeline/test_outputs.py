@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 import rtface
+from rtface.config.options import Options
 from rtface.errors import InputError, Interrupted, OutputError, RtfaceError, UsageError
-from rtface.media import folder_sink
-from rtface.media.file_sink import FileSink
-from rtface.media.workfile import Target, work_name
-from rtface.options import Options
+from rtface.media.files.workfile import Target, work_name
+from rtface.media.stills import folder_sink
+from rtface.media.write.file_sink import FileSink
 from rtface.pipeline import runtime
 from rtface.pipeline.film import run_file
 from rtface.pipeline.progress import Progress

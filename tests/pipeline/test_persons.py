@@ -12,9 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from rtface.cli.app import app
+from rtface.config.options import Options
 from rtface.errors import InputError, UsageError
 from rtface.frame import Bytes, Float32
-from rtface.options import Options
 from rtface.pipeline.analysis import analyze_file
 from rtface.pipeline.film import run_file
 from rtface.report import persons_of

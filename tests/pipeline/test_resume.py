@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 import rtface
+from rtface.config.options import Options
 from rtface.enhance.corrector import FaceCorrector
 from rtface.errors import EngineError, Interrupted, OutputError
-from rtface.media.file_sink import FileSink
-from rtface.media.film_file import FilmFile
-from rtface.media.source import FileSource
-from rtface.options import Options
+from rtface.media.read.source import FileSource
+from rtface.media.write.file_sink import FileSink
+from rtface.media.write.film_file import FilmFile
 from rtface.pipeline import chain
 from rtface.pipeline.film import run_file
 from rtface.pipeline.progress import Progress

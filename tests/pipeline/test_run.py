@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 import rtface
+from rtface.config.options import Options
 from rtface.engine import EngineSet
 from rtface.engine.host_engine import HostEngine
 from rtface.errors import InputError, Interrupted, OutputError, UsageError
-from rtface.media.provenance import DIGITAL_SOURCE_TYPE
-from rtface.options import Options
+from rtface.media.marks.provenance import DIGITAL_SOURCE_TYPE
 from rtface.pipeline import runtime
 from rtface.pipeline.analysis import analyze_file
 from rtface.pipeline.film import run_file
@@ -257,7 +257,7 @@ def test_a_treatment_file_is_obeyed(tmp_path: Path, engines: Engines) -> None:
 
 
 def test_an_output_that_fails_midway_says_where_the_part_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rtface.media.file_sink import FileSink
+    from rtface.media.write.file_sink import FileSink
 
     written = FileSink.write
     count = 0

@@ -9,9 +9,9 @@ from contextlib import ExitStack
 import pytest
 
 import rtface
+from rtface.config.options import Options
 from rtface.engine.cuda import driver
 from rtface.errors import EngineError, MissingComponent, UsageError
-from rtface.options import Options
 from rtface.pipeline.build import frame_parts
 from rtface.pipeline.film import run_file
 from rtface.pipeline.runtime import codec_device, open_cpu_then_gpu, open_runtime

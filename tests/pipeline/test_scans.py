@@ -14,18 +14,18 @@ import pytest
 import tifffile
 
 import rtface
+from rtface.config.options import Options
 from rtface.errors import InputError, Interrupted, OutputError, UsageError
 from rtface.frame import Color
 from rtface.geometry.color_curves import curve_of
-from rtface.media.dpx import DpxHeader, decode_dpx, new_dpx, rewrite_dpx, with_timecode
-from rtface.media.exr import ExrHeader, decode_exr, rewrite_exr, shown
-from rtface.media.exr import light_of as exr_light
-from rtface.media.image_read import read_image
-from rtface.media.sequence import SequenceSource
-from rtface.options import Options
-from rtface.pipeline.check_input import check_input
+from rtface.media.stills.dpx import DpxHeader, decode_dpx, new_dpx, rewrite_dpx, with_timecode
+from rtface.media.stills.exr import ExrHeader, decode_exr, rewrite_exr, shown
+from rtface.media.stills.exr import light_of as exr_light
+from rtface.media.stills.image_read import read_image
+from rtface.media.stills.sequence import SequenceSource
 from rtface.pipeline.film import run_file
 from rtface.pipeline.progress import Progress
+from rtface.trust.check_input import check_input
 from rtface.util.av_arrays import copy_image
 from rtface.util.timecode import Timecode
 from tests.media.conftest import samples

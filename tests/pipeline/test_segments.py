@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 
 import rtface
+from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine import EngineSet
 from rtface.enhance.film import FilmEnhancer
 from rtface.errors import DeviceLost, InputError, Interrupted
 from rtface.frame import Color, Display, Frame, Packet
-from rtface.options import Options
 from rtface.pipeline import runtime, segments
 from rtface.pipeline.build import RunParts
 from rtface.pipeline.film import run_file

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import rtface
+from rtface.config.options import Options
 from rtface.errors import UsageError
-from rtface.options import Options
 from rtface.pipeline import runtime
 from rtface.pipeline.analysis import Findings, analyze_file
 from tests.pipeline.fakes import FakeEngine, portrait

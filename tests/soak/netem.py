@@ -15,13 +15,13 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from rtface.live.addresses import parse_address
+from rtface.config.addresses import parse_address
+from rtface.config.options import Options
 from rtface.live.output_scheduler import OutputScheduler
 from rtface.live.sinks import child_sink
 from rtface.live.sinks.stream_sink import open_live_sink
 from rtface.live.sources import read_process
 from rtface.live.sources.reconnecting_source import open_live_source
-from rtface.options import Options
 from rtface.stats import Stats
 from tests.live.feed import Watcher
 from tests.live.servers import Nginx, Publisher, running

@@ -17,12 +17,12 @@ from typer.testing import CliRunner
 
 import rtface
 from rtface.cli.app import app
+from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.errors import UsageError
 from rtface.live.controls import LiveControls
 from rtface.live.frame_filters import FrameFilters
 from rtface.live.frame_loop import FrameLoop
-from rtface.options import Options
 from rtface.pipeline import runtime
 from rtface.protocols import Runtime
 from rtface.stats import Stats

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rtface.frame import Frame
-from rtface.media.provenance import Change
+from rtface.media.marks.provenance import Change
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
 

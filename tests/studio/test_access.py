@@ -256,7 +256,7 @@ def test_of_an_upload_to_a_killed_studio_nothing_stays(start_studio: Callable[[]
     child = f"""if True:
         import os, time
         from pathlib import Path
-        from rtface.media.workfile import Target, WorkFile
+        from rtface.media.files.workfile import Target, WorkFile
         from tests.studio.conftest import RunningStudio
         from tests.studio.test_access import begin_upload
         folder = Path({str(tmp_path)!r})

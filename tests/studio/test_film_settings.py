@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from rtface.analysis.treatment import Treatment
+from rtface.config.options import Options
 from rtface.errors import UsageError
 from rtface.jobs.queue.api import Queue
-from rtface.options import Options
 from rtface.pipeline.film import run_file
 from rtface.studio.film_settings import FilmSettings, SettingsFolder
 from tests.studio.conftest import RunningStudio

@@ -12,9 +12,9 @@ import pytest
 
 import rtface
 from rtface.analysis.treatment import Treatment
+from rtface.config.options import Options
 from rtface.errors import Closed, InputError, RtfaceError, UsageError
 from rtface.frame import Bytes, Float32
-from rtface.options import Options
 from rtface.studio.frame_renderer import FrameRenderer, PersonOnFrame
 from tests.persons.made import ANNA, BEN, at
 from tests.studio.films import make_film

@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 
 import pytest
 
+from rtface.config.addresses import parse_address
 from rtface.errors import Message
-from rtface.live.addresses import parse_address
 from rtface.studio import live_run
 from tests.studio.conftest import RunningStudio
 from tests.studio.films import make_film
@@ -222,7 +222,7 @@ def test_a_run_that_dies_is_reported(studio: RunningStudio, film: Path, monkeypa
 def test_a_run_ends_when_the_studio_is_killed(film: Path) -> None:
     code = """if True:
         import sys, time
-        from rtface.live.addresses import LiveAddress
+        from rtface.config.addresses import LiveAddress
         from rtface.studio.live_run import LivePlan, LiveRun
         run = LiveRun(LivePlan(LiveAddress("file", sys.argv[1]), LiveAddress("null", ""), {}))
         while run.port is None:

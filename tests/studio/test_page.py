@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rtface.options import OPTIONS
+from rtface.config.options import OPTIONS
 from rtface.stages.options import option_facts, summary
 from rtface.studio.catalogue import PAGE, catalogue
 from tests.studio.conftest import RunningStudio

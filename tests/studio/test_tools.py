@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from rtface.config.addresses import parse_address
+from rtface.config.options import OPTIONS
 from rtface.errors import Message, RtfaceError
-from rtface.live.addresses import parse_address
-from rtface.options import OPTIONS
 from rtface.studio.catalogue import catalogue
 from rtface.studio.commands import Shared, json_of, run_command
 from rtface.studio.events import EventHub

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from rtface.errors import InputError, RtfaceError, UsageError
-from rtface.media.file_hashes import read_manifest, sha256_of
-from rtface.media.framemd5 import HashList
-from rtface.pipeline.sidecar import read_sidecar
+from rtface.media.files.file_hashes import read_manifest, sha256_of
 from rtface.shots.clock import FilmClock
 from rtface.shots.files import read_shots
 from rtface.shots.otio import read_otio
+from rtface.trust.framemd5 import HashList
+from rtface.trust.sidecar import read_sidecar
 from rtface.util.foreign import (
     check_shape,
     file_name,

@@ -2,10 +2,10 @@
 
 import pytest
 
+from rtface.config.option_sources import load
 from rtface.engine.recipe import find_recipes
 from rtface.engine_install.folder import engines_folder
 from rtface.errors import UsageError
-from rtface.option_sources import load
 from rtface.util import paths
 
 

@@ -30,9 +30,9 @@ import numpy as np
 from rtface.concurrency.scheduling import scheduling_kept
 from rtface.enhance.coded_stage import FINER
 from rtface.frame import Quantisers
-from rtface.media.image_meta import quantisation_tables
-from rtface.media.quantiser import QuantiserReader
-from rtface.media.quantiser_tables import jpeg_step
+from rtface.media.formats.image_meta import quantisation_tables
+from rtface.media.formats.quantiser_tables import jpeg_step
+from rtface.media.read.quantiser import QuantiserReader
 from training.crop_space import F32, F64, U8, before_ground
 from training.data.portraits import Face, load_faces, split
 from training.degradation.webcam import draw_webcam

@@ -8,7 +8,7 @@ import av
 import cv2
 import numpy as np
 
-from rtface.media.color import color_of
+from rtface.media.formats.color import color_of
 from rtface.util.av_arrays import plane_rows
 from training.crop_space import F32, U8
 from training.degradation.single_image import rounded

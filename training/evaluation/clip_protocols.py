@@ -28,7 +28,7 @@ import numpy as np
 import rtface
 from rtface.geometry.alignment import fit
 from rtface.geometry.transforms import apply
-from rtface.media.color import color_of
+from rtface.media.formats.color import color_of
 from training.crop_space import F64, TEMPLATE_512, U8, cut, frame_matrix
 from training.degradation import single_image, video_codec
 from training.evaluation.film_protocols import PROTOCOLS, Shot

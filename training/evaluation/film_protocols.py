@@ -86,11 +86,11 @@ def through_film(engine: str, shot: Shot, **options: Any) -> list[U8]:
     from contextlib import ExitStack
     from fractions import Fraction
 
+    from rtface.config.options import Options
     from rtface.engine.engine_set import LIGHT
     from rtface.enhance.film import FilmEnhancer
     from rtface.enhancer import own_face
     from rtface.frame import Color, Frame
-    from rtface.options import Options
     from rtface.pipeline.runtime import open_runtime
     from rtface.stats import Stats
     from rtface.util.av_arrays import array_from_image, image_from_array

@@ -22,11 +22,11 @@ import av
 import cv2
 import numpy as np
 
+from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.engine.damage_network import DamageNetwork
 from rtface.enhance.damage_repair import DamageRepair
 from rtface.frame import Color, Frame
-from rtface.options import Options
 from rtface.pipeline.chain import find_faces
 from rtface.stats import Stats
 from rtface.tracking import create_tracker

@@ -9,17 +9,17 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
+from rtface.config.options import OPTIONS, Options, check_scope
 from rtface.errors import InputMissing, UsageError
 from rtface.jobs.queue.item import STATES, Item, State
 from rtface.jobs.queue.store import Store
-from rtface.options import OPTIONS, Options, check_scope
 from rtface.util.paths import data_dir
 from rtface.util.spelling import hint
 from rtface.util.urls import Address, place
 
 if TYPE_CHECKING:
+    from rtface.config.option_types import RunOptions
     from rtface.jobs.queue.runner import RunCounts
-    from rtface.option_types import RunOptions
 
 
 def queue_path() -> Path:
@@ -71,7 +71,7 @@ class Queue:
             flags: messages call the options as on the command line.
             job: flags of jobs, as `Task.flags`; they were checked.
         """
-        from rtface.live.addresses import is_live, parse_address, resolve_address
+        from rtface.config.addresses import is_live, parse_address, resolve_address
         from rtface.pipeline.film import plan_file
         from rtface.pipeline.plan import plan_run, scope_of
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from rtface.config.options import OPTIONS
 from rtface.errors import Message
 from rtface.jobs.folder import folder_of
 from rtface.jobs.queue.item import Task
-from rtface.options import OPTIONS
 
 STOP, PAUSE, RESUME = "stop", "pause", "resume"
 """The messages with which a runner asks for a clean end, for a halt between two frames, and to continue."""
@@ -78,7 +78,7 @@ def _wrote_output(task: Task) -> bool:
 
 def _described(task: Task) -> bool:
     """Whether the sidecar of OUTPUT is there and no older than it."""
-    from rtface.pipeline.sidecar import has_sidecar, sidecar_path  # it imports the decoders
+    from rtface.trust.sidecar import has_sidecar, sidecar_path  # it imports the decoders
 
     output = Path(task.plan["output"])
     try:

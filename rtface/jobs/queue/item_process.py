@@ -20,12 +20,12 @@ from pathlib import Path
 
 from rtface.concurrency.child_main import ParentProcess
 from rtface.concurrency.threads import start_thread
+from rtface.config.addresses import resolve_address
+from rtface.config.options import Options
 from rtface.errors import Interrupted, Message, RtfaceError, message_of, reason
 from rtface.jobs.queue.attempt import PAUSE, RESUME, STOP, Ended, Start
 from rtface.jobs.queue.item import ItemProgress
 from rtface.jobs.run import Resumable, run_film
-from rtface.live.addresses import resolve_address
-from rtface.options import Options
 from rtface.pipeline.progress import Progress, eta, share
 from rtface.redaction import redacted
 from rtface.stats import Stats

@@ -19,12 +19,12 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
+from rtface.config.options import Trait, having
 from rtface.errors import InputMissing, Message, RtfaceError, UsageError
 from rtface.live.control.preview import Pair, Preview
 from rtface.live.controls import LiveControls
 from rtface.live.persons_in_view import PersonsInView
 from rtface.live.stage_changer import StageChanger
-from rtface.options import Trait, having
 from rtface.stages.options import check_without_files
 from rtface.util.text import brief
 from rtface.web.access import bearer, same

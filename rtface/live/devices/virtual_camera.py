@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Literal
 from av.error import FFmpegError
 
 from rtface.concurrency.threads import start_thread
+from rtface.config.addresses import LiveAddress
+from rtface.config.options import Options
 from rtface.errors import OutputError, RtfaceError
 from rtface.frame import Frame
-from rtface.live.addresses import LiveAddress
 from rtface.live.devices.camera_buffer import CameraBuffer, even
 from rtface.live.protocols import EndpointHealth, LiveSink, SoundFormat, VideoFormat
-from rtface.options import Options
 
 if TYPE_CHECKING:
     from rtface.live.devices.pyvirtualcam_output import PyvirtualcamOutput

@@ -23,7 +23,7 @@ from rtface.live.messages import (
     WriteSound,
 )
 from rtface.live.protocols import EndpointHealth, SoundPacket, VideoFormat
-from rtface.media.provenance import Change
+from rtface.media.marks.provenance import Change
 
 # Seconds for the child to start, which takes long on a busy machine, and for its sink to open.
 STARTING, OPENING = 30.0, 10.0

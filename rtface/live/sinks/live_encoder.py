@@ -18,8 +18,8 @@ from rtface.errors import UsageError
 from rtface.frame import Color
 from rtface.live.messages import EncoderSettings
 from rtface.live.protocols import VideoFormat
-from rtface.media.color import ColorTags
 from rtface.media.cuda import driver
+from rtface.media.formats.color import ColorTags
 
 TICKS = Fraction(1, 90_000)
 """Unit of time of what is written."""

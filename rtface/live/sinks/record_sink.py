@@ -6,14 +6,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+from rtface.config.options import Options
 from rtface.errors import OutputError, UsageError
 from rtface.live.messages import RecordingEnded, RecordJob
 from rtface.live.protocols import SoundFormat, VideoFormat
 from rtface.live.sinks.child_sink import ChildSink
-from rtface.media.outputs import check_target
-from rtface.media.stream_plan import FORMATS
-from rtface.media.workfile import work_name
-from rtface.options import Options
+from rtface.media.files.outputs import check_target
+from rtface.media.files.workfile import work_name
+from rtface.media.write.stream_plan import FORMATS
 
 # Frames that may wait to be encoded.
 _SLOTS = 16

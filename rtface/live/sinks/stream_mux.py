@@ -14,7 +14,7 @@ from av.container.core import Flags
 from rtface.live.protocols import SoundFormat, SoundPacket
 from rtface.live.sinks.live_encoder import TICKS
 from rtface.live.sources.sound_to_aac import silent_frame
-from rtface.media.adts_headers import adts_config, config_for
+from rtface.media.formats.adts_headers import adts_config, config_for
 
 DATAGRAM = 1316
 """Bytes of seven packets of MPEG-TS, which fit into one datagram of an Ethernet."""

@@ -7,14 +7,14 @@ import time
 from dataclasses import replace
 
 from rtface.concurrency.threads import start_thread
+from rtface.config.addresses import LiveAddress
+from rtface.config.options import Options
 from rtface.errors import OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
-from rtface.live.addresses import LiveAddress
 from rtface.live.messages import EncoderSettings, SinkReport, StreamJob, TransportStatus
 from rtface.live.protocols import EndpointHealth, LiveSink, SoundFormat, VideoFormat
 from rtface.live.sinks.child_sink import STARTING, ChildSink
 from rtface.live.sinks.record_sink import RecordSink
-from rtface.options import Options
 
 # Most frames that may wait for the child: more than wait there (`rtface.live.sinks.stream_worker.BEHIND_S`) at 60 fps.
 _SLOTS = 12
@@ -121,7 +121,7 @@ def open_live_sink(endpoint: LiveAddress, options: Options, *, metadata: dict[st
     Args:
         endpoint: where to.
         options: of the run: bitrate, gop, encode, codec, crf, preset, overwrite.
-        metadata: `rtface.media.provenance.describe` of the run, for a file.
+        metadata: `rtface.media.marks.provenance.describe` of the run, for a file.
 
     Raises:
         OutputError, UsageError: a file cannot be written there.

@@ -8,7 +8,7 @@ from typing import Any
 import av
 from av.video.stream import VideoStream
 
-from rtface.media.concealment import Concealment
+from rtface.media.read.concealment import Concealment
 
 _WINDOW, _GIVEN = 60, 0.4
 """Share of so many packets from which on frames have to come."""

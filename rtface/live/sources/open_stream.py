@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 from rtface.errors import InputError, InputMissing, RtfaceError
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.srt import SrtConnection
-from rtface.media.probe import choose_video, open_container, rate_of
+from rtface.media.read.probe import choose_video, open_container, rate_of
 from rtface.redaction import shown
 
 # Of a stream that gives frames in batches (a playlist's pieces) or as fast as they are taken (a film over HTTP).

@@ -46,9 +46,9 @@ from rtface.live.sources.jitter_buffer import JitterBuffer
 from rtface.live.sources.open_stream import OpenedInput, has_sound, may_get_sound, open_stream
 from rtface.live.sources.playback_pace import CUSHION, BurstDetector, PlaybackPace
 from rtface.live.sources.sound_to_aac import AacConverter
-from rtface.media.color import color_of, display_matrix, display_of, orientation
-from rtface.media.frame_details import details_of, without_profile
-from rtface.media.quantiser import QuantiserReader
+from rtface.media.formats.color import color_of, display_matrix, display_of, orientation
+from rtface.media.read.frame_details import details_of, without_profile
+from rtface.media.read.quantiser import QuantiserReader
 
 # FFmpeg's numbers of the matrices that a frame may name.
 _TAGGED = {1, 4, 5, 6, 7, 9, 10}

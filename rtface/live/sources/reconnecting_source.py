@@ -11,9 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from rtface.concurrency.threads import start_thread
+from rtface.config.addresses import LiveAddress
 from rtface.errors import InputError, Message, RtfaceError, UsageError
 from rtface.frame import Frame
-from rtface.live.addresses import LiveAddress
 from rtface.live.backoff import retry_delay
 from rtface.live.messages import SOUND_BEGAN, SoundPacketReady, SourceOpened, SourceRequest, VideoFrameReady
 from rtface.live.protocols import TIME_BASE, EndpointHealth, LiveSource, SoundFormat, SoundPacket, VideoFormat

@@ -16,8 +16,8 @@ from av.audio.stream import AudioStream
 
 from rtface.live.messages import SoundPacketReady
 from rtface.live.protocols import SoundFormat
-from rtface.media.adts_headers import adts_config, adts_frame, config_for, of_config, plain_config
-from rtface.media.transcode import AudioTranscoder
+from rtface.media.formats.adts_headers import adts_config, adts_frame, config_for, of_config, plain_config
+from rtface.media.write.transcode import AudioTranscoder
 from rtface.stats import Stats
 
 # Samples of one frame of AAC.

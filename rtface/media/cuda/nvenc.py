@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rtface.errors import UsageError
-from rtface.media.codec import ALIASES, default_encoder, lossy_notes, plan_video
 from rtface.media.cuda import driver
-from rtface.media.encoders import SPEEDS, EncoderRefused, VideoPlan, check
-from rtface.media.hardware import gpu_number
-from rtface.media.pixel_format import pixel_format_info
-from rtface.media.probe import MediaInfo
+from rtface.media.formats.pixel_format import pixel_format_info
+from rtface.media.read.hardware import gpu_number
+from rtface.media.read.probe import MediaInfo
+from rtface.media.write.codec import ALIASES, default_encoder, lossy_notes, plan_video
+from rtface.media.write.encoders import SPEEDS, EncoderRefused, VideoPlan, check
 from rtface.util.av_gpu import FORMATS
 
 _SOFTWARE = {"h264_nvenc": "libx264", "hevc_nvenc": "libx265", "av1_nvenc": "libsvtav1"}

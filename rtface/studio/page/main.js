@@ -3,7 +3,7 @@ import { h, replace } from "./lib/dom.js";
 import { api, ApiError } from "./lib/api.js";
 import { connect, on, onState } from "./lib/events.js";
 import { listenForKeys, shortcuts, showShortcuts } from "./lib/keys.js";
-import { LANGUAGES, language, loadTexts, percent, setLanguage, t } from "./lib/text.js";
+import { LANGUAGES, language, percent, setLanguage, setTexts, t } from "./lib/text.js";
 import { note, showError, toast } from "./lib/ui.js";
 import { forget, redo, undo } from "./lib/undo.js";
 
@@ -116,7 +116,9 @@ addEventListener("unhandledrejection", (event) => {
 
 async function start() {
   setTheme(theme());
-  [about] = await Promise.all([api.get("/api/about"), loadTexts()]);
+  const [told, texts] = await Promise.all([api.get("/api/about"), api.get("/api/text")]);
+  about = told;
+  setTexts(texts);
   draw();
   let was = null;
   onState((connected) => {

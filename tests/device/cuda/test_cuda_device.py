@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.device.cuda.device import CudaDevice
 from rtface.device.cuda.face_slots import FaceSlot
@@ -18,7 +19,6 @@ from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.errors import DeviceLost, OutOfDeviceMemory
 from rtface.frame import Color, Display
-from rtface.options import Options
 from rtface.pipeline.chain import join_fields, split_fields
 from rtface.protocols import Runtime
 from rtface.stats import Stats

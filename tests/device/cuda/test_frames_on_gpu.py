@@ -12,6 +12,7 @@ import pytest
 from rtface.analysis.patch import patch_of_view
 from rtface.analysis.scene_cuts import CutDetector
 from rtface.concurrency import buffer
+from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice, CpuView
 from rtface.device.cuda.device import CudaDevice
 from rtface.device.cuda.stream_thread import StreamThread
@@ -20,7 +21,6 @@ from rtface.enhance.film import FilmEnhancer
 from rtface.errors import DeviceLost, EngineError, InputError
 from rtface.frame import Color, Display
 from rtface.geometry.transforms import compose, scaling, translation
-from rtface.options import Options
 from rtface.pipeline.chain import split_fields, track
 from rtface.protocols import Runtime
 from rtface.stats import Stats

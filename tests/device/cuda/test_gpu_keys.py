@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from rtface.analysis.analyzer import Treatment
+from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine import HostEngine
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.frame import Color, Display
-from rtface.options import Options
 from rtface.pipeline.chain import join_fields, split_fields
 from rtface.protocols import Runtime
 from rtface.stats import Stats

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from rtface.config.options import Options
 from rtface.correct import TemporalAverage
 from rtface.device.cpu.device import CpuDevice
 from rtface.device.cuda.device import CudaDevice
@@ -18,7 +19,6 @@ from rtface.engine.plan import GoldenResult
 from rtface.engine.recipe import load_recipe
 from rtface.enhance.film import FilmEnhancer
 from rtface.errors import EngineError
-from rtface.options import Options
 from rtface.protocols import Runtime
 from rtface.stats import Stats
 from tests.device.cuda.gpu_rig import FakePlan, hold, open_with

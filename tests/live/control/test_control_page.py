@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from rtface.config.options import Options
 from rtface.live.control.control_routes import control_routes
 from rtface.live.control.http_server import LocalHttpServer
 from rtface.live.control.keyboard import HELP
@@ -21,7 +22,6 @@ from rtface.live.controls import LiveControls
 from rtface.live.persons_in_view import PersonsInView
 from rtface.live.protocols import EndpointHealth
 from rtface.live.stage_changer import StageChanger
-from rtface.options import Options
 from rtface.stats import Stats
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs/control.md").read_text(encoding="utf-8")

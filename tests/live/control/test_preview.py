@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 
 from rtface.concurrency import Mailbox
+from rtface.config.options import Options
 from rtface.frame import Color, Display, Frame
 from rtface.live.control.control_routes import STREAMS, control_routes
 from rtface.live.control.http_server import LocalHttpServer
 from rtface.live.control.preview import Preview
 from rtface.live.controls import LiveControls
 from rtface.live.frame_filters import FrameFilters
-from rtface.options import Options
 from rtface.stats import Stats
 from tests.live.live_fakes import SteppedClock
 

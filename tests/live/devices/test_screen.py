@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rtface.config.addresses import LiveAddress
 from rtface.errors import InputError, InputMissing, UsageError
-from rtface.live.addresses import LiveAddress
 from rtface.live.devices import listing, screen
 from rtface.live.devices.screen import ScreenPart, parse_part, why_unusable
 from rtface.live.messages import SourceRequest

@@ -8,16 +8,16 @@ import av
 import numpy as np
 import pytest
 
+from rtface.config.addresses import parse_address
+from rtface.config.options import Options
 from rtface.errors import OutputError, UsageError
-from rtface.live.addresses import parse_address
 from rtface.live.messages import RecordJob
 from rtface.live.sinks.record_worker import Recording
 from rtface.live.sinks.stream_sink import open_live_sink
-from rtface.media.outputs import check_target
-from rtface.media.provenance import DIGITAL_SOURCE_TYPE, ENHANCED, Change, describe
-from rtface.media.stream_plan import FORMATS
-from rtface.media.workfile import work_name
-from rtface.options import Options
+from rtface.media.files.outputs import check_target
+from rtface.media.files.workfile import work_name
+from rtface.media.marks.provenance import DIGITAL_SOURCE_TYPE, ENHANCED, Change, describe
+from rtface.media.write.stream_plan import FORMATS
 from tests.live.feed import MONO, Voice, form
 from tests.live.publish import read_stamp, stamped_image
 

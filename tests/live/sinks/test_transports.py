@@ -8,14 +8,14 @@ from fractions import Fraction
 
 import pytest
 
+from rtface.config.addresses import parse_address
+from rtface.config.options import Options
 from rtface.errors import UsageError
-from rtface.live.addresses import parse_address
 from rtface.live.sinks.live_encoder import usual_bitrate
 from rtface.live.sinks.rtmp import RtmpAddress, RtmpPublisher
 from rtface.live.sinks.stream_sink import NullSink, open_live_sink
 from rtface.live.sinks.stream_worker import open_transport
 from rtface.live.sinks.tcp_channel import ConnectionLost
-from rtface.options import Options
 from tests.live.feed import MONO, form
 from tests.live.live_fakes import frame
 from tests.live.servers import free_port

@@ -13,7 +13,7 @@ import pytest
 from rtface.live.protocols import SoundFormat
 from rtface.live.sinks.rtmp_wire import AUDIO, FlvTagParser
 from rtface.live.sources.sound_to_aac import AacConverter, silent_frame
-from rtface.media.adts_headers import adts_config, adts_frame, config_for, of_config, plain_config
+from rtface.media.formats.adts_headers import adts_config, adts_frame, config_for, of_config, plain_config
 
 
 def tone(path: Path, rate: int, layout: str, seconds: float, hertz: float = 1000.0, codec: str = "aac") -> Path:

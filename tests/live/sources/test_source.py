@@ -11,9 +11,9 @@ import av
 import numpy as np
 import pytest
 
+from rtface.config.addresses import LiveAddress
 from rtface.errors import InputError, InputMissing, UsageError
 from rtface.frame import Frame
-from rtface.live.addresses import LiveAddress
 from rtface.live.devices import camera, camera_modes
 from rtface.live.devices.camera_modes import CameraMode, choose
 from rtface.live.messages import SourceRequest

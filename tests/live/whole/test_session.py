@@ -7,7 +7,7 @@ import time
 import av
 import numpy as np
 
-from rtface.options import Options
+from rtface.config.options import Options
 from tests.live.live_fakes import FakeSource
 from tests.live.test_run import PORTRAIT, Run, portrait
 

@@ -14,12 +14,12 @@ import av
 import numpy as np
 import pytest
 
-from rtface.live.addresses import parse_address
+from rtface.config.addresses import parse_address
+from rtface.config.options import Options
 from rtface.live.sinks.stream_sink import open_live_sink
-from rtface.media.leftovers import clear_leftovers
-from rtface.media.outputs import check_target
-from rtface.media.provenance import describe
-from rtface.options import Options
+from rtface.media.files.leftovers import clear_leftovers
+from rtface.media.files.outputs import check_target
+from rtface.media.marks.provenance import describe
 from tests.live.feed import MONO, Feed, at_once, form
 from tests.live.publish import read_stamp
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from rtface.config.addresses import parse_address
+from rtface.config.options import Options
 from rtface.errors import OutputError
-from rtface.live.addresses import parse_address
 from rtface.live.sinks.stream_sink import open_live_sink
-from rtface.options import Options
 from tests.live.feed import Feed, Watcher, form
 from tests.live.servers import Nginx
 

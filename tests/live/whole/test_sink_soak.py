@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtface.live.addresses import parse_address
+from rtface.config.addresses import parse_address
+from rtface.config.options import Options
 from rtface.live.sinks.stream_sink import open_live_sink
-from rtface.options import Options
 from tests.live.feed import MONO, Feed, Watcher, form, offsets
 from tests.live.servers import Nginx, running
 

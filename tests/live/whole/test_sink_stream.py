@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rtface.config.addresses import parse_address
+from rtface.config.options import Options
 from rtface.errors import OutputError
-from rtface.live.addresses import parse_address
 from rtface.live.protocols import LiveSink, SoundFormat
 from rtface.live.sinks.stream_sink import open_live_sink
-from rtface.options import Options
 from tests.live.feed import MONO, Feed, Watcher, at_once, form, offsets
 from tests.live.servers import Nginx, free_port, running
 

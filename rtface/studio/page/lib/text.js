@@ -1,5 +1,4 @@
 // Texts of the page in the chosen language, and numbers and times as people read them.
-import { api } from "./api.js";
 
 let catalogue = {};
 export const LANGUAGES = { en: "English", de: "Deutsch" };
@@ -7,8 +6,8 @@ export const LANGUAGES = { en: "English", de: "Deutsch" };
 const stored = () => { try { return localStorage.getItem("language"); } catch { return null; } };
 export let language = LANGUAGES[stored()] ? stored() : (navigator.language ?? "en").startsWith("de") ? "de" : "en";
 
-export async function loadTexts() {
-  catalogue = await api.get("/api/text");
+export function setTexts(texts) {
+  catalogue = texts;
   document.documentElement.lang = language;
 }
 

@@ -1,0 +1,127 @@
+"""Parses INPUT and OUTPUT of a live run: ``camera:0``, ``/dev/video0``, ``screen:``, ``vcam:``,
+``rtmp://…``, ``null:``."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from rtface import plugins
+from rtface.config.options import LiveOptions, Scope
+from rtface.errors import UsageError
+from rtface.redaction import is_url, keep_secret, shown
+from rtface.util.paths import expanded
+from rtface.util.urls import check_slashes
+
+# What is read as a stream wherever it goes to. Others (http, ftp …) are films, unless what they go
+# into is live.
+LIVE_SCHEMES = ("rtmp", "rtmps", "rtsp", "rtsps", "udp", "tcp", "srt", "rtp")
+# What can be written to.
+SINK_SCHEMES = ("rtmp", "rtmps", "udp", "tcp", "srt")
+_DEVICES = ("camera", "screen", "vcam", "null")
+_READ_BY_FFMPEG = (*LIVE_SCHEMES, "http", "https", "ftp", "ftps", "sftp", "file")
+
+
+@dataclass(frozen=True, slots=True)
+class LiveAddress:
+    """Address of a source or sink of a live run.
+
+    Attributes:
+        kind: "camera", "screen", "vcam", "null", "stream" (a URL), "file", or the name of a plugin's
+            source or sink.
+        name: a camera's number or name, a part of the screen ("" for all of it), a virtual camera's
+            name ("" for the first), a URL with its secrets, or a path. Never shown: `str()` of the endpoint is.
+    """
+
+    kind: str
+    name: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        keep_secret(self.name)
+
+    def __str__(self) -> str:
+        if self.kind in ("stream", "file"):
+            return shown(self.name)
+        return self.name if self.name.startswith("/dev/") else f"{self.kind}:{self.name}"
+
+    @property
+    def scheme(self) -> str:
+        """Of a stream's URL, lower case."""
+        return urlsplit(self.name).scheme.lower() if self.kind == "stream" else ""
+
+
+def resolve_address(text: str, environ: Mapping[str, str] = os.environ) -> str:
+    """The name itself, or the value of an environment variable (``env:NAME``), or the first line of
+    a file (``@FILE``): a URL with a key in it need not stand in the process list.
+
+    Raises:
+        UsageError: the variable or file is not there, or empty.
+    """
+    if text.startswith("env:"):
+        value = environ.get(text[4:], "").strip()
+        if not value:
+            raise UsageError(f"{text}: the environment variable {text[4:]} is not set; set it to the URL")
+        return value
+    if text.startswith("@") and not Path(text).exists():
+        try:
+            lines = expanded(text[1:], text).read_text(encoding="utf-8").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise UsageError(f"{text}: the file cannot be read ({why}); write the URL into its first line") from None
+        if not lines[0].strip():
+            raise UsageError(f"{text}: the first line of the file is empty; write the URL there")
+        return lines[0].strip()
+    return text
+
+
+def parse_address(text: str) -> LiveAddress:
+    """Parses a name from `resolve_address`. A name of no device and no URL is a file; raises as
+    `rtface.util.urls.check_slashes`."""
+    match = re.match(r"([a-z][a-z0-9-]+):(.*)", text, re.DOTALL)
+    if match and _is_device(match[1]):
+        return LiveAddress(match[1], match[2])
+    if re.match(r"/dev/video\d+$", text):
+        return LiveAddress("camera", text)
+    check_slashes(text)
+    return LiveAddress("stream" if is_url(text) and not text.startswith("file://") else "file", text)
+
+
+def _is_device(name: str) -> bool:
+    """Whether a name before a colon is that of a device or plugin."""
+    return name in _DEVICES or (name not in _READ_BY_FFMPEG and any(
+        name in plugins.installed(kind) for kind in ("source", "sink")))
+
+
+def is_live(source: LiveAddress, sink: LiveAddress) -> bool:
+    """Whether a run between the two is live: one end cannot wait. Also where they are the wrong way
+    round (a later check says so then)."""
+    return any(end.kind not in ("stream", "file") or end.scheme in LIVE_SCHEMES for end in (source, sink))
+
+
+def live_scope(source: LiveAddress, sink: LiveAddress, options: LiveOptions) -> Scope:
+    """Kinds of options that apply to a live run between the two."""
+    scope = Scope.LIVE
+    scope |= {"camera": Scope.CAMERA, "screen": Scope.SCREEN}.get(source.kind, scope)
+    if sink.kind == "stream":
+        scope |= Scope.PUBLISHED
+    if sink.kind == "file" or options.also is not None:
+        scope |= Scope.RECORDED
+    return scope
+
+
+def check_addresses(source: LiveAddress, sink: LiveAddress) -> None:
+    """Raises UsageError for a source that is an output, and the other way round."""
+    if not plugins.known("source", source.kind):
+        raise UsageError(f"{source} is an output; give a camera (camera:0), a stream's URL or a film as INPUT")
+    if sink.kind == "camera":
+        raise UsageError(f"{sink} is a camera, not an output; a virtual camera is named vcam:{sink.name}")
+    if not plugins.known("sink", sink.kind):
+        raise UsageError(f"{sink} is an input; give a virtual camera (vcam:), a stream's URL or a file as OUTPUT")
+    if sink.kind == "stream" and sink.scheme not in SINK_SCHEMES:
+        read = sink.scheme in (*LIVE_SCHEMES, "http", "https")
+        raise UsageError(f"{sink}: rtface publishes over {', '.join(SINK_SCHEMES)}; "
+                         + (f"{sink.scheme} is for reading only" if read else f"it cannot use {sink.scheme}"))

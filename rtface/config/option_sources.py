@@ -1,0 +1,105 @@
+"""Options of a command: from its flags, ``RTFACE_*`` environment variables, a TOML file, and the defaults.
+
+The first of these that has a value wins. The file is the one that ``--config`` (or ``RTFACE_CONFIG``) names, else
+``rtface.toml`` in the configuration folder.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtface.config.options import OPTIONS, Options, check, check_key
+from rtface.errors import UsageError
+from rtface.util.paths import config_dir, expanded
+from rtface.util.spelling import nearest
+from rtface.util.toml_dataclass import parse_toml
+
+log = logging.getLogger("rtface")
+
+PREFIX = "RTFACE_"
+_OTHER_VARIABLES = ("RTFACE_CACHE", "RTFACE_CONFIG", "RTFACE_CONFIG_DIR", "RTFACE_CONTROL_KEY", "RTFACE_DATA",
+                    "RTFACE_POLICY", "RTFACE_TORCH_PYTHON")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedOptions:
+    """Options with the source of each value: "--strength", "RTFACE_STRENGTH", the path of a file, or "default"."""
+
+    options: Options
+    sources: dict[str, str]
+
+    @property
+    def given(self) -> frozenset[str]:
+        """The options that the command line named."""
+        return frozenset(key for key, source in self.sources.items() if source == OPTIONS[key].flag)
+
+
+def read_file(path: Path) -> dict[str, object]:
+    """Checked values of a TOML file; keys may be written with - or _. UsageError names file, key and nearest key."""
+    try:
+        return file_values(path.read_text(encoding="utf-8"), path)
+    except FileNotFoundError:
+        raise UsageError(f"the configuration file {path} does not exist") from None
+    except OSError as error:
+        raise UsageError(f"the configuration file {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the configuration file {path} is not valid TOML: {error}") from None
+
+
+def file_values(text: str, path: Path) -> dict[str, object]:
+    """Checked values of a TOML file's text; raises as `read_file`, with the name of the file."""
+    try:
+        data = parse_toml(text)
+    except ValueError as error:
+        raise UsageError(f"the configuration file {path} is not valid TOML: {error}") from None
+    values: dict[str, object] = {}
+    for written, value in data.items():
+        key = check_key(written.replace("-", "_"), f"{path}: {written}")
+        values[key] = check(key, value, f"{path}: {written}")
+    return values
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, object]:
+    values: dict[str, object] = {}
+    names = {PREFIX + key.upper(): key for key in OPTIONS}
+    for variable, text in environ.items():
+        if variable in names and text:
+            values[names[variable]] = check(names[variable], text, variable)
+        elif variable.startswith(PREFIX) and variable not in _OTHER_VARIABLES:
+            near = nearest(variable.removeprefix(PREFIX).lower(), OPTIONS)
+            if near and variable not in names:
+                log.warning("%s is not known and has no effect; did you mean %s%s?", variable, PREFIX, near.upper())
+    return values
+
+
+def load(flags: Mapping[str, object], *, config: Path | None = None,
+         environ: Mapping[str, str] = os.environ) -> LoadedOptions:
+    """Options from flags, environment, file and defaults, in this order of precedence.
+
+    Args:
+        flags: what the command line gave, by option name; nothing else.
+        config: file that ``--config`` named; it has to exist. None takes that of ``RTFACE_CONFIG``, then
+            ``rtface.toml`` in the configuration folder.
+        environ: environment variables.
+
+    Raises:
+        UsageError: a value cannot be used or a key is not known; the message says which, where, and the nearest.
+    """
+    values: dict[str, object] = {}
+    sources = dict.fromkeys(OPTIONS, "default")
+    if config is None and environ.get("RTFACE_CONFIG"):
+        config = expanded(environ["RTFACE_CONFIG"], "RTFACE_CONFIG")
+    folder = config_dir()
+    path = config or (folder / "rtface.toml" if folder else None)
+    if path is not None and (config is not None or path.is_file()):
+        for key, value in read_file(path).items():
+            values[key], sources[key] = value, str(path)
+    for key, value in _environment(environ).items():
+        values[key], sources[key] = value, PREFIX + key.upper()
+    for key, value in flags.items():
+        values[key], sources[key] = check(key, value, OPTIONS[key].flag), OPTIONS[key].flag
+    return LoadedOptions(Options.of(values), sources)

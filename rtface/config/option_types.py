@@ -1,0 +1,87 @@
+"""Types of the keywords of `rtface.run`, `analyze` and `Enhancer`, for type checkers and editors.
+
+Generated from rtface/config/options.py by ``python -m tests.docs.option_tables``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from os import PathLike
+from typing import Literal, TypedDict
+
+
+class AnalyzeOptions(TypedDict, total=False):
+    """Options of `rtface.analyze`; `rtface.Options` says what each is."""
+
+    threads: int | None
+    tracker: str
+    faces: str
+    person: Sequence[str]
+    max_faces: int | None
+    start: float | str | None
+    end: float | str | None
+    timecode: str | None
+    sequence: bool
+    fps: Fraction | float | str | None
+    transfer: Literal["auto", "log", "linear", "video"]
+
+
+class EnhancerOptions(TypedDict, total=False):
+    """Options of `rtface.Enhancer`, besides its own arguments."""
+
+    fidelity: float | None
+    commercial_use: bool
+    keyframe: int | Literal["auto"]
+    damage: Literal["none", "repair"]
+    grain: Literal["match", "none"]
+    region: Literal["auto", "face", "head"]
+    threads: int | None
+    tracker: str
+    faces: str
+    person: Sequence[str]
+    max_faces: int | None
+    guard: Literal["auto", "on", "off"]
+    correct: Literal["auto", "always", "never"]
+    stages: Sequence[str]
+
+
+class RunOptions(AnalyzeOptions, EnhancerOptions, total=False):
+    """Options of `rtface.run`."""
+
+    engine: str
+    strength: float
+    device: str
+    treatment: str | PathLike[str] | None
+    shots: str | PathLike[str] | None
+    size: tuple[int, int] | str | None
+    decode: str
+    strict: bool
+    drop: Sequence[str]
+    compare: str | PathLike[str] | None
+    report: str | PathLike[str] | None
+    checksums: bool
+    sidecar: bool
+    credentials: bool
+    sign: str | None
+    timestamp: str | None
+    keep_correction: str | PathLike[str] | None
+    invented: str | PathLike[str] | None
+    show: Literal["output", "invented"]
+    overwrite: bool
+    dry_run: bool
+    segments: int | None
+    codec: str | None
+    crf: float | None
+    preset: str | None
+    encode: Literal["auto", "cuda", "software"]
+    bitrate: int | str | None
+    gop: float
+    latency: float
+    cpu_budget: float
+    delay: float | None
+    buffer: float | Literal["auto"]
+    audio: str | None
+    slate: str | None
+    also: str | PathLike[str] | None
+    light: float

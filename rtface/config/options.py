@@ -1,0 +1,513 @@
+"""All options of a run, each declared once; the command line, variables, TOML files, Python and the docs use this.
+
+To add an option, add a field to one of the groups below and run ``python -m tests.docs.option_tables``, which renews
+`rtface.config.option_types` and the tables in ``docs/``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from enum import Flag, auto
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+from rtface import plugins
+from rtface.errors import UsageError
+from rtface.util import parse as v
+from rtface.util.parse import format_time
+from rtface.util.spelling import hint, unknown_key
+
+F = TypeVar("F", bound="FaceOptions")
+
+
+class Scope(Flag):
+    """Kinds and properties of runs. An option has an effect on a run that has one of those in the option's scope."""
+
+    FILM = auto()
+    """The input is a film (a file or an address), or a folder of stills that is read as one."""
+    SEQUENCE = auto()
+    """The input is a folder of stills that is read as a film."""
+    ENCODED = auto()
+    """The output is a film."""
+    STILLS = auto()
+    LIVE = auto()
+    CAMERA = auto()
+    """The source of a live run is a camera."""
+    SCREEN = auto()
+    """The source of a live run is the screen."""
+    RECORDED = auto()
+    """A live run writes a film, as OUTPUT or by ``--also``."""
+    PUBLISHED = auto()
+    """The output of a live run is the URL of a stream."""
+    CONSOLE = auto()
+    """A live run of the command line, which has keys, a control endpoint and a preview."""
+    ENHANCER = auto()
+    ANALYSIS = auto()
+    """``rtface analyze``; messages do not name it."""
+
+    def __str__(self) -> str:
+        return " or ".join(_SCOPE_WORDS[part] for part in self if part in _SCOPE_WORDS)
+
+
+_SCOPE_WORDS = {
+    Scope.FILM: "films", Scope.SEQUENCE: "a folder of stills with --sequence",
+    Scope.ENCODED: "an OUTPUT that is a film", Scope.STILLS: "stills", Scope.LIVE: "live runs",
+    Scope.CAMERA: "cameras", Scope.SCREEN: "the screen",
+    Scope.RECORDED: "live recordings", Scope.PUBLISHED: "published streams",
+    Scope.CONSOLE: "live runs of the command 'rtface run'", Scope.ENHANCER: "rtface.Enhancer"}
+
+
+class Trait(Flag):
+    """What else is true of an option."""
+
+    FREE = auto()
+    """It changes no frame: it may differ from call to call of a job."""
+    NAMED = auto()
+    """The metadata of an output says its value."""
+    BY_SHOT = auto()
+    """The studio sets it by shot."""
+    FILM_PAGE = auto()
+    """The studio sets it for a film."""
+    LIVE_PAGE = auto()
+    """The studio sets it for a live run."""
+    CONTROL = auto()
+    """A share that may be changed while a live run lasts."""
+    ONCE = auto()
+    """It is of a single run: the studio keeps it in no settings file."""
+    READS = auto()
+    """Its value names files that are read."""
+
+
+_NO_TRAIT = Trait(0)
+_FILES = Scope.FILM | Scope.STILLS
+_RUNS = _FILES | Scope.LIVE
+_ALL = _RUNS | Scope.ENHANCER
+_ANALYSIS = Scope.ANALYSIS
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """The declaration of one option.
+
+    Attributes:
+        check: converts a value or raises UsageError.
+        scope: the runs that the option has an effect on.
+        help: one sentence for ``--help``.
+        more: Markdown that the documentation adds to it.
+        metavar: placeholder of the value in the help, where the check's own says too little.
+        unset: what a value of None stands for, in the documentation.
+        flags: long flags of the command line, the usual one first.
+        hidden: help, documentation and studio leave it out, because it is there for old command lines and files only.
+        traits: what else is true of it.
+        name, default: of the field.
+    """
+
+    check: v.Check[Any]
+    scope: Scope
+    help: str
+    more: str = ""
+    metavar: str = ""
+    unset: str = ""
+    flags: tuple[str, ...] = ()
+    hidden: bool = False
+    traits: Trait = _NO_TRAIT
+    name: str = ""
+    default: Any = None
+
+    @property
+    def flag(self) -> str:
+        """The long flag of the command line."""
+        return self.flags[0]
+
+
+def _option(default: Any, check: v.Check[Any], scope: Scope, help: str, more: str = "", **rest: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"option": Option(check, scope, help, more, **rest)})
+
+
+@dataclass(frozen=True)
+class _Group:
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            object.__setattr__(self, f.name, check(f.name, getattr(self, f.name), f.name))
+
+
+@dataclass(frozen=True)
+class QualityOptions(_Group):
+    """Quality and speed: the engine, how its answer is used, and where it runs."""
+
+    engine: str = _option(
+        "default", v.name, _ALL, "Engine that restores faces; 'rtface engines' lists them.",
+        "`auto` chooses by face size, live also by speed", traits=Trait.BY_SHOT | Trait.FILM_PAGE | Trait.LIVE_PAGE)
+    strength: float = _option(
+        1.0, v.share, _ALL, "How much of the correction to add.", "0 is the identity; `50%` is 0.5",
+        traits=Trait.BY_SHOT | Trait.FILM_PAGE | Trait.LIVE_PAGE | Trait.CONTROL)
+    fidelity: float | None = _option(
+        None, v.share, _ALL, "From vivid (0: sharp, more of it invented) to faithful (1).",
+        "With the default engine and `auto` a value below 1 chooses `rtface-m-vivid`, which adds fine detail and "
+        "leaves the rest; [the scale](engines.md#from-faithful-to-vivid)", unset="the engine's",
+        traits=Trait.FILM_PAGE | Trait.LIVE_PAGE)
+    commercial_use: bool = _option(
+        False, v.boolean, _ALL, "Refuse engines whose licence forbids commercial use.")
+    keyframe: int | Literal["auto"] = _option(
+        "auto", v.or_auto(v.number(1, 12, whole=True)), Scope.FILM | Scope.LIVE | Scope.ENHANCER,
+        "Run a heavy engine on every N-th frame of a face, and the light engine on all frames.",
+        "N is 1 to 12. With an engine that is fast enough for every frame this is slower; see "
+        "[engines](engines.md#keyframes)")
+    colour: Literal["lock"] = _option(
+        "lock", v.colour, _ALL | _ANALYSIS, "Keep the colours of the face.", flags=("--colour", "--color"), hidden=True,
+        traits=Trait.NAMED)
+    damage: Literal["none", "repair"] = _option(
+        "none", v.choice("none", "repair"), _FILES | Scope.ENHANCER,
+        "Take halftone dots and light flecks out of the faces of old prints and films.",
+        "What is filled is invented; the report says how much. [How](analysis.md#damage)", traits=Trait.FILM_PAGE)
+    grain: Literal["match", "none"] = _option(
+        "match", v.choice("match", "none"), _ALL,
+        "Keep the grain of the film and the texture of the skin in the correction, or not.",
+        traits=Trait.NAMED | Trait.FILM_PAGE)
+    region: Literal["auto", "face", "head"] = _option(
+        "auto", v.choice("auto", "face", "head"), _ALL,
+        "Enhance the face only, or also hair, ears and neck; auto decides by what that would gain.",
+        "Round the face only coding artefacts and noise are taken out, unless the engine restores whole heads",
+        traits=Trait.BY_SHOT | Trait.FILM_PAGE | Trait.LIVE_PAGE)
+    device: str = _option(
+        "auto", v.device, _ALL, "Where engines run; 'rtface doctor' says what is available here.",
+        "`cpu`, `cuda[:N]`, `openvino:gpu[.N]`, `openvino:npu`, `onnx`, `coreml`, `directml`; `auto` is an "
+        "NVIDIA GPU where driver, packages and memory are available, else the CPU. [More](gpu.md)",
+        metavar="NAME")
+    threads: int | None = _option(
+        None, v.number(1, 1024, whole=True), _ALL | _ANALYSIS, "CPU threads of the whole run.", unset="all cores",
+        traits=Trait.FREE)
+
+
+@dataclass(frozen=True)
+class FaceOptions(_Group):
+    """Faces: how they are found, and which are corrected."""
+
+    tracker: str = _option(
+        "auto", v.choice("auto", *plugins.BUILT_IN["tracker"], extension="tracker"), _ALL | _ANALYSIS,
+        "Tracker that finds and follows faces.",
+        "`auto` is `openvino`; `tasks` is MediaPipe itself, slower, and an extra")
+    faces: str = _option(
+        "all", v.faces, _ALL | _ANALYSIS, "Which faces to enhance: all, the largest, or tracks and persons.",
+        "`1,P2,anna`: numbers of tracks and persons as `rtface analyze` lists them, and names of `--person`. "
+        "[Persons](persons.md)", traits=Trait.NAMED | Trait.LIVE_PAGE)
+    person: tuple[str, ...] = _option(
+        (), v.persons, _ALL | _ANALYSIS, "Recognise a person by photos that show this face only; repeat it for more.",
+        "For `--faces`, the report and stages. [Persons](persons.md)", metavar="NAME=PHOTO,...",
+        traits=Trait.LIVE_PAGE | Trait.READS)
+    max_faces: int | None = _option(
+        None, v.number(1, 1000, whole=True), _ALL | _ANALYSIS, "Largest number of faces in a frame.",
+        "The run says when there were more", unset="no limit; live 8")
+    guard: Literal["auto", "on", "off"] = _option(
+        "auto", v.choice("auto", "on", "off"), _ALL, "Weaken corrections as far as they change who a face is.",
+        "`auto` watches the engines that invent faces: GAN, codebook, transformer, diffusion. "
+        "[How](persons.md#the-identity-guard)")
+    correct: Literal["auto", "always", "never"] = _option(
+        "auto", v.choice("auto", "always", "never"), _ALL, "Correct the faces that need it, all of them, or none.",
+        "[What a face needs](analysis.md#the-treatment)", traits=Trait.FILM_PAGE)
+    treatment: Path | None = _option(
+        None, v.path, _FILES, "Follow this file, made by 'rtface analyze --json' and edited.", unset="none",
+        traits=Trait.READS)
+    shots: Path | None = _option(
+        None, v.path, Scope.FILM, "Use the settings by shot of this CSV, EDL or OTIO file.",
+        "`rtface analyze --scenes` makes one to fill in. [Settings by shot](films.md#settings-by-shot)", unset="none",
+        traits=Trait.READS)
+
+
+@dataclass(frozen=True)
+class EnhanceOptions(FaceOptions, QualityOptions):
+    """The options of the enhancement step: which faces, and how."""
+
+
+@dataclass(frozen=True)
+class InputOptions(_Group):
+    """Input: what part of it is read, and how."""
+
+    start: float | None = _option(
+        None, v.time, Scope.FILM | _ANALYSIS, "Begin at this time: seconds or HH:MM:SS.mmm.", unset="the start",
+        traits=Trait.ONCE)
+    end: float | None = _option(
+        None, v.time, Scope.FILM | _ANALYSIS, "End at this time: seconds or HH:MM:SS.mmm.", unset="the end",
+        traits=Trait.ONCE)
+    timecode: str | None = _option(
+        None, v.timecode, Scope.FILM | _ANALYSIS,
+        "Timecode of the film's first frame, from which the timecodes of shots count, and which OUTPUT gets.",
+        "`01:00:00:00`, or `01:00:00;00` for drop-frame", unset="the film's own")
+    sequence: bool = _option(False, v.boolean, _FILES | _ANALYSIS, "Read a folder of stills as a film.")
+    fps: Fraction | None = _option(
+        None, v.rate, Scope.SEQUENCE | Scope.CAMERA | Scope.SCREEN | _ANALYSIS,
+        "Frame rate of such a film, or the rate to ask a camera or the screen for: 25, 30000/1001.",
+        unset="25, of a camera or the screen 30")
+    transfer: Literal["auto", "log", "linear", "video"] = _option(
+        "auto", v.choice("auto", "log", "linear", "video"), Scope.SEQUENCE | _ANALYSIS,
+        "What the samples of such a film hold: printing density (log), linear light, or video.",
+        "`auto` reads DPX headers; an EXR is always linear. [How engines see it]"
+        "(formats.md#scans-sequences-of-dpx-exr-and-tiff)")
+    size: tuple[int, int] | None = _option(
+        None, v.size, Scope.CAMERA, "Frame size to ask a camera for.", unset="the camera's")
+    decode: str = _option(
+        "auto", v.decoder, Scope.FILM, "Where frames are decoded; software takes over where a GPU cannot.",
+        "`auto` uses the GPU when the run does (`--device cuda`, or `auto` where one can be used) and `--strict` is "
+        "not given. Software takes over in the middle of a film, too")
+    strict: bool = _option(
+        False, v.boolean, Scope.FILM, "Stop where something of the INPUT would be lost, instead of a warning.",
+        "That is a stream, bit depth, or the exact samples of a lossless INPUT")
+    drop: tuple[str, ...] = _option(
+        (), v.streams, Scope.FILM, "Leave a stream of the INPUT out of the OUTPUT; repeat it for more.",
+        "Its number, or all of a kind: `audio`, `video` (those that are not enhanced), `subtitle`, `data`, "
+        "`attachment`, `cover`, `chapters`", metavar="STREAM", traits=Trait.ONCE)
+
+
+@dataclass(frozen=True)
+class EncodeOptions(_Group):
+    """Encoding: codec, quality and rate of the output."""
+
+    codec: str | None = _option(
+        None, v.name, Scope.FILM | Scope.RECORDED, "Video encoder; for a folder/ the kind of its images.",
+        "Lossless and editing codecs are kept where the container can ([formats](formats.md)); images are `png`, "
+        "`tiff` or `dpx`",
+        unset="by INPUT and container")
+    crf: float | None = _option(
+        None, v.number(0, 63), Scope.ENCODED | Scope.RECORDED, "Quality of the encoder; less is better.",
+        unset="by codec")
+    preset: str | None = _option(
+        None, v.name, Scope.ENCODED | Scope.RECORDED | Scope.PUBLISHED, "Speed of the encoder.", unset="by codec")
+    encode: Literal["auto", "cuda", "software"] = _option(
+        "auto", v.choice("auto", "cuda", "software"), Scope.ENCODED | Scope.PUBLISHED,
+        "Where frames are encoded; software takes over where a GPU cannot.",
+        "`auto` uses the GPU where the frames are in its memory and nothing is lost by it")
+    bitrate: int | None = _option(
+        None, v.bitrate, Scope.PUBLISHED, "Bits a second of a published stream: 4500k, 6M.", unset="by size and rate")
+    gop: float = _option(
+        2.0, v.number(0.1, 20), Scope.RECORDED | Scope.PUBLISHED, "Seconds between I-frames of a live run's encoder.",
+        metavar="SECONDS")
+
+
+@dataclass(frozen=True)
+class OutputOptions(_Group):
+    """Output: what is written besides the film, and how."""
+
+    compare: Path | None = _option(
+        None, v.path, _FILES, "Also write before and after, side by side, to this file.", unset="none",
+        traits=Trait.ONCE)
+    report: Path | None = _option(
+        None, v.path, _RUNS, "Also write the report to this file.", "[Its keys](report.md)",
+        metavar="FILE.json", unset="none", traits=Trait.FREE | Trait.ONCE)
+    checksums: bool = _option(
+        False, v.boolean, _FILES,
+        "Also write the SHA-256 of the files, and of a film the framemd5 of its frames, next to OUTPUT.",
+        "'rtface verify' checks them later. [How](formats.md#checksums)", traits=Trait.FREE)
+    sidecar: bool = _option(
+        False, v.boolean, _FILES,
+        "Also write OUTPUT.rtface.json: what was done, and hashes that prove the rest; 'rtface verify' reads it.",
+        "A [job](films.md#jobs) always writes it, there without the hashes of decoded frames. "
+        "[How](trust.md#the-sidecar)", traits=Trait.FREE)
+    credentials: bool = _option(
+        False, v.boolean, _FILES | Scope.RECORDED,
+        "Sign OUTPUT: content credentials (C2PA) inside, or a signed sidecar where the format holds none.",
+        "Extra `credentials`; without `--sign` by a key of this computer, which proves no name. "
+        "[How](trust.md#credentials)", traits=Trait.FREE)
+    sign: str | None = _option(
+        None, v.name, _FILES | Scope.RECORDED,
+        "Sign OUTPUT with this certificate (PEM, with those above it) and its key.",
+        metavar="CERT,KEY", unset="a key of this computer", traits=Trait.FREE | Trait.READS)
+    timestamp: str | None = _option(
+        None, v.name, _FILES | Scope.RECORDED, "Ask this time-stamp server (RFC 3161) for the time of the signature.",
+        "Only the signature's hash is sent", metavar="URL", unset="none is asked", traits=Trait.FREE)
+    keep_correction: Path | None = _option(
+        None, v.path, Scope.FILM,
+        "Also write what was added to each frame, without loss, to this .mkv; 'rtface undo' takes it back.",
+        "[How](formats.md#taking-a-correction-back)", metavar="FILE.mkv", unset="none", traits=Trait.ONCE)
+    invented: Path | None = _option(
+        None, v.path, _FILES,
+        "Also write the map of what was invented, how far each changed sample may be from the truth, to this file.",
+        "A grey film (.mkv), or of a still an image (.png). [What it says](trust.md#what-was-invented)",
+        metavar="FILE.mkv|FILE.png", unset="none", traits=Trait.ONCE)
+    show: Literal["output", "invented"] = _option(
+        "output", v.choice("output", "invented"), _FILES,
+        "Show the enhanced frames, or over them the map of what was invented, with a legend.")
+    overwrite: bool = _option(
+        False, v.boolean, _RUNS, "Replace an OUTPUT, comparison, report or recording that exists.",
+        traits=Trait.FREE | Trait.ONCE)
+    dry_run: bool = _option(
+        False, v.boolean, _RUNS, "Write nothing; say what would be done, and about how long it takes.",
+        "It names codec, size, rate, engine, what becomes of each stream, and the expected size of the output",
+        traits=Trait.FREE | Trait.ONCE)
+    segments: int | None = _option(
+        None, v.number(1, 64, whole=True), _FILES,
+        "Process N parts of a film at the same time, to keep a GPU or many cores busy.", "[How](design.md#segments)",
+        unset="1", traits=Trait.FREE)
+    stages: tuple[str, ...] = _option(
+        (), v.names, _ALL,
+        "Also change frames by this plugin stage, after the faces; repeat it for more. NAME:help lists the keys of "
+        "one, help lists the installed stages.", "[Overlays, privacy, labels](stages.md)",
+        metavar="NAME:key=value,...", flags=("--stage",), traits=Trait.LIVE_PAGE | Trait.READS)
+
+
+@dataclass(frozen=True)
+class LiveOptions(_Group):
+    """Live runs: latency, sound, recording and control."""
+
+    latency: float = _option(
+        100.0, v.number(10, 10_000), Scope.LIVE,
+        "Upper limit of the latency that a live run adds; near it, faces are enhanced at a lower quality level.",
+        metavar="MS")
+    cpu_budget: float = _option(
+        1.0, v.budget, Scope.LIVE,
+        "Upper limit of the processor time of a live run, as a share of all cores: 50% of 8 cores are 4 cores.",
+        "Task Manager and OBS count so; `top` shows 400 % for 4 cores. [How it is kept](live.md#processor-budget)",
+        metavar="1..100%", traits=Trait.LIVE_PAGE | Trait.CONTROL)
+    delay: float | None = _option(
+        None, v.number(0, 10_000), Scope.LIVE, "Hold the delay from camera to output at exactly this.", metavar="MS",
+        unset="as soon as possible")
+    buffer: float | Literal["auto"] = _option(
+        "auto", v.or_auto(v.number(0, 10_000)), Scope.LIVE,
+        "Jitter buffer of a network stream; auto takes what its jitter needs, up to a second.",
+        "[Networks that jitter](live.md#networks-that-jitter)", metavar="MS|auto")
+    audio: str | None = _option(
+        None, v.name, Scope.LIVE,
+        "Sound of a live run: a microphone of 'rtface devices', a stream, silence, or none.",
+        "[Sound](live.md#sound)", metavar="NAME|URL|silent|none", unset="the input's own", traits=Trait.READS)
+    slate: str | None = _option(
+        None, v.name, Scope.LIVE, "What viewers see while the source is away: a text, or a PNG or JPEG.",
+        "[While the source is away](live.md)", metavar="TEXT|IMAGE", unset="the usual text", traits=Trait.READS)
+    also: Path | None = _option(
+        None, v.path, Scope.LIVE, "Also record a live run to this film.",
+        "`env:NAME` and `@FILE` name it as they do OUTPUT", unset="none", traits=Trait.LIVE_PAGE | Trait.ONCE)
+    light: float = _option(0.0, v.share, Scope.LIVE, "Brighten dark frames of a live run.",
+                           traits=Trait.LIVE_PAGE | Trait.CONTROL)
+    preview: bool = _option(
+        False, v.boolean, Scope.CONSOLE, "Show before and after of a live run in a browser.")
+    control: int | None = _option(
+        None, v.number(0, 65_535, whole=True), Scope.CONSOLE,
+        "Let programs of this machine control a live run by this port of 127.0.0.1; 0 takes a free one.",
+        "[Control](control.md)", metavar="PORT", unset="off")
+    metrics: int | None = _option(
+        None, v.number(0, 65_535, whole=True), Scope.CONSOLE,
+        "Serve Prometheus figures of a live run on this port of 127.0.0.1; 0 takes a free one.",
+        metavar="PORT", unset="off")
+
+
+# Dataclass fields follow the bases from last to first.
+@dataclass(frozen=True)
+class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOptions):
+    """All options of a run; every value is checked and converted when the object is made.
+
+    A step of the pipeline that takes one of the groups takes this as well.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_persons()
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            raise UsageError("end ({end}) must come after start ({start})", code="time_order", name="end",
+                             end=format_time(self.end), start=format_time(self.start))
+
+    def _check_persons(self) -> None:
+        """UsageError where `--faces` names a person who has no photos."""
+        names = [name.lower() for name in person_photos(self.person)]
+        for word in self.faces.split(","):
+            if v.is_person_name(word) and word not in names:
+                near = hint(word, ("all", "largest", *names))
+                raise UsageError(f"faces: there is no person {word}{near}; give photos by --person {word}=photo.jpg, "
+                                 "or use a number as 'rtface analyze' lists it")
+        if self.damage == "repair" and any(not word.isdigit() and word not in ("all", "largest")
+                                           for word in self.faces.split(",")):
+            raise UsageError("--damage repair works before persons are recognised: name tracks by --faces, or leave "
+                             "one of them out")
+
+    @classmethod
+    def of(cls, values: Mapping[str, object]) -> Self:
+        """Options from keywords; UsageError that names the nearest key for one that does not exist."""
+        for key in values:
+            check_key(key, key)
+        return cls(**values)  # type: ignore[arg-type]  # __post_init__ checks and converts each
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options that are not at their default, as JSON has them; paths are absolute but for those of stages. `of`
+        takes them back."""
+        return {key: _json(key, value) for key, option in OPTIONS.items()
+                if (value := getattr(self, key)) != option.default}
+
+
+def _json(key: str, value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value.absolute())
+    if isinstance(value, Fraction):
+        return str(value)
+    if key == "person":
+        return [f"{name}={_absolute(photos)}" for name, _, photos in (one.partition("=") for one in value)]
+    return _absolute(value) if key == "sign" else list(value) if isinstance(value, tuple) else value
+
+
+def _absolute(paths: str) -> str:
+    return ",".join(str(Path(path.strip()).expanduser().absolute()) for path in paths.split(","))
+
+
+def person_photos(person: Iterable[str]) -> dict[str, list[Path]]:
+    """The photos of each person of ``--person``, by name."""
+    return {name: [Path(photo.strip()).expanduser() for photo in photos.split(",")]
+            for name, _, photos in (one.partition("=") for one in person)}
+
+
+LIVE_FACES = 8
+"""The largest number of faces of a frame where time is short and nothing else was asked for."""
+
+
+def in_real_time(options: F) -> F:
+    """The options of a run that has to keep up with its source."""
+    return dataclasses.replace(options, max_faces=options.max_faces or LIVE_FACES)
+
+
+GROUPS = (QualityOptions, FaceOptions, InputOptions, OutputOptions, EncodeOptions, LiveOptions)
+
+
+def _declared(field: dataclasses.Field[Any]) -> Option:
+    option: Option = field.metadata["option"]
+    flags = option.flags or ("--" + field.name.replace("_", "-"),)
+    return dataclasses.replace(option, name=field.name, default=field.default, flags=flags)
+
+
+OPTIONS: dict[str, Option] = {field.name: _declared(field) for group in GROUPS for field in fields(group)}
+"""The declaration of each option, by name, in the order of the groups."""
+
+def having(trait: Trait) -> tuple[str, ...]:
+    """The names of the options that have a trait."""
+    return tuple(key for key, option in OPTIONS.items() if trait in option.traits)
+
+
+ANALYSIS = tuple(key for key, option in OPTIONS.items() if Scope.ANALYSIS in option.scope)
+"""The options of `rtface.analyze`."""
+
+
+def check_key(key: str, shown: str) -> str:
+    """`key` when it names an option; UsageError with the nearest one (written like `shown`) when not."""
+    if key in OPTIONS:
+        return key
+    raise unknown_key(shown, key, OPTIONS)
+
+
+def check(key: str, value: object, shown: str) -> object:
+    """The value of one option, converted; UsageError that begins with `shown` when it cannot be used."""
+    option = OPTIONS[key]
+    return None if value is None and option.default is None else option.check(value, shown)
+
+
+def check_scope(given: Iterable[str], options: Options, run: Scope, *, flags: bool = True) -> None:
+    """UsageError for an option that was given for this run and would have no effect on it.
+
+    Args:
+        given: names of the options that the command line or the caller named. What environment variables and a
+            configuration file say holds for every run, and is not used where it has no effect.
+        options: their values; one that is the default asks for nothing.
+        run: kind and properties of the run.
+        flags: messages call the options as on the command line.
+    """
+    for key in given:
+        option = OPTIONS[key]
+        if not option.scope & run and getattr(options, key) != option.default:
+            raise UsageError(f"{option.flag if flags else key} has no effect here: it is for {option.scope}; "
+                             "leave it out")

@@ -1,0 +1,1 @@
+"""Files of a run: their names, checks before any work, working files, hashes."""

@@ -1,0 +1,49 @@
+"""Which files are still images: by name, by their first bytes, and those of a folder in order."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from rtface.errors import InputError, InputMissing
+from rtface.media.formats.image_meta import kind_of
+
+IMAGE_KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".tif": "tiff", ".tiff": "tiff", ".webp": "webp",
+               ".bmp": "bmp", ".dpx": "dpx", ".exr": "exr"}
+_READ_ONLY = (".avif", ".jp2", ".j2k", ".pnm", ".pbm", ".pgm", ".ppm", ".tga")
+
+
+def list_images(folder: str | os.PathLike[str]) -> list[Path]:
+    """The images in a folder by name, numbers in their natural order (9 before 10); hidden ones are left out.
+
+    Raises:
+        InputMissing: there is no such folder.
+        InputError: it holds no image.
+    """
+    try:
+        names = list(Path(folder).iterdir())
+    except OSError as error:
+        raise InputMissing("{path}: cannot be read ({why}); check the name", code="unreadable", path=os.fspath(folder),
+                           why=error.strerror) from error
+    found = [p for p in names if has_still_name(p) and not p.name.startswith(".") and p.is_file()]
+    if not found:
+        raise InputError(f"{os.fspath(folder)}: holds no image ({', '.join((*IMAGE_KINDS, *_READ_ONLY))})")
+    return sorted(found, key=lambda p: [(int(t), "") if t.isdigit() else (-1, t)
+                                        for t in re.split(r"(\d+)", p.name.lower()) if t])
+
+
+def has_still_name(path: Path) -> bool:
+    """Whether a name is that of a still which can be read."""
+    return path.suffix.lower() in IMAGE_KINDS or path.suffix.lower() in _READ_ONLY
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file's first bytes are those of a still image."""
+    if not path.is_file():  # what is read from a pipe is gone
+        return False
+    try:
+        with path.open("rb") as file:
+            return kind_of(file.read(64)) is not None
+    except OSError:
+        return False  # the source says what is wrong with it

@@ -1,0 +1,193 @@
+"""Working files of killed runs: told from those of runs at work, kept under a visible name where they play."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import itertools
+import os
+import stat
+import sys
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+
+from rtface.errors import OutputError
+from rtface.media.files.stills_list import NAME, read_part
+from rtface.media.files.workfile import HOST, Target, is_work_of, writer_of
+from rtface.media.formats.mp4 import boxes, cut_to_whole_fragments, reach_last_frame
+from rtface.util.files import lock, now_in
+from rtface.util.parse import format_start
+
+# Locks of another host may not be seen from here: its file counts as left behind when nothing was written for so long,
+# by the clock of the machine that keeps the file.
+_SILENT_S = 3600
+# A file without a frame is removed up to this size: it is a header. A larger one may still be of use to somebody.
+_HEADER_BYTES = 1 << 16
+# Encoders write frames in another order than they are shown, by up to so many.
+_REORDERED = 32
+
+
+def clear_leftovers(target: Target, *, live: bool = False) -> list[str]:
+    """Handles what killed runs left next to an output: what plays becomes NAME.partial.EXT, empty files are removed.
+
+    Args:
+        target: the output.
+        live: whether it is a recording: nothing can continue it, and a live run does not wait until a long one
+            has been read to its end.
+
+    Returns:
+        One line for each that the user should know of: where a part is and how to continue, or that another run
+        writes this output now.
+    """
+    lines = [_looked_after(path, target, live) for path in _found(target)]
+    return [line for line in lines if line]
+
+
+def _found(target: Target) -> list[Path]:
+    stem, suffix = glob.escape(target.path.stem), glob.escape(target.path.suffix)
+    try:
+        return sorted(p for p in target.path.parent.glob(f".{stem}.*.partial{suffix}") if is_work_of(p, target.path))
+    except OSError:
+        return []
+
+
+def _looked_after(path: Path, target: Target, live: bool) -> str | None:
+    folder = path.is_dir()
+    flags = os.O_RDONLY if folder else os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        number = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0))
+    except OSError:
+        return None  # a link, another user's, or gone by now
+    try:
+        if at_work(path, number):
+            return (f"{target.shown}: another run (process {writer_of(path)[1]}) writes this output now; "
+                    "the one that ends first gets the name")
+        if folder:
+            return _stills(path, target)
+        return _film(path, number, target, live) if stat.S_ISREG(os.fstat(number).st_mode) else None
+    finally:
+        os.close(number)
+
+
+def remove_unfinished_files(folder: Path, made: Callable[[Path], bool]) -> None:
+    """Removes half-written files that killed processes left in a folder, such as stills, which the next run makes;
+    `made` tells them from those of other runs, which may play."""
+    for path in sorted(folder.glob(".*.partial*")):
+        if not writer_of(path)[1] or not made(path):
+            continue
+        with contextlib.suppress(OSError), path.open("rb+") as file:
+            if not at_work(path, file.fileno()):
+                path.unlink()
+
+
+def _stills(path: Path, target: Target) -> str | None:
+    part = read_part(path)
+    if part is None or not part.count:
+        with contextlib.suppress(OSError):  # a folder that holds anything else stays
+            if part is not None and [entry.name for entry in path.iterdir()] == [NAME]:
+                (path / NAME).unlink()
+            path.rmdir()
+        return None
+    return (f"{_kept(path, target)}: {part.count} stills of a run that was killed; "
+            f"go on behind them with --start {format_start(part.end)}")
+
+
+def _film(path: Path, number: int, target: Target, live: bool) -> str | None:
+    with open(number, "rb+", closefd=False) as file:
+        size = os.fstat(number).st_size
+        times = make_playable(file, first=live) if size else []
+    if times and live:
+        return f"{_kept(path, target)}: a recording of a run that was killed; it plays"
+    if times:
+        return (f"{_kept(path, target)}: left by a run that was killed, {len(times)} frames that play; go on behind "
+                f"them with --start {format_start(_whole_s(times))} (if that run had a --start, add it)")
+    if size <= _HEADER_BYTES:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        return None
+    return f"{path}: left by a run that was killed, and does not play; remove it when it is of no use"
+
+
+def _kept(path: Path, target: Target) -> Path:
+    try:
+        return target.keep(path)
+    except (OSError, OutputError):
+        return path
+
+
+def at_work(path: Path, number: int) -> bool:
+    """Whether the run that made a working file or folder may still write to it. Takes its lock where it does not.
+
+    Args:
+        path: the file; its name says which process of which host made it.
+        number: the same file, open.
+    """
+    host, process = writer_of(path)
+    try:
+        locks = lock(number)
+    except BlockingIOError:
+        return True
+    if host != HOST:
+        return now_in(path.parent) - os.fstat(number).st_mtime < _SILENT_S
+    return not locks and process_alive(process)
+
+
+def process_alive(process: int) -> bool:
+    """Whether a process of this machine is there; True where that cannot be asked."""
+    if sys.platform == "win32":
+        return True  # os.kill would end it
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def make_playable(file: BinaryIO, *, first: bool = False) -> list[Fraction]:
+    """Puts the end of an unfinished film right, as far as its container needs that.
+
+    Args:
+        file: open for reading and writing, without a writer at work. It is flushed, and stays open.
+        first: whether to look for the first frame only.
+
+    Returns:
+        Presentation times of its frames in seconds, rising; none when the first cannot be decoded.
+    """
+    if next(boxes(file), (b"", 0))[0] == b"ftyp":
+        cut_to_whole_fragments(file)
+        reach_last_frame(file)
+        file.flush()
+    return _times(file, first)
+
+
+def _times(file: BinaryIO, first: bool) -> list[Fraction]:
+    try:
+        file.seek(0)
+        with av.open(file, "r") as container:
+            frame = next(container.decode(video=0), None)
+            if frame is None or first:
+                return [] if frame is None else [Fraction(frame.time or 0)]
+        file.seek(0)
+        with av.open(file, "r") as container:
+            stream = container.streams.video[0]
+            base = stream.time_base or Fraction(1)
+            return sorted(p.pts * base for p in container.demux(stream) if p.pts is not None)
+    except (av.FFmpegError, OSError, IndexError):
+        return []
+
+
+def _whole_s(times: list[Fraction]) -> Fraction:
+    """Seconds from the first frame to the end of the last before a gap. Frames near the end may be missing, because an
+    encoder writes a frame that others refer to before these."""
+    steps = [after - before for before, after in itertools.pairwise(times)]
+    step = sorted(steps)[len(steps) // 2] if steps else Fraction(1, 25)
+    for place in range(max(0, len(steps) - _REORDERED), len(steps)):
+        if steps[place] > step * 3 / 2:
+            return times[place] + step - times[0]
+    return times[-1] + step - times[0]

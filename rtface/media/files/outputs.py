@@ -1,0 +1,212 @@
+"""Every check of a path that a run writes, before any work: OUTPUT, comparison, report, recording."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtface.errors import InputError, OutputError, UsageError
+from rtface.media.files.image_names import IMAGE_KINDS, list_images
+from rtface.media.files.workfile import Target, work_name
+from rtface.util.urls import check_file_name, check_slashes
+
+AnyPath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputPath:
+    """A path that a run writes.
+
+    Attributes:
+        path: as the user named it.
+        name: what it is called in messages: "" for OUTPUT, else the option, such as "--report".
+        folder: whether it is a folder of images.
+        resumes: whether what is there is of an earlier call: images in a folder stay, and only those
+            that are missing are written; a film may be there.
+        replaces: whether a file that is there is replaced without being asked to.
+    """
+
+    path: AnyPath
+    name: str = ""
+    folder: bool = False
+    resumes: bool = False
+    replaces: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name} {os.fspath(self.path)}".lstrip()
+
+
+def names_folder(output: AnyPath) -> bool:
+    """Whether an output means a folder: there is one of that name, or the name ends in a slash."""
+    text = os.fspath(output)
+    return text.endswith(("/", os.sep)) or Path(text).is_dir()
+
+
+def check_outputs(written: Sequence[OutputPath], *, inputs: Iterable[AnyPath], overwrite: bool) -> list[Target]:
+    """Checks all paths that a run writes, each by itself and against the others.
+
+    Args:
+        written: what is written; the first folder among them is made by the run, so that files in it may be named.
+        inputs: files, folders and addresses that are read; an image in an input folder is an input too.
+        overwrite: whether existing files may be replaced.
+
+    Returns:
+        A target for each path, in the same order.
+
+    Raises:
+        UsageError: the name is no file's or folder's: "-", or a mistyped address.
+        OutputError: an input or another output (also by link), something that exists, a missing or read-only folder.
+    """
+    targets: list[Target] = []
+    read = list(inputs)
+    made = {Path(os.path.realpath(one.path)) for one in written if one.folder}
+    for one in written:
+        target = _check(one, read, overwrite or one.replaces, made)
+        for other, before in zip(written, targets, strict=False):
+            if target.path == before.path or _same(target.path, before.path):
+                raise OutputError(f"{one}: is the same file as {_called(other)}; choose another name")
+        targets.append(target)
+    return targets
+
+
+def check_target(output: AnyPath, *, inputs: Iterable[AnyPath], overwrite: bool) -> Target:
+    """`check_outputs` for one file."""
+    return check_outputs([OutputPath(output)], inputs=inputs, overwrite=overwrite)[0]
+
+
+def _called(one: OutputPath) -> str:
+    return one.name or "OUTPUT"
+
+
+def _check(one: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, made: set[Path]) -> Target:
+    text = os.fspath(one.path)
+    if text == "-":
+        raise UsageError(f"{one}: rtface writes to files, not to standard output; name a file")
+    (check_file_name if one.name else check_slashes)(text)
+    named = Path(text)
+    path = Path(os.path.realpath(named))
+    target = Target(path, str(one), overwrite)
+    _check_kind(one, named)
+    for name in inputs:
+        if _same(named, name):
+            what = "folder" if one.folder else "name"
+            raise OutputError("{path}: is the input itself; choose another {what} for the output", code="output_input",
+                              path=one, what=what)
+        if not one.folder and named.exists() and any(_same(named, image) for image in _images(name)):
+            raise OutputError(f"{one}: is one of the input's images; choose another name for the output")
+    if one.folder:
+        _check_folder(one, path, overwrite)
+        return target
+    if path.parent in made and not path.parent.exists():
+        return target
+    if not path.parent.is_dir():
+        raise OutputError("{path}: there is no folder {folder}; make it first", code="output_folder_gone", path=one,
+                          folder=path.parent)
+    if os.path.lexists(path) and not overwrite and not one.resumes:  # a link that leads to itself exists too
+        raise OutputError("{path}: exists already; --overwrite replaces it once the new one is whole",
+                          code="output_exists", path=one)
+    _check_writable(one, path)
+    return target
+
+
+def _check_kind(one: OutputPath, named: Path) -> None:
+    try:
+        mode = named.stat().st_mode
+    except OSError:
+        return  # nothing is there yet
+    if stat.S_ISDIR(mode):
+        if not one.folder:
+            raise OutputError("{path}: is a folder; name a file in it, such as {example}", code="output_folder",
+                              path=one, example=named / "enhanced.mp4")
+    elif not stat.S_ISREG(mode):
+        advice = ", or --json for the report on stdout" if one.name == "--report" else ""
+        raise OutputError("{path}: is not a regular file; choose another name{advice}", code="output_special", path=one,
+                          advice=advice)
+    elif one.folder:
+        raise OutputError(f"{one}: is a file, and a folder is needed; choose another name")
+
+
+def _check_folder(one: OutputPath, path: Path, overwrite: bool) -> None:
+    """Images may go into a folder that is new or empty, or into any with `overwrite`."""
+    if path.is_dir():
+        if not overwrite and not one.resumes and any(path.iterdir()):
+            raise OutputError("{path}: is a folder with something in it; choose another, or replace stills of the same "
+                              "name with --overwrite", code="output_filled", path=one)
+        _check_writable(one, path / "000001.png")
+        return
+    above = path.parent
+    while not above.exists():
+        above = above.parent
+    if not above.is_dir():
+        raise OutputError(f"{one}: the folder cannot be made, {above} is a file; choose another place")
+    _check_writable(one, above / path.name)
+
+
+def _check_writable(one: OutputPath, path: Path) -> None:
+    """Makes and removes a file in the folder of `path`, as the run will."""
+    probe = work_name(path)
+    try:
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        probe.unlink(missing_ok=True)  # another run may take it for what a killed one left
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise OutputError(f"{one}: the name is too long for this folder ({len(os.fsencode(path.name))} bytes, and "
+                              f"the working file next to it needs {len(probe.name) - len(path.name)} more); choose a "
+                              "shorter one") from error
+        raise OutputError("{path}: the folder {folder} cannot be written to ({why}); choose another place or change "
+                          "its permissions", code="output_forbidden", path=one, folder=path.parent,
+                          why=error.strerror) from error
+
+
+def _images(folder: AnyPath) -> list[Path]:
+    """The images in an input folder; none for another input."""
+    try:
+        return list_images(folder)
+    except (InputError, ValueError):
+        return []
+
+
+def _same(one: AnyPath, other: AnyPath) -> bool:
+    try:
+        return os.path.samefile(one, other)  # noqa: PTH121 - of addresses too, which are no paths
+    except (OSError, ValueError):
+        return False
+
+
+def film_folder(output: AnyPath, suffixes: Iterable[str], input: AnyPath, *, still: bool = False) -> bool:
+    """Whether a film's OUTPUT is a folder for its images; False for a film.
+
+    Args:
+        output: as the user named it.
+        suffixes: extensions of films.
+        input: what is read; its extension is proposed where the output has none.
+        still: whether the input is a still.
+
+    Raises:
+        UsageError: the name has no extension and means no folder.
+    """
+    text = os.fspath(output)
+    check_slashes(text)
+    path, known = Path(text), set(suffixes)
+    if text == "-":
+        raise UsageError("-: rtface writes to files, not to standard output; name a file")
+    if path.suffix.lower() in known and not text.endswith(("/", os.sep)):
+        return False
+    if names_folder(output):
+        return True
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{text}: is not a regular file; choose another name")
+    if not path.suffix:
+        own, name = Path(os.fspath(input)).suffix.lower(), path.name.rstrip(".")
+        given = Path(name).suffix.lower()  # of "film.mp4."
+        if still:
+            advice = f"name {name if given else name + (own if own in IMAGE_KINDS else '.png')} for an image"
+        else:
+            film = name if given in known else name + (own if own in known else ".mp4")
+            advice = f"name {film} for a film, or {path.name}/ for a folder of stills"
+        raise UsageError(f"{text}: has no extension that tells what to write; {advice}")
+    return False

@@ -1,0 +1,1 @@
+"""What formats say, read without FFmpeg: containers, headers of frames, colour tags, pixel formats."""

@@ -1,0 +1,192 @@
+"""QP of slices of H.264 (ITU-T H.264, 7.3.2.1, 7.3.2.2 and 7.3.3), and the frames that are missing before them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rtface.media.formats.coded_headers.bits import Bits, unescaped
+
+# Profiles whose parameter sets say more about the samples.
+_HIGH = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
+# Entries of loops that end with a mark.
+_MOST = 66
+_P, _B, _I, _SP, _SI = range(5)
+# The operation that makes a frame's number 0, and frames in a row whose numbers are right, from which on a wrong one
+# tells of a loss: some cameras and servers number as they like.
+_RESET, _TRUSTED = 5, 8
+
+
+@dataclass(slots=True)
+class _Sequence:
+    chroma: bool = True
+    separate: bool = False
+    frame_number_bits: int = 4
+    order_type: int = 0
+    order_bits: int = 4
+    order_zero: bool = False
+    gaps: bool = False
+    frames_only: bool = True
+
+
+@dataclass(slots=True)
+class _Picture:
+    sequence: int
+    cabac: bool
+    orders: bool
+    references: tuple[int, int]
+    weighted: tuple[bool, bool]
+    qp: int
+    redundant: bool
+
+
+class H264Slices:
+    """Reads units in their order; of a frame its first slice.
+
+    Attributes:
+        missing: frames that others refer to and that are missing before the last slice, by its frame's number.
+    """
+
+    def __init__(self) -> None:
+        self._sequences: dict[int, _Sequence] = {}
+        self._pictures: dict[int, _Picture] = {}
+        self._number: int | None = None  # of the last frame that others refer to
+        self._right = 0  # frames in a row whose numbers were right
+        self.missing = 0
+
+    def read(self, unit: bytes) -> int | None:
+        """QP of a slice, without the offset for more than 8 bits; None for another unit.
+
+        Raises:
+            IndexError, ValueError, KeyError: it is damaged, or refers to what did not come.
+        """
+        kind = unit[0] & 31
+        if kind == 7:
+            number, sequence = _sequence(unescaped(unit))
+            self._sequences[number] = sequence
+        elif kind == 8:
+            number, picture = _picture(Bits(unescaped(unit)[1:]))
+            self._pictures[number] = picture
+        elif kind in (1, 2, 5):
+            return self._slice(Bits(unescaped(unit)[1:]), idr=kind == 5, reference=bool(unit[0] & 0x60))
+        return None
+
+    def _slice(self, bits: Bits, *, idr: bool, reference: bool) -> int:
+        bits.golomb()
+        kind = bits.golomb() % 5
+        picture = self._pictures[bits.golomb()]
+        sequence = self._sequences[picture.sequence]
+        bits.take(2 * sequence.separate)
+        number = bits.take(sequence.frame_number_bits)
+        before, self._number = self._number, None
+        if not idr and before is not None and not sequence.gaps:
+            self._compare(number, before, sequence.frame_number_bits)
+        field = not sequence.frames_only and bits.take(1)
+        bits.take(1 if field else 0)
+        bits.skip_golomb(idr)
+        orders = picture.orders and not field
+        if sequence.order_type == 0:
+            bits.take(sequence.order_bits)
+            bits.skip_golomb(orders)
+        elif sequence.order_type == 1 and not sequence.order_zero:
+            bits.skip_golomb(1 + orders)
+        bits.skip_golomb(picture.redundant)
+        bits.take(kind == _B)
+        lists = {_P: 1, _SP: 1, _B: 2}.get(kind, 0)
+        counts = picture.references[:lists]
+        if lists and bits.take(1):
+            counts = tuple(1 + bits.count(31) for _ in counts)
+        for _ in counts:
+            if bits.take(1):
+                _until(bits, 3, {0: 1, 1: 1, 2: 1})
+        if picture.weighted[lists - 1] and lists:
+            _weights(bits, counts, chroma=sequence.chroma)
+        if reference and idr:
+            bits.take(2)
+        elif reference and bits.take(1) and _RESET in _until(bits, 0, {1: 1, 2: 1, 3: 2, 4: 1, 5: 0, 6: 1}):
+            number = 0
+        if reference or number == before:
+            self._number = number
+        else:
+            self._number = (number - 1) % (1 << sequence.frame_number_bits)
+        bits.skip_golomb(picture.cabac and lists > 0)
+        return picture.qp + bits.signed()
+
+    def _compare(self, number: int, before: int, bits: int) -> None:
+        """Notes what is missing before a frame, by its number and that of the last one that others refer to."""
+        ahead = (number - before) % (1 << bits)
+        if ahead <= 1:
+            self._right += 1
+            return
+        if self._right >= _TRUSTED:  # a number below the last one's does not tell how many are missing
+            self.missing = 1 if ahead >> (bits - 1) else ahead - 1
+        self._right = 0
+
+
+def _until(bits: Bits, end: int, arguments: dict[int, int]) -> set[int]:
+    """Passes over operations with their arguments; gives the operations."""
+    passed: set[int] = set()
+    for _ in range(_MOST):
+        operation = bits.golomb()
+        if operation == end:
+            return passed
+        passed.add(operation)
+        bits.skip_golomb(arguments[operation])
+    raise ValueError(_MOST)
+
+
+def _weights(bits: Bits, counts: tuple[int, ...], *, chroma: bool) -> None:
+    bits.skip_golomb(1 + chroma)
+    for count in counts:
+        for _ in range(count):
+            bits.skip_golomb(2 * bits.take(1))
+            if chroma:
+                bits.skip_golomb(4 * bits.take(1))
+
+
+def _sequence(unit: bytes) -> tuple[int, _Sequence]:
+    bits, found = Bits(unit[4:]), _Sequence()
+    number = bits.count(31)
+    if unit[1] in _HIGH:
+        format = bits.count(3)
+        found.separate = format == 3 and bool(bits.take(1))
+        found.chroma = format > 0 and not found.separate
+        bits.skip_golomb(2)
+        bits.take(1)
+        if bits.take(1):
+            for index in range(12 if format == 3 else 8):
+                if bits.take(1):
+                    _scaling_list(bits, 16 if index < 6 else 64)
+    found.frame_number_bits = 4 + bits.count(12)
+    found.order_type = bits.count(2)
+    if found.order_type == 0:
+        found.order_bits = 4 + bits.count(12)
+    elif found.order_type == 1:
+        found.order_zero = bool(bits.take(1))
+        bits.skip_golomb(2)
+        bits.skip_golomb(bits.count(255))
+    bits.golomb()
+    found.gaps = bool(bits.take(1))
+    bits.skip_golomb(2)
+    found.frames_only = bool(bits.take(1))
+    return number, found
+
+
+def _scaling_list(bits: Bits, size: int) -> None:
+    last = 8
+    for _ in range(size):
+        last = (last + bits.signed()) % 256
+        if not last:
+            return
+
+
+def _picture(bits: Bits) -> tuple[int, _Picture]:
+    number, sequence = bits.count(255), bits.count(31)
+    cabac, orders = bits.take(1), bits.take(1)
+    if bits.golomb():
+        raise ValueError("slice groups")
+    references = 1 + bits.count(31), 1 + bits.count(31)
+    weighted = bool(bits.take(1)), bits.take(2) == 1
+    qp = 26 + bits.signed()
+    bits.skip_golomb(2)
+    bits.take(2)
+    return number, _Picture(sequence, bool(cabac), bool(orders), references, weighted, qp, bool(bits.take(1)))

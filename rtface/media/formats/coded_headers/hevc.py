@@ -1,0 +1,214 @@
+"""QP of slices of HEVC (ITU-T H.265, 7.3.2.2, 7.3.2.3, 7.3.4, 7.3.6 and 7.3.7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rtface.media.formats.coded_headers.bits import Bits, unescaped
+
+_B, _P = 0, 1
+
+
+@dataclass(slots=True)
+class _Sequence:
+    separate: bool = False
+    chroma: bool = True
+    order_bits: int = 4
+    sao: bool = False
+    sets: list[list[tuple[int, bool]]] = field(default_factory=list[list[tuple[int, bool]]])
+    long_term: list[bool] | None = None
+    motion: bool = False
+
+
+@dataclass(slots=True)
+class _Picture:
+    sequence: int
+    output_flag: bool
+    extra_bits: int
+    cabac_init: bool
+    references: tuple[int, int]
+    qp: int
+    weighted: tuple[bool, bool]
+    modified: bool
+
+
+class HevcSlices:
+    """Reads units in their order."""
+
+    def __init__(self) -> None:
+        self._sequences: dict[int, _Sequence] = {}
+        self._pictures: dict[int, _Picture] = {}
+
+    def read(self, unit: bytes) -> int | None:
+        """QP of a frame's first slice, without the offset for more than 8 bits; None for another unit.
+
+        Raises:
+            IndexError, ValueError, KeyError: it is damaged, or refers to what did not come.
+        """
+        kind = unit[0] >> 1 & 63
+        if unit[0] & 1 or unit[1] >> 3:  # of another layer
+            return None
+        bits = Bits(unescaped(unit)[2:])
+        if kind == 33:
+            number, sequence = _sequence(bits)
+            self._sequences[number] = sequence
+        elif kind == 34:
+            number, picture = _picture(bits)
+            self._pictures[number] = picture
+        elif kind < 10 or 16 <= kind <= 21:
+            return self._slice(bits, kind)
+        return None
+
+    def _slice(self, bits: Bits, kind: int) -> int | None:
+        if not bits.take(1):
+            return None
+        bits.take(kind >= 16)
+        picture = self._pictures[bits.golomb()]
+        sequence = self._sequences[picture.sequence]
+        bits.take(picture.extra_bits)
+        slice_type = bits.count(2)
+        bits.take(picture.output_flag + 2 * sequence.separate)
+        used, motion = 0, False
+        if kind not in (19, 20):
+            used, motion = self._references(bits, sequence)
+        if sequence.sao:
+            bits.take(1 + sequence.chroma)
+        if slice_type in (_B, _P):
+            self._prediction(bits, picture, sequence, slice_type == _B, used, motion)
+        return picture.qp + bits.signed()
+
+    @staticmethod
+    def _references(bits: Bits, sequence: _Sequence) -> tuple[int, bool]:
+        """How many frames may be referred to, and whether motion is predicted from one of them."""
+        bits.take(sequence.order_bits)
+        count = len(sequence.sets)
+        if bits.take(1):
+            references = sequence.sets[bits.take((count - 1).bit_length() if count > 1 else 0)]
+        else:
+            references = _set(bits, sequence.sets, last=True)
+        used = sum(flag for _, flag in references)
+        known = sequence.long_term
+        if known is not None:
+            from_sequence = bits.count(33) if known else 0
+            for index in range(from_sequence + bits.count(33)):
+                if index < from_sequence:
+                    used += known[bits.take((len(known) - 1).bit_length())]
+                else:
+                    bits.take(sequence.order_bits)
+                    used += bits.take(1)
+                bits.skip_golomb(bits.take(1))
+        return used, sequence.motion and bool(bits.take(1))
+
+    @staticmethod
+    def _prediction(bits: Bits, picture: _Picture, sequence: _Sequence, both: bool, used: int, motion: bool) -> None:
+        counts = picture.references[:1 + both]
+        if bits.take(1):
+            counts = tuple(1 + bits.count(15) for _ in counts)
+        if picture.modified and used > 1:
+            for count in counts:
+                bits.take((used - 1).bit_length() * count if bits.take(1) else 0)
+        bits.take(both + picture.cabac_init)
+        if motion:
+            first = not both or bits.take(1)
+            bits.skip_golomb(counts[0 if first else 1] > 1)
+        if picture.weighted[both]:
+            bits.skip_golomb(1 + sequence.chroma)
+            for count in counts:
+                luma = [bits.take(1) for _ in range(count)]
+                chroma = [bits.take(1) for _ in range(count)] if sequence.chroma else []
+                bits.skip_golomb(2 * sum(luma) + 4 * sum(chroma))
+        bits.golomb()
+
+
+def _set(bits: Bits, sets: list[list[tuple[int, bool]]], *, last: bool = False) -> list[tuple[int, bool]]:
+    """A set of references: distances in time, those before first, each from the nearest on, and whether they are
+    used."""
+    if sets and bits.take(1):
+        back = 1 + bits.count(len(sets) - 1) if last else 1
+        sign = bits.take(1)
+        shift = (1 + bits.golomb()) * (1 - 2 * sign)
+        found: list[tuple[int, bool]] = []
+        for distance, _ in [*sets[-back], (0, False)]:
+            used = bool(bits.take(1))
+            if (used or bits.take(1)) and distance + shift:
+                found.append((distance + shift, used))
+        return (sorted((entry for entry in found if entry[0] < 0), reverse=True)
+                + sorted(entry for entry in found if entry[0] > 0))
+    counts = bits.count(16), bits.count(16)
+    out: list[tuple[int, bool]] = []
+    for count, sign in zip(counts, (-1, 1), strict=True):
+        distance = 0
+        for _ in range(count):
+            distance += sign * (1 + bits.golomb())
+            out.append((distance, bool(bits.take(1))))
+    return out
+
+
+def _sequence(bits: Bits) -> tuple[int, _Sequence]:
+    found = _Sequence()
+    bits.take(4)
+    layers = bits.take(3)
+    bits.take(1 + 96)  # with profile, tier and level
+    present = [(bits.take(1), bits.take(1)) for _ in range(layers)]
+    bits.take(2 * (8 - layers) if layers else 0)
+    for profile, level in present:
+        bits.take(88 * profile + 8 * level)
+    number, format = bits.count(15), bits.count(3)
+    found.separate = format == 3 and bool(bits.take(1))
+    found.chroma = format > 0 and not found.separate
+    bits.skip_golomb(2)
+    bits.skip_golomb(4 * bits.take(1))
+    bits.skip_golomb(2)
+    found.order_bits = 4 + bits.count(12)
+    bits.skip_golomb(3 * (layers + 1 if bits.take(1) else 1))
+    bits.skip_golomb(6)
+    if bits.take(1) and bits.take(1):
+        _scaling_lists(bits)
+    bits.take(1)
+    found.sao = bool(bits.take(1))
+    if bits.take(1):
+        bits.take(8)
+        bits.skip_golomb(2)
+        bits.take(1)
+    for _ in range(bits.count(64)):
+        found.sets.append(_set(bits, found.sets))
+    if bits.take(1):
+        found.long_term = []
+        for _ in range(bits.count(32)):
+            bits.take(found.order_bits)
+            found.long_term.append(bool(bits.take(1)))
+    found.motion = bool(bits.take(1))
+    return number, found
+
+
+def _scaling_lists(bits: Bits) -> None:
+    for size in range(4):
+        for _ in range(2 if size == 3 else 6):
+            bits.skip_golomb((min(64, 16 << 2 * size) + (size > 1)) if bits.take(1) else 1)
+
+
+def _picture(bits: Bits) -> tuple[int, _Picture]:
+    number, sequence = bits.count(63), bits.count(15)
+    _, output_flag, extra, _, cabac_init = (bits.take(count) for count in (1, 1, 3, 1, 1))
+    references = 1 + bits.count(14), 1 + bits.count(14)
+    qp = 26 + bits.signed()
+    bits.take(2)
+    bits.skip_golomb(bits.take(1))
+    bits.skip_golomb(2)
+    bits.take(1)
+    weighted = bool(bits.take(1)), bool(bits.take(1))
+    bits.take(1)
+    tiles = bits.take(1)
+    bits.take(1)
+    if tiles:
+        columns, rows = bits.count(31), bits.count(31)
+        bits.skip_golomb(0 if bits.take(1) else columns + rows)
+        bits.take(1)
+    bits.take(1)
+    if bits.take(1):  # deblocking
+        bits.take(1)
+        bits.skip_golomb(0 if bits.take(1) else 2)
+    if bits.take(1):
+        _scaling_lists(bits)
+    return number, _Picture(sequence, bool(output_flag), extra, bool(cabac_init), references, qp, weighted,
+                            bool(bits.take(1)))

@@ -1,0 +1,95 @@
+"""The quantiser step of each packet's frame, and the frames that are missing before it, from its headers."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+import numpy as np
+
+from rtface.media.formats.coded_headers.av1 import Av1Frames
+from rtface.media.formats.coded_headers.bits import annex_b, parameter_sets, prefixed
+from rtface.media.formats.coded_headers.h264 import H264Slices
+from rtface.media.formats.coded_headers.hevc import HevcSlices
+from rtface.media.formats.coded_headers.vp8 import Vp8Frames
+from rtface.media.formats.image_meta import quantisation_tables
+from rtface.media.formats.quantiser_tables import jpeg_step, qp_steps, vp8_table, vpx_steps
+
+# Bytes of a packet that are searched for the first slice, or for a JPEG's tables; and of a unit, for its header.
+_HEAD, _UNIT = 1 << 16, 1 << 10
+_LOWEST, _HIGHEST = -48, 51  # QP
+
+
+def step_reader(codec: str, extradata: bytes) -> Callable[[memoryview], float | None] | None:
+    """What gives the step of the frame that a packet shows, where packets come in the order of the stream; None for
+    codecs whose headers are not read. It gives None, and raises nothing, where a packet is damaged."""
+    if codec in ("h264", "hevc"):
+        return partial(_guarded, _Slices(codec, extradata).read)
+    if codec == "mjpeg":
+        return _of_jpeg
+    if codec == "vp8":
+        return partial(_guarded, partial(_of_vp8, Vp8Frames()))
+    if codec == "av1":
+        frames = Av1Frames()
+        if extradata[:1] == b"\x81":  # version and mark of an av1C record; sequence headers follow
+            _guarded(partial(_of_av1, frames), memoryview(extradata)[4:])
+        return partial(_guarded, partial(_of_av1, frames))
+    return None
+
+
+def gap_reader(codec: str, extradata: bytes) -> Callable[[memoryview], int | None] | None:
+    """What gives the number of frames that are missing before a packet's frame and that others refer to, where packets
+    come in the order of the stream; None for codecs whose headers do not tell. It gives None where the packet has no
+    frame that can be read."""
+    return _Slices(codec, extradata).missing if codec == "h264" else None
+
+
+def _guarded(read: Callable[[memoryview], float | None], data: memoryview) -> float | None:
+    try:
+        return read(data)
+    except (IndexError, KeyError, ValueError, struct.error):
+        return None
+
+
+class _Slices:
+    """Slices of H.264 or HEVC, with their parameter sets from the stream's extradata or from packets."""
+
+    def __init__(self, codec: str, extradata: bytes) -> None:
+        self._units = H264Slices() if codec == "h264" else HevcSlices()
+        record = extradata[:1] == b"\1" and len(extradata) > 22
+        self._size = 1 + (extradata[4 if codec == "h264" else 21] & 3) if record else 0
+        with suppress(IndexError, KeyError, ValueError):  # they may come again in packets
+            for unit in parameter_sets(extradata, "avc" if codec == "h264" else "hvc"):
+                self._units.read(unit)
+
+    def read(self, data: memoryview) -> float | None:
+        head = bytes(data[:_HEAD])
+        for unit in prefixed(head, self._size) if self._size else annex_b(head):
+            qp = self._units.read(unit[:_UNIT]) if len(unit) > 1 else None
+            if qp is not None:
+                return float(qp_steps(np.array(qp))) if _LOWEST <= qp <= _HIGHEST else None
+        return None
+
+
+    def missing(self, data: memoryview) -> int | None:
+        """Of H.264: frames that are missing before that of a packet."""
+        assert isinstance(self._units, H264Slices)
+        self._units.missing = 0
+        return self._units.missing if _guarded(self.read, data) is not None else None
+
+
+def _of_jpeg(data: memoryview) -> float | None:
+    tables = quantisation_tables(bytes(data[:_HEAD]))
+    return None if tables is None else jpeg_step(tables[0])
+
+
+def _of_vp8(frames: Vp8Frames, data: memoryview) -> float:
+    index, share = np.array(frames.read(bytes(data[:_UNIT]))).T
+    return float(np.exp2(np.average(np.log2(vp8_table()[index.astype(int)]), weights=share)))
+
+
+def _of_av1(frames: Av1Frames, data: memoryview) -> float | None:
+    index = frames.read(bytes(data))
+    return None if index is None else float(vpx_steps(np.array(index), frames.bits))

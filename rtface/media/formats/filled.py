@@ -1,0 +1,40 @@
+"""Whether a container is whole: its outermost parts fill its file, and nothing lies behind them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO
+
+from rtface.errors import InputMissing
+from rtface.media.formats import matroska, mp4
+
+_TS_PACKET = 188
+
+
+def fills_file(path: Path) -> bool:
+    """Whether a film's outermost parts fill its file exactly; False for containers of which that is not known.
+
+    Raises:
+        InputMissing: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            size, start = file.seek(0, 2), b""
+            file.seek(0)
+            start = file.read(12)
+            if start[4:8] == b"ftyp":
+                return sum(length for _, length in mp4.boxes(file)) == size
+            if start[:4] == b"\x1aE\xdf\xa3":
+                return _end(file, 0) == size and any(
+                    _end(file, body) == body + length for kind, body, length in matroska.level(file, 0)
+                    if kind == matroska.SEGMENT)
+            return start[:1] == b"G" and size % _TS_PACKET == 0
+    except OSError as error:
+        raise InputMissing(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _end(file: BinaryIO, at: int) -> int:
+    """Where the last of the elements in a row ends."""
+    for _, body, size in matroska.level(file, at):
+        at = body + size
+    return at

@@ -1,0 +1,338 @@
+"""Matroska and WebM files (RFC 8794, RFC 9559) as far as they are read or mended without FFmpeg."""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import BinaryIO, cast
+
+from rtface.media.formats.color import HdrMetadata
+from rtface.media.formats.mp4 import Crop
+
+SEGMENT, CRC, UNKNOWN = 0x18538067, 0xBF, -1
+_VOID, _SEEK_HEAD, _SEEK, _SEEK_ID, _SEEK_POSITION = 0xEC, 0x114D9B74, 0x4DBB, 0x53AB, 0x53AC
+_TRACKS, _TRACK, _TRACK_TYPE, _VIDEO = 0x1654AE6B, 0xAE, 0x83, 0xE0
+_SHOWN_WIDTH, _SHOWN_HEIGHT, _SHOWN_UNIT = 0x54B0, 0x54BA, 0x54B2
+_STEREO = 0x53B8
+_CHAPTERS, _EDITION, _ORDERED = 0x1043A770, 0x45B9, 0x45DD
+_RATIO = 3  # the unit of a shown size that is a ratio only
+_CROP = (0x54CC, 0x54BB, 0x54DD, 0x54AA)  # left, top, right, bottom
+_ADDITION, _ADDITION_KIND, _ADDITION_DATA = 0x41E4, 0x41E7, 0x41ED  # of a track: further data of its frames
+_DOLBY_VISION = tuple(int.from_bytes(name, "big") for name in (b"dvcC", b"dvvC"))
+_COLOUR, _MASTERING, _LIGHT = 0x55B0, 0x55D0, (0x55BC, 0x55BD)
+_TONES = (0x55B9, 0x55BB, 0x55BA, 0x55B1)  # of a track's colour: range, primaries, transfer, matrix
+_ENABLED = 0xB9
+_PRIMARIES, _LUMINANCE = range(0x55D1, 0x55D9), (0x55DA, 0x55D9)  # as in HdrMetadata: dark before bright
+
+
+def crop_of(file: BinaryIO, number: int) -> Crop | None:
+    """What a film hides at the borders of a video track (PixelCrop); None where it hides nothing.
+
+    Args:
+        file: the film.
+        number: of the track among the video tracks, from 0 on.
+    """
+    for data in _tracks(file):
+        videos = [video for _, track, end in _videos(data) if (video := _child(data, track, end, _VIDEO))]
+        if number >= len(videos):
+            return None
+        left, top, right, bottom = (_number(data, *videos[number], kind) for kind in _CROP)
+        return (left, top, right, bottom) if left or top or right or bottom else None
+    return None
+
+
+def ordered(file: BinaryIO, number: int = 0) -> bool:
+    """Whether chapters say what is played, and in which order."""
+    for kind, body, size in _segment(file):
+        if kind == _CHAPTERS and 0 < size < 1 << 24:
+            file.seek(body)
+            data = file.read(size)
+            return any(_number(data, begin, end, _ORDERED) for of, _, begin, end in elements(data, 0, size)
+                       if of == _EDITION)
+    return False
+
+
+def dolby_vision(file: BinaryIO, number: int) -> bytes | None:
+    """The Dolby Vision configuration of a video track, as `rtface.media.formats.mp4.dolby_vision`."""
+    for data in _tracks(file):
+        for _, start, end in list(_videos(data))[number:number + 1]:
+            for inner, _, first, last in elements(data, start, end):
+                if inner == _ADDITION and _number(data, first, last, _ADDITION_KIND) in _DOLBY_VISION:
+                    return data[slice(*_child(data, first, last, _ADDITION_DATA) or (0, 0))]
+    return None
+
+
+def colors_of(file: BinaryIO, number: int) -> tuple[int, int, int, int] | None:
+    """What the header says of the colours of a video track, as `rtface.media.formats.mp4.colors_of`."""
+    if (found := _colour(file, number)) is None:
+        return None
+    data, colour = found
+    color_range, primaries, transfer, matrix = (
+        _number(data, *colour, kind) if _child(data, *colour, kind) else unsaid
+        for kind, unsaid in zip(_TONES, (0, 2, 2, 2), strict=True))
+    return color_range if color_range < 3 else 0, primaries, transfer, matrix
+
+
+def hdr_of(file: BinaryIO, number: int) -> HdrMetadata | None:
+    """The HDR metadata in the header for a video track, as `rtface.media.formats.mp4.hdr_of`."""
+    if (found := _colour(file, number)) is None:
+        return None
+    data, colour = found
+    display = _child(data, *colour, _MASTERING)
+    primaries, luminance = (tuple(_real(data, *display, kind) for kind in kinds) if display and all(
+        _child(data, *display, kind) for kind in kinds) else None for kinds in (_PRIMARIES, _LUMINANCE))
+    light = tuple(_number(data, *colour, kind) for kind in _LIGHT) if _child(data, *colour, _LIGHT[0]) else None
+    hdr = HdrMetadata(primaries, cast("tuple[Fraction, Fraction] | None", luminance),
+                      cast("tuple[int, int] | None", light))
+    return hdr if hdr != HdrMetadata() else None
+
+
+def disabled(file: BinaryIO, number: int = 0) -> list[int]:
+    """The tracks that players leave out, from 0 on."""
+    for data in _tracks(file):
+        tracks = [(inner, end) for of, _, inner, end in elements(data, 0, len(data)) if of == _TRACK]
+        return [place for place, track in enumerate(tracks)
+                if _child(data, *track, _ENABLED) and not _number(data, *track, _ENABLED)]
+    return []
+
+
+def note_picture(file: BinaryIO, number: int, size: tuple[int, int], aspect: Fraction | None, *,
+                 crop: Crop | None = None, hdr: HdrMetadata | None = None, webm: bool = False) -> bool:
+    """Notes in a finished film of FFmpeg's what its header says of a video track. Nothing behind the header moves: the
+    empty space in front of it gives the room. Where there is not enough, False: the HDR metadata is left out.
+
+    Args:
+        file: the film.
+        number: of the track among the video tracks, from 0 on.
+        size: of a frame, in samples.
+        aspect: of a sample; None where it is unknown.
+        crop: what is hidden at the borders.
+        hdr: mastering display and light level.
+        webm: whether it is WebM, which gives sizes in pixels only.
+    """
+    before = list[tuple[int, int, int]]()  # id, where each begins and ends, up to the tracks
+    at = origin = next((body for kind, body, _ in level(file, 0) if kind == SEGMENT), 0)
+    for kind, body, length in level(file, origin):
+        before.append((kind, at, at := body + length))
+        if kind == _TRACKS:
+            break
+    if not before or before[-1][0] != _TRACKS:
+        return True
+    file.seek(origin)
+    data = file.read(at - origin)
+    parts = [(kind, data[start - origin:end - origin]) for kind, start, end in before]
+    added = _shown(size, aspect, crop, webm)
+    tracks = _with_video(parts[-1][1], number, added, hdr)
+    spaces = [k for k, (kind, _) in enumerate(parts) if kind == _VOID]
+    free = len(parts[spaces[0]][1]) + len(parts[-1][1]) - len(tracks) if spaces else 0
+    if tracks == parts[-1][1]:
+        return True
+    if free == 1:
+        free, tracks = 0, longer(tracks)
+    if not spaces or free < 0:
+        if hdr is not None:
+            note_picture(file, number, size, aspect, crop=crop, webm=webm)
+        return False
+    parts[-1] = _TRACKS, tracks
+    parts[spaces[0]] = _VOID, void(free) if free else b""
+    places, at = dict[int, int](), 0
+    for kind, part in parts:
+        places[kind], at = at, at + len(part)
+    whole = b"".join(_moved(part, places) if kind == _SEEK_HEAD else part for kind, part in parts)
+    file.seek(origin)
+    file.write(whole)
+    return True
+
+
+def _segment(file: BinaryIO) -> Iterator[tuple[int, int, int]]:
+    for kind, body, _ in level(file, 0):
+        if kind == SEGMENT:
+            yield from level(file, body)
+            return
+
+
+def _videos(data: bytes, start: int = 0) -> Iterator[tuple[int, int, int]]:
+    """The video tracks in the body of the element Tracks: where each begins, its body begins, and it ends."""
+    for kind, begin, body, end in elements(data, start, len(data)):
+        if kind == _TRACK and _number(data, body, end, _TRACK_TYPE) == 1:
+            yield begin, body, end
+
+
+def _tracks(file: BinaryIO) -> Iterator[bytes]:
+    """What says of which tracks a film is made."""
+    for kind, body, size in _segment(file):
+        if kind == _TRACKS and size > 0:
+            file.seek(body)
+            yield file.read(size)
+
+
+def _colour(file: BinaryIO, number: int) -> tuple[bytes, tuple[int, int]] | None:
+    """The tracks of a film, and where in them the colour of a video track is."""
+    for data in _tracks(file):
+        for _, start, end in list(_videos(data))[number:number + 1]:
+            video = _child(data, start, end, _VIDEO)
+            colour = _child(data, *video, _COLOUR) if video else None
+            return (data, colour) if colour else None
+    return None
+
+
+def _real(data: bytes, start: int, end: int, wanted: int) -> Fraction:
+    """A floating-point number of 4 or 8 bytes; 0 where it is none."""
+    begin, stop = _child(data, start, end, wanted) or (0, 0)
+    form = {4: ">f", 8: ">d"}.get(stop - begin)
+    value = struct.unpack_from(form, data, begin)[0] if form else 0.0
+    return Fraction(value if math.isfinite(value) else 0)
+
+
+def _child(data: bytes, start: int, end: int, wanted: int) -> tuple[int, int] | None:
+    return next(((body, stop) for kind, _, body, stop in elements(data, start, end) if kind == wanted), None)
+
+
+def _number(data: bytes, start: int, end: int, wanted: int) -> int:
+    found = _child(data, start, end, wanted)
+    return int.from_bytes(data[slice(*found)], "big") if found else 0
+
+
+def _uint(kind: int, value: int) -> bytes:
+    return element(kind, value.to_bytes(max(1, (value.bit_length() + 7) // 8), "big"))
+
+
+def _shown(size: tuple[int, int], aspect: Fraction | None, crop: Crop | None, webm: bool) -> bytes:
+    """Elements of a track's video: the shown size, and what is hidden."""
+    left, top, right, bottom = crop or (0, 0, 0, 0)
+    hidden = b"".join(_uint(kind, count) for kind, count in zip(_CROP, crop or (), strict=False) if count)
+    width, height = size[0] - left - right, size[1] - top - bottom
+    if aspect is None:
+        return hidden + (b"" if webm else _uint(_SHOWN_UNIT, 4))
+    if aspect == 1:
+        return hidden
+    shown = width * aspect
+    if webm or shown.denominator == 1:
+        return hidden + _uint(_SHOWN_WIDTH, round(shown)) + _uint(_SHOWN_HEIGHT, height)
+    ratio = shown / height
+    return hidden + _uint(_SHOWN_WIDTH, ratio.numerator) + _uint(_SHOWN_HEIGHT, ratio.denominator) + _uint(
+        _SHOWN_UNIT, _RATIO)
+
+
+def _with_video(tracks: bytes, number: int, added: bytes, hdr: HdrMetadata | None) -> bytes:
+    """The element Tracks with other elements in a track's video; as long as before where it would get shorter."""
+    _, body, _ = head(tracks, 0) or (0, 0, 0)
+    videos = list(_videos(tracks, body))
+    if number >= len(videos):
+        return tracks
+    begin, inner, stop = videos[number]
+    track = [(kind, tracks[b:e], tracks[s:e]) for kind, s, b, e in elements(tracks, inner, stop)]
+    new = b""
+    for kind, content, whole in track:
+        if kind == _VIDEO:
+            replaced = _SHOWN_WIDTH, _SHOWN_HEIGHT, _SHOWN_UNIT
+            if _number(content, 0, len(content), _STEREO):  # FFmpeg has written the size of one eye's picture
+                replaced = ()
+                added = b"".join(added[s:e] for k, s, _, e in elements(added, 0, len(added)) if k in _CROP)
+            kept = b"".join(content[s:e] for k, s, _, e in elements(content, 0, len(content))
+                            if k not in (*replaced, _VOID, _COLOUR, *_CROP))
+            colour = _child(content, 0, len(content), _COLOUR)
+            tones = (content[slice(*colour)] if colour else b"") + (_hdr(hdr) if hdr else b"")
+            new += element(_VIDEO, kept + added + (element(_COLOUR, tones) if tones else b""))
+        elif kind != _VOID:
+            new += whole
+    spare = stop - inner - len(new)
+    new += void(spare) if spare > 1 else b""
+    new = element(_TRACK, new, inner - begin - 1)
+    rest = [(kind, tracks[s:e]) for kind, s, _, e in elements(tracks, body, len(tracks))]
+    data = b"".join(new if part == tracks[begin:stop] else part for kind, part in rest if kind != CRC)
+    return element(_TRACKS, (checksum(data) if rest[0][0] == CRC else b"") + data, body - 4)
+
+
+def _hdr(hdr: HdrMetadata) -> bytes:
+    """Elements of a track's colour."""
+    levels = [*zip(_PRIMARIES, hdr.primaries or (), strict=False), *zip(_LUMINANCE, hdr.luminance or (), strict=False)]
+    mastering = b"".join(element(kind, struct.pack(">f", value)) for kind, value in levels)
+    light = b"".join(_uint(kind, value) for kind, value in zip(_LIGHT, hdr.light or (), strict=False))
+    return light + (element(_MASTERING, mastering) if mastering else b"")
+
+
+def _moved(seek_head: bytes, places: dict[int, int]) -> bytes:
+    """The element SeekHead with the places of what moved, counted from the beginning of the segment."""
+    _, body, _ = head(seek_head, 0) or (0, 0, 0)
+    new, checked = b"", False
+    for kind, start, inner, end in elements(seek_head, body, len(seek_head)):
+        part = seek_head[start:end]
+        checked = checked or kind == CRC
+        if kind == _SEEK and (what := _number(seek_head, inner, end, _SEEK_ID)) in places:
+            part = element(_SEEK, b"".join(
+                element(k, places[what].to_bytes(e - b, "big"), b - s - 2) if k == _SEEK_POSITION else seek_head[s:e]
+                for k, s, b, e in elements(seek_head, inner, end)), inner - start - 2)
+        new += part if kind != CRC else b""
+    return element(_SEEK_HEAD, (checksum(new) if checked else b"") + new, body - 4)
+
+
+def level(file: BinaryIO, at: int) -> Iterator[tuple[int, int, int]]:
+    """Elements in a row from a place on: id, where the body begins, its size; ends at the first
+    that makes no sense."""
+    while True:
+        file.seek(at)
+        data = file.read(12)
+        parsed = head(data, 0)
+        if parsed is None:
+            return
+        kind, body, size = parsed
+        yield kind, at + body, size
+        if size == UNKNOWN:
+            return
+        at += body + size
+
+
+def head(data: bytes, at: int) -> tuple[int, int, int] | None:
+    """An element's id, where its body begins, and its size (UNKNOWN for an open one)."""
+    if at >= len(data) or not data[at]:
+        return None
+    length = 9 - data[at].bit_length()
+    place = at + length
+    if length > 4 or place >= len(data) or not data[place]:
+        return None
+    kind = int.from_bytes(data[at:place], "big")
+    width = 9 - data[place].bit_length()
+    coded = int.from_bytes(data[place:place + width], "big")
+    if place + width > len(data):
+        return None
+    size = coded & ((1 << 7 * width) - 1)
+    return kind, place + width, UNKNOWN if size == (1 << 7 * width) - 1 else size
+
+
+def elements(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """Elements of a body: id, and where each begins, its body begins, and it ends."""
+    while start < end and (parsed := head(data, start)) is not None:
+        kind, body, size = parsed
+        if size < 0 or body + size > end:
+            return
+        yield kind, start, body, body + size
+        start = body + size
+
+
+def element(kind: int, body: bytes, width: int = 0) -> bytes:
+    """An element whose length takes `width` bytes, or as few more as it needs."""
+    width = max(width, next(w for w in range(1, 9) if len(body) < (1 << 7 * w) - 1))
+    size = (len(body) | 1 << 7 * width).to_bytes(width, "big")
+    return kind.to_bytes((kind.bit_length() + 7) // 8, "big") + size + body
+
+
+def longer(whole: bytes) -> bytes:
+    """The same element with a length that takes one byte more."""
+    kind, body, _ = head(whole, 0) or (0, 0, 0)
+    return element(kind, whole[body:], body - (kind.bit_length() + 7) // 8 + 1)
+
+
+def checksum(body: bytes) -> bytes:
+    """The element CRC-32 of what follows it in its parent."""
+    return element(CRC, struct.pack("<I", zlib.crc32(body)))
+
+
+def void(length: int) -> bytes:
+    """A Void element of so many bytes, at least 2."""
+    if length < 10:
+        return bytes((0xEC, 0x80 | (length - 2))) + bytes(length - 2)
+    return b"\xec\x01" + (length - 9).to_bytes(7, "big") + bytes(length - 9)

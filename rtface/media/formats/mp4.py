@@ -1,0 +1,356 @@
+"""The boxes of MP4 and MOV files (ISO 14496-12), as far as a file has to be looked at or mended without FFmpeg."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from typing import BinaryIO
+
+import numpy as np
+
+from rtface.media.formats.color import HdrMetadata
+
+
+def boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Top-level boxes of an ISO base media file: type and size; ends at the first that makes no sense."""
+    at = 0
+    while True:
+        file.seek(at)
+        head = file.read(16)
+        if len(head) < 8:
+            return
+        size, kind = struct.unpack(">I4s", head[:8])
+        if size == 1 and len(head) == 16:
+            size = struct.unpack(">Q", head[8:])[0]
+        if size < 8 or not kind.isalnum():
+            return
+        yield kind, size
+        at += size
+
+
+def _moov(file: BinaryIO) -> tuple[int, bytes]:
+    """Where the first index (moov) begins, and all of it; nothing where there is none."""
+    at = 0
+    for kind, length in boxes(file):
+        if kind == b"moov":
+            file.seek(at)
+            return at, file.read(length)
+        at += length
+    return at, b""
+
+
+def cut_to_whole_fragments(file: BinaryIO) -> None:
+    """Cuts a fragmented MP4 behind its last whole fragment, where it has one."""
+    size, at, whole = file.seek(0, 2), 0, 0
+    for kind, length in boxes(file):
+        at += length
+        if at <= size and kind == b"mdat":
+            whole = at
+    if at > size and whole:
+        file.truncate(whole)
+
+
+def hide_cover_track(file: BinaryIO) -> None:
+    """Turns the track that FFmpeg's fragment writer makes of a cover image, which has no samples, into free space.
+
+    The image itself lies among the tags.
+    """
+    at, moov = _moov(file)
+    inner = 8
+    while inner + 8 <= len(moov):
+        size, kind = struct.unpack_from(">I4s", moov, inner)
+        entry = moov.find(b"stsd", inner, inner + size)
+        if kind == b"trak" and entry > 0 and not moov[entry + 16 : entry + 20].isalnum():
+            file.seek(at + inner + 4)
+            file.write(b"free")
+        inner += max(size, 8)
+
+
+def reach_last_frame(file: BinaryIO) -> None:
+    """Lengthens the edits of a finished film that end before its last frame does.
+
+    FFmpeg's fragment writer takes a film's end from the packet that comes next when it closes a fragment, in coding
+    order. Where a frame that is shown later was coded earlier (B-frames), the edit list ends one frame too soon,
+    and players leave the film's last frame out.
+    """
+    at, before = _moov(file)
+    moov = bytearray(before)
+    film = find_box(moov, 8, len(moov), b"mvhd")
+    if film is None:
+        return
+    scale, longest, place = _clock(moov, film)
+    for track in inner_boxes(moov, 8, len(moov), b"trak"):
+        handler = find_box(moov, *track, b"mdia", b"hdlr")
+        if handler and moov.startswith(b"vide", handler[0] + 8):  # sound may be meant to end early
+            longest = max(longest, _lengthen(moov, track, scale))
+    _put_uint(moov, place, longest)
+    if bytes(moov) != before:
+        file.seek(at)
+        file.write(moov)
+
+
+Crop = tuple[int, int, int, int]
+"""Columns and rows at the left, top, right and bottom that a container hides."""
+
+_ENTRY = 78  # bytes of a visual sample entry in front of its boxes
+_TO_ENTRIES = (b"mdia", b"minf", b"stbl", b"stsd")
+
+
+def _picture_entry(moov: bytearray, number: int) -> tuple[list[Span], Span] | None:
+    """The boxes around the first sample entry of a video track, and its body, which begins with the fixed fields."""
+    for track in inner_boxes(moov, 8, len(moov), b"trak"):
+        handler = find_box(moov, *track, b"mdia", b"hdlr")
+        if not handler or not moov.startswith(b"vide", handler[0] + 8):
+            continue
+        if number:
+            number -= 1
+            continue
+        around = [(8, len(moov)), track]
+        for name in _TO_ENTRIES:
+            found = find_box(moov, *around[-1], name)
+            if found is None:
+                return None
+            around.append(found)
+        start = around[-1][0] + 8
+        if start + 8 + _ENTRY > around[-1][1]:
+            return None
+        return around, (start + 8, start + struct.unpack_from(">I", moov, start)[0])
+    return None
+
+
+def crop_of(file: BinaryIO, number: int) -> Crop | None:
+    """What a film hides at the borders of a video track (a clean aperture); None where it hides nothing. Fractions of
+    a sample are left out.
+
+    Args:
+        file: the film.
+        number: of the track among the video tracks, from 0 on.
+    """
+    moov = bytearray(_moov(file)[1])
+    found = _picture_entry(moov, number)
+    clap = find_box(moov, found[1][0] + _ENTRY, found[1][1], b"clap") if found else None
+    if not found or not clap or clap[1] - clap[0] < 32:
+        return None
+    parts = struct.unpack_from(">4IiIiI", moov, clap[0])
+    if not all(parts[1::2]):
+        return None
+    size = struct.unpack_from(">HH", moov, found[1][0] + 24)
+    wide, high, right, down = (Fraction(n, d) for n, d in zip(parts[::2], parts[1::2], strict=True))
+    left, top = (round((whole - part) / 2 + shift) for whole, part, shift in zip(size, (wide, high), (right, down),
+                                                                              strict=True))
+    crop = left, top, size[0] - left - round(wide), size[1] - top - round(high)
+    return crop if any(crop) and min(crop) >= 0 else None
+
+
+def dolby_vision(file: BinaryIO, number: int) -> bytes | None:
+    """The Dolby Vision configuration of a video track (the body of its box dvcC or dvvC); None where it has none.
+
+    Args:
+        file: the film.
+        number: of the track among the video tracks, from 0 on.
+    """
+    moov = bytearray(_moov(file)[1])
+    if (found := _picture_entry(moov, number)) is None:
+        return None
+    start, end = found[1]
+    box = find_box(moov, start + _ENTRY, end, b"dvcC") or find_box(moov, start + _ENTRY, end, b"dvvC")
+    return bytes(moov[slice(*box)]) if box else None
+
+
+def hdr_of(file: BinaryIO, number: int) -> HdrMetadata | None:
+    """The HDR metadata in the index for a video track, which the frames themselves may contradict; arguments as for
+    `crop_of`."""
+    moov = bytearray(_moov(file)[1])
+    if (found := _picture_entry(moov, number)) is None:
+        return None
+    display, light = (find_box(moov, found[1][0] + _ENTRY, found[1][1], kind) for kind in (b"mdcv", b"clli"))
+    hdr = HdrMetadata()
+    if display and display[1] - display[0] >= 24:
+        gx, gy, bx, by, rx, ry, wx, wy, bright, dark = struct.unpack_from(">8H2I", moov, display[0])
+        hdr = HdrMetadata(tuple(Fraction(value, 50_000) for value in (rx, ry, gx, gy, bx, by, wx, wy)),
+                          (Fraction(dark, 10_000), Fraction(bright, 10_000)))
+    if light and light[1] - light[0] >= 4:
+        hdr = replace(hdr, light=struct.unpack_from(">2H", moov, light[0]))
+    return hdr if hdr.primaries or hdr.light else None
+
+
+def colors_of(file: BinaryIO, number: int) -> tuple[int, int, int, int] | None:
+    """Range, primaries, transfer and matrix (numbers of H.273) in the index for a video track; arguments as for
+    `crop_of`."""
+    moov = bytearray(_moov(file)[1])
+    if (found := _picture_entry(moov, number)) is None:
+        return None
+    for start, end in inner_boxes(moov, found[1][0] + _ENTRY, found[1][1], b"colr"):
+        kind = bytes(moov[start:start + 4])
+        if kind in (b"nclx", b"nclc") and end - start >= (11 if kind == b"nclx" else 10):
+            return (1 + (moov[start + 10] >> 7) if kind == b"nclx" else 0), *struct.unpack_from(">3H", moov, start + 4)
+    return None
+
+
+def shown_size(file: BinaryIO, number: int) -> tuple[int, int] | None:
+    """Width and height at which a video track is shown, in 1/65536 of a sample; arguments as for `crop_of`."""
+    moov = bytearray(_moov(file)[1])
+    found = _picture_entry(moov, number)
+    track = find_box(moov, *found[0][1], b"tkhd") if found else None
+    return struct.unpack_from(">2I", moov, track[1] - 8) if track and track[1] - track[0] >= 84 else None
+
+
+def paced(file: BinaryIO, number: int = 0) -> bool:
+    """Whether an edit list plays a part of any track at another speed."""
+    moov = bytearray(_moov(file)[1])
+    for track in inner_boxes(moov, 8, len(moov), b"trak"):
+        edits = find_box(moov, *track, b"edts", b"elst")
+        if edits is None or edits[1] - edits[0] < 8:
+            continue
+        step = 20 if moov[edits[0]] == 1 else 12
+        if any(struct.unpack_from(">I", moov, at - 4)[0] != 1 << 16
+               for at in range(edits[0] + 8 + step, edits[1] + 1, step)):
+            return True
+    return False
+
+
+def note_picture(file: BinaryIO, number: int, size: tuple[int, int], *, crop: Crop | None = None,
+                 hdr: HdrMetadata | None = None) -> bool:
+    """Notes in a finished film of FFmpeg's what its index does not say of a video track. False where the index is not
+    the end of the file, so that it cannot grow.
+
+    Args:
+        file: the film.
+        number: of the track among the video tracks, from 0 on.
+        size: of a frame, in samples.
+        crop: what is hidden at the borders.
+        hdr: mastering display and light level.
+    """
+    added = _clean_aperture(size, crop) + _light(hdr)
+    at, before = _moov(file)
+    moov = bytearray(before)
+    found = _picture_entry(moov, number)
+    if not added or found is None:
+        return not added
+    if at + len(before) != file.seek(0, 2):
+        return False
+    around, (start, end) = found
+    place = start + _ENTRY
+    while place + 8 <= end and 8 <= (size_of := struct.unpack_from(">I", moov, place)[0]) <= end - place:
+        place += size_of
+    moov[place:place] = added
+    for box, _ in (*around, (start, end)):
+        struct.pack_into(">I", moov, box - 8, struct.unpack_from(">I", moov, box - 8)[0] + len(added))
+    file.seek(at)
+    file.write(moov)
+    return True
+
+
+def _clean_aperture(size: tuple[int, int], crop: Crop | None) -> bytes:
+    if crop is None:
+        return b""
+    left, top, right, bottom = crop
+    return struct.pack(">I4s4IiIiI", 40, b"clap", size[0] - left - right, 1, size[1] - top - bottom, 1,
+                       left - right, 2, top - bottom, 2)
+
+
+def _light(hdr: HdrMetadata | None) -> bytes:
+    """Mastering display (green, blue, red as in HEVC) and light level."""
+    boxes = b""
+    if hdr and hdr.primaries and hdr.luminance:
+        rx, ry, gx, gy, bx, by, wx, wy = (round(value * 50_000) for value in hdr.primaries)
+        dark, bright = (round(value * 10_000) for value in hdr.luminance)
+        boxes += struct.pack(">I4s8H2I", 32, b"mdcv", gx, gy, bx, by, rx, ry, wx, wy, bright, dark)
+    if hdr and hdr.light:
+        boxes += struct.pack(">I4s2H", 12, b"clli", *(min(value, 0xFFFF) for value in hdr.light))
+    return boxes
+
+
+Span = tuple[int, int]
+"""A box's body: where it begins and ends."""
+
+
+def inner_boxes(data: bytearray, start: int, end: int, wanted: bytes) -> Iterator[Span]:
+    """The boxes of a type directly below a body; ends at the first that makes no sense."""
+    while start + 8 <= end:
+        size, kind = struct.unpack_from(">I4s", data, start)
+        if size < 8 or start + size > end:
+            return
+        if kind == wanted:
+            yield start + 8, start + size
+        start += size
+
+
+def find_box(data: bytearray, start: int, end: int, *names: bytes) -> Span | None:
+    """The first box of the path ``names`` below a body."""
+    for name in names:
+        found = next(inner_boxes(data, start, end, name), None)
+        if found is None:
+            return None
+        start, end = found
+    return start, end
+
+
+Field = tuple[int, str]
+"""Where a number is, and how it is packed (32 or 64 bit by the box's version)."""
+
+
+def _clock(data: bytearray, head: Span) -> tuple[int, int, Field]:
+    """Ticks a second, duration and the duration's field of an mvhd or mdhd box."""
+    wide = data[head[0]] == 1
+    at = head[0] + (20 if wide else 12)
+    field = (at + 4, ">Q" if wide else ">I")
+    return struct.unpack_from(">I", data, at)[0], struct.unpack_from(field[1], data, field[0])[0], field
+
+
+def _put_uint(data: bytearray, field: Field, value: int) -> None:
+    if value < 1 << (32 if field[1] == ">I" else 64):
+        struct.pack_into(field[1], data, field[0], value)
+
+
+def _lengthen(data: bytearray, track: Span, scale: int) -> int:
+    """Lets a track's last edit reach the end of its last sample; returns the track's duration, in the film's ticks."""
+    head, edits = find_box(data, *track, b"tkhd"), find_box(data, *track, b"edts", b"elst")
+    media = find_box(data, *track, b"mdia", b"mdhd")
+    if head is None or edits is None or media is None:
+        return 0
+    end = _last_moment(data, track)
+    rate = _clock(data, media)[0]
+    wide, count = data[edits[0]] == 1, struct.unpack_from(">I", data, edits[0] + 4)[0]
+    step, form, width = (20, ">Qq", ">Q") if wide else (12, ">Ii", ">I")
+    if not count or not rate or edits[0] + 8 + count * step > edits[1]:
+        return 0
+    entries = [struct.unpack_from(form, data, edits[0] + 8 + i * step) for i in range(count)]
+    duration, start = entries[-1]
+    total = sum(length for length, _ in entries)
+    if end is None or start < 0 or not duration:
+        return total
+    needed = -(-(end - start) * scale // rate)
+    if needed <= duration:
+        return total
+    total += needed - duration
+    _put_uint(data, (edits[0] + 8 + (count - 1) * step, width), needed)
+    tall = data[head[0]] == 1
+    _put_uint(data, (head[0] + (28 if tall else 20), ">Q" if tall else ">I"), total)
+    return total
+
+
+def _last_moment(data: bytearray, track: Span) -> int | None:
+    """When the sample that is shown last ends, in the media's ticks; None without samples."""
+    tables = find_box(data, *track, b"mdia", b"minf", b"stbl")
+    times = tables and find_box(data, *tables, b"stts")
+    if not tables or not times:
+        return None
+    durations = _runs(data, times, ">u4")
+    if not durations.size:
+        return None
+    end = np.cumsum(durations)
+    shift = find_box(data, *tables, b"ctts")
+    if shift is not None:
+        offsets = _runs(data, shift, ">i4" if data[shift[0]] else ">u4")
+        end[: offsets.size] += offsets[: end.size]
+    return int(end.max())
+
+
+def _runs(data: bytearray, table: Span, form: str) -> np.ndarray:
+    """A table of (count, value) runs, written out: int64."""
+    count = struct.unpack_from(">I", data, table[0] + 4)[0]
+    pairs = np.frombuffer(bytes(data[table[0] + 8 : table[0] + 8 + 8 * count]), form).reshape(-1, 2)
+    return np.repeat(pairs[:, 1].astype(np.int64), pairs[:, 0].astype(np.int64))

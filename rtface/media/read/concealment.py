@@ -1,0 +1,121 @@
+"""Damaged frames that a decoder shows as if they were whole, and frames that are missing without a word."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from math import inf
+from typing import Any
+
+import av
+from av.video.codeccontext import VideoCodecContext
+
+from rtface.media.formats.coded_headers.steps import gap_reader
+
+_AWAITED = 4096
+"""Frames that are awaited at most."""
+
+
+class Concealment:
+    """Tells which frames of a decoder are damaged: those of a damaged packet, those that the decoder says it repaired,
+    those behind a gap, and those behind all these up to the next I-frame, which are made from them. It tells, too, how
+    many are missing: of H.264 those that others refer to, by their numbers; of HEVC those that the decoder left out.
+
+    Args:
+        context: the decoder, not opened yet. One of MJPEG is asked to refuse damaged frames; `again` shows them.
+    """
+
+    def __init__(self, context: VideoCodecContext) -> None:
+        self._refuses = context.codec.canonical_name == "mjpeg"  # its decoder says nothing of what it conceals
+        self._since = inf  # time of the first damaged frame since the last sound I-frame
+        self._told = False  # whether the demuxer said of the packet before that it is damaged
+        self._doubtful: float | None = None  # time of the packet behind that one
+        self._shown, self._owed = -inf, 0
+        self._told_at = -inf  # time of the last frame whose predecessors were counted
+        self._lenient: VideoCodecContext | None = None
+        self._gap = gap_reader(context.codec.canonical_name, bytes(context.extradata or b""))
+        # Time of the frame behind a gap, what is missing there, and how much of it came, but could not be read.
+        self._gaps: list[tuple[float, int, int]] = []
+        self._unread = 0  # packets in a row in which no frame can be read
+        self._leaves_out = context.codec.canonical_name == "hevc"  # its decoder shows none whose references are missing
+        self._awaited: set[float] = set()  # times of frames that have to come
+        # Errors whose frame was not found missing yet. With several threads they come some packets late.
+        self._failed, self._failed_at = 0, -inf
+        if self._refuses:
+            context.options = {**context.options, "err_detect": "explode"}
+
+    def note(self, packet: av.Packet[Any], *, awaited: bool = True) -> None:
+        """To be called with each packet before it is decoded.
+
+        Args:
+            awaited: False for a frame that need not come.
+        """
+        awaited = awaited and not packet.is_discard  # an edit list cuts it away
+        if self._leaves_out and awaited and packet.pts is not None and len(self._awaited) < _AWAITED:
+            self._awaited.add(packet.pts)
+        missing = self._gap(memoryview(packet)) if self._gap else 0
+        if missing and not packet.is_keyframe:
+            self._since = min(self._since, _stamp(packet))
+            if awaited:
+                self._gaps.append((_stamp(packet), missing, min(missing, self._unread)))
+        self._unread = self._unread + 1 if missing is None else 0
+        # FFmpeg's parsers are a packet behind: the packet after the one that is called damaged is damaged. Where two
+        # streams were joined, it is whole, and an I-frame follows.
+        if (stamp := self._doubtful) is not None and stamp < self._since and not packet.is_keyframe:
+            self._since = stamp
+            self._owed += self._shown >= stamp
+        self._doubtful = _stamp(packet) if self._told else None
+        self._told = packet.is_corrupt
+        if self._doubtful is not None and packet.is_keyframe:
+            self._since, self._doubtful = min(self._since, self._doubtful), None
+
+    def again(self, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
+        """What can be shown of a packet that the decoder refused, None for that at the end; empty where nothing
+        can. `missing` leaves out the frame of the error."""
+        images: list[av.VideoFrame] = []
+        self._failed, self._failed_at = self._failed + 1, inf if packet is None else _stamp(packet)
+        if self._refuses and packet is not None:
+            self._lenient = self._lenient or av.CodecContext.create("mjpeg", "r")
+            with suppress(av.FFmpegError):
+                images = self._lenient.decode(packet)
+            for image in images:
+                image.time_base = packet.time_base
+                self._since = _stamp(packet)
+        return images
+
+    def missing(self, image: av.VideoFrame | None) -> int:
+        """How many frames are missing before this one, or up to the end (None), that were not told yet; to be asked for
+        every frame."""
+        stamp = inf if image is None else _stamp(image)
+        gaps = [gap for gap in self._gaps if gap[0] <= stamp]
+        self._gaps = [gap for gap in self._gaps if gap[0] > stamp]
+        count, unread = sum(gap[1] for gap in gaps), sum(gap[2] for gap in gaps)
+        due = {at for at in self._awaited if at <= stamp}
+        self._awaited -= due
+        due -= {stamp}
+        if stamp < self._told_at:  # the clock went back
+            self._awaited.clear()
+            due.clear()
+            self._failed = 0
+        told = min(unread + len(due), self._failed)
+        self._failed -= told
+        if image is not None and image.key_frame and stamp > self._failed_at:
+            self._failed = 0
+        if self._told_at > -inf:  # frames before the first one shown are none of the film
+            count += len(due)
+        self._told_at = stamp
+        return max(0, count - told)
+
+    def damaged(self, image: av.VideoFrame) -> int:
+        """How many damaged frames there are up to this one that were not told yet; to be asked for every frame."""
+        stamp = self._shown = _stamp(image)
+        owed, self._owed = self._owed, 0
+        if image.key_frame and stamp > self._since:
+            self._since = inf
+        if image.is_corrupt:
+            self._since = min(self._since, stamp)
+        return owed + (stamp >= self._since)
+
+
+def _stamp(item: av.Packet[Any] | av.VideoFrame) -> float:
+    stamp = item.dts if item.pts is None else item.pts
+    return -inf if stamp is None else stamp

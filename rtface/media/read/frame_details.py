@@ -1,0 +1,98 @@
+"""Chroma location and field order of a decoded frame, which PyAV does not show."""
+
+from __future__ import annotations
+
+import functools
+import struct
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal
+
+import av
+from av.filter import Graph
+
+from rtface.media.formats.image_meta import decodable
+
+# FFmpeg's AVChromaLocation, from 0; AV_FRAME_FLAG_INTERLACED and AV_FRAME_FLAG_TOP_FIELD_FIRST.
+_PLACES = ("unspecified", "left", "center", "topleft", "top", "bottomleft", "bottom")
+_INTERLACED, _TOP_FIELD_FIRST = 1 << 3, 1 << 4
+
+
+def details_of(image: av.VideoFrame) -> tuple[str | None, Literal["tff", "bff"]]:
+    """Chroma location (FFmpeg's name, None where the stream does not say) and field order of a decoded frame.
+
+    They are read from FFmpeg's own structure of the frame. FFmpeg's showinfo filter logs both, but to read its log from
+    Python can block the process: threads of FFmpeg then wait for the interpreter lock to log lines of their
+    own, while the holder of that lock waits for them, for instance in closing a decoder. A stream's own field order is
+    no substitute: parsers guess it from the first packets, and wrongly for some H.264.
+
+    Args:
+        image: in the host's memory.
+
+    Returns:
+        Both; a progressive frame is "tff".
+    """
+    layout = _layout()
+    if layout is None:
+        return None, "tff"
+    words = _structure(image)
+    place = words[layout.place]
+    return (_PLACES[place] if 0 < place < len(_PLACES) else None,
+            "bff" if words[layout.flags] & (_INTERLACED | _TOP_FIELD_FIRST) == _INTERLACED else "tff")
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Numbers of the 32-bit words of FFmpeg's AVFrame that hold the chroma location and the flags."""
+
+    place: int
+    flags: int
+
+
+@functools.cache
+def _layout() -> _Layout | None:
+    """Found with frames that differ in nothing else, as the structure is another in each FFmpeg; None where this FFmpeg
+    lacks what is needed."""
+    marks = [(1, "tff"), (3, "bff"), (6, "tff"), (2, "bff")]
+    try:
+        seen = list(zip(*(_structure(_marked(_PLACES[place], order)) for place, order in marks), strict=True))
+    except (av.FFmpegError, ValueError):
+        return None
+    orders = tuple(_TOP_FIELD_FIRST if order == "tff" else 0 for _, order in marks)
+    places = [k for k, words in enumerate(seen) if words == tuple(place for place, _ in marks)]
+    flags = [k for k, words in enumerate(seen) if tuple(word & _TOP_FIELD_FIRST for word in words) == orders and
+             len({word & ~_TOP_FIELD_FIRST for word in words}) == 1]
+    return _Layout(places[0], flags[0]) if len(places) == len(flags) == 1 else None
+
+
+def _marked(place: str, order: str) -> av.VideoFrame:
+    image = av.VideoFrame(16, 16, "yuv420p")
+    graph = Graph()
+    graph.link_nodes(
+        graph.add_buffer(width=image.width, height=image.height, format=image.format, time_base=Fraction(1, 1000)),
+        graph.add("setparams", f"chroma_location={place}:field_mode={order}"), graph.add("buffersink")).configure()
+    graph.push(image)
+    marked = graph.pull()
+    assert isinstance(marked, av.VideoFrame)
+    return marked
+
+
+def _structure(image: av.VideoFrame) -> tuple[int, ...]:
+    """The 32-bit words of FFmpeg's AVFrame: its encoder "wrapped_avframe" gives that structure out as a packet."""
+    encoder = av.CodecContext.create("wrapped_avframe", "w")
+    encoder.width, encoder.height = image.width, image.height
+    encoder.pix_fmt, encoder.time_base = image.format.name, image.time_base or Fraction(1, 1000)
+    [packet] = encoder.encode(image)  # in the image's own time base, else PyAV would change its times
+    data = bytes(packet)
+    return struct.unpack(f"{len(data) // 4}i", data[:len(data) // 4 * 4])
+
+
+def without_profile(packet: av.Packet[Any]) -> av.Packet[Any]:
+    """A packet, of PNG without its colour profile: PyAV 18 frees the name of a frame's profile once for each look at
+    the frame's side data, and the process crashes."""
+    if packet.stream.codec_context.name not in ("png", "apng"):
+        return packet
+    bare: av.Packet[Any] = av.Packet(decodable(bytes(packet)))
+    bare.stream, bare.time_base = packet.stream, packet.time_base
+    bare.pts, bare.dts, bare.duration, bare.is_keyframe = packet.pts, packet.dts, packet.duration, packet.is_keyframe
+    return bare

@@ -1,0 +1,169 @@
+"""What a stream says of its quantisers, in one unit for all codecs (`rtface.frame.Quantisers`).
+
+FFmpeg's decoders of H.264, MPEG-1, MPEG-2, MPEG-4 part 2 (with its relatives) and VP9 give them with each frame, by
+block, where `export_side_data` asks for it. For JPEG they are read from the packets.
+
+Decoders of H.264 and MPEG-4 that reorder frames export a frame when it is given out. With one thread for each frame
+another thread may still be decoding it then, and a part of the map is that of an earlier frame or empty (FFmpeg 8.0).
+So these decode with threads for slices only (`threads_for`), and where that would take too long, maps are not used.
+
+Steps of a coefficient of an orthonormal transform, in code values of 8 bits, with flat matrices:
+
+- H.264: 2^((QP - 4) / 6), where QP is without the offset of 6 for each bit above 8 that is in the exported one.
+- MPEG-2 (ISO 13818-2, 7.4.2.3): the distance of two levels is 2·W·quantiser_scale / 32, in a transform that is
+  orthonormal. With W = 16, which is the matrix of blocks that are not intra, that is quantiser_scale: twice the code
+  where the scale is linear, an entry of table 7-6 where it is not. FFmpeg exports quantiser_scale.
+- MPEG-1: 2·W·quantizer_scale / 16, with W = 16 twice the scale; FFmpeg exports twice the scale.
+- MPEG-4 part 2, H.263 and relatives: 2·QP; FFmpeg exports twice QP.
+- VP9, AV1: the AC quantiser of the frame's or segment's index / 8, as the transforms are 8 times an orthonormal one.
+- JPEG: the steps of a table are those of an orthonormal transform; the geometric mean of the first 20 after DC in
+  zigzag order.
+"""
+
+from __future__ import annotations
+
+import struct
+from fractions import Fraction
+from typing import Any, Literal
+
+import av
+import numpy as np
+from av.codec.context import ThreadType
+from av.video.codeccontext import VideoCodecContext
+from numpy.typing import NDArray
+
+from rtface.frame import Quantisers
+from rtface.media.formats.coded_headers.steps import step_reader
+from rtface.media.formats.coding import coding_of
+from rtface.media.formats.color import side_data
+from rtface.media.formats.pixel_format import pixel_format_info
+from rtface.media.formats.quantiser_tables import qp_steps, vpx_steps
+from rtface.util.av_gpu import on_gpu
+
+# AVVideoEncParams: number of blocks, offset and bytes of their array, type, QP of the frame.
+_HEAD = struct.Struct("@INNii")
+_VP9, _H264, _MPEG2 = 0, 1, 2
+_MACROBLOCK, _VP9_BLOCK, _VP9_LARGEST = 16, 8, 64
+# Samples by which a map of macroblocks may be larger than the frame: coded heights of interlaced film are multiples
+# of 32. A frame that a filter made larger or smaller differs by more.
+_PADDING = 32
+# Decoders that export maps, as far as there are others to read their headers.
+_EXPORT = ("h264", "mpeg4", "vp9")
+# Decoders that may export a frame before it is whole, and the samples of the largest frame for which threads for slices
+# will do.
+_EXPORT_EARLY = ("h264", "mpeg4")
+_SLICE_SAMPLES = 1920 * 1088
+# Frames whose packet was read and that did not come out of the decoder yet.
+_PENDING = 64
+
+
+def threads_for(context: VideoCodecContext) -> Literal["AUTO", "SLICE"]:
+    """The type of threads with which a film is decoded: "SLICE" where its quantisers would be wrong with others."""
+    small = context.width * context.height <= _SLICE_SAMPLES
+    return "SLICE" if context.codec.canonical_name in _EXPORT_EARLY and small else "AUTO"
+
+
+class QuantiserReader:
+    """Quantisers of the frames of one decoder.
+
+    Args:
+        context: the decoder, not opened yet, with its type of threads: it is asked to export what it knows.
+        gpu: whether frames come from another decoder, on a GPU, which exports nothing.
+    """
+
+    def __init__(self, context: VideoCodecContext, *, gpu: bool = False) -> None:
+        self._codec = context.codec.canonical_name
+        by_frame = ThreadType.FRAME in ThreadType(context.thread_type) and context.thread_count != 1
+        exports = self._codec in _EXPORT and not (self._codec in _EXPORT_EARLY and by_frame)
+        # The steps of a lossless film say nothing about the coding before, which is what may have done harm.
+        self._silent = coding_of(context).kind == "lossless"
+        if exports or self._codec not in _EXPORT:
+            context.options = {**context.options, "export_side_data": "venc_params"}
+        self._step = None if exports and not gpu else step_reader(self._codec, bytes(context.extradata or b""))
+        self._pending: dict[int, float] = {}  # steps by time
+        self._base: Fraction | None = None
+
+    def note(self, packet: av.Packet[Any]) -> None:
+        """To be called with each packet before it is decoded."""
+        stamp = packet.dts if packet.pts is None else packet.pts
+        if self._step is None or stamp is None or self._silent:
+            return
+        step = self._step(memoryview(packet))
+        if step is not None:
+            self._pending[stamp], self._base = step, packet.time_base
+        while len(self._pending) > _PENDING:  # of frames that are not shown, or were lost
+            del self._pending[next(iter(self._pending))]
+
+    def of(self, image: av.VideoFrame) -> Quantisers | None:
+        """Those of a frame as it came out of the decoder, with its time; None where nothing is known."""
+        if self._silent:
+            return None
+        data = None if on_gpu(image) else side_data(image, "VIDEO_ENC_PARAMS")
+        if data is not None:
+            return quantisers_of(data, self._codec, image.width, image.height,
+                                 pixel_format_info(image.format.name).bits)
+        stamp = image.dts if image.pts is None else image.pts
+        if stamp is None or image.time_base not in (None, self._base):  # a filter changed its time
+            return None
+        step = self._pending.pop(stamp, None)
+        return None if step is None else one_step(step, self._codec, image)
+
+
+def one_step(step: float, codec: str, image: av.VideoFrame) -> Quantisers:
+    """The same step for a whole frame."""
+    return Quantisers(np.full((1, 1), step, np.float32), max(image.width, image.height), codec)
+
+
+def quantisers_of(data: bytes, codec: str, width: int, height: int, bits: int) -> Quantisers | None:
+    """What FFmpeg's side data "video encoding parameters" say; None where they are of no use.
+
+    Args:
+        data: AVVideoEncParams and its blocks.
+        codec: FFmpeg's canonical name.
+        width, height: of the frame, in samples.
+        bits: of a sample.
+    """
+    if len(data) < _HEAD.size:
+        return None
+    count, offset, size, kind, base = _HEAD.unpack_from(data)
+    if count and (size < 20 or size % 4 or offset % 4 or offset + count * size > len(data)):
+        return None
+    words = np.frombuffer(data, np.int32)
+    blocks = words[offset // 4:offset // 4 + count * size // 4].reshape(count, size // 4) if count else None
+    if kind == _VP9:
+        index = np.full((1, 1), base, np.int32) if blocks is None else _painted(blocks, base, width, height)
+        if index is None:
+            return None
+        return Quantisers(vpx_steps(index, bits), max(width, height) if blocks is None else _VP9_BLOCK, codec)
+    if blocks is None or kind not in (_H264, _MPEG2):
+        return None
+    columns, rows = (int(v) // _MACROBLOCK + 1 for v in blocks[-1, :2])
+    if columns * rows != count or not (0 <= columns * _MACROBLOCK - width < _PADDING
+                                       and 0 <= rows * _MACROBLOCK - height < _PADDING):
+        return None
+    scale = (blocks[:, 4] + base).reshape(rows, columns)
+    if kind == _H264:
+        steps = qp_steps(scale - 6 * (bits - 8))
+    else:
+        known = scale[scale > 0]  # a block that was lost has none
+        if not known.size:
+            return None
+        steps = np.where(scale > 0, scale, np.median(known)).astype(np.float32)
+    return Quantisers(steps, _MACROBLOCK, codec)
+
+
+def _painted(blocks: NDArray[np.int32], base: int, width: int, height: int) -> NDArray[np.int32] | None:
+    """VP9's indices of all blocks of 8×8, from blocks of any size; None where one of them cannot be."""
+    columns, rows = -(-width // _VP9_BLOCK), -(-height // _VP9_BLOCK)
+    x, y, across, down = np.ascontiguousarray(blocks.T[:4]) // _VP9_BLOCK
+    most = _VP9_LARGEST // _VP9_BLOCK
+    if (min(x.min(), y.min()) < 0 or x.max() >= columns or y.max() >= rows
+            or min(across.min(), down.min()) < 1 or max(across.max(), down.max()) > most):
+        return None
+    out = np.full((rows + most, columns + most), base, np.int32)  # room for blocks that reach beyond the edges
+    first, value, size = y * out.shape[1] + x, base + blocks[:, 4], down * (most + 1) + across
+    for kind in np.flatnonzero(np.bincount(size)).tolist():
+        own = np.flatnonzero(size == kind)
+        cells = (np.arange(kind // (most + 1))[:, None] * out.shape[1] + np.arange(kind % (most + 1))).ravel()
+        out.reshape(-1)[first[own, None] + cells] = value[own, None]
+    return out[:rows, :columns]

@@ -1,0 +1,109 @@
+"""Single frames of a film at given times, by seeking."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+
+import av
+
+from rtface.errors import InputError, UsageError
+from rtface.frame import Frame
+from rtface.media.read import probe
+from rtface.media.read.decoder import Decoder
+from rtface.media.read.pipe import is_pipe
+from rtface.redaction import is_url, shown
+
+
+class FrameSampler:
+    """Gives single frames of one film without decoding what lies between them.
+
+    Args:
+        path: a film: a file, or a URL that PyAV opens.
+
+    Attributes:
+        clock_start: start of the input's own clock in seconds, from which times count.
+        duration_s: seconds; None where the container does not say.
+
+    Raises:
+        InputMissing, InputError: as `rtface.media.read.source.FileSource`.
+        UsageError: the input is a pipe, in which nothing can be sought.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path, self._name = path, shown(path)
+        if is_pipe(path):
+            raise UsageError(f"{self._name}: is a pipe, and frames of it cannot be sought; write it to a file first")
+        self._container = probe.open_container(path)
+        try:
+            self._video, _ = probe.choose_video(self._container, self._name)
+        except BaseException:
+            self._container.close()
+            raise
+        # Frame threads would give the first frame only after as many more.
+        self._video.codec_context.thread_type = "SLICE"
+        self._base = self._video.time_base or Fraction(1, 1_000_000)
+        self._given: set[int] = set()
+        self.clock_start = Fraction(self._container.start_time or 0, 1_000_000)
+        self.duration_s = self._container.duration / 1e6 if self._container.duration else None
+
+    def at(self, seconds: float, start: float = 0.0) -> Frame | None:
+        """The keyframe at or before a time (from the beginning of the film); where that was given already, or is before
+        `start`, the frame at that time. None where there is no further one.
+
+        Raises:
+            InputError: the film cannot be sought.
+        """
+        base, target = self._base, self._seek(seconds)
+        first, skipping = self.clock_start + Fraction(start).limit_denominator(1_000_000), False
+        decoder = Decoder(self._container, self._video, name=self._name, start=None, end=None,
+                          remote=is_url(self._path), sought=True)
+        for item in decoder.items():
+            if not isinstance(item, Frame):
+                continue
+            given, at = item.pts in self._given, item.pts * base
+            if at < target and (given or skipping or at < first):
+                skipping = True
+                continue
+            if given:
+                return None
+            self._given.add(item.pts)
+            return item
+        return None
+
+    def keyframe_before(self, seconds: float) -> Fraction | None:
+        """Time of the keyframe at or before a time (from the beginning of the film), in seconds of the input's own
+        clock; nothing is decoded. None where there is none.
+
+        Raises:
+            InputError: the film cannot be sought.
+        """
+        self._seek(seconds)
+        packet = next(iter(self._container.demux(self._video)), None)
+        return packet.pts * self._base if packet is not None and packet.pts is not None else None
+
+    def _seek(self, seconds: float) -> Fraction:
+        """Goes to the keyframe at or before a time; that time on the input's own clock. Raises as `at`."""
+        target = self.clock_start + Fraction(seconds).limit_denominator(1_000_000)
+        try:
+            self._container.seek(int(target / self._base), stream=self._video)
+        except av.FFmpegError as error:
+            raise InputError(f"{self._name}: cannot be sought ({error.strerror}); copy it into another container, such "
+                             "as MKV") from error
+        return target
+
+    def close(self) -> None:
+        """Releases the film; safe to call twice."""
+        self._container.close()
+
+
+def spread(count: int) -> list[float]:
+    """Numbers in 0…1 in van der Corput's order (base 2): however early one stops, they are spread evenly."""
+    numbers: list[float] = []
+    for k in range(count):
+        value, half = 0.0, 0.5
+        while k:
+            value += half * (k % 2)
+            k, half = k // 2, half / 2
+        numbers.append(value)
+    return numbers

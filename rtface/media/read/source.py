@@ -1,0 +1,357 @@
+"""A film or image file as frames and packets: decoding that survives what files are like."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from threading import Lock
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from rtface.errors import InputError, InputMissing, UsageError
+from rtface.frame import Frame, Packet
+from rtface.media.formats.coding import coding_of
+from rtface.media.formats.color import has_captions, hdr_of, tags_of, views_of
+from rtface.media.read import probe
+from rtface.media.read.decoder import Decoder, Fields, Size
+from rtface.media.read.file_reader import FileReader, file_reader
+from rtface.media.read.hardware import Decoding, open_on_gpu
+from rtface.media.read.pipe import PipeReader, is_pipe
+from rtface.media.read.probe import Chapter, MediaInfo
+from rtface.media.read.quantiser import threads_for
+from rtface.media.read.start_timecode import find_timecode
+from rtface.protocols import Item
+from rtface.redaction import is_url, shown
+from rtface.stats import Stats
+from rtface.util.av_gpu import native_format, on_gpu
+from rtface.util.parse import format_time
+
+# Seconds before --start from which decoding begins when a seek to that time lands behind it.
+_EARLIER = (0, 5, 30)
+# Packets before the first frame that are kept in memory; a file with more of them is read a second time.
+HELD_BYTES = 32 << 20
+
+# Where the first frame is progressive, frames are looked at for fields: of these codecs, with the lines of interlaced
+# television, so many and as large as together at most.
+_CODES_FIELDS, _TELEVISION = ("mpeg2video", "h264", "vc1"), (480, 486, 512, 576, 608, 1080, 1088)
+_LOOKED_AT, _LOOKED_AT_BYTES = 25, 64 << 20
+
+# Seconds that `close` waits for a read.
+_CLOSE_S = 0.2
+
+
+class FileSource:
+    """Yields the frames of one video stream and the packets of all other streams, in demux order.
+
+    Frames come in order of presentation with the pts they have in the file; the first is decoded at once. Everything
+    that had to be repaired is counted in `stats` and warned about once.
+
+    Closing it while another thread is blocked in a read (a dead network drive) leaves the file open to that thread.
+
+    Args:
+        path: a film or image: a file, or a URL that PyAV opens.
+        start, end: cut, in seconds from the input's beginning; frames with start ≤ time < end are given.
+        threads: decoder threads, None for FFmpeg's own choice.
+        stats: receives counters and warnings.
+        strict: raise InputError where the file is damaged, instead of warning and going on.
+        decode: GPU that decodes, as far as it can (`hardware.decoding`); None for software.
+        stop: once it is true, a pipe is read no further: what came is the whole input.
+        size: of all frames; those of another are scaled. None takes that of the first.
+        fields: of the film, where it was opened before: another order is reported. None finds out.
+
+    Attributes:
+        info: what the input is.
+        pipe: reads the input where that is a pipe; None otherwise.
+
+    Raises:
+        InputMissing: it is not there or may not be read.
+        InputError: it is empty, cut off before its index, not a film, holds no video, or is larger than the limit.
+        UsageError: the cut lies outside the film.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, start: float | None = None, end: float | None = None,
+                 threads: int | None = None, stats: Stats | None = None, strict: bool = False,
+                 decode: Decoding | None = None, stop: Callable[[], bool] | None = None,
+                 size: Size | None = None, fields: Fields | None = None) -> None:
+        self._path, self._name = path, shown(path)
+        self._threads, self._stats, self._strict = threads, stats or Stats(), strict
+        self._wanted, self._size = decode, size
+        self._refusal: str | None = None
+        self._stop = stop or (lambda: False)
+        self.pipe: PipeReader | None = None
+        self._reading = Lock()
+        if start is not None and start < 0:
+            raise UsageError(f"--start {start:g}: give seconds from 0 on")
+        if end is not None and end <= (start or 0):
+            raise UsageError(f"{self._name}: nothing lies between --start {start or 0:g} and --end {end:g}")
+        self._waiting: deque[Item] = deque()
+        self._overflow = False  # whether packets before the first frame were let go
+        self._opened_first: InputContainer | None = None
+        self._readers: list[PipeReader | FileReader | None] = []
+        self._now: Decoder | None = None  # once the first frame is there
+        self._container, self._video = self._open()
+        try:
+            self._clock_start = Fraction(self._container.start_time or 0, 1_000_000)
+            self._start = None if not start else self._clock_start + Fraction(start).limit_denominator(1_000_000)
+            self._end = None if end is None else self._clock_start + Fraction(end).limit_denominator(1_000_000)
+            duration = self._container.duration
+            if start and duration and start * 1_000_000 >= duration:
+                raise UsageError(f"{self._name}: --start {start:g} is after its end (it lasts {duration / 1e6:.3f} s)")
+            decoder, self._items = self._begin()
+            self._now, first = decoder, self._waiting[-1]
+            if fields is None:
+                self._look_for_fields()
+            self.info = self._describe(decoder, first)
+            decoder.first = None  # it can be 100 MB
+            if self._overflow:
+                self._read_again()
+            self._now.fields = fields or self.info.display.fields
+        except BaseException:
+            self.close()
+            raise
+
+    def __iter__(self) -> Iterator[Item]:
+        while self._waiting:
+            yield self._waiting.popleft()
+        while True:
+            with self._reading:
+                item = next(self._items, None)
+            if item is None:
+                self._check_growth()
+                return
+            yield item
+
+    def others(self) -> Iterator[Packet | Fraction]:
+        """The packets of the other streams, without the work of decoding: iterate over this or over the source. In
+        place of each packet of frames comes its time, in seconds of the input's clock."""
+        while self._waiting:
+            item = self._waiting.popleft()
+            yield item.pts * item.time_base if isinstance(item, Frame) else item
+        if self._now is not None:
+            yield from self._now.others()
+
+    def _check_growth(self) -> None:
+        """Warns where a file is still being written, so that its end is missing."""
+        if self._end is not None or self.pipe is not None or is_url(self._path):
+            return
+        try:
+            grown = Path(self._path).stat().st_size > (self.info.size or 0)
+        except OSError:
+            return
+        if grown and self._now is not None:
+            reached = format_time(float(self._now.reached - self._clock_start))
+            self._stats.warn("growing", f"{self._name}: was still being written while it was read; what came after "
+                             f"{reached} is left out: run it again when it is whole")
+
+    def close(self) -> None:
+        """Releases the file and the decoder; safe to call twice."""
+        if not self._reading.acquire(timeout=_CLOSE_S):
+            return  # a thread that cannot be ended is in the middle of a read
+        try:
+            self._waiting.clear()
+            self._items = iter(())
+            self._now = None
+            self._container.close()
+            if self._opened_first is not None:
+                self._opened_first.close()
+            for reader in self._readers:  # PyAV keeps them as long as a stream of theirs is known
+                if reader is not None:
+                    reader.close()
+        finally:
+            self._reading.release()
+
+    # -- opening ------------------------------------------------------------------------------------------------
+
+    def _open(self) -> tuple[InputContainer, VideoStream]:
+        if self.pipe is None and is_pipe(self._path):
+            try:
+                self.pipe = PipeReader(self._path, self._stop)
+            except OSError as error:
+                raise InputMissing(f"{self._name}: cannot be opened ({error.strerror}); check its permissions"
+                                   ) from error
+        reader = self.pipe or file_reader(self._path)
+        container = probe.open_container(self._path, reader)
+        self._readers.append(reader)
+        try:
+            video, self._note = probe.choose_video(container, self._name)
+        except BaseException:
+            container.close()
+            raise
+        video.codec_context.thread_count = self._threads or 0
+        video.codec_context.thread_type = threads_for(video.codec_context)
+        return container, video
+
+    def _decoder(self, *, sought: bool = False) -> Decoder:
+        self._refusal = None
+        still = self._container.format.name.endswith("_pipe") or self._container.format.name == "image2"
+        gpu = open_on_gpu(self._video, self._wanted, self._without_gpu) if self._wanted and not still else None
+        return Decoder(self._container, self._video, name=self._name, start=self._start, end=self._end,
+                       remote=is_url(self._path), sought=sought, gpu=gpu,
+                       stopped=lambda: self.pipe is not None and self.pipe.stopped, size=self._size)
+
+    def _without_gpu(self, why: str) -> None:
+        """Told where the GPU does not decode, or no longer."""
+        if self._now is None:
+            self._refusal = why
+            return
+        since = format_time(float(self._now.reached - self._clock_start))
+        self.info.decoder += f", software from {since}"
+        self._stats.warn("decode_gpu", f"{self._name}: the GPU no longer decodes it ({why}); software continues from "
+                         f"{since}")
+
+    def _begin(self) -> tuple[Decoder, Iterator[Item]]:
+        """A decoder that has given its first frame, which is put into `_waiting` with all packets before it."""
+        if self._start is not None and self.pipe is None:  # a pipe is decoded from its beginning
+            for earlier in _EARLIER:
+                time_base = self._video.time_base or Fraction(1, 1_000_000)
+                target = max(self._start - earlier, self._clock_start)
+                with suppress(av.FFmpegError):  # a container that cannot seek is opened afresh, like one that misses
+                    self._container.seek(int(target / time_base), stream=self._video)
+                    decoder = self._decoder(sought=True)
+                    items = decoder.items()
+                    if self._first_frame(decoder, items):
+                        # What was broken until here lies before the cut, or only seemed so from its middle.
+                        decoder.report_to(self._stats, strict=self._strict)
+                        self._stats.count("frames_in")
+                        return decoder, items
+                self._container.close()
+                self._container, self._video = self._open()
+        decoder = self._decoder()
+        decoder.report_to(self._stats, strict=self._strict)
+        items = decoder.items()
+        if self._first_frame(decoder, items):
+            return decoder, items
+        if self._start is not None and decoder.frames:
+            raise UsageError(f"{self._name}: has no frame from --start {float(self._start - self._clock_start):g} on")
+        if self.pipe is not None and self._container.format.name.startswith("mov"):
+            raise InputError(f"{self._name}: has its index at its end, where a pipe cannot be read from; name the file "
+                             "itself, or let its writer put the index first (FFmpeg: -movflags +faststart)")
+        raise InputError(f"{self._name}: has no frame that can be decoded; the file is damaged, copy it again")
+
+    def _read_again(self) -> None:
+        """Begins again at the start of the file. The container that was read so far stays open: `info` names its
+        streams."""
+        self._opened_first = self._container
+        self._container, self._video = self._open()
+        self._now = self._decoder()
+        self._now.report_to(self._stats, strict=self._strict)
+        self._items = self._now.items()
+        self._waiting.clear()
+        self._stats.count("frames_in", -1)  # the first frame is decoded once more
+
+    def _first_frame(self, decoder: Decoder, items: Iterator[Item]) -> bool:
+        self._waiting.clear()
+        held, again = 0, self.pipe is None and not is_url(self._path)
+        for item in items:
+            if not decoder.landed and decoder.landed is not None:
+                return False
+            if isinstance(item, Frame):
+                self._waiting.append(item)
+                return True
+            held += item.packet.size
+            if again and held > HELD_BYTES:
+                self._overflow = True
+                self._waiting.clear()
+            else:
+                self._waiting.append(item)
+        return False
+
+    def _look_for_fields(self) -> None:
+        """Decodes some frames more where broadcasts, whose frames may be progressive one by one, code fields."""
+        first = self._waiting[-1]
+        assert isinstance(first, Frame)
+        image, codec = first.image, self._video.codec_context.codec.canonical_name
+        if (image.interlaced_frame or codec not in _CODES_FIELDS or image.height not in _TELEVISION
+                or self._overflow or self.pipe is not None or is_url(self._path) or on_gpu(image)):
+            return
+        size = sum(plane.buffer_size for plane in image.planes)
+        most = min(_LOOKED_AT, _LOOKED_AT_BYTES // size) - 1
+        for item in itertools.islice(self._items, 40 * _LOOKED_AT):
+            self._waiting.append(item)
+            most -= isinstance(item, Frame)
+            if most <= 0 or (isinstance(item, Frame) and item.image.interlaced_frame):
+                return
+
+    def _describe(self, decoder: Decoder, first: Item) -> MediaInfo:
+        assert isinstance(first, Frame)
+        container, image = self._container, decoder.first or first.image
+        duration = decoder.expected_end()
+        length = None if duration is None else duration - self._clock_start
+        if length is not None:
+            until = length if self._end is None else min(length, self._end - self._clock_start)
+            length = max(Fraction(0), until - (self._start - self._clock_start if self._start is not None else 0))
+        aspect = self._video.sample_aspect_ratio
+        width, height = image.width * float(first.display.aspect), float(image.height)
+        if first.display.quarter_turns % 2:
+            width, height = height, width
+        fields = next((item.display.fields for item in self._waiting if isinstance(item, Frame)
+                       and item.display.fields != "progressive"), "progressive")
+        alpha = any(c.is_alpha for c in image.format.components)
+        notes = [self._note] if self._note else []
+        streams = probe.streams_of(container, self._video)
+        for stream in streams:
+            stream.cover = decoder.covers.get(stream.index)
+        if not decoder.rate_known and not decoder.still:
+            self._stats.warn("rate", f"{self._name}: does not say its frame rate; {decoder.rate} frames a second are "
+                             "assumed")
+        crop = probe.crop_of(self._path, container, self._video, image)
+        metadata = dict(container.metadata)
+        packet = metadata.pop("xmp", None) if "mp4" in container.format.name else None
+        return MediaInfo(
+            path=self._name, format=container.format.name, duration_s=None if length is None else float(length),
+            width=image.width, height=image.height, display_width=round(width), display_height=round(height),
+            rate=decoder.rate, time_base=decoder.time_base, pix_fmt=native_format(first.image),
+            codec=self._video.codec_context.codec.canonical_name, color=first.color,
+            display=replace(first.display, fields=fields),
+            tags=tags_of(image, decoder.siting), matrix=decoder.matrix, aspect=aspect,
+            interlaced=fields != "progressive", is_still=decoder.still, has_audio=bool(container.streams.audio),
+            transparent=alpha and int(image.reformat(format="rgba").to_ndarray()[..., 3].min()) < 255,
+            streams=streams, chapters=self._chapters(), metadata=metadata,
+            xmp=packet.encode() if packet else None,
+            expected_frames=1 if decoder.still else None if length is None else max(1, round(length * decoder.rate)),
+            hdr=hdr_of(image), views=views_of(image), captions=has_captions(image), start=self._start, end=self._end,
+            clock_start=self._clock_start, video_start=self._video_start(decoder), origin=self._origin(),
+            timecode=find_timecode([self._video.metadata, container.metadata, *(s.metadata for s in streams)],
+                                   decoder.rate),
+            size=None if is_url(self._path) else Path(self._path).stat().st_size,
+            notes=notes, decoder=self._decoded_by(decoder, notes), on_gpu=on_gpu(first.image),
+            coding=coding_of(self._video.codec_context, decoder.head),
+            crop=crop, unseen=probe.unseen(self._path, container, self._video, image, crop, alpha=alpha))
+
+    def _decoded_by(self, decoder: Decoder, notes: list[str]) -> str:
+        """What decodes the frames; says so where a GPU was meant, and warns where the user named it in vain."""
+        if self._wanted is None or decoder.still:
+            return "software"
+        by = f"software, because {self._refusal}" if self._refusal else f"NVDEC on cuda:{self._wanted.device}"
+        if self._refusal and self._wanted.asked:
+            self._stats.warn("decode_gpu", f"{self._name}: is decoded by {by}")
+        else:
+            notes.append(f"{self._name}: is decoded by {by}")
+        return by
+
+    def _video_start(self, decoder: Decoder) -> Fraction:
+        start = self._video.start_time
+        return self._clock_start if start is None else start * decoder.time_base
+
+    def _origin(self) -> Fraction:
+        if self._start is not None:
+            return self._start
+        # A film that begins late (broadcast, cut from a longer one) begins at 0 again; a small offset is kept, so
+        # that pts stay as they came.
+        return self._clock_start if self._clock_start >= 1 or self._clock_start < 0 else Fraction(0)
+
+    def _chapters(self) -> list[Chapter]:
+        found: list[Chapter] = []
+        for chapter in self._container.chapters():
+            base = chapter["time_base"]
+            if base:
+                found.append(Chapter(chapter["start"] * base, chapter["end"] * base, dict(chapter["metadata"])))
+        return found

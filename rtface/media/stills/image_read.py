@@ -1,0 +1,258 @@
+"""Reading still images: PNG, JPEG, TIFF, WebP, BMP, DPX and EXR with their depth, profile and EXIF; AVIF, JPEG 2000,
+PNM and Targa with their depth and profile.
+
+FFmpeg's decoders give the pixels (AVIF: OpenCV, which knows images of tiles and transparency); profile, EXIF and XMP
+are taken as blocks, see `rtface.media.formats.image_meta`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.video.codeccontext import VideoCodecContext
+
+from rtface.errors import InputError, InputMissing
+from rtface.frame import Frame
+from rtface.media.files.image_names import has_still_name
+from rtface.media.formats.color import color_of, display_of
+from rtface.media.formats.image_meta import (
+    ImageMetadata,
+    avif_shape,
+    decodable,
+    exif_of,
+    kind_of,
+    more_of,
+    read_meta,
+    size_of,
+)
+from rtface.media.formats.quantiser_tables import jpeg_step
+from rtface.media.read.probe import shown
+from rtface.media.read.quantiser import one_step
+from rtface.media.stills.dpx import DpxHeader
+from rtface.media.stills.exr import ExrHeader, decode_exr
+from rtface.stats import Stats
+
+# A negative of 4×5 inches at 4000 dpi has 320 megapixels. A run of 144 in 8 bits takes 1.2 GB.
+MAX_PIXELS = 350_000_000
+_CODECS = {"png": "png", "jpeg": "mjpeg", "tiff": "tiff", "webp": "webp", "bmp": "bmp", "dpx": "dpx",
+           "exr": "exr", "jp2": "jpeg2000", "tga": "targa"}
+_PNM = {b"1": "pbm", b"2": "pgm", b"3": "ppm", b"4": "pbm", b"5": "pgm", b"6": "ppm", b"7": "pam"}
+# EXIF orientation: clockwise quarter turns, then mirror, that make the stored image upright.
+_UPRIGHT = {1: (0, False), 2: (0, True), 3: (2, False), 4: (2, True), 5: (1, True), 6: (1, False), 7: (3, True),
+            8: (3, False)}
+# Descriptive TIFF tags that go along: description, make, model, date, artist, copyright.
+_TIFF_TAGS = (270, 271, 272, 305, 306, 315, 33432)
+_FULL = 2
+
+
+@dataclass(slots=True)
+class Still:
+    """An image file that has been read.
+
+    Attributes:
+        path: as given.
+        kind: as `rtface.media.formats.image_meta.kind_of`.
+        frame: the image as stored (not turned), marked as new; its display says how it is turned.
+        meta: profile, EXIF and so on.
+        scan: header of a DPX or EXR.
+        more: what else the file holds, in words ("holds 3 pages"); "" for nothing.
+    """
+
+    path: str
+    kind: str
+    frame: Frame
+    meta: ImageMetadata = field(default_factory=ImageMetadata)
+    scan: DpxHeader | ExrHeader | None = None
+    more: str = ""
+
+
+def warn_left_out(folder: Path, stats: Stats) -> None:
+    """Warns of what a folder holds apart from the images that `list_images` takes; hidden files are no part of it."""
+    names = sorted(f"{p.name}/" if p.is_dir() else p.name for p in folder.iterdir()
+                   if not p.name.startswith(".") and (not has_still_name(p) or not p.is_file()))
+    if names:
+        stats.count("files_left_out", len(names))
+        stats.warn("files_left_out", f"{shown(folder)}: {len(names)} of its entries are left out, because they are no "
+                   f"images that can be read ({', '.join(names[:3])}{' …' if len(names) > 3 else ''})")
+
+
+def read_image(path: str | os.PathLike[str]) -> Still:
+    """Reads an image with its depth, colour model, profile and EXIF; palettes and 1-bit become RGB and gray.
+
+    Raises:
+        InputMissing: it is not there or may not be read.
+        InputError: it is empty, damaged, larger than the limit, or no image.
+    """
+    name = shown(path)
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InputMissing("{path}: cannot be read ({why}); check the name", code="unreadable", path=name,
+                           why=error.strerror) from error
+    if not data:
+        raise InputError("{name}: is empty (0 bytes); copy it again", code="file_empty", name=name)
+    kind = kind_of(data)
+    if data[4:12] == b"ftypavis" or (kind == "webp" and data[12:16] == b"VP8X" and data[20] & 2):
+        raise InputError(f"{name}: is an animation, no still; " + (
+            "make a film or GIF of it first" if kind else "give it as INPUT with a film as OUTPUT"))
+    if kind is None:
+        raise InputError("{name}: is no image that can be read; use PNG, JPEG, TIFF, WebP, BMP, DPX or EXR",
+                         code="no_image", name=name)
+    image = _decode(data, kind, name)
+    meta = _tiff_meta(data) if kind == "tiff" else read_meta(data)
+    turns, mirror = _UPRIGHT[meta.orientation]
+    header = scan_header(data)
+    aspect = header.aspect if isinstance(header, DpxHeader) else None
+    display = display_of(turns, mirror, aspect, "progressive")
+    image.pts, image.time_base, image.duration = 0, Fraction(1), 1
+    color = color_of(image, codec=_CODECS.get(kind, ""))
+    if isinstance(header, DpxHeader):
+        color = replace(color, transfer=header.family)
+    quantisers = one_step(jpeg_step(meta.tables[0]), "jpeg", image) if meta.tables else None
+    frame = Frame(image, 0, Fraction(1), 1, color, display, new=True, quantisers=quantisers)
+    more = _pages(data) if kind == "tiff" else more_of(data)
+    return Still(os.fspath(path), kind, frame, meta, header, more)
+
+
+@dataclass(slots=True)
+class Origin:
+    """The file that an image to be written was read from.
+
+    Attributes:
+        path: as given.
+        kind: by content.
+        data: its bytes.
+        meta: profile, EXIF and so on.
+    """
+
+    path: str
+    kind: str
+    data: bytes
+    meta: ImageMetadata
+
+
+def read_origin(path: str | os.PathLike[str]) -> Origin:
+    """An image file without its samples; raises as `read_image`."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InputMissing("{path}: cannot be read ({why}); check the name", code="unreadable", path=shown(path),
+                           why=error.strerror) from error
+    kind = kind_of(data) or ""
+    return Origin(os.fspath(path), kind, data, _tiff_meta(data) if kind == "tiff" else read_meta(data))
+
+
+def _decode(data: bytes, kind: str, name: str) -> av.VideoFrame:
+    size = size_of(data)
+    if size and size[0] * size[1] > MAX_PIXELS:
+        raise InputError(f"{name}: is {size[0]}×{size[1]}; the limit is {MAX_PIXELS // 1_000_000} megapixels; make it "
+                         "smaller first")
+    if kind == "exr":
+        return _decode_exr(data, name)
+    if kind == "avif":
+        return _decode_avif(data, name)
+    context = VideoCodecContext.create(_PNM[data[1:2]] if kind == "pnm" else _CODECS[kind], "r")
+    assert isinstance(context, VideoCodecContext)
+    context.options = {"max_pixels": str(MAX_PIXELS)}
+    try:
+        images = [*context.decode(av.Packet(decodable(data))), *context.decode(None)]
+    except av.FFmpegError as error:
+        remedy = "scan or copy it" if kind == "dpx" else "save it"
+        raise InputError(f"{name}: is damaged, of a kind that cannot be read, or larger than {MAX_PIXELS // 1_000_000} "
+                         f"megapixels ({error.strerror}); {remedy} again") from error
+    if not images:
+        raise InputError("{name}: is cut off before its image; copy it again", code="cut_off", name=name)
+    image = images[0]
+    if kind == "jp2" and not image.format.is_rgb:
+        image.color_range = _FULL  # sYCC
+    if image.format.name == "pal8":
+        full = image.reformat(format="rgba")
+        opaque = int(full.to_ndarray()[..., 3].min()) == 255
+        return image.reformat(format="rgb24") if opaque else full
+    if image.format.name.startswith("mono"):
+        return image.reformat(format="gray", src_color_range=_FULL, dst_color_range=_FULL)
+    return image
+
+
+def _decode_avif(data: bytes, name: str) -> av.VideoFrame:
+    """Upright RGB, with transparency where it has some."""
+    damaged = InputError(f"{name}: is a damaged AVIF, or one of a kind that cannot be read; save it as PNG or TIFF")
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise damaged from error
+    if pixels is None:
+        raise damaged
+    shape = avif_shape(data)
+    if pixels.ndim == 3:
+        pixels = pixels[..., [2, 1, 0, 3][:pixels.shape[2]]]
+    pixels = np.rot90(pixels, -shape.turns)
+    if shape.mirror:
+        pixels = pixels[:, ::-1]
+    deep = pixels.dtype == np.uint16
+    if deep:  # values of 10 or 12 bits become 16
+        pixels = np.left_shift(pixels, 16 - shape.bits) | np.right_shift(pixels, 2 * shape.bits - 16)
+    name_of = {1: "gray16le", 3: "rgb48le", 4: "rgba64le"} if deep else {1: "gray", 3: "rgb24", 4: "rgba"}
+    pix_fmt = name_of[1 if pixels.ndim == 2 else pixels.shape[2]]
+    image: Any = np.ascontiguousarray(pixels)
+    return av.VideoFrame.from_ndarray(image, pix_fmt)
+
+
+def scan_header(data: bytes) -> DpxHeader | ExrHeader | None:
+    """The header of a DPX or EXR, by a file's first bytes; None for other images and damaged ones."""
+    kind = kind_of(data)
+    try:
+        return DpxHeader.read(data) if kind == "dpx" else ExrHeader.read(data) if kind == "exr" else None
+    except ValueError:
+        return None
+
+
+def _decode_exr(data: bytes, name: str) -> av.VideoFrame:
+    header = scan_header(data)
+    if isinstance(header, ExrHeader):
+        for x0, y0, x1, y1 in (header.data, header.display):
+            if (x1 - x0 + 1) * (y1 - y0 + 1) > MAX_PIXELS:
+                raise InputError(f"{name}: is {x1 - x0 + 1}×{y1 - y0 + 1}; the limit is {MAX_PIXELS // 1_000_000} "
+                                 "megapixels; make it smaller first")
+    try:
+        return decode_exr(data)
+    except (av.FFmpegError, ValueError) as error:
+        raise InputError(f"{name}: is damaged, or an EXR of a kind that cannot be read ({error}); save it as one part "
+                         "of scan lines") from error
+
+
+def _tiff_meta(data: bytes) -> ImageMetadata:
+    import tifffile  # slow to import, and films do without
+
+    meta = ImageMetadata()
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            tags: Any = file.pages.first.tags
+            found = {number: tags[number].value for number in (274, 700, 34675, *_TIFF_TAGS) if number in tags}
+    except (tifffile.TiffFileError, KeyError, ValueError, IndexError):
+        return meta  # the pixels could be decoded; a directory that tifffile refuses costs its tags only
+    orientation = found.get(274, 1)
+    meta.exif = exif_of(int(orientation)) if int(orientation) in _UPRIGHT and int(orientation) != 1 else None
+    meta.icc = found.get(34675)
+    meta.xmp = bytes(found[700]) if 700 in found else None
+    meta.tiff = {n: str(found[n]) for n in _TIFF_TAGS if n in found}
+    return meta
+
+
+def _pages(data: bytes) -> str:
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            count = sum(not getattr(page, "is_reduced", False) for page in file.pages) if len(file.pages) > 1 else 1
+    except (tifffile.TiffFileError, KeyError, ValueError, IndexError):
+        return ""
+    return f"holds {count} pages" if count > 1 else ""

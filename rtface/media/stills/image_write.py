@@ -1,0 +1,305 @@
+"""Writing still images: PNG, JPEG, TIFF, WebP and BMP with their depth, profile and EXIF.
+
+FFmpeg's encoders write the pixels (TIFF: tifffile, JPEG: `rtface.media.stills.jpeg`); profile, EXIF and XMP are put in
+as blocks.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.video.codeccontext import VideoCodecContext
+
+from rtface._version import __version__
+from rtface.errors import OutputError, UsageError
+from rtface.frame import Color, Display, Frame
+from rtface.media.files.image_names import IMAGE_KINDS
+from rtface.media.files.outputs import check_target
+from rtface.media.files.workfile import Target, full, write_whole
+from rtface.media.formats.image_meta import ImageMetadata, exif_of, exif_turned, write_meta
+from rtface.media.formats.pixel_format import nearest, pixel_format_info
+from rtface.media.marks.provenance import Change, own_tags, true_tags, xmp
+from rtface.media.stills.dpx import new_dpx, rewrite_dpx, with_timecode
+from rtface.media.stills.exr import rewrite_exr
+from rtface.media.stills.image_read import Origin, Still
+from rtface.media.stills.jpeg import encode_jpeg, finer, tables_of_quality
+from rtface.util.av_arrays import copy_image, plane_rows
+from rtface.util.timecode import Timecode
+
+_COLORSPACE = {"bt601": "ITU601", "bt709": "ITU709", "bt2020": "BT2020", "smpte240m": "SMPTE240M", "fcc": "FCC"}
+# By libjpeg's scale; a JPEG is never written coarser, so that a correction outlives it.
+_QUALITY = 95
+SUFFIXES = {"png": ".png", "tiff": ".tif", "dpx": ".dpx", "exr": ".exr"}
+"""Extensions of the stills of a film, by kind."""
+_FULL = 2
+_JPEG_FORMATS = {(2, 2): "yuvj420p", (2, 1): "yuvj422p", (1, 2): "yuvj440p", (4, 1): "yuvj411p"}
+ONLY_FROM_EXR = ("an EXR holds linear light, which is not computed from other samples here: it is written only where "
+                 "an EXR was read; name a DPX or TIFF")
+# The longest side that a format, or the encoder used here, can hold.
+_LONGEST = {"webp": 16_383, "jpeg": 65_500}
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePlan:
+    """Where and as what an image is written; decided before any work.
+
+    Attributes:
+        target: the checked place.
+        kind: "png", "jpeg", "tiff", "webp" or "bmp".
+    """
+
+    target: Target
+    kind: str
+
+
+def plan_image(output: str | os.PathLike[str], *, still: Still | None = None, overwrite: bool = False) -> ImagePlan:
+    """Checks that an image can be written.
+
+    Args:
+        output: file to write; its extension names the kind.
+        still: the image that is read; the output must not be its file.
+        overwrite: whether an existing file may be replaced.
+
+    Raises:
+        UsageError: the extension names no image format.
+        OutputError: the place cannot be written to, or the image is too large for the format.
+    """
+    kind = IMAGE_KINDS.get(Path(output).suffix.lower())
+    if kind is None:
+        raise UsageError(f"{os.fspath(output)}: names no image format; use one of {', '.join(IMAGE_KINDS)}")
+    if still is not None:
+        if kind == "exr" and still.kind != "exr":
+            raise OutputError(f"{os.fspath(output)}: {ONLY_FROM_EXR}")
+        _check_size(os.fspath(output), kind, still.frame.image)
+    return ImagePlan(check_target(output, inputs=[still.path] if still else [], overwrite=overwrite), kind)
+
+
+def _check_size(shown: str, kind: str, image: av.VideoFrame) -> None:
+    if max(image.width, image.height) > _LONGEST.get(kind, 1 << 31):
+        raise OutputError(f"{shown}: a {kind.upper()} holds at most {_LONGEST[kind]} samples a side, and the image "
+                          f"is {image.width}×{image.height}; write a PNG or TIFF")
+
+
+def write_image(frame: Frame, plan: ImagePlan, *, still: Still | Origin | None = None,
+                tags: Mapping[str, str] | None = None, sync: bool = True, rate: Fraction | None = None,
+                timecode: Timecode | None = None) -> None:
+    """Writes an image; it appears under its name only when it is whole.
+
+    PNG, TIFF and BMP keep every sample of RGB and gray images; JPEG keeps its planes, its subsampling and its
+    quantisation tables, or gets finer ones (quality 95 at least); WebP stays lossless where it was. YCbCr becomes RGB
+    where the format wants it. A turned image keeps its EXIF orientation in formats that viewers turn, and is turned
+    upright in the others.
+
+    Args:
+        frame: what to write.
+        plan: where to.
+        still: what was read, whose profile, EXIF and XMP go along.
+        tags: what is done, see `rtface.media.marks.provenance.describe`; what of it is true of the frame is written.
+        sync: whether the disk has the image before its name appears.
+        rate, timecode: for the header of a DPX; a timecode replaces the header's own.
+
+    Raises:
+        OutputError: it cannot be encoded or written.
+    """
+    meta = replace(still.meta) if still else ImageMetadata()
+    display = frame.display
+    if display.quarter_turns or display.mirror:
+        if still is not None and (plan.kind == still.kind or plan.kind in ("jpeg", "tiff", "webp")):
+            meta.exif = meta.exif or exif_of(meta.orientation)
+        else:
+            frame = upright(frame)
+            meta.exif = exif_turned(meta.exif) if meta.exif else None
+    if plan.kind != "png":
+        meta.png = []
+    change = Change.of(frame)
+    tags = true_tags(tags, change, own_tags({}, meta.xmp)) if tags and change else None
+    if tags:
+        meta.xmp = xmp(tags, meta.xmp)
+    _check_size(plan.target.shown, plan.kind, frame.image)
+    try:
+        if plan.kind == "dpx":
+            data = _encode_dpx(frame, still, rate, timecode, creator=f"rtface {__version__}" if tags else "")
+        elif plan.kind == "exr":
+            data = _encode_exr(frame, still, plan, tags, timecode)
+        else:
+            data = _encode_tiff(frame, meta, tags) if plan.kind == "tiff" else _encode(frame, plan.kind, meta, tags)
+    except (av.FFmpegError, cv2.error, ValueError, struct.error) as error:
+        said = "not enough memory" if isinstance(error, MemoryError) else " ".join(str(error).split())
+        raise OutputError(f"{plan.target.shown}: an image of {frame.image.width}×{frame.image.height} could not be "
+                          f"encoded as {plan.kind.upper()} ({said}); choose another format, such as PNG") from error
+    try:
+        write_whole(plan.target, data, sync=sync)
+    except OSError as error:
+        raise OutputError(f"{plan.target.shown}: cannot be written ({full(error) or error.strerror}); "
+                          f"{len(data) / 1e6:.1f} MB are needed") from error
+
+
+def upright(frame: Frame) -> Frame:
+    """The image turned and mirrored as its display says, as packed RGB (gray stays gray); display becomes plain."""
+    turns, mirror = frame.display.quarter_turns, frame.display.mirror
+    if not turns and not mirror:
+        return frame
+    frame = _workable(frame)
+    pixels = np.rot90(frame.image.to_ndarray(), -turns)
+    if mirror:
+        pixels = pixels[:, ::-1]
+    image = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), frame.image.format.name)  # pyright: ignore
+    image.color_range, image.pts, image.time_base = frame.image.color_range, frame.pts, frame.time_base
+    return replace(frame, image=image, display=Display(fields=frame.display.fields))
+
+
+def _to_rgb(image: av.VideoFrame, color: Color, pix_fmt: str) -> av.VideoFrame:
+    """YCbCr as RGB by its own matrix and range."""
+    return image.reformat(format=pix_fmt, src_colorspace=_COLORSPACE.get(color.matrix, "ITU709"),
+                          src_color_range=2 if color.full_range else 1, dst_color_range=_FULL,
+                          interpolation="BICUBIC")
+
+
+def _workable(frame: Frame) -> Frame:
+    """The image as gray, gray16le, rgb24, rgb48le, rgba or rgba64le, without loss but for YCbCr."""
+    shape = pixel_format_info(frame.image.format.name)
+    deep = shape.bits > 8
+    if shape.model == "gray" and not shape.alpha:
+        pix_fmt = "gray16le" if deep else "gray"
+    elif shape.alpha:
+        pix_fmt = "rgba64le" if deep else "rgba"
+    else:
+        pix_fmt = "rgb48le" if deep else "rgb24"
+    return replace(frame, image=_as(frame.image, frame.color, pix_fmt))
+
+
+def _as(image: av.VideoFrame, color: Color, pix_fmt: str) -> av.VideoFrame:
+    if image.format.name == pix_fmt:
+        return image
+    if pixel_format_info(image.format.name).model == "yuv" and pixel_format_info(pix_fmt).model == "rgb":
+        return _to_rgb(image, color, pix_fmt)
+    out = image.reformat(format=pix_fmt, src_color_range=_FULL, dst_color_range=_FULL)
+    out.color_range = image.color_range
+    return out
+
+
+def _encode(frame: Frame, kind: str, meta: ImageMetadata, tags: Mapping[str, str] | None) -> bytes:
+    image, color = frame.image, frame.color
+    shape = pixel_format_info(image.format.name)
+    if kind == "jpeg":
+        image = _for_jpeg(image, color)
+        data = _encode_jpeg(image, meta)
+    elif kind == "webp":
+        lossless = shape.model != "yuv"
+        pix_fmt = "bgra" if lossless else "yuva420p" if shape.alpha else "yuv420p"
+        image = _as(image, color, pix_fmt)
+        data = encode_by("libwebp", image, {"lossless": "1"} if lossless else {"quality": "95"})
+    else:
+        encoder = "png" if kind == "png" else "bmp"
+        if shape.model == "yuv" or (kind == "bmp" and (shape.model != "gray" or shape.bits > 8)):
+            image = _as(image, color, "bgr24" if kind == "bmp" else "rgb48be" if shape.bits > 8 else "rgb24")
+        formats = [f.name for f in av.Codec(encoder, "w").video_formats or []]
+        formats = [f for f in formats if not f.startswith(("pal", "mono"))]
+        image = _as(image, color, nearest(image.format.name, formats, alpha=True)[0])
+        data = encode_by(encoder, image)
+    return write_meta(data, meta, text=dict(tags or {}), size=(image.width, image.height),
+                      alpha=pixel_format_info(image.format.name).alpha)
+
+
+def encode_by(encoder: str, image: av.VideoFrame, options: dict[str, str] | None = None) -> bytes:
+    """An image as the bytes of a file, without metadata.
+
+    Args:
+        encoder: FFmpeg's name of an encoder of stills.
+        image: in a pixel format of the encoder.
+        options: of the encoder.
+    """
+    context = VideoCodecContext.create(encoder, "w")
+    assert isinstance(context, VideoCodecContext)
+    context.width, context.height, context.pix_fmt = image.width, image.height, image.format.name
+    context.time_base = Fraction(1, 25)
+    context.options = options or {}
+    # A copy, because encoders write profile and EXIF from the frame's side data too, some of it wrongly (FFmpeg 8
+    # aborts the process on some EXIF); ours are put in afterwards.
+    image = copy_image(image)
+    image.pts, image.time_base = 0, Fraction(1, 25)
+    packets = [*context.encode(image), *context.encode(None)]
+    return b"".join(bytes(p) for p in packets)
+
+
+def _for_jpeg(image: av.VideoFrame, color: Color) -> av.VideoFrame:
+    """The image as planes that a JPEG holds: gray, or full-range BT.601 in the subsampling that it has."""
+    shape = pixel_format_info(image.format.name)
+    if shape.model == "gray":
+        return _as(image, color, "gray")
+    if shape.model == "yuv" and shape.bits == 8 and color.full_range and color.matrix == "bt601":
+        target = _JPEG_FORMATS.get(shape.sampling, "yuvj444p")
+        return image if image.format.name == target else image.reformat(format=target, src_color_range=_FULL,
+                                                                        dst_color_range=_FULL)
+    # JPEG is full range BT.601 (JFIF); 4:4:4, so that nothing of RGB is lost but rounding.
+    rgb = _as(image, color, "rgb24")
+    return rgb.reformat(format="yuvj444p", dst_colorspace="ITU601", src_color_range=_FULL, dst_color_range=_FULL)
+
+
+def _encode_jpeg(image: av.VideoFrame, meta: ImageMetadata) -> bytes:
+    """With the tables of the JPEG that was read, where those are finer than the least quality."""
+    least = tables_of_quality(_QUALITY)
+    planes = [plane_rows(plane)[: plane.height, : plane.width] for plane in image.planes]
+    tables = finer(meta.tables, least) if meta.tables else least
+    return encode_jpeg(planes, pixel_format_info(image.format.name).sampling, tables)
+
+
+def _encode_dpx(frame: Frame, still: Still | Origin | None, rate: Fraction | None, timecode: Timecode | None, *,
+                creator: str) -> bytes:
+    """The file that was read with the samples that changed, or a new DPX: 8, 10 or 16 bits, RGB or gray."""
+    if still is not None and still.kind == "dpx":
+        data = rewrite_dpx(_bytes_of(still), frame.image)
+        return data if timecode is None else with_timecode(data, timecode)
+    shape = pixel_format_info(frame.image.format.name)
+    gray = shape.model == "gray"
+    pix_fmt = ("gray" if gray else "rgb24") if shape.bits <= 8 else "gray16le" if gray else (
+        "gbrp10le" if shape.bits <= 10 else "gbrp12le" if shape.bits <= 12 else "rgb48le")
+    image = copy_image(_as(frame.image, frame.color, pix_fmt))
+    return new_dpx(image, transfer=frame.color.transfer, rate=rate, timecode=timecode, creator=creator)
+
+
+def _encode_exr(frame: Frame, still: Still | Origin | None, plan: ImagePlan, tags: Mapping[str, str] | None,
+                timecode: Timecode | None) -> bytes:
+    if still is None or still.kind != "exr":
+        raise OutputError(f"{plan.target.shown}: {ONLY_FROM_EXR}")
+    return rewrite_exr(_bytes_of(still), frame.image, tags=tags, timecode=timecode)
+
+
+def _bytes_of(still: Still | Origin) -> bytes:
+    return still.data if isinstance(still, Origin) else Path(still.path).read_bytes()
+
+
+def copy_file(path: Path, target: Target) -> None:
+    """Writes a copy of an image file; it appears under its name when it is whole. Raises OutputError."""
+    try:
+        write_whole(target, path.read_bytes(), sync=False)
+    except OSError as error:
+        raise OutputError(f"{target.shown}: cannot be written ({full(error) or error.strerror})") from error
+
+
+def _encode_tiff(frame: Frame, meta: ImageMetadata, tags: Mapping[str, str] | None) -> bytes:
+    import tifffile  # slow to import, and films do without
+
+    image = _workable(frame).image
+    pixels = image.to_ndarray()
+    gray = pixels.ndim == 2
+    strings = [(n, "s", 0, v, True) for n, v in meta.tiff.items() if n not in (270, 305 if tags else 270, 306)]
+    extra: list[tuple[int, str, int, Any, bool]] = [(274, "H", 1, meta.orientation, True), *strings]
+    if meta.xmp:
+        extra.append((700, "B", len(meta.xmp), meta.xmp, True))
+    file = io.BytesIO()
+    tifffile.imwrite(file, pixels, photometric="minisblack" if gray else "rgb", compression="zlib",
+                     extrasamples=["unassalpha"] if pixels.ndim == 3 and pixels.shape[2] == 4 else None,
+                     iccprofile=meta.icc, extratags=extra, description=meta.tiff.get(270), datetime=meta.tiff.get(306),
+                     software="rtface" if tags else False, metadata=None)
+    return file.getvalue()

@@ -1,0 +1,180 @@
+"""Encoding JPEG with quantisation tables of one's own choice, straight from the planes.
+
+FFmpeg's encoder has fixed tables and OpenCV's takes RGB only. With the tables and the subsampling of the JPEG that the
+planes were decoded from, blocks that did not change get their old coefficients again. Baseline, ITU-T T.81.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rtface.frame import Bytes
+from rtface.media.formats.image_meta import Tables, segment, segments
+
+Ints: TypeAlias = "NDArray[np.signedinteger[Any]]"
+
+# Position in a block of the coefficients in zigzag order (T.81, figure A.6).
+_ZIGZAG = np.array(sorted(range(64), key=lambda i: (i // 8 + i % 8, i // 8 if (i // 8 + i % 8) % 2 else i % 8)))
+BAND_SAMPLES = 1 << 19  # samples that are worked on at once
+_END, _SKIP = 0x00, 0xF0  # symbols: no more coefficients in this block, sixteen zeros
+
+
+def encode_jpeg(planes: Sequence[Bytes], sampling: tuple[int, int], tables: Tables) -> bytes:
+    """A JPEG of one gray plane, or of Y, Cb and Cr of full range.
+
+    Args:
+        planes: samples, uint8; the chroma planes are smaller by `sampling`.
+        sampling: columns and rows of luma to one of chroma.
+        tables: quantisation tables of luma and chroma.
+    """
+    height, width = planes[0].shape
+    factors = [sampling, (1, 1), (1, 1)][: len(planes)] if len(planes) > 1 else [(1, 1)]
+    kinds = [min(number, 1) for number in range(len(planes))]
+    out = [b"\xff\xd8", segment(0xE0, b"JFIF\0\1\1\0\0\1\0\1\0\0")]
+    out += [segment(0xDB, bytes((kind, *tables[kind]))) for kind in sorted(set(kinds))]
+    parts = [bytes((n + 1, h << 4 | v, kind)) for n, ((h, v), kind) in enumerate(zip(factors, kinds, strict=True))]
+    out.append(segment(0xC0, struct.pack(">BHHB", 8, height, width, len(planes)) + b"".join(parts)))
+    out += [segment(0xC4, body) for body in _standard(95)[1] if body[0] & 15 in kinds]
+    scan = b"".join(bytes((n + 1, kind << 4 | kind)) for n, kind in enumerate(kinds))
+    out.append(segment(0xDA, bytes((len(planes),)) + scan + b"\0\x3f\0"))
+    packer = _Packer()
+    for blocks, part in _bands(planes, factors, [np.array(tables[kind]) for kind in kinds]):
+        out.append(packer.pack(blocks, part))
+    return b"".join([*out, packer.finish(), b"\xff\xd9"])
+
+
+def tables_of_quality(quality: int) -> Tables:
+    """The tables that libjpeg takes for a quality of 1 to 100."""
+    return _standard(quality)[0]
+
+
+def finer(a: Tables, b: Tables) -> Tables:
+    """Tables that are nowhere coarser than either."""
+    return tuple(map(min, a[0], b[0])), tuple(map(min, a[1], b[1]))
+
+
+@lru_cache(maxsize=8)
+def _standard(quality: int) -> tuple[Tables, list[bytes]]:
+    """libjpeg's quantisation and Huffman tables, as OpenCV writes them: T.81 annex K."""
+    done, data = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done
+    found = list(segments(data.tobytes()))
+    luma, chroma = (tuple(body[1:]) for marker, body in found if marker == 0xDB)
+    return (luma, chroma), [body for marker, body in found if marker == 0xC4]
+
+
+def _bands(planes: Sequence[Bytes], factors: Sequence[tuple[int, int]],
+           tables: Sequence[Ints]) -> Iterator[tuple[Ints, Ints]]:
+    """Quantised blocks in the order of the scan, n×64 in zigzag order, and which plane each belongs to."""
+    height, width = planes[0].shape
+    most_h, most_v = factors[0]
+    across, down = -(-width // (8 * most_h)), -(-height // (8 * most_v))
+    step = max(1, BAND_SAMPLES // (across * 64 * most_h * most_v))
+    angles = np.arange(8)
+    basis = np.cos((2 * angles + 1) * angles[:, None] * np.pi / 16) / 2
+    basis[0] /= np.sqrt(2)
+    basis = basis.astype(np.float32)
+    order = np.repeat(np.arange(len(planes)), [h * v for h, v in factors])
+    for top in range(0, down, step):
+        rows = min(step, down - top)
+        found: list[Ints] = []
+        for plane, (h, v), table in zip(planes, factors, tables, strict=True):
+            part = plane[top * 8 * v : (top + rows) * 8 * v]
+            part = np.pad(part, ((0, rows * 8 * v - part.shape[0]), (0, across * 8 * h - part.shape[1])), "edge")
+            tiles = part.reshape(rows, v, 8, across, h, 8).transpose(0, 3, 1, 4, 2, 5).astype(np.float32) - 128
+            steps = np.empty(64, np.float32)
+            steps[_ZIGZAG] = table
+            level = np.rint((basis @ tiles @ basis.T).reshape(-1, 64) / steps).astype(np.int32)[:, _ZIGZAG]
+            level[:, 1:] = level[:, 1:].clip(-1023, 1023)
+            found.append(level.reshape(rows * across, h * v, 64))
+        yield np.concatenate(found, 1).reshape(-1, 64), np.tile(order, rows * across)
+
+
+class _Packer:
+    """Codes blocks as one stream of bits."""
+
+    def __init__(self) -> None:
+        self._codes = {body[0]: _codes(body) for body in _standard(95)[1]}
+        self._last = [0, 0, 0]  # first coefficient of each plane's last block
+        self._rest, self._rest_bits = 0, 0  # bits that fill no byte yet
+
+    def pack(self, blocks: Ints, part: Ints) -> bytes:
+        """The bytes that these blocks fill."""
+        count = len(blocks)
+        first = np.empty(count, np.int64)
+        for number in range(int(part.max()) + 1):
+            own = part == number
+            values = blocks[own, 0]
+            first[own] = np.diff(values, prepend=self._last[number])
+            self._last[number] = int(values[-1])
+        row, column = np.nonzero(blocks[:, 1:])
+        column += 1
+        before = np.where(np.diff(row, prepend=-1) == 0, np.roll(column, 1), 0)
+        zeros = column - before - 1
+        values = blocks[row, column].astype(np.int64)
+        skips = np.repeat(np.arange(len(row)), zeros >> 4)
+        last = np.zeros(count, np.int64)
+        last[row] = column
+        ends = np.flatnonzero(last != 63)
+        sizes = _size(np.concatenate([first, values]))
+        # All that is coded: differences of first coefficients, runs of sixteen zeros, other coefficients, ends.
+        block = np.concatenate([np.arange(count), row[skips], row, ends])
+        place = np.concatenate([np.zeros(count, np.int64), 2 * column[skips], 2 * column + 1, np.full(len(ends), 200)])
+        table = (part[block] > 0) + np.repeat([0, 16], [count, len(block) - count])
+        symbol = np.concatenate([sizes[:count], np.full(len(skips), _SKIP), (zeros & 15) << 4 | sizes[count:],
+                                 np.full(len(ends), _END)])
+        none = np.zeros(len(skips), np.int64)
+        extra = np.concatenate([first, none, values, np.zeros(len(ends), np.int64)])
+        extra_bits = np.concatenate([sizes[:count], none, sizes[count:], np.zeros(len(ends), np.int64)])
+        extra = np.where(extra < 0, extra + (1 << extra_bits) - 1, extra)
+        sorting = np.argsort(block * 256 + place, kind="stable")
+        word, bits = np.empty(len(block), np.int64), np.empty(len(block), np.int64)
+        for kind, (code, length) in self._codes.items():
+            own = table == kind
+            word[own], bits[own] = code[symbol[own]], length[symbol[own]]
+        return self._put((word << extra_bits | extra)[sorting], (bits + extra_bits)[sorting])
+
+    def finish(self) -> bytes:
+        """The last byte, filled with ones."""
+        missing = -self._rest_bits % 8
+        return self._put(np.array([(1 << missing) - 1]), np.array([missing]))
+
+    def _put(self, word: Ints, bits: Ints) -> bytes:
+        word, bits = np.concatenate([[self._rest], word]), np.concatenate([[self._rest_bits], bits])
+        end = np.cumsum(bits)
+        start, total = end - bits, int(end[-1])
+        wide = word.astype(np.uint64) << (64 - (start & 31) - bits).clip(0, 63).astype(np.uint64)
+        wide[bits == 0] = 0
+        # No two words have a bit in common, so that their sum is what is wanted, and exact in float64.
+        slots = (total >> 5) + 2
+        filled = np.bincount(start >> 5, (wide >> np.uint64(32)).astype(np.float64), slots)
+        filled += np.bincount((start >> 5) + 1, (wide & np.uint64(0xFFFFFFFF)).astype(np.float64), slots)
+        data = filled.astype(">u4").tobytes()
+        whole = total // 8
+        self._rest_bits = total % 8
+        self._rest = data[whole] >> (8 - self._rest_bits)
+        return data[:whole].replace(b"\xff", b"\xff\0")
+
+
+def _size(values: Ints) -> Ints:
+    """Bits that a coefficient's magnitude takes."""
+    return np.frexp(np.abs(values).astype(np.float64))[1].astype(np.int64)
+
+
+def _codes(body: bytes) -> tuple[Ints, Ints]:
+    """Code and length of each symbol of a Huffman table (T.81, annex C)."""
+    code, length = np.zeros(256, np.int64), np.zeros(256, np.int64)
+    value, at = 0, 17
+    for bits in range(1, 17):
+        for _ in range(body[bits]):
+            code[body[at]], length[body[at]] = value, bits
+            value, at = value + 1, at + 1
+        value <<= 1
+    return code, length

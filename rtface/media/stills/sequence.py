@@ -1,0 +1,272 @@
+"""A folder of stills as one film."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+from av.stream import Disposition, Stream
+
+from rtface.errors import InputError, InputMissing, UsageError
+from rtface.frame import Frame, Transfer
+from rtface.media.files.image_names import IMAGE_KINDS, list_images
+from rtface.media.formats.color import tags_of
+from rtface.media.formats.pixel_format import pixel_format_info
+from rtface.media.marks.provenance import Marks, marks_of
+from rtface.media.read.probe import MediaInfo, StreamInfo, shown
+from rtface.media.stills.dpx import DpxHeader
+from rtface.media.stills.exr import ExrHeader
+from rtface.media.stills.image_read import read_image, read_origin, scan_header, warn_left_out
+from rtface.media.stills.image_write import upright
+from rtface.protocols import Item
+from rtface.stats import Stats
+from rtface.util.timecode import Timecode
+
+_NAMED = 100  # images that cannot be read and are named one by one
+
+
+class SequenceSource:
+    """Yields the images of a folder as frames of one film, upright, in the size and format of the first that
+    can be read.
+
+    They come in the natural order of their names. An image that cannot be read, and a number that is missing between
+    two names, keep their time: the frame before is repeated there, with a warning; before the first image that can be
+    read, that one.
+
+    Args:
+        folder: holds the images; all should have one size.
+        fps: frames a second; None takes what DPX and EXR headers say, else 25.
+        start, end: cut in seconds.
+        transfer: how the samples encode light; None takes what DPX headers say. An EXR is always linear.
+        stats: receives counters and warnings.
+        strict: raise InputError where an image is missing, unreadable or of another size, instead of warning.
+        hold: repeat a frame where an image is missing; False for a folder of stills, whose names keep its place.
+
+    Attributes:
+        unreadable: files of images that could not be read, as far as they have been met.
+
+    Raises:
+        InputMissing, InputError: no folder, no image in it, or none that can be read.
+        UsageError: the cut leaves nothing, or fps is not positive.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, fps: Fraction | float | None = None,
+                 start: float | None = None, end: float | None = None, transfer: Transfer | None = None,
+                 stats: Stats | None = None, strict: bool = False, hold: bool = True) -> None:
+        self._stats, self._transfer, self._strict, self._hold = stats or Stats(), transfer, strict, hold
+        self.unreadable: list[Path] = []
+        paths = list_images(folder)
+        warn_left_out(Path(folder), self._stats)
+        self._header, headed = _header_of(paths)
+        said = self._header.rate if self._header else None
+        self._rate = rate = Fraction(fps or said or 25).limit_denominator(1_001_000)
+        if rate <= 0 or fps == 0:
+            raise UsageError(f"--fps {fps}: give the frames a second, such as 25")
+        places = _with_gaps(paths)
+        first, last = 0, len(places)
+        if start is not None:
+            first = max(0, -int(-Fraction(start).limit_denominator(1_000_000) * rate // 1))
+        if end is not None:
+            last = min(last, -int(-Fraction(end).limit_denominator(1_000_000) * rate // 1))
+        if first >= last:
+            raise UsageError(f"{shown(folder)}: the cut leaves none of its {len(places)} images "
+                             f"({len(places) / float(rate):.3f} s)")
+        self._paths, self._first = places[first:last], first
+        before = [path for path in reversed(places[:first + 1]) if path]
+        self._resized: set[int] = set()
+        self._kind = ""
+        self._check_numbers(shown(folder))
+        files = [path for path in self._paths if path]
+        self._unique = len({path.stem for path in files}) == len(files)
+        self._shape: tuple[int, int, str] | None = None
+        self._shown, self._begin = self._first_readable([*before, *files])  # the last one that could be read
+        self._read_first = self._shown
+        timecode = self._header.timecode_at(rate) if self._header else None
+        self.info = self._describe(shown(folder), start, end, timecode and timecode.plus(-places.index(headed)))
+
+    def __iter__(self) -> Iterator[Item]:
+        for place, path in enumerate(self._paths):
+            frame = None if path is None else self._read(place, path)
+            if frame is None and self._hold:
+                self._resized.add(place)
+                frame = self._frame(place, self._shown)
+            if frame is not None:
+                self._stats.count("frames_in")
+                yield frame
+
+    def _read(self, place: int, path: Path) -> Frame | None:
+        """The frame of a file; None, with a warning, where it cannot be read."""
+        try:
+            frame = self._begin if place == 0 and path == self._read_first else self._frame(place, path)
+        except InputError as error:
+            gone = isinstance(error, InputMissing)
+            if not gone:
+                self.unreadable.append(path)
+            self._stats.count("pictures_lost")
+            named = self._stats.counted()["pictures_lost"] <= _NAMED
+            self._fault(f"pictures_lost:{path.name}" if named else "pictures_lost",
+                        str(error) if named else f"{path.parent}: further images cannot be read",
+                        f"{self._shown.name} is shown in its place" if self._hold else
+                        "nothing is written in its place" if gone else
+                        "a folder of its kind gets it as it is, and another leaves it out")
+            return None
+        self._shown = path
+        return frame
+
+    def _first_readable(self, paths: list[Path]) -> tuple[Path, Frame]:
+        """The first of some files that can be read, and its frame."""
+        faults: list[InputError] = []
+        for path in paths:
+            try:
+                return path, self._frame(0, path)
+            except InputError as error:
+                if self._strict:
+                    raise InputError(f"{error} (--strict)") from error
+                faults.append(error)
+        raise faults[0]
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    @property
+    def kind(self) -> str:
+        """Kind of the first image, as `rtface.media.stills.image_read.Still.kind`."""
+        return self._kind
+
+    def path_of(self, frame: Frame) -> Path | None:
+        """The file of a frame; None where its samples are not those of the file (scaled, or turned upright)."""
+        place = frame.pts - self._first
+        return None if place in self._resized else self._file(frame)
+
+    def _file(self, frame: Frame) -> Path | None:
+        place = frame.pts - self._first
+        return self._paths[place] if 0 <= place < len(self._paths) else None
+
+    def marks_of(self, frame: Frame) -> Marks | None:
+        """What the XMP of a frame's file says under the names of marks; None where `path_of` knows no file."""
+        path = self.path_of(frame)
+        return None if path is None else marks_of({}, read_origin(path).meta.xmp)
+
+    def name_of(self, frame: Frame, suffix: str) -> str | None:
+        """What a frame's file is called in a folder of another kind or the same; None where names would repeat."""
+        path = self._file(frame)
+        if path is None or not self._unique:
+            return None
+        return path.name if IMAGE_KINDS.get(path.suffix.lower()) == IMAGE_KINDS[suffix] else path.stem + suffix
+
+    def kind_of(self, frame: Frame) -> str | None:
+        """Kind of a frame's file by its extension; None where `path_of` gives none."""
+        path = self.path_of(frame)
+        return None if path is None else IMAGE_KINDS.get(path.suffix.lower())
+
+    def _check_numbers(self, folder: str) -> None:
+        """Says which numbers are missing among the names; InputError with `strict`."""
+        held = None in self._paths
+        gaps = [*_gaps([path for path in self._paths if path]).values()]
+        if not gaps:
+            return
+        missing = sum(last - first + 1 for first, last in gaps)
+        named = ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in gaps[:3])
+        self._stats.count("numbers_missing", missing)
+        self._fault("numbers_missing", f"{folder}: {missing} number{'s are' if missing > 1 else ' is'} missing among "
+                    f"its images ({named}{' …' if len(gaps) > 3 else ''})",
+                    "the images are taken one after the other" if not held else
+                    "the frame before is repeated in each place; number them without gaps to avoid that" if (
+                        self._hold) else
+                    "nothing is written in their places")
+
+    def _fault(self, key: str, what: str, instead: str) -> None:
+        if self._strict:
+            raise InputError(f"{what} (--strict)")
+        self._stats.warn(key, f"{what}; {instead}")
+
+    def _frame(self, place: int, path: Path) -> Frame:
+        still = read_image(path)
+        self._kind = self._kind or still.kind
+        frame = upright(still.frame)
+        image = frame.image
+        if frame is not still.frame:
+            self._resized.add(place)
+        if self._transfer is not None and still.kind != "exr":
+            frame = replace(frame, color=replace(frame.color, transfer=self._transfer))
+        quantisers = frame.quantisers
+        now = (image.width, image.height, image.format.name)
+        if self._shape is None:
+            self._shape = now
+        elif now != self._shape:
+            self._resized.add(place)
+            width, height, kind = self._shape
+            self._stats.count("frames_resized")
+            self._fault("frames_resized", f"{path}: is {now[0]}×{now[1]} {now[2]}",
+                        f"brought to the first image's {width}×{height} {kind}")
+            same = pixel_format_info(kind).model == pixel_format_info(now[2]).model
+            full = {"src_color_range": 2, "dst_color_range": 2} if same else {}
+            image = image.reformat(width, height, kind, interpolation="BICUBIC", **full)  # pyright: ignore
+            quantisers = None
+        pts, base = self._first + place, 1 / self._rate
+        image.pts, image.time_base, image.duration = pts, base, 1
+        return replace(frame, image=image, pts=pts, time_base=base, duration=1, new=False, quantisers=quantisers)
+
+    def _describe(self, folder: str, start: float | None, end: float | None, timecode: Timecode | None) -> MediaInfo:
+        image, count = self._begin.image, len(self._paths)
+        files = [path for path in self._paths if path]
+        shape = pixel_format_info(image.format.name)
+        # There is no container, hence no stream that could be a template; sinks ask the enhanced one only for its tags.
+        stream = StreamInfo(0, "video", "stills", None, Disposition.default, {}, True, cast(Stream, None))
+        return MediaInfo(
+            path=folder, format="stills", duration_s=count / float(self._rate), width=image.width, height=image.height,
+            display_width=image.width, display_height=image.height, rate=self._rate, time_base=1 / self._rate,
+            pix_fmt=image.format.name, codec="stills", color=self._begin.color, display=self._begin.display,
+            tags=tags_of(image), transparent=shape.alpha and int(
+                image.reformat(format="rgba").to_ndarray()[..., 3].min()) < 255,
+            streams=[stream], expected_frames=count,
+            start=None if start is None else self._first / self._rate, end=None,
+            origin=self._first / self._rate, size=sum(path.stat().st_size for path in files),
+            aspect=self._begin.display.aspect if self._begin.display.aspect != 1 else None,
+            timecode=timecode,
+            notes=[f"{folder}: {len(files)} images as a film of {float(self._rate):g} frames a second{self._said()}"])
+
+    def _said(self) -> str:
+        if self._transfer is not None and not isinstance(self._header, ExrHeader):
+            return f", taken as {'video' if self._transfer == 'sdr' else self._transfer} (--transfer)"
+        if self._header is None:
+            return ""
+        seen = "; an output that is no EXR gets what engines see" if isinstance(self._header, ExrHeader) else ""
+        return f", {self._header.described}{seen}"
+
+
+def _gaps(paths: list[Path]) -> dict[int, tuple[int, int]]:
+    """First and last of the numbers that are missing before an image, by its index."""
+    numbers = [int(found[-1]) for path in paths if (found := re.findall(r"\d+", path.stem))]
+    if len(numbers) != len(paths):
+        return {}
+    return {k: (one + 1, other - 1) for k, (one, other) in enumerate(itertools.pairwise(numbers), 1) if other > one + 1}
+
+
+def _with_gaps(paths: list[Path]) -> list[Path | None]:
+    """The images in order, and None in place of every number that is missing between two. Without these where more are
+    missing than there are: such numbers are no frames' (times, cameras' counters)."""
+    missing = {k: last - first + 1 for k, (first, last) in _gaps(paths).items()}
+    if sum(missing.values()) > len(paths):
+        return [*paths]
+    placed: list[Path | None] = []
+    for k, path in enumerate(paths):
+        placed += [*[None] * missing.get(k, 0), path]
+    return placed
+
+
+def _header_of(paths: list[Path]) -> tuple[DpxHeader | ExrHeader | None, Path]:
+    """The first header of DPX and EXR that can be read, and its file; None for a folder of other images."""
+    for path in paths:
+        if path is paths[0] or IMAGE_KINDS.get(path.suffix.lower()) in ("dpx", "exr"):
+            with suppress(OSError), path.open("rb") as file:
+                if header := scan_header(file.read(1 << 20)):
+                    return header, path
+    return None, paths[0]

@@ -1,0 +1,286 @@
+"""Which encoder, which pixel format and which options: the video stream of an output, decided before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+import av
+from av.codec import Codec
+
+from rtface.errors import UsageError
+from rtface.media.formats import mxf
+from rtface.media.formats.color import tags_from_rgb
+from rtface.media.formats.pixel_format import nearest, pixel_format_info
+from rtface.media.read.probe import MediaInfo
+from rtface.media.write.encoders import (
+    FAMILIES,
+    MEZZANINE,
+    CodecFamily,
+    VideoPlan,
+    limit_look_ahead,
+    set_hdr,
+    set_quality,
+    set_slices,
+    writes_captions,
+)
+
+ALIASES = {"h264": "libx264", "x264": "libx264", "avc": "libx264", "h265": "libx265", "x265": "libx265",
+           "hevc": "libx265", "av1": "libsvtav1", "svtav1": "libsvtav1", "vp9": "libvpx-vp9", "prores": "prores_ks"}
+
+# Encoders of films for players, for which a folder of stills is made 4:2:0.
+_PLAYED = ("libx264", "libx265", "libsvtav1", "libvpx", "h264_", "hevc_", "av1_", "mpeg")
+# Containers in which what is hidden at the borders, and HDR metadata, are noted (`matroska.note_picture`,
+# `mp4.note_picture`).
+_NOTES_PICTURE = ("matroska", "webm", "mp4", "mov")
+_FINEST = Fraction(1, 1_000_000)  # MP4 counts a sample's length in 32 bits
+_FULL = 2  # FFmpeg's number of the full range (AVCOL_RANGE_JPEG)
+_SUFFIX = {"mov": ".mov", "matroska": ".mkv"}
+# Samples of raw video that MOV has a code for.
+_RAW_IN_MOV = ("uyvy422", "yuyv422", "rgb24", "bgr24", "argb", "bgra")
+
+
+def default_encoder(info: MediaInfo, format: str, supported: set[str]) -> str:
+    """The encoder that keeps depth and chroma, and that most players know."""
+    shape = pixel_format_info(info.pix_fmt)
+    alpha = shape.alpha and info.transparent
+    if format == "webm":  # FFmpeg's usual builds of libvpx know 8 bits only
+        return "libvpx-vp9" if shape.bits <= 8 or "libsvtav1" not in supported else "libsvtav1"
+    if format == "mxf":
+        return "ffv1" if shape.bits > 12 else "libx264" if _full_range(info) else "prores_ks"
+    if alpha and format == "matroska":
+        return "ffv1"
+    if alpha and format == "mov":
+        return "qtrle" if shape.model == "rgb" and shape.bits == 8 else "prores_ks"
+    if shape.bits > 12 and format == "matroska":
+        return "ffv1"
+    if info.is_sequence:  # H.264 of more than 8 bits is taken by fewer players than H.265 is
+        return "libx265" if shape.bits > 8 and "libx265" in supported else "libx264"
+    if (shape.bits > 10 or info.hdr is not None or info.color.transfer in ("pq", "hlg")) and "libx265" in supported:
+        return "libx265"
+    if shape.model == "rgb":
+        return "libx264rgb" if shape.bits == 8 else "libx265"
+    return "libx264"
+
+
+def _full_range(info: MediaInfo) -> bool:
+    """Whether the frames are YCbCr of full range, which ProRes does not know."""
+    return info.tags.range == _FULL and pixel_format_info(info.pix_fmt).model == "yuv"
+
+
+def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str | None, crf: float | None,
+               preset: str | None, keep: bool = False, say: bool = False) -> VideoPlan:
+    """Chooses and configures the encoder.
+
+    Args:
+        info: the input.
+        format: FFmpeg's name of the output container.
+        supported: encoders that the container can hold.
+        codec: name or alias that was asked for, None for the default.
+        crf, preset: quality and speed that were asked for; crf 0 is lossless wherever the encoder can.
+        keep: whether, with neither codec nor crf asked for, a lossless input stays lossless and one made for editing
+            keeps its codec, where the container can.
+        say: whether a warning says what becomes of such an input where its class is not kept.
+
+    Raises:
+        UsageError: no such encoder, or it does not fit the container or the options.
+    """
+    kept = preserving_encoder(info, format, supported) if keep and codec is None and crf is None else None
+    if kept and preset is not None and FAMILIES[kept.encoder].preset is None:
+        # A speed was asked for and the keeper has none: the default encoder may be lossless too.
+        usual = default_encoder(info, format, supported)
+        exact = kept.crf is not None or FAMILIES[kept.encoder].lossless is not None
+        kept = PreservingEncoder(usual, crf=0) if exact and FAMILIES[usual].lossless else None
+    if kept:
+        name, crf = kept.encoder, kept.crf
+    else:
+        name = ALIASES.get(codec.lower(), codec) if codec else default_encoder(info, format, supported)
+    if name == "libx264" and pixel_format_info(info.pix_fmt).model == "rgb" and codec is None and (
+            crf == 0 or not info.is_sequence):
+        name = "libx264rgb"
+    encoder = _encoder(name)
+    if name not in supported:
+        raise UsageError(f"{format} cannot hold {codec or name}; choose another --codec, or a .mkv output")
+    alpha = info.transparent and pixel_format_info(info.pix_fmt).alpha
+    exact = FAMILIES.get(name, CodecFamily()).formats
+    candidates = [f.name for f in encoder.video_formats or [] if exact is None or f.name in exact]
+    if name in ("libx265", "libvpx-vp9"):  # their alpha is a second layer that hardly any decoder shows
+        candidates = [c for c in candidates if not pixel_format_info(c).alpha]
+    played = info.is_sequence and crf != 0 and name.startswith(_PLAYED) and name != "libx264rgb"
+    if played:
+        candidates = [c for c in candidates if c in ("yuv420p", "yuvj420p", "nv12") or (
+            c in ("yuv420p10le", "p010le") and pixel_format_info(info.pix_fmt).bits > 8)]
+    pix_fmt, lost = nearest(info.pix_fmt, candidates, alpha=alpha)
+    source, target = pixel_format_info(info.pix_fmt), pixel_format_info(pix_fmt)
+    convert = source.model not in (target.model, "gray")
+    xyz = info.pix_fmt.startswith("xyz")  # FFmpeg counts it as YCbCr
+    convert = convert or xyz or target.bits < source.bits or any("resolution" in s for s in lost)
+    plan = VideoPlan(name, pix_fmt, info.width, info.height, info.rate, info.time_base, info.tags, info.aspect,
+                     convert=convert)
+    if convert and target.model == "yuv" and (source.model == "rgb" or xyz):
+        plan.tags = tags_from_rgb(info.tags, info.width, info.height)
+    elif pixel_format_info(pix_fmt).model != "rgb" and plan.tags.matrix == 0:  # gray stills say RGB's matrix
+        plan.tags = replace(plan.tags, matrix=tags_from_rgb(info.tags, info.width, info.height).matrix)
+    if played and lost:
+        lost[0] += (", which players take; --crf 0, --codec libx264rgb, or --codec ffv1 in a .mkv output keep the "
+                    "colours")
+    plan.warnings += [f"{name}: {line}" for line in lost]
+    plan.warnings += [f"the input: {line}" for line in info.unseen]
+    _odd_size(plan, supported)
+    _cropped(plan, info, format)
+    set_quality(plan, crf, preset)
+    limit_look_ahead(plan)
+    set_slices(plan)
+    if name == "dnxhd":  # DNxHR, which takes every size
+        plan.options["profile"] = "dnxhr_444" if target.sampling == (1, 1) else (
+            "dnxhr_hqx" if target.bits > 8 else "dnxhr_hq")
+    plan.options |= kept.options if kept else {}
+    plan.options |= mxf.ENCODER_OPTIONS.get(name, {}) if format == "mxf" else {}
+    if say:
+        plan.warnings += lossy_notes(plan, info, format, asked=codec is not None or crf is not None)
+    _interlaced(plan, info, supported)
+    if name == "prores_ks" and plan.tags.range == _FULL and _full_range(info):
+        plan.warnings.append("ProRes does not know full range: players will show black and white clipped; "
+                             f"{_advice(('libx264', 'ffv1'), supported)} keeps the range")
+    if info.hdr is not None:
+        set_hdr(plan, info.hdr, held=format in _NOTES_PICTURE and not name.endswith("_nvenc"),
+                advice=_advice(("libx265", "libx264"), supported))
+    if info.captions and not writes_captions(name):
+        plan.warnings.append(f"{name} cannot carry the closed captions; "
+                             f"{_advice(('libx264', 'libx265'), supported)} can, and 'rtface captions' writes them "
+                             "into a file")
+    if info.tags.siting and pixel_format_info(pix_fmt).sampling != (1, 1):
+        plan.options["chroma_sample_location"] = info.tags.siting
+    # A unit of about a frame would be read as the frame rate.
+    while plan.time_base > Fraction(1, 1000):
+        plan.time_base /= 2
+    plan.time_base = max(plan.time_base, _FINEST)
+    if format in ("mp4", "mov") and name in ("libx265", "hevc_nvenc"):
+        plan.tag = "hvc1"  # Apple's players refuse hev1
+    if name == "mpeg4":
+        plan.time_base = Fraction(1, 60_000)  # MPEG-4 has 16 bits for it
+    return plan
+
+
+def check_encoder(name: str) -> None:
+    """UsageError for ``--codec`` with a name that no encoder of frames has."""
+    _encoder(ALIASES.get(name.lower(), name))
+
+
+def _encoder(name: str) -> Codec:
+    try:
+        encoder = Codec(name, "w")
+    except (av.FFmpegError, ValueError) as error:
+        known = ", ".join(sorted({*ALIASES, *FAMILIES}))
+        raise UsageError(f"--codec {name}: there is no such encoder here; known ones: {known}") from error
+    if encoder.type != "video":
+        raise UsageError(f"--codec {name} is not a video encoder; sound is copied, or transcoded where it has to be")
+    return encoder
+
+
+def _advice(names: Sequence[str], supported: set[str]) -> str:
+    """The encoders among these that the container can hold, as an option; else the first of them in another."""
+    fit = " or ".join(name for name in names if ALIASES.get(name, name) in supported)
+    return f"--codec {fit}" if fit else f"a .mkv output with --codec {names[0]}"
+
+
+def _odd_size(plan: VideoPlan, supported: set[str]) -> None:
+    if not plan.encoder.startswith(("libx26", "libsvtav1", "h264_", "hevc_")):
+        return
+    across, down = pixel_format_info(plan.pix_fmt).sampling
+    width, height = -(-plan.width // across) * across, -(-plan.height // down) * down
+    if (width, height) != (plan.width, plan.height):
+        plan.warnings.append(f"{plan.encoder} refuses {plan.width}×{plan.height}: the last column or row is repeated, "
+                             f"{width}×{height} ({_advice(('ffv1', 'vp9'), supported)} keeps the size)")
+        plan.width, plan.height = width, height
+
+
+def _cropped(plan: VideoPlan, info: MediaInfo, format: str) -> None:
+    """What the input hides at its borders stays hidden, where the container can say so."""
+    if info.crop is None:
+        return
+    left, top, right, bottom = info.crop
+    if format in _NOTES_PICTURE:
+        plan.crop = left, top, right + plan.width - info.width, bottom + plan.height - info.height
+    else:
+        plan.warnings.append(f"{format} cannot note which borders are hidden (left {left}, top {top}, right {right}, "
+                             f"bottom {bottom}): players will show them; name a .mkv, .mov or .mp4 output")
+
+
+def _interlaced(plan: VideoPlan, info: MediaInfo, supported: set[str]) -> None:
+    if not info.interlaced:
+        return
+    plan.fields = info.display.fields
+    if plan.fields == "bff" and plan.encoder.startswith("libx264"):
+        plan.options["x264-params"] = "bff=1"  # else its headers (SEI) say top field first
+    if plan.encoder in ("libx265", "libvpx-vp9", "libsvtav1"):
+        plan.warnings.append(f"{plan.encoder} has no interlaced coding: the fields stay in their lines and the order "
+                             "is noted, but some players will not deinterlace "
+                             f"({_advice(('libx264',), supported)} codes fields)")
+
+
+# -- lossless in, lossless out --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PreservingEncoder:
+    """The encoder that keeps a class, its quality (`crf`) and further options."""
+
+    encoder: str
+    crf: float | None = None
+    options: dict[str, str] = field(default_factory=dict[str, str])
+
+
+def preserving_encoder(info: MediaInfo, format: str, supported: set[str]) -> PreservingEncoder | None:
+    """The encoder that keeps the input's class in a container, None where there is none that players of it know.
+
+    The same codec where the container holds it; in Matroska FFV1 for every other lossless codec.
+    """
+    coding, codec = info.coding, info.codec
+    if coding.kind == "mezzanine":
+        encoder = "prores_ks" if codec == "prores" else "dnxhd"
+        held = encoder in supported and format in ("mov", "matroska", "mxf")
+        return PreservingEncoder(encoder, options={"profile": coding.profile}) if held else None
+    if coding.kind != "lossless" or format == "webm":
+        return None
+    rgb = pixel_format_info(info.pix_fmt).model == "rgb"
+    if format == "mxf":
+        return PreservingEncoder("ffv1") if _holds("ffv1", info) else None
+    if codec == "h264" and "libx264" in supported:
+        return PreservingEncoder("libx264rgb" if rgb else "libx264", crf=0)
+    if codec == "hevc" and "libx265" in supported:
+        return PreservingEncoder("libx265", crf=0)
+    if format == "mov" and codec in supported and codec in FAMILIES and _holds(codec, info) and (
+            codec != "rawvideo" or info.pix_fmt in _RAW_IN_MOV):
+        return PreservingEncoder(codec)
+    if format != "matroska":
+        return None
+    return PreservingEncoder("ffv1") if _holds("ffv1", info) else None
+
+
+def _holds(encoder: str, info: MediaInfo) -> bool:
+    """Whether an encoder takes every sample of the input as it is."""
+    formats = [f.name for f in Codec(encoder, "w").video_formats or []]
+    return not nearest(info.pix_fmt, formats, alpha=info.transparent)[1]
+
+
+def lossy_notes(plan: VideoPlan, info: MediaInfo, format: str, *, asked: bool) -> list[str]:
+    """What becomes of an input that is lossless, or made for editing, and is coded as neither; and how to keep it.
+
+    Args:
+        plan, info, format: the encoder, the input and the container.
+        asked: whether the user asked for the codec or its quality.
+    """
+    coding = info.coding
+    if coding.kind == "lossy" or plan.lossless or (coding.kind == "mezzanine" and plan.encoder in MEZZANINE):
+        return []
+    family = FAMILIES.get(plan.encoder, CodecFamily())
+    quality = f" with {family.crf} {plan.options[family.crf]}" if family.crf in plan.options else ""
+    kept = {"prores": ("mov", "matroska"), "dnxhd": ("mov",)}.get(info.codec, ("matroska",))
+    steps = [] if format in (*kept, "mxf") else ["name a " + " or ".join(_SUFFIX[name] for name in kept) + " output"]
+    steps += ["leave --codec and --crf out"] if asked else []
+    how = " and ".join(steps) + (" to keep every sample" if coding.kind == "lossless" else f" to keep {coding.name}")
+    if coding.kind == "lossless" and family.lossless is not None:
+        how += ", or give --crf 0 (few players show it)"
+    return [f"the input is {coding.described} and becomes lossy ({plan.encoder}{quality}); {how}"]

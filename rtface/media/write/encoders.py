@@ -1,0 +1,401 @@
+"""Encoders and their options: quality, speed, HDR metadata, and setting one up."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.codec.hwaccel import HWAccel
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
+
+from rtface.concurrency.scheduling import scheduling_kept
+from rtface.errors import OutputError, UsageError
+from rtface.media.cuda.driver import told
+from rtface.media.formats.coding import Class
+from rtface.media.formats.color import ColorTags, HdrMetadata
+from rtface.media.formats.mp4 import Crop
+from rtface.media.formats.pixel_format import pixel_format_info
+from rtface.util.av_arrays import plane_rows, sample_bytes
+from rtface.util.av_gpu import FULL_RANGE, on_gpu, repacked, software
+
+# FFmpeg's AVCodecContext flags and AVFieldOrder.
+_INTERLACED = (1 << 18) | (1 << 29)  # AV_CODEC_FLAG_INTERLACED_DCT | _ME
+_FRAME_DURATION = 1 << 8
+_QSCALE = 1 << 1
+_FIELD_ORDER = {"progressive": 1, "tff": 2, "bff": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class CodecFamily:
+    """How an encoder takes quality and speed.
+
+    Attributes:
+        crf: name of its constant-quality option, None when it has none.
+        preset: name of its speed option, None when it has none.
+        quality, speed: defaults of the two.
+        options: set always.
+        lossless: set instead of the quality for ``--crf 0``; None when it cannot be lossless.
+        best: largest quality number it takes.
+        names: speeds by other encoders' names for them.
+        formats: of FFmpeg's list, those in which it keeps every bit that they hold; None for all of the list.
+    """
+
+    crf: str | None = None
+    preset: str | None = None
+    quality: str = ""
+    speed: str = ""
+    options: dict[str, str] = field(default_factory=dict[str, str])
+    lossless: dict[str, str] | None = None
+    best: float = 63
+    names: dict[str, str] = field(default_factory=dict[str, str])
+    formats: tuple[str, ...] | None = None
+
+
+_X264 = CodecFamily("crf", "preset", "18", "fast", lossless={"qp": "0"})
+# NVENC's constant quality: a target on the same scale as x264's crf, without a limit of the bit rate.
+_CQ = {"rc": "vbr", "b": "0"}
+SPEEDS = {"ultrafast": "p1", "superfast": "p1", "veryfast": "p2", "faster": "p3", "fast": "p4", "medium": "p5",
+           "slow": "p6", "slower": "p7", "veryslow": "p7", "placebo": "p7", **{f"p{n}": f"p{n}" for n in range(1, 8)}}
+# It takes RGB and 16 bits too, and makes 4:2:0 and 10 bits of them.
+_EXACT = ("yuv420p", "nv12", "p010le", "yuv444p", "nv16", "p210le")
+_NVENC = CodecFamily("cq", "preset", "20", "p5", _CQ, lossless={"tune": "lossless"}, best=51,
+                     names=SPEEDS, formats=_EXACT)
+FAMILIES = {
+    "libx264": _X264, "libx264rgb": _X264,
+    "libx265": CodecFamily("crf", "preset", "20", "fast", options={"a53cc": "1"},
+                           lossless={"x265-params": "lossless=1"}),
+    "libsvtav1": CodecFamily("crf", "preset", "25", "8"),
+    "libvpx-vp9": CodecFamily("crf", "cpu-used", "24", "4", {"b": "0", "row-mt": "1", "deadline": "good"},
+                         lossless={"lossless": "1"}),
+    "h264_nvenc": _NVENC, "hevc_nvenc": _NVENC,
+    "av1_nvenc": CodecFamily("cq", "preset", "25", "p5", _CQ, names=SPEEDS, formats=("yuv420p", "nv12", "p010le")),
+    # As archives want it (RFC 9043; FFmpeg's and RAWcooked's advice): version 3, every frame by itself, a checksum in
+    # each slice.
+    "ffv1": CodecFamily(options={"level": "3", "g": "1", "slicecrc": "1"}, lossless={}),
+    "prores_ks": CodecFamily(options={"vendor": "apl0"}), "dnxhd": CodecFamily(),
+    **dict.fromkeys(("utvideo", "ffvhuff", "huffyuv", "magicyuv", "png", "qtrle", "rawvideo", "v210", "v308", "v410",
+                     "r210"), CodecFamily(lossless={})),
+}
+MEZZANINE = {"prores_ks", "prores_aw", "prores", "dnxhd", "cfhd"}  # made for editing
+# Bytes of the frames that libx264 looks ahead, and how many frames its presets look ahead.
+_AHEAD_BYTES = 1 << 30
+_X264_AHEAD = {"ultrafast": 0, "superfast": 0, "veryfast": 10, "faster": 20, "fast": 30, "medium": 40, "slow": 50}
+_SLICES = 16  # of a frame of FFV1
+_SMALL = 256  # pixels a side of a frame that every encoder has the memory for
+# Encoders of the kind that takes a quantiser through FFmpeg's own flag.
+_BY_QSCALE = {"mpeg4", "mpeg2video", "mjpeg"}
+
+
+# Each encoder's option for parameters, and in those the mastering display, the light level, and what is set always.
+_HDR_OPTIONS = {"libx265": ("x265-params", "master-display", "max-cll", "hdr10=1"),
+                "libx264": ("x264-params", "mastering-display", "cll"),
+                "libsvtav1": ("svtav1-params", "mastering-display", "content-light")}
+
+
+class EncoderRefused(Exception):
+    """A GPU's encoder cannot do it; the message says why in a few words. Software encodes instead."""
+
+
+@dataclass(slots=True)
+class VideoPlan:
+    """How the frames are encoded.
+
+    Attributes:
+        encoder: FFmpeg's name.
+        pix_fmt: format handed to it.
+        width, height: size handed to it; larger than the source's by one where it refuses odd sizes.
+        convert: whether sample values change (RGB to YCbCr, less depth); `warnings` says so.
+        lossless: whether decoding gives back what was encoded.
+        options: encoder options.
+        time_base: unit of the encoder's timestamps.
+        tag: code in MP4 and MOV, "" for the usual one.
+        crop: columns and rows at the borders that the container hides, None for none.
+        fields: "progressive", or the order of interlaced frames.
+        device: number of the CUDA device, for NVENC.
+        on_gpu: whether the encoder is handed frames in the device's memory; their samples are in `pix_fmt`.
+        warnings: what is lost by this choice, one line each.
+    """
+
+    encoder: str
+    pix_fmt: str
+    width: int
+    height: int
+    rate: Fraction
+    time_base: Fraction
+    tags: ColorTags
+    aspect: Fraction | None
+    convert: bool = False
+    lossless: bool = False
+    options: dict[str, str] = field(default_factory=dict[str, str])
+    tag: str = ""
+    crop: Crop | None = None
+    fields: str = "progressive"
+    device: int = 0
+    on_gpu: bool = False
+    threads: int = 0
+    warnings: list[str] = field(default_factory=list[str])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON values, without what may differ from machine to machine."""
+        return {key: value if isinstance(value, int | bool | str | dict) else str(value)
+                for key, value in asdict(self).items() if key not in ("threads", "warnings", "device")}
+
+    @property
+    def coding(self) -> Class:
+        """Whether the frames are coded "lossless", for editing ("mezzanine"), or "lossy"."""
+        return "lossless" if self.lossless else "mezzanine" if self.encoder in MEZZANINE else "lossy"
+
+    @property
+    def described(self) -> str:
+        """The encoder, with its GPU where it has one."""
+        return f"{self.encoder} on cuda:{self.device}" if self.encoder.endswith("_nvenc") else self.encoder
+
+
+def set_quality(plan: VideoPlan, crf: float | None, preset: str | None) -> None:
+    family = FAMILIES.get(plan.encoder, CodecFamily())
+    plan.options |= family.options
+    if crf == 0 and family.lossless is not None:
+        plan.options |= family.lossless
+        plan.options.pop("rc", None)
+        plan.lossless = True
+    elif crf is not None and family.crf is None:
+        raise UsageError(f"{plan.encoder} has no --crf; leave it out"
+                         + (" (it is always lossless)" if family.lossless is not None else ""))
+    elif family.crf is not None:
+        if crf is not None and crf > family.best:
+            raise UsageError(f"{plan.encoder} takes --crf up to {family.best:g}, not {crf:g}")
+        if crf == 0 and family.crf == "cq":
+            crf = 1  # 0 would leave it to the encoder
+        plan.options[family.crf] = family.quality if crf is None else f"{crf:g}"
+    else:
+        plan.lossless = family.lossless is not None
+    if preset is not None and family.preset is None:
+        raise UsageError(f"{plan.encoder} has no --preset; leave it out")
+    if family.preset is not None:
+        if preset and family.names and preset not in family.names:
+            raise UsageError(f"{plan.encoder} has no preset {preset}; choose one of {', '.join(family.names)}")
+        plan.options[family.preset] = family.names.get(preset, preset) if preset else family.speed
+
+
+def set_slices(plan: VideoPlan) -> None:
+    """Gives FFV1 16 slices, or the nearest number that opens for frames of an odd size; none to tiny frames.
+
+    FFmpeg's own number depends on the number of threads. Its encoder refuses numbers that would end an odd width or
+    height in the middle of a chroma sample.
+    """
+    if plan.encoder != "ffv1" or min(plan.width, plan.height) < 128:
+        return
+    for number in sorted(range(1, 129), key=lambda number: abs(number - _SLICES)):
+        plan.options["slices"] = str(number)
+        try:
+            context = VideoCodecContext.create(plan.encoder, "w")
+            assert isinstance(context, VideoCodecContext)
+            configure(context, plan)
+            context.open()
+        except NotImplementedError:  # FFmpeg's answer to a number that does not fit
+            continue
+        except (av.FFmpegError, ValueError):  # another reason, which `check` tells
+            break
+        return
+    plan.options["slices"] = str(_SLICES)
+
+
+def limit_look_ahead(plan: VideoPlan, most: int | None = None) -> None:
+    """Bounds libx264's memory: it holds three bytes a sample of every frame that it looks ahead, which with frames of
+    90 megapixels would be 10 GB. At the default preset frames up to 4K keep the preset's number, or `most`."""
+    usual = _X264_AHEAD.get(plan.options.get("preset", ""), 60)
+    ahead = _AHEAD_BYTES // (3 * plan.width * plan.height)
+    if most is not None:
+        ahead = min(ahead, most)
+    if not plan.encoder.startswith("libx264") or ahead >= usual:
+        return
+    plan.options["rc-lookahead"] = str(ahead if ahead >= 8 else 0)
+    if ahead < 8:
+        plan.options["bf"] = "0"
+
+
+def writes_captions(encoder: str) -> bool:
+    """Whether an encoder writes closed captions of frames into its own stream."""
+    return encoder.startswith(("libx26", "h264_", "hevc_", "mpeg2video"))
+
+
+def set_hdr(plan: VideoPlan, hdr: HdrMetadata, *, held: bool, advice: str) -> None:
+    """Static HDR metadata as encoder parameters: FFmpeg takes them from no frame that PyAV hands over. With `held` the
+    container has them; `advice` names encoders that can."""
+    parts: list[str] = []
+    display, light = _display_text(hdr, plan.encoder), hdr.light
+    if plan.encoder in _HDR_OPTIONS:
+        key, display_key, light_key, *more = _HDR_OPTIONS[plan.encoder]
+        parts += [f"{display_key}={display}"] if display else []
+        parts += [f"{light_key}={light[0]},{light[1]}"] if light else []
+        parts += more
+    else:
+        key = ""
+        if (display or light) and not held:
+            plan.warnings.append(f"{plan.encoder} cannot carry the HDR mastering metadata; {advice} can")
+    if key and parts:
+        plan.options[key] = ":".join([p for p in (plan.options.get(key), *parts) if p])
+    plan.warnings += [f"{kind} metadata that changes from frame to frame is left out; HDR10 stays"
+                      for kind in hdr.dynamic]
+
+
+def _display_text(hdr: HdrMetadata, encoder: str) -> str:
+    if hdr.primaries is None or hdr.luminance is None:
+        return ""
+    exact = encoder == "libsvtav1"  # it takes decimal numbers, the others multiples of 0.00002 and 0.0001 cd/m²
+
+    def number(value: Fraction, unit: int) -> str:
+        return f"{float(value):.5f}" if exact else str(round(value * unit))
+
+    rx, ry, gx, gy, bx, by, wx, wy = (number(v, 50_000) for v in hdr.primaries)
+    dark, bright = (number(v, 10_000) for v in hdr.luminance)
+    return f"G({gx},{gy})B({bx},{by})R({rx},{ry})WP({wx},{wy})L({bright},{dark})"
+
+
+def accel(plan: VideoPlan) -> HWAccel | None:
+    """Hardware acceleration for an encoder that takes frames on the GPU; None for every other."""
+    return HWAccel("cuda", plan.device, options={"primary_ctx": "1"}) if plan.on_gpu else None
+
+
+def counted_rate(plan: VideoPlan) -> Fraction | None:
+    """The frame rate of an encoder that counts frames instead of taking times: MPEG-2, whose standard has a table of
+    rates with factors (ISO/IEC 13818-2, frame_rate_code and its extension). The film's, or the nearest in the table;
+    None for all other encoders."""
+    if plan.encoder != "mpeg2video":
+        return None
+    rates = sorted(Fraction(rate) * n / d / slower for n in range(1, 5) for d in range(1, 33)
+                   for rate in (24, 25, 30, 50, 60)
+                   for slower in (1, *([Fraction(1001, 1000)] if rate % 25 else [])))
+    return min(rates, key=lambda rate: abs(rate - plan.rate))
+
+
+def configure(target: VideoStream | VideoCodecContext, plan: VideoPlan) -> None:
+    """Sets an encoder up as planned; `target` must not be open yet."""
+    context = target.codec_context if isinstance(target, VideoStream) else target
+    context.width, context.height, context.pix_fmt = plan.width, plan.height, plan.pix_fmt
+    rate = counted_rate(plan)
+    context.time_base, context.framerate = (1 / rate, rate) if rate else (plan.time_base, plan.rate)
+    context.thread_count = plan.threads
+    context.thread_type = "AUTO"
+    if plan.aspect:
+        context.sample_aspect_ratio = plan.aspect
+    context.color_range, context.colorspace = plan.tags.range, plan.tags.matrix
+    context.color_primaries, context.color_trc = plan.tags.primaries, plan.tags.transfer
+    context.flags |= _FRAME_DURATION
+    context.field_order = _FIELD_ORDER[plan.fields]  # pyright: ignore[reportAttributeAccessIssue]
+    if plan.fields != "progressive":
+        context.flags |= _INTERLACED
+    if plan.tag:
+        context.codec_tag = plan.tag
+    options = dict(plan.options)
+    if plan.encoder.endswith("_nvenc") and not plan.on_gpu:
+        options["gpu"] = str(plan.device)
+    if plan.encoder == "libx265":
+        quiet = ["log-level=error"] + ([f"pools={plan.threads}"] if plan.threads else [])
+        options["x265-params"] = ":".join([p for p in (options.get("x265-params"), *quiet) if p])
+    if plan.encoder == "libsvtav1" and plan.threads:
+        text = options.get("svtav1-params")
+        options["svtav1-params"] = ":".join([p for p in (text, f"lp={min(plan.threads, 6)}") if p])
+    if plan.encoder in _BY_QSCALE:
+        context.flags |= _QSCALE
+        context.global_quality = 2 * 118  # FF_QP2LAMBDA
+    context.options = options
+
+
+def open_encoder(context: VideoCodecContext) -> None:
+    """Opens a configured encoder; threads keep their scheduling, which SVT-AV1 changes as root."""
+    with scheduling_kept():
+        context.open()
+
+
+def check(plan: VideoPlan) -> None:
+    """Opens the encoder once, as it will be, and closes it.
+
+    Raises:
+        UsageError: it does not open like this.
+        OutputError: there is not enough memory for it.
+        EncoderRefused: it needs a GPU, and driver or GPU refuse.
+    """
+    try:
+        context = VideoCodecContext.create(plan.encoder, "w", accel(plan))
+        assert isinstance(context, VideoCodecContext)
+        configure(context, plan)
+        open_encoder(context)
+    except (av.FFmpegError, ValueError, NotImplementedError) as error:
+        if plan.encoder.endswith("_nvenc"):
+            raise EncoderRefused(told(error)) from error
+        if isinstance(error, MemoryError) or _opens_small(plan):
+            raise OutputError(f"{plan.encoder} does not open for frames of {plan.width}×{plan.height} "
+                              f"{plan.pix_fmt}: not enough memory, or larger than it can encode; use fewer --threads, "
+                              "another --codec, or make the frames smaller first") from error
+        if plan.encoder == "dnxhd" and plan.fields != "progressive":
+            raise UsageError("DNxHR codes no fields, and the frames are interlaced; choose --codec prores") from error
+        chosen = ", ".join(f"{k}={v}" for k, v in plan.options.items())
+        raise UsageError(f"{plan.encoder} does not open for {plan.width}×{plan.height} {plan.pix_fmt} with {chosen}; "
+                         "check --codec, --crf and --preset") from error
+    if context.options:
+        raise UsageError(f"{plan.encoder} does not know the option {', '.join(context.options)}")
+
+
+def _opens_small(plan: VideoPlan) -> bool:
+    """Whether the same options open for a small frame: then the size of the frame is what is wrong, mostly by the
+    memory that it takes. Few encoders say so."""
+    if plan.width * plan.height <= _SMALL * _SMALL:
+        return False
+    try:
+        context = VideoCodecContext.create(plan.encoder, "w")
+        assert isinstance(context, VideoCodecContext)
+        configure(context, replace(plan, width=_SMALL, height=_SMALL))
+        open_encoder(context)
+    except (av.FFmpegError, ValueError, NotImplementedError):
+        return False
+    return True
+
+
+# -- frames for the encoder ------------------------------------------------------------------------------------
+
+
+def fit(image: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
+    """The frame in the encoder's format and size; the same object where nothing has to be done.
+
+    An encoder on the GPU takes frames from the GPU as they are, and others too: PyAV uploads those.
+    """
+    if on_gpu(image) and plan.on_gpu:
+        return image
+    image = software(image)
+    if image.format.name != plan.pix_fmt:
+        image = _convert(image, plan) if plan.convert else repacked(image, plan.pix_fmt)
+    if (image.width, image.height) != (plan.width, plan.height):
+        image = pad(image, plan.width, plan.height)
+    return image
+
+
+def _convert(image: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
+    if image.format.name.startswith("xyz"):
+        image = image.reformat(format="gbrp16le")
+    source, target = pixel_format_info(image.format.name), pixel_format_info(plan.pix_fmt)
+    if source.model == target.model:
+        return repacked(image, plan.pix_fmt)
+    if target.model == "rgb":
+        return image.reformat(format=plan.pix_fmt)
+    return image.reformat(format=plan.pix_fmt, dst_colorspace="ITU709" if plan.tags.matrix == 1 else "ITU601",
+                          src_color_range=FULL_RANGE, dst_color_range=1, interpolation="BICUBIC")
+
+
+def pad(image: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
+    """A copy enlarged to the right and below by repeating the last column and row of every plane."""
+    out = av.VideoFrame(width, height, image.format.name)
+    for source, target in zip(image.planes, out.planes, strict=True):
+        unit = sample_bytes(image, source)
+        old = plane_rows(source)[: source.height, : source.width * unit]
+        new = plane_rows(target)[: target.height, : target.width * unit]
+        new[: old.shape[0], : old.shape[1]] = old
+        for x in range(old.shape[1], new.shape[1], unit):
+            new[: old.shape[0], x : x + unit] = old[:, -unit:]
+        new[old.shape[0] :] = new[old.shape[0] - 1]
+    out.color_range, out.colorspace = image.color_range, image.colorspace
+    out.color_primaries, out.color_trc = image.color_primaries, image.color_trc
+    return out

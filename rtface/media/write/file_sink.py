@@ -1,0 +1,96 @@
+"""Frames and packets into a film file that appears under its name only when it is whole."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import av
+
+from rtface.frame import Frame
+from rtface.media.write.film_file import FilmFile
+from rtface.media.write.frame_encoder import FrameEncoder
+from rtface.media.write.stream_plan import OutputPlan
+from rtface.protocols import Item, Sink
+from rtface.stats import Stats
+
+
+class FileSink(FilmFile):
+    """Encodes frames into a `FilmFile`, and hands it the packets of the other streams.
+
+    Args:
+        plan: what was decided; its input must still be open.
+        stats: receives counters and the time that encoding takes.
+        threads: encoder threads, None for the encoder's own choice.
+
+    Raises:
+        OutputError: the working file cannot be made.
+    """
+
+    def __init__(self, plan: OutputPlan, stats: Stats | None = None, threads: int | None = None) -> None:
+        super().__init__(plan, stats, threads)
+        self._encoder = FrameEncoder(self.streams.video, plan.video, plan.info.origin, self.stats)
+
+    def write(self, item: Item) -> None:
+        """Takes the next frame (in pts order) or packet.
+
+        Raises:
+            OutputError: the disk is full, or the encoder or muxer refuses; what was done is kept as a partial file.
+        """
+        if not isinstance(item, Frame):
+            self.take(item)
+            return
+        try:
+            with self.stats.time("encode"):
+                packets = self._encoder.encode(item)
+                assert self._encoder.last is not None
+                self.note(self._encoder.last)
+                for packet in packets:
+                    self.streams.muxer.frame(packet)
+        except (OSError, av.FFmpegError, ValueError) as error:
+            raise self.failed(error) from error
+        self.changed.add(item)
+
+    def flush(self) -> None:
+        """Muxes what the encoder still holds, and everything that waits."""
+        for packet in self._encoder.flush():
+            self.streams.muxer.frame(packet)
+        super().flush()
+
+
+class CompanionSink(ABC):
+    """A sink of a film that also writes a second film, with something of each frame.
+
+    Args:
+        film: the sink of the film itself.
+        plan: of the second film.
+        threads: encoder threads of the second film, None for the encoder's own choice.
+
+    Attributes:
+        kept: frames that lie in the partial film and in the partial second one.
+    """
+
+    def __init__(self, film: Sink, plan: OutputPlan, threads: int | None) -> None:
+        self._film, self._own = film, FileSink(plan, Stats(), threads)
+        self.kept = 0
+
+    @abstractmethod
+    def _write_own(self, frame: Frame) -> None:
+        """Writes what the second film has of a frame."""
+
+    def write(self, item: Item) -> None:
+        """Writes to the second film, and then the frame or packet; raises OutputError."""
+        if isinstance(item, Frame):
+            self._write_own(item)
+        self._film.write(item)
+
+    def finish(self) -> None:
+        """Finishes the second film, then the film."""
+        self._own.finish()
+        self._film.finish()
+
+    def abort(self, *, keep_partial: bool) -> str | None:
+        """Ends both; what was done of the second film becomes NAME.partial.mkv like the film."""
+        self._own.abort(keep_partial=keep_partial)
+        partial = self._film.abort(keep_partial=keep_partial)
+        self.kept = min(self._film.kept, self._own.kept)
+        return partial

@@ -1,0 +1,297 @@
+"""A film file that appears under its name only when it is whole: encoded frames and the packets of other streams."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+from av.container import OutputContainer
+from av.container.core import Flags
+
+from rtface.errors import OutputError
+from rtface.frame import Packet
+from rtface.media.files.leftovers import make_playable
+from rtface.media.files.workfile import WorkFile, full
+from rtface.media.formats import matroska, mp4
+from rtface.media.formats.mxf import check_spacing, note_fields
+from rtface.media.marks.changed_frames import ChangedFrames
+from rtface.media.marks.provenance import NAMES, append_xmp_box, true_tags, xmp
+from rtface.media.marks.tags import rewrite
+from rtface.media.read.timeline import REMEMBERED
+from rtface.media.write.muxer import AnyPacket, muxer_options
+from rtface.media.write.output_streams import OutputStreams
+from rtface.media.write.stream_plan import OutputPlan
+from rtface.stats import Stats
+
+# Containers round times to a millisecond.
+_SAME_TIME = Fraction(1, 500)
+
+
+class FilmFile:
+    """Writes encoded frames, copies or transcodes the packets of the other streams, and interleaves them.
+
+    Until `finish`, everything goes into a hidden file next to the output that can be played at any time: Matroska as
+    it is, MP4 and MOV in fragments of half a second that become an ordinary file at the end. What the encoder holds
+    back (libx264 about 40 frames) is not in it yet. Memory is bounded whatever the length: packets of other streams
+    wait for their frames in at most 32 MB, and the muxer holds about as much.
+
+    `rtface.media.write.file_sink.FileSink` encodes the frames; those of a job come encoded (`rtface.jobs.join`).
+
+    Args:
+        plan: what was decided; its input must still be open.
+        stats: receives counters.
+        threads: encoder threads, None for the encoder's own choice.
+        work: working name of the file, from `rtface.media.files.workfile.work_name`; a new one without.
+        partial: whether what was done stays as a partial film where the run ends early.
+
+    Attributes:
+        kept: frames that lie in the partial film, from the first on without a gap.
+        frames: noted so far.
+        changed: what was changed on the frames; complete it before `complete`.
+
+    Raises:
+        OutputError: the working file cannot be made.
+    """
+
+    def __init__(self, plan: OutputPlan, stats: Stats | None = None, threads: int | None = None,
+                 work: Path | None = None, partial: bool = True) -> None:
+        self.plan = plan
+        self._keeps = partial
+        self.stats = stats or Stats()
+        plan.video.threads = threads or 0
+        for line in plan.warnings:
+            self.stats.warn(line, line)
+        for line in plan.video.warnings:
+            self.stats.warn(f"encode:{line[:24]}", f"{plan.path}: {line}")
+        try:
+            self._file = WorkFile(plan.target, work)
+        except OSError as error:
+            raise OutputError(f"{plan.path}: the working file cannot be made ({error.strerror})") from error
+        self.frames = 0
+        self.changed = ChangedFrames()
+        self._complete = self._over = False
+        self._partial: str | None = None
+        self.kept = 0
+        self._given: deque[int] = deque(maxlen=REMEMBERED)  # pts of the last frames, in the encoder's unit
+        self._first: int | None = None
+        self._early: list[Packet] = []  # packets before the first frame, whose time sound in MXF begins with
+        self._container: OutputContainer = av.open(
+            self._file, "w", format=plan.format, buffer_size=1 << 16, container_options=muxer_options(plan))
+        self._container.flags |= Flags.flush_packets.value  # every finished piece goes to the disk at once
+        try:
+            self.streams = OutputStreams(plan, self._container, self.stats)
+            self._number = self._container.streams.video.index(self.streams.video)
+        except BaseException:
+            self._drop()
+            raise
+
+    @property
+    def work(self) -> Path:
+        """Its working name, and from `finish` on the name that it got."""
+        return self._file.path
+
+    def note(self, pts: int) -> None:
+        """Notes the time of a frame that is written, in the order of presentation and the encoder's unit."""
+        if self._first is None:
+            self._first = pts
+            self.streams.begin(pts * self.plan.video.time_base)
+            for item in self._early:
+                self.streams.take(item)
+            self._early.clear()
+        if self.plan.format == "mxf":
+            video = self.plan.video
+            check_spacing(self.plan.path, self.plan.target.path.stem, self.frames,
+                          (pts - self._first) * video.time_base * video.rate - self.frames)
+        self._given.append(pts)
+        self.frames += 1
+        self.stats.count("frames_out")
+
+    def put(self, packet: AnyPacket) -> None:
+        """Writes an encoded frame, in the order of decoding.
+
+        Raises:
+            OutputError: the disk is full, or the muxer refuses; what was done is kept as a partial file.
+        """
+        try:
+            self.streams.muxer.frame(packet)
+        except (OSError, av.FFmpegError, ValueError) as error:
+            raise self.failed(error) from error
+
+    def take(self, item: Packet) -> None:
+        """Writes a packet of another stream of the input; raises as `put`."""
+        if self._first is None and self.plan.format == "mxf":
+            self._early.append(item)
+            return
+        try:
+            self.streams.take(item)
+        except (OSError, av.FFmpegError, ValueError) as error:
+            raise self.failed(error) from error
+
+    def flush(self) -> None:
+        """Muxes everything that waits; errors are not yet those of rtface."""
+        self.streams.finish(self.frames)
+
+    def complete(self) -> None:
+        """Flushes: the file under its working name is whole after that, and only `finish` or `abort` may follow.
+
+        Raises:
+            OutputError: as `put`.
+        """
+        if self._over or self._complete:
+            return
+        try:
+            self.flush()
+            self._container.close()
+        except (OSError, av.FFmpegError, ValueError) as error:
+            raise self.failed(error) from error
+        self._complete = True
+        if not self.frames:
+            self._over = True
+            self._file.discard()
+            raise OutputError(f"{self.plan.path}: no frame came, so nothing was written")
+        try:
+            with self._file.edited() as file:
+                if any(s.action == "cover" for s in self.plan.streams):
+                    mp4.hide_cover_track(file)
+                if self.plan.format in ("mp4", "mov"):
+                    mp4.reach_last_frame(file)
+                self._mark(file)
+        except OSError as error:
+            raise self._unnamed(error) from error
+
+    def finish(self) -> None:
+        """Completes the file, and makes it appear under its name in one step.
+
+        Raises:
+            OutputError: as `put`.
+        """
+        if self._over:
+            return
+        self.complete()
+        self._over = True
+        try:
+            self._file.publish()
+        except FileExistsError as error:
+            self._partial = self._keep()
+            raise OutputError(f"{self.plan.path}: another file came there while this one was made, and is not "
+                              f"replaced without --overwrite{self._whole()}") from error
+        except OSError as error:
+            raise self._unnamed(error) from error
+
+    def _unnamed(self, error: OSError) -> OutputError:
+        """Keeps a file that cannot get its name under another one; the error to raise."""
+        self._over = True
+        self._partial = self._keep()
+        return OutputError(f"{self.plan.path}: could not be given its name ({full(error) or error.strerror})"
+                           f"{self._whole()}")
+
+    def _whole(self) -> str:
+        return f"; the whole film is {self._partial}" if self._partial else ""
+
+    def abort(self, *, keep_partial: bool) -> str | None:
+        """Ends early; with `keep_partial`, what was done becomes NAME.partial.EXT, which plays; gives its path."""
+        if self._over:
+            return self._partial
+        if keep_partial and self.frames:
+            try:
+                if not self._complete:
+                    self.flush()
+                    self._container.close()
+            except (OSError, av.FFmpegError, ValueError) as error:
+                self.stats.warn("partial", f"{self.plan.path}: the end of the partial film is missing ({error})")
+            self._drop(keep=True)
+            self._partial = self._keep()
+        else:
+            self._drop()
+        return self._partial
+
+    # -- ends ---------------------------------------------------------------------------------------------------
+
+    def _drop(self, *, keep: bool = False) -> None:
+        """Lets go of the working file without writing to it again; removes it unless `keep`."""
+        self._over = True
+        self._file.seal()  # keeps PyAV from writing the trailer
+        with contextlib.suppress(OSError, av.FFmpegError, ValueError):
+            self._container.close()
+        if not keep:
+            self._file.discard()
+
+    def _mark(self, file: BinaryIO) -> None:
+        """Puts what turned out to be true in the place of what the header says, and the XMP behind the film."""
+        tags, packet = self.plan.metadata, self.plan.info.xmp
+        said = true_tags(tags, self.changed.change, self.plan.own_tags)
+        if tags:
+            rewrite(file, self.plan.format, {name: said.get(name) for name in NAMES})
+        video = self.plan.video
+        size = video.width, video.height
+        if self.plan.format in ("matroska", "webm"):
+            noted = matroska.note_picture(file, self._number, size, video.aspect, crop=video.crop,
+                                          hdr=self.plan.info.hdr, webm=self.plan.format == "webm")
+            if not noted:
+                self.stats.warn("header_full", f"{self.plan.path}: its header has no room for the HDR metadata of the "
+                                "input; --codec libx265 writes it into the frames")
+        if self.plan.format == "mxf":
+            note_fields(file, video.fields)
+        if self.plan.format in ("mp4", "mov"):
+            mp4.note_picture(file, self._number, size, crop=video.crop, hdr=self.plan.info.hdr)
+            if tags and self.changed.change:
+                packet = xmp(said, packet)
+            if packet:
+                append_xmp_box(file, packet)
+
+    def _keep(self) -> str | None:
+        """Gives the working file its partial name if it plays and is wanted, else removes it."""
+        if not self._keeps:
+            self._file.discard()
+            return None
+        with self._file.edited() as file:
+            times = make_playable(file)
+            with contextlib.suppress(OSError):  # the film itself is what matters here
+                if not self._complete:
+                    self._mark(file)
+        if not times:
+            self._file.discard()
+            return None
+        self.kept = self._compare(times)
+        return str(self._file.keep())
+
+    def _compare(self, times: list[Fraction]) -> int:
+        """How many frames lie in the partial film without a gap.
+
+        Args:
+            times: presentation times of its frames, rising. What an encoder held back and what was cut off is missing.
+                A muxer may move all of them by some milliseconds.
+        """
+        forgotten = self.frames - len(self._given)
+        for place, pts in enumerate(self._given, forgotten):
+            expected = (pts - (self._first or 0)) * self.plan.video.time_base
+            if place >= len(times) or abs(times[place] - times[0] - expected) > _SAME_TIME:
+                return place
+        return self.frames
+
+    def failed(self, error: Exception) -> OutputError:
+        """Ends the file after an error, keeps what plays of it, and returns the error to raise."""
+        cause = self._file.fault or error
+        written = self._file.size
+        self._drop(keep=True)
+        self._partial = self._keep()
+        what = full(cause)
+        if isinstance(cause, MemoryError):
+            what, advice = "not enough memory to encode", "use fewer --threads"
+        elif what is None:
+            what = f"writing failed ({' '.join(str(getattr(cause, 'strerror', None) or cause).split())})"
+            advice = ""
+        else:
+            length = self.plan.info.duration_s
+            what += f" after {written / 1e6:.1f} MB"
+            if length and self.streams.muxer.reached > 0.1:
+                need = written * length / min(length, self.streams.muxer.reached)
+                what += f" of about {max(need, written) / 1e6:.1f} MB"
+            advice = "make room; "
+        if self._partial:
+            return OutputError(f"{self.plan.path}: {what}; {advice}what was done is in {self._partial}")
+        return OutputError(f"{self.plan.path}: {what}; nothing was left" + (", make room first" if advice else ""))

@@ -1,0 +1,129 @@
+"""The encoder of an output: its stream, made as planned, and frames into packets with the times of the output."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import floor
+
+import av
+from av.container import OutputContainer
+from av.video.stream import VideoStream
+
+from rtface.errors import OutputError
+from rtface.frame import Frame
+from rtface.media.cuda.driver import told
+from rtface.media.formats.color import has_captions
+from rtface.media.write.encoders import VideoPlan, accel, configure, counted_rate, fit, open_encoder, writes_captions
+from rtface.media.write.muxer import AnyPacket
+from rtface.stats import Stats
+
+
+def add_video(container: OutputContainer, video: VideoPlan, shown: str) -> VideoStream:
+    """Adds the stream of the frames to an output, its encoder configured as planned.
+
+    Args:
+        container: the output; its format decides whether the encoder's headers go to the container or into the stream.
+        video: how the frames are encoded.
+        shown: name of the output, for messages.
+
+    Raises:
+        OutputError: the encoder does not open.
+    """
+    try:
+        stream: VideoStream = container.add_stream(  # pyright: ignore
+            video.encoder, rate=video.rate, hwaccel=accel(video))
+        configure(stream, video)
+        # Opened by the first frame, an encoder on a GPU would take over that frame's size with its
+        # padding, and SVT-AV1 would change the scheduling of the thread.
+        if video.on_gpu or video.encoder == "libsvtav1":
+            open_encoder(stream.codec_context)
+    except av.FFmpegError as error:
+        raise OutputError(f"{shown}: {video.described} does not open ({told(error)}); "
+                          "--encode software does without a GPU") from error
+    stream.time_base = video.time_base
+    return stream
+
+
+class FrameEncoder:
+    """Encodes frames in pts order; packets come back with the output's times, in the order of decoding.
+
+    Args:
+        stream: made by `add_video`.
+        video: how the frames are encoded.
+        origin: the time of the input's clock that becomes 0, in seconds.
+        stats: receives counters.
+        last: pts of the frame before the first, in the encoder's unit; None where there is none.
+
+    Attributes:
+        first, last: pts of the first and of the last frame, in the encoder's unit; None before the first.
+        frames: encoded so far.
+    """
+
+    def __init__(self, stream: VideoStream, video: VideoPlan, origin: Fraction, stats: Stats,
+                 last: int | None = None) -> None:
+        self._stream, self._video, self._origin, self._stats = stream, video, origin, stats
+        self.first: int | None = None
+        self.last = last
+        self.frames = 0
+        self._rate = counted_rate(video)
+        self._start: tuple[Fraction | None, int] = None, 0  # an input's unit, and the origin in it
+        self._slack = floor(1 / video.time_base)  # a second
+        # Captions that begin later in the film than the plan could see.
+        self._captions = not writes_captions(video.encoder) and not any("captions" in one for one in video.warnings)
+        self._shown: dict[int, tuple[int, int]] = {}  # pts and duration by number, of an encoder that counts
+
+    def encode(self, frame: Frame) -> list[AnyPacket]:
+        """Encodes the next frame; returns the packets that are ready."""
+        if self._captions and has_captions(frame.image):
+            self._captions = False
+            self._stats.warn("captions", f"{self._video.encoder} cannot carry the closed captions, which begin later "
+                             "in the film; 'rtface captions' writes them into a file")
+        image = fit(frame.image, self._video)
+        base = self._video.time_base
+        if self._start[0] is not frame.time_base:
+            self._start = frame.time_base, round(self._origin / frame.time_base)
+        pts, duration = frame.pts - self._start[1], frame.duration
+        if frame.time_base != base:
+            scale = frame.time_base / base
+            pts, duration = round(pts * scale), max(1, round(duration * scale))
+        if self.last is not None and pts <= self.last:  # two times of a finer clock
+            self._stats.count("pts_moved")
+            pts = self.last + 1
+        self.last = pts
+        if self.first is None:
+            self.first = pts
+        if self._rate is not None:
+            self._shown[self.frames] = pts, duration
+            pts, base, duration = self.frames, 1 / self._rate, 1
+        image.pts, image.time_base, image.duration = pts, base, duration
+        image.pict_type = 0  # the encoder chooses its own I-frames
+        packets = self._stream.encode(image)
+        self.frames += 1
+        return [self._checked(packet) for packet in packets]
+
+    def flush(self) -> list[AnyPacket]:
+        """The packets that the encoder still holds; it takes no frame after that."""
+        return [self._checked(packet) for packet in self._stream.encode(None)] if self.frames else []
+
+    def _checked(self, packet: AnyPacket) -> AnyPacket:
+        """The packet with a sane time of decoding: libx265 gives films of one or two frames such times out of bare
+        memory."""
+        if self._rate is not None:
+            self._give_times(packet)
+        first, last, pts, dts = self.first or 0, self.last or 0, packet.pts, packet.dts
+        if (pts is not None and dts is not None and packet.time_base == self._video.time_base
+                and not 2 * first - last - self._slack <= dts <= pts):
+            packet.dts = pts
+        return packet
+
+    def _give_times(self, packet: AnyPacket) -> None:
+        """Replaces the numbers by which an encoder counts frames by the times of these frames."""
+        assert packet.pts is not None
+        number = packet.pts if packet.dts is None else packet.dts
+        (pts, duration), first = self._shown[packet.pts], min(self._shown)
+        dts = self._shown[number][0] if number in self._shown else (
+            self._shown[first][0] - (first - number) * self._shown[first][1])
+        packet.time_base = self._video.time_base
+        packet.pts, packet.dts, packet.duration = pts, dts, duration
+        for known in [known for known in self._shown if known < number]:
+            del self._shown[known]

@@ -1,0 +1,74 @@
+"""The map of what was invented as a separate film (`--invented`): grey, FFV1 in Matroska, the output's times.
+
+The value of a sample is how far the output's sample may be from the truth, in code values of 8 bits (full range); 0
+where the output has the input's sample bit for bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+from av.stream import Disposition
+
+from rtface.errors import UsageError
+from rtface.frame import Frame
+from rtface.media.files.workfile import Target
+from rtface.media.formats.coding import Coding
+from rtface.media.formats.color import ColorTags
+from rtface.media.read.probe import MediaInfo
+from rtface.media.write.encoders import FAMILIES, VideoPlan, set_slices
+from rtface.media.write.file_sink import CompanionSink
+from rtface.media.write.stream_plan import OutputPlan
+from rtface.util.av_arrays import plane_rows
+
+_FULL_RANGE = 2
+
+
+def check_map_name(path: Path | None, *, still: bool) -> None:
+    """UsageError for a name of ``--invented`` that is not that of a Matroska file, or of a PNG for a still."""
+    wanted = ".png" if still else ".mkv"
+    if path is not None and path.suffix.lower() != wanted:
+        raise UsageError(f"--invented {path}: the map of a {'still is a PNG' if still else 'film is Matroska'}; name a "
+                         f"{wanted}")
+
+
+def map_frame(frame: Frame) -> Frame:
+    """The map of a frame as a grey frame with its times; 0 where no face was corrected."""
+    width, height = frame.image.width, frame.image.height
+    image = av.VideoFrame(width, height, "gray")
+    rows = plane_rows(image.planes[0])
+    if frame.invented is None:
+        rows[:] = 0
+    else:
+        np.copyto(rows[:height, :width], frame.invented)
+    image.color_range = _FULL_RANGE
+    return replace(frame, image=image, faces=(), unfollowed=(), touched=False, corrected=False, filtered=False,
+                   generated=False, invented=None)
+
+
+def plan_map(target: Target, info: MediaInfo) -> OutputPlan:
+    """The film of a map.
+
+    Args:
+        target: its place, checked.
+        info: the input.
+    """
+    video = VideoPlan("ffv1", "gray", info.width, info.height, info.rate, info.time_base, ColorTags(_FULL_RANGE),
+                      info.aspect, lossless=True, options=dict(FAMILIES["ffv1"].options),
+                      fields=info.display.fields)
+    set_slices(video)
+    enhanced = next(stream for stream in info.streams if stream.enhanced)
+    described = replace(info, streams=[replace(enhanced, metadata={}, disposition=Disposition.default)], chapters=[],
+                        metadata={"title": "What was invented: possible error of the output, of 255, at 90 %"},
+                        xmp=None, notes=[], hdr=None, coding=Coding("lossless", "FFV1"))
+    return OutputPlan(target, "matroska", video, [], described)
+
+
+class InventedSink(CompanionSink):
+    """A sink of a film that also writes the map of what was invented; its plan is that of `plan_map`."""
+
+    def _write_own(self, frame: Frame) -> None:
+        self._own.write(map_frame(frame))

@@ -1,0 +1,176 @@
+"""Encoded frames and the packets of other streams, put in the order of time and into the file, in bounded memory."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Sequence
+from itertools import count
+from typing import Any, TypeAlias
+
+import av
+from av.container import OutputContainer
+from av.stream import Stream
+
+from rtface.media.formats import mxf
+from rtface.media.formats.mp4_texts import TextTrack
+from rtface.media.write.stream_plan import OutputPlan, raw_bytes_a_second
+from rtface.stats import Stats
+
+AnyPacket: TypeAlias = "av.Packet[Any]"
+
+# Packets of other streams that wait for the frames of the same time.
+WAITING_BYTES = 32 << 20
+# Encoded frames that may lie in the muxer while a stream with nothing to say holds it up.
+_MUXER_BYTES = 32 << 20
+# What a crash can cost besides the frames that the encoder still holds (its look-ahead: some 40 with libx264): half a
+# second, or this much.
+_PIECE_BYTES = 1 << 20
+# MP4 writes its header when every stream has spoken; one that is silent for longer is not waited for.
+_SILENT_S, SILENT_BYTES = 5, 16 << 20
+
+
+def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
+    """Options that keep the working file readable at any time, and memory bounded.
+
+    Args:
+        plan: what is written.
+        silent: whether some stream has nothing to say in the first seconds (see below).
+    """
+    seconds = min(1.0, max(0.05, _MUXER_BYTES / max(1.0, raw_bytes_a_second(plan))))
+    options = {"max_interleave_delta": str(round(1e6 * seconds))}
+    if plan.format in ("mp4", "mov"):
+        # delay_moov writes the header when all streams have begun, with their exact start times. Where a stream keeps
+        # silent it would wait, and hold everything in memory; then the start times come at the end.
+        # Of AC-3 the header says what only a packet tells, so that there is no choice.
+        early = silent and not any(s.action == "copy" and s.stream.codec in ("ac3", "eac3") for s in plan.streams)
+        flags = ["hybrid_fragmented", "empty_moov" if early else "delay_moov"]
+        if not any(s.action == "cover" for s in plan.streams):
+            flags.append("use_metadata_tags")  # the other form of tags has no place for own names, this for covers
+        options |= {"movflags": "+".join(flags), "use_editlist": "1", "frag_duration": "500000",
+                    "frag_size": str(_PIECE_BYTES)}
+    elif plan.format in ("matroska", "webm"):
+        options |= {"cluster_time_limit": "500", "cluster_size_limit": str(_PIECE_BYTES),
+                    "default_mode": "passthrough"}
+    elif plan.format == "mxf":
+        options |= mxf.muxer_options(plan.video.rate)
+    return options
+
+
+class Muxer:
+    """Puts packets in the order of time and hands them to FFmpeg.
+
+    Frames set the pace: a packet of another stream waits until the frames have come to its time. MP4 and MOV
+    begin only when every stream in `unheard` has come, or has been silent for too long.
+
+    Args:
+        container: with all its streams added.
+        video: index of the video stream in it.
+        covers: cover images, written with the header.
+        texts: text streams of MP4 and MOV; a blank event opens each that begins later, so that nothing has to wait
+            for it.
+        unheard: indexes of the streams that should come early.
+        delayed: whether the header waits for all streams (MP4, MOV).
+        begin: called before the header; with True when some stream is silent.
+        pace: called with the seconds that the frames have come to.
+        stats: receives counters.
+    """
+
+    def __init__(self, container: OutputContainer, video: int, *, covers: Sequence[AnyPacket],
+                 texts: Iterable[Stream], unheard: Iterable[int], delayed: bool, begin: Callable[[bool], None],
+                 pace: Callable[[float], None] | None = None, stats: Stats) -> None:
+        self._container, self._video, self._stats = container, video, stats
+        self._delayed, self._begin_options, self._pace = delayed, begin, pace
+        self._order = count()
+        self._waiting: list[tuple[float, int, AnyPacket]] = []
+        self._held: list[AnyPacket] | None = []
+        self._held_bytes = 0
+        self._covers, self._unheard = covers, set(unheard)
+        self._texts = {stream.index: TextTrack(stream) for stream in texts}
+        self._last: dict[int, int] = {}
+        self.waiting_bytes = 0
+        self.reached = 0.0  # seconds of the output that the frames have come to
+
+    def frame(self, packet: AnyPacket) -> None:
+        """Muxes an encoded frame behind everything that comes before it in time."""
+        stamp = packet.dts if packet.dts is not None else packet.pts
+        base = packet.time_base
+        time = (stamp or 0) * base.numerator / base.denominator
+        self._release(time)
+        self.reached = max(self.reached, time)
+        if self._pace is not None:
+            self._pace(self.reached)
+        self._mux(packet)
+
+    def wait(self, target: Stream, packets: Iterable[AnyPacket]) -> None:
+        """Takes packets of another stream, to be muxed with the frames of their time."""
+        if (texts := self._texts.get(target.index)) is not None:
+            packets = [part for packet in packets for part in texts.split(packet, self.reached)]
+        for packet in packets:
+            packet.stream = target
+            stamp = packet.dts if packet.dts is not None else packet.pts
+            time = self.reached if stamp is None else float(stamp * packet.time_base)
+            heapq.heappush(self._waiting, (time, next(self._order), packet))
+            self.waiting_bytes += packet.size
+        while self.waiting_bytes > WAITING_BYTES:
+            self._stats.count("interleave_overflow")
+            self._release(self._waiting[0][0])
+
+    def flush(self) -> None:
+        """Muxes everything that still waits."""
+        self._release(float("inf"))
+        if self._held:
+            self._begin(silent=False)
+
+    def _release(self, time: float) -> None:
+        while self._waiting and self._waiting[0][0] <= time:
+            packet = heapq.heappop(self._waiting)[2]
+            self.waiting_bytes -= packet.size
+            self._mux(packet)
+
+    def _mux(self, packet: AnyPacket) -> None:
+        if self._held is None:
+            self._put(packet)
+            return
+        self._held.append(packet)
+        self._held_bytes += packet.size
+        self._unheard.discard(packet.stream_index)
+        ready = (not self._delayed or not self._unheard or self._held_bytes > SILENT_BYTES
+                 or self.reached > _SILENT_S)
+        if ready and packet.stream_index == self._video:
+            self._begin(silent=bool(self._unheard))
+        elif self._held_bytes > SILENT_BYTES:  # the first frame comes late
+            self._begin(silent=True)
+
+    def _begin(self, *, silent: bool) -> None:
+        """Writes the header and everything that was held back for it."""
+        held, self._held = self._held or [], None
+        self._begin_options(silent)
+        for packet in self._covers:
+            self._container.mux_one(packet)
+        spoken = {packet.stream_index for packet in held}
+        for index, texts in self._texts.items():
+            if index not in spoken:
+                self._put(texts.blank())
+        for packet in held:
+            self._put(packet)
+
+    def _put(self, packet: AnyPacket) -> None:
+        index, dts = packet.stream_index, packet.dts
+        if (texts := self._texts.get(index)) is not None:
+            for part in texts.put(packet):
+                self._container.mux_one(part)
+            if texts.cut:
+                self._stats.count("texts_cut", texts.cut)
+                self._stats.warn("texts_cut", "subtitles that are shown at the same time: this container holds one "
+                                 "after the other, and earlier ones end early; a .mkv output keeps them")
+                texts.cut = 0
+            return
+        if dts is not None and index != self._video:
+            last = self._last.get(index)
+            # Several texts may begin together; else a stream must rise.
+            if last is not None and (dts < last or (dts == last and packet.stream.type != "subtitle")):
+                packet.dts = dts = last + 1
+                packet.pts = dts if packet.pts is None else max(packet.pts, dts)
+                self._stats.count("packet_times_moved")
+            self._last[index] = dts
+        self._container.mux_one(packet)

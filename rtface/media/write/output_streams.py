@@ -1,0 +1,208 @@
+"""The streams of an output, made as planned: encoders, copies, conversions, covers, chapters, tags."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.stream import Disposition, Stream
+from av.subtitles.stream import SubtitleStream
+from av.video.stream import VideoStream
+
+from rtface.frame import Packet
+from rtface.media.formats.mp4_texts import text_clock
+from rtface.media.formats.mxf import user_tags
+from rtface.media.marks.provenance import header_tags, own_tags
+from rtface.media.read.start_timecode import KEY
+from rtface.media.write.frame_encoder import add_video
+from rtface.media.write.muxer import AnyPacket, Muxer, muxer_options
+from rtface.media.write.pcm_sound import PcmTranscoder
+from rtface.media.write.stream_plan import COVERS, OutputPlan, StreamPlan
+from rtface.media.write.transcode import AdtsRewriter, AudioTranscoder, SubtitleTranscoder
+from rtface.stats import Stats
+
+# Tags that describe the old file rather than the film.
+_STALE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "bps", "number_of_frames",
+          "number_of_bytes", "source_id", "vendor_id"}
+_REEL = "reel_name"
+# Seconds that a sound may come after the frames of its time in the order of the input.
+_BEHIND_S = 10
+
+
+class OutputStreams:
+    """Makes every stream that the plan names, in the order of the input, and takes the packets of the other streams.
+
+    Attributes:
+        video: the video stream, its encoder configured.
+        muxer: where its packets go.
+    """
+
+    def __init__(self, plan: OutputPlan, container: OutputContainer, stats: Stats) -> None:
+        self._plan, self._container, self._stats = plan, container, stats
+        self._copies: dict[int, Stream] = {}
+        self._sounds: dict[int, tuple[Stream, AudioTranscoder]] = {}
+        self._rewrites: dict[int, SubtitleTranscoder | AdtsRewriter] = {}
+        covers: list[AnyPacket] = []
+        texts: list[Stream] = []
+        unheard: list[int] = []
+        container.metadata.update({k: v for k, v in _fresh(plan.info.metadata).items() if not own_tags({k: v})}
+                                  | header_tags(plan.metadata, plan.own_tags))
+        if plan.format == "mxf":
+            container.metadata.update(user_tags(container.metadata))
+        if plan.timecode is not None and plan.format in ("matroska", "webm", "mxf"):
+            container.metadata[KEY] = str(plan.timecode)
+        if plan.info.reel and plan.format in ("matroska", "webm", "mxf"):
+            container.metadata[_REEL] = plan.info.reel
+        plans = {p.stream.index: p for p in plan.streams}
+        self._left_out = {p.stream.index for p in plan.streams if p.action == "drop" and p.stream.silent}
+        # MXF takes the rate of its sound packets from the frames.
+        for stream in sorted(plan.info.streams, key=lambda one: plan.format == "mxf" and not one.enhanced):
+            if stream.enhanced:
+                self.video = self._add_video(stream.metadata, stream.disposition)
+            elif stream.index in plans and plans[stream.index].action != "drop":
+                self._add_other(plans[stream.index], covers, texts, unheard)
+        for text in texts:
+            text.time_base = text_clock(container, plan.video.time_base)
+        chapters = self._chapters()
+        if chapters:
+            container.set_chapters(chapters)  # pyright: ignore[reportArgumentType]
+        self.muxer = Muxer(container, self.video.index, covers=covers, texts=texts, unheard=unheard,
+                           delayed=plan.format in ("mp4", "mov"), begin=self._set_options,
+                           pace=self._pad_sounds if plan.format == "mxf" else None, stats=stats)
+
+    def shift(self, base: Fraction) -> int:
+        """The output's start time in units of a time base."""
+        return round(self._plan.info.origin / base)
+
+    def take(self, item: Packet) -> None:
+        """Sends a packet of the input where the plan says."""
+        index, packet = item.stream_index, item.packet
+        if index in self._sounds:
+            target, sound = self._sounds[index]
+            self.muxer.wait(target, sound.push(packet))
+        elif index in self._copies:
+            shift = self.shift(packet.time_base)
+            if packet.pts is not None:
+                packet.pts -= shift
+            if packet.dts is not None:
+                packet.dts -= shift
+            rewrite = self._rewrites.get(index)
+            self.muxer.wait(self._copies[index], rewrite.push(packet) if rewrite else (packet,))
+        elif index in self._left_out:
+            self._stats.count("sound_left_out")
+            self._stats.warn(f"sound_left_out:{index}", f"{self._plan.path}: stream {index}: its sound begins later in "
+                             "the film, and is left out")
+
+    def begin(self, first: Fraction) -> None:
+        """Takes the time of the first frame in the output, in seconds; sound without times begins there."""
+        for _, sound in self._sounds.values():
+            if isinstance(sound, PcmTranscoder):
+                sound.begin(self._plan.info.origin + first)
+
+    def _pad_sounds(self, reached: float) -> None:
+        """Silence where a sound is far behind the frames, which MXF's muxer holds in memory until it comes."""
+        behind = Fraction(math.floor(reached)) - _BEHIND_S
+        for target, sound in self._sounds.values():
+            if isinstance(sound, PcmTranscoder) and sound.end < behind:
+                self.muxer.wait(target, sound.pad(behind))
+
+    def finish(self, frames: int) -> None:
+        """Gives out what the sound encoders still hold, and muxes everything that waits; `frames` were written."""
+        for target, sound in self._sounds.values():
+            self.muxer.wait(target, sound.finish(frames / self._plan.video.rate) if isinstance(sound, PcmTranscoder)
+                            else sound.finish())
+        for index, rewrite in self._rewrites.items():
+            if isinstance(rewrite, SubtitleTranscoder):
+                self.muxer.wait(self._copies[index], rewrite.push(av.Packet(0), self.muxer.reached))
+        self.muxer.flush()
+
+    def _set_options(self, silent: bool) -> None:
+        self._container.container_options.clear()
+        self._container.container_options.update(muxer_options(self._plan, silent=silent))
+
+    def _add_video(self, metadata: dict[str, str], disposition: Disposition) -> VideoStream:
+        stream = add_video(self._container, self._plan.video, self._plan.path)
+        stream.disposition = disposition
+        stream.metadata.update(_fresh(metadata))
+        if self._plan.timecode is not None and self._plan.format in ("mp4", "mov"):
+            stream.metadata[KEY] = str(self._plan.timecode)  # their muxer makes a tmcd track of it
+            if self._plan.info.reel:
+                stream.metadata[_REEL] = self._plan.info.reel
+        if self._plan.info.matrix is not None:
+            stream.set_display_matrix(self._plan.info.matrix)
+        return stream
+
+    def _add_other(self, plan: StreamPlan, covers: list[AnyPacket], texts: list[Stream], unheard: list[int]) -> None:
+        info, source, container = plan.stream, plan.stream.template, self._container
+        fragments = self._plan.format in ("mp4", "mov")
+        if plan.action == "attach":
+            assert info.cover is not None
+            name, kind = COVERS[info.codec]
+            container.add_attachment(info.metadata.get("filename", name), info.metadata.get("mimetype", kind),
+                                     info.cover)
+            return
+        target = self._add_target(plan)
+        target.disposition = info.disposition
+        target.metadata.update(_fresh(info.metadata))
+        if plan.action == "sound":
+            assert isinstance(source, AudioStream) and isinstance(target, AudioStream)
+            self._sounds[info.index] = target, (
+                PcmTranscoder(source, target, self._stats) if self._plan.format == "mxf" else
+                AudioTranscoder(source, target, self._stats, self._plan.info.origin))
+        elif plan.action == "cover":
+            assert info.cover is not None
+            packet = av.Packet(info.cover)
+            packet.stream, packet.time_base, packet.pts, packet.dts = target, Fraction(1, 90_000), 0, 0
+            packet.is_keyframe = True
+            covers.append(packet)
+            return
+        elif info.kind == "attachment":
+            return
+        else:
+            self._copies[info.index] = target
+        if plan.action == "text":
+            assert isinstance(source, SubtitleStream) and isinstance(target, SubtitleStream)
+            self._rewrites[info.index] = SubtitleTranscoder(source, target, self._stats)
+        elif plan.action == "copy" and (rewriter := AdtsRewriter.between(source, target, self._plan.format)):
+            self._rewrites[info.index] = rewriter
+        if fragments and (plan.action == "text" or info.codec == "mov_text"):
+            texts.append(target)
+        else:
+            unheard.append(target.index)
+
+    def _add_target(self, plan: StreamPlan) -> Stream:
+        source, container = plan.stream.template, self._container
+        target: Any
+        if plan.action == "sound":
+            assert isinstance(source, AudioStream)
+            target = container.add_stream(plan.encoder, rate=48_000)
+            (PcmTranscoder if self._plan.format == "mxf" else AudioTranscoder).configure(source, target)
+        elif plan.action == "text":
+            assert isinstance(source, SubtitleStream)
+            target = container.add_stream(plan.encoder)
+            SubtitleTranscoder.configure(source, target)
+        elif source.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]
+            target = container.add_stream_from_template(source)
+        else:
+            target = container.add_stream_from_template(source, opaque=True)
+        return target
+
+    def _chapters(self) -> list[dict[str, Any]]:
+        info, found = self._plan.info, list[dict[str, Any]]()
+        for chapter in info.chapters:
+            start = max(chapter.start - info.origin, Fraction(0))
+            end = (chapter.end if info.end is None else min(chapter.end, info.end)) - info.origin
+            kept = chapter.end == chapter.start >= info.origin and self._plan.format in ("matroska", "webm")
+            if end > start or (kept and end == start):
+                found.append({"id": len(found) + 1, "start": round(start * 1_000_000), "end": round(end * 1_000_000),
+                              "time_base": Fraction(1, 1_000_000), "metadata": chapter.metadata})
+        return found
+
+
+def _fresh(metadata: dict[str, str]) -> dict[str, str]:
+    return {k: v for k, v in metadata.items()
+            if k.lower() not in _STALE and k.lower() != KEY and not k.upper().startswith("_STATISTICS")}

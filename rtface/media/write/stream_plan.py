@@ -1,0 +1,399 @@
+"""What becomes of every stream of the input, decided before any work."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+import av
+from av.audio.stream import AudioStream
+from av.stream import Disposition
+
+from rtface.errors import OutputError, UsageError
+from rtface.media.cuda.nvenc import Encoding, choose_encoder, names_gpu
+from rtface.media.files.outputs import check_target
+from rtface.media.files.workfile import Target
+from rtface.media.formats import mxf
+from rtface.media.formats.pixel_format import pixel_format_info
+from rtface.media.marks.provenance import own_tags
+from rtface.media.read.probe import MediaInfo, StreamInfo, find_first_packets
+from rtface.media.read.start_timecode import output_timecode
+from rtface.media.write.encoders import VideoPlan
+from rtface.media.write.pcm_sound import RATE, PcmTranscoder
+from rtface.media.write.transcode import AdtsRewriter, AudioTranscoder, encoded_layout, layout_of
+from rtface.util.files import free_bytes
+from rtface.util.timecode import Timecode
+
+Action = Literal["copy", "sound", "text", "attach", "cover", "drop"]
+
+# AVI is not among them: it has no place for variable times, sound that begins late, aspect, colour tags or fields.
+FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".ts": "mpegts",
+           ".m2ts": "mpegts", ".mxf": "mxf"}
+_TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
+_TEXT_CODECS = {"subrip", "ass", "ssa", "webvtt", "mov_text", "text", "microdvd", "subviewer", "sami", "realtext",
+                "stl", "jacosub", "mpl2", "pjs", "vplayer", "subviewer1", "eia_608"}
+_SOUND = {"webm": "libopus"}
+_PCM_IN = ("matroska", "mov")
+_LOSSLESS_SOUND = {"flac", "alac", "truehd", "mlp", "wavpack", "tta", "ape", "tak", "shorten", "als", "wmalossless"}
+# Containers by preference where another has to be named.
+_ORDER = ("matroska", "mov", "mp4", "mpegts", "webm")
+_SUFFIX = {"matroska": "mkv", "mpegts": "ts", "mov": "mov", "mp4": "mp4", "webm": "webm"}
+_TS = {"aac", "mp1", "mp2", "mp3", "ac3", "eac3", "dts", "truehd", "opus", "h264", "hevc", "mpeg2video", "mpeg1video",
+       "dvb_subtitle", "hdmv_pgs_subtitle", "aac_latm"}
+_TS_DATA = {"klv", "timed_id3", "bin_data", "scte_35"}
+_ROTATES = ("mp4", "mov", "matroska", "webm")
+_CHAPTERS = ("mp4", "mov", "matroska", "webm")
+COVERS = {"png": ("cover.png", "image/png"), "mjpeg": ("cover.jpg", "image/jpeg"),
+                "bmp": ("cover.bmp", "image/bmp"), "webp": ("cover.webp", "image/webp")}
+
+
+@dataclass(slots=True)
+class StreamPlan:
+    """What becomes of one stream.
+
+    Attributes:
+        stream: of the input.
+        action: "copy" packets as they are, "sound" and "text" transcode, "attach" and "cover" write a file into the
+            container, "drop".
+        encoder: for "sound" and "text".
+    """
+
+    stream: StreamInfo
+    action: Action
+    encoder: str = ""
+
+
+@dataclass(slots=True)
+class OutputPlan:
+    """Everything about an output that is decided before any work.
+
+    Attributes:
+        target: where it goes.
+        format: FFmpeg's name of the container.
+        video: how the frames are encoded.
+        streams: what becomes of the other streams.
+        info: the input.
+        timecode: of the output's first frame; None for none.
+        notes: one line for each thing a user should know: transcodes, drops, choices.
+        warnings: lines that are said when the file is begun: a GPU's encoder was asked for and cannot be used.
+        metadata: what is done (`rtface.media.marks.provenance.describe`); set it before the sink is made. The film says
+            as much of it as turns out to be true.
+    """
+
+    target: Target
+    format: str
+    video: VideoPlan
+    streams: list[StreamPlan]
+    info: MediaInfo
+    timecode: Timecode | None = None
+    notes: list[str] = field(default_factory=list[str])
+    warnings: list[str] = field(default_factory=list[str])
+    metadata: dict[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def path(self) -> str:
+        """The output as the user named it."""
+        return self.target.shown
+
+    @property
+    def own_tags(self) -> dict[str, str]:
+        """What the input says of itself, see `rtface.media.marks.provenance.own_tags`."""
+        return own_tags(self.info.metadata, self.info.xmp)
+
+    def reopened(self, info: MediaInfo) -> None:
+        """Takes the streams of the same input that was opened again; the source of before may be closed then."""
+        templates = {stream.index: stream.template for stream in info.streams}
+        for each in self.streams:
+            each.stream.template = templates[each.stream.index]
+
+
+def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str | None = None,
+                crf: float | None = None, preset: str | None = None, strict: bool = False,
+                overwrite: bool = False, encode: Encoding | None = None,
+                timecode: str | None = None, drop: Sequence[str] = ()) -> OutputPlan:
+    """Decides container, codec and the fate of every stream, and checks that the output can be written.
+
+    Args:
+        info: the opened input; its source stays open until the sink is made.
+        output: file to write; the extension names the container.
+        codec: encoder or alias (h264, h265, av1, vp9, ffv1, prores …), None for the default, which keeps bit depth
+            and chroma, and the class of the input's coding (lossless, made for editing) where the container can.
+        crf: quality, None for the default; 0 is lossless wherever the encoder can.
+        preset: speed, None for the default.
+        strict: raise where anything at all would be lost.
+        overwrite: whether an existing output may be replaced.
+        timecode: of the input's first frame, from the user; None takes what the input says.
+        drop: streams to leave out: numbers, kinds, "cover" and "chapters".
+        encode: whether a GPU's encoder is wanted (`nvenc.encoding`); None leaves it to where the frames lie.
+
+    Raises:
+        UsageError: an extension, codec or option that cannot be used.
+        OutputError: the place cannot be written to, or the container cannot hold what the input has; the message names
+            one that can.
+    """
+    format = _format_of(output)
+    target = check_target(output, inputs=[info.path], overwrite=overwrite)
+    info = _without(info, drop)
+    video, refused = choose_encoder(info, format, supported_encoders(format), codec=codec, crf=crf, preset=preset,
+                                    wanted=encode or Encoding(), keep=True)
+    plan = OutputPlan(target, format, video, [], info, notes=list(info.notes))
+    find_first_packets(info)
+    plan.timecode = output_timecode(info.timecode, timecode, info.rate,
+                                    Fraction(0) if info.start is None else info.start - info.video_start)
+    if refused:
+        asked = names_gpu(codec) or (encode is not None and encode.mode == "cuda")
+        (plan.warnings if asked else plan.notes).append(f"{plan.path}: {refused}")
+    lost = [*video.warnings, *_plan_streams(plan)]
+    if strict and lost:
+        raise OutputError(f"{plan.path}: {lost[0]} (--strict)")
+    check_space(plan)
+    return plan
+
+
+def _without(info: MediaInfo, drop: Sequence[str]) -> MediaInfo:
+    """The input without the streams that are to be left out; a note names them. The timecode stays."""
+    names, others = set(drop), [stream for stream in info.streams if not stream.enhanced]
+    if wrong := [name for name in drop if name.isdecimal() and name not in {str(stream.index) for stream in others}]:
+        known = ", ".join(map(_called, others)) or "none"
+        raise UsageError(f"--drop {wrong[0]}: {info.path} has no such stream apart from the frames; it has {known}")
+    gone = [stream for stream in others if not stream.metadata.get("timecode")
+            and names & {str(stream.index), _kind_of(stream)}]
+    notes = [f"stream {_called(stream)} is left out (--drop)" for stream in gone]
+    chapters = info.chapters
+    if "chapters" in names and chapters:
+        notes.append(f"{len(chapters)} chapters are left out (--drop)")
+        chapters = []
+    return replace(info, streams=[stream for stream in info.streams if stream not in gone], chapters=chapters,
+                   notes=[*info.notes, *notes])
+
+
+def _kind_of(stream: StreamInfo) -> str:
+    return "cover" if stream.disposition & Disposition.attached_pic else stream.kind
+
+
+def _called(stream: StreamInfo) -> str:
+    return f"{stream.index} ({_kind_of(stream)}, {_named(stream)})"
+
+
+def plan_frames(info: MediaInfo, target: Target, *, crf: float | None = None, preset: str | None = None) -> OutputPlan:
+    """The plan of a film of frames only, in the default encoder of its container (``--compare``); nothing is checked on
+    the disk.
+
+    Raises:
+        UsageError: as `plan_output`.
+    """
+    format = _format_of(target.path)
+    video, _ = choose_encoder(replace(info, crop=None), format, supported_encoders(format), codec=None, crf=crf,
+                              preset=preset, wanted=Encoding())
+    return OutputPlan(target, format, video, [], info)
+
+
+def _format_of(output: str | os.PathLike[str]) -> str:
+    suffix = Path(output).suffix.lower()
+    if suffix not in FORMATS:
+        raise UsageError("{path}: {suffix} names no film container; use one of {formats}", code="output_container",
+                         path=os.fspath(output), suffix=suffix or "no extension", formats=", ".join(FORMATS))
+    return FORMATS[suffix]
+
+
+@lru_cache(maxsize=16)
+def supported_encoders(format: str) -> set[str]:
+    """Names of the codecs that a container can hold."""
+    if format == "mpegts":  # its muxer does not say
+        return {"libx264", "libx265", "h264_nvenc", "hevc_nvenc", "mpeg2video"}
+    if format == "mxf":  # nor does this one
+        return set(mxf.ENCODERS)
+    with av.open(io.BytesIO(), "w", format=format) as container:
+        return container.supported_codecs
+
+
+def _plan_streams(plan: OutputPlan) -> list[str]:
+    """Decides about all streams; one line for each thing that is lost, which is among the notes too."""
+    format, info, lost = plan.format, plan.info, list[str]()
+    # What the container cannot hold, what --drop calls it, and the containers that can.
+    lacking: list[tuple[str, str, set[str]]] = []
+    for stream in info.streams:
+        if stream.enhanced:
+            continue
+        choice, note = _decide(stream, format)
+        if choice is None:
+            holders = {f for f in _ORDER if f != format and _decide(stream, f)[0] is not None}
+            what = f"stream {_called(stream)}"
+            if holders:
+                lacking.append((what, str(stream.index), holders))
+                continue
+            choice, note = StreamPlan(stream, "drop"), f"{_named(stream)} is left out, no container takes it"
+        plan.streams.append(choice)
+        if note:
+            plan.notes.append(f"stream {stream.index}: {note}")
+            if choice.action == "drop" or (choice.action == "sound" and _is_pcm(stream.codec)
+                                           and not choice.encoder.startswith("pcm_")):
+                lost.append(plan.notes[-1])
+    if info.matrix is not None and format not in _ROTATES and (info.display.quarter_turns or info.display.mirror):
+        lacking.append(("the rotation", "", set(_ROTATES)))
+    if info.chapters and format not in _CHAPTERS:
+        lacking.append((f"{len(info.chapters)} chapters", "chapters", set(_CHAPTERS)))
+    if plan.timecode is not None and format == "mpegts":
+        lost.append(f"{plan.path}: MPEG-TS has no place for the start timecode {plan.timecode}; it is left out")
+        plan.notes.append(lost[-1])
+    for line in _chapter_losses(info, format):
+        lost.append(line)
+        plan.notes.append(line)
+    if lacking:
+        fit = [f for f in _ORDER if all(f in holders for _, _, holders in lacking)]
+        advice = f"name the output {plan.target.path.stem}.{_SUFFIX[fit[0]]}, which can" if fit else \
+            "no one container can"
+        if all(name for _, name, _ in lacking):
+            advice += f", or leave out what it cannot hold: {' '.join(f'--drop {name}' for _, name, _ in lacking)}"
+        raise OutputError(f"{plan.path}: {format} cannot hold {', '.join(what for what, _, _ in lacking)}; {advice}")
+    return lost
+
+
+def _chapter_losses(info: MediaInfo, format: str) -> list[str]:
+    """What MP4 and MOV, whose chapters follow each other, do not hold."""
+    if format not in ("mp4", "mov"):
+        return []
+    empty = sum(chapter.end <= chapter.start for chapter in info.chapters)
+    ordered = sorted((chapter.start, chapter.end) for chapter in info.chapters if chapter.end > chapter.start)
+    cut = sum(one[1] > other[0] for one, other in pairwise(ordered))
+    return [f"{count} of {len(info.chapters)} chapters {what}: {format} holds chapters one after the other; "
+            "name a .mkv output" for count, what in ((empty, "have no length and are left out"),
+                                                    (cut, "reach into the next and end earlier")) if count]
+
+
+def _named(stream: StreamInfo) -> str:
+    return stream.metadata.get("filename") or stream.codec or "of unknown kind"
+
+
+def _decide(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
+    """The plan for one stream and a line to say about it; None where the container cannot hold it in any form."""
+    if stream.disposition & Disposition.attached_pic:
+        if format == "matroska" and stream.cover and stream.codec in COVERS:
+            return StreamPlan(stream, "attach"), ""
+        if format == "mp4" and stream.cover and accepts(format, stream):
+            return StreamPlan(stream, "cover"), ""
+        return StreamPlan(stream, "drop"), f"the cover image is left out, {format} cannot hold it"
+    if stream.kind == "attachment":
+        return (StreamPlan(stream, "copy") if format == "matroska" else None), ""
+    if stream.kind in ("data", "unknown"):
+        if stream.metadata.get("timecode"):  # the video stream's own tag keeps it; MP4 and MOV make a track of it
+            return StreamPlan(stream, "drop"), ""
+        if stream.kind == "data" and format != "mxf" and accepts(format, stream):
+            return StreamPlan(stream, "copy"), ""
+        return StreamPlan(stream, "drop"), f"data ({_named(stream)}) is left out, {format} cannot hold it"
+    if stream.silent:
+        return StreamPlan(stream, "drop"), (f"sound ({_named(stream)}) is announced, but nothing of it is in the "
+                                            "beginning of the film: it is left out")
+    if format == "mxf":
+        return _decide_mxf(stream)
+    if accepts(format, stream):
+        return StreamPlan(stream, "copy"), ""
+    if isinstance(source := stream.template, AudioStream) and source.codec_context is not None:  # pyright: ignore
+        exact = format in _PCM_IN and _is_pcm(stream.codec)
+        encoder = mxf.sound_encoder(stream.codec, source.codec_context.format.name)[0] if exact else _SOUND.get(
+            format, "aac")
+        note = f"sound is transcoded from {stream.codec} to {_plain(encoder)}"
+        if (layout := encoded_layout(source, encoder)).split("(")[0] != layout_of(source).split("(")[0]:
+            note += f", from {layout_of(source)} to {layout}"
+        return _tried(StreamPlan(stream, "sound", encoder), format), note
+    if stream.kind == "subtitle" and stream.codec in _TEXT_CODECS and format in _TEXT:
+        encoder = _TEXT[format]
+        return StreamPlan(stream, "text", encoder), f"subtitles are converted from {stream.codec} to {_plain(encoder)}"
+    return None, ""
+
+
+def _is_pcm(codec: str) -> bool:
+    """Whether decoded samples are all that a sound has: PCM, companded PCM, ADPCM, and lossless codecs."""
+    return codec.startswith(("pcm_", "adpcm_")) or codec in _LOSSLESS_SOUND
+
+
+def _tried(plan: StreamPlan, format: str) -> StreamPlan | None:
+    """The plan of a sound whose encoder opens; None where it does not."""
+    source = plan.stream.template
+    assert isinstance(source, AudioStream)
+    try:
+        with av.open(io.BytesIO(), "w", format=format) as container:
+            target = container.add_stream(plan.encoder, rate=48_000)
+            assert isinstance(target, AudioStream)
+            (PcmTranscoder if format == "mxf" else AudioTranscoder).configure(source, target)
+            target.codec_context.open()
+    except (av.FFmpegError, ValueError):
+        return None
+    return plan
+
+
+def _decide_mxf(stream: StreamInfo) -> tuple[StreamPlan | None, str]:
+    """PCM for every sound that can be decoded."""
+    source = stream.template
+    if not isinstance(source, AudioStream) or source.codec_context is None:  # pyright: ignore
+        return None, ""
+    encoder, exact = mxf.sound_encoder(stream.codec, source.codec_context.format.name)
+    rate = source.codec_context.sample_rate
+    other = "" if rate == RATE else f", {rate / 1000:g} kHz become {RATE // 1000}"
+    note = "" if exact and not other else f"sound is converted from {stream.codec} to {encoder}{other}"
+    return _tried(StreamPlan(stream, "sound", encoder), "mxf"), note
+
+
+def _plain(encoder: str) -> str:
+    return {"libopus": "opus"}.get(encoder, encoder)
+
+
+def accepts(format: str, stream: StreamInfo) -> bool:
+    """Whether a container takes a stream's packets as they are: its muxer is asked, with the first packet."""
+    if format == "mpegts":  # its muxer takes everything, but readers know only these again
+        return stream.codec in (_TS_DATA if stream.kind == "data" else _TS)
+    if format == "mp4" and stream.speakers_unknown:  # its muxer finds that out with the first packet
+        return False
+    try:
+        with av.open(io.BytesIO(), "w", format=format) as container:
+            if stream.template.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]
+                target = container.add_stream_from_template(stream.template)
+            else:
+                target = container.add_stream_from_template(stream.template, opaque=True)
+            packet = av.Packet(stream.first or b"")
+            packet.time_base, packet.pts, packet.dts = Fraction(1, 1000), 0, 0
+            rewriter = AdtsRewriter.between(stream.template, target, format)
+            packets = list(rewriter.push(packet)) if rewriter else [packet]
+            container.start_encoding()
+            for first in packets if stream.first else ():
+                first.stream, first.is_keyframe = target, True
+                container.mux(first)
+    except (av.FFmpegError, ValueError):
+        return False
+    return True
+
+
+def check_space(plan: OutputPlan) -> None:
+    """Notes on the plan that the disk may be too small; OutputError where it is full."""
+    free = free_bytes(plan.target.path.parent)
+    if free < 1 << 20:
+        raise OutputError("{path}: the disk is full ({count} bytes free); make room or choose another place",
+                          code="output_full", path=plan.path, count=free)
+    needed = expected_bytes(plan)
+    if needed is not None and needed > free:
+        plan.notes.append(f"{plan.path}: about {needed / 1e6:.0f} MB will be needed and {free / 1e6:.0f} MB are free")
+
+
+def expected_bytes(plan: OutputPlan) -> int | None:
+    """A rough guess of the output's size, None without a duration."""
+    info, video = plan.info, plan.video
+    if info.duration_s is None:
+        return None
+    raw = raw_bytes_a_second(plan) * info.duration_s
+    if video.lossless or video.encoder in ("prores_ks", "rawvideo"):
+        return round(raw * (1.0 if video.encoder == "rawvideo" else 0.5))
+    return round(max(raw * 0.02, 0.5 * (info.size or 0)))
+
+
+def raw_bytes_a_second(plan: OutputPlan) -> float:
+    """Bytes a second of the frames, uncompressed."""
+    shape = pixel_format_info(plan.video.pix_fmt)
+    planes = 1.0 if shape.model == "gray" else 1 + 2 / (shape.sampling[0] * shape.sampling[1])
+    return plan.video.width * plan.video.height * planes * (1 if shape.bits <= 8 else 2) * float(plan.video.rate)

@@ -1,0 +1,228 @@
+"""AudioTranscoder and text subtitles in another form, for containers that cannot hold them as they came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.audio.frame import AudioFrame
+from av.audio.layout import AudioLayout
+from av.audio.stream import AudioStream
+from av.filter import Graph
+from av.stream import Stream
+from av.subtitles.stream import SubtitleStream
+
+from rtface.media.formats.adts_headers import adts_config
+from rtface.stats import Stats
+
+# Bits a second and channel. FFmpeg's own AAC encoder is transparent for most material from about 96 kb/s a channel.
+_BITS = {"aac": 96_000, "libopus": 80_000}
+# Layouts that libopus takes (RFC 7845, 5.1.1.2).
+_OPUS_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
+
+_PCM = {"pcm_s16le": "s16", "pcm_s24le": "s32"}
+_MILLISECOND = Fraction(1, 1000)
+_WHOLE_SAMPLES = "async=1:min_hard_comp=0.01"
+_USUAL_LAYOUT = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+
+
+class AudioTranscoder:
+    """Decodes one sound stream, keeps it in time with the frames, and encodes it.
+
+    Gaps are filled with silence and the clock of the input is followed (libswresample's async mode), so that the
+    offset to the frames stays what it was.
+
+    Attributes:
+        like: rate, format and speakers of the samples before the resampler; None before the first.
+        base: unit of their times.
+    """
+
+    def __init__(self, source: AudioStream, target: AudioStream, stats: Stats, origin: Fraction) -> None:
+        self._source, self._target, self._stats = source, target, stats
+        self.set_origin(origin)
+        self._graph: Graph | None = None
+        self.like: tuple[int, str, str] | None = None
+        self.base: Fraction | None = None
+
+    @property
+    def resampling(self) -> str:
+        """Options of libswresample: samples that stay exact are moved whole."""
+        return _WHOLE_SAMPLES if self._target.codec_context.name in _PCM else "async=1000"
+
+    def set_origin(self, origin: Fraction) -> None:
+        """Sets the time of the input's clock that becomes 0, in seconds."""
+        self._shift = round(origin / (self._source.time_base or Fraction(1, 1)))
+
+    @staticmethod
+    def configure(source: AudioStream, target: AudioStream) -> None:
+        """Sets an encoder up for the source's rate and speakers."""
+        context = source.codec_context
+        opus = target.codec_context.name == "libopus"
+        rates = target.codec_context.codec.audio_rates
+        known = not rates or context.sample_rate in rates
+        target.codec_context.sample_rate = context.sample_rate if known and not opus else 48_000
+        target.codec_context.layout = encoded_layout(source, target.codec_context.name)
+        target.codec_context.time_base = Fraction(1, target.codec_context.sample_rate)
+        if target.codec_context.name in _PCM:
+            target.codec_context.format = _PCM[target.codec_context.name]
+            return
+        target.codec_context.format = "flt" if opus else "fltp"
+        target.bit_rate = min(_BITS[target.codec_context.name] * max(1, context.channels), 512_000)
+
+    def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Any]]:
+        """Packets of the target for one packet of the source; a damaged one is left out and counted."""
+        try:
+            frames = self._source.decode(packet)
+        except av.FFmpegError:
+            self._stats.count("sound_packets_lost")
+            return
+        for frame in frames:
+            if frame.pts is not None:
+                frame.pts -= self._shift
+            frame.time_base = packet.time_base
+            yield from self.take(frame)
+
+    def take(self, frame: AudioFrame) -> Iterator[av.Packet[Any]]:
+        """Packets of the target for decoded samples with the output's times."""
+        like = (frame.sample_rate, frame.format.name, frame.layout.name)
+        if self._graph is not None and like != self.like:  # the source changed its rate or speakers
+            self._graph.push(None)
+            yield from self._drain()
+            self._graph = None
+        if self._graph is None:
+            self._graph, self.like, self.base = self._filter(frame), like, frame.time_base
+        self._graph.push(frame)
+        yield from self._drain()
+
+    def finish(self) -> Iterator[av.Packet[Any]]:
+        """The packets that are still inside."""
+        if self._graph is not None:
+            self._graph.push(None)
+            yield from self._drain()
+            yield from self._target.encode(None)
+
+    def _filter(self, frame: AudioFrame) -> Graph:
+        context = self._target.codec_context
+        graph = Graph()
+        graph.link_nodes(
+            graph.add_abuffer(sample_rate=frame.sample_rate, format=frame.format.name, layout=frame.layout.name,
+                              time_base=frame.time_base),
+            graph.add("aresample", self.resampling),
+            graph.add("aformat", f"sample_fmts={context.format.name}:sample_rates={context.sample_rate}:"
+                                 f"channel_layouts={context.layout.name}"),
+            graph.add("abuffersink"),
+        ).configure()
+        return graph
+
+    def _drain(self) -> Iterator[av.Packet[Any]]:
+        assert self._graph is not None
+        while True:
+            try:
+                frame = self._graph.pull()
+            except (av.BlockingIOError, av.EOFError):
+                return
+            assert isinstance(frame, AudioFrame)
+            yield from self._target.encode(frame)
+
+
+def layout_of(source: AudioStream) -> str:
+    """FFmpeg's name of the speakers of a sound; the usual ones where it names none (PCM in Matroska)."""
+    layout = source.codec_context.layout.name
+    return _USUAL_LAYOUT.get(source.codec_context.channels, layout) if layout.endswith("channels") else layout
+
+
+def encoded_layout(source: AudioStream, encoder: str) -> str:
+    """FFmpeg's name of the speakers that a sound is encoded for. Where Opus has no such layout, the smallest that has
+    all of them: the others stay silent."""
+    layout = layout_of(source)
+    if encoder != "libopus":
+        return layout
+    own = _speakers(layout)
+    variants = (own,) if {"BL", "SL"} <= own else (own, {{"SL": "BL", "SR": "BR"}.get(name, name) for name in own})
+    return next((name for name in _OPUS_LAYOUTS if any(wanted <= _speakers(name) for wanted in variants)), layout)
+
+
+def _speakers(layout: str) -> set[str]:
+    return {channel.name for channel in AudioLayout(layout).channels}
+
+
+class AdtsRewriter:
+    """AAC as broadcasts carry it, a header on every packet, into AAC as MP4, MOV and Matroska hold it, one header for
+    all.
+
+    FFmpeg's muxers do this by themselves, but not while they write fragments, and not where the input has both. ISO
+    14496-3, 1.A.2 and 1.6.
+    """
+
+    def __init__(self, target: AudioStream, *, known: bool) -> None:
+        self._target = target
+        self._known = known
+
+    @classmethod
+    def between(cls, source: Stream, target: Stream, format: str) -> AdtsRewriter | None:
+        """The rewriter for a copied stream; None where its packets need none in FFmpeg's container `format`."""
+        if not isinstance(source, AudioStream) or not isinstance(target, AudioStream) or (
+                source.codec_context.codec.canonical_name != "aac"):
+            return None
+        known = bool(source.codec_context.extradata)
+        needed = format in ("mp4", "mov") or (format == "matroska" and known)
+        return cls(target, known=known) if needed else None
+
+    def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Any]]:
+        """The packet without its header."""
+        data = bytes(packet)
+        config, header = adts_config(data)
+        if not config:
+            yield packet
+            return
+        if not self._known:
+            self._target.codec_context.extradata = config
+            self._known = True
+        bare: av.Packet[Any] = av.Packet(data[header:])
+        bare.time_base, bare.pts, bare.dts, bare.duration = packet.time_base, packet.pts, packet.dts, packet.duration
+        bare.is_keyframe = True
+        yield bare
+
+
+class SubtitleTranscoder:
+    """Turns the events of one text subtitle format, or captions (CEA-608), into another; styling goes as far as the
+    target knows it."""
+
+    def __init__(self, source: SubtitleStream, target: SubtitleStream, stats: Stats) -> None:
+        self._source, self._target, self._stats = source, target, stats
+
+    @staticmethod
+    def configure(source: SubtitleStream, target: SubtitleStream) -> None:
+        """Hands the style header over; encoders want it before they open."""
+        source.codec_context.open(strict=False)
+        target.codec_context.subtitle_header = source.codec_context.subtitle_header
+        target.codec_context.time_base = _MILLISECOND
+
+    def push(self, packet: av.Packet[Any], until: float = 0.0) -> Iterator[av.Packet[Stream]]:
+        """The event in the target's form; one that cannot be read is left out and counted.
+
+        Captions come out when something takes their place, with their own times; the last one, for an empty packet,
+        stays `until` then, in seconds.
+        """
+        captions = self._source.codec_context.name == "cc_dec"
+        if packet.size == 0 and not captions:
+            return
+        try:
+            events = self._source.codec_context.decode2(packet)
+            if events is None or (packet.pts is None and not captions):
+                return
+            # The encoder writes text only; its time of display is set on the packet.
+            text = self._target.codec_context.encode_subtitle(events)
+        except av.FFmpegError:
+            self._stats.count("subtitles_lost")
+            self._stats.warn("subtitles_lost", "a subtitle could not be converted and is left out")
+            return
+        if captions:
+            text.time_base, text.pts = _MILLISECOND, events.pts // 1000
+            text.duration = events.end_display_time if packet.size else max(1, round(until * 1000) - text.pts)
+        else:
+            text.time_base, text.pts, text.duration = packet.time_base, packet.pts, packet.duration
+        text.dts = text.pts
+        yield text

@@ -1,0 +1,115 @@
+"""What the icon does: the state of the camera as a view, and the entries of its menu."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from textwrap import shorten
+
+from rtface.errors import OutputError, RtfaceError, message_of
+from rtface.studio.catalogue import catalogue, translated
+from rtface.studio.running import open_page
+from rtface.studio.tray.autostart import set_start_at_login, starts_at_login
+from rtface.studio.tray.camera_run import CameraRun
+from rtface.studio.tray.view import IconState, MenuItem, TrayIcon, TrayView
+
+_STUDIO_S = 20.0  # it may have to end a live run, which takes up to 15
+_TITLE = 100
+"""Characters of the title at most."""
+
+
+class Studio:
+    """The studio as a process of the icon, started when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._address = ""
+        self._lock = threading.Lock()
+
+    def open(self) -> None:
+        """Opens its page in the browser, and starts it where it does not run; OutputError where it cannot."""
+        with self._lock:
+            if self._process is None or self._process.poll() is not None:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "rtface", "app", "--no-browser", "--port=0", "-q"],
+                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+                assert self._process.stdout is not None
+                self._address = self._process.stdout.readline().strip()
+            address = self._address
+        if not address:
+            raise OutputError("the studio could not be started; rtface app in a terminal says why", code="studio_start")
+        if not open_page(address):
+            raise OutputError("there is no browser here to open the studio in", code="no_browser")
+
+    def close(self) -> None:
+        """Ends it; jobs of its queue continue."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(_STUDIO_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+
+
+class TrayApp:
+    """Connects the camera, the menu and the icon.
+
+    Args:
+        camera: not begun yet.
+        words: the command line that starts this icon at login.
+        say: gets errors of the menu's actions.
+        language: of the menu, "en" or "de".
+
+    Attributes:
+        stop: set by Quit.
+        icon: gets every change of the view, once it is set.
+    """
+
+    def __init__(self, camera: CameraRun, words: list[str], say: Callable[[str], None], stop: threading.Event,
+                 language: str = "en") -> None:
+        self._language = language
+        self._camera, self._words, self._say, self.stop = camera, words, say, stop
+        self._studio = Studio()
+        self._trouble = ""
+        self.icon: TrayIcon | None = None
+
+    def view(self) -> TrayView:
+        """What the icon shows now."""
+        camera = self._camera
+        state: IconState = "working" if camera.enabled else "off"
+        title = self._text(camera.state if camera.state != "running" else "on" if camera.enabled else "off",
+                           why=translated(camera.error, self._language))
+        if camera.state in ("asleep", "failed"):
+            state = camera.state
+        return TrayView(state, shorten(self._trouble or title, _TITLE, placeholder=" …"), (
+            MenuItem(self._text("enhance"), lambda: self._do(camera.toggle), checked=camera.enabled),
+            MenuItem(self._text("studio"), lambda: self._do(self._studio.open)),
+            MenuItem(self._text("autostart"), lambda: self._do(self._toggle_autostart), checked=starts_at_login()),
+            MenuItem(self._text("quit"), self.stop.set)))
+
+    def refresh(self) -> None:
+        """Shows the view again; called after every change."""
+        if self.icon is not None:
+            self.icon.show(self.view())
+
+    def close(self) -> None:
+        """Ends the camera's run and the studio."""
+        self._studio.close()
+        self._camera.close()
+
+    def _text(self, key: str, **values: str) -> str:
+        return catalogue()[f"tray.{key}"][self._language].format(**values)
+
+    def _toggle_autostart(self) -> None:
+        set_start_at_login(None if starts_at_login() else self._words)
+
+    def _do(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+            self._trouble = ""
+        except (RtfaceError, OSError) as error:
+            self._trouble = translated(message_of(error), self._language)
+            self._say(message_of(error))
+        self.refresh()

@@ -1,0 +1,163 @@
+"""Refuses a run that the administrator's policy does not allow, before anything is opened or written.
+
+Every kind of run calls `enforce` with its options. Engines that are chosen later (by shots, treatments, quality) are
+checked where they are loaded (`rtface.engine.engine_set.EngineSet.named`).
+"""
+
+from __future__ import annotations
+
+from rtface import plugins
+from rtface.config.options import OPTIONS, Options, Scope
+from rtface.config.policy import Policy, policies
+from rtface.engine.engine_set import LIGHT, check_allowed, engine_names, recipe_named
+from rtface.engine.recipe import find_recipes
+from rtface.errors import MissingComponent, UsageError
+from rtface.stages.entry_points import load_stage
+from rtface.stages.options import Spec
+from rtface.stages.runner import check_commercial_use
+from rtface.util.spelling import hint
+
+KINDS = ("vivid", "added-engines", "synthetic", "own-stages", "live", "undo")
+"""Words of ``forbid`` that are no names; docs/trust.md explains them."""
+# What a user may choose of a label that `require-label = true` asks for: what it says, where, in which letters.
+_FREE = ("preset", "text", "place", "font")
+
+
+def enforce(options: Options, run: Scope) -> None:
+    """Refuses what a policy does not allow.
+
+    Args:
+        options: of the run.
+        run: its kind. One with ANALYSIS shows faces or figures and writes no output: it needs neither label nor
+            credentials. The others need credentials where they are ENCODED, STILLS or RECORDED.
+
+    Raises:
+        UsageError: a policy does not allow the run, or cannot be used; the message names file and key.
+        MissingComponent: a stage that has to be looked at cannot be loaded.
+    """
+    found = policies()
+    if not found:
+        return
+    for policy in found:
+        check_words(policy)
+        _check_options(policy, options, run)
+        _check_stages(policy, options.stages)
+        if Scope.ANALYSIS not in run:
+            _check_label(policy, options)
+            if run & (Scope.ENCODED | Scope.STILLS | Scope.RECORDED):
+                _check_credentials(policy, options)
+    if run != Scope.ANALYSIS:
+        light = (LIGHT,) if Scope.LIVE in run else ()
+        for name in (*engine_names(options.engine, options.fidelity), *light):
+            check_allowed(recipe_named(name))
+
+
+def required_flags() -> list[str]:
+    """What the policies ask for on the command line of ``rtface run``: a label as the last stage, credentials."""
+    found = policies()
+    labels = [_example(policy) for policy in found if policy.require_label]
+    signed = any(policy.require_credentials for policy in found)
+    return [*(["--stage", labels[0]] if labels else []), *(["--credentials"] if signed else [])]
+
+
+def enforce_undo() -> None:
+    """Refuses `rtface undo` where a policy does not allow it; raises as `enforce`."""
+    for policy in policies():
+        check_words(policy)
+        if policy.forbids("undo"):
+            raise UsageError(f"the policy {policy.path} forbids undo (forbid: undo)")
+        if policy.require_credentials:
+            raise UsageError(f"the policy {policy.path} asks for signed outputs (require-credentials), and undo signs "
+                             "nothing")
+
+
+def locked_controls() -> dict[str, str]:
+    """Settings of a live run that a policy forbids, which nothing may change while it runs, with the message."""
+    return {word.replace("-", "_"): f"the policy {policy.path} forbids {word} (forbid: {word})"
+            for policy in policies() for word in policy.forbid}
+
+
+def check_words(policy: Policy) -> None:
+    """Raises UsageError for a word of ``forbid`` that names nothing, and a label that cannot be used."""
+    known: list[str] | None = None
+    for word in policy.forbid:
+        kind, colon, name = word.partition(":")
+        if word in KINDS or word.replace("-", "_") in OPTIONS or (colon and name and kind in ("engine", "stage")):
+            continue
+        known = known or [*KINDS, *find_recipes(), *plugins.installed("stage"),
+                          *(option.flag.removeprefix("--") for option in OPTIONS.values())]
+        if word not in known:
+            raise UsageError(f"the policy {policy.path}: forbid: there is no {word!r} here{hint(word, known)}; write "
+                             f"engine:{word} or stage:{word} for one that is not installed")
+    if policy.require_label:
+        try:
+            Spec.parse(policy.require_label)
+        except UsageError as error:
+            raise UsageError(f"the policy {policy.path}: require-label: {error}") from error
+
+
+def _check_options(policy: Policy, options: Options, run: Scope) -> None:
+    if Scope.LIVE in run and policy.forbids("live"):
+        raise UsageError(f"the policy {policy.path} forbids live runs (forbid: live)")
+    for word in policy.forbid:
+        option = OPTIONS.get(word.replace("-", "_"))
+        if option is not None and option.scope & run and getattr(options, option.name) != option.default:
+            raise UsageError(f"the policy {policy.path} forbids {option.flag} (forbid: {word}); leave it out")
+
+
+def _check_stages(policy: Policy, specs: tuple[str, ...]) -> None:
+    if not (policy.forbid or policy.commercial_use):
+        return
+    installed = plugins.installed("stage")
+    forbidden = {name: plugins.load_point("stage", point) for name, point in installed.items()
+                 if policy.forbids(name, f"stage:{name}")}
+    for text in specs:
+        name = Spec.parse(text).name
+        own = name not in installed
+        word = policy.forbids(name, f"stage:{name}", *("own-stages",) * own)
+        if word is None and own and forbidden:  # it may be the class of a forbidden stage, or derived from one
+            kind = load_stage(name)
+            word = next((other for other, each in forbidden.items() if isinstance(kind, type)
+                         and issubclass(kind, each)), None)
+        if word is not None:
+            raise UsageError(f"the policy {policy.path} forbids the stage {name} (forbid: {word}); leave it out")
+        if policy.commercial_use:
+            check_commercial_use(name, f"leave it out, because commercial-use is on in the policy {policy.path}")
+
+
+def _check_label(policy: Policy, options: Options) -> None:
+    if not policy.require_label:
+        return
+    wanted = Spec.parse(policy.require_label)
+    last = Spec.parse(options.stages[-1]) if options.stages else None
+    asks = f"the policy {policy.path} asks for a visible label (require-label)"
+    free = ("font",) if wanted.values else _FREE
+    if "label" not in plugins.installed("stage"):
+        raise MissingComponent(f"{asks}, and the stage label is not installed")
+    if last is None or last.name != "label" or not _fits(last.values or {}, wanted.values or {}, free):
+        only = f"with no other options than {', '.join(free)}" if free != ("font",) else "as it is"
+        raise UsageError(f"{asks}; add this as the last stage, {only}: --stage {_example(policy)}")
+    if options.compare is not None:
+        raise UsageError(f"{asks}, and --compare shows frames without it; leave it out")
+
+
+def _example(policy: Policy) -> str:
+    """A label that a policy's ``require-label`` is content with."""
+    return policy.require_label if Spec.parse(policy.require_label).values else "label:preset=eu-modified"
+
+
+def _fits(given: dict[str, str], wanted: dict[str, str], free: tuple[str, ...]) -> bool:
+    """Whether a label has the options that are wanted, and no other but the free ones; its text can be read."""
+    return (all(given.get(key) == value for key, value in wanted.items())
+            and all(key in wanted or key in free for key in given)
+            and ("text" not in given or any(sign.isalnum() for sign in given["text"])))
+
+
+def _check_credentials(policy: Policy, options: Options) -> None:
+    if not policy.require_credentials:
+        return
+    asks = f"the policy {policy.path} asks for signed outputs (require-credentials)"
+    if not options.credentials and options.sign is None:
+        raise UsageError(f"{asks}; add --credentials, or --sign CERT,KEY")
+    if options.compare is not None:
+        raise UsageError(f"{asks}, and what --compare writes is not signed; leave it out")
